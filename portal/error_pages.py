@@ -1,0 +1,101 @@
+"""Errors become a page, a fragment or JSON, in one place."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, make_response, render_template, request, url_for
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from portal import errors
+from portal.errors import PortalError
+from portal.htmx import leave_to, wants_fragment
+from portal.logs import get_logger
+from portal.requestinfo import current_request_info
+
+log = get_logger(__name__)
+
+_BY_STATUS: dict[int, type[PortalError]] = {
+    400: errors.BadRequest,
+    403: errors.Forbidden,
+    404: errors.NotFound,
+    409: errors.Conflict,
+    422: errors.InvalidInput,
+    429: errors.RateLimited,
+    503: errors.Unavailable,
+}
+
+
+class MethodNotAllowed(PortalError):
+    """The address exists, but not for this method."""
+
+    status = 405
+    code = "method_not_allowed"
+    title = "That is not possible here"
+    sentence = "This address does not accept that kind of request."
+
+
+class TooLarge(PortalError):
+    """The request body is larger than any form of ours."""
+
+    status = 413
+    code = "too_large"
+    title = "That is too large"
+    sentence = "What was sent is larger than this page accepts."
+
+
+def register(app: Flask) -> None:
+    """Answer every error through `answer`."""
+    app.register_error_handler(PortalError, _answer_portal_error)
+    app.register_error_handler(HTTPException, _answer_http_exception)
+    app.register_error_handler(Exception, _answer_unexpected)
+
+
+def _answer_portal_error(error: PortalError) -> Response:
+    if isinstance(error, errors.SignInRequired) and request.blueprint != "api":
+        return _send_to_sign_in(error)
+    if error.status >= 500:
+        log.warning("request_failed", error_code=error.code, path=request.path, status=error.status)
+    return answer(error)
+
+
+def _answer_http_exception(error: HTTPException) -> Response:
+    if error.response is not None or (error.code or 500) < 400:
+        return make_response(error.get_response())
+    if isinstance(error, InternalServerError):
+        return _answer_unexpected(error)
+    kinds = {**_BY_STATUS, 405: MethodNotAllowed, 413: TooLarge}
+    kind = kinds.get(error.code or 500, errors.BadRequest)
+    response = answer(kind())
+    response.status_code = error.code or 400
+    for name in ("Allow", "Retry-After"):
+        for value in [v for k, v in error.get_headers() if k == name]:
+            response.headers[name] = value
+    return response
+
+
+def _answer_unexpected(error: Exception) -> Response:
+    # The last resort: the log has the traceback, the page has its request id and nothing else.
+    log.error("unexpected_error", path=request.path, exc_info=error)
+    return answer(PortalError())
+
+
+def answer(error: PortalError) -> Response:
+    """Render one error in the form the request wants."""
+    context = {"error": error, "card": getattr(error, "card", None), "request_id": current_request_info().request_id}
+    template = "errors/_alert.html" if wants_fragment() else "errors/page.html"
+    response = make_response(render_template(template, **context), error.status)
+    if isinstance(error, errors.RateLimited):
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    if wants_fragment():
+        response.headers["HX-Retarget"] = "#alerts"
+        response.headers["HX-Reswap"] = "innerHTML"
+    return response
+
+
+def _send_to_sign_in(error: errors.SignInRequired) -> Response:
+    if wants_fragment():
+        response = leave_to(url_for("accounts.sign_in"))
+        response.status_code = 401  # The session is over; htmx follows HX-Redirect whatever the status.
+        return response
+    next_path = request.full_path.rstrip("?") if request.method == "GET" else None
+    endpoint = "accounts.prove" if isinstance(error, errors.ProofRequired) else "accounts.sign_in"
+    return leave_to(url_for(endpoint, next=next_path))

@@ -1,0 +1,49 @@
+"""Everything the portal knows of htmx 4: which answer a request wants, and the headers of answers.
+
+`HX-*` request headers are hints about presentation, never a proof of anything.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask, Response, make_response, redirect, render_template
+from htmx_flask import Htmx, request
+
+
+def register(app: Flask) -> None:
+    """Give requests their `htmx` attribute and answers their `Vary`."""
+    Htmx(app)
+    app.after_request(_vary)
+
+
+def wants_fragment() -> bool:
+    """Tell whether the answer is swapped into a page: an htmx request, neither boosted nor from history."""
+    htmx = request.htmx
+    return bool(htmx) and not htmx.boosted and not htmx.history_restore_request
+
+
+def render(page: str, fragment: str | None = None, *, status: int = 200, **context: Any) -> Response:
+    """Answer the full page, or the fragment when htmx asked and there is one."""
+    template = fragment if fragment and wants_fragment() else page
+    return make_response(render_template(template, **context), status)
+
+
+def leave_to(url: str) -> Response:
+    """Send the browser to another page: 303, or `HX-Redirect` so that no page lands inside a fragment."""
+    if request.headers.get("HX-Request") == "true":
+        return Response(status=204, headers={"HX-Redirect": url})
+    response = redirect(url, code=303)
+    assert isinstance(response, Response)
+    return response
+
+
+def hx_trigger(response: Response, *events: str) -> Response:
+    """Name events that other parts of the page wait for (`HX-Trigger`)."""
+    response.headers["HX-Trigger"] = ", ".join(events)
+    return response
+
+
+def _vary(response: Response) -> Response:
+    response.vary.add("HX-Request")
+    return response

@@ -1,0 +1,52 @@
+"""What every service needs, made once per process: settings, database, vault and the door out.
+
+Services take it as their first argument, so that the same function serves a page, a job and the command line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Flask, current_app
+
+from portal.db import Database
+from portal.net import Door, NetworkPolicy
+from portal.settings import Settings
+from portal.vault import KeyRing, Vault
+
+_KEY = "gatehouse_runtime"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The parts that a process shares; all of them may be used from several threads."""
+
+    settings: Settings
+    database: Database
+    vault: Vault
+    door: Door
+
+
+def build_runtime(settings: Settings) -> Runtime:
+    """Open the key ring, the database and the door.
+
+    Raises:
+        KeyRingError: the key ring is missing, readable by others, or malformed.
+    """
+    return Runtime(
+        settings=settings,
+        database=Database(settings.resolved_database_url),
+        vault=Vault(KeyRing.from_settings(settings.resolved_key_file)),
+        door=Door(NetworkPolicy.from_settings(settings)),
+    )
+
+
+def attach_runtime(app: Flask, runtime: Runtime) -> None:
+    """Let requests of this app find the runtime."""
+    app.extensions[_KEY] = runtime
+
+
+def current_runtime() -> Runtime:
+    """Return the runtime of the app that answers the present request."""
+    runtime: Runtime = current_app.extensions[_KEY]
+    return runtime
