@@ -80,7 +80,11 @@ def _answer_unexpected(error: Exception) -> Response:
 
 def answer(error: PortalError) -> Response:
     """Render one error in the form the request wants."""
-    context = {"error": error, "card": getattr(error, "card", None), "request_id": current_request_info().request_id}
+    context = {
+        "error": error,
+        "card": getattr(error, "card", None),
+        "request_id": current_request_info().request_id,
+    }
     template = "errors/_alert.html" if wants_fragment() else "errors/page.html"
     response = make_response(render_template(template, **context), error.status)
     if isinstance(error, errors.RateLimited):

@@ -1,0 +1,1 @@
+"""One GitLab instance: how it is reached, its OAuth application, the walkthrough, its details page."""

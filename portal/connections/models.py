@@ -1,0 +1,88 @@
+"""Tables of a connection and of its OAuth application."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, Column, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from portal.db import UTCDateTime, utc_now
+
+
+class ConnectionState(StrEnum):
+    """What a person reads of a connection; the value is the word."""
+
+    DRAFT = "Draft"
+    AWAITING_AUTHORIZATION = "Awaiting authorization"
+    CONNECTED = "Connected"
+    NEEDS_ATTENTION = "Needs attention"
+    DISCONNECTED = "Disconnected"
+
+
+class Method(StrEnum):
+    """How the portal gets access to GitLab."""
+
+    OAUTH = "oauth"
+    TOKEN = "token"  # noqa: S105 - the name of a method, not a token
+
+
+class Connection(SQLModel, table=True):
+    """One GitLab instance of one organization.
+
+    `external_url` is where browsers reach GitLab, `api_url` where this server does; both include the sub-path and
+    have no trailing slash. `slug` is in addresses and in the redirect URI and never changes; `display_name` may.
+    """
+
+    __tablename__ = "connection"
+    __table_args__ = (UniqueConstraint("organization_id", "display_name"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    organization_id: int = Field(foreign_key="organization.id", index=True)
+    slug: str = Field(unique=True, max_length=64)
+    display_name: str = Field(max_length=100)
+    method: str = Field(default=Method.OAUTH, max_length=20)
+    state: str = Field(default=ConnectionState.DRAFT, max_length=40)
+    # A Card as JSON: why it needs attention; null when it does not.
+    attention: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    external_url: str = Field(default="", max_length=500)
+    api_url: str = Field(default="", max_length=500)
+    ca_certificate: str = Field(default="")
+    proxy: str = Field(default="", max_length=500)
+    service_username: str = Field(default="", max_length=255)
+    services: list[str] = Field(default_factory=lambda: ["repositories"], sa_column=Column(JSON, nullable=False))
+    hooks_wanted: bool = False
+    version_seen: str = Field(default="", max_length=64)
+    edition_seen: str = Field(default="", max_length=8)
+    # Results of the instance checklist as last run, and when.
+    checks: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    steps_done: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    # Grows whenever an endpoint or the application changes: an authorization started before then is void (S21).
+    row_version: int = Field(default=1)
+    created_by_user_id: int | None = Field(default=None, foreign_key="user.id")
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+    updated_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+    authorized_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # When the catalogue was last read completely.
+    last_read_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+class Application(SQLModel, table=True):
+    """The OAuth application that the GitLab administrator made for a connection (RFC 6749 §2.3.1)."""
+
+    __tablename__ = "application"
+
+    id: int | None = Field(default=None, primary_key=True)
+    connection_id: int = Field(foreign_key="connection.id", unique=True, ondelete="CASCADE")
+    client_id: str = Field(max_length=255)
+    # Sealed by the vault for `origin`; null until the secret is entered.
+    client_secret_sealed: bytes | None = None
+    client_secret_hint: str = Field(default="", max_length=8)
+    # The API origin (scheme, host, port) that the secret was entered for; another one never gets it (S32).
+    origin: str = Field(default="", max_length=300)
+    kind: str = Field(default="instance", max_length=20)
+    # When GitLab last accepted client_id and secret; null when it never did.
+    checked_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    updated_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)

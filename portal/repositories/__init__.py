@@ -1,0 +1,1 @@
+"""The catalogue read from GitLab, and the repositories people enable from it."""

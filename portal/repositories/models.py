@@ -1,0 +1,104 @@
+"""Tables of the catalogue: groups and repositories as GitLab tells them, and what people want of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import BigInteger, Column, Index, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from portal.db import UTCDateTime, utc_now
+
+
+class RepositoryState(StrEnum):
+    """What a person reads of a repository; the value is the word."""
+
+    AVAILABLE = "Available"
+    ENABLED = "Enabled"
+    ENABLING = "Enabling"
+    NEEDS_ATTENTION = "Needs attention"
+    UNAVAILABLE = "Unavailable"
+
+
+class GitLabGroup(SQLModel, table=True):
+    """A namespace as GitLab tells it; `gitlab_group_id` is its identity, the path is for display."""
+
+    __tablename__ = "gitlab_group"
+    __table_args__ = (UniqueConstraint("connection_id", "gitlab_group_id"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE")
+    gitlab_group_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+    parent_gitlab_group_id: int | None = Field(default=None, sa_column=Column(BigInteger))
+    name: str = Field(max_length=500)
+    full_path: str = Field(max_length=1000)
+    # `group` or `user`, GitLab's namespace kind.
+    kind: str = Field(default="group", max_length=10)
+    seen_in_run_id: int | None = None
+
+
+class Repository(SQLModel, table=True):
+    """A GitLab project as the last catalogue runs saw it. GitLab's fields; what we want of it is an Enablement."""
+
+    __tablename__ = "repository"
+    __table_args__ = (
+        UniqueConstraint("connection_id", "gitlab_project_id"),
+        Index("ix_repository_listing", "connection_id", "path_with_namespace", "id"),
+        Index("ix_repository_namespace", "connection_id", "namespace_path"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    connection_id: int = Field(foreign_key="connection.id", ondelete="CASCADE")
+    gitlab_project_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+    name: str = Field(max_length=500)
+    path_with_namespace: str = Field(max_length=1000)
+    namespace_path: str = Field(max_length=1000)
+    gitlab_namespace_id: int | None = Field(default=None, sa_column=Column(BigInteger))
+    web_url: str = Field(default="", max_length=1500)
+    description: str = Field(default="", max_length=500)
+    default_branch: str = Field(default="", max_length=500)
+    visibility: str = Field(default="", max_length=20)
+    # The role the list itself tells (T11: it may be too low); null when it tells none.
+    access_level: int | None = None
+    archived: bool = False
+    is_empty: bool = False
+    # GitLab's `repository_object_format`, `sha1` or `sha256`; empty when not told.
+    object_format: str = Field(default="", max_length=10)
+    repository_enabled: bool = True
+    marked_for_deletion: bool = False
+    # Why it cannot be enabled, one of portal.repositories.availability's codes; empty when it can.
+    unavailable_reason: str = Field(default="", max_length=40)
+    last_activity_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # When a complete run no longer saw it; null while it is there.
+    missing_since: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # Digest of GitLab's fields: an unchanged row is not written again.
+    digest: bytes = Field(default=b"")
+
+
+class Enablement(SQLModel, table=True):
+    """The wish that a repository be used: who, when. No row means it is not wanted."""
+
+    __tablename__ = "enablement"
+
+    id: int | None = Field(default=None, primary_key=True)
+    repository_id: int = Field(foreign_key="repository.id", unique=True, ondelete="CASCADE")
+    connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE")
+    state: str = Field(default=RepositoryState.ENABLED, max_length=20)
+    enabled_by_user_id: int | None = Field(default=None, foreign_key="user.id")
+    enabled_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+
+
+class CatalogueRun(SQLModel, table=True):
+    """One read of GitLab's list of projects. Only a complete run may say that something is missing."""
+
+    __tablename__ = "catalogue_run"
+
+    id: int | None = Field(default=None, primary_key=True)
+    connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE")
+    job_public_id: str = Field(default="", max_length=64)
+    complete: bool = False
+    projects_seen: int = 0
+    groups_seen: int = 0
+    started_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
