@@ -72,6 +72,8 @@ class Repository(SQLModel, table=True):
     last_activity_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     # When a complete run no longer saw it; null while it is there.
     missing_since: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # Path and name in lower case: what the search box looks through.
+    search_text: str = Field(default="", max_length=1600)
     # Digest of GitLab's fields: an unchanged row is not written again.
     digest: bytes = Field(default=b"")
 

@@ -1,0 +1,44 @@
+# Everything a fresh machine needs is installed by these targets into .venv; nothing outside is touched,
+# except that `make test` installs Chromium and PostgreSQL from the distribution when they are missing.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+SANDBOX ?= 1
+WORKERS ?= 2
+
+.PHONY: run test lint bench lock screenshots clean
+
+run: $(VENV)/.runtime
+	$(BIN)/python -m portal serve $(if $(filter 1,$(SANDBOX)),--sandbox) --log-file=var/gatehouse.log
+
+test: $(VENV)/.dev
+	tests/system_packages.sh
+	$(MAKE) lint
+	$(BIN)/pytest -n $(WORKERS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/deptry .
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench
+
+lock: $(VENV)/.dev
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --generate-hashes --no-header --no-emit-index-url --python-version 3.11 -o requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --group dev -c requirements.txt --generate-hashes --no-header --no-emit-index-url --python-version 3.11 -o requirements-dev.txt
+
+$(VENV)/.runtime: requirements.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes --only-binary :all: -r requirements.txt
+	touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
+	$(BIN)/pip install --quiet --require-hashes --only-binary :all: -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) var build dist .pytest_cache .mypy_cache .ruff_cache

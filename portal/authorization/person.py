@@ -1,0 +1,64 @@
+"""The wrong-person guard: is the GitLab user who authorized the one this connection is meant to act as?
+
+GitLab shows no consent page for a trusted application, so an administrator who forgets to switch user is
+connected as themself without noticing. The judgement is made before anything is stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from portal.gitlab.payloads import User
+
+
+class Doubt(StrEnum):
+    """Why a GitLab user may not become the connection's service user."""
+
+    OTHER_USER = "other_user"
+    ADMINISTRATOR = "administrator"
+    BLOCKED = "blocked"
+    EXTERNAL = "external"
+
+
+SENTENCES = {
+    Doubt.OTHER_USER: "Somebody else was signed in to GitLab.",
+    Doubt.ADMINISTRATOR: "This GitLab user is an administrator, and its tokens could do anything in GitLab.",
+    Doubt.BLOCKED: "This GitLab user is not active, so GitLab would refuse its tokens.",
+    Doubt.EXTERNAL: "This GitLab user is external and sees only projects it was added to one by one.",
+}
+
+
+@dataclass(frozen=True)
+class Person:
+    """A GitLab user as the judgement needs it; `is_admin` is false when GitLab does not tell."""
+
+    gitlab_user_id: int
+    username: str
+    name: str
+    is_admin: bool = False
+    is_external: bool = False
+    is_active: bool = True
+
+    @classmethod
+    def from_user(cls, user: User) -> Person:
+        """Read the answer of `GET /user` (gitlab-contract §3.1: a missing `is_admin` is no error)."""
+        return cls(
+            gitlab_user_id=user.id,
+            username=user.username,
+            name=user.name,
+            is_admin=bool(user.is_admin),
+            is_external=bool(user.external),
+            is_active=user.state in {"", "active"},
+        )
+
+
+def judge(person: Person, expected_username: str) -> tuple[Doubt, ...]:
+    """Return every reason against this person, most telling first; none means they may go on."""
+    found = {
+        Doubt.OTHER_USER: person.username.casefold() != expected_username.casefold(),
+        Doubt.ADMINISTRATOR: person.is_admin,
+        Doubt.BLOCKED: not person.is_active,
+        Doubt.EXTERNAL: person.is_external,
+    }
+    return tuple(doubt for doubt, holds in found.items() if holds)

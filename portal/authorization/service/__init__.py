@@ -1,0 +1,1 @@
+"""Start an authorization, take its answer from GitLab, judge who it was, and keep the credential."""

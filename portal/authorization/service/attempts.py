@@ -1,0 +1,292 @@
+"""The life of one authorization attempt in our database: started, claimed once, finished.
+
+Bound to the portal's user, the connection, this browser (by a cookie of its own) and to the endpoints as they were
+at the start (RFC 9700 §2.1, §4.4.2, §4.7).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import CursorResult, update
+from sqlmodel import Session, col, select
+
+from portal import audit
+from portal.accounts.principal import Principal
+from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
+from portal.connections.models import Application, Connection
+from portal.connections.service.applications import redirect_uri_of, wanted_scopes
+from portal.connections.service.connections import get_connection_for_admin
+from portal.db import utc_now
+from portal.errors import BadRequest, Card, Conflict, NotFound
+from portal.gitlab import oauth
+from portal.runtime import Runtime
+from portal.vault import Place, Secret
+
+ATTEMPT_MINUTES = 10
+RANDOM_BYTES = 32
+TABLE = "authorization_attempt"
+
+
+@dataclass(frozen=True)
+class StartedAttempt:
+    """A new attempt and the value of the cookie that binds it to this browser."""
+
+    public_id: str
+    browser_token: Secret
+
+
+def start_attempt(runtime: Runtime, principal: Principal, slug: str, *, in_popup: bool) -> StartedAttempt:
+    """Create an attempt; earlier ones of the same person for this connection are dead from then on.
+
+    Raises:
+        NotFound: no such connection for this person.
+        Conflict: the connection's application has no secret yet.
+    """
+    state, browser = _random_secret(), _random_secret()
+    verifier = oauth.new_verifier()
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        application = _application_of(session, connection)
+        _abandon_open_attempts(session, principal, connection)
+        attempt = AuthorizationAttempt(
+            public_id=secrets.token_urlsafe(16),
+            connection_id=id_of(connection),
+            user_id=principal.user_id,
+            state_hash=_digest(state.reveal()),
+            browser_hash=_digest(browser.reveal()),
+            frozen=_freeze(runtime, connection, application),
+            row_version=connection.row_version,
+            details={"in_popup": in_popup},
+            expires_at=utc_now() + timedelta(minutes=ATTEMPT_MINUTES),
+        )
+        session.add(attempt)
+        session.flush()
+        attempt.state_sealed = _seal(runtime, attempt, "state_sealed", state)
+        attempt.verifier_sealed = _seal(runtime, attempt, "verifier_sealed", verifier)
+        _audit(session, principal, connection, "authorization.started", in_popup=in_popup)
+        return StartedAttempt(attempt.public_id, browser)
+
+
+def authorize_address(runtime: Runtime, principal: Principal, public_id: str, browser_token: str) -> str:
+    """Return GitLab's authorize address for an attempt that has not been used yet.
+
+    Raises:
+        NotFound: the attempt is another person's, another browser's, used or over.
+    """
+    with runtime.database.reading() as session:
+        attempt = _find_own(session, principal, public_id)
+    if attempt.outcome != AttemptState.STARTED or is_over(attempt) or not _same_browser(attempt, browser_token):
+        raise NotFound("This authorization is over. Start it again from the connection's page.")
+    frozen = attempt.frozen
+    verifier = open_verifier(runtime, attempt)
+    return oauth.authorize_url(
+        browser_url=frozen["browser_url"],
+        client_id=frozen["client_id"],
+        redirect_uri=frozen["redirect_uri"],
+        scopes=frozen["scopes"],
+        state=runtime.vault.open(attempt.state_sealed or b"", _place(attempt, "state_sealed")).reveal(),
+        code_challenge=oauth.challenge_of(verifier),
+    )
+
+
+def find_by_state(session: Session, state: str) -> AuthorizationAttempt | None:
+    """Return the attempt a callback belongs to; None for a state we never gave out."""
+    return session.exec(select(AuthorizationAttempt).where(AuthorizationAttempt.state_hash == _digest(state))).first()
+
+
+def claim_attempt(
+    runtime: Runtime, principal: Principal, slug: str, state: str, browser_token: str, issuer: str | None
+) -> AuthorizationAttempt | None:
+    """Claim the attempt a callback belongs to, so that its code is exchanged once in the whole cluster.
+
+    Returns:
+        The attempt, now claimed; None when it was claimed before, by a double click or a reload.
+
+    Raises:
+        BadRequest: unknown, another browser's, another person's, over, or from another issuer; nothing is spent.
+        Conflict: the connection was edited after the start; the attempt is void.
+    """
+    with runtime.database.transaction() as session:
+        attempt = find_by_state(session, state)
+        connection = session.get(Connection, attempt.connection_id) if attempt else None
+        if attempt is None or connection is None or connection.slug != slug:
+            raise BadRequest("This authorization is not known here. Start it again from the connection's page.")
+        _check_binding(attempt, principal, browser_token)
+        if attempt.outcome != AttemptState.STARTED:
+            return None
+        _check_time_and_issuer(attempt, issuer)
+        if attempt.row_version != connection.row_version:
+            _finish_row(attempt, AttemptState.ABANDONED)
+            voided = True
+        elif not _claim_row(session, attempt):
+            return None
+        else:
+            voided = False
+    if voided:
+        raise Conflict("The connection was changed while you were in GitLab. Nothing was stored; authorize again.")
+    return attempt
+
+
+def finish_attempt(
+    session: Session, attempt_id: int, outcome: AttemptState, *, card: Card | None = None, **details: Any
+) -> AuthorizationAttempt:
+    """Write how an attempt ended; its verifier and state are erased."""
+    attempt = session.get_one(AuthorizationAttempt, attempt_id)
+    attempt.card = card.to_json() if card else None
+    attempt.details = {**attempt.details, **details}
+    _finish_row(attempt, outcome)
+    return attempt
+
+
+def abandon_by_state(runtime: Runtime, state: str, browser_tokens: dict[str, str]) -> None:
+    """End an attempt whose person is no longer signed in, if this is the browser it was started in."""
+    with runtime.database.transaction() as session:
+        attempt = find_by_state(session, state)
+        if attempt and attempt.outcome == AttemptState.STARTED:
+            if _same_browser(attempt, browser_tokens.get(attempt.public_id, "")):
+                _finish_row(attempt, AttemptState.ABANDONED)
+
+
+def latest_attempt(session: Session, principal: Principal, connection_id: int) -> AuthorizationAttempt | None:
+    """Return this person's newest attempt for a connection."""
+    return session.exec(
+        select(AuthorizationAttempt)
+        .where(AuthorizationAttempt.connection_id == connection_id, AuthorizationAttempt.user_id == principal.user_id)
+        .order_by(col(AuthorizationAttempt.id).desc())
+        .limit(1)
+    ).first()
+
+
+def get_own_attempt(session: Session, principal: Principal, public_id: str) -> AuthorizationAttempt:
+    """Return one of this person's attempts.
+
+    Raises:
+        NotFound: it does not exist or is another person's.
+    """
+    return _find_own(session, principal, public_id)
+
+
+def open_verifier(runtime: Runtime, attempt: AuthorizationAttempt) -> Secret:
+    """Return the PKCE verifier of an attempt (RFC 7636 §4.1)."""
+    return runtime.vault.open(attempt.verifier_sealed or b"", _place(attempt, "verifier_sealed"))
+
+
+def is_over(attempt: AuthorizationAttempt, now: datetime | None = None) -> bool:
+    """Tell whether the ten minutes are over."""
+    return attempt.expires_at <= (now or utc_now())
+
+
+def id_of(row: AuthorizationAttempt | Connection | Credential) -> int:
+    """Return the id of a stored row."""
+    assert row.id is not None  # Set by the database once the row is flushed.
+    return row.id
+
+
+def _check_binding(attempt: AuthorizationAttempt, principal: Principal, browser_token: str) -> None:
+    if not _same_browser(attempt, browser_token):
+        raise BadRequest("This authorization was started in another browser. Start it again in this one.")
+    if attempt.user_id != principal.user_id:
+        raise BadRequest("This authorization was started by somebody else. Start it again yourself.")
+
+
+def _check_time_and_issuer(attempt: AuthorizationAttempt, issuer: str | None) -> None:
+    if is_over(attempt):
+        raise BadRequest(f"This authorization is older than {ATTEMPT_MINUTES} minutes. Start it again.")
+    # RFC 9207: an issuer that is sent must be the one the attempt was started for, character by character.
+    if issuer is not None and issuer != attempt.frozen["browser_url"]:
+        raise BadRequest("The answer came from another GitLab than the one asked. Nothing was stored.")
+
+
+def _claim_row(session: Session, attempt: AuthorizationAttempt) -> bool:
+    result = session.execute(
+        update(AuthorizationAttempt)
+        .where(col(AuthorizationAttempt.id) == attempt.id, col(AuthorizationAttempt.claimed_at).is_(None))
+        .values(claimed_at=utc_now(), outcome=AttemptState.CLAIMED)
+    )
+    assert isinstance(result, CursorResult)
+    session.refresh(attempt)
+    return result.rowcount == 1
+
+
+def _finish_row(attempt: AuthorizationAttempt, outcome: AttemptState) -> None:
+    attempt.outcome = outcome
+    attempt.finished_at = utc_now()
+    attempt.state_sealed = attempt.verifier_sealed = None
+
+
+def _abandon_open_attempts(session: Session, principal: Principal, connection: Connection) -> None:
+    session.execute(
+        update(AuthorizationAttempt)
+        .where(
+            col(AuthorizationAttempt.connection_id) == connection.id,
+            col(AuthorizationAttempt.user_id) == principal.user_id,
+            col(AuthorizationAttempt.outcome) == AttemptState.STARTED,
+        )
+        .values(outcome=AttemptState.ABANDONED, finished_at=utc_now(), state_sealed=None, verifier_sealed=None)
+    )
+
+
+def _freeze(runtime: Runtime, connection: Connection, application: Application) -> dict[str, Any]:
+    return {
+        "browser_url": connection.external_url,
+        "api_url": connection.api_url,
+        "client_id": application.client_id,
+        "redirect_uri": redirect_uri_of(runtime, connection),
+        "scopes": wanted_scopes(connection),
+        "service_username": connection.service_username,
+    }
+
+
+def _application_of(session: Session, connection: Connection) -> Application:
+    application = session.exec(select(Application).where(Application.connection_id == connection.id)).first()
+    if application is None or application.client_secret_sealed is None:
+        raise Conflict("Enter the Application ID and Secret first, then authorize.")
+    return application
+
+
+def _find_own(session: Session, principal: Principal, public_id: str) -> AuthorizationAttempt:
+    attempt = session.exec(
+        select(AuthorizationAttempt).where(
+            AuthorizationAttempt.public_id == public_id, AuthorizationAttempt.user_id == principal.user_id
+        )
+    ).first()
+    if attempt is None:
+        raise NotFound
+    return attempt
+
+
+def _same_browser(attempt: AuthorizationAttempt, browser_token: str) -> bool:
+    return secrets.compare_digest(attempt.browser_hash, _digest(browser_token))
+
+
+def _seal(runtime: Runtime, attempt: AuthorizationAttempt, column: str, secret: Secret) -> bytes:
+    return runtime.vault.seal(secret, _place(attempt, column))
+
+
+def _place(attempt: AuthorizationAttempt, column: str) -> Place:
+    return Place(TABLE, id_of(attempt), column)
+
+
+def _random_secret() -> Secret:
+    return Secret(secrets.token_urlsafe(RANDOM_BYTES))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _audit(session: Session, principal: Principal, connection: Connection, action: str, **details: Any) -> None:
+    audit.record(
+        session,
+        action=action,
+        organization_id=principal.organization_id,
+        actor_user_id=principal.user_id,
+        object_type="connection",
+        object_id=str(connection.id),
+        details=details,
+    )

@@ -1,0 +1,116 @@
+"""The credential a connection lives on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlmodel import Session, select
+
+from portal import audit
+from portal.accounts.principal import Principal
+from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
+from portal.authorization.person import Person
+from portal.authorization.service import attempts
+from portal.connections.models import Connection
+from portal.connections.service.connections import mark_authorized
+from portal.db import utc_now
+from portal.errors import Conflict
+from portal.gitlab import oauth
+from portal.jobs.queue import enqueue
+from portal.net import origin_of
+from portal.runtime import Runtime
+from portal.vault import Place, Secret
+
+TABLE = "credential"
+READ_CATALOGUE = "repositories.read_catalogue"
+
+
+def keep_credential(
+    runtime: Runtime,
+    principal: Principal,
+    attempt: AuthorizationAttempt,
+    tokens: oauth.TokenAnswer,
+    person: Person,
+    expires_at: datetime | None,
+) -> None:
+    """Seal and store the pair, connect the connection, and start reading the catalogue: all in one transaction."""
+    with runtime.database.transaction() as session:
+        connection = session.get_one(Connection, attempt.connection_id)
+        credential = get_credential(session, attempt.connection_id) or _new_credential(attempt.connection_id)
+        credential.generation += 1 if credential.id else 0
+        credential.origin = origin_of(attempt.frozen["api_url"])
+        credential.scopes = list(tokens.scopes)
+        credential.expires_at = expires_at
+        credential.gitlab_user_id = person.gitlab_user_id
+        credential.gitlab_username = person.username
+        credential.gitlab_name = person.name
+        credential.obtained_at = utc_now()
+        credential.authorized_by_user_id = principal.user_id
+        session.add(credential)
+        session.flush()
+        _seal_pair(runtime, credential, tokens)
+        mark_authorized(session, connection)
+        attempts.finish_attempt(session, attempts.id_of(attempt), AttemptState.SUCCEEDED, actual=person.username)
+        _record(session, principal, connection, credential)
+        enqueue(
+            session,
+            READ_CATALOGUE,
+            {"connection_id": connection.id},
+            organization_id=connection.organization_id,
+            title=f"Read repositories of {connection.display_name}",
+            key=f"catalogue-{connection.id}",
+            lane=f"connection-{connection.id}",
+        )
+
+
+def get_credential(session: Session, connection_id: int) -> Credential | None:
+    """Return the credential of a connection, if it ever was authorized."""
+    return session.exec(select(Credential).where(Credential.connection_id == connection_id)).first()
+
+
+def open_access_token(runtime: Runtime, connection: Connection) -> Secret:
+    """Return the access token for calls to this connection's GitLab, and to no other origin.
+
+    Raises:
+        Conflict: the connection is not authorized.
+        SecretUnreadable: the token belongs to another origin than the connection has now.
+    """
+    with runtime.database.reading() as session:
+        credential = get_credential(session, attempts.id_of(connection))
+    if credential is None or credential.access_token_sealed is None:
+        raise Conflict("This connection is not authorized yet.")
+    place = Place(TABLE, attempts.id_of(credential), "access_token_sealed")
+    return runtime.vault.open(credential.access_token_sealed, place, origin_of(connection.api_url))
+
+
+def _new_credential(connection_id: int) -> Credential:
+    return Credential(connection_id=connection_id, origin="", gitlab_user_id=0, gitlab_username="")
+
+
+def _seal_pair(runtime: Runtime, credential: Credential, tokens: oauth.TokenAnswer) -> None:
+    row_id = attempts.id_of(credential)
+    credential.access_token_sealed = runtime.vault.seal(
+        tokens.access_token, Place(TABLE, row_id, "access_token_sealed"), credential.origin
+    )
+    credential.refresh_token_sealed = None
+    if tokens.refresh_token is not None:
+        credential.refresh_token_sealed = runtime.vault.seal(
+            tokens.refresh_token, Place(TABLE, row_id, "refresh_token_sealed"), credential.origin
+        )
+
+
+def _record(session: Session, principal: Principal, connection: Connection, credential: Credential) -> None:
+    audit.record(
+        session,
+        action="connection.authorized",
+        organization_id=connection.organization_id,
+        actor_user_id=principal.user_id,
+        object_type="connection",
+        object_id=str(connection.id),
+        details={
+            "gitlab_username": credential.gitlab_username,
+            "gitlab_user_id": credential.gitlab_user_id,
+            "scopes": credential.scopes,
+            "generation": credential.generation,
+        },
+    )

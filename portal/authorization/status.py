@@ -1,0 +1,94 @@
+"""What step 6 shows: where the newest attempt stands, and who the connection acts as."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlmodel import Session
+
+from portal.accounts.models import User as PortalUser
+from portal.accounts.principal import Principal
+from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
+from portal.authorization.service import attempts
+from portal.authorization.service.credentials import get_credential
+from portal.connections.models import Connection
+from portal.connections.service.applications import wanted_scopes
+from portal.errors import Card
+from portal.gitlab import links
+from portal.runtime import Runtime
+
+
+class Phase(StrEnum):
+    """Which face the status panel shows."""
+
+    READY = "ready"
+    WAITING = "waiting"
+    WRONG_PERSON = "wrong_person"
+    FAILED = "failed"
+    AUTHORIZED = "authorized"
+
+
+@dataclass(frozen=True)
+class Status:
+    """One look at a connection's authorization.
+
+    Attributes:
+        credential: what is stored; None before the first success.
+        missing_scopes: wanted now, but not granted then.
+        unused_scopes: granted, but no longer wanted.
+    """
+
+    phase: Phase
+    attempt: AuthorizationAttempt | None
+    credential: Credential | None
+    authorized_by: str
+    card: Card | None
+    wanted_scopes: list[str]
+    missing_scopes: list[str]
+    unused_scopes: list[str]
+    sign_out_url: str
+    user_url: str
+
+
+_PHASES = {
+    AttemptState.WRONG_PERSON: Phase.WRONG_PERSON,
+    AttemptState.DENIED: Phase.FAILED,
+    AttemptState.FAILED: Phase.FAILED,
+}
+
+
+def load_status(runtime: Runtime, principal: Principal, connection: Connection) -> Status:
+    """Read the newest attempt of this person and the stored credential."""
+    with runtime.database.reading() as session:
+        attempt = attempts.latest_attempt(session, principal, attempts.id_of(connection))
+        credential = get_credential(session, attempts.id_of(connection))
+        authorized_by = user_name(session, credential.authorized_by_user_id) if credential else ""
+    wanted = wanted_scopes(connection)
+    granted = credential.scopes if credential else []
+    return Status(
+        phase=_phase(attempt, credential),
+        attempt=attempt,
+        credential=credential,
+        authorized_by=authorized_by,
+        card=Card.from_json(attempt.card) if attempt and attempt.card else None,
+        wanted_scopes=wanted,
+        missing_scopes=sorted(set(wanted) - set(granted)) if credential else [],
+        unused_scopes=sorted(set(granted) - set(wanted)),
+        sign_out_url=links.sign_out(connection.external_url),
+        user_url=links.user(connection.external_url, connection.service_username),
+    )
+
+
+def _phase(attempt: AuthorizationAttempt | None, credential: Credential | None) -> Phase:
+    if attempt and attempt.outcome in {AttemptState.STARTED, AttemptState.CLAIMED} and not attempts.is_over(attempt):
+        return Phase.WAITING
+    if attempt and AttemptState(attempt.outcome) in _PHASES:
+        return _PHASES[AttemptState(attempt.outcome)]
+    return Phase.AUTHORIZED if credential else Phase.READY
+
+
+def user_name(session: Session, user_id: int | None) -> str:
+    """Return the name of one of the portal's people; empty when they are gone."""
+    user = session.get(PortalUser, user_id) if user_id else None
+    return user.name if user else ""

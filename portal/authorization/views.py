@@ -1,0 +1,208 @@
+"""Step 6 of the walkthrough, the popup's start and its callback.
+
+The way of the popup: POST start → 303 → our own "leave" page, which navigates by itself → GET go → 302 to GitLab →
+callback → 303 → result. Chromium applies CSP `form-action` to every redirect that follows a form POST, so the POST
+must not redirect to GitLab; a page of ours that navigates begins a new, free navigation.
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint, Flask, Response, make_response, redirect, render_template, request, url_for
+from werkzeug.datastructures import MultiDict
+
+from portal.accounts.principal import current_principal, find_principal
+from portal.accounts.rights import Right, public, requires
+from portal.authorization import panel
+from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.authorization.service import attempts, exchange
+from portal.authorization.status import load_status
+from portal.connections.service.connections import expect_user, get_connection, get_connection_for_admin
+from portal.connections.steps import Step, rail, step_to_do_first
+from portal.error_pages import MethodNotAllowed
+from portal.errors import BadRequest
+from portal.forms import StrictForm
+from portal.htmx import leave_to, render
+from portal.runtime import Runtime, current_runtime
+from portal.security import opens_popup, polling
+
+blueprint = Blueprint("authorization", __name__)
+CALLBACK_PARAMETERS = ("code", "state", "error", "error_description", "iss")
+MAX_PARAMETER = 2000
+
+
+class StartForm(StrictForm):
+    """The button *Authorize as @name*; `in_popup` is added by the script that opened a window for it."""
+
+    optional_fields = ("in_popup",)
+
+
+def register(app: Flask, runtime: Runtime) -> None:
+    """Add the routes, and the panel on the connection's details page."""
+    app.register_blueprint(blueprint)
+    panel.register()
+
+
+@blueprint.get("/connections/<slug>/setup/authorize")
+@requires(Right.MANAGE_CONNECTIONS)
+@opens_popup
+def show(slug: str) -> Response:
+    """Show step 6: what will happen, the button, and what came of it."""
+    runtime, principal = current_runtime(), current_principal()
+    connection = get_connection(runtime, principal, slug)
+    if first := step_to_do_first(connection, Step.AUTHORIZE):
+        return leave_to(first)
+    status = load_status(runtime, principal, connection)
+    return render(
+        "authorization/show.html", connection=connection, status=status, rail=rail(connection, Step.AUTHORIZE)
+    )
+
+
+@blueprint.get("/connections/<slug>/authorization/status")
+@requires(Right.MANAGE_CONNECTIONS)
+@polling
+def status(slug: str) -> Response:
+    """Answer the status panel; it polls this address until the outcome is final."""
+    runtime, principal = current_runtime(), current_principal()
+    connection = get_connection(runtime, principal, slug)
+    found = load_status(runtime, principal, connection)
+    page = redirect(url_for(".show", slug=slug), code=303)
+    fragment = make_response(render_template("authorization/_status.html", connection=connection, status=found))
+    return fragment if request.headers.get("HX-Request") == "true" else make_response(page)
+
+
+@blueprint.post("/connections/<slug>/authorization")
+@requires(Right.MANAGE_CONNECTIONS)
+def start(slug: str) -> Response:
+    """Create an attempt, bind it to this browser, and go on to our own page that leaves for GitLab."""
+    runtime = current_runtime()
+    in_popup = request.form.get("in_popup") == "1"
+    started = attempts.start_attempt(runtime, current_principal(), slug, in_popup=in_popup)
+    response = make_response(redirect(url_for(".leave", slug=slug, public_id=started.public_id), code=303))
+    response.set_cookie(
+        browser_cookie(runtime, started.public_id),
+        started.browser_token.reveal(),
+        max_age=attempts.ATTEMPT_MINUTES * 60,
+        secure=runtime.settings.is_https,
+        httponly=True,
+        samesite="Lax",
+        path="/",
+    )
+    return response
+
+
+@blueprint.get("/connections/<slug>/authorization/<public_id>/leave")
+@requires(Right.MANAGE_CONNECTIONS)
+def leave(slug: str, public_id: str) -> Response:
+    """Show which GitLab comes next and navigate there by itself (works without JavaScript)."""
+    connection = get_connection(current_runtime(), current_principal(), slug)
+    return render("authorization/leave.html", connection=connection, public_id=public_id)
+
+
+@blueprint.get("/connections/<slug>/authorization/<public_id>/go")
+@requires(Right.MANAGE_CONNECTIONS)
+def go(slug: str, public_id: str) -> Response:
+    """Redirect to GitLab's authorize page."""
+    runtime = current_runtime()
+    token = request.cookies.get(browser_cookie(runtime, public_id), "")
+    address = attempts.authorize_address(runtime, current_principal(), public_id, token)
+    return make_response(redirect(address, code=302))
+
+
+@blueprint.get("/oauth/callback/<slug>")
+@public
+def callback(slug: str) -> Response:
+    """Take GitLab's answer, once, and go on to a clean address.
+
+    Public, because a session may end during the trip: then the attempt is void and the page says so.
+    """
+    runtime = current_runtime()
+    _refuse_anything_but_a_visit()
+    answer = _read_answer(request.args)
+    principal = find_principal()
+    if principal is None:
+        attempts.abandon_by_state(runtime, answer["state"], _browser_tokens(runtime))
+        return render("authorization/signed_out.html", slug=slug, status=401)
+    attempt = _find_and_claim(runtime, slug, answer)
+    if attempt is not None and "code" in answer:
+        exchange.take_code(runtime, principal, attempt, answer["code"])
+    elif attempt is not None:
+        exchange.take_refusal(runtime, attempt, answer["error"], answer.get("error_description", ""))
+    return _to_result(runtime, slug, answer["state"])
+
+
+@blueprint.get("/connections/<slug>/authorization/<public_id>")
+@requires(Right.MANAGE_CONNECTIONS)
+def done(slug: str, public_id: str) -> Response:
+    """Show in the popup how it ended; the script tells the page behind it and closes the window."""
+    runtime, principal = current_runtime(), current_principal()
+    connection = get_connection(runtime, principal, slug)
+    with runtime.database.reading() as session:
+        attempt = attempts.get_own_attempt(session, principal, public_id)
+    return render("authorization/done.html", connection=connection, attempt=attempt)
+
+
+@blueprint.post("/connections/<slug>/authorization/expected-user")
+@requires(Right.MANAGE_CONNECTIONS)
+def expect(slug: str) -> Response:
+    """Make the GitLab user who signed in by mistake the expected one; nothing is stored until they authorize again."""
+    runtime, principal = current_runtime(), current_principal()
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        attempt = attempts.latest_attempt(session, principal, attempts.id_of(connection))
+        if attempt is None or attempt.outcome != AttemptState.WRONG_PERSON:
+            raise BadRequest("There is no other user to expect.")
+        expect_user(session, principal, connection, str(attempt.details["actual"]))
+        attempts.finish_attempt(session, attempts.id_of(attempt), AttemptState.ABANDONED)
+    return leave_to(url_for(".show", slug=slug))
+
+
+def browser_cookie(runtime: Runtime, public_id: str) -> str:
+    """Return the name of the cookie that binds an attempt to one browser."""
+    prefix = "__Host-" if runtime.settings.is_https else ""
+    return f"{prefix}oauth-{public_id}"
+
+
+def _browser_tokens(runtime: Runtime) -> dict[str, str]:
+    prefix = browser_cookie(runtime, "")
+    return {name.removeprefix(prefix): value for name, value in request.cookies.items() if name.startswith(prefix)}
+
+
+def _refuse_anything_but_a_visit() -> None:
+    # HEAD and prefetching come from link scanners and browsers' guesses; they must not spend the code.
+    purpose = request.headers.get("Sec-Purpose", "") + request.headers.get("Purpose", "")
+    if request.method != "GET" or "prefetch" in purpose:
+        raise MethodNotAllowed
+
+
+def _read_answer(args: MultiDict[str, str]) -> dict[str, str]:
+    answer: dict[str, str] = {}
+    for name in CALLBACK_PARAMETERS:
+        values = args.getlist(name)
+        if len(values) > 1 or any(len(value) > MAX_PARAMETER for value in values):
+            raise BadRequest("GitLab's answer cannot be read: a part of it came twice or is too long.")
+        if values:
+            answer[name] = values[0]
+    if "state" not in answer or ("code" in answer) == ("error" in answer):
+        raise BadRequest("GitLab's answer is incomplete. Start the authorization again from the connection's page.")
+    return answer
+
+
+def _find_and_claim(runtime: Runtime, slug: str, answer: dict[str, str]) -> AuthorizationAttempt | None:
+    with runtime.database.reading() as session:
+        attempt = attempts.find_by_state(session, answer["state"])
+    token = _browser_tokens(runtime).get(attempt.public_id, "") if attempt else ""
+    return attempts.claim_attempt(runtime, current_principal(), slug, answer["state"], token, answer.get("iss"))
+
+
+def _to_result(runtime: Runtime, slug: str, state: str) -> Response:
+    with runtime.database.reading() as session:
+        attempt = attempts.find_by_state(session, state)
+    if attempt is None:
+        raise BadRequest
+    if attempt.details.get("in_popup"):
+        target = url_for(".done", slug=slug, public_id=attempt.public_id)
+    else:
+        target = url_for(".show", slug=slug)
+    response = make_response(redirect(target, code=303))
+    response.delete_cookie(browser_cookie(runtime, attempt.public_id), path="/", secure=runtime.settings.is_https)
+    return response

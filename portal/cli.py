@@ -1,0 +1,110 @@
+"""The `gatehouse` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+
+from portal.settings import Settings, SettingsError
+
+EXIT_REFUSED = 2
+EXIT_CONFIG = 78
+SANDBOX_PORT = 8929
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Connect a self-hosted GitLab to your software.")
+users = typer.Typer(no_args_is_help=True, help="People of this portal.")
+app.add_typer(users, name="user")
+console = Console()
+
+
+def main() -> None:
+    """Run the command line; a bad setting ends it with one clear line each."""
+    try:
+        app()
+    except SettingsError as error:
+        console.print(f"[red]Settings:[/red] {error}")
+        raise SystemExit(EXIT_CONFIG) from None
+
+
+@app.command()
+def serve(
+    sandbox: Annotated[bool, typer.Option(help="Also run the sandbox, a simulated GitLab, on loopback.")] = False,
+    sandbox_port: Annotated[int, typer.Option(help="Port of the sandbox.")] = SANDBOX_PORT,
+    bind: Annotated[str, typer.Option(help="host:port to listen on; by default that of the base URL.")] = "",
+    workers: Annotated[int, typer.Option(help="Web processes.")] = 1,
+    log_file: Annotated[Path | None, typer.Option(help="Write logs here and only the links to the terminal.")] = None,
+) -> None:
+    """Run the portal: web server and worker, and print the setup link at first start."""
+    from portal import serving, start  # noqa: PLC0415 - the other commands start faster without it
+
+    if sandbox:
+        serving.export(sandbox_origin=f"http://localhost:{sandbox_port}", allow_http="true")
+    settings = Settings.from_environ()
+    prepared = start.prepare(settings)
+    supervisor = serving.Supervisor(log_file=log_file)
+    if sandbox:
+        supervisor.start("sandbox", ["-m", "portal", "sandbox", f"--port={sandbox_port}"])
+    if settings.embedded_worker:
+        supervisor.start("worker", ["-m", "portal", "worker"])
+    supervisor.start("web", serving.web_arguments(settings, bind or serving.bind_address(settings), workers))
+    start.wait_until_answering(bind or serving.bind_address(settings))
+    console.print(Panel(start.banner(settings, prepared, log_file), title="Gatehouse", expand=False))
+    raise SystemExit(supervisor.run())
+
+
+@app.command()
+def worker() -> None:
+    """Run one background worker. On PostgreSQL start as many as you like; on SQLite exactly one runs."""
+    from portal.jobs.worker import run_worker  # noqa: PLC0415
+    from portal.logs import configure_logs  # noqa: PLC0415
+
+    settings = Settings.from_environ()
+    configure_logs(settings.log_level)
+    raise SystemExit(run_worker(settings))
+
+
+@app.command()
+def sandbox(
+    port: Annotated[int, typer.Option(help="Port on loopback.")] = SANDBOX_PORT,
+    projects: Annotated[int, typer.Option(help="How many projects it has.")] = 60,
+    version: Annotated[str, typer.Option(help="The GitLab version it plays.")] = "18.5.0",
+    root: Annotated[str, typer.Option(help="A sub-path such as /gitlab.")] = "",
+) -> None:
+    """Run the sandbox: a simulated GitLab on loopback, with people, groups and projects."""
+    from portal.sandbox.options import SandboxOptions  # noqa: PLC0415
+    from portal.sandbox.serve import serve as serve_sandbox  # noqa: PLC0415
+
+    options = SandboxOptions(
+        external_url=f"http://localhost:{port}{root}",
+        port=port,
+        relative_root=root,
+        version=version,
+        project_count=projects,
+    )
+    console.print(f"The sandbox answers at {options.external_url}")
+    serve_sandbox(options)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    from portal.db import Database  # noqa: PLC0415
+    from portal.migrations.upgrade import upgrade  # noqa: PLC0415
+
+    settings = Settings.from_environ()
+    console.print(f"The database is at revision {upgrade(Database(settings.resolved_database_url))}.")
+
+
+@app.command("check-host")
+def check_host_command(host: Annotated[str, typer.Argument(help="A host or address, as typed into *Domain*.")]) -> None:
+    """Tell how the portal understands a host and whether it may be reached; exit code 2 when it may not."""
+    from portal.net.check_host import check_host  # noqa: PLC0415
+
+    code, lines = check_host(host, Settings.from_environ())
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
+    raise SystemExit(code)

@@ -1,0 +1,26 @@
+"""Alembic's entry: runs on the connection that `portal.migrations.upgrade` hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from portal.db import UTCDateTime
+from portal.migrations.models import load_metadata
+
+
+def _render_item(kind: str, item: object, _autogen: object) -> str | bool:
+    # Migrations stand on their own: our column types are written as what they store.
+    if kind == "type" and isinstance(item, UTCDateTime):
+        return "sa.DateTime(timezone=True)"
+    return False
+
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=load_metadata(),
+    render_item=_render_item,
+    render_as_batch=True,
+    transaction_per_migration=False,
+)
+with context.begin_transaction():
+    context.run_migrations()

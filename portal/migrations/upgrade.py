@@ -1,0 +1,91 @@
+"""Bring a database to the newest schema, and refuse one that is newer than this program (S109)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import OperationalError
+
+from portal.db import Database
+
+# Any number will do, as long as nothing else in the database locks the same one.
+ADVISORY_LOCK = 7_214_336_201
+LOCK_TRIES = 60
+
+
+class NewerSchema(Exception):
+    """The database was made by a newer version of the portal; this one would damage it."""
+
+
+def upgrade(database: Database) -> str:
+    """Run every missing migration in one transaction; of several processes one does it and the others wait.
+
+    Returns:
+        The revision the database is at afterwards.
+
+    Raises:
+        NewerSchema: its revision is unknown to this program.
+    """
+    config = _config()
+    known = ScriptDirectory.from_config(config)
+    with _locked(database.engine) as connection:
+        present = MigrationContext.configure(connection).get_current_revision()
+        if present and present not in {script.revision for script in known.walk_revisions()}:
+            raise NewerSchema(f"The database is at revision {present}, which this version does not know.")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    return known.get_current_head() or ""
+
+
+def current_and_head(database: Database) -> tuple[str | None, str | None]:
+    """Return the revision the database is at, and the newest one."""
+    with database.engine.connect() as connection:
+        present = MigrationContext.configure(connection).get_current_revision()
+    return present, ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    return config
+
+
+@contextmanager
+def _locked(engine: Engine) -> Iterator[Connection]:
+    if engine.dialect.name != "sqlite":
+        with engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+            yield connection
+        return
+    # BEGIN EXCLUSIVE is the lock; in WAL mode SQLite may answer "locked" at once while another one sets WAL up.
+    writing = engine.execution_options(gatehouse_writes=True)
+    connection = _begin_patiently(writing)
+    try:
+        yield connection
+        connection.commit()
+    finally:
+        connection.close()
+
+
+def _begin_patiently(engine: Engine) -> Connection:
+    for left in range(LOCK_TRIES, 0, -1):
+        connection = engine.connect()
+        try:
+            connection.execute(text("SELECT 1"))
+        except OperationalError:
+            connection.close()
+            if left == 1:
+                raise
+            time.sleep(0.25)
+        else:
+            return connection
+    raise AssertionError("unreachable")

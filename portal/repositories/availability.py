@@ -1,0 +1,87 @@
+"""Why a repository cannot be enabled: one reason each, the most fundamental first, with who mends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+REPORTER = 20
+SHA256 = "sha256"
+
+
+class Reason(StrEnum):
+    """Stored in `repository.unavailable_reason`."""
+
+    MISSING = "missing"
+    PENDING_DELETION = "pending_deletion"
+    ROLE_TOO_LOW = "role_too_low"
+    REPOSITORY_OFF = "repository_off"
+    ARCHIVED = "archived"
+    SHA256 = "sha256"
+    EMPTY = "empty"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a person reads: the word on the badge, the sentence, and how it is mended."""
+
+    label: str
+    sentence: str
+    remedy: str
+
+
+EXPLANATIONS = {
+    Reason.MISSING: Explanation(
+        "Not seen any more",
+        "The last complete read of GitLab no longer found it.",
+        "Check in GitLab whether it was deleted, or whether the service user lost its membership.",
+    ),
+    Reason.PENDING_DELETION: Explanation(
+        "Pending deletion", "It is marked for deletion in GitLab.", "Restore it in GitLab, under Settings → General."
+    ),
+    Reason.ROLE_TOO_LOW: Explanation(
+        "Role too low",
+        "The service user is below Reporter there, so GitLab does not show it the code.",
+        "Give the service user the role Reporter in this project or its group.",
+    ),
+    Reason.REPOSITORY_OFF: Explanation(
+        "Repository off",
+        "The repository feature is switched off for this project.",
+        "Switch it on in GitLab: Settings → General → Visibility.",
+    ),
+    Reason.ARCHIVED: Explanation("Archived", "It is archived and read-only.", "Unarchive it in GitLab."),
+    Reason.SHA256: Explanation(
+        "SHA-256", "It uses SHA-256 object ids, which the software behind cannot read yet.", "Nothing to do for now."
+    ),
+    Reason.EMPTY: Explanation("Empty", "It has no commits yet.", "Push a first commit; the next read notices it."),
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What decides whether a repository can be enabled, as the catalogue knows it."""
+
+    archived: bool
+    is_empty: bool
+    object_format: str
+    repository_enabled: bool
+    marked_for_deletion: bool
+    access_level: int | None
+
+
+def reason_against(facts: Facts) -> Reason | None:
+    """Return why it cannot be enabled; None when it can. An unknown role is no reason: the first call will tell."""
+    checks = {
+        Reason.PENDING_DELETION: facts.marked_for_deletion,
+        Reason.ROLE_TOO_LOW: facts.access_level is not None and facts.access_level < REPORTER,
+        Reason.REPOSITORY_OFF: not facts.repository_enabled,
+        Reason.ARCHIVED: facts.archived,
+        Reason.SHA256: facts.object_format == SHA256,
+        Reason.EMPTY: facts.is_empty,
+    }
+    return next((reason for reason, holds in checks.items() if holds), None)
+
+
+def explain(code: str) -> Explanation | None:
+    """Return what a person reads for a stored code; None for an available repository."""
+    return EXPLANATIONS[Reason(code)] if code else None

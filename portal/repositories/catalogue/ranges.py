@@ -1,0 +1,82 @@
+"""Split the ids of GitLab's projects among lanes, without knowing how they are spread.
+
+It starts with one range. A lane with nothing to do takes the upper half of what the busiest one has left, so skewed
+ids cost a few empty pages and never leave a lane idle.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+# Below this many ids a split costs more requests than it saves.
+MIN_WIDTH_TO_SPLIT = 400
+
+
+@dataclass
+class IdRange:
+    """Ids above `cursor` up to and including `last`; the cursor moves as pages come in."""
+
+    cursor: int
+    last: int
+
+    @property
+    def width(self) -> int:
+        """How many ids are left, at most."""
+        return max(0, self.last - self.cursor)
+
+
+class RangePool:
+    """Hands ranges to lanes; may be used from several threads."""
+
+    def __init__(self, highest_id: int) -> None:
+        self._active: list[IdRange] = []
+        self._waiting = [IdRange(0, highest_id)] if highest_id > 0 else []
+        self._changed = threading.Condition()
+        self._stopped = False
+
+    def take(self) -> IdRange | None:
+        """Return a range to read, waiting while others might still be split; None when everything is read."""
+        with self._changed:
+            while not self._stopped:
+                if found := self._next():
+                    self._active.append(found)
+                    return found
+                if not self._active:
+                    return None
+                self._changed.wait()
+        return None
+
+    def bounds(self, taken: IdRange) -> tuple[int, int]:
+        """Return (cursor, last) of a range that a split may have shortened meanwhile."""
+        with self._changed:
+            return taken.cursor, taken.last
+
+    def advance(self, taken: IdRange, cursor: int) -> None:
+        """Move a range's cursor to the highest id read, and let idle lanes look again."""
+        with self._changed:
+            taken.cursor = cursor
+            self._changed.notify_all()
+
+    def finish(self, taken: IdRange) -> None:
+        """Give a completely read range back."""
+        with self._changed:
+            self._active.remove(taken)
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Let every lane return at once, because one of them failed."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def _next(self) -> IdRange | None:
+        if self._waiting:
+            return self._waiting.pop()
+        widest = max(self._active, key=lambda item: item.width, default=None)
+        if widest is None or widest.width < MIN_WIDTH_TO_SPLIT:
+            return None
+        middle = widest.cursor + widest.width // 2
+        upper = IdRange(middle, widest.last)
+        widest.last = middle
+        return upper

@@ -1,0 +1,102 @@
+"""What the selection panel's templates need, read in one go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from sqlmodel import Session, col, select
+
+from portal.accounts.principal import Principal
+from portal.accounts.rights import Right
+from portal.connections.models import Connection
+from portal.jobs.models import Job
+from portal.jobs.queue import latest_job
+from portal.repositories.service.selection import Listing, View, list_repositories
+from portal.repositories.service.tree import TreeNode, group_tree
+from portal.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One look at the selection panel.
+
+    Attributes:
+        connection: the one connection that is shown; None when several are.
+        fixed: whether the connection is given by the page, so that it cannot be chosen.
+        job: the newest catalogue read of that connection.
+        address: path of the page the panel is on, without the query.
+    """
+
+    view: View
+    listing: Listing
+    tree: list[TreeNode]
+    connections: list[Connection]
+    connection: Connection | None
+    fixed: bool
+    job: Job | None
+    address: str
+    may_enable: bool
+    may_read: bool
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether GitLab is being read now, so that rows may still arrive."""
+        return self.job is not None and not self.job.is_finished
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the view leaves something out."""
+        return bool(self.view.query or self.view.group or self.view.state)
+
+    def url(self, **changes: str) -> str:
+        """Return the address of this view with some parameters changed; paging starts anew."""
+        parameters = self.view.parameters(**changes)
+        if self.fixed:
+            parameters.pop("connection", None)
+        return f"{self.address}?{urlencode(parameters)}" if parameters else self.address
+
+    @property
+    def next_url(self) -> str | None:
+        """Address of the next page; None on the last."""
+        return self._page_url("after", self.listing.next_key)
+
+    @property
+    def previous_url(self) -> str | None:
+        """Address of the previous page; None on the first."""
+        return self._page_url("before", self.listing.previous_key)
+
+    def _page_url(self, name: str, key: tuple[str, int] | None) -> str | None:
+        return self.url(**{name: f"{key[1]}:{key[0]}"}) if key else None
+
+
+def load_panel(
+    runtime: Runtime, principal: Principal, view: View, *, address: str, fixed: Connection | None = None
+) -> Panel:
+    """Read one page of rows, the tree and the progress, as far as this person may see them."""
+    with runtime.database.reading() as session:
+        connections = _connections(session, principal)
+        shown = fixed or next((item for item in connections if item.slug == view.connection), None)
+        if shown is None and len(connections) == 1:
+            shown = connections[0]
+        return Panel(
+            view=view,
+            listing=list_repositories(session, principal, view),
+            tree=group_tree(session, principal, shown.slug) if shown else [],
+            connections=connections,
+            connection=shown,
+            fixed=fixed is not None,
+            job=latest_job(session, f"catalogue-{shown.id}") if shown else None,
+            address=address,
+            may_enable=principal.may(Right.ENABLE_REPOSITORIES),
+            may_read=principal.may(Right.MANAGE_CONNECTIONS),
+        )
+
+
+def _connections(session: Session, principal: Principal) -> list[Connection]:
+    statement = (
+        select(Connection)
+        .where(Connection.organization_id == principal.organization_id, col(Connection.authorized_at).is_not(None))
+        .order_by(Connection.display_name)
+    )
+    return list(session.exec(statement))

@@ -1,0 +1,1 @@
+"""What people see of the catalogue and what they change in it."""

@@ -1,0 +1,50 @@
+"""Which repositories a person may see and enable: applied in the query, so lists, counts and changes agree."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, false, or_
+from sqlmodel import Session, col, select
+
+from portal.accounts.models import GroupGrant
+from portal.accounts.principal import Principal
+from portal.accounts.rights import Role
+from portal.connections.models import Connection
+from portal.repositories.models import GitLabGroup, Repository
+
+LIKE_ESCAPE = "\\"
+
+
+def visible_to(session: Session, principal: Principal) -> ColumnElement[bool]:
+    """Return the condition on `repository` joined with `connection` for what this person may see."""
+    own_organization = col(Connection.organization_id) == principal.organization_id
+    if principal.role != Role.TEAM_LEAD:
+        return own_organization
+    groups = session.exec(
+        select(GitLabGroup)
+        .join(
+            GroupGrant,
+            (col(GroupGrant.gitlab_group_id) == col(GitLabGroup.gitlab_group_id))
+            & (col(GroupGrant.connection_id) == col(GitLabGroup.connection_id)),
+        )
+        .where(GroupGrant.membership_id == principal.membership_id)
+    ).all()
+    return own_organization & or_(false(), *(_inside(group) for group in groups))
+
+
+def inside_path(path: str) -> ColumnElement[bool]:
+    """Return the condition for repositories in a group or below it; `org` does not match `organisation`."""
+    return or_(
+        col(Repository.namespace_path) == path,
+        col(Repository.namespace_path).like(f"{escape_like(path)}/%", escape=LIKE_ESCAPE),
+    )
+
+
+def escape_like(text: str) -> str:
+    """Make a text literal inside LIKE."""
+    for character in (LIKE_ESCAPE, "%", "_"):
+        text = text.replace(character, LIKE_ESCAPE + character)
+    return text
+
+
+def _inside(group: GitLabGroup) -> ColumnElement[bool]:
+    return (col(Repository.connection_id) == group.connection_id) & inside_path(group.full_path)

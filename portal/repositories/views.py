@@ -1,0 +1,147 @@
+"""The selection panel: as step 8 of a walkthrough and as a page of its own; enabling, disabling, reading again."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Flask, Response, make_response, render_template, request, url_for
+
+from portal.accounts.principal import current_principal
+from portal.accounts.rights import Right, requires
+from portal.connections.service.connections import get_connection, get_connection_for_admin, mark_step_done
+from portal.connections.steps import Step, rail, step_to_do_first
+from portal.errors import BadRequest, InvalidInput
+from portal.htmx import leave_to, render, wants_fragment
+from portal.jobs.queue import active_job
+from portal.repositories import details
+from portal.repositories.jobs import enqueue_catalogue_read
+from portal.repositories.panel import Panel, load_panel
+from portal.repositories.service.enablement import MAX_AT_ONCE, Change, disable_repositories, enable_repositories
+from portal.repositories.service.selection import MAX_QUERY, StateFilter, View
+from portal.runtime import Runtime, current_runtime
+from portal.security import polling, safe_next
+
+blueprint = Blueprint("repositories", __name__)
+
+
+def register(app: Flask, runtime: Runtime) -> None:
+    """Add the routes, and the panel on the connection's details page."""
+    app.register_blueprint(blueprint)
+    details.register()
+
+
+@blueprint.get("/repositories/")
+@requires(Right.SEE_REPOSITORIES)
+def index() -> Response:
+    """Show the selection panel over all connections, or the one the address names."""
+    panel = load_panel(current_runtime(), current_principal(), read_view(), address=url_for(".index"))
+    return _render_panel("repositories/index.html", panel)
+
+
+@blueprint.get("/connections/<slug>/setup/repositories")
+@requires(Right.MANAGE_CONNECTIONS)
+def setup(slug: str) -> Response:
+    """Show step 8: the selection panel of one connection, filling while GitLab is being read."""
+    runtime, principal = current_runtime(), current_principal()
+    connection = get_connection(runtime, principal, slug)
+    if first := step_to_do_first(connection, Step.REPOSITORIES):
+        return leave_to(first)
+    panel = load_panel(
+        runtime, principal, read_view(connection=slug), address=url_for(".setup", slug=slug), fixed=connection
+    )
+    return _render_panel(
+        "repositories/setup.html", panel, connection=connection, rail=rail(connection, Step.REPOSITORIES)
+    )
+
+
+@blueprint.post("/connections/<slug>/setup/repositories")
+@requires(Right.MANAGE_CONNECTIONS)
+def finish(slug: str) -> Response:
+    """Finish the walkthrough and go to the details page."""
+    runtime, principal = current_runtime(), current_principal()
+    with runtime.database.transaction() as session:
+        mark_step_done(session, get_connection_for_admin(session, principal, slug), Step.REPOSITORIES)
+    return leave_to(url_for("connections.show", slug=slug))
+
+
+@blueprint.get("/connections/<slug>/catalogue")
+@requires(Right.SEE_REPOSITORIES)
+@polling
+def progress(slug: str) -> Response:
+    """Answer the progress of the read, with the rows that have arrived; polled until the read has ended."""
+    runtime, principal = current_runtime(), current_principal()
+    connection = get_connection(runtime, principal, slug)
+    address = safe_next(request.args.get("address", "")) or url_for(".index")
+    panel = load_panel(runtime, principal, read_view(connection=slug), address=address, fixed=connection)
+    return make_response(render_template("repositories/progress.hx.html", panel=panel))
+
+
+@blueprint.post("/connections/<slug>/catalogue")
+@requires(Right.MANAGE_CONNECTIONS)
+def read(slug: str) -> Response:
+    """Read the catalogue again, unless a read is already under way."""
+    runtime, principal = current_runtime(), current_principal()
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        if active_job(session, f"catalogue-{connection.id}") is None:
+            enqueue_catalogue_read(session, principal, connection)
+    return leave_to(safe_next(request.form.get("next", "")) or url_for(".index", connection=slug))
+
+
+@blueprint.post("/repositories/enable")
+@requires(Right.ENABLE_REPOSITORIES)
+def enable() -> Response:
+    """Enable one or several repositories."""
+    return _render_change(enable_repositories(current_runtime(), current_principal(), _chosen_ids()))
+
+
+@blueprint.post("/repositories/disable")
+@requires(Right.ENABLE_REPOSITORIES)
+def disable() -> Response:
+    """Disable one or several repositories."""
+    return _render_change(disable_repositories(current_runtime(), current_principal(), _chosen_ids()))
+
+
+def read_view(connection: str = "") -> View:
+    """Read the panel's view from the address; what makes no sense there is a 400."""
+    arguments = request.args
+    try:
+        return View(
+            connection=connection or arguments.get("connection", "")[:MAX_QUERY],
+            query=arguments.get("q", "").strip()[:MAX_QUERY],
+            group=arguments.get("group", "")[:1000],
+            state=StateFilter(arguments.get("state", "")),
+            after=_read_key(arguments.get("after", "")),
+            before=_read_key(arguments.get("before", "")),
+        )
+    except ValueError:
+        raise BadRequest("This address does not describe a view of the repositories.") from None
+
+
+def _read_key(text: str) -> tuple[str, int] | None:
+    if not text:
+        return None
+    number, _, path = text.partition(":")
+    if not number.isascii() or not number.isdigit() or len(number) > 18:
+        raise ValueError(text)
+    return path, int(number)
+
+
+def _chosen_ids() -> list[int]:
+    values = request.form.getlist("repository_id")
+    if not all(value.isascii() and value.isdigit() and len(value) < 19 for value in values):
+        raise BadRequest
+    if not values:
+        raise InvalidInput("Choose at least one repository first.")
+    if len(values) > MAX_AT_ONCE:
+        raise InvalidInput(f"Choose at most {MAX_AT_ONCE} repositories at once.")
+    return [int(value) for value in values]
+
+
+def _render_panel(page: str, panel: Panel, **context: object) -> Response:
+    return render(page, "repositories/_panel.html", panel=panel, **context)
+
+
+def _render_change(change: Change) -> Response:
+    back = safe_next(request.form.get("next", "")) or url_for(".index")
+    if wants_fragment():
+        return make_response(render_template("repositories/change.hx.html", change=change, back=back))
+    return leave_to(back)

@@ -1,0 +1,94 @@
+"""What has to be true before the portal answers: a key ring, the newest schema, the right key, a first person."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from portal.accounts.first_run import ensure_setup_link
+from portal.migrations.upgrade import upgrade
+from portal.runtime import Runtime, build_runtime
+from portal.settings import Settings
+from portal.vault import KeyRing, verify_ring
+
+START_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the start found or made.
+
+    Attributes:
+        setup_link: the one-time link for the first person; None once there is one.
+        made_key_file: the key ring that was made just now; None when there was one.
+    """
+
+    setup_link: str | None
+    made_key_file: Path | None
+
+
+def prepare(settings: Settings) -> Prepared:
+    """Make what is missing, check what is there, and leave the database ready.
+
+    Raises:
+        KeyRingError: the key ring cannot be used.
+        WrongKey: the database was written with another key.
+        NewerSchema: the database belongs to a newer version.
+    """
+    made = _make_key_file(settings)
+    runtime = build_runtime(settings)
+    try:
+        upgrade(runtime.database)
+        _check_key(runtime)
+        return Prepared(setup_link=ensure_setup_link(runtime), made_key_file=made)
+    finally:
+        runtime.database.close()  # The children open their own connections.
+
+
+def _make_key_file(settings: Settings) -> Path | None:
+    path = settings.resolved_key_file
+    if KeyRing.is_configured(path):
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    KeyRing.create_file(path)
+    return path
+
+
+def _check_key(runtime: Runtime) -> None:
+    with runtime.database.transaction() as session:
+        verify_ring(session, runtime.vault.ring)
+
+
+def wait_until_answering(bind: str, seconds: float = START_SECONDS) -> bool:
+    """Wait until the web server answers on `host:port`; return whether it did in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            connection = http.client.HTTPConnection(bind, timeout=1)  # noqa: TID251 - our own server, not a way out
+            connection.request("GET", "/healthz")
+            connection.getresponse().read()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return True
+    return False
+
+
+def banner(settings: Settings, prepared: Prepared, log_file: Path | None) -> str:
+    """Return what the terminal shows once the portal answers."""
+    rows = [f"The portal answers at [bold]{settings.base_url}[/bold]"]
+    if prepared.setup_link:
+        rows.append(f"Open this link once to set it up:\n  [bold]{prepared.setup_link}[/bold]")
+    if settings.sandbox_origin:
+        rows.append(f"A simulated GitLab to try it with: {settings.sandbox_origin}")
+    if prepared.made_key_file:
+        rows.append(
+            f"The encryption key was made in {prepared.made_key_file}. Keep a copy apart from the database:\n"
+            "without it no stored secret can be read."
+        )
+    if log_file:
+        rows.append(f"Logs: {log_file}")
+    rows.append("Stop with Ctrl+C.")
+    return "\n\n".join(rows)
