@@ -1,0 +1,24 @@
+"""Background work: jobs people can watch and stop, run by DBOS, remembered in our own tables."""
+
+from __future__ import annotations
+
+from portal.jobs.context import JobContext, JobInterrupted, JobStopped, JobSuperseded, RetryLater
+from portal.jobs.models import ItemState, Job, JobItem, JobState
+from portal.jobs.queue import enqueue, find_unfinished
+from portal.jobs.registry import define, every
+
+__all__ = [
+    "ItemState",
+    "Job",
+    "JobContext",
+    "JobInterrupted",
+    "JobItem",
+    "JobState",
+    "JobStopped",
+    "JobSuperseded",
+    "RetryLater",
+    "define",
+    "enqueue",
+    "every",
+    "find_unfinished",
+]

@@ -1,0 +1,148 @@
+"""What a job's function is given: its runtime, a place to tell progress, and when to stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import update
+from sqlmodel import Session, col, select
+
+from portal.errors import Card
+from portal.jobs.models import ItemState, Job, JobItem
+from portal.runtime import Runtime
+
+WRITE_SECONDS = 0.25
+
+
+class JobStopped(Exception):
+    """Somebody asked for the job to stop; let it pass, what is done stays done."""
+
+
+class JobInterrupted(Exception):
+    """This worker is shutting down; let it pass, the job goes on from its items on another one."""
+
+
+class JobSuperseded(Exception):
+    """This worker was taken for dead and another one has the job; let it pass, nothing may be written any more."""
+
+
+class RetryLater(Exception):
+    """Raise it in a job that cannot go on now but may later (GitLab is down, or asked to wait).
+
+    After five attempts the job fails with the card.
+    """
+
+    def __init__(self, card: Card, *, after_seconds: float | None = None) -> None:
+        self.card = card
+        self.after_seconds = after_seconds
+        super().__init__(card.sentence)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to do a job, valid until somebody else claims it: the fence has grown then."""
+
+    job_id: int
+    public_id: str
+    organization_id: int | None
+    fence: int
+    attempt: int
+
+
+class JobContext:
+    """One attempt at a job. May be used from several threads."""
+
+    def __init__(self, runtime: Runtime, claim: Claim, interrupted: threading.Event | None = None) -> None:
+        self.runtime = runtime
+        self.job_id = claim.job_id
+        self.public_id = claim.public_id
+        self.organization_id = claim.organization_id
+        self.attempt = claim.attempt
+        self.fence = claim.fence
+        self._interrupted = interrupted or threading.Event()
+        self._lock = threading.Lock()
+        self._told: dict[str, int | str] = {}
+        self._written_at = 0.0
+        self._asked_at = 0.0
+
+    def progress(self, done: int, total: int | None = None, message: str = "") -> None:
+        """Tell how far the job is; written at most four times a second, and when it ends.
+
+        Anybody of the organization who may see jobs reads the message: name no group or repository in it.
+
+        Raises:
+            JobSuperseded: another worker has the job now.
+        """
+        with self._lock:
+            self._told["done"] = done
+            if total is not None:
+                self._told["total"] = total
+            if message:
+                self._told["message"] = message[:300]
+            if time.monotonic() - self._written_at < WRITE_SECONDS:
+                return
+            self._written_at = time.monotonic()
+            told = dict(self._told)
+        with self.runtime.database.transaction() as session:
+            self._require_rows(session, told)
+
+    def raise_if_stopped(self) -> None:
+        """Return, or raise what ends the job; call it between items. Asks the database four times a second at most.
+
+        Raises:
+            JobStopped: somebody asked for that.
+            JobInterrupted: the worker is shutting down.
+            JobSuperseded: another worker has the job now.
+        """
+        if self._interrupted.is_set():
+            raise JobInterrupted
+        with self._lock:
+            if time.monotonic() - self._asked_at < WRITE_SECONDS:
+                return
+            self._asked_at = time.monotonic()
+        with self.runtime.database.reading() as session:
+            statement = select(Job.fence, Job.stop_requested_at).where(col(Job.id) == self.job_id)
+            row = session.exec(statement).one_or_none()
+        if row is None or row[0] != self.fence:
+            raise JobSuperseded
+        if row[1] is not None:
+            raise JobStopped
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Yield a session whose changes are kept only while this attempt still holds the job (S87).
+
+        Raises:
+            JobSuperseded: another worker has the job now; nothing is written.
+        """
+        with self.runtime.database.transaction() as session:
+            # A write, so that PostgreSQL locks the row: nobody can claim the job before this has committed.
+            self._require_rows(session, {"fence": self.fence})
+            yield session
+
+    def record_item(self, session: Session, ref: str, state: ItemState, *, label: str = "", message: str = "") -> None:
+        """Note how one item ended, in the transaction that did it, so that a second attempt skips it."""
+        statement = select(JobItem).where(col(JobItem.job_id) == self.job_id, col(JobItem.ref) == ref)
+        item = session.exec(statement).one_or_none() or JobItem(job_id=self.job_id, ref=ref, state=state)
+        item.state, item.label, item.message = state, label[:1000], message[:500]
+        session.add(item)
+
+    def recorded_refs(self) -> set[str]:
+        """Return the refs of all items that are noted already, by this attempt or an earlier one."""
+        with self.runtime.database.reading() as session:
+            return set(session.exec(select(JobItem.ref).where(col(JobItem.job_id) == self.job_id)))
+
+    def last_progress(self) -> dict[str, int | str]:
+        """Return what was told last and may not be written yet; for the runner's final note."""
+        with self._lock:
+            return dict(self._told)
+
+    def _require_rows(self, session: Session, values: dict[str, int | str]) -> None:
+        mine = (col(Job.id) == self.job_id, col(Job.fence) == self.fence, col(Job.finished_at).is_(None))
+        result = session.connection().execute(update(Job).where(*mine).values(**values))
+        if result.rowcount != 1:
+            raise JobSuperseded

@@ -1,0 +1,91 @@
+"""Everything the web side needs of DBOS: its tables, and one row in them inside a transaction of ours.
+
+DBOS keeps its tables in our database, because a job is enqueued in the transaction that makes it necessary: both or
+neither. On PostgreSQL they have the schema `dbos` to themselves. On SQLite there are no schemas and a second file
+cannot be committed together with ours in WAL mode, so they stand beside ours; their names (`workflow_*`, `queues`,
+`notifications`, ...) are plural or two words long, and none of ours is the same.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions
+from sqlmodel import Session
+
+from portal.db import BUSY_TIMEOUT_SECONDS, POOL_SIZE, Database, utc_now
+from portal.jobs.models import Job
+
+APPLICATION = "gatehouse"
+# Pinned: by default DBOS computes it from the source code and leaves the work of another version lying.
+APPLICATION_VERSION = "1"
+SCHEMA = "dbos"
+QUEUE = "jobs"
+WORKFLOW = "job"
+# The newest of its tables that an enqueue writes to.
+_NEEDED_TABLE = "workflow_input"
+
+
+def prepare_tables(database: Database) -> None:
+    """Create or upgrade DBOS's tables; of several processes one does it and the others wait."""
+    DBOS.migrate(database.engine.url.render_as_string(hide_password=False), schema=SCHEMA)
+
+
+def tables_exist(session: Session) -> bool:
+    """Tell whether a row can be enqueued in this session's transaction."""
+    connection = session.connection()
+    schema = None if connection.dialect.name == "sqlite" else SCHEMA
+    return sa.inspect(connection).has_table(_NEEDED_TABLE, schema=schema)
+
+
+def hand_over(session: Session, job: Job, *, delay_seconds: float = 0) -> None:
+    """Give the job's present dispatch to the engine, in the caller's transaction.
+
+    Handing over the same dispatch twice changes nothing. Before the first worker or migration made the engine's
+    tables the job only waits in ours, and the sweeper hands it over.
+    """
+    if not tables_exist(session):
+        job.handed_over_at = None
+        return
+    options = EnqueueOptions(
+        workflow_name=WORKFLOW,
+        queue_name=QUEUE,
+        workflow_id=job.workflow_id,
+        queue_partition_key=job.lane,
+        app_version=APPLICATION_VERSION,
+    )
+    if delay_seconds > 0:
+        options["delay_seconds"] = delay_seconds
+    # Lazy, on the session's own engine: it opens nothing, so nothing is shared over a fork of the web server.
+    client = DBOSClient(
+        system_database_engine=session.get_bind().engine,
+        dbos_system_schema=SCHEMA,
+        serializer=DBOSPortableJSONSerializer(),
+        application_name=APPLICATION,
+        lazy=True,
+    )
+    client.enqueue_in_transaction(session, options, job.public_id, job.dispatch)
+    job.handed_over_at = utc_now()
+
+
+def make_engine(database: Database) -> sa.Engine:
+    """Return an engine for DBOS alone.
+
+    On SQLite it leaves transactions to the driver, which begins an immediate one before the first write: DBOS
+    issues its own BEGIN in places, and ours would collide with it.
+    """
+    url = database.engine.url
+    if not database.is_sqlite:
+        return sa.create_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, pool_pre_ping=True)
+    engine = sa.create_engine(
+        url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}
+    )
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
+    connection.isolation_level = "IMMEDIATE"
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
