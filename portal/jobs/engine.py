@@ -1,0 +1,175 @@
+"""The engine: DBOS in a worker process, its queue, and a thread that keeps house.
+
+DBOS is one per process, so this is too. Web processes never import this module.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
+from dbos import error as dbos_error
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col, select
+
+from portal.jobs import heartbeat, store
+from portal.jobs.models import Job, JobState
+from portal.jobs.pace import Pace
+from portal.jobs.registry import load_jobs
+from portal.jobs.runner import Runner, locked, requeue
+from portal.jobs.schedule import enqueue_due
+from portal.jobs.single import WorkerLock
+from portal.jobs.sweeper import Sweeper
+from portal.logs import get_logger
+from portal.runtime import Runtime
+
+# The one worker of a SQLite database keeps its id, so that DBOS itself recovers its work at the next start.
+EMBEDDED_ID = "embedded"
+LOCK_FILE = "worker.lock"
+TICK_SECONDS = 0.2
+
+log = get_logger(__name__)
+_running: Engine | None = None
+
+
+@DBOS.workflow(name=store.WORKFLOW, max_recovery_attempts=None)  # Attempts are counted in our own table.
+def _do_job(public_id: str, dispatch: int) -> None:
+    if _running is None:
+        raise RuntimeError("the engine is not running")  # The sweeper revives the job.
+    _running.do(public_id, dispatch)
+
+
+class Engine:
+    """Does jobs in this process from `start` to `stop`."""
+
+    def __init__(self, runtime: Runtime, pace: Pace | None = None) -> None:
+        self.runtime = runtime
+        self.pace = pace or Pace()
+        self.executor_id = EMBEDDED_ID if runtime.database.is_sqlite else secrets.token_hex(8)
+        # Set when the housekeeping died; the process should end and be started again.
+        self.broken = threading.Event()
+        self._runner = Runner(runtime, executor_id=self.executor_id, backoff_seconds=self.pace.backoff_seconds)
+        self._sweeper = Sweeper(runtime.database, self.pace)
+        self._lock = WorkerLock(runtime.settings.data_dir / LOCK_FILE)
+        self._keeper = threading.Thread(target=self._keep_house, name="jobs-keeper", daemon=True)
+        self._stopping = threading.Event()
+        self._engine: sa.Engine | None = None
+        self._active = 0
+        self._counting = threading.Lock()
+
+    def start(self, given_up: threading.Event | None = None) -> bool:
+        """Begin to do jobs; return False when the event was set while another worker had to be waited for."""
+        global _running
+        if self.runtime.database.is_sqlite and not self._lock.acquire(given_up or threading.Event()):
+            return False
+        load_jobs()
+        heartbeat.beat(self.runtime.database, self.executor_id)
+        _running = self
+        self._engine = store.make_engine(self.runtime.database)
+        self._launch(self._engine)
+        self._sweeper.hand_over_waiting()
+        self._sweeper.revive_lost(0)
+        self._keeper.start()
+        log.info("worker_started", executor=self.executor_id)
+        return True
+
+    def stop(self) -> bool:
+        """Claim nothing more, let running jobs end or hand them back; return whether every one has left its thread."""
+        global _running
+        self._stopping.set()
+        self._runner.interrupted.set()
+        self._keeper.join()
+        with self._counting:
+            busy = self._active > 0
+        DBOS.destroy(workflow_completion_timeout_sec=self.pace.grace_seconds if busy else 0)
+        with self._counting:
+            idle = self._active == 0
+        self._hand_back_leftovers()
+        heartbeat.leave(self.runtime.database, self.executor_id)
+        _running = None
+        if self._engine is not None:
+            self._engine.dispose()
+        self._lock.release()
+        log.info("worker_stopped", executor=self.executor_id, idle=idle)
+        return idle
+
+    def do(self, public_id: str, dispatch: int) -> None:
+        """Do one dispatch of a job; called by DBOS in a thread of its own."""
+        with self._counting:
+            self._active += 1
+        try:
+            self._runner.run(public_id, dispatch)
+        finally:
+            with self._counting:
+                self._active -= 1
+
+    def _launch(self, engine: sa.Engine) -> None:
+        DBOS(config=_config(engine, self.executor_id))
+        DBOS.listen_queues([store.QUEUE])
+        DBOS.launch()
+        DBOS.register_queue(
+            store.QUEUE,
+            worker_concurrency=self.pace.worker_concurrency,
+            partition_concurrency=self.pace.lane_concurrency,
+            polling_interval_sec=self.pace.poll_seconds,
+            on_conflict="always_update",
+        )
+
+    def _hand_back_leftovers(self) -> None:
+        """Take from threads that did not end in time what they do; whatever they still write is refused."""
+        mine = (col(Job.executor_id) == self.executor_id, col(Job.state) == JobState.RUNNING)
+        with self.runtime.database.reading() as session:
+            ids = session.exec(select(Job.public_id).where(*mine)).all()
+        for public_id in ids:
+            with self.runtime.database.transaction() as session:
+                job = locked(session, public_id)
+                if job is not None and job.executor_id == self.executor_id and not job.is_finished:
+                    job.fence, job.attempts = job.fence + 1, job.attempts - 1
+                    requeue(session, job)
+                    log.warning("job_handed_back", job=job.public_id, job_name=job.name)
+
+    def _keep_house(self) -> None:
+        duties: list[tuple[float, Callable[[], object]]] = [
+            (self.pace.heartbeat_seconds, lambda: heartbeat.beat(self.runtime.database, self.executor_id)),
+            (self.pace.schedule_seconds, lambda: enqueue_due(self.runtime.database)),
+            (self.pace.sweep_seconds, self._sweeper.sweep),
+        ]
+        due = [0.0 for _ in duties]
+        try:
+            while not self._stopping.wait(TICK_SECONDS):
+                for number, (seconds, duty) in enumerate(duties):
+                    if time.monotonic() >= due[number]:
+                        due[number] = time.monotonic() + seconds
+                        _try(duty)
+        finally:
+            if not self._stopping.is_set():
+                self.broken.set()
+
+
+def _try(duty: Callable[[], object]) -> None:
+    try:
+        duty()
+    except (SQLAlchemyError, dbos_error.DBOSException):
+        # The database is away or busy; the next round does what this one could not.
+        log.exception("housekeeping_failed")
+
+
+def _config(engine: sa.Engine, executor_id: str) -> DBOSConfig:
+    # A handler of ours keeps DBOS from installing one that writes past our log pipeline, and secrets past redaction.
+    logging.getLogger("dbos").addHandler(logging.NullHandler())
+    return DBOSConfig(
+        name=store.APPLICATION,
+        system_database_engine=engine,
+        dbos_system_schema=store.SCHEMA,
+        serializer=DBOSPortableJSONSerializer(),
+        application_version=store.APPLICATION_VERSION,
+        executor_id=executor_id,
+        log_level="WARNING",
+        enable_otlp=False,
+        scheduler_polling_interval_sec=3600.0,  # Not used: periodic jobs are in our own table.
+    )
