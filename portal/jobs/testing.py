@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sqlmodel import col, select
 
+from portal.jobs.engine import Engine
 from portal.jobs.models import Job, JobState
+from portal.jobs.pace import Pace
 from portal.jobs.registry import load_jobs
 from portal.jobs.runner import Runner
 from portal.runtime import Runtime
 
 MAX_JOBS = 1000
+QUICK = Pace(poll_seconds=0.05, schedule_seconds=3600, sweep_seconds=1, grace_seconds=3, backoff_seconds=0.1)
 
 
 def run_pending(runtime: Runtime) -> list[Job]:
@@ -36,3 +42,17 @@ def run_pending(runtime: Runtime) -> list[Job]:
         with runtime.database.reading() as session:
             ended.append(session.exec(select(Job).where(col(Job.id) == job.id)).one())
     raise AssertionError(f"more than {MAX_JOBS} jobs: some job enqueues itself again and again")
+
+
+@contextmanager
+def running_worker(runtime: Runtime, pace: Pace = QUICK) -> Iterator[Engine]:
+    """Have a worker in this process while the block runs; at its end running jobs are handed back.
+
+    There can be one at a time in a process.
+    """
+    engine = Engine(runtime, pace)
+    assert engine.start()
+    try:
+        yield engine
+    finally:
+        engine.stop()

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmodel import SQLModel, col, select
+
+from portal.db import Database
+from portal.jobs import Job, enqueue
+from portal.jobs.models import Executor, JobItem, JobSchedule
+from portal.jobs.store import prepare_tables
+from portal.runtime import Runtime, build_runtime
+from portal.settings import Settings
+from portal.vault import KeyRing
+from tests.jobs import sample_jobs
+from tests.support.postgresql import Cluster, running_cluster
+
+assert sample_jobs
+ROOT = Path(__file__).parents[2]
+TABLES = [SQLModel.metadata.tables[model.__tablename__] for model in (Job, JobItem, Executor, JobSchedule)]
+# Quick, so that a test need not wait; a worker counts as dead after two seconds.
+PACE = {
+    "poll_seconds": 0.05,
+    "heartbeat_seconds": 0.5,
+    "silent_seconds": 2,
+    "sweep_seconds": 0.5,
+    "grace_seconds": 3,
+    "backoff_seconds": 0.1,
+    "schedule_seconds": 3600,
+}
+
+StartWorker = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
+    """Settings on each of the two databases."""
+    if request.param == "sqlite":
+        yield Settings(data_dir=tmp_path / "var")
+        return
+    cluster = request.getfixturevalue("cluster")
+    url = cluster.create_database()
+    yield Settings(data_dir=tmp_path / "var", database_url=url)
+    cluster.drop_database(url)
+
+
+@pytest.fixture
+def bare_runtime(settings: Settings) -> Iterator[Runtime]:
+    """A runtime whose database has our tables but none of the engine's."""
+    settings.data_dir.mkdir(parents=True)
+    KeyRing.create_file(settings.resolved_key_file)
+    runtime = build_runtime(settings)
+    SQLModel.metadata.create_all(runtime.database.engine, TABLES)
+    yield runtime
+    runtime.database.close()
+
+
+@pytest.fixture
+def runtime(bare_runtime: Runtime) -> Runtime:
+    prepare_tables(bare_runtime.database)
+    return bare_runtime
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> str:
+    """The file in which the sample jobs write down what they do."""
+    return str(tmp_path / "log")
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """The file for which gated jobs wait."""
+    return tmp_path / "gate"
+
+
+@pytest.fixture
+def start_worker(settings: Settings, tmp_path: Path) -> Iterator[StartWorker]:
+    """Start real worker processes; whatever still runs at the end is killed."""
+    environment = {
+        **os.environ,
+        "GATEHOUSE_DATA_DIR": str(settings.data_dir),
+        "GATEHOUSE_DATABASE_URL": settings.database_url,
+    }
+    with ExitStack() as stack:
+
+        def start(**pace: Any) -> subprocess.Popen[bytes]:
+            output = stack.enter_context((tmp_path / "workers.log").open("ab"))
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.jobs.worker_process", json.dumps(PACE | pace)],
+                cwd=ROOT,
+                env=environment,
+                stderr=output,
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+@pytest.fixture
+def add(runtime: Runtime) -> Callable[..., Job]:
+    """Enqueue a sample job."""
+
+    def add_job(name: str, *, lane: str | None = None, key: str | None = None, **args: Any) -> Job:
+        with runtime.database.transaction() as session:
+            return enqueue(session, name, args, organization_id=1, title=name, lane=lane, key=key)
+
+    return add_job
+
+
+def reload(database: Database, job: Job) -> Job:
+    """Return the job as it is now."""
+    with database.reading() as session:
+        return session.exec(select(Job).where(col(Job.id) == job.id)).one()
+
+
+def states(database: Database) -> dict[str, int]:
+    """Count jobs by state."""
+    with database.reading() as session:
+        found: dict[str, int] = {}
+        for state in session.exec(select(Job.state)):
+            found[state] = found.get(state, 0) + 1
+        return found
