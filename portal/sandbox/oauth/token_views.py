@@ -1,0 +1,101 @@
+"""The machine side: token, token/info, revoke, introspect, userinfo, keys, discovery."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, Response, jsonify, request
+
+from portal.sandbox.oauth import texts
+from portal.sandbox.oauth.openid import discovery, user_claims
+from portal.sandbox.oauth.server import Provider
+from portal.sandbox.oauth.store import Token
+
+if TYPE_CHECKING:
+    from portal.sandbox.world import World
+
+
+def token_blueprint(world: World, provider: Provider) -> Blueprint:
+    """Return the routes; the caller mounts them under the relative root."""
+    blueprint = Blueprint("oauth_tokens", __name__)
+
+    @blueprint.post("/oauth/token")
+    def token() -> Response:
+        return provider.create_token_response()
+
+    @blueprint.post("/oauth/revoke")
+    def revoke() -> Response:
+        response: Response = provider.create_endpoint_response("revocation")
+        return response
+
+    @blueprint.post("/oauth/introspect")
+    def introspect() -> Response:
+        response: Response = provider.create_endpoint_response("introspection")
+        return response
+
+    @blueprint.get("/oauth/token/info")
+    def token_info() -> Response:
+        row = _live_token(provider)
+        return _token_info(provider, row) if row else _bad_token_info()
+
+    @blueprint.route("/oauth/userinfo", methods=["GET", "POST"])
+    def userinfo() -> Response:
+        return _userinfo(world, provider)
+
+    @blueprint.get("/oauth/discovery/keys")
+    def keys() -> Response:
+        return jsonify(provider.signing_key.public_set())
+
+    @blueprint.get("/.well-known/openid-configuration")
+    def openid_configuration() -> Response:
+        return jsonify(discovery(world.settings.external_url, world.release))
+
+    return blueprint
+
+
+def _live_token(provider: Provider) -> Token | None:
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    text = value.strip() if scheme.lower() == "bearer" else request.values.get("access_token", "")
+    token = provider.store.find_token(text)
+    if token is None or token.access_token != text or token.is_revoked or token.is_expired(provider.now()):
+        return None
+    return token
+
+
+def _token_info(provider: Provider, token: Token) -> Response:
+    application = provider.store.application(token.application_id)
+    expires_in = int((token.expires_at - provider.now()).total_seconds())
+    return jsonify(
+        resource_owner_id=token.user_id,
+        scope=list(token.scopes),
+        expires_in=expires_in,
+        application={"uid": application.uid if application else None},
+        created_at=int(token.created_at.timestamp()),
+        scopes=list(token.scopes),
+        expires_in_seconds=expires_in,
+    )
+
+
+def _bad_token_info() -> Response:
+    """GitLab overrides the engine here: a dead token is a bad request, not a 401."""
+    response = jsonify(error="invalid_request", error_description=texts.INVALID_REQUEST)
+    response.status_code = 400
+    return response
+
+
+def _userinfo(world: World, provider: Provider) -> Response:
+    token = _live_token(provider)
+    user = provider.user(token.user_id) if token else None
+    if token is None or user is None:
+        return _refused(401, "invalid_token", "The access token is invalid")
+    if "openid" not in token.scopes:
+        return _refused(403, "insufficient_scope", "The request requires the scope openid")
+    return jsonify(user_claims(world, user, token.scopes))
+
+
+def _refused(status: int, error: str, description: str) -> Response:
+    response = jsonify(error=error, error_description=description)
+    response.status_code = status
+    challenge = f'Bearer realm="Doorkeeper", error="{error}", error_description="{description}"'
+    response.headers["WWW-Authenticate"] = challenge
+    return response

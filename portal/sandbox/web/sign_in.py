@@ -1,0 +1,65 @@
+"""Signing in and out, and the page one lands on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from portal.sandbox.web.gate import signed_in_user
+from portal.sandbox.web.session import current_user, end_session, refuse_forged_forms, start_session
+
+if TYPE_CHECKING:
+    from portal.sandbox.world import World
+
+INVALID_LOGIN = "Invalid login or password."
+BLOCKED = "Your account has been blocked. Please contact your GitLab administrator if you think this is an error."
+PROJECTS_SHOWN = 20
+
+
+def add_routes(blueprint: Blueprint, world: World) -> None:
+    """Mount `/`, `/users/sign_in` and `/users/sign_out`."""
+
+    @blueprint.get("/")
+    def home() -> ResponseReturnValue:
+        return _home(world)
+
+    @blueprint.get("/users/sign_in")
+    def sign_in() -> ResponseReturnValue:
+        return redirect(url_for("web.home")) if current_user(world) else _sign_in_page(world)
+
+    @blueprint.post("/users/sign_in", endpoint="start_session")
+    def start() -> ResponseReturnValue:
+        refuse_forged_forms()
+        return _start(world, request.form.get("user[login]", "").strip(), request.form.get("user[password]", ""))
+
+    @blueprint.get("/users/sign_out")
+    def sign_out() -> ResponseReturnValue:
+        end_session()
+        return redirect(url_for("web.sign_in"))
+
+    @blueprint.post("/users/sign_out", endpoint="end_session")
+    def end() -> ResponseReturnValue:
+        refuse_forged_forms()
+        end_session()
+        return redirect(url_for("web.sign_in"))
+
+
+def _sign_in_page(world: World, login: str = "") -> str:
+    return render_template("sandbox/sign_in.html", login=login, accounts=world.demo_accounts())
+
+
+def _start(world: World, login: str, password: str) -> ResponseReturnValue:
+    user = world.user_with_password(login, password)
+    if user is None or user.state != "active":
+        flash(INVALID_LOGIN if user is None else BLOCKED)
+        return _sign_in_page(world, login), 422 if user is None else 403
+    # Only a path of our own was ever remembered, so this redirect cannot leave the sandbox.
+    return redirect(start_session(user) or url_for("web.home"))
+
+
+def _home(world: World) -> str:
+    user = signed_in_user(world)
+    projects = world.visible_projects(user)
+    return render_template("sandbox/home.html", projects=projects[:PROJECTS_SHOWN], total=len(projects))
