@@ -13,12 +13,11 @@ from portal.sandbox.oauth.scopes import application_scopes, named
 from portal.sandbox.oauth.store import Application
 from portal.sandbox.web.application_form import ApplicationForm, read_form
 from portal.sandbox.web.gate import signed_in_user
-from portal.sandbox.web.places import Place, group_place, instance_place, settings_area, user_place
+from portal.sandbox.web.places import SETTINGS_AREAS, Place, group_place, instance_place, settings_area, user_place
 
 if TYPE_CHECKING:
     from portal.sandbox.world import World
 
-SETTINGS_AREAS = ("-/user_settings", "-/profile", "profile")
 Resolver = Callable[..., Place]
 # Before this release the secret could not be renewed in the pages.
 RENEW_SECRET_SINCE = (15, 9)
@@ -32,8 +31,7 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
     base = "/groups/<path:full_path>/-/settings/applications"
     _mount(blueprint, world, "group_", base, base, group)
     _mount(blueprint, world, "user_", None, "/oauth/applications", own)
-    for area in SETTINGS_AREAS:
-        _mount_settings_list(blueprint, world, area, own)
+    _mount_settings_list(blueprint, world, own)
 
 
 def _mount(
@@ -80,15 +78,16 @@ def _mount_list(blueprint: Blueprint, world: World, prefix: str, rule: str, reso
     blueprint.add_url_rule(f"{rule}/new", f"new_{prefix}application", new)
 
 
-def _mount_settings_list(blueprint: Blueprint, world: World, area: str, resolve: Resolver) -> None:
+def _mount_settings_list(blueprint: Blueprint, world: World, resolve: Resolver) -> None:
     def index(area: str) -> ResponseReturnValue:
         current = settings_area(world.release)
         if area != current:
             return redirect(url_for("web.user_applications", area=current))
         return _create(world, resolve()) if request.method == "POST" else _own_list(world, resolve())
 
-    rule = f"/{area}/applications"
-    blueprint.add_url_rule(rule, "user_applications", index, defaults={"area": area}, methods=["GET", "POST"])
+    for _, known in SETTINGS_AREAS:
+        rule, methods = f"/{known}/applications", ["GET", "POST"]
+        blueprint.add_url_rule(rule, "user_applications", index, defaults={"area": known}, methods=methods)
 
 
 def _own_place(world: World) -> Place:

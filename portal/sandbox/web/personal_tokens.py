@@ -11,9 +11,8 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
 from portal.sandbox.oauth.scopes import Scope, personal_token_scopes
-from portal.sandbox.web.applications import SETTINGS_AREAS
 from portal.sandbox.web.gate import signed_in_user
-from portal.sandbox.web.places import settings_area
+from portal.sandbox.web.places import SETTINGS_AREAS, settings_area
 
 if TYPE_CHECKING:
     from portal.sandbox.world import World
@@ -37,8 +36,7 @@ class TokenForm:
 
 def add_routes(blueprint: Blueprint, world: World) -> None:
     """Mount the page under every path it has had; paths of other releases lead to this release's."""
-    for area in SETTINGS_AREAS:
-        _mount(blueprint, world, area)
+    _mount(blueprint, world)
 
     @blueprint.post("/-/user_settings/personal_access_tokens/<int:token_id>/revoke")
     def revoke_personal_access_token(token_id: int) -> ResponseReturnValue:
@@ -48,7 +46,7 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
         return redirect(url_for("web.personal_access_tokens", area=settings_area(world.release)))
 
 
-def _mount(blueprint: Blueprint, world: World, area: str) -> None:
+def _mount(blueprint: Blueprint, world: World) -> None:
     def index(area: str) -> ResponseReturnValue:
         if not world.settings.personal_tokens_enabled:
             abort(404)
@@ -57,8 +55,9 @@ def _mount(blueprint: Blueprint, world: World, area: str) -> None:
             return redirect(url_for("web.personal_access_tokens", area=current, **request.args.to_dict()))
         return _create(world) if request.method == "POST" else _page(world, _prefilled(world))
 
-    rule = f"/{area}/personal_access_tokens"
-    blueprint.add_url_rule(rule, "personal_access_tokens", index, defaults={"area": area}, methods=["GET", "POST"])
+    for _, known in SETTINGS_AREAS:
+        rule, methods = f"/{known}/personal_access_tokens", ["GET", "POST"]
+        blueprint.add_url_rule(rule, "personal_access_tokens", index, defaults={"area": known}, methods=methods)
 
 
 def _choices(world: World) -> tuple[Scope, ...]:

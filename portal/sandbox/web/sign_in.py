@@ -25,22 +25,15 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
     def home() -> ResponseReturnValue:
         return _home(world)
 
-    @blueprint.get("/users/sign_in")
+    @blueprint.route("/users/sign_in", methods=["GET", "POST"])
     def sign_in() -> ResponseReturnValue:
+        if request.method == "POST":
+            refuse_forged_forms()
+            return _start(world, request.form.get("user[login]", "").strip(), request.form.get("user[password]", ""))
         return redirect(url_for("web.home")) if current_user(world) else _sign_in_page(world)
 
-    @blueprint.post("/users/sign_in", endpoint="start_session")
-    def start() -> ResponseReturnValue:
-        refuse_forged_forms()
-        return _start(world, request.form.get("user[login]", "").strip(), request.form.get("user[password]", ""))
-
-    @blueprint.get("/users/sign_out")
+    @blueprint.route("/users/sign_out", methods=["GET", "POST"])
     def sign_out() -> ResponseReturnValue:
-        end_session()
-        return redirect(url_for("web.sign_in"))
-
-    @blueprint.post("/users/sign_out", endpoint="end_session")
-    def end() -> ResponseReturnValue:
         refuse_forged_forms()
         end_session()
         return redirect(url_for("web.sign_in"))

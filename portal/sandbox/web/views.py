@@ -46,10 +46,10 @@ def register(app: Flask, world: World) -> None:
     for pages in (sign_in, users, applications, authorized, personal_tokens):
         pages.add_routes(blueprint, world)
     _add_network_settings(blueprint, world)
+    blueprint.register_error_handler(HTTPException, _error_page)
     app.register_blueprint(blueprint)
     app.context_processor(lambda: _context(world))
     app.after_request(lambda response: _with_page_headers(world, response))
-    blueprint.register_error_handler(HTTPException, _error_page)
 
 
 def _context(world: World) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _error_page(error: HTTPException) -> ResponseReturnValue:
 def _add_network_settings(blueprint: Blueprint, world: World) -> None:
     @blueprint.get("/admin/application_settings/network")
     def network() -> ResponseReturnValue:
-        return render_template("sandbox/admin/network.html", settings=world.settings)
+        return render_template("sandbox/admin/network.html", allow_local=world.settings.allow_local_hooks)
 
     @blueprint.post("/admin/application_settings/network")
     def save_network() -> ResponseReturnValue:
