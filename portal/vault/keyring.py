@@ -1,0 +1,123 @@
+"""The key ring: data-encryption keys with ids, from a file or the environment, never from the database (S28)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import stat
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+KEY_BYTES = 32
+KEYS_VARIABLE = "GATEHOUSE_KEYS"
+FORMAT_VERSION = 1
+
+
+class KeyRingError(Exception):
+    """The key ring is missing, readable by others or malformed; the text is one clear line."""
+
+
+@dataclass(frozen=True, repr=False)
+class DataKey:
+    """One AES-256 key; `key_id` is in every envelope it sealed."""
+
+    key_id: str
+    material: bytes
+
+
+class KeyRing:
+    """Keys in order: the first seals, all of them open."""
+
+    def __init__(self, keys: list[DataKey]) -> None:
+        if not keys:
+            raise KeyRingError("The key ring holds no key.")
+        self._keys = {key.key_id: key for key in keys}
+        if len(self._keys) != len(keys):
+            raise KeyRingError("Two keys of the key ring have the same id.")
+        self.newest = keys[0]
+
+    def __repr__(self) -> str:
+        return f"KeyRing({', '.join(self._keys)})"
+
+    @property
+    def key_ids(self) -> list[str]:
+        """Ids of all keys, the sealing one first."""
+        return list(self._keys)
+
+    def get(self, key_id: str) -> DataKey | None:
+        """Return a key by id."""
+        return self._keys.get(key_id)
+
+    @staticmethod
+    def is_configured(path: Path) -> bool:
+        """Tell whether there is a key ring to read, in the environment or at `path`."""
+        return bool(os.environ.get(KEYS_VARIABLE)) or path.exists()
+
+    @classmethod
+    def from_settings(cls, path: Path) -> KeyRing:
+        """Read the ring from the environment variable `GATEHOUSE_KEYS` when it is set, else from the file."""
+        text = os.environ.get(KEYS_VARIABLE)
+        return cls.from_text(text, KEYS_VARIABLE) if text else cls.from_file(path)
+
+    @classmethod
+    def from_file(cls, path: Path) -> KeyRing:
+        """Read a key file that nobody but its owner may read.
+
+        Raises:
+            KeyRingError: missing, open to others, or malformed.
+        """
+        try:
+            mode = path.stat().st_mode
+            text = path.read_text()
+        except OSError as error:
+            raise KeyRingError(f"The key file {path} cannot be read: {error.strerror}.") from None
+        if stat.S_IMODE(mode) & 0o077:
+            raise KeyRingError(f"The key file {path} may be read by others: set its mode to 0600.")
+        return cls.from_text(text, str(path))
+
+    @classmethod
+    def from_text(cls, text: str, source: str) -> KeyRing:
+        """Read the JSON form; `source` is named in errors.
+
+        Raises:
+            KeyRingError: it is malformed, or a key has the wrong length.
+        """
+        try:
+            data = json.loads(text)
+            return cls([_read_key(item, source) for item in data["keys"]])
+        except (ValueError, KeyError, TypeError):
+            raise KeyRingError(f"The key ring in {source} is not what the portal wrote.") from None
+
+    @classmethod
+    def create_file(cls, path: Path) -> KeyRing:
+        """Make a new ring with one random key in a file with mode 0600; never overwrites.
+
+        Raises:
+            KeyRingError: the file exists or cannot be written.
+        """
+        key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+        created_at = datetime.now(UTC).isoformat(timespec="seconds")
+        item = {"id": f"k{secrets.token_hex(3)}", "key": key, "created_at": created_at}
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError as error:
+            raise KeyRingError(f"The key file {path} cannot be made: {error.strerror}.") from None
+        with os.fdopen(descriptor, "w") as file:
+            json.dump({"version": FORMAT_VERSION, "keys": [item]}, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        return cls.from_file(path)
+
+
+def _read_key(item: dict[str, Any], source: str) -> DataKey:
+    material = base64.b64decode(item["key"], validate=True)
+    if len(material) != KEY_BYTES:
+        raise KeyRingError(f"A key in {source} has {len(material)} bytes instead of {KEY_BYTES}.")
+    key_id = str(item["id"])
+    if not key_id.isascii() or not 0 < len(key_id) <= 16:
+        raise KeyRingError(f"A key id in {source} is not 1 to 16 ASCII characters.")
+    return DataKey(key_id, material)
