@@ -112,6 +112,10 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
         """Wrap the current request; one already wrapped stays."""
         return request if isinstance(request, OAuth2Request) else LoopbackRequest(flask_request)
 
+    def get_authorization_grant(self, request: OAuth2Request) -> CodeGrant:
+        """Return the code grant whatever was asked: the engine looks at client and redirect URI first."""
+        return CodeGrant(request, self)
+
     def create_token_response(self, request: Any = None) -> Response:
         """Answer `/oauth/token`. The lock makes check and change one step, as GitLab's row lock does."""
         wrapped = self.create_oauth2_request(request)
