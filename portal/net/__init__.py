@@ -1,0 +1,45 @@
+"""The one door out: address policy, pinned resolution, TLS, deadlines, caps. Nothing else opens a connection."""
+
+from portal.net.address import Address, AddressRefused, origin_of, parse_address
+from portal.net.door import Door
+from portal.net.errors import (
+    AddressForbidden,
+    AnswerBroken,
+    AnswerTooLarge,
+    ConnectFailed,
+    DeadlinePassed,
+    NameNotResolved,
+    OutboundError,
+    ProxyFailed,
+    RedirectRefused,
+    TLSFailed,
+)
+from portal.net.examination import Examination
+from portal.net.line import Answer, Line
+from portal.net.policy import NetworkPolicy
+from portal.net.tls import CertificateInfo, CertificateRefused, parse_certificates
+
+__all__ = [
+    "Address",
+    "AddressForbidden",
+    "AddressRefused",
+    "Answer",
+    "AnswerBroken",
+    "AnswerTooLarge",
+    "CertificateInfo",
+    "CertificateRefused",
+    "ConnectFailed",
+    "DeadlinePassed",
+    "Door",
+    "Examination",
+    "Line",
+    "NameNotResolved",
+    "NetworkPolicy",
+    "OutboundError",
+    "ProxyFailed",
+    "RedirectRefused",
+    "TLSFailed",
+    "origin_of",
+    "parse_address",
+    "parse_certificates",
+]

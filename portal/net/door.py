@@ -1,0 +1,31 @@
+"""The one door out of this process."""
+
+from __future__ import annotations
+
+from portal.net.address import Address
+from portal.net.line import Line
+from portal.net.policy import NetworkPolicy
+from portal.net.resolver import Resolve, system_resolve
+
+
+class Door:
+    """Opens lines under the operator's policy."""
+
+    def __init__(self, policy: NetworkPolicy, resolve: Resolve = system_resolve) -> None:
+        self.policy = policy
+        self._resolve = resolve
+
+    def line(self, address: Address, *, ca_certificate: str | None = None, proxy: str | None = None) -> Line:
+        """Return a line to one address; use it as a context manager.
+
+        Args:
+            address: where to.
+            ca_certificate: PEM; when given, nothing else is trusted.
+            proxy: `host:port` of an HTTP proxy that tunnels.
+
+        Raises:
+            CertificateRefused: the CA certificate cannot be read.
+        """
+        return Line(
+            self.policy, address, ca_certificate=ca_certificate or None, proxy=proxy or None, resolve=self._resolve
+        )

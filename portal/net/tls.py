@@ -1,0 +1,139 @@
+"""TLS: version 1.2 or newer, always verified; a connection's own CA certificate is the only one trusted for it."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from portal.net.errors import TLSFailed
+
+MAX_PEM_BYTES = 64 * 1024
+MAX_CHAIN = 10
+# OpenSSL's X509_V_ERR_* numbers.
+_VERIFY_CASES = {
+    9: "not_yet_valid",
+    10: "expired",
+    18: "self_signed",
+    19: "unknown_ca",
+    20: "unknown_ca",
+    21: "unknown_ca",
+    62: "wrong_name",
+    64: "wrong_name",
+}
+_REASON_CASES = {
+    "WRONG_VERSION_NUMBER": "not_tls",
+    "HTTP_REQUEST": "not_tls",
+    "HTTPS_PROXY_REQUEST": "not_tls",
+    "PACKET_LENGTH_TOO_LONG": "not_tls",
+    "RECORD_LAYER_FAILURE": "not_tls",
+    "UNSUPPORTED_PROTOCOL": "old_protocol",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "old_protocol",
+    "VERSION_TOO_LOW": "old_protocol",
+}
+
+
+class CertificateRefused(ValueError):
+    """A CA certificate somebody entered cannot be used; the text says why."""
+
+
+@dataclass(frozen=True)
+class CertificateInfo:
+    """One certificate of a chain as people compare it; names are the certificate's own, unverified."""
+
+    subject: str
+    issuer: str
+    sha256: str
+    not_before: datetime
+    not_after: datetime
+    is_self_signed: bool
+
+    @property
+    def days_left(self) -> int:
+        """Whole days until it expires; negative when it has."""
+        return (self.not_after - datetime.now(UTC)).days
+
+
+def make_context(ca_certificate: str | None = None) -> ssl.SSLContext:
+    """Return a new client context; contexts are never shared between connections.
+
+    Raises:
+        CertificateRefused: the CA certificate cannot be read.
+    """
+    if ca_certificate:
+        parse_certificates(ca_certificate)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            context.load_verify_locations(cadata=ca_certificate)
+        except ssl.SSLError:
+            raise CertificateRefused("That certificate cannot be used as an authority.") from None
+        # A pinned server certificate is trusted by itself, although it is no authority.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    else:
+        context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def make_inspecting_context() -> ssl.SSLContext:
+    """Return a context that accepts any certificate: only to look at one, never to send a byte of HTTP."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def parse_certificates(pem: str) -> list[CertificateInfo]:
+    """Read one or several certificates in PEM form.
+
+    Raises:
+        CertificateRefused: too large, no certificate in it, a private key in it, or unreadable.
+    """
+    if len(pem) > MAX_PEM_BYTES:
+        raise CertificateRefused("That is larger than any certificate.")
+    if "PRIVATE KEY" in pem:
+        raise CertificateRefused(
+            "That contains a private key. Paste only the certificate, and consider the key exposed."
+        )
+    try:
+        found = x509.load_pem_x509_certificates(pem.encode())
+    except ValueError:
+        raise CertificateRefused(
+            "Paste the certificate in PEM form: it begins with -----BEGIN CERTIFICATE-----."
+        ) from None
+    return [describe(certificate) for certificate in found[:MAX_CHAIN]]
+
+
+def describe_chain(handshaken: ssl.SSLSocket) -> list[CertificateInfo]:
+    """Return what a server presented, leaf first."""
+    inner = getattr(handshaken, "_sslobj", None)
+    # Public only from Python 3.13; before, and where it is missing, the leaf alone has to do.
+    presented = getattr(inner, "get_unverified_chain", lambda: None)()
+    ders = [item.public_bytes(ssl._ssl.ENCODING_DER) for item in presented or []]  # type: ignore[attr-defined]
+    if not ders and (leaf := handshaken.getpeercert(binary_form=True)):
+        ders = [leaf]
+    return [describe(x509.load_der_x509_certificate(der)) for der in ders[:MAX_CHAIN]]
+
+
+def describe(certificate: x509.Certificate) -> CertificateInfo:
+    """Return the parts of a certificate that people compare."""
+    return CertificateInfo(
+        subject=certificate.subject.rfc4514_string()[:200],
+        issuer=certificate.issuer.rfc4514_string()[:200],
+        sha256=certificate.fingerprint(SHA256()).hex(":").upper(),
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+        is_self_signed=certificate.subject == certificate.issuer,
+    )
+
+
+def translate(error: ssl.SSLError) -> TLSFailed:
+    """Turn OpenSSL's error into one of our few cases."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return TLSFailed(_VERIFY_CASES.get(error.verify_code, "unknown_ca"))
+    return TLSFailed(_REASON_CASES.get(error.reason or "", "failed"))
