@@ -19,7 +19,7 @@ def register(app: Flask) -> None:
 
 def wants_fragment() -> bool:
     """Tell whether the answer is swapped into a page: an htmx request, neither boosted nor from history."""
-    htmx = request.htmx
+    htmx = request.htmx  # type: ignore[attr-defined]
     return bool(htmx) and not htmx.boosted and not htmx.history_restore_request
 
 

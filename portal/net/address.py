@@ -15,9 +15,7 @@ _LABEL = re.compile(r"^(?!-)[a-z0-9_-]{1,63}(?<!-)$")
 _PATH = re.compile(r"^(/[A-Za-z0-9._~-]+)*$")
 _NUMERIC_LABEL = re.compile(r"^(0x[0-9a-f]*|[0-9]+)$")
 # Pages and interfaces that people copy from their address bar along with the address.
-_TAILS = re.compile(
-    r"/(?:users/sign_in|-/|api/v4|admin|dashboard|explore|oauth/).*$|/api/v4$|/admin$|/dashboard$|/explore$"
-)
+_TAILS = re.compile(r"/(?:(?:users/sign_in|api/v4|admin|dashboard|explore)(?:/.*)?|(?:-|oauth)/.*)$")
 
 
 class AddressRefused(ValueError):

@@ -13,7 +13,7 @@ import httpcore2
 from portal.net import tls
 from portal.net.address import Address
 from portal.net.deadline import current
-from portal.net.errors import ConnectFailed, DeadlinePassed, ProxyFailed
+from portal.net.errors import ConnectFailed, DeadlinePassed, ProxyFailed, TLSFailed
 from portal.net.policy import IPAddress, NetworkPolicy
 from portal.net.resolver import Resolve, resolve_checked
 
@@ -113,7 +113,7 @@ def handshake(sock: socket.socket, context: ssl.SSLContext, server_hostname: str
         raise DeadlinePassed from None
     except OSError:
         sock.close()
-        raise tls.TLSFailed("failed") from None
+        raise TLSFailed("failed") from None
 
 
 def _connect_first(found: list[IPAddress], port: int) -> socket.socket:

@@ -138,7 +138,7 @@ def _within(ip: IPAddress, networks: tuple[IPNetwork, ...]) -> bool:
 
 def _forms(ip: IPAddress) -> Iterator[IPAddress]:
     """Yield the address, or what is inside when it only wraps an IPv4 address (mapped, NAT64, 6to4, Teredo)."""
-    inner = list(_embedded(ip)) if isinstance(ip, ipaddress.IPv6Address) else []
+    inner: list[IPAddress] = list(_embedded(ip)) if isinstance(ip, ipaddress.IPv6Address) else []
     # ::1 and :: lie in the compatible range too; they stay what they are.
     if isinstance(ip, ipaddress.IPv6Address) and int(ip) <= 1:
         inner = []

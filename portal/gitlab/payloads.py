@@ -1,0 +1,143 @@
+"""GitLab's JSON as far as the portal uses it: every field optional that any version leaves out (gitlab-contract).
+
+Unknown fields are ignored. Text is foreign: it is made plain where a client method returns it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class User(msgspec.Struct, frozen=True):
+    """`GET /user` (§3.1). `is_admin` is only there for administrators."""
+
+    id: int
+    username: str
+    name: str = ""
+    state: str = ""
+    web_url: str = ""
+    is_admin: bool | None = None
+    external: bool | None = None
+    bot: bool | None = None
+
+
+class Metadata(msgspec.Struct, frozen=True):
+    """`GET /metadata` (15.2) or `GET /version` (§6.1)."""
+
+    version: str
+    revision: str = ""
+    enterprise: bool | None = None
+
+
+class Group(msgspec.Struct, frozen=True):
+    """One of `GET /groups` (§8)."""
+
+    id: int
+    name: str
+    full_path: str
+    parent_id: int | None = None
+    web_url: str = ""
+
+
+class Namespace(msgspec.Struct, frozen=True):
+    """A project's namespace; `kind` is `group` or `user`."""
+
+    id: int
+    full_path: str = ""
+    kind: str = "group"
+    name: str = ""
+    parent_id: int | None = None
+
+
+class Access(msgspec.Struct, frozen=True):
+    """Half of `permissions`."""
+
+    access_level: int = 0
+
+
+class Permissions(msgspec.Struct, frozen=True):
+    """§7.4: in lists, group access covers the immediate namespace only."""
+
+    project_access: Access | None = None
+    group_access: Access | None = None
+
+
+class Project(msgspec.Struct, frozen=True):
+    """One of `GET /projects` (§7.2)."""
+
+    id: int
+    name: str
+    path_with_namespace: str
+    web_url: str = ""
+    description: str | None = None
+    default_branch: str | None = None
+    visibility: str | None = None
+    archived: bool = False
+    empty_repo: bool = False
+    repository_object_format: str | None = None
+    repository_access_level: str | None = None
+    marked_for_deletion_on: str | None = None
+    marked_for_deletion_at: str | None = None
+    last_activity_at: datetime | None = None
+    namespace: Namespace | None = None
+    permissions: Permissions | None = None
+
+    @property
+    def access_level(self) -> int | None:
+        """The role the list tells; None when it tells none."""
+        if self.permissions is None:
+            return None
+        told = [half.access_level for half in (self.permissions.project_access, self.permissions.group_access) if half]
+        return max(told, default=None)
+
+    @property
+    def repository_enabled(self) -> bool:
+        """Whether the repository feature is on."""
+        return self.repository_access_level != "disabled"
+
+    @property
+    def marked_for_deletion(self) -> bool:
+        """Whether deletion is scheduled; the older name is still sent by older versions."""
+        return bool(self.marked_for_deletion_on or self.marked_for_deletion_at)
+
+
+class TokenInfo(msgspec.Struct, frozen=True):
+    """`GET /oauth/token/info` (§1.6): here `scope` is an array."""
+
+    resource_owner_id: int | None = None
+    scope: list[str] = []
+    expires_in: int | None = None
+
+
+class Discovery(msgspec.Struct, frozen=True):
+    """`/.well-known/openid-configuration` (§1.6)."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str = ""
+    scopes_supported: list[str] = []
+    code_challenge_methods_supported: list[str] = []
+
+
+class TokenAnswerPayload(msgspec.Struct, frozen=True):
+    """`POST /oauth/token` (§1.3). `expires_in` is checked by the reader: strangers send anything."""
+
+    access_token: str
+    token_type: str
+    refresh_token: str | None = None
+    scope: str = ""
+    expires_in: Any = None
+    created_at: Any = None
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """One page of a list; `total` is None when GitLab does not tell (above 10,000)."""
+
+    items: list[T]
+    total: int | None = None
+    next_page: int | None = None
