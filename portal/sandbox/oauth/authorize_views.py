@@ -4,6 +4,9 @@ Errors are pages with status 200 and are never redirected; a consent that is not
 navigates by script. So a status tells a program nothing here, as on a real GitLab.
 """
 
+# authlib is untyped.
+# mypy: allow-untyped-calls
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

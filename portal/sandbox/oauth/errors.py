@@ -1,5 +1,8 @@
 """Refusals of the provider with GitLab's sentences, whatever authlib would have said."""
 
+# authlib is untyped.
+# mypy: allow-untyped-calls
+
 from __future__ import annotations
 
 from authlib.oauth2 import OAuth2Error
@@ -27,14 +30,14 @@ __all__ = [
 ]
 
 
-class MissingParameter(InvalidRequestError):  # type: ignore[misc]
+class MissingParameter(InvalidRequestError):
     """A required parameter is blank; the sentence names it on releases that do."""
 
     def __init__(self, name: str, release: tuple[int, int]) -> None:
         super().__init__(description=texts.missing_parameter(name, release))
 
 
-class UnauthorizedToRevoke(OAuth2Error):  # type: ignore[misc]
+class UnauthorizedToRevoke(OAuth2Error):
     """The revocation's client is missing, wrong, or not the token's."""
 
     error = "unauthorized_client"
@@ -42,7 +45,7 @@ class UnauthorizedToRevoke(OAuth2Error):  # type: ignore[misc]
     status_code = 403
 
 
-class PageError(OAuth2Error):  # type: ignore[misc]
+class PageError(OAuth2Error):
     """The authorize page refuses: a 200 page with this sentence, never a redirect."""
 
     def __init__(self, error: str, sentence: str) -> None:

@@ -1,5 +1,8 @@
 """The grants of `/oauth/token` besides the code: refresh, password, client credentials."""
 
+# authlib is untyped.
+# mypy: allow-untyped-calls
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -32,11 +35,12 @@ if TYPE_CHECKING:
 PASSWORD_GRANT_GONE_SINCE = (19, 0)
 
 
-class RefreshGrant(_RefreshTokenGrant):  # type: ignore[misc]
+class RefreshGrant(_RefreshTokenGrant):
     """Exchange a refresh token once. The provider holds the store's lock around check and issue."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = [AUTH_METHOD]  # noqa: RUF012
     server: Provider
+    request: Any
 
     def validate_token_request(self) -> None:
         """Check in the engine's order: presence, token alive, client, token of that client, scope."""
@@ -70,11 +74,12 @@ class RefreshGrant(_RefreshTokenGrant):  # type: ignore[misc]
         return 200, token, self.TOKEN_RESPONSE_HEADER
 
 
-class PasswordGrant(ResourceOwnerPasswordCredentialsGrant):  # type: ignore[misc]
+class PasswordGrant(ResourceOwnerPasswordCredentialsGrant):
     """The password grant, until the release that removed it."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = [AUTH_METHOD]  # noqa: RUF012
     server: Provider
+    request: Any
 
     def validate_token_request(self) -> None:
         """Check the client first, then the person."""
@@ -95,11 +100,12 @@ class PasswordGrant(ResourceOwnerPasswordCredentialsGrant):  # type: ignore[misc
         return 200, token, self.TOKEN_RESPONSE_HEADER
 
 
-class ClientCredentialsGrant(_ClientCredentialsGrant):  # type: ignore[misc]
+class ClientCredentialsGrant(_ClientCredentialsGrant):
     """A token of nobody: GitLab issues it, and its API refuses it."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = [AUTH_METHOD]  # noqa: RUF012
     server: Provider
+    request: Any
 
     def validate_token_request(self) -> None:
         """Check the client and the scope."""

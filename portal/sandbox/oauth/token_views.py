@@ -1,5 +1,8 @@
 """The machine side: token, token/info, revoke, introspect, userinfo, keys, discovery."""
 
+# authlib is untyped.
+# mypy: allow-untyped-calls
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -52,7 +52,8 @@ def _mount(blueprint: Blueprint, world: World) -> None:
             abort(404)
         current = settings_area(world.release)
         if area != current:
-            return redirect(url_for("web.personal_access_tokens", area=current, **request.args.to_dict()))
+            query = f"?{request.query_string.decode()}" if request.query_string else ""
+            return redirect(url_for("web.personal_access_tokens", area=current) + query)
         return _create(world) if request.method == "POST" else _page(world, _prefilled(world))
 
     for _, known in SETTINGS_AREAS:

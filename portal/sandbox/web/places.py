@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 # Which release moved the pages of user settings where; the last entry holds for everything older.
 SETTINGS_AREAS: tuple[tuple[tuple[int, int], str], ...] = (
-    ((16, 9), "-/user_settings"),
-    ((13, 0), "-/profile"),
+    ((16, 0), "-/user_settings"),
+    ((12, 0), "-/profile"),
     ((0, 0), "profile"),
 )
 

@@ -8,6 +8,7 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from portal.sandbox.web.gate import signed_in_user
+from portal.sandbox.web.roles import ROLES
 from portal.sandbox.web.session import current_user, end_session, refuse_forged_forms, start_session
 
 if TYPE_CHECKING:
@@ -19,11 +20,16 @@ PROJECTS_SHOWN = 20
 
 
 def add_routes(blueprint: Blueprint, world: World) -> None:
-    """Mount `/`, `/users/sign_in` and `/users/sign_out`."""
+    """Mount `/`, `/dashboard/groups`, `/users/sign_in` and `/users/sign_out`."""
 
     @blueprint.get("/")
     def home() -> ResponseReturnValue:
         return _home(world)
+
+    @blueprint.get("/dashboard/groups")
+    def groups() -> ResponseReturnValue:
+        memberships = world.memberships_of(signed_in_user(world))
+        return render_template("sandbox/groups.html", memberships=memberships, roles=ROLES)
 
     @blueprint.route("/users/sign_in", methods=["GET", "POST"])
     def sign_in() -> ResponseReturnValue:

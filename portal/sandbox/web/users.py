@@ -10,12 +10,12 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
 from portal.sandbox.web.gate import signed_in_user
+from portal.sandbox.web.roles import ROLES
 from portal.sandbox.web.session import start_impersonation, stop_impersonation
 
 if TYPE_CHECKING:
     from portal.sandbox.world import User, World
 
-ROLES = {10: "Guest", 20: "Reporter", 30: "Developer", 40: "Maintainer", 50: "Owner"}
 DEFAULT_ROLE = 40
 MINIMUM_PASSWORD_LENGTH = 8
 USERS_SHOWN = 200
@@ -43,7 +43,8 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
 
     @blueprint.get("/admin/users/new")
     def new_user() -> ResponseReturnValue:
-        return _form_page(world, UserForm(roles={group.id: DEFAULT_ROLE for group in world.top_level_groups()}))
+        groups = [group for group in world.top_level_groups() if group.suggested_access_level]
+        return _form_page(world, UserForm(roles={group.id: group.suggested_access_level for group in groups}))
 
     @blueprint.post("/admin/users")
     def create_user() -> ResponseReturnValue:
