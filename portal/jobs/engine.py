@@ -109,16 +109,11 @@ class Engine:
                 self._active -= 1
 
     def _launch(self, engine: sa.Engine) -> None:
+        store.prepare_tables(self.runtime.database)
+        store.register_queue(engine, self.pace)
         DBOS(config=_config(engine, self.executor_id))
         DBOS.listen_queues([store.QUEUE])
         DBOS.launch()
-        DBOS.register_queue(
-            store.QUEUE,
-            worker_concurrency=self.pace.worker_concurrency,
-            partition_concurrency=self.pace.lane_concurrency,
-            polling_interval_sec=self.pace.poll_seconds,
-            on_conflict="always_update",
-        )
 
     def _hand_back_leftovers(self) -> None:
         """Take from threads that did not end in time what they do; whatever they still write is refused."""

@@ -127,14 +127,14 @@ class Runner:
         log.info("job_began", job=job.public_id, job_name=job.name, attempt=claim.attempt)
         try:
             outcome = _call(context, job)
-            self._note(context, outcome)
+            state = self._note(context, outcome)
         except JobSuperseded:
             log.warning("job_superseded", job=job.public_id, job_name=job.name, attempt=claim.attempt)
             return None
-        log.info("job_ended", job=job.public_id, job_name=job.name, attempt=claim.attempt, state=outcome.state)
+        log.info("job_ended", job=job.public_id, job_name=job.name, attempt=claim.attempt, state=state)
         return outcome.error
 
-    def _note(self, context: JobContext, outcome: Outcome) -> None:
+    def _note(self, context: JobContext, outcome: Outcome) -> str:
         with self.runtime.database.transaction() as session:
             job = locked(session, context.public_id)
             if job is None or job.is_finished or job.fence != context.fence:
@@ -152,6 +152,7 @@ class Runner:
             else:
                 job.failure = card
                 requeue(session, job, delay_seconds=self._delay(job, outcome))
+            return job.state
 
     def _delay(self, job: Job, outcome: Outcome) -> float:
         backoff = self.backoff_seconds * 2.0 ** (job.attempts - 1)

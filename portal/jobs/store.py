@@ -14,6 +14,7 @@ from sqlmodel import Session
 
 from portal.db import BUSY_TIMEOUT_SECONDS, POOL_SIZE, Database, utc_now
 from portal.jobs.models import Job
+from portal.jobs.pace import Pace
 
 APPLICATION = "gatehouse"
 # Pinned: by default DBOS computes it from the source code and leaves the work of another version lying.
@@ -21,6 +22,7 @@ APPLICATION_VERSION = "1"
 SCHEMA = "dbos"
 QUEUE = "jobs"
 WORKFLOW = "job"
+MAX_PRIORITY = 2**31 - 1
 # The newest of its tables that an enqueue writes to.
 _NEEDED_TABLE = "workflow_input"
 
@@ -52,19 +54,35 @@ def hand_over(session: Session, job: Job, *, delay_seconds: float = 0) -> None:
         workflow_id=job.workflow_id,
         queue_partition_key=job.lane,
         app_version=APPLICATION_VERSION,
+        # First come, first served: the engine's own times are whole seconds on SQLite.
+        priority=min(job.id or 1, MAX_PRIORITY),
     )
     if delay_seconds > 0:
         options["delay_seconds"] = delay_seconds
-    # Lazy, on the session's own engine: it opens nothing, so nothing is shared over a fork of the web server.
-    client = DBOSClient(
-        system_database_engine=session.get_bind().engine,
+    _client(session.get_bind().engine).enqueue_in_transaction(session, options, job.public_id, job.dispatch)
+    job.handed_over_at = utc_now()
+
+
+def register_queue(engine: sa.Engine, pace: Pace) -> None:
+    """Write down the queue's limits; before DBOS is launched, because afterwards it looks for new queues but slowly."""
+    _client(engine).register_queue(
+        QUEUE,
+        worker_concurrency=pace.worker_concurrency,
+        partition_concurrency=pace.lane_concurrency,
+        polling_interval_sec=pace.poll_seconds,
+        on_conflict="always_update",
+    )
+
+
+def _client(engine: sa.Engine) -> DBOSClient:
+    # Lazy and on an engine that we have anyway: it opens nothing, so nothing is shared over a fork of the web server.
+    return DBOSClient(
+        system_database_engine=engine,
         dbos_system_schema=SCHEMA,
         serializer=DBOSPortableJSONSerializer(),
         application_name=APPLICATION,
         lazy=True,
     )
-    client.enqueue_in_transaction(session, options, job.public_id, job.dispatch)
-    job.handed_over_at = utc_now()
 
 
 def make_engine(database: Database) -> sa.Engine:

@@ -25,7 +25,7 @@ def engine_rows(runtime: Runtime) -> list[tuple[Any, ...]]:
 
 def test_enqueue_writes_our_row_and_the_engines_together(runtime: Runtime) -> None:
     with runtime.database.transaction() as session:
-        job = enqueue(session, "sample.note", {"n": 1}, organization_id=7, title="Note", lane="connection:3")
+        job = enqueue(session, "sample.note", {"n": 1}, organization_id=1, title="Note", lane="connection:3")
 
     assert engine_rows(runtime) == [(f"{job.public_id}.0", "connection:3", "portable_json")]
     assert states(runtime.database) == {"Queued": 1}
