@@ -1,0 +1,72 @@
+"""The switches of the sandbox: what an administrator of a real GitLab, or fate, may change at any time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from portal.sandbox.options import Edition, SandboxOptions
+
+
+@dataclass
+class SandboxSettings:
+    """All switches; assign directly in tests, or use `World.change_settings`.
+
+    Attributes:
+        external_url: what links and `issuer` say, relative root included, without a slash at the end.
+        admin_mode: an administrator's token needs the scope `admin_mode` to act as one.
+        terms_enforced: people who have not accepted the terms get 403 from the API.
+        personal_tokens_enabled: off, the page is 404 and tokens are unknown.
+        user_oauth_applications: off, people cannot register applications of their own.
+        disable_admin_oauth_scopes: administrators cannot authorize untrusted applications that have strong scopes.
+        maintenance: writes answer 503.
+        read_only: a Geo secondary; writes answer 403.
+        token_type: the casing at `/oauth/token`; `bearer` in very old versions.
+        lazy_refresh: the old pair lives until the new one is first used (no real GitLab does this).
+        coop_same_origin: pages send `Cross-Origin-Opener-Policy: same-origin`.
+        allow_local_hooks: hooks may go to loopback and private addresses.
+        max_project_hooks: hooks one project may have.
+        unresolvable_hosts: names this GitLab's resolver does not know, besides `*.invalid`.
+        proxy_decodes_slashes: a reverse proxy turns `%2F` into `/`, so encoded paths are not found.
+        rate_limit_per_minute: requests one user may make; None switches throttling and its headers off.
+        max_offset: the offset at which lists answer 405.
+        hide_totals_above: the number of records above which totals are left out.
+    """
+
+    external_url: str
+    relative_root: str = ""
+    version: str = "18.5.0"
+    edition: Edition = "ee"
+    admin_mode: bool = False
+    terms_enforced: bool = False
+    personal_tokens_enabled: bool = True
+    user_oauth_applications: bool = True
+    disable_admin_oauth_scopes: bool = False
+    impersonation_enabled: bool = True
+    maintenance: bool = False
+    read_only: bool = False
+    token_type: str = "Bearer"  # noqa: S105 - the member `token_type`, no secret
+    lazy_refresh: bool = False
+    coop_same_origin: bool = False
+    allow_local_hooks: bool = False
+    max_project_hooks: int = 100
+    unresolvable_hosts: frozenset[str] = frozenset()
+    proxy_decodes_slashes: bool = False
+    rate_limit_per_minute: int | None = None
+    max_offset: int = 50_000
+    hide_totals_above: int = 10_000
+
+    @classmethod
+    def from_options(cls, options: SandboxOptions) -> SandboxSettings:
+        """Start with what a fresh GitLab of this version has."""
+        external_url = options.external_url.rstrip("/") or f"http://localhost:{options.port}{options.relative_root}"
+        return cls(
+            external_url=external_url,
+            relative_root=options.relative_root,
+            version=options.version,
+            edition=options.edition,
+        )
+
+    @property
+    def version_text(self) -> str:
+        """The version as the API says it, with `-ee` on the Enterprise edition."""
+        return f"{self.version}-ee" if self.edition == "ee" else self.version
