@@ -23,18 +23,27 @@ class JobPage:
     jobs: list[Job]
     before: int | None
 
+    @property
+    def is_live(self) -> bool:
+        """Whether one of them will change."""
+        return any(not job.is_finished for job in self.jobs)
+
 
 @dataclass(frozen=True)
 class ItemSummary:
     """How the items of a job ended: counts by state, and the ones to show, failures first."""
 
     counts: dict[str, int]
-    items: list[JobItem]
+    entries: list[JobItem]
 
     @property
     def total(self) -> int:
         """How many items ended."""
         return sum(self.counts.values())
+
+    def without_items(self) -> ItemSummary:
+        """Return the counts alone, for somebody who may not see every item."""
+        return ItemSummary(self.counts, [])
 
 
 def find_job(session: Session, organization_id: int, public_id: str) -> Job:
@@ -66,12 +75,12 @@ def summarize_items(session: Session, job_id: int) -> ItemSummary:
     mine = col(JobItem.job_id) == job_id
     counted = select(JobItem.state, func.count()).where(mine).group_by(col(JobItem.state))
     counts = dict(session.exec(counted).all())
-    items: list[JobItem] = []
+    entries: list[JobItem] = []
     for state in (ItemState.FAILED, ItemState.SKIPPED, ItemState.SUCCEEDED):
-        if counts.get(state) and len(items) < ITEMS_SHOWN:
+        if counts.get(state) and len(entries) < ITEMS_SHOWN:
             of_state = select(JobItem).where(mine, col(JobItem.state) == state).order_by(col(JobItem.id))
-            items += session.exec(of_state.limit(ITEMS_SHOWN - len(items)))
-    return ItemSummary(counts, items)
+            entries += session.exec(of_state.limit(ITEMS_SHOWN - len(entries)))
+    return ItemSummary(counts, entries)
 
 
 def request_stop(session: Session, public_id: str) -> Job:

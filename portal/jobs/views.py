@@ -1,0 +1,99 @@
+"""Pages of background work: the list, one job with live progress, and the button that stops it."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Flask, request, url_for
+from flask.typing import ResponseReturnValue
+from sqlmodel import Session
+
+from portal import audit
+from portal.accounts.principal import Principal, current_principal
+from portal.accounts.rights import Right, requires
+from portal.errors import NotFound
+from portal.htmx import hx_trigger, leave_to, render
+from portal.jobs import service
+from portal.jobs.models import Job
+from portal.runtime import Runtime, current_runtime
+
+blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
+# What the rest of a job's page waits for.
+FINISHED_EVENT = "job-finished"
+
+
+def register(app: Flask, _runtime: Runtime) -> None:
+    """Add the pages to the application."""
+    app.register_blueprint(blueprint)
+
+
+@blueprint.get("")
+@requires(Right.SEE_JOBS)
+def index() -> ResponseReturnValue:
+    """List the organization's jobs, newest first; the list alone for htmx."""
+    before = request.args.get("before", type=int)
+    with current_runtime().database.reading() as session:
+        page = service.list_jobs(session, current_principal().organization_id, before=before)
+    return render("jobs/index.html", "jobs/_list.html", page=page, before=before)
+
+
+@blueprint.get("/<public_id>")
+@requires(Right.SEE_JOBS)
+def show(public_id: str) -> ResponseReturnValue:
+    """Show one job; for htmx only its progress, which asks again until the job has finished."""
+    with current_runtime().database.reading() as session:
+        context = _context(session, current_principal(), public_id)
+    response = render("jobs/show.html", "jobs/_progress.html", **context)
+    return hx_trigger(response, FINISHED_EVENT) if context["job"].is_finished else response
+
+
+@blueprint.get("/<public_id>/details")
+@requires(Right.SEE_JOBS)
+def details(public_id: str) -> ResponseReturnValue:
+    """Show what stands below the progress: why it failed, its items, its facts."""
+    with current_runtime().database.reading() as session:
+        context = _context(session, current_principal(), public_id)
+    return render("jobs/show.html", "jobs/_details.html", **context)
+
+
+@blueprint.post("/<public_id>/stop")
+@requires(Right.SEE_JOBS)
+def stop(public_id: str) -> ResponseReturnValue:
+    """Ask a job to stop: for those who manage connections, and for whoever asked for the job."""
+    principal = current_principal()
+    with current_runtime().database.transaction() as session:
+        job = service.find_job(session, principal.organization_id, public_id)
+        if not _may_stop(principal, job):
+            raise NotFound
+        if not job.is_finished:
+            service.request_stop(session, public_id)
+            _record_stop(session, principal, job)
+    return leave_to(url_for("jobs.show", public_id=public_id))
+
+
+def _context(session: Session, principal: Principal, public_id: str) -> dict[str, Job | service.ItemSummary | bool]:
+    job = service.find_job(session, principal.organization_id, public_id)
+    assert job.id is not None
+    summary = service.summarize_items(session, job.id)
+    if not _sees_items(principal, job):
+        summary = summary.without_items()
+    return {"job": job, "summary": summary, "may_stop": not job.is_finished and _may_stop(principal, job)}
+
+
+def _sees_items(principal: Principal, job: Job) -> bool:
+    # Items name repositories, and a team lead sees those of the granted groups only.
+    return principal.sees_all_groups or job.requested_by_user_id == principal.user_id
+
+
+def _may_stop(principal: Principal, job: Job) -> bool:
+    return principal.may(Right.MANAGE_CONNECTIONS) or job.requested_by_user_id == principal.user_id
+
+
+def _record_stop(session: Session, principal: Principal, job: Job) -> None:
+    audit.record(
+        session,
+        action="job.stop",
+        organization_id=principal.organization_id,
+        actor_user_id=principal.user_id,
+        object_type="job",
+        object_id=job.public_id,
+        object_name=job.title,
+    )
