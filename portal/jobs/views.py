@@ -31,27 +31,25 @@ def index() -> ResponseReturnValue:
     """List the organization's jobs, newest first; the list alone for htmx."""
     before = request.args.get("before", type=int)
     with current_runtime().database.reading() as session:
-        page = service.list_jobs(session, current_principal().organization_id, before=before)
-    return render("jobs/index.html", "jobs/_list.html", page=page, before=before)
+        listing = service.list_jobs(session, current_principal().organization_id, before=before)
+    return render("jobs/index.html", "jobs/_list.html", listing=listing, before=before)
 
 
 @blueprint.get("/<public_id>")
 @requires(Right.SEE_JOBS)
 def show(public_id: str) -> ResponseReturnValue:
     """Show one job; for htmx only its progress, which asks again until the job has finished."""
-    with current_runtime().database.reading() as session:
-        context = _context(session, current_principal(), public_id)
-    response = render("jobs/show.html", "jobs/_progress.html", **context)
-    return hx_trigger(response, FINISHED_EVENT) if context["job"].is_finished else response
+    job, summary, may_stop = _load(current_principal(), public_id)
+    response = render("jobs/show.html", "jobs/_progress.html", job=job, summary=summary, may_stop=may_stop)
+    return hx_trigger(response, FINISHED_EVENT) if job.is_finished else response
 
 
 @blueprint.get("/<public_id>/details")
 @requires(Right.SEE_JOBS)
 def details(public_id: str) -> ResponseReturnValue:
     """Show what stands below the progress: why it failed, its items, its facts."""
-    with current_runtime().database.reading() as session:
-        context = _context(session, current_principal(), public_id)
-    return render("jobs/show.html", "jobs/_details.html", **context)
+    job, summary, may_stop = _load(current_principal(), public_id)
+    return render("jobs/show.html", "jobs/_details.html", job=job, summary=summary, may_stop=may_stop)
 
 
 @blueprint.post("/<public_id>/stop")
@@ -69,13 +67,14 @@ def stop(public_id: str) -> ResponseReturnValue:
     return leave_to(url_for("jobs.show", public_id=public_id))
 
 
-def _context(session: Session, principal: Principal, public_id: str) -> dict[str, Job | service.ItemSummary | bool]:
-    job = service.find_job(session, principal.organization_id, public_id)
-    assert job.id is not None
-    summary = service.summarize_items(session, job.id)
+def _load(principal: Principal, public_id: str) -> tuple[Job, service.ItemSummary, bool]:
+    with current_runtime().database.reading() as session:
+        job = service.find_job(session, principal.organization_id, public_id)
+        assert job.id is not None
+        summary = service.summarize_items(session, job.id)
     if not _sees_items(principal, job):
         summary = summary.without_items()
-    return {"job": job, "summary": summary, "may_stop": not job.is_finished and _may_stop(principal, job)}
+    return job, summary, not job.is_finished and _may_stop(principal, job)
 
 
 def _sees_items(principal: Principal, job: Job) -> bool:
