@@ -102,3 +102,12 @@ def test_enqueue_before_the_engine_has_tables_keeps_the_job(bare_runtime: Runtim
 
     with bare_runtime.database.reading() as session:
         assert session.exec(select(Job.handed_over_at)).all() == [None]
+
+
+def test_enqueue_leaves_nothing_running_in_a_web_process(runtime: Runtime) -> None:
+    before = threading.active_count()
+
+    with runtime.database.transaction() as session:
+        enqueue(session, "sample.note", organization_id=1, title="Note")
+
+    assert threading.active_count() == before

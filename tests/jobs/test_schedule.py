@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlmodel import col, select
+
+from portal.db import utc_now
+from portal.jobs import ItemState, Job, JobContext, JobItem, JobState, every, registry
+from portal.jobs.models import JobSchedule
+from portal.jobs.schedule import enqueue_due
+from portal.jobs.testing import run_pending
+from portal.runtime import Runtime
+
+Add = Callable[..., Job]
+
+
+@pytest.fixture(autouse=True)
+def only_one_periodic_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_periodic", {})
+
+    @every(600, "test.tick", "Tick")
+    def tick(context: JobContext) -> None:
+        context.progress(1)
+
+
+def let_time_pass(runtime: Runtime, seconds: float) -> None:
+    with runtime.database.transaction() as session:
+        for row in session.exec(select(JobSchedule)):
+            row.enqueued_at -= timedelta(seconds=seconds)
+
+
+def test_periodic_job_is_due_at_the_first_start_and_then_once_per_period(runtime: Runtime) -> None:
+    first = enqueue_due(runtime.database)
+    run_pending(runtime)
+    again = enqueue_due(runtime.database)
+    let_time_pass(runtime, 600)
+
+    assert (first, again, enqueue_due(runtime.database)) == (["test.tick"], [], ["test.tick"])
+
+
+def test_periodic_job_that_still_runs_is_not_enqueued_twice(runtime: Runtime) -> None:
+    enqueue_due(runtime.database)
+    let_time_pass(runtime, 600)
+    enqueue_due(runtime.database)
+
+    assert len(run_pending(runtime)) == 1
+
+
+def test_periodic_job_is_enqueued_by_one_of_several_workers(runtime: Runtime) -> None:
+    together = threading.Barrier(4)
+
+    def enqueue_together(_number: int) -> list[str]:
+        together.wait()
+        return enqueue_due(runtime.database)
+
+    with ThreadPoolExecutor(4) as pool:
+        names = sorted(pool.map(enqueue_together, range(4)))
+
+    assert names == [[], [], [], ["test.tick"]]
+
+
+def test_old_jobs_are_forgotten_with_their_items(runtime: Runtime, add: Add) -> None:
+    def ended(days: float, owner: int | None = 1) -> Job:
+        finished_at = utc_now() - timedelta(days=days)
+        return Job(
+            name="x",
+            title="X",
+            lane="x",
+            state=JobState.SUCCEEDED,
+            finished_at=finished_at,
+            organization_id=owner,
+        )
+
+    with runtime.database.transaction() as session:
+        jobs = [ended(31), ended(29), ended(2, None), ended(0.5, None)]
+        session.add_all(jobs)
+        session.flush()
+        session.add_all([JobItem(job_id=job.id or 0, ref="a", state=ItemState.SUCCEEDED) for job in jobs])
+    add("sample.refused")
+    add("jobs.forget")
+
+    run_pending(runtime)
+
+    with runtime.database.reading() as session:
+        kept = session.exec(select(Job.id).where(col(Job.name) == "x").order_by(col(Job.id))).all()
+        assert kept == [jobs[1].id, jobs[3].id]
+        assert sorted(session.exec(select(JobItem.job_id))) == kept

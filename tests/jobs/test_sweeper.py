@@ -1,0 +1,136 @@
+"""What is in hand according to us and not according to the engine is begun again, and only that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+from dbos import DBOS
+from sqlalchemy import text
+
+from portal.db import Database, utc_now
+from portal.jobs import Job, JobState
+from portal.jobs.engine import Engine
+from portal.jobs.heartbeat import beat, bury_silent, leave
+from portal.jobs.models import Executor
+from portal.jobs.pace import Pace
+from portal.jobs.runner import Runner
+from portal.jobs.store import QUEUE
+from portal.jobs.sweeper import Sweeper
+from portal.jobs.testing import running_worker
+from portal.runtime import Runtime
+from tests.jobs.conftest import reload
+from tests.jobs.sample_jobs import noted
+from tests.jobs.waiting import until
+
+Add = Callable[..., Job]
+# A worker that looks for nothing by itself, so that each test sees one sweep of its own.
+STILL = Pace(poll_seconds=3600, sweep_seconds=3600, schedule_seconds=3600, heartbeat_seconds=3600, grace_seconds=1)
+
+
+@pytest.fixture
+def engine(runtime: Runtime) -> Iterator[Engine]:
+    with running_worker(runtime, STILL) as engine:
+        yield engine
+
+
+@pytest.fixture
+def sweeper(runtime: Runtime, engine: Engine) -> Sweeper:
+    return Sweeper(runtime.database, STILL)
+
+
+def delete_engine_rows(database: Database) -> None:
+    schema = "" if database.is_sqlite else "dbos."
+    with database.transaction() as session:
+        for table in ("workflow_input", "workflow_status"):
+            session.connection().execute(text(f"DELETE FROM {schema}{table}"))
+
+
+def queued_at_engine() -> list[str]:
+    return sorted(row.workflow_id for row in DBOS.list_workflows(status="ENQUEUED", queue_name=QUEUE))
+
+
+def test_sweep_leaves_queued_jobs_alone(sweeper: Sweeper, runtime: Runtime, add: Add) -> None:
+    job = add("sample.note")
+
+    assert sweeper.revive_lost(0) == 0
+    assert reload(runtime.database, job).dispatch == 0
+
+
+def test_job_the_engine_lost_is_dispatched_again(sweeper: Sweeper, runtime: Runtime, add: Add) -> None:
+    job = add("sample.note")
+    delete_engine_rows(runtime.database)
+
+    assert sweeper.revive_lost(60) == 0
+    assert sweeper.revive_lost(0) == 1
+
+    assert queued_at_engine() == [f"{job.public_id}.1"]
+
+
+def test_running_job_whose_end_the_engine_noted_and_we_did_not_is_begun_again(
+    sweeper: Sweeper, runtime: Runtime, add: Add
+) -> None:
+    job = add("sample.note")
+    assert Runner(runtime)._claim(job)
+    DBOS.cancel_workflow(job.workflow_id)
+
+    assert sweeper.revive_lost(60) == 1
+
+    revived = reload(runtime.database, job)
+    assert (revived.state, revived.dispatch, revived.attempts) == (JobState.QUEUED, 1, 1)
+
+
+def test_job_without_hand_over_is_handed_over_once(sweeper: Sweeper, runtime: Runtime, add: Add) -> None:
+    job = add("sample.note")
+    delete_engine_rows(runtime.database)
+    with runtime.database.transaction() as session:
+        session.merge(job).handed_over_at = None
+
+    assert [sweeper.hand_over_waiting(), sweeper.hand_over_waiting()] == [1, 0]
+    assert queued_at_engine() == [job.workflow_id]
+
+
+def test_engine_rows_of_finished_jobs_are_forgotten_after_an_hour(sweeper: Sweeper, runtime: Runtime, add: Add) -> None:
+    old, fresh, waiting = add("sample.note"), add("sample.note"), add("sample.note")
+    DBOS.cancel_workflows([old.workflow_id, fresh.workflow_id])
+    schema = "" if runtime.database.is_sqlite else "dbos."
+    with runtime.database.transaction() as session:
+        session.connection().execute(
+            text(f"UPDATE {schema}workflow_status SET completed_at = completed_at - 3700000 WHERE workflow_uuid = :id"),
+            {"id": old.workflow_id},
+        )
+
+    assert sweeper.forget_engine_rows() == 1
+    assert {row.workflow_id for row in DBOS.list_workflows()} == {fresh.workflow_id, waiting.workflow_id}
+
+
+def test_whole_database_restored_without_the_engines_rows_goes_on(runtime: Runtime, add: Add, log: str) -> None:
+    for number in range(3):
+        add("sample.note", log=log, line=str(number))
+    delete_engine_rows(runtime.database)
+
+    with running_worker(runtime):
+        until(lambda: len(noted(log)) == 3)
+
+    assert sorted(noted(log)) == ["0", "1", "2"]
+
+
+def test_silent_worker_is_buried_and_the_living_are_told(runtime: Runtime) -> None:
+    for name in ("dead", "alive"):
+        beat(runtime.database, name)
+    with runtime.database.transaction() as session:
+        dead = session.get(Executor, "dead")
+        assert dead is not None
+        dead.heartbeat_at = utc_now() - timedelta(seconds=31)
+
+    assert bury_silent(runtime.database, 30) == {"alive"}
+
+
+def test_worker_that_was_buried_enters_itself_again(runtime: Runtime) -> None:
+    beat(runtime.database, "one")
+    leave(runtime.database, "one")
+
+    beat(runtime.database, "one")
+
+    assert bury_silent(runtime.database, 30) == {"one"}
