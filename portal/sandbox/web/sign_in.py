@@ -60,5 +60,6 @@ def _start(world: World, login: str, password: str) -> ResponseReturnValue:
 
 def _home(world: World) -> str:
     user = signed_in_user(world)
-    projects = world.visible_projects(user)
-    return render_template("sandbox/home.html", projects=projects[:PROJECTS_SHOWN], total=len(projects))
+    visible = world.visible_projects(user)
+    projects = [(project, world.projects.full_path(project)) for project in visible[:PROJECTS_SHOWN]]
+    return render_template("sandbox/home.html", projects=projects, total=len(visible))

@@ -53,15 +53,13 @@ def register(app: Flask, world: World) -> None:
 
 
 def _context(world: World) -> dict[str, Any]:
-    user = current_user(world)
     return {
-        "current_user": user,
+        "current_user": current_user(world),
         "impersonator": impersonator(world),
         "gitlab_version": world.settings.version,
         "csrf_field": _csrf_field,
         "home_path": url_for("web.home"),
         "settings_area": settings_area(world.release),
-        "owned_groups": world.owned_groups(user) if user else [],
     }
 
 
