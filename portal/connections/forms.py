@@ -1,0 +1,64 @@
+"""The forms of the walkthrough. Field names are stable: people script against them."""
+
+from __future__ import annotations
+
+from wtforms import BooleanField, RadioField, SelectMultipleField, StringField, TextAreaField
+from wtforms.validators import Length
+
+from portal.connections.models import Method
+from portal.forms import StrictForm
+from portal.gitlab.scopes import Service
+
+MAX_TYPED = 2000
+MAX_PEM = 70_000
+
+
+class MethodForm(StrictForm):
+    """Step 1."""
+
+    display_name = StringField("Display name", [Length(max=200)])
+    method = RadioField("Method", choices=[(Method.OAUTH, "OAuth application")], default=Method.OAUTH)
+
+
+class InstanceForm(StrictForm):
+    """Step 2."""
+
+    domain = StringField("Domain", [Length(max=MAX_TYPED)])
+    api_url = StringField("API URL", [Length(max=MAX_TYPED)])
+    ca_certificate = TextAreaField("CA certificate", [Length(max=MAX_PEM)])
+    proxy = StringField("Proxy", [Length(max=MAX_TYPED)])
+    # Buttons of the page: take another address, or take it for browsers only and keep this one for the API.
+    use = StringField("Take this address", [Length(max=MAX_TYPED)])
+    use_external = StringField("Take this address for browsers", [Length(max=MAX_TYPED)])
+
+
+class PresetForm(StrictForm):
+    """Step 3: which preset of services the scopes are computed for."""
+
+    preset = StringField("Services", [Length(max=20)])
+
+
+class ServiceUserForm(StrictForm):
+    """Step 4."""
+
+    service_username = StringField("Service user", [Length(max=255)])
+
+
+class CredentialsForm(StrictForm):
+    """Step 5."""
+
+    application_id = StringField("Application ID", [Length(max=MAX_TYPED)])
+    secret = StringField("Secret", [Length(max=MAX_TYPED)])
+
+
+class ServicesForm(StrictForm):
+    """Step 7."""
+
+    services = SelectMultipleField("Services", choices=[(item.value, item.value) for item in Service])
+    hooks_wanted = BooleanField("Webhooks")
+
+
+class RenameForm(StrictForm):
+    """A new display name."""
+
+    display_name = StringField("Display name", [Length(max=200)])

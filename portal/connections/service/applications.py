@@ -1,0 +1,198 @@
+"""The OAuth application: which values it must have in GitLab, and its Application ID and Secret here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sqlmodel import Session, select
+
+from portal.accounts.principal import Principal
+from portal.connections.models import Application, Connection, ConnectionState
+from portal.connections.service.connections import get_connection_for_admin, mark_step_done, record
+from portal.connections.service.instance import open_line
+from portal.connections.steps import Step
+from portal.db import utc_now
+from portal.errors import Card, InvalidInput, Layer, Mender
+from portal.gitlab import oauth
+from portal.gitlab.errors import GitLabError
+from portal.gitlab.scopes import ScopeReason, Service, scopes_for
+from portal.net import OutboundError, origin_of
+from portal.runtime import Runtime
+from portal.vault import Place, Secret
+
+TABLE = "application"
+COLUMN = "client_secret_sealed"
+APPLICATION_NAME = "Gatehouse"
+SECRET_PREFIX = "gloas-"  # noqa: S105 - a prefix
+TOKEN_PREFIX = "glpat-"  # noqa: S105
+_ID = re.compile(r"^[A-Za-z0-9_-]{8,255}$")
+
+# Service presets of step 3; step 7 sets them one by one.
+PRESETS = {
+    "read-only": ([Service.REPOSITORIES], False),
+    "standard": ([Service.REPOSITORIES, Service.MERGE_REQUESTS, Service.ISSUES], False),
+    "full": ([Service.REPOSITORIES, Service.MERGE_REQUESTS, Service.ISSUES], True),
+}
+
+
+@dataclass(frozen=True)
+class Entered:
+    """What was typed in step 5, trimmed; an empty secret means the stored one stays."""
+
+    client_id: str
+    client_secret: Secret
+
+
+def redirect_uri_of(runtime: Runtime, connection: Connection) -> str:
+    """Return the redirect URI: from the portal's own address, one for each connection (RFC 9700 §4.4.2)."""
+    return f"{runtime.settings.base_url}/oauth/callback/{connection.slug}"
+
+
+def scope_reasons(connection: Connection) -> list[ScopeReason]:
+    """Return the scopes that the services wanted need, with a reason each."""
+    return scopes_for(connection.services, hooks_wanted=connection.hooks_wanted)
+
+
+def wanted_scopes(connection: Connection) -> list[str]:
+    """Return the names of those scopes."""
+    return [item.scope for item in scope_reasons(connection)]
+
+
+def get_application(runtime: Runtime, connection: Connection) -> Application | None:
+    """Return what is stored of the application."""
+    with runtime.database.reading() as session:
+        return _application_of(session, connection)
+
+
+def open_client_credentials(runtime: Runtime, connection: Connection) -> oauth.ClientCredentials:
+    """Return Application ID and Secret for calls to this connection's GitLab, and to no other origin.
+
+    Raises:
+        InvalidInput: none are stored.
+        SecretUnreadable: they were entered for another origin.
+    """
+    application = get_application(runtime, connection)
+    if application is None or application.client_secret_sealed is None:
+        raise InvalidInput("Enter Application ID and Secret first.")
+    assert application.id is not None
+    secret = runtime.vault.open(
+        application.client_secret_sealed, Place(TABLE, application.id, COLUMN), origin_of(connection.api_url)
+    )
+    return oauth.ClientCredentials(application.client_id, secret)
+
+
+def check_entered(client_id: str, client_secret: str, *, stored: bool) -> Entered:
+    """Trim what was typed and recognise the usual mistakes.
+
+    Raises:
+        InvalidInput: with a sentence per field.
+    """
+    typed_id, typed_secret = client_id.strip(), client_secret.strip()
+    problems: dict[str, str] = {}
+    if typed_id.startswith(SECRET_PREFIX):
+        problems["application_id"] = "That is the Secret. The Application ID is the other of the two values."
+    elif not _ID.match(typed_id):
+        problems["application_id"] = "Paste the Application ID: letters and digits only, 64 of them as a rule."
+    if typed_secret.startswith(TOKEN_PREFIX):
+        problems["secret"] = "That is a personal access token. Paste the Secret of the application."
+    elif typed_secret and typed_secret == typed_id:
+        problems["secret"] = "That is the Application ID once more. Paste the Secret."
+    elif not typed_secret and not stored:
+        problems["secret"] = "Paste the Secret. GitLab shows it once, right after the application is saved."
+    elif typed_secret and not (typed_secret.isascii() and typed_secret.isprintable() and " " not in typed_secret):
+        problems["secret"] = "A Secret has no blanks or special characters in it. Copy it once more."
+    if problems:
+        raise InvalidInput(field_errors=problems)
+    return Entered(typed_id, Secret(typed_secret))
+
+
+def save_credentials(
+    runtime: Runtime, principal: Principal, slug: str, client_id: str, client_secret: str
+) -> tuple[Connection, Card | None]:
+    """Keep Application ID and Secret and ask GitLab at once whether it accepts them.
+
+    Returns:
+        The connection, and the card of what is wrong; None when GitLab accepts them. They are kept either way, so
+        that nothing typed is lost; the step is only done when GitLab accepts them.
+
+    Raises:
+        InvalidInput: what was typed cannot be an Application ID or a Secret.
+    """
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        application = _application_of(session, connection)
+        stored = application is not None and application.client_secret_sealed is not None
+        entered = check_entered(client_id, client_secret, stored=stored)
+        _store(session, runtime, connection, application, entered)
+        _reopen(connection)
+        record(
+            session,
+            principal,
+            connection,
+            "application.saved",
+            client_id=entered.client_id,
+            secret_changed=bool(entered.client_secret),
+        )
+    card = check_with_gitlab(runtime, connection)
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        application = _application_of(session, connection)
+        if card is None and application is not None:
+            application.checked_at = utc_now()
+            mark_step_done(session, connection, Step.CREDENTIALS)
+            if connection.state == ConnectionState.DRAFT:
+                connection.state = ConnectionState.AWAITING_AUTHORIZATION
+    return connection, card
+
+
+def check_with_gitlab(runtime: Runtime, connection: Connection) -> Card | None:
+    """Ask GitLab whether it accepts ID and Secret; None when it does."""
+    application = open_client_credentials(runtime, connection)
+    try:
+        with open_line(runtime, connection) as line:
+            verdict = oauth.check_client(line, application, redirect_uri_of(runtime, connection))
+    except (GitLabError, OutboundError) as error:
+        return error.card()
+    return None if verdict == oauth.ClientVerdict.ACCEPTED else _refused_card()
+
+
+def _refused_card() -> Card:
+    return Card(
+        code="oauth_invalid_client",
+        layer=Layer.OAUTH,
+        sentence="GitLab does not accept this Application ID with this Secret.",
+        remedy="Compare both with the application in GitLab. The Secret is shown there only once: if in doubt, press "
+        "Renew secret and paste the new one here. Make sure it is the application of this GitLab.",
+        mender=Mender.YOU,
+    )
+
+
+def _store(
+    session: Session, runtime: Runtime, connection: Connection, application: Application | None, entered: Entered
+) -> None:
+    assert connection.id is not None
+    application = application or Application(connection_id=connection.id, client_id=entered.client_id)
+    application.client_id = entered.client_id
+    application.updated_at = utc_now()
+    application.checked_at = None
+    session.add(application)
+    session.flush()
+    if not entered.client_secret:
+        return
+    assert application.id is not None
+    application.origin = origin_of(connection.api_url)
+    application.client_secret_hint = entered.client_secret.hint
+    application.client_secret_sealed = runtime.vault.seal(
+        entered.client_secret, Place(TABLE, application.id, COLUMN), application.origin
+    )
+
+
+def _reopen(connection: Connection) -> None:
+    # An authorization that is under way was started with the old values: it is void from now on (S21).
+    connection.row_version += 1
+    connection.steps_done = [step for step in connection.steps_done if step != Step.CREDENTIALS]
+
+
+def _application_of(session: Session, connection: Connection) -> Application | None:
+    return session.exec(select(Application).where(Application.connection_id == connection.id)).first()

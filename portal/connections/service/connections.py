@@ -1,0 +1,220 @@
+"""Connections of an organization: find them as far as one may, make them, rename them, throw drafts away."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import unicodedata
+
+from sqlalchemy import delete, func
+from sqlmodel import Session, col, select
+
+from portal import audit
+from portal.accounts.models import GroupGrant
+from portal.accounts.principal import Principal
+from portal.accounts.rights import Right
+from portal.connections.models import Connection, ConnectionState, Method
+from portal.connections.steps import Step
+from portal.db import utc_now
+from portal.errors import Card, Conflict, InvalidInput, NotFound
+from portal.gitlab.payloads import Metadata
+from portal.gitlab.version import edition_of
+from portal.runtime import Runtime
+
+MAX_NAME = 100
+MAX_SLUG = 40
+FEATURE = "self_hosted_gitlab"
+PLANS = {"enterprise": frozenset({FEATURE})}
+
+
+def list_connections(runtime: Runtime, principal: Principal) -> list[Connection]:
+    """Return the organization's connections by name."""
+    with runtime.database.reading() as session:
+        statement = select(Connection).where(Connection.organization_id == principal.organization_id)
+        return list(session.exec(statement.order_by(func.lower(Connection.display_name))))
+
+
+def get_connection(runtime: Runtime, principal: Principal, slug: str) -> Connection:
+    """Return a connection this person may see.
+
+    Raises:
+        NotFound: it does not exist, or belongs to another organization.
+    """
+    with runtime.database.reading() as session:
+        return _find(session, principal, slug)
+
+
+def get_connection_for_admin(session: Session, principal: Principal, slug: str) -> Connection:
+    """Return a connection to be changed, in the transaction that changes it.
+
+    Raises:
+        NotFound: this person may not manage it, or it does not exist.
+    """
+    if not principal.may(Right.MANAGE_CONNECTIONS):
+        raise NotFound
+    return _find(session, principal, slug)
+
+
+def is_included(principal: Principal) -> bool:
+    """Tell whether the organization's plan includes self-hosted GitLab."""
+    return FEATURE in PLANS.get(principal.plan, frozenset())
+
+
+def create_draft(runtime: Runtime, principal: Principal, display_name: str, method: Method) -> Connection:
+    """Make a draft; from then on the walkthrough has an address that can be left and resumed.
+
+    Raises:
+        InvalidInput: the name is empty, too long or taken; or the plan does not include it.
+    """
+    if not is_included(principal):
+        raise InvalidInput("Your organization's plan does not include self-hosted GitLab.")
+    with runtime.database.transaction() as session:
+        name = check_name(session, principal, display_name)
+        connection = Connection(
+            organization_id=principal.organization_id,
+            slug=_free_slug(session, name),
+            display_name=name,
+            method=method,
+            steps_done=[Step.METHOD],
+            created_by_user_id=principal.user_id,
+        )
+        session.add(connection)
+        session.flush()
+        record(session, principal, connection, "connection.created", method=method)
+        return connection
+
+
+def rename(runtime: Runtime, principal: Principal, slug: str, display_name: str) -> Connection:
+    """Change the display name; addresses, redirect URI and hooks keep the slug.
+
+    Raises:
+        InvalidInput: the name is empty, too long or taken.
+    """
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        old, connection.display_name = (
+            connection.display_name,
+            check_name(session, principal, display_name, besides=connection.id),
+        )
+        record(session, principal, connection, "connection.renamed", old=old)
+        return connection
+
+
+def discard_draft(runtime: Runtime, principal: Principal, slug: str) -> None:
+    """Delete a connection that never was authorized, with everything entered for it.
+
+    Raises:
+        Conflict: it was authorized; then it is disconnected instead.
+    """
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        if connection.authorized_at is not None:
+            raise Conflict("This connection is in use. A draft can be discarded, a connection is disconnected.")
+        record(session, principal, connection, "connection.discarded")
+        session.execute(delete(GroupGrant).where(col(GroupGrant.connection_id) == connection.id))
+        session.delete(connection)
+
+
+def mark_step_done(session: Session, connection: Connection, step: Step) -> None:
+    """Note that a step is done; later steps keep what they had."""
+    if step not in connection.steps_done:
+        connection.steps_done = [*connection.steps_done, step]
+    connection.updated_at = utc_now()
+    session.add(connection)
+
+
+def mark_authorized(session: Session, connection: Connection) -> None:
+    """Note a successful authorization."""
+    connection.state = ConnectionState.CONNECTED
+    connection.attention = None
+    connection.authorized_at = utc_now()
+    mark_step_done(session, connection, Step.AUTHORIZE)
+
+
+def need_attention(session: Session, connection_id: int, card: Card) -> None:
+    """Show a failure on a connection that works no more."""
+    connection = session.get_one(Connection, connection_id)
+    if connection.state == ConnectionState.CONNECTED:
+        connection.state = ConnectionState.NEEDS_ATTENTION
+    connection.attention = card.to_json()
+
+
+def note_read(session: Session, connection_id: int) -> None:
+    """Note that the catalogue was read completely: the connection works."""
+    connection = session.get_one(Connection, connection_id)
+    connection.last_read_at = utc_now()
+    connection.attention = None
+    if connection.state == ConnectionState.NEEDS_ATTENTION:
+        connection.state = ConnectionState.CONNECTED
+
+
+def note_version(runtime: Runtime, connection_id: int, metadata: Metadata) -> None:
+    """Keep the version GitLab told."""
+    with runtime.database.transaction() as session:
+        connection = session.get_one(Connection, connection_id)
+        connection.version_seen = metadata.version[:64]
+        connection.edition_seen = edition_of(metadata)
+
+
+def expect_user(session: Session, principal: Principal, connection: Connection, username: str) -> None:
+    """Change who the connection is meant to act as; whoever authorizes next must be that user."""
+    old, connection.service_username = connection.service_username, username
+    connection.row_version += 1
+    record(session, principal, connection, "connection.service_user_changed", old=old, new=username)
+
+
+def check_name(session: Session, principal: Principal, text: str, besides: int | None = None) -> str:
+    """Return a display name that is free in the organization.
+
+    Raises:
+        InvalidInput: empty, too long, or taken.
+    """
+    name = " ".join(unicodedata.normalize("NFC", text).split())
+    if not name or len(name) > MAX_NAME or not name.isprintable():
+        sentence = f"Enter a name of 1 to {MAX_NAME} characters."
+        raise InvalidInput(sentence, field_errors={"display_name": sentence})
+    taken = session.exec(
+        select(Connection).where(
+            Connection.organization_id == principal.organization_id,
+            func.lower(Connection.display_name) == name.lower(),
+            Connection.id != (besides or 0),
+        )
+    ).first()
+    if taken:
+        sentence = f"“{name}” is taken. Choose a name that tells the two apart."
+        raise InvalidInput(sentence, field_errors={"display_name": sentence})
+    return name
+
+
+def record(session: Session, principal: Principal, connection: Connection, action: str, **details: object) -> None:
+    """Write the audit row of a change to a connection, in its transaction."""
+    audit.record(
+        session,
+        action=action,
+        organization_id=connection.organization_id,
+        actor_user_id=principal.user_id,
+        object_type="connection",
+        object_id=str(connection.id),
+        object_name=connection.display_name,
+        details=dict(details),
+    )
+
+
+def _find(session: Session, principal: Principal, slug: str) -> Connection:
+    statement = select(Connection).where(
+        Connection.slug == slug, Connection.organization_id == principal.organization_id
+    )
+    connection = session.exec(statement).first()
+    if connection is None:
+        raise NotFound
+    return connection
+
+
+def _free_slug(session: Session, name: str) -> str:
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    base = re.sub(r"[^a-z0-9]+", "-", ascii_name).strip("-")[:MAX_SLUG].strip("-") or "gitlab"
+    slug = base if base not in {"new"} else f"{base}-1"
+    while session.exec(select(Connection.id).where(Connection.slug == slug)).first() is not None:
+        # Random, not counted: the slug is in addresses, and must not tell how many others there are.
+        slug = f"{base}-{secrets.token_hex(3)}"
+    return slug

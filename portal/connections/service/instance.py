@@ -1,0 +1,162 @@
+"""Where a GitLab is and how it is reached: entered in step 2, used for every call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlmodel import select
+
+from portal.accounts.principal import Principal
+from portal.connections.models import Application, Connection
+from portal.connections.service.connections import get_connection_for_admin, mark_step_done, record
+from portal.connections.steps import Step
+from portal.db import utc_now
+from portal.errors import InvalidInput
+from portal.net import (
+    Address,
+    AddressRefused,
+    CertificateRefused,
+    Line,
+    OutboundError,
+    parse_address,
+    parse_certificates,
+)
+from portal.runtime import Runtime
+
+PROXY_SENTENCE = "Enter the proxy as host:port, for example proxy.example.com:3128."
+
+
+@dataclass(frozen=True)
+class Entered:
+    """What was typed in step 2, as text."""
+
+    domain: str
+    api_url: str = ""
+    ca_certificate: str = ""
+    proxy: str = ""
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What it means."""
+
+    external: Address
+    api: Address
+    ca_certificate: str
+    proxy: str
+
+
+def open_line(runtime: Runtime, connection: Connection) -> Line:
+    """Return a line to a connection's API side, with its own CA and proxy."""
+    address = parse_address(connection.api_url, allow_http=True)
+    return runtime.door.line(address, ca_certificate=connection.ca_certificate, proxy=connection.proxy)
+
+
+def understand(runtime: Runtime, entered: Entered) -> Understood:
+    """Read what was typed.
+
+    Raises:
+        InvalidInput: with a sentence per field.
+    """
+    problems: dict[str, str] = {}
+    external = _read_address(runtime, "domain", entered.domain, problems)
+    api = _read_address(runtime, "api_url", entered.api_url, problems) if entered.api_url.strip() else external
+    pem = entered.ca_certificate.strip()
+    try:
+        if pem:
+            parse_certificates(pem)
+    except CertificateRefused as error:
+        problems["ca_certificate"] = str(error)
+    proxy = _read_proxy(entered.proxy, problems)
+    if problems or external is None or api is None:
+        raise InvalidInput(field_errors=problems)
+    return Understood(external, api, pem, proxy)
+
+
+def save_instance(runtime: Runtime, principal: Principal, slug: str, entered: Entered) -> Connection:
+    """Keep where the GitLab is. Another origin than before loses the stored secret: it must be typed again (S32).
+
+    Raises:
+        InvalidInput: with a sentence per field; nothing is changed.
+    """
+    understood = understand(runtime, entered)
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        before = _reached_by(connection)
+        connection.external_url, connection.api_url = understood.external.url, understood.api.url
+        connection.ca_certificate, connection.proxy = understood.ca_certificate, understood.proxy
+        connection.updated_at = utc_now()
+        if before != _reached_by(connection):
+            # What was checked was another way; the tries stay counted.
+            connection.checks = {"tries": (connection.checks or {}).get("tries", [])}
+            connection.row_version += 1
+            record(
+                session,
+                principal,
+                connection,
+                "connection.instance_changed",
+                external_url=connection.external_url,
+                api_url=connection.api_url,
+            )
+        application = session.exec(select(Application).where(Application.connection_id == connection.id)).first()
+        if application and application.client_secret_sealed and application.origin != understood.api.origin:
+            _quarantine_secret(connection, application)
+        mark_step_done(session, connection, Step.INSTANCE)
+        return connection
+
+
+def is_sandbox(runtime: Runtime, connection: Connection) -> bool:
+    """Tell whether a connection leads to the sandbox, where some steps have hints of their own."""
+    origin = runtime.settings.sandbox_origin
+    return bool(origin) and connection.api_url.startswith(origin or "")
+
+
+def _reached_by(connection: Connection) -> tuple[str, ...]:
+    return (connection.external_url, connection.api_url, connection.ca_certificate, connection.proxy)
+
+
+def _quarantine_secret(connection: Connection, application: Application) -> None:
+    application.client_secret_sealed = None
+    application.client_secret_hint = ""
+    application.origin = ""
+    application.checked_at = None
+    connection.steps_done = [step for step in connection.steps_done if step not in {Step.CREDENTIALS, Step.AUTHORIZE}]
+
+
+def _read_address(runtime: Runtime, name: str, text: str, problems: dict[str, str]) -> Address | None:
+    policy = runtime.door.policy
+    try:
+        address = _read_forgiving(runtime, text)
+        if address.scheme == "http" and not (runtime.settings.allow_http or policy.is_exempt(address)):
+            raise AddressRefused("http_not_allowed", "Plain http would send secrets in clear. Enter the https address.")
+        policy.check_target(address)
+    except AddressRefused as error:
+        problems[name] = error.sentence
+        return None
+    except OutboundError as error:
+        problems[name] = error.sentence
+        return None
+    return address
+
+
+def _read_forgiving(runtime: Runtime, text: str) -> Address:
+    """Read an address; one without a scheme that names the sandbox means the sandbox's plain http."""
+    address = parse_address(text, allow_http=True)
+    if "://" not in text:
+        plain = Address("http", address.host, address.port, address.path)
+        if runtime.door.policy.is_exempt(plain):
+            return plain
+    return address
+
+
+def _read_proxy(text: str, problems: dict[str, str]) -> str:
+    if not text.strip():
+        return ""
+    try:
+        address = parse_address(f"http://{text.strip().removeprefix('http://')}", allow_http=True)
+    except AddressRefused:
+        problems["proxy"] = PROXY_SENTENCE
+        return ""
+    if address.path:
+        problems["proxy"] = PROXY_SENTENCE
+    return address.origin

@@ -1,0 +1,80 @@
+"""What steps 3, 4 and 7 keep."""
+
+from __future__ import annotations
+
+import re
+
+from portal.accounts.principal import Principal
+from portal.connections.models import Connection
+from portal.connections.service.applications import PRESETS
+from portal.connections.service.connections import expect_user, get_connection_for_admin, mark_step_done, record
+from portal.connections.steps import Step
+from portal.errors import InvalidInput
+from portal.gitlab.scopes import Service
+from portal.runtime import Runtime
+
+# GitLab's own rule for user names (letters, digits, dot, dash, underscore), 2 to 255 long.
+_USERNAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{1,254}$")
+
+
+def choose_preset(runtime: Runtime, principal: Principal, slug: str, preset: str) -> Connection:
+    """Set the services of a preset; the scopes to tick follow from them.
+
+    Raises:
+        InvalidInput: there is no such preset.
+    """
+    if preset not in PRESETS:
+        raise InvalidInput("Choose one of the sets of services.")
+    services, hooks_wanted = PRESETS[preset]
+    return save_services(runtime, principal, slug, [str(item) for item in services], hooks_wanted, Step.METHOD)
+
+
+def confirm_application(runtime: Runtime, principal: Principal, slug: str) -> Connection:
+    """Note that the application was made in GitLab; whether it is right, step 5 finds out."""
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        mark_step_done(session, connection, Step.APPLICATION)
+        return connection
+
+
+def save_service_user(runtime: Runtime, principal: Principal, slug: str, username: str) -> Connection:
+    """Keep who the connection is meant to act as.
+
+    Raises:
+        InvalidInput: that is no GitLab user name.
+    """
+    name = username.strip().removeprefix("@")
+    if not _USERNAME.match(name):
+        sentence = "Enter the user name as GitLab shows it after the @: letters, digits, dots, dashes, underscores."
+        raise InvalidInput(field_errors={"service_username": sentence})
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        if connection.service_username != name:
+            expect_user(session, principal, connection, name)
+        mark_step_done(session, connection, Step.SERVICE_USER)
+        return connection
+
+
+def save_services(
+    runtime: Runtime,
+    principal: Principal,
+    slug: str,
+    services: list[str],
+    hooks_wanted: bool,
+    step: Step = Step.SERVICES,
+) -> Connection:
+    """Keep what the connection is used for.
+
+    Raises:
+        InvalidInput: nothing is chosen.
+    """
+    chosen = [item.value for item in Service if item in services]
+    if not chosen:
+        raise InvalidInput(field_errors={"services": "Choose at least one service."})
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        if (connection.services, connection.hooks_wanted) != (chosen, hooks_wanted):
+            connection.services, connection.hooks_wanted = chosen, hooks_wanted
+            record(session, principal, connection, "connection.services_changed", services=chosen, hooks=hooks_wanted)
+        mark_step_done(session, connection, step)
+        return connection
