@@ -1,109 +1,19 @@
-"""Applications, authorization codes and tokens of the sandbox, in memory, behind one lock.
-
-An access token and its refresh token are one row, as in GitLab: what kills one half kills the other.
-"""
+"""Applications, authorization codes and tokens of the sandbox, in memory, behind one lock."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import secrets
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Literal
+from datetime import datetime
 
-OwnerKind = Literal["instance", "group", "user"]
+from portal.sandbox.oauth.rows import TOKEN_LIFETIME_SECONDS, Application, Grant, OwnerKind, Token, digest_of
 
-TOKEN_LIFETIME_SECONDS = 7200
-CODE_LIFETIME_SECONDS = 600
+__all__ = ["TOKEN_LIFETIME_SECONDS", "Application", "Grant", "OAuthStore", "OwnerKind", "Token"]
+
 SECRETS_HASHED_SINCE = (15, 10)
 SECRETS_PREFIXED_SINCE = (15, 10)
-
-
-@dataclass
-class Application:
-    """One OAuth application.
-
-    Attributes:
-        id: the number the Applications API uses; `uid` is what clients know it by (64 hex characters).
-        redirect_uri: one or more URIs, separated by whitespace, as typed.
-        secret_text: the secret itself while this GitLab keeps it readable (before 15.10), else empty.
-    """
-
-    id: int
-    uid: str
-    name: str
-    redirect_uri: str
-    scopes: tuple[str, ...]
-    confidential: bool
-    trusted: bool
-    owner_kind: OwnerKind
-    owner_id: int | None
-    created_at: datetime
-    secret_digest: str = ""
-    secret_text: str = ""
-
-    def accepts_secret(self, secret: str) -> bool:
-        """Compare in constant time."""
-        return hmac.compare_digest(self.secret_digest, digest_of(secret))
-
-
-@dataclass
-class Grant:
-    """One authorization code: ten minutes, one use, bound to user, application and redirect URI."""
-
-    code: str
-    application_id: int
-    user_id: int
-    redirect_uri: str
-    scopes: tuple[str, ...]
-    created_at: datetime
-    code_challenge: str = ""
-    code_challenge_method: str = ""
-    nonce: str = ""
-    revoked_at: datetime | None = None
-
-    def is_accessible(self, now: datetime) -> bool:
-        """Return whether the code may still be exchanged."""
-        return self.revoked_at is None and now < self.created_at + timedelta(seconds=CODE_LIFETIME_SECONDS)
-
-
-@dataclass
-class Token:
-    """One row: an access token with its refresh token.
-
-    Attributes:
-        refresh_token: empty when the grant gives none (client credentials).
-        user_id: None for client credentials.
-        previous_id: in the lazy mode, the row this one replaces as soon as it is first used.
-    """
-
-    id: int
-    access_token: str
-    refresh_token: str
-    application_id: int
-    user_id: int | None
-    scopes: tuple[str, ...]
-    created_at: datetime
-    expires_in_seconds: int = TOKEN_LIFETIME_SECONDS
-    revoked_at: datetime | None = None
-    previous_id: int | None = None
-
-    @property
-    def expires_at(self) -> datetime:
-        """When the access half stops working; the refresh half has no expiry."""
-        return self.created_at + timedelta(seconds=self.expires_in_seconds)
-
-    def is_expired(self, now: datetime) -> bool:
-        """Return whether the access half is past its time."""
-        return now >= self.expires_at
-
-    @property
-    def is_revoked(self) -> bool:
-        """Return whether both halves are dead."""
-        return self.revoked_at is not None
 
 
 @dataclass
@@ -113,11 +23,6 @@ class _Tables:
     tokens: dict[int, Token] = field(default_factory=dict)
     by_access_token: dict[str, Token] = field(default_factory=dict)
     by_refresh_token: dict[str, Token] = field(default_factory=dict)
-
-
-def digest_of(secret: str) -> str:
-    """Return the hash under which a secret is kept."""
-    return hashlib.sha512(secret.encode()).hexdigest()
 
 
 class OAuthStore:

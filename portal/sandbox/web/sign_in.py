@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from portal.sandbox.people import COLLEAGUES
 from portal.sandbox.web.gate import signed_in_user
 from portal.sandbox.web.roles import ROLES
 from portal.sandbox.web.session import current_user, end_session, refuse_forged_forms, start_session
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 INVALID_LOGIN = "Invalid login or password."
 BLOCKED = "Your account has been blocked. Please contact your GitLab administrator if you think this is an error."
 PROJECTS_SHOWN = 20
+ACCOUNTS_SHOWN = 5
 
 
 def add_routes(blueprint: Blueprint, world: World) -> None:
@@ -46,7 +48,16 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
 
 
 def _sign_in_page(world: World, login: str = "") -> str:
-    return render_template("sandbox/sign_in.html", login=login, accounts=world.demo_accounts())
+    colleagues = {username for username, _ in COLLEAGUES}
+    people = [user for user in world.all_users() if not user.bot]
+    # The last ones are those somebody just created in the Admin area, the service user among them.
+    leading = [user for user in people if user.username not in colleagues]
+    return render_template(
+        "sandbox/sign_in.html",
+        login=login,
+        accounts=leading[:ACCOUNTS_SHOWN] + leading[ACCOUNTS_SHOWN:][-ACCOUNTS_SHOWN:],
+        colleagues=[user for user in people if user.username in colleagues],
+    )
 
 
 def _start(world: World, login: str, password: str) -> ResponseReturnValue:
