@@ -49,7 +49,7 @@ def show(public_id: str) -> ResponseReturnValue:
 def details(public_id: str) -> ResponseReturnValue:
     """Show what stands below the progress: why it failed, its items, its facts."""
     job, summary, may_stop = _load(current_principal(), public_id)
-    return render("jobs/show.html", "jobs/_details.html", job=job, summary=summary, may_stop=may_stop)
+    return render("jobs/show.html", "jobs/details.hx.html", job=job, summary=summary, may_stop=may_stop)
 
 
 @blueprint.post("/<public_id>/stop")

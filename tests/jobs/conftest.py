@@ -20,7 +20,6 @@ from portal.runtime import Runtime, build_runtime
 from portal.settings import Settings
 from portal.vault import KeyRing
 from tests.jobs import sample_jobs
-from tests.support.postgresql import Cluster, running_cluster
 
 assert sample_jobs
 ROOT = Path(__file__).parents[2]
@@ -37,12 +36,6 @@ PACE = {
 }
 
 StartWorker = Callable[..., "subprocess.Popen[bytes]"]
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    with running_cluster() as cluster:
-        yield cluster
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
