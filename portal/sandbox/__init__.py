@@ -6,22 +6,34 @@ import secrets
 
 from flask import Flask
 
+from portal.sandbox.faults import Faults
 from portal.sandbox.options import SandboxOptions
+from portal.sandbox.requestlog import RequestLog
 from portal.sandbox.world import World
 
 __all__ = ["SandboxOptions", "World", "create_sandbox"]
 
 
-def create_sandbox(options: SandboxOptions | None = None, world: World | None = None) -> Flask:
-    """Build the simulator's web application over `world`, or over a fresh one."""
-    from portal.sandbox.api import register as register_api  # noqa: PLC0415 - the world alone needs no Flask
-    from portal.sandbox.oauth.views import register as register_oauth  # noqa: PLC0415
-    from portal.sandbox.web.views import register as register_web  # noqa: PLC0415
+def create_sandbox(
+    options: SandboxOptions | None = None,
+    world: World | None = None,
+    *,
+    faults: Faults | None = None,
+    requests: RequestLog | None = None,
+) -> Flask:
+    """Build the simulator's web application over `world`, or over a fresh one.
+
+    Faults and the request log are the server's work; here they are only offered for remote control.
+    """
+    from portal.sandbox import api, control
+    from portal.sandbox.oauth import views as oauth
+    from portal.sandbox.web import views as web
 
     world = world or World(options)
     app = Flask("portal.sandbox", static_folder=None, template_folder=None)
     app.secret_key = secrets.token_hex(32)
-    app.extensions["sandbox.world"] = world
-    for register in (register_api, register_oauth, register_web):
-        register(app, world)
+    for part in (api, oauth, web):
+        part.register(app, world)
+    if world.options.control:
+        control.register(app, world, faults or Faults(), requests or RequestLog())
     return app

@@ -1,0 +1,103 @@
+"""The REST API of the sandbox, `/api/v4`."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from portal.sandbox.api.answers import ApiError, answer, raw_answer
+
+if TYPE_CHECKING:
+    from portal.sandbox.world import World
+
+MAINTENANCE = "GitLab Maintenance: system is in maintenance mode"
+READ_ONLY = "You cannot perform write operations on a read-only instance"
+# Signing in and exchanging tokens go on in both modes.
+WRITES_ALLOWED = (
+    "/oauth/token",
+    "/oauth/revoke",
+    "/oauth/introspect",
+    "/users/sign_in",
+    "/users/sign_out",
+    "/-/sandbox/",
+)
+REQUEST_ID_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def register(app: Flask, world: World) -> None:
+    """Mount the API and what holds for every answer of the sandbox."""
+    from portal.sandbox.api import (
+        applications,
+        groups,
+        hooks,
+        members,
+        metadata,
+        projects,
+        repositories,
+        throttle,
+        tokens,
+        users,
+    )
+
+    root = world.settings.relative_root
+    blueprint = Blueprint("api", __name__, url_prefix=f"{root}/api/v4")
+    for part in (metadata, users, groups, projects, members, hooks, repositories, tokens, applications):
+        part.add_routes(blueprint, world)
+    app.register_blueprint(blueprint)
+    app.register_error_handler(ApiError, lambda error: answer(error.body, error.status, error.headers))
+    app.register_error_handler(HTTPException, lambda error: _unmatched(root, error))
+    app.before_request(_start)
+    app.before_request(lambda: _refuse_writes(world))
+    throttle.register(app, world)
+    app.after_request(lambda response: _with_headers(root, response))
+
+
+def _start() -> None:
+    g.started_at = time.perf_counter()
+
+
+def _unmatched(root: str, error: HTTPException) -> Response | HTTPException:
+    """Answer what no route matched: JSON below `/api`, the framework's page elsewhere."""
+    if request.path.startswith(f"{root}/api/v3/"):
+        return answer({"error": "API V3 is no longer supported. Use API V4 instead."}, 410)
+    if not request.path.startswith(f"{root}/api/"):
+        return error
+    if error.code == 405:
+        return answer({"error": "405 Not Allowed"}, 405)
+    if error.code == 404:
+        return answer({"error": "404 Not Found"}, 404)
+    return answer({"message": f"{error.code} {error.name}"}, error.code or 500)
+
+
+def _refuse_writes(world: World) -> Response | None:
+    settings = world.settings
+    if request.method in ("GET", "HEAD", "OPTIONS") or not (settings.maintenance or settings.read_only):
+        return None
+    path = request.path.removeprefix(settings.relative_root)
+    if path.startswith(WRITES_ALLOWED):
+        return None
+    status, message = (503, MAINTENANCE) if settings.maintenance else (403, READ_ONLY)
+    if path.startswith("/api/"):
+        return answer({"message": message}, status)
+    return Response(message, status, content_type="text/html; charset=utf-8")
+
+
+def _with_headers(root: str, response: Response) -> Response:
+    request_id = "01" + "".join(secrets.choice(REQUEST_ID_ALPHABET) for _ in range(24))
+    headers = response.headers
+    headers.setdefault("X-Request-Id", request_id)
+    headers.setdefault("X-Runtime", f"{time.perf_counter() - g.get('started_at', time.perf_counter()):.6f}")
+    if request.path.startswith(f"{root}/api/"):
+        headers.setdefault("X-Gitlab-Meta", f'{{"correlation_id":"{headers["X-Request-Id"]}","version":"1"}}')
+        headers.setdefault("Cache-Control", "max-age=0, private, must-revalidate")
+        headers.setdefault("Vary", "Origin")
+        headers.setdefault("X-Content-Type-Options", "nosniff")
+        headers.setdefault("X-Frame-Options", "SAMEORIGIN")
+    return response
+
+
+__all__ = ["ApiError", "answer", "raw_answer", "register"]

@@ -1,0 +1,90 @@
+"""Finding the project or group an address means, as far as the caller may see it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from portal.sandbox.api.answers import ApiError, forbidden, not_found
+from portal.sandbox.bearer import Caller
+from portal.sandbox.groups import MAINTAINER, REPORTER, Group
+from portal.sandbox.profiles import has
+from portal.sandbox.projects import Project
+
+if TYPE_CHECKING:
+    from portal.sandbox.world import World
+
+
+class Moved(ApiError):
+    """The address names a project by a path it had before."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(301, {"message": f"This resource has been moved permanently to {url}"}, {"Location": url})
+
+
+def level_of(world: World, who: Caller | None, project: Project) -> int:
+    """Return the caller's effective level on a project, 0 for none; administrators count by membership."""
+    return world.members.on_project(project, who.user.id) if who else 0
+
+
+def may_see(world: World, who: Caller | None, project: Project) -> bool:
+    """Return whether the caller may know that a project exists."""
+    if who is None:
+        return project.visibility == "public"
+    if who.acts_as_admin or project.visibility in world.open_visibilities(who.user.id):
+        return True
+    return level_of(world, who, project) > 0
+
+
+def may_read_code(world: World, who: Caller | None, project: Project) -> bool:
+    """Return whether the caller may read the repository: Reporter and above in private projects."""
+    if not project.repository_enabled or not may_see(world, who, project):
+        return False
+    if who is not None and who.acts_as_admin:
+        return True
+    external = who is not None and who.user.external and project.visibility == "internal"
+    return (project.visibility != "private" and not external) or level_of(world, who, project) >= REPORTER
+
+
+def find_project(world: World, who: Caller | None, text: str, *, redirects: bool = True) -> Project:
+    """Return the project with this id or URL-encoded path.
+
+    Raises:
+        ApiError: 404 when there is none to be seen; 301 for a path it had before.
+    """
+    path = unquote(text)
+    project = world.projects.by_id(int(path)) if path.isdecimal() else None
+    if project is None and "/" in path:
+        project = world.projects.by_path(path)
+        if project is None and redirects and has(world, "moved_projects"):
+            moved = world.projects.moved_to(path)
+            if moved is not None and may_see(world, who, moved):
+                raise Moved(f"{world.settings.external_url}/api/v4/projects/{moved.id}")
+    if project is None or not may_see(world, who, project):
+        raise not_found("Project")
+    return project
+
+
+def maintained_project(world: World, who: Caller, text: str) -> Project:
+    """Return a project whose hooks the caller may manage. Raises ApiError 404 or 403."""
+    project = find_project(world, who, text, redirects=False)
+    if not who.acts_as_admin and level_of(world, who, project) < MAINTAINER:
+        raise forbidden()
+    return project
+
+
+def find_group(world: World, who: Caller | None, text: str) -> Group:
+    """Return the group with this id or URL-encoded full path. Raises ApiError 404."""
+    path = unquote(text)
+    group = world.groups.by_id(int(path)) if path.isdecimal() else world.groups.by_path(path)
+    if group is None or not may_see_group(world, who, group):
+        raise not_found("Group")
+    return group
+
+
+def may_see_group(world: World, who: Caller | None, group: Group) -> bool:
+    """Return whether the caller may know that a group exists."""
+    if who is None:
+        return group.visibility == "public"
+    open_to_all = world.open_visibilities(who.user.id)
+    return who.acts_as_admin or group.visibility in open_to_all or group.id in world.members.on_groups(who.user.id)

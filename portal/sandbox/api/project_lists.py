@@ -1,0 +1,95 @@
+"""Lists of projects: the filters of a request, and its page by offset or by key."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING
+
+from flask import Response
+
+from portal.sandbox.api import params
+from portal.sandbox.api.answers import ApiError, raw_answer
+from portal.sandbox.api.paging import next_link, offset_page, per_page
+from portal.sandbox.api.project_entity import ProjectWriter
+from portal.sandbox.bearer import Caller
+from portal.sandbox.profiles import has
+from portal.sandbox.projects import Project
+from portal.sandbox.selection import ORDER_KEYS, ProjectFilter
+
+if TYPE_CHECKING:
+    from portal.sandbox.world import World
+
+VISIBILITIES = frozenset({"", "private", "internal", "public"})
+KEYSET_REFUSED = "Keyset pagination is not yet available for this type of request"
+
+
+def project_filter(
+    world: World, who: Caller | None, *, group_ids: frozenset[int] | None = None, with_shared: bool = False
+) -> ProjectFilter:
+    """Read the filters of this request."""
+    order_by = params.choice("order_by", ORDER_KEYS, "created_at")
+    if not has(world, "updated_after"):
+        updated_after = updated_before = None
+    else:
+        updated_after, updated_before = params.moment("updated_after"), params.moment("updated_before")
+    if (updated_after or updated_before) and order_by != "updated_at":
+        problem = "updated_at filter and updated_at sorting must be paired"
+        raise ApiError(400, {"message": f"400 Bad request - {problem}"})
+    return ProjectFilter(
+        who.user.id if who else None,
+        sees_everything=who is not None and who.acts_as_admin,
+        membership=who is not None and bool(params.flag("membership")),
+        owned=who is not None and bool(params.flag("owned")),
+        min_access_level=(params.whole_number("min_access_level") or 0) if who else 0,
+        archived=params.flag("archived"),
+        active=params.flag("active"),
+        visibility=params.choice("visibility", VISIBILITIES, ""),
+        search=params.text("search"),
+        search_namespaces=bool(params.flag("search_namespaces")),
+        topics=tuple(topic for topic in params.text("topic").split(",") if topic),
+        updated_after=updated_after,
+        updated_before=updated_before,
+        last_activity_after=params.moment("last_activity_after"),
+        last_activity_before=params.moment("last_activity_before"),
+        group_ids=group_ids,
+        with_shared=with_shared,
+        order_by=order_by,
+        descending=params.choice("sort", frozenset({"asc", "desc"}), "desc") == "desc",
+    )
+
+
+def answer_list(world: World, wanted: ProjectFilter, writer: ProjectWriter, *, keyset_allowed: bool) -> Response:
+    """Answer one page of a list."""
+    id_after, id_before = params.whole_number("id_after"), params.whole_number("id_before")
+    rows = _within(world.selections.projects(wanted), wanted, id_after, id_before)
+    shown = {"order_by": wanted.order_by, "sort": "desc" if wanted.descending else "asc"}
+    if params.text("pagination") == "keyset" and keyset_allowed and has(world, "project_keyset"):
+        if wanted.order_by != "id":
+            raise ApiError(405, {"error": KEYSET_REFUSED})
+        page = rows[: per_page()]
+        return raw_answer(writer.page(page), headers=_keyset_headers(world, wanted, page))
+    page_rows, headers = offset_page(world, rows, capped_kind="Project" if keyset_allowed else "", shown=shown)
+    return raw_answer(writer.page(list(page_rows)), headers=headers)
+
+
+def _within(rows: list[Project], wanted: ProjectFilter, id_after: int | None, id_before: int | None) -> list[Project]:
+    """Cut to a range of ids; by bisection when the list is in order of id, so that the last page costs no more."""
+    if id_after is None and id_before is None:
+        return rows
+    after, before = id_after or 0, id_before if id_before is not None else 1 << 62
+    if wanted.order_by != "id":
+        return [project for project in rows if after < project.id < before]
+    if wanted.descending:
+        begin = bisect_right(rows, -before, key=lambda project: -project.id)
+        return rows[begin : bisect_left(rows, -after, key=lambda project: -project.id)]
+    begin = bisect_right(rows, after, key=lambda project: project.id)
+    return rows[begin : bisect_left(rows, before, key=lambda project: project.id)]
+
+
+def _keyset_headers(world: World, wanted: ProjectFilter, page: list[Project]) -> dict[str, str]:
+    """A page that is not empty has a next link, even when nothing follows; that next page is the empty one."""
+    if not page:
+        return {}
+    bound = "id_before" if wanted.descending else "id_after"
+    members = {bound: str(page[-1].id), "per_page": str(per_page())}
+    return {"Link": next_link(world, **members)}

@@ -1,0 +1,99 @@
+"""The repository of a project, as far as a client needs it to see that it can read: tree and branches."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from flask import Blueprint, Response
+
+from portal.sandbox.api import params
+from portal.sandbox.api.answers import answer, forbidden, not_found
+from portal.sandbox.api.paging import offset_page
+from portal.sandbox.api.places import find_project, level_of, may_read_code
+from portal.sandbox.api.timestamps import stamp_of
+from portal.sandbox.bearer import optional_caller
+from portal.sandbox.groups import DEVELOPER
+from portal.sandbox.projects import Project
+
+if TYPE_CHECKING:
+    from portal.sandbox.world import World
+
+FILES = (("README.md", "blob", "100644"), ("docs", "tree", "040000"), ("src", "tree", "040000"))
+
+
+def add_routes(blueprint: Blueprint, world: World) -> None:
+    """Mount them."""
+
+    @blueprint.get("/projects/<project_id>/repository/tree")
+    def tree(project_id: str) -> Response:
+        project, _ = _readable(world, project_id)
+        if project.empty or params.text("ref") not in ("", "HEAD", project.default_branch):
+            raise not_found("Tree")
+        entries = [
+            {"id": _object_id(project, name), "name": name, "type": kind, "path": name, "mode": mode}
+            for name, kind, mode in FILES
+        ]
+        rows, headers = offset_page(world, entries)
+        return answer(rows, headers=headers)
+
+    @blueprint.get("/projects/<project_id>/repository/branches")
+    def branches(project_id: str) -> Response:
+        project, may_push = _readable(world, project_id)
+        rows, headers = offset_page(world, [] if project.empty else [_branch(world, project, may_push=may_push)])
+        return answer(rows, headers=headers)
+
+    @blueprint.get("/projects/<project_id>/repository/branches/<branch>")
+    def branch(project_id: str, branch: str) -> Response:
+        project, may_push = _readable(world, project_id)
+        if project.empty or unquote(branch) != project.default_branch:
+            raise not_found("Branch")
+        return answer(_branch(world, project, may_push=may_push))
+
+
+def _readable(world: World, project_id: str) -> tuple[Project, bool]:
+    """Return a project whose code the caller may read, and whether they may push."""
+    who = optional_caller(world, "read_repository")
+    project = find_project(world, who, project_id)
+    if not may_read_code(world, who, project):
+        raise forbidden()
+    return project, level_of(world, who, project) >= DEVELOPER
+
+
+def _object_id(project: Project, name: str) -> str:
+    """Return a made-up object id, 40 or 64 characters long as the project's format demands."""
+    digest = hashlib.sha256(f"{project.id}/{name}".encode()).hexdigest()
+    return digest if project.object_format == "sha256" else digest[:40]
+
+
+def _branch(world: World, project: Project, *, may_push: bool) -> dict[str, Any]:
+    name, commit_id = project.default_branch, _object_id(project, "commit")
+    url = f"{world.settings.external_url}/{world.projects.full_path(project)}"
+    committed = stamp_of(project.last_activity)
+    return {
+        "name": name,
+        "commit": {
+            "id": commit_id,
+            "short_id": commit_id[:8],
+            "created_at": committed,
+            "parent_ids": [],
+            "title": "Initial commit",
+            "message": "Initial commit",
+            "author_name": "Amara Okafor",
+            "author_email": "amara.okafor@example.com",
+            "authored_date": committed,
+            "committer_name": "Amara Okafor",
+            "committer_email": "amara.okafor@example.com",
+            "committed_date": committed,
+            "trailers": {},
+            "web_url": f"{url}/-/commit/{commit_id}",
+        },
+        "merged": False,
+        "protected": True,
+        "developers_can_push": False,
+        "developers_can_merge": False,
+        "can_push": may_push,
+        "default": True,
+        "web_url": f"{url}/-/tree/{name}",
+    }

@@ -1,0 +1,146 @@
+"""Who calls the API: finds the token, refuses dead ones in GitLab's three ways, checks scopes and the account."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from flask import request
+
+from portal.sandbox.api.answers import ApiError
+from portal.sandbox.people import User
+from portal.sandbox.personal_tokens import PersonalToken
+
+if TYPE_CHECKING:
+    from portal.sandbox.world import World
+
+EXPIRED = "Token is expired. You can either do re-authorization or token refresh."
+REVOKED = "Token was revoked. You have to re-authorize from the user."
+IMPERSONATION_DISABLED = "Token is an impersonation token but impersonation was disabled."
+TOO_NARROW = "The request requires higher privileges than provided by the access token."
+# GitLab writes the time of last use no more often than this.
+LAST_USED_EVERY = timedelta(minutes=10)
+
+STATE_REASONS = {
+    "blocked": "Your account has been blocked.",
+    "blocked_pending_approval": "Your account is pending approval from your administrator and hence blocked.",
+    "deactivated": "Your account has been deactivated by your administrator. "
+    "Please log back in from a web browser to reactivate your account at {url}",
+}
+NOT_CONFIRMED = (
+    "Your primary email address is not confirmed. Please check your inbox for the confirmation instructions. "
+    "In case the link is expired, you can request a new confirmation email at {url}/users/confirmation/new"
+)
+TERMS = (
+    "You (@{username}) must accept the Terms of Service in order to perform this action. "
+    "To accept these terms, please access GitLab from a web browser at {url}."
+)
+PASSWORD_EXPIRED = "Your password expired. Please access GitLab from a web browser to update your password."  # noqa: S105
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls; `acts_as_admin` is False for an administrator whom Admin Mode holds back.
+
+    `personal_token` is None when the credential was an OAuth token.
+    """
+
+    user: User
+    scopes: tuple[str, ...]
+    acts_as_admin: bool
+    personal_token: PersonalToken | None
+
+
+def caller(world: World, *extra_scopes: str) -> Caller:
+    """Return who calls. Every endpoint takes `api`, reads also `read_api`; `extra_scopes` will do as well.
+
+    Raises:
+        ApiError: 401 without a good token, 403 when the account or the scopes do not allow it.
+    """
+    found = optional_caller(world, *extra_scopes)
+    if found is None:
+        raise unauthorized()
+    return found
+
+
+def optional_caller(world: World, *extra_scopes: str, any_scope: bool = False) -> Caller | None:
+    """Return who calls, None when no credential was sent; a bad one is refused, never taken for none."""
+    found = _found(world)
+    if found is None:
+        return None
+    _check_account(world, found.user)
+    accepted = ["api", *(["read_api"] if request.method in ("GET", "HEAD") else []), *extra_scopes]
+    if not any_scope and not set(accepted) & set(found.scopes):
+        body = {"error": "insufficient_scope", "error_description": TOO_NARROW, "scope": " ".join(accepted)}
+        raise ApiError(403, body)
+    return found
+
+
+def unauthorized() -> ApiError:
+    """Return the refusal of a missing or unknown token."""
+    return ApiError(401, {"message": "401 Unauthorized"})
+
+
+def _found(world: World) -> Caller | None:
+    private = request.headers.get("PRIVATE-TOKEN") or request.args.get("private_token")
+    if private:
+        return _by_personal_token(world, private)
+    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    text = text.strip() if scheme.lower() == "bearer" else ""
+    text = text or request.args.get("access_token", "")
+    if not text:
+        return None
+    token = world.oauth.find_access_token(text)
+    if token is None:
+        return _by_personal_token(world, text)
+    user = world.user(token.user_id or 0)
+    if user is None:
+        raise unauthorized()
+    if token.is_revoked:
+        raise _invalid(REVOKED)
+    if token.is_expired(world.now()):
+        raise _invalid(EXPIRED)
+    return Caller(user, token.scopes, _acts_as_admin(world, user, token.scopes), None)
+
+
+def _by_personal_token(world: World, text: str) -> Caller:
+    token = world.personal_access_tokens.find(text)
+    user = world.user(token.user_id) if token else None
+    if token is None or user is None or not world.settings.personal_tokens_enabled:
+        raise unauthorized()
+    now = world.now()
+    if token.impersonation and not world.settings.impersonation_enabled:
+        raise _invalid(IMPERSONATION_DISABLED)
+    if token.is_revoked:
+        raise _invalid(REVOKED)
+    if token.is_expired(now):
+        raise _invalid(EXPIRED)
+    if token.last_used_at is None or now - token.last_used_at >= LAST_USED_EVERY:
+        token.last_used_at = now
+    return Caller(user, token.scopes, _acts_as_admin(world, user, token.scopes), token)
+
+
+def _acts_as_admin(world: World, user: User, scopes: tuple[str, ...]) -> bool:
+    held_back = world.settings.admin_mode and "admin_mode" not in scopes
+    return user.admin and not held_back
+
+
+def _invalid(description: str) -> ApiError:
+    challenge = f'Bearer realm="Protected by OAuth 2.0", error="invalid_token", error_description="{description}"'
+    body = {"error": "invalid_token", "error_description": description}
+    return ApiError(401, body, {"WWW-Authenticate": challenge})
+
+
+def _check_account(world: World, user: User) -> None:
+    """Refuse accounts that may not act, in GitLab's words."""
+    reason = STATE_REASONS.get(user.state, "" if user.state == "active" else STATE_REASONS["blocked"])
+    if not reason and not user.confirmed:
+        reason = NOT_CONFIRMED
+    if not reason and world.settings.terms_enforced and not user.terms_accepted:
+        reason = TERMS
+    if not reason and user.password_expired:
+        reason = PASSWORD_EXPIRED
+    if reason:
+        told = reason.format(url=world.settings.external_url, username=user.username)
+        raise ApiError(403, {"message": f"403 Forbidden - {told}"})

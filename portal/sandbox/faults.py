@@ -1,0 +1,149 @@
+"""Faults on demand: wrong answers, slow answers, no answers, for requests that match a pattern.
+
+A fault with `status`, `body`, `html` or `redirect` answers instead of GitLab. Without them GitLab answers itself and
+the fault only spoils the answer: delay, extra headers, another content type, cut short, or sent in drips.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from http import HTTPStatus
+from typing import Any, Literal
+
+Drop = Literal["before", "after"]
+
+HTML_PAGE = (
+    "<!DOCTYPE html>\n<html><head><title>{title}</title></head>"
+    "<body><h1>{title}</h1><p>This page does not come from GitLab.</p></body></html>\n"
+)
+
+
+@dataclass
+class Fault:
+    """One fault; `used` counts how often it struck.
+
+    Attributes:
+        path_pattern: a shell pattern over the path as sent, without relative root and query.
+        query_pattern: a shell pattern over the query string, as sent.
+        skip: so many matching requests pass unharmed first.
+        times: how often it strikes; None for ever.
+        drop: close the connection without an answer, `before` or `after` the request was processed.
+        processed: GitLab processes the request before this fault's own answer hides the result.
+        truncate: send only so many bytes of the body, although the length says otherwise, then close.
+        drip: (bytes, seconds): send the body in pieces of so many bytes with a pause after each.
+    """
+
+    path_pattern: str
+    method: str | None = None
+    query_pattern: str = "*"
+    status: int | None = None
+    body: str | bytes | dict[str, Any] | list[Any] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    content_type: str | None = None
+    delay_seconds: float = 0.0
+    drop: Drop | None = None
+    processed: bool = False
+    html: bool = False
+    redirect: str | None = None
+    truncate: int | None = None
+    drip: tuple[int, float] | None = None
+    skip: int = 0
+    times: int | None = None
+    used: int = 0
+
+    @property
+    def answers(self) -> bool:
+        """Return whether it answers instead of GitLab."""
+        return self.status is not None or self.body is not None or self.html or self.redirect is not None
+
+    def matches(self, method: str, path: str, query: str) -> bool:
+        """Return whether a request is meant, leaving counts aside."""
+        return (
+            self.method in (None, method)
+            and fnmatchcase(path, self.path_pattern)
+            and fnmatchcase(query, self.query_pattern)
+        )
+
+    def answer(self) -> tuple[int, dict[str, str], bytes]:
+        """Return the status, headers and body of its own answer."""
+        status = self.status or (302 if self.redirect is not None else 200)
+        headers = dict(self.headers)
+        if self.redirect is not None:
+            headers.setdefault("Location", self.redirect)
+        body, content_type = self._body(status)
+        headers["Content-Type"] = self.content_type or headers.get("Content-Type") or content_type
+        return status, headers, body
+
+    def _body(self, status: int) -> tuple[bytes, str]:
+        if isinstance(self.body, (dict, list)):
+            return json.dumps(self.body).encode(), "application/json"
+        if self.body is None and self.html:
+            return HTML_PAGE.format(title=_phrase(status)).encode(), "text/html; charset=utf-8"
+        kind = "text/html" if self.html else "text/plain"
+        body = self.body or b""
+        return body.encode() if isinstance(body, str) else body, f"{kind}; charset=utf-8"
+
+
+class Faults:
+    """The faults now set; the first that matches a request strikes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._faults: list[Fault] = []
+
+    def add(self, path_pattern: str, method: str | None = None, **details: Any) -> Fault:
+        """Set a fault; `details` are the attributes of `Fault`."""
+        fault = Fault(path_pattern, method, **details)
+        with self._lock:
+            self._faults.append(fault)
+        return fault
+
+    def throttle(self, path_pattern: str, *, retry_after_seconds: int = 1, times: int | None = 1) -> Fault:
+        """Answer 429 as GitLab's request throttling does: plain text and all rate headers."""
+        headers = {
+            "RateLimit-Name": "throttle_authenticated_api",
+            "RateLimit-Limit": "120",
+            "RateLimit-Observed": "121",
+            "RateLimit-Remaining": "0",
+            "Retry-After": str(retry_after_seconds),
+        }
+        return self.add(path_pattern, status=429, body="Retry later\n", headers=headers, times=times)
+
+    def limit(self, path_pattern: str, *, times: int | None = 1) -> Fault:
+        """Answer 429 as GitLab's application limits do: JSON, no rate headers, no `Retry-After`."""
+        text = "This endpoint has been requested too many times. Try again later."
+        return self.add(path_pattern, status=429, body={"message": {"error": text}}, times=times)
+
+    def clear(self) -> None:
+        """Remove all faults."""
+        with self._lock:
+            self._faults.clear()
+
+    def all(self) -> list[Fault]:
+        """Return the faults now set, spent ones included."""
+        with self._lock:
+            return list(self._faults)
+
+    def strike(self, method: str, path: str, query: str) -> Fault | None:
+        """Return the fault for a request and count it."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.times == 0 or not fault.matches(method, path, query):
+                    continue
+                if fault.skip:
+                    fault.skip -= 1
+                    continue
+                fault.used += 1
+                fault.times = None if fault.times is None else fault.times - 1
+                return fault
+        return None
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)

@@ -1,0 +1,54 @@
+"""From which version on GitLab has what; one table for the whole API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from portal.sandbox.world import World
+
+SINCE: dict[str, tuple[int, int]] = {
+    # Endpoints
+    "applications": (10, 5),
+    "renew_secret": (16, 0),
+    "metadata": (15, 2),
+    "token_self": (15, 5),
+    "token_self_delete": (15, 0),
+    "token_self_delete_any_scope": (15, 4),
+    "token_self_rotate": (16, 10),
+    "self_rotate_scope": (17, 9),
+    "descendant_groups": (13, 5),
+    "moved_projects": (16, 7),
+    "project_keyset": (12, 7),
+    # Parameters
+    "updated_after": (15, 10),
+    # Members of answers
+    "enterprise": (15, 6),
+    "topics": (14, 0),
+    "empty_repo": (11, 11),
+    "would_be_default_branch": (15, 0),
+    "repository_object_format": (16, 9),
+    "visibility_in_simple": (17, 0),
+    "deletion_for_all_editions": (18, 0),
+    "marked_for_deletion_on": (14, 0),
+    "locked": (15, 0),
+    "emails_enabled": (16, 5),
+    "application_scopes": (18, 0),
+    "token_description": (17, 7),
+    # Hooks
+    "url_variables": (15, 2),
+    "branch_filter_strategy": (15, 2),
+    "custom_webhook_template": (16, 10),
+    "custom_headers": (16, 11),
+    "hook_names": (17, 1),
+    "signing_token": (19, 0),
+    "emoji_events": (16, 2),
+    "resource_access_token_events": (16, 10),
+    "vulnerability_events": (17, 9),
+    "milestone_events": (17, 9),
+}
+
+
+def has(world: World, feature: str) -> bool:
+    """Return whether the version played has a feature of the table."""
+    return world.release >= SINCE[feature]

@@ -1,0 +1,33 @@
+"""Serves the sandbox until a signal ends it; what `gatehouse sandbox` runs."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from portal.sandbox.options import SandboxOptions
+from portal.sandbox.server import SandboxServer
+
+
+def serve(options: SandboxOptions, ready: Callable[[str], None] | None = None) -> None:
+    """Answer until SIGINT or SIGTERM; `ready` is called with the address once the port is open.
+
+    Must run in the main thread. Raises NotLoopback for any other place to listen, OSError when the port is taken.
+    """
+    stopped = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    server = SandboxServer(options)
+    server.start()
+    try:
+        if ready is not None:
+            ready(server.url)
+        stopped.wait()
+    finally:
+        server.stop()

@@ -1,0 +1,106 @@
+"""A sandbox in a thread, for tests.
+
+with RunningSandbox(project_count=60) as sandbox:
+    token = sandbox.token("root")
+    sandbox.faults.add("/api/v4/projects", status=502, html=True, times=1)
+    ... requests to sandbox.url ...
+    assert sandbox.requests.count("/api/v4/projects") == 2
+"""
+
+from __future__ import annotations
+
+import ssl
+from datetime import date
+from types import TracebackType
+from typing import Any, Self
+
+from portal.sandbox.faults import Faults
+from portal.sandbox.options import SandboxOptions
+from portal.sandbox.people import User
+from portal.sandbox.requestlog import RequestLog
+from portal.sandbox.server import SandboxServer
+from portal.sandbox.world import World
+
+
+class RunningSandbox:
+    """A served sandbox, on a port the system chose; keyword arguments are those of `SandboxOptions`.
+
+    Starting takes milliseconds, so one per test is fine; `reset_faults` serves those that share one.
+    """
+
+    def __init__(
+        self, options: SandboxOptions | None = None, *, tls: ssl.SSLContext | None = None, **details: Any
+    ) -> None:
+        self._server = SandboxServer(options or SandboxOptions(**({"port": 0} | details)), tls=tls)
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Go away: the port closes and open connections end."""
+        self._server.stop()
+
+    @property
+    def url(self) -> str:
+        """Where it answers, as `http://localhost:PORT` plus relative root."""
+        return self._server.url
+
+    @property
+    def api(self) -> str:
+        """Where its REST API answers."""
+        return f"{self.url}/api/v4"
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._server.port
+
+    @property
+    def world(self) -> World:
+        """Everything in it; change it freely."""
+        return self._server.world
+
+    @property
+    def faults(self) -> Faults:
+        """Its faults."""
+        return self._server.faults
+
+    @property
+    def requests(self) -> RequestLog:
+        """What was asked of it."""
+        return self._server.requests
+
+    def token(
+        self, username: str = "root", *scopes: str, expires_at: date | None = None, impersonation: bool = False
+    ) -> str:
+        """Issue a personal access token (scope `api` unless named) and return its text."""
+        user = self._user(username)
+        return self.world.create_personal_token(
+            user, scopes=scopes or ("api",), expires_at=expires_at, impersonation=impersonation
+        )
+
+    def service_user(self, username: str = "gatehouse", access_level: int = 40, **details: Any) -> User:
+        """Create a user as the walkthrough has it done: with a role on every group that suggests one."""
+        user = self.world.create_user(name="Gatehouse service user", username=username, **details)
+        for group in self.world.top_level_groups():
+            if group.suggested_access_level:
+                self.world.add_member(user, group, min(access_level, group.suggested_access_level))
+        return user
+
+    def _user(self, username: str) -> User:
+        user = self.world.user_by_username(username)
+        if user is None:
+            raise LookupError(f"no user {username}")
+        return user
+
+    def reset_faults(self) -> None:
+        """Remove faults, forget requests, let the clock follow the system's."""
+        self.faults.clear()
+        self.requests.clear()
+        self.world.clock.reset()
