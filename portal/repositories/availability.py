@@ -82,6 +82,26 @@ def reason_against(facts: Facts) -> Reason | None:
     return next((reason for reason, holds in checks.items() if holds), None)
 
 
+# GitLab's access levels (gitlab-contract §7.1).
+ROLES = {
+    0: "None",
+    5: "Minimal",
+    10: "Guest",
+    15: "Planner",
+    20: "Reporter",
+    30: "Developer",
+    40: "Maintainer",
+    50: "Owner",
+}
+
+
+def role_name(access_level: int | None) -> str:
+    """Return GitLab's word for a role; a level between two is the lower one."""
+    if access_level is None:
+        return "–"
+    return ROLES[max(level for level in ROLES if level <= max(access_level, 0))]
+
+
 def explain(code: str) -> Explanation | None:
     """Return what a person reads for a stored code; None for an available repository."""
     return EXPLANATIONS[Reason(code)] if code else None

@@ -2,51 +2,36 @@
 
 from __future__ import annotations
 
-from sqlmodel import Session
-
-from portal import audit
-from portal.accounts.principal import Principal
 from portal.authorization.service.credentials import READ_CATALOGUE
-from portal.connections.models import Connection
-from portal.gitlab.errors import GitLabError
-from portal.jobs.models import Job
-from portal.jobs.queue import enqueue
-from portal.jobs.registry import JobContext, JobFailed, define
-from portal.net import OutboundError
+from portal.connections.service.connections import need_attention
+from portal.errors import Card, UpstreamFailed
+from portal.gitlab.errors import GitLabError, GitLabRateLimited, GitLabUnavailable
+from portal.jobs import JobContext, RetryLater, define
+from portal.net import ConnectFailed, DeadlinePassed, OutboundError
 from portal.repositories.catalogue.run import read_catalogue
+
+# GitLab is down or busy: the connection is as good as before, the read is tried again.
+PASSING = (GitLabUnavailable, GitLabRateLimited, ConnectFailed, DeadlinePassed)
 
 
 @define(READ_CATALOGUE)
-def run_read_catalogue(context: JobContext, *, connection_id: int) -> str:
-    """Read the catalogue of one connection; its end is the sentence people read."""
+def run_read_catalogue(context: JobContext, *, connection_id: int) -> None:
+    """Read the catalogue of one connection."""
 
     def progress(done: int, total: int | None, message: str) -> None:
         context.raise_if_stopped()
         context.progress(done, total, message)
 
     try:
-        count = read_catalogue(context.runtime, connection_id, context.job_public_id, progress)
+        count = read_catalogue(context.runtime, connection_id, context.public_id, progress)
+    except PASSING as error:
+        raise RetryLater(error.card(), after_seconds=getattr(error, "retry_after_seconds", None)) from error
     except (GitLabError, OutboundError) as error:
-        raise JobFailed(error.card()) from error
-    return f"{count} repositories read"
+        _tell(context, connection_id, error.card())
+        raise UpstreamFailed(error.card()) from error
+    context.progress(count, count, f"{count:,} repositories read")
 
 
-def enqueue_catalogue_read(session: Session, principal: Principal, connection: Connection) -> Job:
-    """Start a read unless one is already under way; either way return its job."""
-    audit.record(
-        session,
-        action="catalogue.read_requested",
-        organization_id=connection.organization_id,
-        actor_user_id=principal.user_id,
-        object_type="connection",
-        object_id=str(connection.id),
-    )
-    return enqueue(
-        session,
-        READ_CATALOGUE,
-        {"connection_id": connection.id},
-        organization_id=connection.organization_id,
-        title=f"Read repositories of {connection.display_name}",
-        key=f"catalogue-{connection.id}",
-        lane=f"connection-{connection.id}",
-    )
+def _tell(context: JobContext, connection_id: int, card: Card) -> None:
+    with context.runtime.database.transaction() as session:
+        need_attention(session, connection_id, card)

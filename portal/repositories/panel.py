@@ -9,9 +9,10 @@ from sqlmodel import Session, col, select
 
 from portal.accounts.principal import Principal
 from portal.accounts.rights import Right
+from portal.authorization.service.credentials import catalogue_key
 from portal.connections.models import Connection
-from portal.jobs.models import Job
-from portal.jobs.queue import latest_job
+from portal.errors import Card
+from portal.jobs.models import Job, JobState
 from portal.repositories.service.selection import Listing, View, list_repositories
 from portal.repositories.service.tree import TreeNode, group_tree
 from portal.runtime import Runtime
@@ -57,6 +58,52 @@ class Panel:
         return f"{self.address}?{urlencode(parameters)}" if parameters else self.address
 
     @property
+    def progress_url(self) -> str:
+        """Address of the progress of the read; it answers this view's rows along with it."""
+        parameters = {**self.view.parameters(), "on": "setup" if self.fixed else "index"}
+        parameters.pop("connection", None)
+        assert self.connection is not None
+        return f"/connections/{self.connection.slug}/catalogue?{urlencode(parameters)}"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Hidden fields that bring a change back to this view."""
+        paging = {"after": self.view.after, "before": self.view.before}
+        keys = {name: format_key(key) for name, key in paging.items() if key}
+        return {**self.view.parameters(), **keys, "on": "setup" if self.fixed else "index"}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many repositories each state filter shows, by the filter's word; `all` for none."""
+        return {str(state) or "all": count for state, count in self.listing.counts.items()}
+
+    @property
+    def tree_totals(self) -> tuple[int, int]:
+        """All repositories of the connection, and the enabled ones."""
+        return sum(node.total for node in self.tree), sum(node.enabled for node in self.tree)
+
+    @property
+    def shown(self) -> str:
+        """How much of the view this page shows, as a sentence."""
+        matching = self.listing.counts[self.view.state]
+        return (
+            f"{len(self.listing.rows):,} of {matching:,}"
+            if matching > len(self.listing.rows)
+            else f"{matching:,} in all"
+        )
+
+    @property
+    def shows_connections(self) -> bool:
+        """Whether rows of several connections are mixed."""
+        return not self.view.connection and len(self.connections) > 1
+
+    @property
+    def failure(self) -> Card | None:
+        """Why the newest read failed; None when it did not."""
+        failed = self.job is not None and self.job.state == JobState.FAILED and self.job.failure
+        return Card.from_json(self.job.failure) if failed and self.job and self.job.failure else None
+
+    @property
     def next_url(self) -> str | None:
         """Address of the next page; None on the last."""
         return self._page_url("after", self.listing.next_key)
@@ -67,7 +114,12 @@ class Panel:
         return self._page_url("before", self.listing.previous_key)
 
     def _page_url(self, name: str, key: tuple[str, int] | None) -> str | None:
-        return self.url(**{name: f"{key[1]}:{key[0]}"}) if key else None
+        return self.url(**{name: format_key(key)}) if key else None
+
+
+def format_key(key: tuple[str, int]) -> str:
+    """Write a paging key as it stands in addresses: `id:path`."""
+    return f"{key[1]}:{key[0]}"
 
 
 def load_panel(
@@ -86,11 +138,16 @@ def load_panel(
             connections=connections,
             connection=shown,
             fixed=fixed is not None,
-            job=latest_job(session, f"catalogue-{shown.id}") if shown else None,
+            job=_latest_read(session, shown) if shown else None,
             address=address,
             may_enable=principal.may(Right.ENABLE_REPOSITORIES),
             may_read=principal.may(Right.MANAGE_CONNECTIONS),
         )
+
+
+def _latest_read(session: Session, connection: Connection) -> Job | None:
+    statement = select(Job).where(Job.key == catalogue_key(connection)).order_by(col(Job.id).desc()).limit(1)
+    return session.exec(statement).first()
 
 
 def _connections(session: Session, principal: Principal) -> list[Connection]:

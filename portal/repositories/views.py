@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask, Response, make_response, render_template, request, url_for
+from flask import Blueprint, Flask, Response, flash, make_response, render_template, request, url_for
+from werkzeug.datastructures import MultiDict
 
 from portal.accounts.principal import current_principal
 from portal.accounts.rights import Right, requires
-from portal.connections.service.connections import get_connection, get_connection_for_admin, mark_step_done
+from portal.authorization.service.credentials import enqueue_catalogue_read
+from portal.connections.service.connections import (
+    get_connection,
+    get_connection_for_admin,
+    mark_step_done,
+    record,
+)
 from portal.connections.steps import Step, rail, step_to_do_first
 from portal.errors import BadRequest, InvalidInput
 from portal.htmx import leave_to, render, wants_fragment
-from portal.jobs.queue import active_job
 from portal.repositories import details
-from portal.repositories.jobs import enqueue_catalogue_read
+from portal.repositories.availability import explain, role_name
 from portal.repositories.panel import Panel, load_panel
 from portal.repositories.service.enablement import MAX_AT_ONCE, Change, disable_repositories, enable_repositories
 from portal.repositories.service.selection import MAX_QUERY, StateFilter, View
@@ -20,11 +26,15 @@ from portal.runtime import Runtime, current_runtime
 from portal.security import polling, safe_next
 
 blueprint = Blueprint("repositories", __name__)
+MAX_PATH = 1000
+MAX_DIGITS = 18
 
 
 def register(app: Flask, runtime: Runtime) -> None:
     """Add the routes, and the panel on the connection's details page."""
     app.register_blueprint(blueprint)
+    app.add_template_filter(explain, "availability")
+    app.add_template_filter(role_name, "role")
     details.register()
 
 
@@ -32,7 +42,7 @@ def register(app: Flask, runtime: Runtime) -> None:
 @requires(Right.SEE_REPOSITORIES)
 def index() -> Response:
     """Show the selection panel over all connections, or the one the address names."""
-    panel = load_panel(current_runtime(), current_principal(), read_view(), address=url_for(".index"))
+    panel = load_panel(current_runtime(), current_principal(), read_view(request.args), address=url_for(".index"))
     return _render_panel("repositories/index.html", panel)
 
 
@@ -45,7 +55,11 @@ def setup(slug: str) -> Response:
     if first := step_to_do_first(connection, Step.REPOSITORIES):
         return leave_to(first)
     panel = load_panel(
-        runtime, principal, read_view(connection=slug), address=url_for(".setup", slug=slug), fixed=connection
+        runtime,
+        principal,
+        read_view(request.args, connection=slug),
+        address=url_for(".setup", slug=slug),
+        fixed=connection,
     )
     return _render_panel(
         "repositories/setup.html", panel, connection=connection, rail=rail(connection, Step.REPOSITORIES)
@@ -67,10 +81,9 @@ def finish(slug: str) -> Response:
 @polling
 def progress(slug: str) -> Response:
     """Answer the progress of the read, with the rows that have arrived; polled until the read has ended."""
-    runtime, principal = current_runtime(), current_principal()
-    connection = get_connection(runtime, principal, slug)
-    address = safe_next(request.args.get("address", "")) or url_for(".index")
-    panel = load_panel(runtime, principal, read_view(connection=slug), address=address, fixed=connection)
+    panel = _panel_of_form(request.args, slug)
+    if not wants_fragment():
+        return leave_to(panel.url())
     return make_response(render_template("repositories/progress.hx.html", panel=panel))
 
 
@@ -81,8 +94,8 @@ def read(slug: str) -> Response:
     runtime, principal = current_runtime(), current_principal()
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
-        if active_job(session, f"catalogue-{connection.id}") is None:
-            enqueue_catalogue_read(session, principal, connection)
+        enqueue_catalogue_read(session, principal, connection)
+        record(session, principal, connection, "catalogue.read_requested")
     return leave_to(safe_next(request.form.get("next", "")) or url_for(".index", connection=slug))
 
 
@@ -100,14 +113,13 @@ def disable() -> Response:
     return _render_change(disable_repositories(current_runtime(), current_principal(), _chosen_ids()))
 
 
-def read_view(connection: str = "") -> View:
-    """Read the panel's view from the address; what makes no sense there is a 400."""
-    arguments = request.args
+def read_view(arguments: MultiDict[str, str], connection: str = "") -> View:
+    """Read the panel's view from an address or a form; what makes no sense there is a 400."""
     try:
         return View(
             connection=connection or arguments.get("connection", "")[:MAX_QUERY],
             query=arguments.get("q", "").strip()[:MAX_QUERY],
-            group=arguments.get("group", "")[:1000],
+            group=arguments.get("group", "")[:MAX_PATH],
             state=StateFilter(arguments.get("state", "")),
             after=_read_key(arguments.get("after", "")),
             before=_read_key(arguments.get("before", "")),
@@ -120,14 +132,17 @@ def _read_key(text: str) -> tuple[str, int] | None:
     if not text:
         return None
     number, _, path = text.partition(":")
-    if not number.isascii() or not number.isdigit() or len(number) > 18:
+    if not number.isascii() or not number.isdigit() or len(number) > MAX_DIGITS:
         raise ValueError(text)
     return path, int(number)
 
 
 def _chosen_ids() -> list[int]:
-    values = request.form.getlist("repository_id")
-    if not all(value.isascii() and value.isdigit() and len(value) < 19 for value in values):
+    """Return what a row's own button, the ticked boxes or *Undo* name, in this order."""
+    form = request.form
+    values = form.getlist("only") or form.get("repository_ids", "").split(",")
+    values = [value for value in values if value] or form.getlist("repository_id")
+    if not all(value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS for value in values):
         raise BadRequest
     if not values:
         raise InvalidInput("Choose at least one repository first.")
@@ -136,12 +151,24 @@ def _chosen_ids() -> list[int]:
     return [int(value) for value in values]
 
 
+def _panel_of_form(arguments: MultiDict[str, str], slug: str = "") -> Panel:
+    """Return the panel that a change or a poll came from."""
+    runtime, principal = current_runtime(), current_principal()
+    view = read_view(arguments, connection=slug)
+    if arguments.get("on") != "setup":
+        return load_panel(runtime, principal, view, address=url_for(".index"))
+    connection = get_connection(runtime, principal, view.connection)
+    address = url_for(".setup", slug=connection.slug)
+    return load_panel(runtime, principal, view, address=address, fixed=connection)
+
+
 def _render_panel(page: str, panel: Panel, **context: object) -> Response:
-    return render(page, "repositories/_panel.html", panel=panel, **context)
+    return render(page, "repositories/listing.hx.html", panel=panel, **context)
 
 
 def _render_change(change: Change) -> Response:
-    back = safe_next(request.form.get("next", "")) or url_for(".index")
+    panel = _panel_of_form(request.form)
     if wants_fragment():
-        return make_response(render_template("repositories/change.hx.html", change=change, back=back))
-    return leave_to(back)
+        return make_response(render_template("repositories/change.hx.html", change=change, panel=panel))
+    flash(change.sentence, "success")
+    return leave_to(panel.url())

@@ -16,7 +16,7 @@ from portal.connections.service.connections import mark_authorized
 from portal.db import utc_now
 from portal.errors import Conflict
 from portal.gitlab import oauth
-from portal.jobs.queue import enqueue
+from portal.jobs import Job, enqueue
 from portal.net import origin_of
 from portal.runtime import Runtime
 from portal.vault import Place, Secret
@@ -52,15 +52,27 @@ def keep_credential(
         mark_authorized(session, connection)
         attempts.finish_attempt(session, attempts.id_of(attempt), AttemptState.SUCCEEDED, actual=person.username)
         _record(session, principal, connection, credential)
-        enqueue(
-            session,
-            READ_CATALOGUE,
-            {"connection_id": connection.id},
-            organization_id=connection.organization_id,
-            title=f"Read repositories of {connection.display_name}",
-            key=f"catalogue-{connection.id}",
-            lane=f"connection-{connection.id}",
-        )
+        enqueue_catalogue_read(session, principal, connection)
+
+
+def enqueue_catalogue_read(session: Session, principal: Principal, connection: Connection) -> Job:
+    """Start a read of the catalogue, which a higher capability does; while one is under way, return that."""
+    return enqueue(
+        session,
+        READ_CATALOGUE,
+        {"connection_id": connection.id},
+        organization_id=connection.organization_id,
+        title=f"Read repositories of {connection.display_name}",
+        key=catalogue_key(connection),
+        subject=f"connection:{connection.id}",
+        lane=f"connection:{connection.id}",
+        requested_by_user_id=principal.user_id,
+    )
+
+
+def catalogue_key(connection: Connection) -> str:
+    """Return what keeps two reads of one connection from running at once."""
+    return f"catalogue:{connection.id}"
 
 
 def get_credential(session: Session, connection_id: int) -> Credential | None:

@@ -43,6 +43,17 @@ class Change:
         return [row for row, result in self.results if result == ItemResult.UNAVAILABLE]
 
     @property
+    def sentence(self) -> str:
+        """What happened, in one sentence."""
+        done = "enabled" if self.enabled else "disabled"
+        changed = self.changed
+        names = changed[0].repository.path_with_namespace if len(changed) == 1 else f"{len(changed)} repositories"
+        text = f"{names} {done}." if changed else f"Nothing to change: already {done}."
+        if self.refused:
+            text += f" {len(self.refused)} cannot be enabled."
+        return text
+
+    @property
     def undo_ids(self) -> list[int]:
         """Our ids of what undo has to change back."""
         return [row.repository.id for row in self.changed if row.repository.id is not None]
