@@ -23,4 +23,4 @@ def authorization_panel(runtime: Runtime, principal: Principal, connection: Conn
     if status.credential is None:
         return None
     may_authorize = principal.may(Right.MANAGE_CONNECTIONS)
-    return panels.Panel("authorization/_details.html", {"status": status, "may_authorize": may_authorize})
+    return panels.Panel("authorization/_details.html", {"authorization": status, "may_authorize": may_authorize})

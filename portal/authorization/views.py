@@ -20,7 +20,6 @@ from portal.connections.service.connections import expect_user, get_connection, 
 from portal.connections.steps import Step, rail, step_to_do_first
 from portal.error_pages import MethodNotAllowed
 from portal.errors import BadRequest
-from portal.forms import StrictForm
 from portal.htmx import leave_to, render
 from portal.runtime import Runtime, current_runtime
 from portal.security import opens_popup, polling
@@ -28,12 +27,6 @@ from portal.security import opens_popup, polling
 blueprint = Blueprint("authorization", __name__)
 CALLBACK_PARAMETERS = ("code", "state", "error", "error_description", "iss")
 MAX_PARAMETER = 2000
-
-
-class StartForm(StrictForm):
-    """The button *Authorize as @name*; `in_popup` is added by the script that opened a window for it."""
-
-    optional_fields = ("in_popup",)
 
 
 def register(app: Flask, runtime: Runtime) -> None:
@@ -53,7 +46,7 @@ def show(slug: str) -> Response:
         return leave_to(first)
     status = load_status(runtime, principal, connection)
     return render(
-        "authorization/show.html", connection=connection, status=status, rail=rail(connection, Step.AUTHORIZE)
+        "authorization/show.html", connection=connection, authorization=status, rail=rail(connection, Step.AUTHORIZE)
     )
 
 
@@ -66,7 +59,7 @@ def status(slug: str) -> Response:
     connection = get_connection(runtime, principal, slug)
     found = load_status(runtime, principal, connection)
     page = redirect(url_for(".show", slug=slug), code=303)
-    fragment = make_response(render_template("authorization/_status.html", connection=connection, status=found))
+    fragment = make_response(render_template("authorization/_status.html", connection=connection, authorization=found))
     return fragment if request.headers.get("HX-Request") == "true" else make_response(page)
 
 

@@ -26,7 +26,7 @@ class Method(StrEnum):
     """How the portal gets access to GitLab."""
 
     OAUTH = "oauth"
-    TOKEN = "token"  # noqa: S105 - the name of a method, not a token
+    TOKEN = "token"
 
 
 class Connection(SQLModel, table=True):

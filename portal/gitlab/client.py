@@ -29,6 +29,7 @@ MAX_WAIT_SECONDS = 60.0
 NAME_LENGTH = 500
 PATH_LENGTH = 1000
 T = TypeVar("T")
+Query = Mapping[str, str | int]
 
 
 class GitLabClient:
@@ -97,7 +98,7 @@ class GitLabClient:
 
     def highest_project_id(self) -> int:
         """Return the highest id among the user's projects; 0 when there is none."""
-        query = {"membership": "true", "order_by": "id", "sort": "desc", "per_page": 1, "simple": "true"}
+        query: Query = {"membership": "true", "order_by": "id", "sort": "desc", "per_page": 1, "simple": "true"}
         page = self._list("/projects", Project, query)
         return page.items[0].id if page.items else 0
 
@@ -109,14 +110,14 @@ class GitLabClient:
         """Yield every group the user is a member of (api/groups); `all_available` is off, also for administrators."""
         page_number: int | None = 1
         for _ in range(MAX_PAGES):
-            query = {"all_available": "false", "order_by": "id", "per_page": PER_PAGE, "page": page_number or 1}
+            query: Query = {"all_available": "false", "order_by": "id", "per_page": PER_PAGE, "page": page_number or 1}
             page = self._list("/groups", Group, query)
             yield Page([_plain_group(group) for group in page.items], page.total)
             if page.next_page is None or page.next_page <= (page_number or 1):
                 return
             page_number = page.next_page
 
-    def _list(self, path: str, item: type[T], query: Mapping[str, str | int]) -> Page[T]:
+    def _list(self, path: str, item: type[T], query: Query) -> Page[T]:
         answer = self._fetch(API + path, query, PAGE_SECONDS)
         items = read_answer(answer, list[item])  # type: ignore[valid-type]
         return Page(items, _header_number(answer, "x-total"), _header_number(answer, "x-next-page"))
@@ -124,7 +125,7 @@ class GitLabClient:
     def _get(self, path: str, shape: type[T]) -> T:
         return read_answer(self._fetch(API + path, {}), shape)
 
-    def _fetch(self, path: str, query: Mapping[str, str | int], seconds: float = PAGE_SECONDS) -> Answer:
+    def _fetch(self, path: str, query: Query, seconds: float = PAGE_SECONDS) -> Answer:
         headers = {"Authorization": f"Bearer {self._token.reveal()}"} if self._token else {}
 
         def call() -> Answer:

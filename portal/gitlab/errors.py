@@ -154,7 +154,7 @@ _OAUTH_TEXTS = {
     ),
     "invalid_grant": (
         "GitLab does not accept the authorization code: it was used, is too old, or belongs to another redirect URI.",
-        "Authorize again. If it stays, compare the redirect URI in GitLab with the one shown here, character by character.",
+        "Authorize again. If it stays, compare the redirect URI in GitLab with the one shown here.",
         Mender.YOU,
     ),
     "invalid_scope": (

@@ -22,7 +22,7 @@ from portal.net import Answer, Line
 from portal.net.json_reader import JSONRefused, read_json
 from portal.vault import Secret
 
-TOKEN_PATH = "/oauth/token"  # noqa: S105 - an address
+TOKEN_PATH = "/oauth/token"
 REVOKE_PATH = "/oauth/revoke"
 AUTHORIZE_PATH = "/oauth/authorize"
 TOKEN_SECONDS = 20.0

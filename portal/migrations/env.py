@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from alembic import context
+from alembic.autogenerate.api import AutogenContext
 
 from portal.db import UTCDateTime
 from portal.migrations.models import load_metadata
 
 
-def _render_item(kind: str, item: object, _autogen: object) -> str | bool:
+def _render_item(kind: str, item: Any, _autogen: AutogenContext) -> str | Literal[False]:
     # Migrations stand on their own: our column types are written as what they store.
     if kind == "type" and isinstance(item, UTCDateTime):
         return "sa.DateTime(timezone=True)"

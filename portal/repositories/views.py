@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, Flask, Response, flash, make_response, render_template, request, url_for
 from werkzeug.datastructures import MultiDict
 
@@ -162,7 +164,7 @@ def _panel_of_form(arguments: MultiDict[str, str], slug: str = "") -> Panel:
     return load_panel(runtime, principal, view, address=address, fixed=connection)
 
 
-def _render_panel(page: str, panel: Panel, **context: object) -> Response:
+def _render_panel(page: str, panel: Panel, **context: Any) -> Response:
     return render(page, "repositories/listing.hx.html", panel=panel, **context)
 
 

@@ -147,9 +147,9 @@ def abandon_by_state(runtime: Runtime, state: str, browser_tokens: dict[str, str
     """End an attempt whose person is no longer signed in, if this is the browser it was started in."""
     with runtime.database.transaction() as session:
         attempt = find_by_state(session, state)
-        if attempt and attempt.outcome == AttemptState.STARTED:
-            if _same_browser(attempt, browser_tokens.get(attempt.public_id, "")):
-                _finish_row(attempt, AttemptState.ABANDONED)
+        is_open = attempt is not None and attempt.outcome == AttemptState.STARTED
+        if attempt and is_open and _same_browser(attempt, browser_tokens.get(attempt.public_id, "")):
+            _finish_row(attempt, AttemptState.ABANDONED)
 
 
 def latest_attempt(session: Session, principal: Principal, connection_id: int) -> AuthorizationAttempt | None:

@@ -24,8 +24,8 @@ from portal.vault import Place, Secret
 TABLE = "application"
 COLUMN = "client_secret_sealed"
 APPLICATION_NAME = "Gatehouse"
-SECRET_PREFIX = "gloas-"  # noqa: S105 - a prefix
-TOKEN_PREFIX = "glpat-"  # noqa: S105
+SECRET_PREFIX = "gloas-"
+TOKEN_PREFIX = "glpat-"
 _ID = re.compile(r"^[A-Za-z0-9_-]{8,255}$")
 
 # Service presets of step 3; step 7 sets them one by one.

@@ -34,7 +34,7 @@ MAX_ROOT_PROBES = 3
 class CheckState(StrEnum):
     """How one check ended; the value is what the checklist component shows."""
 
-    PASS = "pass"  # noqa: S105 - the word of a result
+    PASS = "pass"
     WARN = "warn"
     FAIL = "fail"
     SKIPPED = "skipped"

@@ -67,7 +67,8 @@ def _upsert_statement(
     statement = dialect.insert(table)
     changed = {name: statement.excluded[name] for name in columns if name not in key}
     where = getattr(table, guard).is_distinct_from(statement.excluded[guard]) if guard else None
-    return statement.on_conflict_do_update(index_elements=list(key), set_=changed, where=where)
+    upsert: Insert = statement.on_conflict_do_update(index_elements=list(key), set_=changed, where=where)
+    return upsert
 
 
 def _set_missing_since(database: Database, connection_id: int, project_ids: list[int], when: Any) -> None:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import delete
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
 from portal import audit
 from portal.accounts.principal import Principal
-from portal.repositories.models import Enablement
+from portal.db import utc_now
+from portal.repositories.models import Enablement, RepositoryState
 from portal.repositories.service.selection import Row, get_rows
 from portal.runtime import Runtime
 
@@ -82,14 +84,18 @@ def _enable(session: Session, principal: Principal, row: Row) -> ItemResult:
         return ItemResult.UNCHANGED
     if row.reason:
         return ItemResult.UNAVAILABLE
-    session.add(
-        Enablement(
-            repository_id=row.repository.id,
-            connection_id=row.repository.connection_id,
-            enabled_by_user_id=principal.user_id,
-        )
-    )
-    return ItemResult.CHANGED
+    values = {
+        "repository_id": row.repository.id,
+        "connection_id": row.repository.connection_id,
+        "enabled_by_user_id": principal.user_id,
+        "state": RepositoryState.ENABLED,
+        "enabled_at": utc_now(),
+    }
+    dialect = sqlite if session.connection().dialect.name == "sqlite" else postgresql
+    # Somebody else may enable it in the same moment: that is no error, and not our change.
+    statement = dialect.insert(Enablement).values(values).on_conflict_do_nothing().returning(col(Enablement.id))
+    made = session.execute(statement).first()
+    return ItemResult.CHANGED if made else ItemResult.UNCHANGED
 
 
 def _disable(session: Session, row: Row) -> ItemResult:

@@ -132,7 +132,7 @@ def get_rows(session: Session, principal: Principal, repository_ids: list[int]) 
     return [Row(*row) for row in session.execute(ordered).all()]
 
 
-def _joined(session: Session, principal: Principal, view: View) -> Select[tuple[Repository, Connection, Enablement]]:
+def _joined(session: Session, principal: Principal, view: View) -> Select[Repository, Connection, Enablement]:
     statement = (
         select(Repository, Connection, Enablement)
         .join(Connection, col(Connection.id) == col(Repository.connection_id))

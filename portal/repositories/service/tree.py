@@ -43,7 +43,7 @@ def group_tree(session: Session, principal: Principal, connection_slug: str) -> 
 
 
 def _nest(nodes: dict[str, TreeNode]) -> list[TreeNode]:
-    roots = []
+    roots: list[TreeNode] = []
     for path in sorted(nodes):
         parent = nodes.get(path.rpartition("/")[0])
         (parent.children if parent else roots).append(nodes[path])
