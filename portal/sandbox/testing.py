@@ -10,6 +10,7 @@ with RunningSandbox(project_count=60) as sandbox:
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 from datetime import date
 from types import TracebackType
 from typing import Any, Self
@@ -23,15 +24,22 @@ from portal.sandbox.world import World
 
 
 class RunningSandbox:
-    """A served sandbox, on a port the system chose; keyword arguments are those of `SandboxOptions`.
+    """A served sandbox; keyword arguments are those of `SandboxOptions`.
+
+    It listens where the system chooses, whatever port the options name; `port` insists on one.
 
     Starting takes milliseconds, so one per test is fine; `reset_faults` serves those that share one.
     """
 
     def __init__(
-        self, options: SandboxOptions | None = None, *, tls: ssl.SSLContext | None = None, **details: Any
+        self,
+        options: SandboxOptions | None = None,
+        *,
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+        **details: Any,
     ) -> None:
-        self._server = SandboxServer(options or SandboxOptions(**({"port": 0} | details)), tls=tls)
+        self._server = SandboxServer(replace(options or SandboxOptions(**details), port=port), tls=tls)
 
     def __enter__(self) -> Self:
         self._server.start()

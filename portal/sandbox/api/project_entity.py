@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 NOTIFICATION_LEVEL = 3
 PERSONAL_NAMESPACE_BASE = 100_000
 
+FEATURES = (
+    *("topics", "visibility_in_simple", "would_be_default_branch", "empty_repo", "repository_object_format"),
+    *("deletion_for_all_editions", "marked_for_deletion_on"),
+)
 ACCESS_LEVELS = ("issues", "merge_requests", "wiki", "builds", "snippets", "forking", "analytics", "releases")
 # The same for every project of this simulated GitLab.
 SAME_FOR_ALL: dict[str, Any] = {
@@ -71,6 +75,8 @@ class ProjectWriter:
     def __init__(self, world: World, who: Caller | None, *, simple: bool, permissions: bool = True) -> None:
         self._world, self._who = world, who
         self._base = world.settings.external_url
+        # Looked up once for the page: three questions per project would cost more than writing it.
+        self._known = {name for name in FEATURES if has(world, name)}
         self._simple = simple or who is None
         self._permissions = permissions and who is not None
         self._statistics = False
@@ -90,8 +96,9 @@ class ProjectWriter:
         body = self._basic(project)
         if self._simple:
             return encode(body)
-        body |= self._details(project)
-        if self._statistics and level_of(self._world, self._who, project) >= REPORTER:
+        level = level_of(self._world, self._who, project)
+        body |= self._details(project, level)
+        if self._statistics and level >= REPORTER:
             body["statistics"] = _statistics(project)
         if self._permissions:
             body["permissions"] = self._permissions_of(project, single=single)
@@ -118,20 +125,20 @@ class ProjectWriter:
             "last_activity_at": stamp_of(project.last_activity),
             "namespace": namespace,
         }
-        if has(world, "topics"):
+        if "topics" in self._known:
             body["topics"] = project.topics
-        if not self._simple or has(world, "visibility_in_simple"):
+        if not self._simple or "visibility_in_simple" in self._known:
             body["visibility"] = project.visibility
         if may_read_code(world, self._who, project):
-            empty = project.empty and not has(world, "would_be_default_branch")
+            empty = project.empty and "would_be_default_branch" not in self._known
             body["default_branch"] = None if empty else project.default_branch
             readme = f"{base}/{full_path}/-/blob/{project.default_branch}/README.md"
             body["readme_url"] = None if project.empty else readme
             body["forks_count"] = project.forks
         return body
 
-    def _details(self, project: Project) -> dict[str, Any]:
-        world, release_has = self._world, has
+    def _details(self, project: Project, level: int) -> dict[str, Any]:
+        known = self._known
         body: dict[str, Any] = {
             "archived": project.archived,
             "creator_id": project.creator_id,
@@ -142,17 +149,17 @@ class ProjectWriter:
             "shared_with_groups": self._shares(project),
             "_links": self._links(project),
         }
-        if release_has(world, "empty_repo"):
+        if "empty_repo" in known:
             body["empty_repo"] = project.empty
-        if release_has(world, "repository_object_format"):
+        if "repository_object_format" in known:
             body["repository_object_format"] = project.object_format
         if project.owner_id is not None:
             body["owner"] = self._owner(project.owner_id)
-        if level_of(world, self._who, project) >= MAINTAINER:
+        if level >= MAINTAINER:
             body |= {"import_url": None, "import_type": None, "import_error": None, "ci_config_path": None}
-        if world.settings.edition == "ee" or release_has(world, "deletion_for_all_editions"):
+        if self._world.settings.edition == "ee" or "deletion_for_all_editions" in known:
             body["marked_for_deletion_at"] = project.marked_for_deletion_on
-            if release_has(world, "marked_for_deletion_on"):
+            if "marked_for_deletion_on" in known:
                 body["marked_for_deletion_on"] = project.marked_for_deletion_on
         return body
 

@@ -12,4 +12,4 @@ def stamp(moment: datetime) -> str:
 
 def stamp_of(seconds: int) -> str:
     """Return seconds since 1970 in GitLab's format."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + ".000Z"
