@@ -1,0 +1,9 @@
+// Says a sentence to screen readers: document.dispatchEvent(new CustomEvent("announce", {detail: "Copied"})).
+// Swaps fill #announcements out of band; this is for scripts.
+document.addEventListener("announce", (event) => {
+  const region = document.getElementById("announcements");
+  if (!region) return;
+  region.textContent = "";
+  // The region has to be seen empty first, or the same sentence twice is said once.
+  requestAnimationFrame(() => { region.textContent = event.detail; });
+});

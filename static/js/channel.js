@@ -1,0 +1,17 @@
+// The small window says that it has come back and closes; the page behind it only takes that as a hint to ask the server.
+// In the window: data-authorization-finished="attempt". On the page: anything with hx-trigger="authorization-finished from:body".
+(() => {
+  if (!("BroadcastChannel" in window)) return;
+  const channel = new BroadcastChannel("gatehouse");
+  channel.addEventListener("message", (event) => {
+    if (event.data?.event !== "authorization-finished") return;
+    document.body.dispatchEvent(new CustomEvent("authorization-finished", { bubbles: true, detail: { attempt: event.data.attempt } }));
+  });
+  document.addEventListener("DOMContentLoaded", () => {
+    const mark = document.querySelector("[data-authorization-finished]");
+    if (!mark) return;
+    channel.postMessage({ event: "authorization-finished", attempt: mark.dataset.authorizationFinished });
+    // Only a window opened by a script may be closed by one; in the same tab this does nothing and the page stays.
+    if (window.name.startsWith("gatehouse-")) setTimeout(() => window.close(), 400);
+  });
+})();

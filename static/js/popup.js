@@ -1,0 +1,31 @@
+// A form with data-popup="window name" is sent into a small window. The window is opened in the click itself, or the
+// browser blocks it; blocked, or with the button data-popup-skip, the form is sent in this tab as it would be without us.
+// data-popup-event names an event for the page, told once the form is on its way.
+(() => {
+  const open = (name) => {
+    const [width, height] = [Math.min(720, screen.availWidth), Math.min(820, screen.availHeight)];
+    const left = window.screenX + Math.max(0, (window.outerWidth - width) / 2);
+    const top = window.screenY + Math.max(0, (window.outerHeight - height) / 3);
+    return window.open("", name, `popup,width=${width},height=${height},left=${left},top=${top}`);
+  };
+  const mark = (form, inPopup) => {
+    form.querySelector("input[name='in_popup']")?.remove();
+    if (!inPopup) return;
+    const field = document.createElement("input");
+    Object.assign(field, { type: "hidden", name: "in_popup", value: "1" });
+    form.append(field);
+  };
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!form.dataset.popup) return;
+    const child = event.submitter?.hasAttribute("data-popup-skip") ? null : open(form.dataset.popup);
+    mark(form, Boolean(child));
+    if (!child) { form.removeAttribute("target"); return; }
+    form.target = form.dataset.popup;
+    child.focus();
+    // After the browser has sent the form: the page asks the server, which is the only one who knows.
+    setTimeout(() => {
+      if (form.dataset.popupEvent) document.body.dispatchEvent(new CustomEvent(form.dataset.popupEvent, { bubbles: true }));
+    }, 300);
+  });
+})();
