@@ -1,0 +1,45 @@
+"""A sandbox in a process of its own, so that it does not share the interpreter with what is measured."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+USER = "root"
+
+
+@dataclass(frozen=True)
+class Served:
+    """Where it answers, and a token of its administrator."""
+
+    url: str
+    token: str
+
+
+@contextmanager
+def sandbox_of(projects: int) -> Iterator[Served]:
+    """Run a sandbox with so many projects while the block runs."""
+    arguments = [sys.executable, "-m", "bench.sandbox_process", str(projects)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdin
+        url, token = process.stdout.readline().split()
+        yield Served(url, token)
+        process.stdin.close()
+        process.wait(10)
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    from portal.sandbox.testing import RunningSandbox
+
+    with RunningSandbox(project_count=int(sys.argv[1]), with_service_user=True) as sandbox:
+        print(sandbox.url, sandbox.token("gatehouse"), flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
