@@ -11,7 +11,13 @@ _HIDDEN = {*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065
 
 def plain_text(value: str, limit: int = 500) -> str:
     """Return NFC text of at most `limit` characters, with control and hidden characters made visible."""
+    if value.isascii() and value.isprintable():
+        return _cut(value, limit)
     shown = "".join(_visible(character) for character in unicodedata.normalize("NFC", value[: limit * 2]))
+    return _cut(shown, limit)
+
+
+def _cut(shown: str, limit: int) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + ELLIPSIS
 
 
