@@ -36,7 +36,7 @@ TERMS = (
     "You (@{username}) must accept the Terms of Service in order to perform this action. "
     "To accept these terms, please access GitLab from a web browser at {url}."
 )
-PASSWORD_EXPIRED = "Your password expired. Please access GitLab from a web browser to update your password."  # noqa: S105
+PASSWORD_EXPIRED = "Your password expired. Please access GitLab from a web browser to update your password."
 
 
 @dataclass(frozen=True)

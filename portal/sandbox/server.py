@@ -23,7 +23,7 @@ from portal.sandbox.options import SandboxOptions
 from portal.sandbox.requestlog import RequestLog
 from portal.sandbox.world import World
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.02
 JOIN_SECONDS = 2.0
 PORT_ATTEMPTS = 20
 # What the system says when this machine has no IPv6 loopback at all.

@@ -44,7 +44,7 @@ class SandboxSettings:
     impersonation_enabled: bool = True
     maintenance: bool = False
     read_only: bool = False
-    token_type: str = "Bearer"  # noqa: S105 - the member `token_type`, no secret
+    token_type: str = "Bearer"
     lazy_refresh: bool = False
     coop_same_origin: bool = False
     allow_local_hooks: bool = False
@@ -68,5 +68,5 @@ class SandboxSettings:
 
     @property
     def version_text(self) -> str:
-        """The version as the API says it, with `-ee` on the Enterprise edition."""
-        return f"{self.version}-ee" if self.edition == "ee" else self.version
+        """The version as the API says it: with `-ee` on the Enterprise edition, unless it is a pre-release."""
+        return f"{self.version}-ee" if self.edition == "ee" and "-" not in self.version else self.version

@@ -6,16 +6,13 @@ Tests may change people, switches and clock directly; for groups, projects and r
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, timedelta
 from typing import Any
 
-from portal.sandbox.clock import Clock
+from portal.sandbox.foundation import Foundation
 from portal.sandbox.groups import GUEST, MAINTAINER, OWNER, Group, initial_groups
 from portal.sandbox.hooks import Hooks
 from portal.sandbox.members import Members
-from portal.sandbox.oauth.store import OAuthStore
 from portal.sandbox.options import SandboxOptions
 from portal.sandbox.people import (
     BLOCKED_ID,
@@ -23,33 +20,23 @@ from portal.sandbox.people import (
     FIRST_COLLEAGUE_ID,
     ROOT_ID,
     SERVICE_USER_ID,
-    People,
     User,
-    initial_people,
 )
-from portal.sandbox.personal_tokens import PREFIX_SINCE, PersonalToken, PersonalTokens
+from portal.sandbox.personal_tokens import PersonalToken
 from portal.sandbox.project_table import ProjectTable
 from portal.sandbox.projects import Project, ProjectMaker
 from portal.sandbox.selection import ProjectFilter, Selections
-from portal.sandbox.settings import SandboxSettings
 
 __all__ = ["Group", "PersonalToken", "Project", "User", "World"]
 
 TOKEN_LIFETIME_DAYS = 365
 
 
-class World:
-    """One GitLab instance; `lock` may be held across steps that belong together."""
+class World(Foundation):
+    """One GitLab instance."""
 
     def __init__(self, options: SandboxOptions | None = None) -> None:
-        self.options = options or SandboxOptions()
-        self.settings = SandboxSettings.from_options(self.options)
-        self.clock = Clock()
-        self.lock = threading.RLock()
-        self.revision = 0
-        # Times of the data hang on the day the sandbox was started, so that its lists always look lived in.
-        self.anchor = self.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
-        self.people = People(initial_people(self.anchor, with_service_user=self.options.with_service_user))
+        super().__init__(options)
         self.groups = initial_groups(self.options.project_count)
         maker = ProjectMaker(
             self.options.project_count, self.options.seed, self.anchor, self.groups, self.people, self.release
@@ -57,19 +44,10 @@ class World:
         self.projects = ProjectTable(maker.all, self.groups, self.people, self._revision)
         self.members = Members(self.groups, self._revision)
         self.selections = Selections(self)
-        self.personal_access_tokens = PersonalTokens()
         self.hooks = Hooks()
-        self.oauth = OAuthStore(self.now, lambda: self.release)
         self._give_initial_roles()
         for project_id, group_id, level in maker.shares():
             self.members.share(project_id, group_id, level)
-
-    def _revision(self) -> int:
-        return self.revision
-
-    def _changed(self) -> None:
-        with self.lock:
-            self.revision += 1
 
     def _give_initial_roles(self) -> None:
         """Root owns what newcomers are added to; two groups belong to a colleague, so that somebody lacks them."""
@@ -85,52 +63,7 @@ class World:
         self.members.put_on_group(self.group("partners").id, DEV_ID, GUEST)
         self.members.put_on_group(self.group("platform").id, BLOCKED_ID, 20)
 
-    # Time, version and switches
-
-    def now(self) -> datetime:
-        """Return GitLab's time, aware UTC."""
-        return self.clock.now()
-
-    @property
-    def release(self) -> tuple[int, int]:
-        """The (major, minor) of the version played."""
-        major, minor = self.settings.version.split(".")[:2]
-        return int(major), int(minor)
-
-    def change_settings(self, **changes: Any) -> None:
-        """Set switches by name. Raises AttributeError for one that does not exist."""
-        with self.lock:
-            for name, value in changes.items():
-                getattr(self.settings, name)
-                setattr(self.settings, name, value)
-
-    # People
-
-    def all_users(self) -> list[User]:
-        """Return everybody in order of id."""
-        return self.people.all()
-
-    def user(self, user_id: int) -> User | None:
-        """Return by id."""
-        return self.people.by_id(user_id)
-
-    def user_by_username(self, username: str) -> User | None:
-        """Return by username, ignoring case."""
-        return self.people.by_username(username)
-
-    def user_with_password(self, login: str, password: str) -> User | None:
-        """Return whom username (or e-mail address) and password belong to, whatever their state."""
-        user = self.people.by_username(login) or self.people.by_email(login)
-        return user if user is not None and password and user.password == password else None
-
-    def sign_in(self, login: str, password: str) -> User | None:
-        """Return the same, but only an active person."""
-        user = self.user_with_password(login, password)
-        return user if user is not None and user.state == "active" else None
-
-    def demo_accounts(self) -> list[User]:
-        """Return the people whose passwords the sign-in page shows."""
-        return [user for user in self.people.all() if not user.bot][:12]
+    # People and bots
 
     def create_user(
         self,
@@ -167,22 +100,6 @@ class World:
                 self.members.put_on_group(self.group(full_path).id, user.id, level)
             self._changed()
             return user
-
-    def set_user_state(self, user_id: int, state: str) -> None:
-        """Block, deactivate or activate an account."""
-        self._user(user_id).state = state
-
-    def _user(self, user_id: int) -> User:
-        user = self.people.by_id(user_id)
-        if user is None:
-            raise LookupError(f"no user {user_id}")
-        return user
-
-    def open_visibilities(self, user_id: int) -> frozenset[str]:
-        """Return the visibilities a person sees without being a member; external people see less."""
-        user = self.people.by_id(user_id)
-        external = user is None or user.external
-        return frozenset({"public"} if external else {"public", "internal"})
 
     # Groups and roles
 
@@ -246,11 +163,6 @@ class World:
         """Return the full paths of the groups a person was added to directly."""
         return [group.full_path for group, _ in self.memberships_of(user)]
 
-    def owned_groups(self, user: User) -> list[Group]:
-        """Return the groups a person owns, inherited ones included."""
-        levels = self.members.on_groups(user.id)
-        return [group for group in self.groups.all() if levels.get(group.id, 0) >= OWNER]
-
     def owns_group(self, user: User, group: Group) -> bool:
         """Return whether a person may change a group; administrators may."""
         return user.admin or self.members.on_groups(user.id).get(group.id, 0) >= OWNER
@@ -309,32 +221,6 @@ class World:
         """Return a person's effective level on a project, 0 for none."""
         return self.members.on_project(project, user.id)
 
-    # Personal access tokens
-
-    def create_personal_token(
-        self,
-        user: User,
-        *,
-        name: str = "token",
-        scopes: Iterable[str] = ("api",),
-        expires_at: date | None = None,
-        description: str = "",
-        impersonation: bool = False,
-    ) -> str:
-        """Issue a token and return its text; without a date it never expires."""
-        prefix = "glpat-" if self.release >= PREFIX_SINCE else ""
-        token = self.personal_access_tokens.create(
-            user.id,
-            name,
-            scopes,
-            self.now(),
-            expires_at,
-            description=description,
-            impersonation=impersonation,
-            prefix=prefix,
-        )
-        return token.token
-
     def create_group_token(self, group: Group, access_level: int = MAINTAINER, **details: Any) -> str:
         """Issue a group access token: a bot user with a role on this group only."""
         bot = self._bot(f"group_{group.id}_bot")
@@ -353,15 +239,3 @@ class World:
 
     def _in_a_year(self) -> date:
         return self.now().astimezone(UTC).date() + timedelta(days=TOKEN_LIFETIME_DAYS)
-
-    def personal_tokens_of(self, user: User) -> list[PersonalToken]:
-        """Return a person's own tokens, oldest first, dead ones included."""
-        return self.personal_access_tokens.of_user(user.id)
-
-    def revoke_personal_token(self, user: User, token_id: int) -> bool:
-        """Revoke one of a person's own tokens; False when it is not theirs."""
-        for token in self.personal_tokens_of(user):
-            if token.id == token_id:
-                token.revoked_at = token.revoked_at or self.now()
-                return True
-        return False

@@ -128,9 +128,7 @@ def test_each_of_these_scopes_reads_the_version(sandbox: RunningSandbox, scope: 
         ({"password_expired": True}, "Your password expired."),
     ],
 )
-def test_account_that_may_not_act_is_told_why(
-    sandbox: RunningSandbox, change: dict[str, object], words: str
-) -> None:
+def test_account_that_may_not_act_is_told_why(sandbox: RunningSandbox, change: dict[str, object], words: str) -> None:
     user = sandbox.world.user_by_username("gatehouse")
     for name, value in change.items():
         setattr(user, name, value)

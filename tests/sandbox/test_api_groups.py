@@ -40,7 +40,9 @@ def test_filters_of_groups(sandbox: RunningSandbox) -> None:
 
 def test_group_is_four_deep_and_found_by_path(sandbox: RunningSandbox) -> None:
     with api(sandbox) as client:
-        group = client.get("/groups/research%2Flanguage%2Fmodels%2Fevaluation", params={"with_projects": "false"}).json()
+        group = client.get(
+            "/groups/research%2Flanguage%2Fmodels%2Fevaluation", params={"with_projects": "false"}
+        ).json()
         parent = client.get(f"/groups/{group['parent_id']}").json()
 
     assert "projects" not in group

@@ -32,7 +32,12 @@ def test_hook_is_created_listed_shown_and_deleted(sandbox: RunningSandbox) -> No
         deleted = client.delete(f"{address}/{hook['id']}")
         again = client.delete(f"{address}/{hook['id']}")
 
-    assert (hook["url"], hook["push_events"], hook["merge_requests_events"], hook["name"]) == (URL, True, True, "Portal")
+    assert (hook["url"], hook["push_events"], hook["merge_requests_events"], hook["name"]) == (
+        URL,
+        True,
+        True,
+        "Portal",
+    )
     assert hook["alert_status"] == "executable"
     assert "token" not in hook
     assert (listed.json(), listed.headers["x-total"]) == ([hook], "1")
@@ -50,8 +55,20 @@ def test_duplicate_hooks_are_allowed(sandbox: RunningSandbox) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        *("http://127.0.0.1:8000/x", "http://localhost/x", "http://[::1]/x", "http://10.1.2.3/x", "http://169.254.1.1/"),
-        *("https://nowhere.invalid/", "ftp://portal.example.com/", "portal.example.com", "https://", "http://100.64.0.1/"),
+        *(
+            "http://127.0.0.1:8000/x",
+            "http://localhost/x",
+            "http://[::1]/x",
+            "http://10.1.2.3/x",
+            "http://169.254.1.1/",
+        ),
+        *(
+            "https://nowhere.invalid/",
+            "ftp://portal.example.com/",
+            "portal.example.com",
+            "https://",
+            "http://100.64.0.1/",
+        ),
     ],
 )
 def test_address_gitlab_will_not_call_is_refused_without_a_reason(sandbox: RunningSandbox, url: str) -> None:
@@ -81,9 +98,7 @@ def test_names_the_resolver_does_not_know_can_be_chosen(sandbox: RunningSandbox)
         ("gatehouse", "security/key-ceremony", 404, "404 Project Not Found"),
     ],
 )
-def test_hooks_need_a_maintainer(
-    sandbox: RunningSandbox, username: str, path: str, status: int, message: str
-) -> None:
+def test_hooks_need_a_maintainer(sandbox: RunningSandbox, username: str, path: str, status: int, message: str) -> None:
     with api(sandbox, username) as client:
         for answer in (client.post(hooks_of(sandbox, path), json={"url": URL}), client.get(hooks_of(sandbox, path))):
             assert (answer.status_code, answer.json()) == (status, {"message": message})
@@ -127,9 +142,7 @@ def test_form_bodies_work_too(sandbox: RunningSandbox) -> None:
         ({"url": URL, "custom_headers": [{"key": f"X-{n}", "value": ""} for n in range(21)]}, 422, None),
     ],
 )
-def test_bad_members_are_refused(
-    sandbox: RunningSandbox, body: dict[str, Any], status: int, error: str | None
-) -> None:
+def test_bad_members_are_refused(sandbox: RunningSandbox, body: dict[str, Any], status: int, error: str | None) -> None:
     with api(sandbox) as client:
         answer = client.post(hooks_of(sandbox), json=body)
 

@@ -241,7 +241,9 @@ def test_added_and_deleted_projects_show_at_once(sandbox: RunningSandbox) -> Non
 
 
 def test_tree_of_an_empty_repository_is_not_found(sandbox: RunningSandbox) -> None:
-    empty, filled = (sandbox.world.project(path).id for path in ("platform/build/runners/new-runner-images", "web/api-gateway"))
+    empty, filled = (
+        sandbox.world.project(path).id for path in ("platform/build/runners/new-runner-images", "web/api-gateway")
+    )
     with api(sandbox, "gatehouse", "read_repository") as client:
         answer = client.get(f"/projects/{empty}/repository/tree")
         branches = client.get(f"/projects/{filled}/repository/branches").json()

@@ -98,9 +98,7 @@ def test_application_made_by_api_is_not_trusted(sandbox: RunningSandbox) -> None
         ({"scopes": "everything"}, {"message": {"scopes": ["doesn't match configured on the server."]}}),
     ],
 )
-def test_bad_application_is_refused(
-    sandbox: RunningSandbox, change: dict[str, str], body: dict[str, object]
-) -> None:
+def test_bad_application_is_refused(sandbox: RunningSandbox, change: dict[str, str], body: dict[str, object]) -> None:
     with api(sandbox, "root") as root:
         answer = root.post("/applications", json={"name": "P", "redirect_uri": CALLBACK, "scopes": "api"} | change)
 

@@ -7,7 +7,18 @@ import pytest
 from portal.sandbox.testing import RunningSandbox
 from tests.sandbox.rest import anonymous, api
 
-PROFILES = ("9.5.10", "11.11.8", "12.10.14", "13.12.15", "14.10.5", "15.11.13", "16.11.10", "17.11.6", "18.5.0", "19.0.0")
+PROFILES = (
+    "9.5.10",
+    "11.11.8",
+    "12.10.14",
+    "13.12.15",
+    "14.10.5",
+    "15.11.13",
+    "16.11.10",
+    "17.11.6",
+    "18.5.0",
+    "19.0.0",
+)
 
 
 @pytest.mark.parametrize("version", PROFILES)

@@ -124,6 +124,7 @@ def test_control_sets_faults_and_switches_and_reads_the_log() -> None:
         assert client.post("/-/sandbox/faults", json=fault).status_code == 204
         assert client.get("/api/v4/version").status_code == 418
         assert client.get("/api/v4/version").status_code == 401
+        client.post("/-/sandbox/faults", json={"path_pattern": "*", "drop": "before"})
         assert client.post("/-/sandbox/settings", json={"maintenance": True}).status_code == 204
         assert client.post("/-/sandbox/settings", json={"no_such_switch": 1}).status_code == 422
         assert client.post("/-/sandbox/faults", json={"nonsense": 1}).status_code == 422

@@ -51,7 +51,9 @@ def test_roles_go_down_the_tree_and_the_highest_counts() -> None:
     world = World()
     user = world.create_user(name="New", username="new", roles={"web": 20, "web/shop": 40})
 
-    levels = {path: world.access_level(user, world.project(path)) for path in ("web/api-gateway", "web/shop/storefront")}
+    levels = {
+        path: world.access_level(user, world.project(path)) for path in ("web/api-gateway", "web/shop/storefront")
+    }
     world.add_member(user, world.project("web/api-gateway"), 50)
     world.add_member(user, world.group("web/shop"), 0)
 

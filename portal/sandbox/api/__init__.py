@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 import time
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ WRITES_ALLOWED = (
     "/users/sign_out",
     "/-/sandbox/",
 )
-REQUEST_ID_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+REQUEST_ID_BYTES = 15
 
 
 def register(app: Flask, world: World) -> None:
@@ -87,12 +88,12 @@ def _refuse_writes(world: World) -> Response | None:
 
 
 def _with_headers(root: str, response: Response) -> Response:
-    request_id = "01" + "".join(secrets.choice(REQUEST_ID_ALPHABET) for _ in range(24))
+    request_id = "01" + base64.b32encode(secrets.token_bytes(REQUEST_ID_BYTES)).decode()
     headers = response.headers
     headers.setdefault("X-Request-Id", request_id)
     headers.setdefault("X-Runtime", f"{time.perf_counter() - g.get('started_at', time.perf_counter()):.6f}")
+    headers.setdefault("X-Gitlab-Meta", f'{{"correlation_id":"{headers["X-Request-Id"]}","version":"1"}}')
     if request.path.startswith(f"{root}/api/"):
-        headers.setdefault("X-Gitlab-Meta", f'{{"correlation_id":"{headers["X-Request-Id"]}","version":"1"}}')
         headers.setdefault("Cache-Control", "max-age=0, private, must-revalidate")
         headers.setdefault("Vary", "Origin")
         headers.setdefault("X-Content-Type-Options", "nosniff")

@@ -1,0 +1,138 @@
+"""What the world is made on: options, switches, time, people and their tokens."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from datetime import date, datetime
+from typing import Any
+
+from portal.sandbox.clock import Clock
+from portal.sandbox.oauth.store import OAuthStore
+from portal.sandbox.options import SandboxOptions
+from portal.sandbox.people import People, User, initial_people
+from portal.sandbox.personal_tokens import PREFIX_SINCE, PersonalToken, PersonalTokens
+from portal.sandbox.settings import SandboxSettings
+
+
+class Foundation:
+    """Everything that needs neither groups nor projects; `World` builds on it.
+
+    `lock` may be held across steps that belong together. `revision` counts changes that make remembered lists stale.
+    """
+
+    def __init__(self, options: SandboxOptions | None = None) -> None:
+        self.options = options or SandboxOptions()
+        self.settings = SandboxSettings.from_options(self.options)
+        self.clock = Clock()
+        self.lock = threading.RLock()
+        self.revision = 0
+        # Times of the data hang on the day the sandbox was started, so that its lists always look lived in.
+        self.anchor = self.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
+        self.people = People(initial_people(self.anchor, with_service_user=self.options.with_service_user))
+        self.personal_access_tokens = PersonalTokens()
+        self.oauth = OAuthStore(self.now, lambda: self.release)
+
+    def _revision(self) -> int:
+        return self.revision
+
+    def _changed(self) -> None:
+        with self.lock:
+            self.revision += 1
+
+    # Time, version and switches
+
+    def now(self) -> datetime:
+        """Return GitLab's time, aware UTC."""
+        return self.clock.now()
+
+    @property
+    def release(self) -> tuple[int, int]:
+        """The (major, minor) of the version played."""
+        major, minor = self.settings.version.split(".")[:2]
+        return int(major), int(minor)
+
+    def change_settings(self, **changes: Any) -> None:
+        """Set switches by name. Raises AttributeError for one that does not exist."""
+        with self.lock:
+            for name, value in changes.items():
+                getattr(self.settings, name)
+                setattr(self.settings, name, value)
+
+    # People
+
+    def all_users(self) -> list[User]:
+        """Return everybody in order of id."""
+        return self.people.all()
+
+    def user(self, user_id: int) -> User | None:
+        """Return by id."""
+        return self.people.by_id(user_id)
+
+    def user_by_username(self, username: str) -> User | None:
+        """Return by username, ignoring case."""
+        return self.people.by_username(username)
+
+    def user_with_password(self, login: str, password: str) -> User | None:
+        """Return whom username (or e-mail address) and password belong to, whatever their state."""
+        user = self.people.by_username(login) or self.people.by_email(login)
+        return user if user is not None and password and user.password == password else None
+
+    def sign_in(self, login: str, password: str) -> User | None:
+        """Return the same, but only an active person."""
+        user = self.user_with_password(login, password)
+        return user if user is not None and user.state == "active" else None
+
+    def set_user_state(self, user_id: int, state: str) -> None:
+        """Block, deactivate or activate an account."""
+        self._user(user_id).state = state
+
+    def _user(self, user_id: int) -> User:
+        user = self.people.by_id(user_id)
+        if user is None:
+            raise LookupError(f"no user {user_id}")
+        return user
+
+    def open_visibilities(self, user_id: int) -> frozenset[str]:
+        """Return the visibilities a person sees without being a member; external people see less."""
+        user = self.people.by_id(user_id)
+        external = user is None or user.external
+        return frozenset({"public"} if external else {"public", "internal"})
+
+    # Personal access tokens
+
+    def create_personal_token(
+        self,
+        user: User,
+        *,
+        name: str = "token",
+        scopes: Iterable[str] = ("api",),
+        expires_at: date | None = None,
+        description: str = "",
+        impersonation: bool = False,
+    ) -> str:
+        """Issue a token and return its text; without a date it never expires."""
+        prefix = "glpat-" if self.release >= PREFIX_SINCE else ""
+        token = self.personal_access_tokens.create(
+            user.id,
+            name,
+            scopes,
+            self.now(),
+            expires_at,
+            description=description,
+            impersonation=impersonation,
+            prefix=prefix,
+        )
+        return token.token
+
+    def personal_tokens_of(self, user: User) -> list[PersonalToken]:
+        """Return a person's own tokens, oldest first, dead ones included."""
+        return self.personal_access_tokens.of_user(user.id)
+
+    def revoke_personal_token(self, user: User, token_id: int) -> bool:
+        """Revoke one of a person's own tokens; False when it is not theirs."""
+        for token in self.personal_tokens_of(user):
+            if token.id == token_id:
+                token.revoked_at = token.revoked_at or self.now()
+                return True
+        return False
