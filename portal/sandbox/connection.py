@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import sys
 import threading
@@ -118,7 +119,7 @@ class Connection(BaseHTTPRequestHandler):
         controls = below_root.startswith("/-/sandbox/")
         fault = None if controls else self.site.faults.strike(self.command, below_root, query)
         if fault is None:
-            return self._ask_gitlab(path, query, body), None
+            return self._compressed(self._ask_gitlab(path, query, body)), None
         seen.faulty = True
         # Waits on the event, so that stopping the server does not wait for a slow answer.
         if fault.delay_seconds and self.site.stopping.wait(fault.delay_seconds):
@@ -131,6 +132,13 @@ class Connection(BaseHTTPRequestHandler):
         if fault.drop == "after":
             return None, fault
         return (_own_answer(fault) if fault.answers else _spoilt(answer, fault)), fault
+
+    def _compressed(self, answer: Answer) -> Answer:
+        is_json = any(name.lower() == "content-type" and "json" in value for name, value in answer.headers)
+        if self.site.world.settings.gzip and is_json and "gzip" in self.headers.get("Accept-Encoding", ""):
+            answer.body = gzip.compress(answer.body, 1)
+            answer.set_header("Content-Encoding", "gzip")
+        return answer
 
     def _below_root(self, path: str) -> str:
         return path.removeprefix(self.site.world.settings.relative_root)

@@ -113,6 +113,18 @@ def test_chunked_and_oversized_bodies_are_refused(sandbox: RunningSandbox) -> No
     assert oversized.startswith(b"HTTP/1.1 413 ")
 
 
+def test_json_is_compressed_when_switched_on(sandbox: RunningSandbox) -> None:
+    with api(sandbox) as client:
+        plain = client.get("/projects")
+        sandbox.world.settings.gzip = True
+        compressed = client.get("/projects")
+        refused = client.get("/projects", headers={"Accept-Encoding": "identity"})
+
+    assert plain.json() == compressed.json() == refused.json()
+    assert (compressed.headers["content-encoding"], "content-encoding" in refused.headers) == ("gzip", False)
+    assert int(compressed.headers["content-length"]) < int(plain.headers["content-length"]) / 4
+
+
 def test_control_is_off_unless_asked_for() -> None:
     with RunningSandbox() as sandbox:
         assert httpx2.get(f"{sandbox.url}/-/sandbox/requests", trust_env=False).status_code == 404

@@ -29,21 +29,29 @@ def level_of(world: World, who: Caller | None, project: Project) -> int:
 
 def may_see(world: World, who: Caller | None, project: Project) -> bool:
     """Return whether the caller may know that a project exists."""
+    return sees_at(world, who, project, level_of(world, who, project))
+
+
+def sees_at(world: World, who: Caller | None, project: Project, level: int) -> bool:
+    """Return the same, for a caller whose level on the project is known."""
     if who is None:
         return project.visibility == "public"
-    if who.acts_as_admin or project.visibility in world.open_visibilities(who.user.id):
-        return True
-    return level_of(world, who, project) > 0
+    return who.acts_as_admin or level > 0 or project.visibility in world.open_visibilities(who.user.id)
 
 
 def may_read_code(world: World, who: Caller | None, project: Project) -> bool:
     """Return whether the caller may read the repository: Reporter and above in private projects."""
-    if not project.repository_enabled or not may_see(world, who, project):
+    return reads_code_at(world, who, project, level_of(world, who, project))
+
+
+def reads_code_at(world: World, who: Caller | None, project: Project, level: int) -> bool:
+    """Return the same, for a caller whose level on the project is known."""
+    if not project.repository_enabled or not sees_at(world, who, project, level):
         return False
-    if who is not None and who.acts_as_admin:
+    if who is not None and (who.acts_as_admin or level >= REPORTER):
         return True
     external = who is not None and who.user.external and project.visibility == "internal"
-    return (project.visibility != "private" and not external) or level_of(world, who, project) >= REPORTER
+    return project.visibility != "private" and not external
 
 
 def find_project(world: World, who: Caller | None, text: str, *, redirects: bool = True) -> Project:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from portal.sandbox.api.answers import encode
-from portal.sandbox.api.places import level_of, may_read_code
+from portal.sandbox.api.places import level_of, reads_code_at
 from portal.sandbox.api.timestamps import stamp_of
 from portal.sandbox.bearer import Caller
 from portal.sandbox.groups import MAINTAINER, REPORTER
@@ -93,10 +93,10 @@ class ProjectWriter:
 
     def one(self, project: Project, *, single: bool = False) -> bytes:
         """Return one JSON object; `single` as in the answer about one project, which knows inherited roles."""
-        body = self._basic(project)
+        level = level_of(self._world, self._who, project)
+        body = self._basic(project, level)
         if self._simple:
             return encode(body)
-        level = level_of(self._world, self._who, project)
         body |= self._details(project, level)
         if self._statistics and level >= REPORTER:
             body["statistics"] = _statistics(project)
@@ -104,8 +104,8 @@ class ProjectWriter:
             body["permissions"] = self._permissions_of(project, single=single)
         return encode(body)[:-1] + self._same
 
-    def _basic(self, project: Project) -> dict[str, Any]:
-        world, base = self._world, self._base
+    def _basic(self, project: Project, level: int) -> dict[str, Any]:
+        base = self._base
         namespace, names = self._namespace(project)
         full_path = f"{namespace['full_path']}/{project.path}"
         body: dict[str, Any] = {
@@ -129,7 +129,7 @@ class ProjectWriter:
             body["topics"] = project.topics
         if not self._simple or "visibility_in_simple" in self._known:
             body["visibility"] = project.visibility
-        if may_read_code(world, self._who, project):
+        if reads_code_at(self._world, self._who, project, level):
             empty = project.empty and "would_be_default_branch" not in self._known
             body["default_branch"] = None if empty else project.default_branch
             readme = f"{base}/{full_path}/-/blob/{project.default_branch}/README.md"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, overload
 
 from flask import Response
 
@@ -66,14 +67,36 @@ def answer_list(world: World, wanted: ProjectFilter, writer: ProjectWriter, *, k
     if params.text("pagination") == "keyset" and keyset_allowed and has(world, "project_keyset"):
         if wanted.order_by != "id":
             raise ApiError(405, {"error": KEYSET_REFUSED})
-        page = rows[: per_page()]
+        page = list(rows[: per_page()])
         return raw_answer(writer.page(page), headers=_keyset_headers(world, wanted, page))
     page_rows, headers = offset_page(world, rows, capped_kind="Project" if keyset_allowed else "", shown=shown)
     return raw_answer(writer.page(list(page_rows)), headers=headers)
 
 
-def _within(rows: list[Project], wanted: ProjectFilter, id_after: int | None, id_before: int | None) -> list[Project]:
-    """Cut to a range of ids; by bisection when the list is in order of id, so that the last page costs no more."""
+class _Range(Sequence[Project]):
+    """A part of a list, without copying it: a late page of 100,000 must not cost more than an early one."""
+
+    def __init__(self, rows: list[Project], begin: int, end: int) -> None:
+        self._rows, self._begin, self._end = rows, begin, max(begin, end)
+
+    def __len__(self) -> int:
+        return self._end - self._begin
+
+    @overload
+    def __getitem__(self, place: int) -> Project: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Project]: ...
+
+    def __getitem__(self, place: int | slice) -> Project | list[Project]:
+        wanted = range(self._begin, self._end)[place]
+        return self._rows[wanted] if isinstance(wanted, int) else [self._rows[index] for index in wanted]
+
+
+def _within(
+    rows: list[Project], wanted: ProjectFilter, id_after: int | None, id_before: int | None
+) -> Sequence[Project]:
+    """Cut to a range of ids; by bisection when the list is in order of id."""
     if id_after is None and id_before is None:
         return rows
     after, before = id_after or 0, id_before if id_before is not None else 1 << 62
@@ -81,9 +104,9 @@ def _within(rows: list[Project], wanted: ProjectFilter, id_after: int | None, id
         return [project for project in rows if after < project.id < before]
     if wanted.descending:
         begin = bisect_right(rows, -before, key=lambda project: -project.id)
-        return rows[begin : bisect_left(rows, -after, key=lambda project: -project.id)]
+        return _Range(rows, begin, bisect_left(rows, -after, key=lambda project: -project.id))
     begin = bisect_right(rows, after, key=lambda project: project.id)
-    return rows[begin : bisect_left(rows, before, key=lambda project: project.id)]
+    return _Range(rows, begin, bisect_left(rows, before, key=lambda project: project.id))
 
 
 def _keyset_headers(world: World, wanted: ProjectFilter, page: list[Project]) -> dict[str, str]:
