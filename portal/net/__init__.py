@@ -1,6 +1,7 @@
 """The one door out: address policy, pinned resolution, TLS, deadlines, caps. Nothing else opens a connection."""
 
 from portal.net.address import Address, AddressRefused, origin_of, parse_address
+from portal.net.answer import Answer
 from portal.net.door import Door
 from portal.net.errors import (
     AddressForbidden,
@@ -15,8 +16,9 @@ from portal.net.errors import (
     TLSFailed,
 )
 from portal.net.examination import Examination
-from portal.net.line import Answer, Line
+from portal.net.line import Line
 from portal.net.policy import NetworkPolicy
+from portal.net.proxy import parse_proxy
 from portal.net.tls import CertificateInfo, CertificateRefused, parse_certificates
 
 __all__ = [
@@ -42,4 +44,5 @@ __all__ = [
     "origin_of",
     "parse_address",
     "parse_certificates",
+    "parse_proxy",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
 MAX_TEXT = 2000
@@ -29,12 +29,18 @@ class AddressRefused(ValueError):
 
 @dataclass(frozen=True)
 class Address:
-    """Where a GitLab is: `path` is its sub-path, empty or `/gitlab`, without a trailing slash."""
+    """Where a GitLab is.
+
+    Attributes:
+        path: its sub-path, empty or `/gitlab`, without a trailing slash.
+        is_scheme_typed: False when `https` was assumed; no part of what makes two addresses equal.
+    """
 
     scheme: str
     host: str
     port: int
     path: str = ""
+    is_scheme_typed: bool = field(default=True, compare=False, repr=False)
 
     @property
     def authority(self) -> str:
@@ -72,7 +78,8 @@ def parse_address(text: str, *, allow_http: bool = False, allowed_ports: Collect
     port = _read_port(port_text) if port_text is not None else DEFAULT_PORTS[scheme]
     if allowed_ports is not None and port not in allowed_ports:
         raise AddressRefused("port_not_allowed", f"Port {port} is not one this portal may connect to.")
-    return Address(scheme, _read_host(host), port, _read_path(slash + path))
+    typed = _SCHEME.match(cleaned) is not None
+    return Address(scheme, _read_host(host), port, _read_path(slash + path), typed)
 
 
 def origin_of(url: str) -> str:
@@ -99,9 +106,11 @@ def _refuse_odd_characters(text: str) -> None:
 def _punycode(text: str) -> str:
     host = _SCHEME.sub("", text).partition("/")[0].rpartition("@")[2]
     try:
-        return f": {host.encode('idna').decode()}"
+        ascii_form = host.encode("idna").decode()
     except UnicodeError:
         return ""
+    # Digits in circles and the like become plain ones: that is a trick to be refused, not a name to be offered.
+    return f": {ascii_form}" if "xn--" in ascii_form else ""
 
 
 def _split_scheme(text: str, allow_http: bool) -> tuple[str, str]:

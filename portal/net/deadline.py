@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from portal.errors import Layer
 from portal.net.errors import DeadlinePassed
 
 MIB = 1024 * 1024
@@ -20,11 +21,23 @@ MAX_BYTES_OF_ERRORS = 64 * 1024
 
 @dataclass
 class Exchange:
-    """What one call may take; `sent` turns true when the first byte of a request left."""
+    """What one call may take.
+
+    Attributes:
+        ends_at: on the monotonic clock.
+        max_bytes: of one decoded body.
+        layer: how far it came, so that a passed deadline says where the time went.
+        sent: whether a byte of the present request has left.
+    """
 
     ends_at: float
     max_bytes: int
+    layer: Layer = Layer.HTTP
     sent: bool = False
+
+    def begin_request(self) -> None:
+        """Start a request; several may share one deadline."""
+        self.layer, self.sent = Layer.HTTP, False
 
     def left(self) -> float:
         """Return the seconds that are left.
@@ -34,8 +47,12 @@ class Exchange:
         """
         seconds = self.ends_at - time.monotonic()
         if seconds <= 0:
-            raise DeadlinePassed(may_have_been_processed=self.sent)
+            raise self.passed()
         return seconds
+
+    def passed(self) -> DeadlinePassed:
+        """Return the error of an exchange whose time is over."""
+        return DeadlinePassed(self.layer, may_have_been_processed=self.sent)
 
 
 _here = threading.local()
@@ -43,9 +60,12 @@ _here = threading.local()
 
 @contextmanager
 def exchange(seconds: float, max_bytes: int = DEFAULT_MAX_BYTES) -> Iterator[Exchange]:
-    """Limit everything the door does in this thread while the block runs."""
-    before = getattr(_here, "exchange", None)
-    _here.exchange = Exchange(time.monotonic() + seconds, max_bytes)
+    """Limit everything the door does in this thread while the block runs; inside another block, the stricter holds."""
+    before: Exchange | None = getattr(_here, "exchange", None)
+    ends_at = time.monotonic() + seconds
+    if before is not None:
+        ends_at, max_bytes = min(ends_at, before.ends_at), min(max_bytes, before.max_bytes)
+    _here.exchange = Exchange(ends_at, max_bytes)
     try:
         yield _here.exchange
     finally:

@@ -24,7 +24,7 @@ class Door:
             proxy: `host:port` of an HTTP proxy that tunnels.
 
         Raises:
-            CertificateRefused: the CA certificate cannot be read.
+            CertificateRefused: the CA certificate cannot be read. AddressRefused: the proxy cannot.
         """
         return Line(
             self.policy, address, ca_certificate=ca_certificate or None, proxy=proxy or None, resolve=self._resolve

@@ -4,9 +4,10 @@ OutboundError
 ├── AddressForbidden      policy
 ├── NameNotResolved       DNS
 ├── ConnectFailed         TCP
-├── TLSFailed             TLS: expired, wrong_name, self_signed, unknown_ca, old_protocol, not_tls, failed
+├── TLSFailed             TLS: expired, wrong_name, not_yet_valid, self_signed, unknown_ca, weak,
+│                         old_protocol, not_tls, failed
 ├── ProxyFailed           proxy
-├── DeadlinePassed        HTTP
+├── DeadlinePassed        the layer where the time went
 ├── AnswerTooLarge        HTTP
 ├── AnswerBroken          HTTP: closed early, wrong length, broken compression, not HTTP
 └── RedirectRefused       HTTP
@@ -31,9 +32,13 @@ TLS_CASES = {
         "The certificate was issued by an authority this portal does not know.",
         "Paste the certificate of your company's authority as CA certificate.",
     ),
+    "weak": (
+        "The certificate uses a key or a signature too weak to be trusted.",
+        "Have it reissued with a key of at least 2048 bits (RSA) and a SHA-256 signature.",
+    ),
     "old_protocol": ("The server speaks only TLS versions older than 1.2.", "Switch TLS 1.2 or newer on."),
     "not_tls": (
-        "This port does not speak TLS; it looks like plain HTTP.",
+        "This port does not speak TLS; perhaps it is plain HTTP.",
         "Check the port, or enter the https address.",
     ),
     "failed": ("The TLS handshake failed.", "Ask who runs the server, naming the time of this try."),
@@ -116,16 +121,42 @@ class ProxyFailed(OutboundError):
     layer = Layer.PROXY
     code = "proxy_failed"
     sentence = "The proxy did not open a connection to GitLab."
-    remedy = "Check the proxy's address and whether it may reach GitLab's host and port."
+    remedy = "Check the proxy's address, and whether it lets this portal CONNECT to GitLab's IP address and port."
     mender = Mender.NETWORK
 
 
+_SLOW: dict[Layer, tuple[str, str, Mender]] = {
+    Layer.DNS: (
+        "The name servers did not answer in time.",
+        "Check the name servers this portal asks.",
+        Mender.NETWORK,
+    ),
+    Layer.TCP: (
+        "Nobody answered at that port in time.",
+        "Check the firewall between this portal and GitLab; it may drop what this portal sends.",
+        Mender.NETWORK,
+    ),
+    Layer.TLS: (
+        "The TLS handshake was not finished in time.",
+        "Check that the port is the one of the https address.",
+        Mender.GITLAB_ADMIN,
+    ),
+    Layer.PROXY: ("The proxy did not answer in time.", "Check the proxy's address and its load.", Mender.NETWORK),
+}
+
+
 class DeadlinePassed(OutboundError):
-    """The whole exchange took longer than its wall-clock deadline."""
+    """The whole exchange took longer than its wall-clock deadline; `layer` is where it was then."""
 
     code = "deadline_passed"
     sentence = "The server did not answer in time."
     remedy = "GitLab may be busy; try again in a minute."
+
+    def __init__(self, layer: Layer = Layer.HTTP, *, may_have_been_processed: bool = False) -> None:
+        self.layer = layer
+        if layer in _SLOW:
+            self.sentence, self.remedy, self.mender = _SLOW[layer]
+        super().__init__(may_have_been_processed=may_have_been_processed)
 
 
 class AnswerTooLarge(OutboundError):

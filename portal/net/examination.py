@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from portal.errors import Layer
 from portal.net.address import Address
-from portal.net.backend import GuardedBackend, handshake
+from portal.net.backend import GuardedBackend
+from portal.net.embedded import IPAddress
 from portal.net.errors import OutboundError
+from portal.net.sockets import handshake
 from portal.net.tls import CertificateInfo, describe_chain, make_context, make_inspecting_context
 
 
@@ -19,39 +21,41 @@ class Examination:
         passed: the layers that are fine, in order.
         failure: the first thing that is not; None when all layers are fine.
         chain: the certificates the server presented, leaf first, also when they are not trusted.
+        addresses: what the name resolved to, all of it allowed.
     """
 
     passed: tuple[Layer, ...]
     failure: OutboundError | None = None
     chain: tuple[CertificateInfo, ...] = field(default=())
+    addresses: tuple[str, ...] = field(default=())
 
     def has_passed(self, layer: Layer) -> bool:
         """Tell whether one layer is fine."""
         return layer in self.passed
 
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the chain leads to an authority, or is the certificate, that this line trusts."""
+        return self.has_passed(Layer.TLS)
+
 
 def examine(backend: GuardedBackend, address: Address, ca_certificate: str | None) -> Examination:
-    """Resolve, connect, shake hands; no byte of HTTP is sent."""
+    """Resolve, connect, shake hands; no byte of HTTP is sent, but for a proxy's CONNECT."""
     passed: list[Layer] = []
     chain: tuple[CertificateInfo, ...] = ()
+    found: list[IPAddress] = []
+    failure = None
     try:
-        backend.open_socket().close()
-        passed += [Layer.DNS, Layer.TCP]
+        found = backend.resolve()
+        passed.append(Layer.DNS)
+        backend.connect(found).close()
+        passed.append(Layer.TCP)
         if address.scheme == "https":
-            chain = _look_at_chain(backend, address)
-            _verify(backend, address, ca_certificate)
+            # Two handshakes: an untrusted chain is only shown by the one that would accept anything.
+            with handshake(backend.connect(found), make_inspecting_context(), address.host) as sock:
+                chain = tuple(describe_chain(sock))
+            handshake(backend.connect(found), make_context(ca_certificate), address.host).close()
             passed.append(Layer.TLS)
     except OutboundError as error:
-        if error.layer not in {Layer.DNS, Layer.POLICY} and not passed:
-            passed.append(Layer.DNS)
-        return Examination(tuple(passed), error, chain)
-    return Examination(tuple(passed), None, chain)
-
-
-def _look_at_chain(backend: GuardedBackend, address: Address) -> tuple[CertificateInfo, ...]:
-    with handshake(backend.open_socket(), make_inspecting_context(), address.host) as sock:
-        return tuple(describe_chain(sock))
-
-
-def _verify(backend: GuardedBackend, address: Address, ca_certificate: str | None) -> None:
-    handshake(backend.open_socket(), make_context(ca_certificate), address.host).close()
+        failure = error
+    return Examination(tuple(passed), failure, chain, tuple(map(str, found)))

@@ -6,37 +6,24 @@ import json as json_module
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 import httpx2
 
-from portal.net.address import Address, parse_address
+from portal.net.address import Address
+from portal.net.answer import Answer
 from portal.net.backend import GuardedBackend
 from portal.net.deadline import DEFAULT_MAX_BYTES, Exchange, exchange
-from portal.net.errors import AnswerBroken, RedirectRefused
 from portal.net.examination import Examination, examine
 from portal.net.policy import NetworkPolicy
+from portal.net.proxy import parse_proxy
 from portal.net.resolver import Resolve, system_resolve
-from portal.net.text import plain_text
 from portal.net.tls import make_context
 from portal.net.transport import GuardedTransport
 
 DEFAULT_SECONDS = 10.0
-MAX_TARGET = 200
-USER_AGENT = "Gatehouse"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back. `content` is decoded and capped; `url` has no query, so it may be logged."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
-    elapsed_seconds: float
-    url: str = field(default="")
+DEFAULT_HEADERS = {"User-Agent": "Gatehouse", "Accept": "*/*"}
 
 
 class Line:
@@ -52,16 +39,9 @@ class Line:
         resolve: Resolve = system_resolve,
     ) -> None:
         self.address = address
-        proxy_address = parse_address(proxy, allow_http=True) if proxy else None
-        self._backend = GuardedBackend(policy, address, resolve, proxy_address)
+        self._backend = GuardedBackend(policy, address, resolve, parse_proxy(proxy) if proxy else None)
         self._ca_certificate = ca_certificate
         self.transport = GuardedTransport(self._backend, make_context(ca_certificate))
-        self._client = httpx2.Client(
-            transport=self.transport,
-            trust_env=False,
-            follow_redirects=False,
-            headers={"User-Agent": USER_AGENT},
-        )
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +53,7 @@ class Line:
 
     def close(self) -> None:
         """Close the pool."""
-        self._client.close()
+        self.transport.close()
 
     @contextmanager
     def deadline(self, seconds: float, max_bytes: int = DEFAULT_MAX_BYTES) -> Iterator[Exchange]:
@@ -88,6 +68,7 @@ class Line:
         *,
         query: Mapping[str, str | int] | None = None,
         headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
         form: Mapping[str, str] | None = None,
         json: Any = None,
         deadline_seconds: float = DEFAULT_SECONDS,
@@ -95,48 +76,42 @@ class Line:
     ) -> Answer:
         """Send one request and read the whole answer within a wall-clock deadline.
 
+        No cookie is kept, nothing is read from the environment, nothing is sent twice.
+
         Args:
             method: in capitals.
             path: begins with `/`; joined to the address, sub-path included, as text.
             query: appended, encoded.
             headers: besides the engine's own.
+            content: the body as it is; at most one of `content`, `form` and `json`.
             form: sent form-urlencoded.
             json: sent as JSON.
-            deadline_seconds: for connecting, TLS, headers and body together.
-            max_bytes: of the decoded body.
+            deadline_seconds: for resolving, connecting, TLS, headers and body together.
+            max_bytes: of the decoded body; answers from 400 upwards have 64 KiB.
 
         Raises:
             OutboundError: no usable answer; a redirect is none.
         """
+        if not path.startswith("/"):
+            raise ValueError("a path begins with /")  # "@evil.example" would become another host.
         started = time.monotonic()
-        content = None if json is None else json_module.dumps(json).encode()
-        sent = {"Content-Type": "application/json"} if content is not None else {}
+        body = json_module.dumps(json).encode() if json is not None else content
+        sent = {"Content-Type": "application/json"} if json is not None else {}
+        request = httpx2.Request(
+            method,
+            self.address.url + path,
+            params=dict(query) if query else None,
+            headers={**DEFAULT_HEADERS, **sent, **(headers or {})},
+            content=body,
+            data=dict(form) if form is not None else None,
+        )
         with exchange(deadline_seconds, max_bytes):
-            answer = self._client.request(
-                method,
-                self.address.url + path,
-                params=dict(query) if query else None,
-                headers={**sent, **(headers or {})},
-                content=content,
-                data=dict(form) if form is not None else None,
-            )
-        return self._read(answer, path, started)
+            answer = self.transport.handle_request(request)
+            received = answer.read()
+        url = self.address.url + path.partition("?")[0]
+        return Answer(answer.status_code, answer.headers, received, time.monotonic() - started, url)
 
     def examine(self, deadline_seconds: float = DEFAULT_SECONDS) -> Examination:
         """Look at the way to the address layer by layer, without any credential and without a request."""
         with exchange(deadline_seconds):
             return examine(self._backend, self.address, self._ca_certificate)
-
-    def _read(self, answer: httpx2.Response, path: str, started: float) -> Answer:
-        if 300 <= answer.status_code < 400:
-            target = plain_text(answer.headers.get("Location", ""), MAX_TARGET)
-            raise RedirectRefused(answer.status_code, target.partition("?")[0])
-        if answer.status_code < 200:
-            raise AnswerBroken
-        return Answer(
-            status=answer.status_code,
-            headers=answer.headers,
-            content=answer.content,
-            elapsed_seconds=time.monotonic() - started,
-            url=self.address.url + path,
-        )

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
 import threading
 from collections.abc import Callable
 
+from portal.errors import Layer
 from portal.net.address import Address
 from portal.net.deadline import current
-from portal.net.errors import DeadlinePassed, NameNotResolved
-from portal.net.policy import IPAddress, NetworkPolicy
+from portal.net.embedded import IPAddress
+from portal.net.errors import AddressForbidden, NameNotResolved
+from portal.net.policy import NetworkPolicy
 
 # (host, port) to addresses as text; raises OSError when there are none.
 Resolve = Callable[[str, int], list[str]]
+log = logging.getLogger(__name__)
 
 
 def system_resolve(host: str, port: int) -> list[str]:
     """Ask the system's resolver."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    # A zone (`%eth0`) only comes with link-local addresses, which the policy refuses without it, too.
     return list(dict.fromkeys(str(item[4][0]).partition("%")[0] for item in found))
 
 
@@ -32,28 +37,34 @@ def resolve_checked(policy: NetworkPolicy, address: Address, resolve: Resolve) -
         NameNotResolved: there is no answer; a failed lookup never lets anything through.
         DeadlinePassed: the lookup took too long.
     """
-    policy.check_target(address)
-    found = [ipaddress.ip_address(text) for text in _resolve_in_time(address, resolve)]
-    for ip in found:
-        policy.check_ip(ip, address)
-    if not found:
-        raise NameNotResolved
+    try:
+        policy.check_target(address)
+        current().layer = Layer.DNS
+        found = _resolve_in_time(address, resolve)
+        for ip in found:
+            policy.check_ip(ip, address)
+    except AddressForbidden as error:
+        # A name that turned inward is an attack or a broken name server: either way, somebody wants to know.
+        log.warning("door_refused host=%s port=%d reason=%s", address.host, address.port, error.code)
+        raise
     return found
 
 
-def _resolve_in_time(address: Address, resolve: Resolve) -> list[str]:
+def _resolve_in_time(address: Address, resolve: Resolve) -> list[IPAddress]:
     # getaddrinfo cannot be interrupted: it runs in a thread that is left behind when it takes too long.
-    answer: list[list[str]] = []
+    answer: list[list[IPAddress]] = []
 
     def ask() -> None:
         try:
-            answer.append(resolve(address.host, address.port))
-        except (OSError, UnicodeError):
+            answer.append([ipaddress.ip_address(text) for text in resolve(address.host, address.port)])
+        except (OSError, ValueError):  # UnicodeError is a ValueError.
             answer.append([])
 
     thread = threading.Thread(target=ask, daemon=True, name="resolve")
     thread.start()
     thread.join(current().left())
     if not answer:
-        raise DeadlinePassed
+        raise current().passed()
+    if not answer[0]:
+        raise NameNotResolved
     return answer[0]

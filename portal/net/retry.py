@@ -19,10 +19,10 @@ def read_retry_after(value: str | None, now: datetime | None = None) -> float | 
         return None
     text = value.strip()
     if text.isascii() and text.isdigit():
-        return min(float(text[:9]), MAX_WAIT_SECONDS)
+        return MAX_WAIT_SECONDS if len(text) > 9 else min(float(text), MAX_WAIT_SECONDS)
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
@@ -32,8 +32,8 @@ def read_retry_after(value: str | None, now: datetime | None = None) -> float | 
 def backoff_seconds(attempt: int, asked: float | None = None) -> float:
     """Return how long to wait before try number `attempt` (from 1): what was asked, else doubling with jitter."""
     if asked is not None:
-        return asked + random.uniform(0, 1)  # noqa: S311 - spreads load, protects nothing
-    longest = min(FIRST_WAIT_SECONDS * 2 ** (attempt - 1), MAX_WAIT_SECONDS)
+        return min(asked + random.uniform(0, 1), MAX_WAIT_SECONDS)  # noqa: S311 - spreads load, protects nothing
+    longest = min(FIRST_WAIT_SECONDS * 2 ** min(attempt - 1, 20), MAX_WAIT_SECONDS)
     return random.uniform(longest / 2, longest)  # noqa: S311
 
 
@@ -43,7 +43,10 @@ def retry_idempotent(
     sleep: Callable[[float], object],
     tries: int = 3,
 ) -> T:
-    """Call until it succeeds; `wait_for(error, attempt)` says how long to wait, or None to give up with the error."""
+    """Call until it succeeds; `wait_for(error, attempt)` says how long to wait, or None to give up with the error.
+
+    Only for calls that may be repeated: never a POST, whose first try may have been processed.
+    """
     for attempt in range(1, tries + 1):
         try:
             return call()

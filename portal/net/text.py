@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 ELLIPSIS = "…"
-# Bidirectional controls, zero-width characters and the byte order mark: they make a text look like another one.
-_HIDDEN = {*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), *range(0x2066, 0x206A), 0xFEFF}
+REPLACEMENT = "\ufffd"
+# Letters and marks that show nothing, so `isprintable` lets them pass: joiners, vowel and syllable fillers.
+_EMPTY = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]")
 
 
 def plain_text(value: str, limit: int = 500) -> str:
-    """Return NFC text of at most `limit` characters, with control and hidden characters made visible."""
-    if value.isascii() and value.isprintable():
-        return _cut(value, limit)
-    shown = "".join(_visible(character) for character in unicodedata.normalize("NFC", value[: limit * 2]))
-    return _cut(shown, limit)
+    """Return NFC text of at most `limit` characters, with control and hidden characters made visible.
 
-
-def _cut(shown: str, limit: int) -> str:
-    return shown if len(shown) <= limit else shown[: limit - 1] + ELLIPSIS
+    Tabs and line ends become blanks, control characters U+FFFD; bidirectional controls, zero-width and other
+    characters that show nothing become ⟨U+202E⟩ and the like, because they make a text look like another one.
+    """
+    # Twice the limit: composing may halve a text, never more of it is needed.
+    text = unicodedata.normalize("NFC", value[: limit * 2])
+    if not text.isprintable() or _EMPTY.search(text):
+        text = "".join(map(_visible, text))
+    if len(text) > limit or len(value) > limit * 2:
+        return text[: limit - 1] + ELLIPSIS
+    return text
 
 
 def _visible(character: str) -> str:
-    number = ord(character)
-    if number in _HIDDEN or 0x7F <= number <= 0x9F or 0xD800 <= number <= 0xDFFF:
-        return f"⟨U+{number:04X}⟩" if number in _HIDDEN else "\ufffd"
-    if number < 0x20:
-        return " " if character in "\t\n\r" else "\ufffd"
+    if character in "\t\n\r\u2028\u2029":
+        return " "
+    category = unicodedata.category(character)
+    if category in {"Cc", "Cs"}:
+        return REPLACEMENT
+    if category == "Cf" or _EMPTY.match(character):
+        return f"⟨U+{ord(character):04X}⟩"
     return character

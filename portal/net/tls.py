@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from portal.net.errors import TLSFailed
 
 MAX_PEM_BYTES = 64 * 1024
 MAX_CHAIN = 10
+_UNREADABLE = (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm)
 # OpenSSL's X509_V_ERR_* numbers.
 _VERIFY_CASES = {
+    2: "unknown_ca",
     9: "not_yet_valid",
     10: "expired",
     18: "self_signed",
     19: "unknown_ca",
     20: "unknown_ca",
     21: "unknown_ca",
+    24: "unknown_ca",
+    27: "unknown_ca",
     62: "wrong_name",
     64: "wrong_name",
+    66: "weak",
+    67: "weak",
+    68: "weak",
 }
 _REASON_CASES = {
     "WRONG_VERSION_NUMBER": "not_tls",
@@ -64,10 +74,10 @@ def make_context(ca_certificate: str | None = None) -> ssl.SSLContext:
         CertificateRefused: the CA certificate cannot be read.
     """
     if ca_certificate:
-        parse_certificates(ca_certificate)
+        ders = b"".join(certificate.public_bytes(Encoding.DER) for certificate in _load(ca_certificate))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
-            context.load_verify_locations(cadata=ca_certificate)
+            context.load_verify_locations(cadata=ders)
         except ssl.SSLError:
             raise CertificateRefused("That certificate cannot be used as an authority.") from None
         # A pinned server certificate is trusted by itself, although it is no authority.
@@ -94,6 +104,13 @@ def parse_certificates(pem: str) -> list[CertificateInfo]:
     Raises:
         CertificateRefused: too large, no certificate in it, a private key in it, or unreadable.
     """
+    try:
+        return [describe(certificate) for certificate in _load(pem)[:MAX_CHAIN]]
+    except _UNREADABLE:
+        raise CertificateRefused("That certificate has fields that cannot be read.") from None
+
+
+def _load(pem: str) -> list[x509.Certificate]:
     if len(pem) > MAX_PEM_BYTES:
         raise CertificateRefused("That is larger than any certificate.")
     if "PRIVATE KEY" in pem:
@@ -101,12 +118,11 @@ def parse_certificates(pem: str) -> list[CertificateInfo]:
             "That contains a private key. Paste only the certificate, and consider the key exposed."
         )
     try:
-        found = x509.load_pem_x509_certificates(pem.encode())
-    except ValueError:
+        return x509.load_pem_x509_certificates(pem.encode())
+    except _UNREADABLE:
         raise CertificateRefused(
             "Paste the certificate in PEM form: it begins with -----BEGIN CERTIFICATE-----."
         ) from None
-    return [describe(certificate) for certificate in found[:MAX_CHAIN]]
 
 
 def describe_chain(handshaken: ssl.SSLSocket) -> list[CertificateInfo]:
@@ -117,7 +133,15 @@ def describe_chain(handshaken: ssl.SSLSocket) -> list[CertificateInfo]:
     ders = [item.public_bytes(ssl._ssl.ENCODING_DER) for item in presented or []]  # type: ignore[attr-defined]
     if not ders and (leaf := handshaken.getpeercert(binary_form=True)):
         ders = [leaf]
-    return [describe(x509.load_der_x509_certificate(der)) for der in ders[:MAX_CHAIN]]
+    return list(_readable(ders[:MAX_CHAIN]))
+
+
+def _readable(ders: list[bytes]) -> Iterator[CertificateInfo]:
+    for der in ders:
+        try:
+            yield describe(x509.load_der_x509_certificate(der))
+        except _UNREADABLE:  # A stranger made it: OpenSSL's verdict follows, this is only for show.
+            continue
 
 
 def describe(certificate: x509.Certificate) -> CertificateInfo:
@@ -135,5 +159,5 @@ def describe(certificate: x509.Certificate) -> CertificateInfo:
 def translate(error: ssl.SSLError) -> TLSFailed:
     """Turn OpenSSL's error into one of our few cases."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return TLSFailed(_VERIFY_CASES.get(error.verify_code, "unknown_ca"))
+        return TLSFailed(_VERIFY_CASES.get(error.verify_code, "failed"))
     return TLSFailed(_REASON_CASES.get(error.reason or "", "failed"))

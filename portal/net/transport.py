@@ -6,21 +6,22 @@ authlib's client takes the same transport, so OAuth and API calls go through one
 from __future__ import annotations
 
 import ssl
-import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpcore2
 import httpx2
 
 from portal.net.backend import GuardedBackend
 from portal.net.deadline import MAX_BYTES_OF_ERRORS, current
-from portal.net.errors import AnswerBroken, AnswerTooLarge, OutboundError
+from portal.net.decoding import decoded
+from portal.net.errors import AnswerBroken, AnswerTooLarge, RedirectRefused
+from portal.net.text import plain_text
 
 MAX_CONNECTIONS = 10
 # A pooled connection keeps its once-checked address; after this many idle seconds the name is resolved anew.
 KEEP_ALIVE_SECONDS = 30.0
-CHUNK_BYTES = 64 * 1024
-_GZIP = 31  # zlib's window bits for "gzip header expected".
+MAX_TARGET = 200
 
 
 class GuardedTransport(httpx2.BaseTransport):
@@ -36,30 +37,23 @@ class GuardedTransport(httpx2.BaseTransport):
         )
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send one request; the body of the answer is read, decoded and capped as it is consumed."""
+        """Send one request; the body of the answer is read, decoded and capped as it is consumed.
+
+        Raises:
+            OutboundError: no usable answer. A redirect is none, whoever asks and whatever they would do with it.
+        """
         request.headers["Accept-Encoding"] = "gzip"
+        current().begin_request()
         with _translated():
-            answer = self._pool.handle_request(
-                httpcore2.Request(
-                    method=request.method,
-                    url=httpcore2.URL(
-                        scheme=request.url.raw_scheme,
-                        host=request.url.raw_host,
-                        port=request.url.port,
-                        target=request.url.raw_path,
-                    ),
-                    headers=request.headers.raw,
-                    content=request.stream,
-                    extensions={"timeout": {"pool": current().left()}},
-                )
-            )
+            answer = self._pool.handle_request(_engine_request(request))
         headers = httpx2.Headers(answer.headers)
-        encoding = headers.pop("Content-Encoding", "identity").strip().lower()
-        cap = current().max_bytes if answer.status < 400 else min(current().max_bytes, MAX_BYTES_OF_ERRORS)
-        if "Content-Encoding" in headers or encoding != "identity":
-            headers.pop("Content-Length", None)  # It counted the encoded bytes.
-        body = _CappedBody(answer, encoding, cap)
-        return httpx2.Response(answer.status, headers=headers, stream=body)
+        try:
+            _refuse_redirect(answer.status, headers)
+            body = _CappedBody(answer, headers)
+        except BaseException:
+            answer.close()
+            raise
+        return httpx2.Response(answer.status, headers=_without_encoding(headers), stream=body)
 
     def close(self) -> None:
         """Close every pooled connection."""
@@ -67,57 +61,62 @@ class GuardedTransport(httpx2.BaseTransport):
 
 
 class _CappedBody(httpx2.SyncByteStream):
-    def __init__(self, answer: httpcore2.Response, encoding: str, cap: int) -> None:
+    def __init__(self, answer: httpcore2.Response, headers: httpx2.Headers) -> None:
+        cap = current().max_bytes if answer.status < 400 else min(current().max_bytes, MAX_BYTES_OF_ERRORS)
+        declared = headers.get("Content-Length", "")
+        if declared.isascii() and declared.isdigit() and int(declared[:18]) > cap:
+            raise AnswerTooLarge(may_have_been_processed=True)
         self._answer = answer
-        self._encoding = encoding
-        self._cap = cap
+        encoding = headers.get("Content-Encoding", "identity").strip().lower()
+        self._chunks = decoded(answer.iter_stream(), encoding, cap)
 
     def __iter__(self) -> Iterator[bytes]:
-        total = 0
-        with _translated():
-            for chunk in _decoded(self._answer.iter_stream(), self._encoding):
-                total += len(chunk)
-                if total > self._cap:
-                    raise AnswerTooLarge(may_have_been_processed=True)
-                yield chunk
+        try:
+            with _translated():
+                yield from self._chunks
+        finally:
+            self.close()
 
     def close(self) -> None:
         self._answer.close()
 
 
-def _decoded(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
-    if encoding in {"", "identity"}:
-        yield from chunks
-    elif encoding in {"gzip", "x-gzip"}:
-        yield from _ungzipped(chunks)
-    else:
-        raise AnswerBroken(may_have_been_processed=True)
+def _engine_request(request: httpx2.Request) -> httpcore2.Request:
+    return httpcore2.Request(
+        method=request.method,
+        url=httpcore2.URL(
+            scheme=request.url.raw_scheme,
+            host=request.url.raw_host,
+            port=request.url.port,
+            target=request.url.raw_path,
+        ),
+        headers=request.headers.raw,
+        content=request.stream,
+        extensions={"timeout": {"pool": current().left()}},
+    )
 
 
-def _ungzipped(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    # Decoded in small steps, so that a bomb is noticed long before it is inflated.
-    decoder = zlib.decompressobj(_GZIP)
-    try:
-        for chunk in chunks:
-            rest = chunk
-            while rest:
-                yield decoder.decompress(rest, CHUNK_BYTES)
-                rest = decoder.unconsumed_tail
-    except zlib.error:
-        raise AnswerBroken(may_have_been_processed=True) from None
-    if not decoder.eof:
-        raise AnswerBroken(may_have_been_processed=True)
+def _refuse_redirect(status: int, headers: httpx2.Headers) -> None:
+    if 300 <= status < 400:
+        # A query may hold a code or a state: it is not for pages or logs.
+        location = headers.get("Location", "").partition("?")[0].partition("#")[0]
+        raise RedirectRefused(status, plain_text(location, MAX_TARGET))
 
 
-class _translated:
+def _without_encoding(headers: httpx2.Headers) -> httpx2.Headers:
+    # The body is decoded already: nobody may decode it again, and the length counted the encoded bytes.
+    if "Content-Encoding" in headers:
+        for name in ("Content-Encoding", "Content-Length"):
+            headers.pop(name, None)
+    return headers
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
     """Turn the engine's exceptions into ours."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, OutboundError):
-            return
-        engine = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException)
-        if isinstance(error, (*engine, httpcore2.UnsupportedProtocol)):
-            raise AnswerBroken(may_have_been_processed=current().sent) from None
+    try:
+        yield
+    except httpcore2.TimeoutException:  # Only the pool's: all connections stayed busy. Reads raise ours themselves.
+        raise current().passed() from None
+    except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.UnsupportedProtocol):
+        raise AnswerBroken(may_have_been_processed=current().sent) from None

@@ -1,0 +1,69 @@
+"""IPv4 addresses that travel inside IPv6 ones: a policy that reads only the outside lets the inside through."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def networks(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
+    """Read networks written as text."""
+    return tuple(ipaddress.ip_network(text) for text in texts)
+
+
+def is_within(ip: IPAddress, among: Iterable[IPNetwork]) -> bool:
+    """Tell whether one of the networks holds the address."""
+    return any(ip in network for network in among if network.version == ip.version)
+
+
+# The last 32 bits are the whole address: mapped, translated (SIIT), compatible, NAT64.
+_WRAPPERS = networks(("::ffff:0:0/96", "::ffff:0:0:0/96", "::/96", "64:ff9b::/96"))
+_LOCAL_NAT64 = networks(("64:ff9b:1::/48",))
+_ISATAP = {0x00005EFE, 0x02005EFE}  # RFC 5214
+_LOW = 0xFFFFFFFF
+
+
+def reached_by(ip: IPAddress) -> list[IPAddress]:
+    """Return every address that a packet to `ip` may end at; all of them have to be allowed.
+
+    A translated address stands for the one inside only. A tunnel's (6to4, Teredo, ISATAP) stands for both: packets
+    are sent to the outer one, and a relay or the system itself may send on to the inner one.
+    """
+    if ip.version == 4 or int(ip) <= 1:  # ::1 and :: lie among the compatible ones; they stay what they are.
+        return [ip]
+    if is_within(ip, _WRAPPERS):
+        return [ipaddress.IPv4Address(int(ip) & _LOW)]
+    if is_within(ip, _LOCAL_NAT64):
+        return list(_inside_local_nat64(int(ip)))
+    return [ip, *_tunnelled(ip)]
+
+
+def _tunnelled(ip: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
+    if ip.sixtofour:
+        yield ip.sixtofour
+    if ip.teredo:
+        yield from ip.teredo
+    if (int(ip) >> 32) & _LOW in _ISATAP:
+        yield ipaddress.IPv4Address(int(ip) & _LOW)
+
+
+def _inside_local_nat64(number: int) -> Iterator[ipaddress.IPv4Address]:
+    """Yield the IPv4 address at each place where RFC 6052 §2.2 may put it; the site's prefix length is not known.
+
+    The places of shorter prefixes count only where the bits that must be zero are, or every address would be
+    refused for looking like 0.0.0.0 somewhere.
+    """
+    is_octet_u_zero = (number >> 56) & 0xFF == 0
+    found = []
+    for length in (48, 56, 64):
+        before = 64 - length  # Bits of the address in front of octet u.
+        after = 32 - before
+        high = (number >> 64) & ((1 << before) - 1)
+        low = (number >> (56 - after)) & ((1 << after) - 1)
+        is_suffix_zero = number & ((1 << (56 - after)) - 1) == 0
+        if is_octet_u_zero and is_suffix_zero:
+            found.append((high << after) | low)
+    yield from map(ipaddress.IPv4Address, found or [number & _LOW])

@@ -1,0 +1,91 @@
+"""Notice connections that do not go through the door, under test (S46).
+
+Python tells an audit hook of every `connect` of a socket. The door stamps its own; while `only_the_door()` holds, any
+other one is refused and recorded. Not seen: sockets of C libraries (libpq) and of child processes.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+_here = threading.local()
+_watches: list[Watch] = []
+_installed = threading.Event()
+
+
+class ConnectedPastTheDoor(AssertionError):
+    """Something opened a connection by itself."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What was seen while a block ran.
+
+    Attributes:
+        allowed: (host, port) of servers that the test itself talks to.
+        attempts: every TCP or UDP connect, with whether it had the door's stamp.
+    """
+
+    allowed: frozenset[tuple[str, int]]
+    attempts: list[tuple[str, int, bool]] = field(default_factory=list)
+
+    @property
+    def strays(self) -> list[tuple[str, int]]:
+        """Return the targets of connects that were neither the door's nor allowed."""
+        return [(host, port) for host, port, stamped in self.attempts if not self._may(host, port, stamped)]
+
+    def _may(self, host: str, port: int, stamped: bool) -> bool:
+        return stamped or (host, port) in self.allowed
+
+
+@contextmanager
+def through_the_door() -> Iterator[None]:
+    """Stamp the connects of this thread as the door's; only the door's own modules use it."""
+    _here.depth = getattr(_here, "depth", 0) + 1
+    try:
+        yield
+    finally:
+        _here.depth -= 1
+
+
+@contextmanager
+def only_the_door(allowed: Collection[tuple[str, int]] = ()) -> Iterator[Watch]:
+    """Refuse every connect of this process, in any thread, that the door did not make.
+
+    Raises:
+        ConnectedPastTheDoor: at the connect, and again at the block's end, in case the first was swallowed.
+    """
+    _install_once()
+    watch = Watch(frozenset(allowed))
+    _watches.append(watch)
+    try:
+        yield watch
+    finally:
+        _watches.remove(watch)
+    if watch.strays:
+        raise ConnectedPastTheDoor(f"connected past the door: {watch.strays}")
+
+
+def _install_once() -> None:
+    # An audit hook cannot be taken out again; without a watch it does nothing.
+    if not _installed.is_set():
+        _installed.set()
+        sys.addaudithook(_hook)
+
+
+def _hook(event: str, args: tuple[Any, ...]) -> None:
+    if event != "socket.connect" or not _watches:
+        return
+    target = args[1]
+    if not isinstance(target, tuple):  # A Unix socket: a database, or the event loop's own.
+        return
+    host, port, stamped = str(target[0]), int(target[1]), getattr(_here, "depth", 0) > 0
+    for watch in list(_watches):
+        watch.attempts.append((host, port, stamped))
+        if not watch._may(host, port, stamped):
+            raise ConnectedPastTheDoor(f"connected past the door: {host}:{port}")

@@ -1,0 +1,68 @@
+"""Connected sockets within the time that is left: TCP to a checked address, TLS over it."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from portal.errors import Layer
+from portal.net import tls
+from portal.net.deadline import current
+from portal.net.embedded import IPAddress
+from portal.net.errors import ConnectFailed, DeadlinePassed, TLSFailed
+from portal.net.guard import through_the_door
+
+
+def connect_first(found: list[IPAddress], port: int) -> socket.socket:
+    """Connect to the first address that answers; each gets its share of the time, so that a dead one costs a part.
+
+    Raises:
+        ConnectFailed: none accepts. DeadlinePassed: none answered.
+    """
+    current().layer = Layer.TCP
+    for tried, ip in enumerate(found):
+        try:
+            return _connect(ip, port, current().left() / (len(found) - tried))
+        except OSError:  # A timeout is one, too.
+            continue
+    current().left()
+    raise ConnectFailed
+
+
+def _connect(ip: IPAddress, port: int, seconds: float) -> socket.socket:
+    # A literal address and its family: nothing is left here that could resolve a name.
+    sock = socket.socket(socket.AF_INET6 if ip.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(seconds)
+        with through_the_door():
+            sock.connect((str(ip), port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def handshake(sock: socket.socket, context: ssl.SSLContext, server_hostname: str) -> ssl.SSLSocket:
+    """Wrap a socket in TLS; the name, not the address, is sent and checked.
+
+    Raises:
+        TLSFailed: no handshake; nothing of HTTP was sent. DeadlinePassed: it took too long, also in drops.
+    """
+    current().layer = Layer.TLS
+    try:
+        sock.settimeout(current().left())
+        # A peer that ends without saying so in TLS may have been cut off by somebody between: that is an error.
+        return context.wrap_socket(sock, server_hostname=server_hostname, suppress_ragged_eofs=False)
+    except TimeoutError:
+        sock.close()
+        raise current().passed() from None
+    except ssl.SSLError as error:
+        sock.close()
+        raise tls.translate(error) from None
+    except (OSError, ValueError):
+        sock.close()
+        raise TLSFailed("failed") from None
+    except DeadlinePassed:
+        sock.close()
+        raise
