@@ -6,8 +6,9 @@ from importlib import import_module
 
 from flask import Flask
 
-from portal import assets, error_pages, htmx, security
+from portal import assets, error_pages, htmx
 from portal.runtime import Runtime, attach_runtime, build_runtime
+from portal.security import register as register_security
 from portal.settings import Settings
 
 # Lowest first; each has a `views.py` with `register(app, runtime)`.
@@ -22,7 +23,7 @@ def create_app(settings: Settings | None = None, runtime: Runtime | None = None)
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
     for ground in (assets, htmx, error_pages):
         ground.register(app)
-    security.register(app, runtime)
+    register_security(app, runtime)
     for capability in CAPABILITIES:
         import_module(f"portal.{capability}.views").register(app, runtime)
     return app

@@ -39,7 +39,7 @@ def serve(
     log_file: Annotated[Path | None, typer.Option(help="Write logs here and only the links to the terminal.")] = None,
 ) -> None:
     """Run the portal: web server and worker, and print the setup link at first start."""
-    from portal import serving, start  # noqa: PLC0415 - the other commands start faster without it
+    from portal import serving, start
 
     if sandbox:
         serving.export(sandbox_origin=f"http://localhost:{sandbox_port}", allow_http="true")
@@ -59,8 +59,8 @@ def serve(
 @app.command()
 def worker() -> None:
     """Run one background worker. On PostgreSQL start as many as you like; on SQLite exactly one runs."""
-    from portal.jobs.worker import run_worker  # noqa: PLC0415
-    from portal.logs import configure_logs  # noqa: PLC0415
+    from portal.jobs.worker import run_worker
+    from portal.logs import configure_logs
 
     settings = Settings.from_environ()
     configure_logs(settings.log_level)
@@ -75,8 +75,8 @@ def sandbox(
     root: Annotated[str, typer.Option(help="A sub-path such as /gitlab.")] = "",
 ) -> None:
     """Run the sandbox: a simulated GitLab on loopback, with people, groups and projects."""
-    from portal.sandbox.options import SandboxOptions  # noqa: PLC0415
-    from portal.sandbox.serve import serve as serve_sandbox  # noqa: PLC0415
+    from portal.sandbox.options import SandboxOptions
+    from portal.sandbox.serve import serve as serve_sandbox
 
     options = SandboxOptions(
         external_url=f"http://localhost:{port}{root}",
@@ -92,17 +92,17 @@ def sandbox(
 @app.command()
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    from portal.db import Database  # noqa: PLC0415
-    from portal.migrations.upgrade import upgrade  # noqa: PLC0415
+    from portal.db import Database
+    from portal.start import bring_up_to_date
 
     settings = Settings.from_environ()
-    console.print(f"The database is at revision {upgrade(Database(settings.resolved_database_url))}.")
+    console.print(f"The database is at revision {bring_up_to_date(Database(settings.resolved_database_url))}.")
 
 
 @app.command("check-host")
 def check_host_command(host: Annotated[str, typer.Argument(help="A host or address, as typed into *Domain*.")]) -> None:
     """Tell how the portal understands a host and whether it may be reached; exit code 2 when it may not."""
-    from portal.net.check_host import check_host  # noqa: PLC0415
+    from portal.net.check_host import check_host
 
     code, lines = check_host(host, Settings.from_environ())
     for line in lines:

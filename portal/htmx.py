@@ -19,14 +19,14 @@ def register(app: Flask) -> None:
 
 def wants_fragment() -> bool:
     """Tell whether the answer is swapped into a page: an htmx request, neither boosted nor from history."""
-    htmx = request.htmx  # type: ignore[attr-defined]
+    htmx = request.htmx
     return bool(htmx) and not htmx.boosted and not htmx.history_restore_request
 
 
-def render(page: str, fragment: str | None = None, *, status: int = 200, **context: Any) -> Response:
+def render(template: str, fragment: str | None = None, *, status: int = 200, **context: Any) -> Response:
     """Answer the full page, or the fragment when htmx asked and there is one."""
-    template = fragment if fragment and wants_fragment() else page
-    return make_response(render_template(template, **context), status)
+    chosen = fragment if fragment and wants_fragment() else template
+    return make_response(render_template(chosen, **context), status)
 
 
 def leave_to(url: str) -> Response:

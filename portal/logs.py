@@ -17,7 +17,7 @@ from portal.requestinfo import current_request_info
 from portal.vault.secret import redact
 
 MAX_TEXT = 2000
-SECRET_NAMES = ("secret", "token", "password", "authorization", "cookie", "verifier", "code", "state")
+SECRET_NAMES = ("secret", "token", "password", "authorization", "cookie", "verifier")
 
 
 def configure_logs(level: str = "INFO") -> None:
@@ -70,7 +70,7 @@ def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
 
 
 def _clean(key: str, value: Any) -> Any:
-    if any(name in key.lower() for name in SECRET_NAMES) and key not in {"code", "error_code", "status_code"}:
+    if any(name in key.lower() for name in SECRET_NAMES):
         return "***"
     if isinstance(value, (int, float, bool, type(None))):
         return value

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portal.accounts.first_run import ensure_setup_link
+from portal.db import Database
+from portal.jobs.store import prepare_tables
 from portal.migrations.upgrade import upgrade
 from portal.runtime import Runtime, build_runtime
 from portal.settings import Settings
@@ -40,11 +42,18 @@ def prepare(settings: Settings) -> Prepared:
     made = _make_key_file(settings)
     runtime = build_runtime(settings)
     try:
-        upgrade(runtime.database)
+        bring_up_to_date(runtime.database)
         _check_key(runtime)
         return Prepared(setup_link=ensure_setup_link(runtime), made_key_file=made)
     finally:
         runtime.database.close()  # The children open their own connections.
+
+
+def bring_up_to_date(database: Database) -> str:
+    """Bring our own tables and the engine's to the newest schema; return the revision of ours."""
+    revision = upgrade(database)
+    prepare_tables(database)
+    return revision
 
 
 def _make_key_file(settings: Settings) -> Path | None:

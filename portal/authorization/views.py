@@ -46,7 +46,11 @@ def show(slug: str) -> Response:
         return leave_to(first)
     status = load_status(runtime, principal, connection)
     return render(
-        "authorization/show.html", connection=connection, authorization=status, rail=rail(connection, Step.AUTHORIZE)
+        "authorization/show.html",
+        connection=connection,
+        authorization=status,
+        rail=rail(connection, Step.AUTHORIZE),
+        cancel_url="" if connection.authorized_at else url_for("connections.cancel", slug=slug),
     )
 
 

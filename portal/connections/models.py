@@ -52,7 +52,9 @@ class Connection(SQLModel, table=True):
     ca_certificate: str = Field(default="")
     proxy: str = Field(default="", max_length=500)
     service_username: str = Field(default="", max_length=255)
-    services: list[str] = Field(default_factory=lambda: ["repositories"], sa_column=Column(JSON, nullable=False))
+    services: list[str] = Field(
+        default_factory=lambda: ["repositories", "merge_requests", "issues"], sa_column=Column(JSON, nullable=False)
+    )
     hooks_wanted: bool = False
     version_seen: str = Field(default="", max_length=64)
     edition_seen: str = Field(default="", max_length=8)

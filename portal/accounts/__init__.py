@@ -1,0 +1,1 @@
+"""Organizations, people, sign-in, sessions and rights."""

@@ -1,0 +1,96 @@
+"""The first run: a one-time link, printed where the operator sees it, makes the first owner (S7)."""
+
+from __future__ import annotations
+
+import secrets
+
+from sqlalchemy import CursorResult, delete, update
+from sqlmodel import Session, col, select
+
+from portal import audit
+from portal.accounts.models import Membership, Organization, SetupToken, User
+from portal.accounts.people import add_member, check_person
+from portal.accounts.roles import Role
+from portal.accounts.sessions import hash_of
+from portal.db import utc_now
+from portal.errors import InvalidInput, NotFound
+from portal.runtime import Runtime
+
+MAX_NAME = 100
+
+
+def ensure_setup_link(runtime: Runtime) -> str | None:
+    """Return a fresh one-time link while nobody exists; earlier ones die. None once there is somebody."""
+    token = secrets.token_urlsafe(32)
+    with runtime.database.transaction() as session:
+        if _is_set_up(session):
+            return None
+        session.execute(delete(SetupToken))
+        session.add(SetupToken(token_hash=hash_of(token)))
+    return f"{runtime.settings.base_url}/setup/{token}"
+
+
+def require_open_setup(runtime: Runtime, token: str) -> None:
+    """Return when the link can still be used.
+
+    Raises:
+        NotFound: it is wrong, used, or somebody exists already.
+    """
+    with runtime.database.reading() as session:
+        _find_token(session, token)
+
+
+def set_up(runtime: Runtime, token: str, organization: str, name: str, email: str, password: str) -> Membership:
+    """Make the organization and its owner, and let the link die; of several at once exactly one succeeds.
+
+    Raises:
+        NotFound: the link is wrong or used.
+        InvalidInput: with a sentence per field; the link stays usable.
+    """
+    require_open_setup(runtime, token)
+    clean = " ".join(organization.split())
+    if not 0 < len(clean) <= MAX_NAME or not clean.isprintable():
+        raise InvalidInput(field_errors={"organization": "Enter the name of your organization."})
+    person = check_person(name, email, password)
+    with runtime.database.transaction() as session:
+        _claim_token(session, token)
+        owned = Organization(name=clean, plan=runtime.settings.plan)
+        session.add(owned)
+        session.flush()
+        assert owned.id is not None
+        user = add_member(session, owned.id, person, Role.OWNER)
+        audit.record(
+            session,
+            action="organization.created",
+            organization_id=owned.id,
+            actor_user_id=user.id,
+            actor_name=user.name,
+            object_type="organization",
+            object_id=str(owned.id),
+            object_name=owned.name,
+        )
+        return session.exec(select(Membership).where(Membership.user_id == user.id)).one()
+
+
+def _is_set_up(session: Session) -> bool:
+    return session.exec(select(User.id).limit(1)).first() is not None
+
+
+def _find_token(session: Session, token: str) -> SetupToken:
+    statement = select(SetupToken).where(SetupToken.token_hash == hash_of(token), col(SetupToken.used_at).is_(None))
+    found = session.exec(statement).first()
+    if found is None or _is_set_up(session):
+        raise NotFound("This link was used already, or a newer one was printed at the last start.")
+    return found
+
+
+def _claim_token(session: Session, token: str) -> None:
+    found = _find_token(session, token)
+    claimed = session.execute(
+        update(SetupToken)
+        .where(col(SetupToken.id) == found.id, col(SetupToken.used_at).is_(None))
+        .values(used_at=utc_now())
+    )
+    assert isinstance(claimed, CursorResult)
+    if claimed.rowcount != 1:
+        raise NotFound("This link was used a moment ago.")

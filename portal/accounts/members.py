@@ -1,0 +1,215 @@
+"""Members of an organization: who they are, how they come in, what they may do, and that one owner always stays."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from portal import audit
+from portal.accounts.models import Invitation, Membership, SessionRecord, User
+from portal.accounts.people import add_member, check_person
+from portal.accounts.principal import Principal
+from portal.accounts.roles import Role
+from portal.accounts.sessions import end_other_sessions, hash_of
+from portal.db import utc_now
+from portal.errors import Conflict, InvalidInput, NotFound
+from portal.runtime import Runtime
+
+INVITATION_DAYS = 7
+
+
+@dataclass(frozen=True)
+class Member:
+    """One row of the members' page."""
+
+    membership: Membership
+    user: User
+
+
+def list_members(runtime: Runtime, principal: Principal) -> list[Member]:
+    """Return the members of the organization by name."""
+    with runtime.database.reading() as session:
+        statement = (
+            select(Membership, User)
+            .join(User, col(User.id) == col(Membership.user_id))
+            .where(Membership.organization_id == principal.organization_id)
+            .order_by(func.lower(User.name))
+        )
+        return [Member(*row) for row in session.exec(statement)]
+
+
+def list_invitations(runtime: Runtime, principal: Principal) -> list[Invitation]:
+    """Return the invitations that can still be accepted."""
+    with runtime.database.reading() as session:
+        statement = select(Invitation).where(
+            Invitation.organization_id == principal.organization_id,
+            col(Invitation.accepted_at).is_(None),
+            col(Invitation.expires_at) > utc_now(),
+        )
+        return list(session.exec(statement))
+
+
+def invite(runtime: Runtime, principal: Principal, email: str, role: str) -> str:
+    """Make a one-time link for a new member and return it; it is shown once and stored nowhere.
+
+    Raises:
+        InvalidInput: no e-mail address, an unknown role, or somebody who is a member already.
+    """
+    clean = email.strip().lower()
+    if "@" not in clean or len(clean) > 254 or any(character.isspace() for character in clean):
+        raise InvalidInput(field_errors={"email": "Enter an e-mail address such as you@example.com."})
+    if role not in set(Role):
+        raise InvalidInput(field_errors={"role": "Choose a role."})
+    token = secrets.token_urlsafe(32)
+    now = utc_now()
+    with runtime.database.transaction() as session:
+        if session.exec(select(User).where(User.email == clean)).first():
+            raise InvalidInput(field_errors={"email": "Somebody with this e-mail address exists already."})
+        invitation = Invitation(
+            organization_id=principal.organization_id,
+            token_hash=hash_of(token),
+            email=clean,
+            role=role,
+            invited_by_user_id=principal.user_id,
+            created_at=now,
+            expires_at=now + timedelta(days=INVITATION_DAYS),
+        )
+        session.add(invitation)
+        _record(session, principal, "member.invited", clean, role=role)
+    return f"{runtime.settings.base_url}/invitations/{token}"
+
+
+def find_invitation(runtime: Runtime, token: str) -> Invitation:
+    """Return an invitation that can still be accepted.
+
+    Raises:
+        NotFound: it is wrong, used or too old.
+    """
+    with runtime.database.reading() as session:
+        return _find_invitation(session, token)
+
+
+def accept_invitation(runtime: Runtime, token: str, name: str, password: str) -> Membership:
+    """Become a member with the invited role; the link dies.
+
+    Raises:
+        NotFound: the link is wrong, used or too old.
+        InvalidInput: with a sentence per field; the link stays usable.
+    """
+    person = check_person(name, find_invitation(runtime, token).email, password)
+    with runtime.database.transaction() as session:
+        invitation = _find_invitation(session, token)
+        invitation.accepted_at = utc_now()
+        user = add_member(session, invitation.organization_id, person, Role(invitation.role))
+        audit.record(
+            session,
+            action="member.joined",
+            organization_id=invitation.organization_id,
+            actor_user_id=user.id,
+            actor_name=user.name,
+            object_type="person",
+            object_id=str(user.id),
+            object_name=user.email,
+            details={"role": invitation.role},
+        )
+        return session.exec(select(Membership).where(Membership.user_id == user.id)).one()
+
+
+def change_role(runtime: Runtime, principal: Principal, membership_id: int, role: str) -> None:
+    """Give a member another role; their sessions end, so that it holds at once (S2).
+
+    Raises:
+        InvalidInput: there is no such role.
+        Conflict: they are the last owner.
+        NotFound: no such member here.
+    """
+    if role not in set(Role):
+        raise InvalidInput("Choose a role.")
+    with runtime.database.transaction() as session:
+        membership = _find_member(session, principal, membership_id)
+        if membership.role == role:
+            return
+        _keep_an_owner(session, membership)
+        old, membership.role = membership.role, role
+        user = session.get_one(User, membership.user_id)
+        keep = principal.session_id if membership.user_id == principal.user_id else None
+        end_other_sessions(session, membership.user_id, keep)
+        _record(session, principal, "member.role_changed", user.email, old=old, new=role)
+
+
+def remove_member(runtime: Runtime, principal: Principal, membership_id: int) -> None:
+    """Remove a member; they are signed out everywhere and cannot sign in again.
+
+    Raises:
+        Conflict: they are the last owner.
+        NotFound: no such member here.
+    """
+    with runtime.database.transaction() as session:
+        membership = _find_member(session, principal, membership_id)
+        _keep_an_owner(session, membership)
+        user = session.get_one(User, membership.user_id)
+        user.is_disabled = True
+        end_other_sessions(session, membership.user_id, None)
+        session.delete(membership)
+        _record(session, principal, "member.removed", user.email)
+
+
+def list_sessions(runtime: Runtime, principal: Principal) -> list[SessionRecord]:
+    """Return a person's own sessions, newest first."""
+    with runtime.database.reading() as session:
+        statement = select(SessionRecord).where(SessionRecord.user_id == principal.user_id)
+        return list(session.exec(statement.order_by(col(SessionRecord.last_active_at).desc())))
+
+
+def end_own_sessions(runtime: Runtime, principal: Principal) -> None:
+    """End all of a person's sessions but the present one."""
+    with runtime.database.transaction() as session:
+        end_other_sessions(session, principal.user_id, principal.session_id)
+        _record(session, principal, "session.others_ended", principal.email)
+
+
+def _find_member(session: Session, principal: Principal, membership_id: int) -> Membership:
+    membership = session.get(Membership, membership_id)
+    if membership is None or membership.organization_id != principal.organization_id:
+        raise NotFound
+    return membership
+
+
+def _find_invitation(session: Session, token: str) -> Invitation:
+    statement = select(Invitation).where(
+        Invitation.token_hash == hash_of(token),
+        col(Invitation.accepted_at).is_(None),
+        col(Invitation.expires_at) > utc_now(),
+    )
+    invitation = session.exec(statement).first()
+    if invitation is None:
+        raise NotFound("This invitation was used already or is too old. Ask for a new one.")
+    return invitation
+
+
+def _keep_an_owner(session: Session, membership: Membership) -> None:
+    """Refuse to lose the last owner. Locks the owners' rows, so that two cannot demote each other at once (S77)."""
+    if membership.role != Role.OWNER:
+        return
+    statement = select(Membership).where(
+        Membership.organization_id == membership.organization_id, Membership.role == Role.OWNER
+    )
+    if len(session.exec(statement.with_for_update()).all()) < 2:
+        raise Conflict("This is the only owner. Make somebody else an owner first.")
+
+
+def _record(session: Session, principal: Principal, action: str, email: str, **details: str) -> None:
+    audit.record(
+        session,
+        action=action,
+        organization_id=principal.organization_id,
+        actor_user_id=principal.user_id,
+        object_type="person",
+        object_id=email,
+        object_name=email,
+        details=dict(details),
+    )

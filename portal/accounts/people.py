@@ -1,0 +1,184 @@
+"""People: made at first run, by an invitation or on the command line; signed in by e-mail and password."""
+
+from __future__ import annotations
+
+import re
+
+from sqlmodel import Session, select
+
+from portal import audit
+from portal.accounts.models import Membership, Organization, User
+from portal.accounts.passwords import PasswordRefused, hash_password, verify_password
+from portal.accounts.roles import Role
+from portal.accounts.sessions import end_other_sessions
+from portal.accounts.throttle import count_try, note_success
+from portal.db import utc_now
+from portal.errors import InvalidInput, NotFound
+from portal.runtime import Runtime
+
+MAX_NAME = 100
+MAX_EMAIL = 254
+_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
+
+
+def check_person(name: str, email: str, password: str) -> tuple[str, str, str]:
+    """Return name, e-mail and the password's hash.
+
+    Raises:
+        InvalidInput: with a sentence per field.
+    """
+    problems: dict[str, str] = {}
+    clean_name, clean_email = " ".join(name.split()), email.strip().lower()
+    if not 0 < len(clean_name) <= MAX_NAME or not clean_name.isprintable():
+        problems["name"] = "Enter your name."
+    if not _EMAIL.fullmatch(clean_email) or len(clean_email) > MAX_EMAIL:
+        problems["email"] = "Enter an e-mail address such as you@example.com."
+    password_hash = ""
+    if not problems:
+        try:
+            password_hash = hash_password(password)
+        except PasswordRefused as error:
+            problems["password"] = str(error)
+    if problems:
+        raise InvalidInput(field_errors=problems)
+    return clean_name, clean_email, password_hash
+
+
+def add_member(session: Session, organization_id: int, person: tuple[str, str, str], role: Role) -> User:
+    """Make a person, already checked, and their membership.
+
+    Raises:
+        InvalidInput: the e-mail belongs to somebody already.
+    """
+    name, email, password_hash = person
+    if session.exec(select(User).where(User.email == email)).first() is not None:
+        raise InvalidInput(field_errors={"email": "Somebody with this e-mail address exists already."})
+    user = User(name=name, email=email, password_hash=password_hash)
+    session.add(user)
+    session.flush()
+    assert user.id is not None
+    session.add(Membership(organization_id=organization_id, user_id=user.id, role=role))
+    session.flush()
+    return user
+
+
+def check_sign_in(runtime: Runtime, email: str, password: str, source: str) -> Membership:
+    """Return the membership of whoever gave the right password; text and time are the same for every failure.
+
+    Raises:
+        InvalidInput: unknown, disabled, not a member any more, or a wrong password.
+        RateLimited: too many tries.
+    """
+    clean = email.strip().lower()[:MAX_EMAIL]
+    attempt_id = count_try(runtime, clean, source)
+    with runtime.database.reading() as session:
+        user = session.exec(select(User).where(User.email == clean)).first()
+    usable = user is not None and not user.is_disabled
+    right = verify_password(password, user.password_hash if user and usable else None)
+    with runtime.database.transaction() as session:
+        membership = _membership(session, user) if right else None
+        _record_sign_in(session, user, membership, clean)
+        if user and membership:
+            note_success(session, attempt_id)
+            session.get_one(User, user.id).last_signed_in_at = utc_now()
+    if membership is None:
+        raise InvalidInput("E-mail address or password is wrong.")
+    return membership
+
+
+def verify_own_password(runtime: Runtime, user_id: int, password: str, source: str) -> None:
+    """Check a person's own password again (step-up, S5).
+
+    Raises:
+        InvalidInput: it is wrong.
+        RateLimited: too many tries.
+    """
+    with runtime.database.reading() as session:
+        user = session.get_one(User, user_id)
+    attempt_id = count_try(runtime, user.email, source)
+    if not verify_password(password, user.password_hash):
+        raise InvalidInput(field_errors={"password": "That is not your password."})
+    with runtime.database.transaction() as session:
+        note_success(session, attempt_id)
+
+
+def set_password(runtime: Runtime, email: str, password: str, *, keep_session: int | None = None) -> None:
+    """Give a person another password and end their other sessions.
+
+    Raises:
+        InvalidInput: the password cannot be accepted.
+        NotFound: there is no such person.
+    """
+    try:
+        password_hash = hash_password(password)
+    except PasswordRefused as error:
+        raise InvalidInput(field_errors={"new_password": str(error)}) from None
+    with runtime.database.transaction() as session:
+        user = session.exec(select(User).where(User.email == email.strip().lower())).first()
+        if user is None or user.id is None:
+            raise NotFound("There is no such person.")
+        user.password_hash = password_hash
+        end_other_sessions(session, user.id, keep_session)
+        membership = _membership(session, user)
+        _record(session, "password.changed", membership.organization_id if membership else None, user)
+
+
+def rename_person(runtime: Runtime, user_id: int, name: str) -> None:
+    """Change a person's name.
+
+    Raises:
+        InvalidInput: it is empty or too long.
+    """
+    clean = " ".join(name.split())
+    if not 0 < len(clean) <= MAX_NAME or not clean.isprintable():
+        raise InvalidInput(field_errors={"name": "Enter your name."})
+    with runtime.database.transaction() as session:
+        user = session.get_one(User, user_id)
+        user.name = clean
+        membership = _membership(session, user)
+        _record(session, "person.renamed", membership.organization_id if membership else None, user)
+
+
+def only_organization(session: Session) -> Organization:
+    """Return the first organization, which the command line adds people to.
+
+    Raises:
+        NotFound: the portal is not set up yet.
+    """
+    found = session.exec(select(Organization).order_by(Organization.id)).first()  # type: ignore[arg-type]
+    if found is None:
+        raise NotFound("The portal is not set up yet: open the setup link first.")
+    return found
+
+
+def _membership(session: Session, user: User | None) -> Membership | None:
+    if user is None:
+        return None
+    return session.exec(select(Membership).where(Membership.user_id == user.id)).first()
+
+
+def _record_sign_in(session: Session, user: User | None, membership: Membership | None, email: str) -> None:
+    audit.record(
+        session,
+        action="session.started" if membership else "session.refused",
+        organization_id=membership.organization_id if membership else None,
+        actor_user_id=user.id if user and membership else None,
+        actor_name=user.name if user and membership else "",
+        object_type="person",
+        object_id=str(user.id) if user else "",
+        object_name=email,
+        result="ok" if membership else "refused",
+    )
+
+
+def _record(session: Session, action: str, organization_id: int | None, user: User) -> None:
+    audit.record(
+        session,
+        action=action,
+        organization_id=organization_id,
+        actor_user_id=user.id,
+        actor_name=user.name,
+        object_type="person",
+        object_id=str(user.id),
+        object_name=user.email,
+    )

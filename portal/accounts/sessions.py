@@ -1,0 +1,190 @@
+"""Server-side sessions: the cookie is an opaque value, its hash is a row, and deleting the row ends it (S1–S4).
+
+A visitor who is not signed in has a cookie too, without a row: CSRF tokens are bound to it by an HMAC.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask import Flask, Request, Response, request
+from flask.sessions import SessionInterface, SessionMixin
+from sqlalchemy import delete
+from sqlmodel import Session, col, select
+
+from portal.accounts.models import SessionRecord
+from portal.accounts.principal import Principal, load_principal
+from portal.db import utc_now
+from portal.requestinfo import current_request_info
+from portal.runtime import Runtime
+
+COOKIE_BYTES = 32
+CSRF_FIELD = "csrf_token"
+# A row is not touched at every request: this much idle time may be lost.
+TOUCH_SECONDS = 30
+
+
+class PortalSession(dict[str, Any], SessionMixin):
+    """One visit's session. `principal` is whoever is signed in; None for a visitor."""
+
+    def __init__(self, token: str, csrf: str, principal: Principal | None, data: dict[str, Any]) -> None:
+        super().__init__(data)
+        self[CSRF_FIELD] = csrf
+        self.token = token
+        self.principal = principal
+        self.row_id: int | None = principal.session_id if principal else None
+        self.stored = dict(data)
+        self.must_send_cookie = False
+        self.must_clear = False
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What is kept in the row: everything but the CSRF secret, which follows from the cookie."""
+        return {name: value for name, value in self.items() if name != CSRF_FIELD}
+
+
+class DatabaseSessions(SessionInterface):
+    """Flask's sessions on our table. `now` may be replaced to let time pass."""
+
+    def __init__(self, runtime: Runtime, now: Callable[[], datetime] = utc_now) -> None:
+        self._runtime = runtime
+        self._key = runtime.vault.derive_key("session")
+        self.now = now
+
+    @property
+    def cookie_name(self) -> str:
+        """`__Host-` where browsers enforce it; on loopback http they refuse it."""
+        return "__Host-gatehouse" if self._runtime.settings.is_https else "gatehouse"
+
+    def open_session(self, app: Flask, request: Request) -> PortalSession:
+        """Return the session of the request's cookie; a fresh visitor's when there is none that lives."""
+        token = self._read_cookie(request)
+        record = self._find(token) if token else None
+        if record is None:
+            return self._visitor(token)
+        with self._runtime.database.reading() as database:
+            principal = load_principal(
+                database, record.user_id, record.organization_id, session_id=record.id, proved_at=record.proved_at
+            )
+        if principal is None:
+            return self._visitor("")
+        self._touch(record, request, app)
+        return PortalSession(token, self._csrf_of(token), principal, record.data)
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Write what changed, and send the cookie when it is new."""
+        assert isinstance(session, PortalSession)
+        if session.must_clear:
+            response.delete_cookie(self.cookie_name, path="/", secure=self._runtime.settings.is_https)
+            return
+        if session.row_id is not None and session.data != session.stored:
+            with self._runtime.database.transaction() as database:
+                record = database.get(SessionRecord, session.row_id)
+                if record is not None:
+                    record.data = session.data
+        # Static files are kept by shared caches: no cookie may ride on them.
+        if session.must_send_cookie and request.endpoint != "static":
+            self._send(response, session.token)
+
+    def begin(self, session: PortalSession, user_id: int, organization_id: int) -> None:
+        """Sign somebody in: a new row under a new cookie; the old session, if any, dies (fixation, S2)."""
+        now, info = self.now(), current_request_info()
+        kept = {} if session.principal is None else session.data
+        session.token = new_token()
+        with self._runtime.database.transaction() as database:
+            if session.row_id is not None:
+                database.execute(delete(SessionRecord).where(col(SessionRecord.id) == session.row_id))
+            record = SessionRecord(
+                token_hash=hash_of(session.token),
+                user_id=user_id,
+                organization_id=organization_id,
+                data=kept,
+                created_at=now,
+                last_active_at=now,
+                proved_at=now,
+                source=info.source_address,
+                user_agent=info.user_agent,
+            )
+            database.add(record)
+            database.flush()
+            session.row_id = record.id
+            session.principal = load_principal(database, user_id, organization_id, session_id=record.id, proved_at=now)
+        session.stored = kept
+        session[CSRF_FIELD] = self._csrf_of(session.token)
+        session.must_send_cookie = True
+
+    def end(self, session: PortalSession) -> None:
+        """Sign out: the row is gone before the answer leaves."""
+        with self._runtime.database.transaction() as database:
+            database.execute(delete(SessionRecord).where(col(SessionRecord.id) == session.row_id))
+        session.clear()
+        session.principal = None
+        session.row_id = None
+        session.must_clear = True
+
+    def _visitor(self, token: str) -> PortalSession:
+        fresh = not token
+        token = token or new_token()
+        session = PortalSession(token, self._csrf_of(token), None, {})
+        session.must_send_cookie = fresh
+        return session
+
+    def _read_cookie(self, request: Request) -> str:
+        """Return the cookie, unless it came twice: then somebody else may have set one of them (S3)."""
+        values = request.cookies.getlist(self.cookie_name)
+        usable = len(values) == 1 and 0 < len(values[0]) <= 200 and values[0].isascii()
+        return values[0] if usable else ""
+
+    def _find(self, token: str) -> SessionRecord | None:
+        settings, now = self._runtime.settings, self.now()
+        with self._runtime.database.reading() as database:
+            record = database.exec(select(SessionRecord).where(SessionRecord.token_hash == hash_of(token))).first()
+        if record is None:
+            return None
+        idle = now - record.last_active_at > timedelta(minutes=settings.session_idle_minutes)
+        old = now - record.created_at > timedelta(hours=settings.session_absolute_hours)
+        return None if idle or old else record
+
+    def _touch(self, record: SessionRecord, request: Request, app: Flask) -> None:
+        view = app.view_functions.get(request.endpoint or "")
+        is_polling = getattr(view, "is_polling", False) or request.headers.get("X-Polling") == "1"
+        now = self.now()
+        if is_polling or now - record.last_active_at < timedelta(seconds=TOUCH_SECONDS):
+            return
+        with self._runtime.database.transaction() as database:
+            database.get_one(SessionRecord, record.id).last_active_at = now
+
+    def _csrf_of(self, token: str) -> str:
+        return hmac.digest(self._key, token.encode(), "sha256").hex()
+
+    def _send(self, response: Response, token: str) -> None:
+        response.set_cookie(
+            self.cookie_name,
+            token,
+            secure=self._runtime.settings.is_https,
+            httponly=True,
+            samesite="Lax",
+            path="/",
+        )
+
+
+def new_token() -> str:
+    """Return a cookie value of 256 random bits."""
+    return secrets.token_urlsafe(COOKIE_BYTES)
+
+
+def hash_of(token: str) -> str:
+    """Return what is stored of a cookie or of a one-time link."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def end_other_sessions(database: Session, user_id: int, besides: int | None) -> None:
+    """End every session of a person but one, in the caller's transaction."""
+    database.execute(
+        delete(SessionRecord).where(col(SessionRecord.user_id) == user_id, col(SessionRecord.id) != (besides or 0))
+    )

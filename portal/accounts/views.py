@@ -1,0 +1,257 @@
+"""First run, sign-in and sign-out, one's own profile, and the members of an organization."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Blueprint, Flask, Response, current_app, flash, request, session, url_for
+
+from portal.accounts import first_run, members, people
+from portal.accounts.forms import (
+    InvitationForm,
+    InviteForm,
+    NameForm,
+    PasswordForm,
+    ProofForm,
+    RoleForm,
+    SetupForm,
+    SignInForm,
+)
+from portal.accounts.models import Membership
+from portal.accounts.principal import current_principal, find_principal, forget_principal
+from portal.accounts.rights import ROLE_SENTENCES, Right, Role, public, requires, signed_in
+from portal.errors import InvalidInput
+from portal.htmx import leave_to, render
+from portal.requestinfo import current_request_info
+from portal.runtime import Runtime, current_runtime
+from portal.security.addresses import safe_next
+from portal.security.requests import SAFE_METHODS
+
+blueprint = Blueprint("accounts", __name__)
+
+
+def register(app: Flask, runtime: Runtime) -> None:
+    """Add the routes."""
+    app.register_blueprint(blueprint)
+    app.add_template_filter(moment)
+    app.add_url_rule("/healthz", "healthz", public(lambda: Response("ok\n", mimetype="text/plain")))
+
+
+def moment(when: datetime) -> str:
+    """Return a time as people read it, in UTC."""
+    return f"{when.astimezone(UTC):%d %b %Y, %H:%M} UTC"
+
+
+@blueprint.get("/")
+@public
+def home() -> Response:
+    """Go to where the work is."""
+    return leave_to(url_for("connections.index" if find_principal() else ".sign_in"))
+
+
+@blueprint.route("/setup/<token>", methods=["GET", "POST"])
+@public
+def setup(token: str) -> Response:
+    """Make the organization and its owner, once."""
+    runtime = current_runtime()
+    first_run.require_open_setup(runtime, token)
+    form = SetupForm()
+    if request.method in SAFE_METHODS:
+        return _page("setup", form)
+    try:
+        membership = first_run.set_up(
+            runtime,
+            token,
+            _text(form, "organization"),
+            _text(form, "name"),
+            _text(form, "email"),
+            _text(form, "password"),
+        )
+    except InvalidInput as error:
+        return _page("setup", form, error)
+    _begin_session(membership)
+    return leave_to(url_for("connections.index"))
+
+
+@blueprint.route("/sign-in", methods=["GET", "POST"])
+@public
+def sign_in() -> Response:
+    """Sign in by e-mail and password."""
+    runtime, form = current_runtime(), SignInForm()
+    target = safe_next(request.values.get("next")) or url_for("connections.index")
+    if request.method in SAFE_METHODS:
+        return leave_to(target) if find_principal() else _page("sign_in", form, next=target)
+    try:
+        membership = people.check_sign_in(
+            runtime, _text(form, "email"), _text(form, "password"), current_request_info().source_address
+        )
+    except InvalidInput as error:
+        return _page("sign_in", form, error, next=target)
+    _begin_session(membership)
+    return leave_to(target)
+
+
+@blueprint.post("/sign-out")
+@public
+def sign_out() -> Response:
+    """End the session; browsers forget what they kept of it."""
+    if find_principal() is not None:
+        current_app.session_interface.end(session)  # type: ignore[attr-defined]
+        forget_principal()
+    response = leave_to(url_for(".sign_in"))
+    response.headers["Clear-Site-Data"] = '"cache", "storage"'
+    return response
+
+
+@blueprint.route("/prove", methods=["GET", "POST"])
+@signed_in
+def prove() -> Response:
+    """Ask for the password again before a delicate change."""
+    runtime, principal, form = current_runtime(), current_principal(), ProofForm()
+    target = safe_next(request.values.get("next")) or url_for("connections.index")
+    if request.method in SAFE_METHODS:
+        return _page("prove", form, next=target)
+    try:
+        people.verify_own_password(
+            runtime, principal.user_id, _text(form, "password"), current_request_info().source_address
+        )
+    except InvalidInput as error:
+        return _page("prove", form, error, next=target)
+    current_app.session_interface.begin(session, principal.user_id, principal.organization_id)  # type: ignore[attr-defined]
+    return leave_to(target)
+
+
+@blueprint.route("/invitations/<token>", methods=["GET", "POST"])
+@public
+def accept_invitation(token: str) -> Response:
+    """Become a member."""
+    runtime = current_runtime()
+    invitation = members.find_invitation(runtime, token)
+    form = InvitationForm()
+    if request.method in SAFE_METHODS:
+        return _page("invitation", form, invitation=invitation)
+    try:
+        membership = members.accept_invitation(runtime, token, _text(form, "name"), _text(form, "password"))
+    except InvalidInput as error:
+        return _page("invitation", form, error, invitation=invitation)
+    _begin_session(membership)
+    return leave_to(url_for("connections.index"))
+
+
+@blueprint.get("/profile")
+@signed_in
+def profile() -> Response:
+    """Show one's own name, password form and sessions."""
+    return _profile()
+
+
+@blueprint.post("/profile/name")
+@signed_in
+def rename() -> Response:
+    """Change one's own name."""
+    form = NameForm()
+    try:
+        people.rename_person(current_runtime(), current_principal().user_id, _text(form, "name"))
+    except InvalidInput as error:
+        return _profile(error)
+    flash("Your name is changed.", "success")
+    return leave_to(url_for(".profile"))
+
+
+@blueprint.post("/profile/password")
+@signed_in
+def change_password() -> Response:
+    """Change one's own password; other sessions end."""
+    runtime, principal, form = current_runtime(), current_principal(), PasswordForm()
+    source = current_request_info().source_address
+    try:
+        people.verify_own_password(runtime, principal.user_id, _text(form, "password"), source)
+        people.set_password(runtime, principal.email, _text(form, "new_password"), keep_session=principal.session_id)
+    except InvalidInput as error:
+        return _profile(error)
+    flash("Your password is changed; you are signed out everywhere else.", "success")
+    return leave_to(url_for(".profile"))
+
+
+@blueprint.post("/profile/sessions/end")
+@signed_in
+def end_sessions() -> Response:
+    """End one's other sessions."""
+    members.end_own_sessions(current_runtime(), current_principal())
+    flash("You are signed out everywhere else.", "success")
+    return leave_to(url_for(".profile"))
+
+
+@blueprint.get("/members", endpoint="members")
+@requires(Right.MANAGE_MEMBERS)
+def show_members() -> Response:
+    """Show the members and open invitations."""
+    return _members(InviteForm())
+
+
+@blueprint.post("/members/invitations")
+@requires(Right.MANAGE_MEMBERS)
+def invite() -> Response:
+    """Make an invitation and show its link, once."""
+    form = InviteForm()
+    try:
+        link = members.invite(current_runtime(), current_principal(), _text(form, "email"), _text(form, "role"))
+    except InvalidInput as error:
+        return _members(form, error)
+    return _members(InviteForm(formdata=None), link=link, invited=_text(form, "email"))
+
+
+@blueprint.post("/members/<int:membership_id>/role")
+@requires(Right.MANAGE_MEMBERS)
+def change_role(membership_id: int) -> Response:
+    """Give a member another role."""
+    members.change_role(current_runtime(), current_principal(), membership_id, _text(RoleForm(), "role"))
+    forget_principal()
+    flash("The role is changed.", "success")
+    target = current_principal()
+    return leave_to(url_for(".members") if target.may(Right.MANAGE_MEMBERS) else url_for("connections.index"))
+
+
+@blueprint.post("/members/<int:membership_id>/removal")
+@requires(Right.MANAGE_MEMBERS)
+def remove(membership_id: int) -> Response:
+    """Remove a member."""
+    principal = current_principal()
+    members.remove_member(current_runtime(), principal, membership_id)
+    flash("The member is removed.", "success")
+    gone = principal.membership_id == membership_id
+    return leave_to(url_for(".sign_in") if gone else url_for(".members"))
+
+
+def _begin_session(membership: Membership) -> None:
+    current_app.session_interface.begin(session, membership.user_id, membership.organization_id)  # type: ignore[attr-defined]
+    forget_principal()
+
+
+def _text(form: Any, name: str) -> str:
+    return str(form[name].data or "")
+
+
+def _page(name: str, form: Any, error: InvalidInput | None = None, **context: Any) -> Response:
+    errors = (error.field_errors or {"": error.sentence}) if error else {}
+    return render(f"accounts/{name}.html", status=422 if error else 200, form=form, errors=errors, **context)
+
+
+def _profile(error: InvalidInput | None = None) -> Response:
+    runtime, principal = current_runtime(), current_principal()
+    found = members.list_sessions(runtime, principal)
+    return _page("profile", None, error, sessions=found, present_session_id=principal.session_id)
+
+
+def _members(form: InviteForm, error: InvalidInput | None = None, **context: Any) -> Response:
+    runtime, principal = current_runtime(), current_principal()
+    return _page(
+        "members",
+        form,
+        error,
+        members=members.list_members(runtime, principal),
+        invitations=members.list_invitations(runtime, principal),
+        roles=[(role, ROLE_SENTENCES[role]) for role in Role],
+        **context,
+    )

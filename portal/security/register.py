@@ -1,0 +1,89 @@
+"""Put the checks around every view, in the one order that works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask, Response, g, request
+from flask_wtf.csrf import CSRFError, CSRFProtect, generate_csrf
+
+from portal.accounts.principal import find_principal
+from portal.accounts.rights import refuse_undeclared
+from portal.accounts.sessions import DatabaseSessions
+from portal.audit import acting_as
+from portal.error_pages import answer
+from portal.errors import Forbidden
+from portal.requestinfo import current_request_info, requesting
+from portal.runtime import Runtime
+from portal.security import requests as request_checks
+from portal.security.headers import add_headers
+from portal.security.theme import add_theme, chosen_theme
+
+MIB = 1024 * 1024
+MAX_BODY_BYTES = MIB
+MAX_FORM_PARTS = 2000
+TOKEN_SECONDS = 12 * 3600
+
+
+def register(app: Flask, runtime: Runtime) -> None:
+    """Add sessions, CSRF protection, checks, headers and what every template needs."""
+    settings = runtime.settings
+    app.config.update(
+        SECRET_KEY=runtime.vault.derive_key("csrf"),
+        SECRET_KEY_FALLBACKS=runtime.vault.derive_fallback_keys("csrf"),
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        MAX_FORM_MEMORY_SIZE=MAX_BODY_BYTES,
+        MAX_FORM_PARTS=MAX_FORM_PARTS,
+        WTF_CSRF_TIME_LIMIT=TOKEN_SECONDS,
+        WTF_CSRF_SSL_STRICT=False,  # It wants a Referer, which our pages do not send; check_origin is stricter.
+        WTF_CSRF_HEADERS=["X-CSRFToken"],
+    )
+    app.session_interface = DatabaseSessions(runtime)
+    app.before_request(lambda: _begin(runtime))
+    CSRFProtect(app)
+    refuse_undeclared(app)
+    app.register_error_handler(CSRFError, _refuse_token)
+    app.after_request(lambda response: add_headers(response, is_https=settings.is_https))
+    app.teardown_request(_end)
+    add_theme(app)
+    _add_template_names(app, runtime)
+
+
+def _begin(runtime: Runtime) -> None:
+    g.entered = requesting(request_checks.describe_request(runtime.settings))
+    g.entered.__enter__()
+    request_checks.check_host(runtime.settings)
+    request_checks.check_size()
+    request_checks.check_origin(runtime.settings)
+    principal = find_principal()
+    g.acting = acting_as(principal.name if principal else "")
+    g.acting.__enter__()
+
+
+def _end(_error: BaseException | None) -> None:
+    for name in ("acting", "entered"):
+        entered = g.pop(name, None)
+        if entered is not None:
+            entered.__exit__(None, None, None)
+
+
+def _refuse_token(_error: CSRFError) -> Response:
+    return answer(Forbidden())
+
+
+def _add_template_names(app: Flask, runtime: Runtime) -> None:
+    app.add_template_global(generate_csrf, "csrf_token")
+    app.add_template_global(lambda endpoint: endpoint in app.view_functions, "has_endpoint")
+
+    @app.context_processor
+    def names() -> dict[str, Any]:
+        return {
+            "principal": find_principal(),
+            "settings": {
+                "support_contact": runtime.settings.support_contact,
+                "documentation_url": runtime.settings.documentation_url,
+                "base_url": runtime.settings.base_url,
+            },
+            "theme": chosen_theme(request),
+            "request_id": current_request_info().request_id,
+        }

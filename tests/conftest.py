@@ -1,0 +1,135 @@
+"""What every folder's tests share: a migrated database, a runtime, an application, a sandbox and a small cast."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from portal import create_app
+from portal.db import Database
+from portal.net import Door, NetworkPolicy, parse_address
+from portal.runtime import Runtime
+from portal.sandbox.testing import RunningSandbox
+from portal.settings import Settings
+from portal.start import bring_up_to_date
+from portal.vault import KeyRing, Vault
+from tests.support.people import Cast, make_cast
+from tests.support.postgresql import Cluster, running_cluster
+from tests.support.visitor import Visitor
+
+BASE_URL = "http://127.0.0.1:8000"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A private PostgreSQL cluster, started when the first test asks for it."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database at the newest schema; tests copy it, which is faster than migrating again."""
+    path = tmp_path_factory.mktemp("template") / "gatehouse.db"
+    database = Database(f"sqlite:///{path}")
+    bring_up_to_date(database)
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
+    """One key ring for all tests of a process."""
+    return KeyRing.create_file(tmp_path_factory.mktemp("keys") / "keys.json")
+
+
+@pytest.fixture
+def sandbox() -> Iterator[RunningSandbox]:
+    """A simulated GitLab of its own for the test."""
+    with RunningSandbox(with_service_user=True) as running:
+        yield running
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of a portal on SQLite; a folder's conftest may give others."""
+    return Settings(base_url=BASE_URL, data_dir=tmp_path / "var", allow_http=True)
+
+
+@pytest.fixture
+def database(settings: Settings, migrated_file: Path) -> Iterator[Database]:
+    """A migrated, empty database."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    shutil.copy(migrated_file, settings.data_dir / "gatehouse.db")
+    database = Database(settings.resolved_database_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def runtime(settings: Settings, database: Database, ring: KeyRing, request: pytest.FixtureRequest) -> Runtime:
+    """A runtime whose door lets one loopback origin through: the test's sandbox, when it has one."""
+    exempt = request.getfixturevalue("sandbox").url if "sandbox" in request.fixturenames else None
+    policy = NetworkPolicy(
+        ports=settings.outbound_ports,
+        exempt=parse_address(exempt, allow_http=True) if exempt else None,
+        own_origin=settings.base_url,
+    )
+    return Runtime(settings=settings, database=database, vault=Vault(ring), door=Door(policy))
+
+
+@pytest.fixture
+def app(runtime: Runtime) -> Flask:
+    """The whole application."""
+    app = create_app(runtime=runtime)
+    app.testing = True
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    return app
+
+
+@pytest.fixture
+def cast(runtime: Runtime) -> Cast:
+    """An owner, an administrator, a team lead, an auditor, and an outsider of another organization."""
+    return make_cast(runtime)
+
+
+@pytest.fixture
+def visitor(app: Flask) -> Visitor:
+    """Somebody who is not signed in."""
+    return Visitor(app)
+
+
+@pytest.fixture
+def owner(app: Flask, cast: Cast) -> Visitor:
+    """The owner, signed in."""
+    return Visitor(app).sign_in(cast.owner)
+
+
+@pytest.fixture
+def administrator(app: Flask, cast: Cast) -> Visitor:
+    """The administrator, signed in."""
+    return Visitor(app).sign_in(cast.administrator)
+
+
+@pytest.fixture
+def lead(app: Flask, cast: Cast) -> Visitor:
+    """The team lead, signed in."""
+    return Visitor(app).sign_in(cast.lead)
+
+
+@pytest.fixture
+def auditor(app: Flask, cast: Cast) -> Visitor:
+    """The auditor, signed in."""
+    return Visitor(app).sign_in(cast.auditor)
+
+
+@pytest.fixture
+def outsider(app: Flask, cast: Cast) -> Visitor:
+    """The owner of another organization, signed in."""
+    return Visitor(app).sign_in(cast.outsider)

@@ -1,0 +1,56 @@
+"""A person with a browser, as far as HTTP goes: cookies, the Host header, Fetch Metadata, the page's CSRF token."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Self
+
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from portal.accounts.sessions import DatabaseSessions, PortalSession
+from tests.support.people import Actor
+
+_TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
+
+
+class Visitor:
+    """Asks the application; `http` is Flask's own client for whatever this does not do."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.http = app.test_client()
+        self.base_url = app.extensions["gatehouse_runtime"].settings.base_url
+
+    def sign_in(self, actor: Actor) -> Self:
+        """Begin a session as the sign-in page does, without its slow password hash."""
+        sessions = self.app.session_interface
+        assert isinstance(sessions, DatabaseSessions)
+        session = PortalSession("", "", None, {})
+        with self.app.test_request_context("/", base_url=self.base_url):
+            sessions.begin(session, actor.user_id, actor.organization_id)
+        self.http.set_cookie(sessions.cookie_name, session.token, domain="127.0.0.1")
+        return self
+
+    def get(self, path: str, *, htmx: bool = False, **details: Any) -> TestResponse:
+        """Open an address, or ask for a fragment."""
+        return self.http.get(path, base_url=self.base_url, headers=self._headers(htmx, details), **details)
+
+    def post(
+        self, path: str, data: Any = None, *, htmx: bool = False, token: str | None = None, **details: Any
+    ) -> TestResponse:
+        """Send a form with the CSRF token of a page of ours."""
+        token = self.csrf_token() if token is None else token
+        headers = {"Sec-Fetch-Site": "same-origin", **self._headers(htmx, details), "X-CSRFToken": token}
+        return self.http.post(path, data=data or {}, base_url=self.base_url, headers=headers, **details)
+
+    def csrf_token(self) -> str:
+        """Return the token that stands on the pages this visitor sees."""
+        page = self.http.get("/sign-in", base_url=self.base_url, follow_redirects=True).text
+        found = _TOKEN.search(page)
+        assert found, "no form on the page"
+        return found.group(1)
+
+    def _headers(self, htmx: bool, details: dict[str, Any]) -> dict[str, str]:
+        headers = dict(details.pop("headers", {}))
+        return {"HX-Request": "true", **headers} if htmx else headers
