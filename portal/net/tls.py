@@ -89,6 +89,11 @@ def make_context(ca_certificate: str | None = None) -> ssl.SSLContext:
     return context
 
 
+def make_trustless_context() -> ssl.SSLContext:
+    """Return a context that accepts no certificate at all: for plain http, where none is expected."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 def make_inspecting_context() -> ssl.SSLContext:
     """Return a context that accepts any certificate: only to look at one, never to send a byte of HTTP."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
