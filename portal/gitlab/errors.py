@@ -16,6 +16,9 @@ GitLabError
 from __future__ import annotations
 
 from portal.errors import Card, Layer, Mender
+from portal.net.text import plain_text
+
+MAX_WORDS = 200
 
 
 class GitLabError(Exception):
@@ -35,7 +38,7 @@ class GitLabError(Exception):
 
     def __init__(self, *, status: int = 0, words: str = "", request_id: str = "") -> None:
         self.status = status
-        self.words = words
+        self.words = plain_text(words, MAX_WORDS)
         self.request_id = request_id
         super().__init__(f"{self.code} (status {status})")
 
