@@ -7,6 +7,7 @@ from importlib import import_module
 from flask import Flask
 
 from portal import assets, error_pages, htmx
+from portal.logs import configure_logs
 from portal.runtime import Runtime, attach_runtime, build_runtime
 from portal.security import register as register_security
 from portal.settings import Settings
@@ -18,6 +19,8 @@ CAPABILITIES = ("accounts", "audit", "jobs", "connections", "authorization", "re
 def create_app(settings: Settings | None = None, runtime: Runtime | None = None) -> Flask:
     """Build the portal's web application: configure, register, return."""
     runtime = runtime or build_runtime(settings or Settings.from_environ())
+    # Before anything can fail: the libraries' own ways of printing errors show local variables, secrets included.
+    configure_logs(runtime.settings.log_level)
     app = Flask("portal", template_folder=str(assets.TEMPLATES), static_folder=str(assets.STATIC))
     attach_runtime(app, runtime)
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}

@@ -15,7 +15,12 @@ EXIT_REFUSED = 2
 EXIT_CONFIG = 78
 SANDBOX_PORT = 8929
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Connect a self-hosted GitLab to your software.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # They may hold secrets.
+    help="Connect a self-hosted GitLab to your software.",
+)
 users = typer.Typer(no_args_is_help=True, help="People of this portal.")
 app.add_typer(users, name="user")
 console = Console()

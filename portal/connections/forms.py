@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wtforms import BooleanField, RadioField, SelectMultipleField, StringField, TextAreaField
+from wtforms.fields.choices import SelectChoice
 from wtforms.validators import Length
 
 from portal.connections.models import Method
@@ -17,7 +18,7 @@ class MethodForm(StrictForm):
     """Step 1."""
 
     display_name = StringField("Display name", [Length(max=200)])
-    method = RadioField("Method", choices=[(Method.OAUTH, "OAuth application")], default=Method.OAUTH)
+    method = RadioField("Method", choices=[SelectChoice(Method.OAUTH, "OAuth application")], default=Method.OAUTH)
 
 
 class InstanceForm(StrictForm):
@@ -54,7 +55,7 @@ class CredentialsForm(StrictForm):
 class ServicesForm(StrictForm):
     """Step 7."""
 
-    services = SelectMultipleField("Services", choices=[(item.value, item.value) for item in Service])
+    services = SelectMultipleField("Services", choices=[SelectChoice(item.value, item.value) for item in Service])
     hooks_wanted = BooleanField("Webhooks")
 
 
