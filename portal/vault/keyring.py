@@ -72,7 +72,7 @@ class KeyRing:
         """
         try:
             mode = path.stat().st_mode
-            text = path.read_text()
+            text = path.read_bytes().decode("utf-8", "replace")  # What is no text is no JSON either, said below.
         except OSError as error:
             raise KeyRingError(f"The key file {path} cannot be read: {error.strerror}.") from None
         if stat.S_IMODE(mode) & 0o077:
@@ -89,7 +89,7 @@ class KeyRing:
         try:
             data = json.loads(text)
             return cls([_read_key(item, source) for item in data["keys"]])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise KeyRingError(f"The key ring in {source} is not what the portal wrote.") from None
 
     @classmethod
@@ -118,6 +118,6 @@ def _read_key(item: dict[str, Any], source: str) -> DataKey:
     if len(material) != KEY_BYTES:
         raise KeyRingError(f"A key in {source} has {len(material)} bytes instead of {KEY_BYTES}.")
     key_id = str(item["id"])
-    if not key_id.isascii() or not 0 < len(key_id) <= 16:
-        raise KeyRingError(f"A key id in {source} is not 1 to 16 ASCII characters.")
+    if not key_id.isascii() or not key_id.isprintable() or not 0 < len(key_id) <= 16:
+        raise KeyRingError(f"A key id in {source} is not 1 to 16 printable ASCII characters.")
     return DataKey(key_id, material)

@@ -20,6 +20,7 @@ from portal.vault.secret import Secret
 
 FORMAT = 1
 NONCE_BYTES = 12
+TAG_BYTES = 16
 FINGERPRINT_LENGTH = 16
 
 
@@ -76,9 +77,11 @@ class Vault:
         return [_derive(key, label) for key in map(self.ring.get, self.ring.key_ids[1:]) if key]
 
     def _split(self, sealed: bytes) -> tuple[DataKey, bytes, bytes]:
-        if len(sealed) < 2 + NONCE_BYTES or sealed[0] != FORMAT:
+        if len(sealed) < 2 or sealed[0] != FORMAT:
             raise SecretUnreadable("this is no envelope of the vault")
         end = 2 + sealed[1]
+        if len(sealed) < end + NONCE_BYTES + TAG_BYTES:
+            raise SecretUnreadable("this envelope of the vault is cut off")
         key = self.ring.get(sealed[2:end].decode("ascii", "replace"))
         if key is None:
             raise SecretUnreadable("the key ring lacks the key this was sealed with")
