@@ -83,6 +83,7 @@ def finish(slug: str) -> Response:
 @polling
 def progress(slug: str) -> Response:
     """Answer the progress of the read, with the rows that have arrived; polled until the read has ended."""
+    get_connection(current_runtime(), current_principal(), slug)  # A foreign one is a 404, not an empty list.
     panel = _panel_of_form(request.args, slug)
     if not wants_fragment():
         return leave_to(panel.url())

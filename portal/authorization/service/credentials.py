@@ -19,7 +19,7 @@ from portal.gitlab import oauth
 from portal.jobs import Job, enqueue
 from portal.net import origin_of
 from portal.runtime import Runtime
-from portal.vault import Place, Secret
+from portal.vault import Place, Secret, SecretUnreadable
 
 TABLE = "credential"
 READ_CATALOGUE = "repositories.read_catalogue"
@@ -84,15 +84,18 @@ def open_access_token(runtime: Runtime, connection: Connection) -> Secret:
     """Return the access token for calls to this connection's GitLab, and to no other origin.
 
     Raises:
-        Conflict: the connection is not authorized.
-        SecretUnreadable: the token belongs to another origin than the connection has now.
+        Conflict: the connection is not authorized, or was authorized at another address than it has now.
     """
     with runtime.database.reading() as session:
         credential = get_credential(session, attempts.id_of(connection))
     if credential is None or credential.access_token_sealed is None:
         raise Conflict("This connection is not authorized yet.")
     place = Place(TABLE, attempts.id_of(credential), "access_token_sealed")
-    return runtime.vault.open(credential.access_token_sealed, place, origin_of(connection.api_url))
+    try:
+        return runtime.vault.open(credential.access_token_sealed, place, origin_of(connection.api_url))
+    except SecretUnreadable:
+        sentence = "The stored token was given for another address and is not sent to this one. Authorize again."
+        raise Conflict(sentence, code="secret_unreadable") from None
 
 
 def _new_credential(connection_id: int) -> Credential:

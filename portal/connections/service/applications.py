@@ -13,13 +13,13 @@ from portal.connections.service.connections import get_connection_for_admin, mar
 from portal.connections.service.instance import open_line
 from portal.connections.steps import Step
 from portal.db import utc_now
-from portal.errors import Card, InvalidInput, Layer, Mender
+from portal.errors import Card, Conflict, InvalidInput, Layer, Mender
 from portal.gitlab import oauth
 from portal.gitlab.errors import GitLabError
 from portal.gitlab.scopes import ScopeReason, Service, scopes_for
 from portal.net import OutboundError, origin_of
 from portal.runtime import Runtime
-from portal.vault import Place, Secret
+from portal.vault import Place, Secret, SecretUnreadable
 
 TABLE = "application"
 COLUMN = "client_secret_sealed"
@@ -70,15 +70,19 @@ def open_client_credentials(runtime: Runtime, connection: Connection) -> oauth.C
 
     Raises:
         InvalidInput: none are stored.
-        SecretUnreadable: they were entered for another origin.
+        Conflict: they were entered for another origin, or the key ring cannot open them.
     """
     application = get_application(runtime, connection)
     if application is None or application.client_secret_sealed is None:
         raise InvalidInput("Enter Application ID and Secret first.")
     assert application.id is not None
-    secret = runtime.vault.open(
-        application.client_secret_sealed, Place(TABLE, application.id, COLUMN), origin_of(connection.api_url)
-    )
+    place = Place(TABLE, application.id, COLUMN)
+    try:
+        secret = runtime.vault.open(application.client_secret_sealed, place, origin_of(connection.api_url))
+    except SecretUnreadable:
+        raise Conflict(
+            "The stored Secret cannot be used for this address. Enter it again.", code="secret_unreadable"
+        ) from None
     return oauth.ClientCredentials(application.client_id, secret)
 
 

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from sqlmodel import col, func, select
+
+from portal.connections.models import Connection, ConnectionState
+from portal.errors import Conflict
+from portal.gitlab.errors import GitLabError
+from portal.jobs.models import Job, JobState
+from portal.jobs.testing import run_pending
+from portal.repositories.catalogue.ranges import RangePool
+from portal.repositories.catalogue.run import read_catalogue
+from portal.repositories.models import CatalogueRun, GitLabGroup, Repository
+from portal.runtime import Runtime
+from portal.sandbox.testing import RunningSandbox
+from tests.support.connected import connect, let_through
+from tests.support.people import Cast
+
+PROJECTS = "/api/v4/projects"
+
+
+def quiet(_done: int, _total: int | None, _message: str) -> None:
+    pass
+
+
+def rows(runtime: Runtime) -> dict[int, Repository]:
+    with runtime.database.reading() as session:
+        return {row.gitlab_project_id: row for row in session.exec(select(Repository))}
+
+
+def visible(sandbox: RunningSandbox) -> set[int]:
+    user = sandbox.world.user_by_username("gatehouse")
+    return {
+        project.id for project in sandbox.world.visible_projects(user) if sandbox.world.access_level(user, project) > 0
+    }
+
+
+@pytest.fixture
+def connection_id(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> int:
+    return connect(runtime, sandbox, cast.owner)
+
+
+def test_read_finds_every_project_the_service_user_is_a_member_of(
+    runtime: Runtime, sandbox: RunningSandbox, connection_id: int
+) -> None:
+    count = read_catalogue(runtime, connection_id, "job", quiet)
+
+    assert set(rows(runtime)) == visible(sandbox)
+    assert count == len(visible(sandbox))
+    with runtime.database.reading() as session:
+        assert session.exec(select(func.count()).select_from(GitLabGroup)).one() > 20
+
+
+def test_read_of_many_pages_loses_none(runtime: Runtime, cast: Cast) -> None:
+    with RunningSandbox(project_count=1500, with_service_user=True) as sandbox:
+        let_through(runtime, sandbox)
+        connection_id = connect(runtime, sandbox, cast.owner)
+
+        read_catalogue(runtime, connection_id, "job", quiet)
+
+        assert set(rows(runtime)) == visible(sandbox)
+
+
+def test_inherited_roles_are_found_although_lists_do_not_tell_them(
+    runtime: Runtime, sandbox: RunningSandbox, connection_id: int
+) -> None:
+    read_catalogue(runtime, connection_id, "job", quiet)
+
+    user = sandbox.world.user_by_username("gatehouse")
+    for project_id, row in rows(runtime).items():
+        held = sandbox.world.access_level(user, sandbox.world.project(project_id))
+        assert (row.access_level >= 20) == (held >= 20), row.path_with_namespace
+
+
+def test_second_read_writes_only_what_changed(runtime: Runtime, sandbox: RunningSandbox, connection_id: int) -> None:
+    read_catalogue(runtime, connection_id, "job", quiet)
+    before = {project_id: row.digest for project_id, row in rows(runtime).items()}
+    changed = min(before)
+    sandbox.world.change_project(changed, archived=True)
+
+    read_catalogue(runtime, connection_id, "job", quiet)
+
+    after = rows(runtime)
+    assert {project_id for project_id, row in after.items() if row.digest != before[project_id]} == {changed}
+    assert after[changed].archived
+
+
+def test_deleted_project_is_marked_missing_and_unmarked_when_it_returns(
+    runtime: Runtime, sandbox: RunningSandbox, connection_id: int
+) -> None:
+    read_catalogue(runtime, connection_id, "job", quiet)
+    gone = max(rows(runtime))
+    sandbox.world.delete_project(gone)
+
+    read_catalogue(runtime, connection_id, "job", quiet)
+
+    assert rows(runtime)[gone].missing_since is not None
+    assert sum(row.missing_since is not None for row in rows(runtime).values()) == 1
+
+
+def test_broken_read_marks_nothing_as_missing(runtime: Runtime, sandbox: RunningSandbox, connection_id: int) -> None:
+    read_catalogue(runtime, connection_id, "job", quiet)
+    sandbox.world.delete_project(max(rows(runtime)))
+    sandbox.faults.add(PROJECTS, status=404, body={"message": "404 Not found"}, query_pattern="*id_after*")
+
+    with pytest.raises(GitLabError):
+        read_catalogue(runtime, connection_id, "job", quiet)
+
+    assert all(row.missing_since is None for row in rows(runtime).values())
+    with runtime.database.reading() as session:
+        newest = session.exec(select(CatalogueRun).order_by(col(CatalogueRun.id).desc())).first()
+    assert newest is not None
+    assert not newest.complete
+
+
+def test_rename_keeps_the_row(runtime: Runtime, sandbox: RunningSandbox, connection_id: int) -> None:
+    read_catalogue(runtime, connection_id, "job", quiet)
+    project_id = min(rows(runtime))
+    row_id = rows(runtime)[project_id].id
+    sandbox.world.change_project(project_id, name="Renamed")
+
+    read_catalogue(runtime, connection_id, "job", quiet)
+
+    assert (rows(runtime)[project_id].id, rows(runtime)[project_id].name) == (row_id, "Renamed")
+
+
+def test_unavailable_ones_carry_their_reason(runtime: Runtime, connection_id: int) -> None:
+    read_catalogue(runtime, connection_id, "job", quiet)
+
+    reasons = {row.unavailable_reason for row in rows(runtime).values()}
+
+    assert reasons >= {"", "archived", "empty", "sha256", "role_too_low", "repository_off", "pending_deletion"}
+
+
+def test_short_failure_of_gitlab_is_ridden_out(runtime: Runtime, sandbox: RunningSandbox, connection_id: int) -> None:
+    sandbox.faults.add(PROJECTS, status=502, html=True, times=2)
+
+    read_catalogue(runtime, connection_id, "job", quiet)
+
+    assert set(rows(runtime)) == visible(sandbox)
+
+
+def test_job_reports_progress_and_its_end(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> None:
+    connection_id = connect(runtime, sandbox, cast.owner, enqueue=True)
+
+    jobs = run_pending(runtime)
+
+    assert [job.state for job in jobs] == [JobState.SUCCEEDED]
+    assert jobs[0].done == len(visible(sandbox))
+    with runtime.database.reading() as session:
+        assert session.get_one(Connection, connection_id).last_read_at is not None
+
+
+def test_job_fails_with_a_card_and_the_connection_needs_attention(
+    runtime: Runtime, sandbox: RunningSandbox, cast: Cast
+) -> None:
+    connection_id = connect(runtime, sandbox, cast.owner, enqueue=True)
+    sandbox.faults.add("/api/v4/groups", status=403, body={"message": "403 Forbidden - Your account has been blocked."})
+
+    jobs = run_pending(runtime)
+
+    assert jobs[0].state == JobState.FAILED
+    assert jobs[0].failure["layer"] == "Role"
+    assert "Your account has been blocked" in jobs[0].failure["words"]
+    with runtime.database.reading() as session:
+        assert session.get_one(Connection, connection_id).state == ConnectionState.NEEDS_ATTENTION
+
+
+def test_gitlab_being_down_is_tried_again_and_blames_nobody(
+    runtime: Runtime, sandbox: RunningSandbox, cast: Cast
+) -> None:
+    connection_id = connect(runtime, sandbox, cast.owner, enqueue=True)
+    sandbox.stop()
+
+    run_pending(runtime)
+
+    with runtime.database.reading() as session:
+        assert session.get_one(Connection, connection_id).state == ConnectionState.CONNECTED
+        assert session.exec(select(Job)).one().attempts == 5
+
+
+def test_moved_connection_never_sends_the_token_elsewhere(
+    runtime: Runtime, sandbox: RunningSandbox, connection_id: int
+) -> None:
+    with runtime.database.transaction() as session:
+        connection = session.get_one(Connection, connection_id)
+        connection.api_url = sandbox.url.replace("localhost", "127.0.0.1")
+    sandbox.requests.clear()
+
+    with pytest.raises(Conflict) as raised:
+        read_catalogue(runtime, connection_id, "job", quiet)
+
+    assert raised.value.code == "secret_unreadable"
+    assert sandbox.requests.all() == []
+
+
+@pytest.fixture
+def pool() -> Iterator[RangePool]:
+    pool = RangePool(10_000)
+    yield pool
+    pool.stop()
+
+
+def test_ranges_cover_every_id_once_however_they_are_split(pool: RangePool) -> None:
+    seen: list[int] = []
+    lock = threading.Lock()
+
+    def lane() -> None:
+        while (taken := pool.take()) is not None:
+            while True:
+                after, last = pool.bounds(taken)
+                if after >= last:
+                    break
+                upto = min(after + 100, last)
+                with lock:
+                    seen.extend(range(after + 1, upto + 1))
+                pool.advance(taken, upto)
+            pool.finish(taken)
+
+    threads = [threading.Thread(target=lane) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+
+    assert sorted(set(seen)) == list(range(1, 10_001))

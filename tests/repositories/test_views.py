@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from sqlalchemy import event
+from sqlmodel import col, select
+
+from portal.accounts.models import GroupGrant
+from portal.audit.models import AuditEvent
+from portal.repositories.catalogue.run import read_catalogue
+from portal.repositories.models import Enablement, GitLabGroup, Repository
+from portal.runtime import Runtime
+from portal.sandbox.testing import RunningSandbox
+from tests.support.connected import connect
+from tests.support.people import Cast
+from tests.support.visitor import Visitor
+
+ROW = re.compile(r'<tr id="repository-(\d+)"')
+
+
+@pytest.fixture
+def connection_id(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> int:
+    connection_id = connect(runtime, sandbox, cast.owner)
+    read_catalogue(runtime, connection_id, "job", lambda *_: None)
+    return connection_id
+
+
+def repositories(runtime: Runtime, **where: object) -> list[Repository]:
+    with runtime.database.reading() as session:
+        statement = select(Repository).order_by(col(Repository.path_with_namespace), col(Repository.id))
+        for name, value in where.items():
+            statement = statement.where(getattr(Repository, name) == value)
+        return list(session.exec(statement))
+
+
+def enabled(runtime: Runtime) -> set[int]:
+    with runtime.database.reading() as session:
+        return set(session.exec(select(Enablement.repository_id)))
+
+
+def shown(text: str) -> list[int]:
+    return [int(number) for number in ROW.findall(text)]
+
+
+def test_list_is_paged_without_losing_or_repeating_any(runtime: Runtime, owner: Visitor, connection_id: int) -> None:
+    first = owner.get("/repositories/").text
+    next_url = re.search(r'href="([^"]*after=[^"]*)"', first)[1].replace("&amp;", "&")
+    second = owner.get(next_url).text
+    back = owner.get(re.search(r'href="([^"]*before=[^"]*)"', second)[1].replace("&amp;", "&")).text
+
+    assert shown(first) + shown(second) == [row.id for row in repositories(runtime)]
+    assert shown(back) == shown(first)
+
+
+@pytest.mark.parametrize("query", ["data", "DATA", "ingest event", "hostile", "zzz-nothing", "%", "_", "\\", "'"])
+def test_search_looks_through_path_and_name(runtime: Runtime, owner: Visitor, connection_id: int, query: str) -> None:
+    expected = [
+        row.id
+        for row in repositories(runtime)
+        if all(word in f"{row.path_with_namespace} {row.name}".lower() for word in query.lower().split())
+    ]
+
+    answer = owner.get("/repositories/", query_string={"q": query})
+
+    assert answer.status_code == 200
+    assert shown(answer.text) == expected[:50]
+
+
+def test_group_includes_what_is_below_it_and_nothing_that_begins_alike(
+    runtime: Runtime, owner: Visitor, connection_id: int
+) -> None:
+    text = owner.get("/repositories/?group=data").text
+
+    paths = [row.path_with_namespace for row in repositories(runtime) if row.id in shown(text)]
+    assert paths
+    assert all(path.startswith("data/") for path in paths)
+
+
+@pytest.mark.parametrize("state", ["available", "enabled", "unavailable"])
+def test_state_filter_shows_that_state_only(runtime: Runtime, owner: Visitor, connection_id: int, state: str) -> None:
+    chosen = repositories(runtime, unavailable_reason="")[0].id
+    owner.post("/repositories/enable", {"only": str(chosen)})
+
+    found = shown(owner.get(f"/repositories/?state={state}").text)
+
+    expected = {
+        "enabled": [chosen],
+        "available": [row.id for row in repositories(runtime, unavailable_reason="") if row.id != chosen][:50],
+        "unavailable": [row.id for row in repositories(runtime) if row.unavailable_reason][:50],
+    }
+    assert found == expected[state]
+
+
+@pytest.mark.parametrize(
+    "query", ["state=nonsense", "after=x", "after=-1:a", "after=9999999999999999999999:a", "before=1e5:x"]
+)
+def test_address_that_makes_no_sense_is_400(owner: Visitor, connection_id: int, query: str) -> None:
+    assert owner.get(f"/repositories/?{query}").status_code == 400
+
+
+def test_fragment_is_the_listing_alone(owner: Visitor, connection_id: int) -> None:
+    answer = owner.get("/repositories/?q=data", htmx=True)
+
+    assert answer.text.lstrip().startswith('<form id="listing"')
+    assert "<html" not in answer.text
+    assert "HX-Request" in answer.headers["Vary"]
+
+
+def test_enable_one_answers_the_listing_with_undo(runtime: Runtime, owner: Visitor, connection_id: int) -> None:
+    chosen = repositories(runtime, unavailable_reason="")[0]
+
+    answer = owner.post("/repositories/enable", {"only": str(chosen.id)}, htmx=True)
+
+    assert answer.status_code == 200
+    assert enabled(runtime) == {chosen.id}
+    assert f"{chosen.path_with_namespace} enabled." in answer.text
+    assert f'name="repository_ids" value="{chosen.id}"' in answer.text
+
+
+def test_undo_takes_back_only_what_was_changed(runtime: Runtime, owner: Visitor, connection_id: int) -> None:
+    first, second, third = [row.id for row in repositories(runtime, unavailable_reason="")[:3]]
+    owner.post("/repositories/enable", {"only": str(first)})
+    answer = owner.post("/repositories/enable", {"repository_id": [str(first), str(second), str(third)]}, htmx=True)
+    undo = re.search(r'name="repository_ids" value="([^"]+)"', answer.text)[1]
+
+    owner.post("/repositories/disable", {"repository_ids": undo})
+
+    assert enabled(runtime) == {first}
+
+
+def test_unavailable_ones_are_refused_and_counted(runtime: Runtime, owner: Visitor, connection_id: int) -> None:
+    blocked = [row.id for row in repositories(runtime) if row.unavailable_reason][:2]
+    free = repositories(runtime, unavailable_reason="")[0].id
+
+    answer = owner.post("/repositories/enable", {"repository_id": [*map(str, blocked), str(free)]}, htmx=True)
+
+    assert enabled(runtime) == {free}
+    assert "2 cannot be enabled" in answer.text
+
+
+def test_without_htmx_the_view_is_kept(runtime: Runtime, owner: Visitor, connection_id: int) -> None:
+    chosen = repositories(runtime, unavailable_reason="")[0].id
+
+    answer = owner.post("/repositories/enable", {"only": str(chosen), "q": "data", "state": "available", "on": "index"})
+
+    assert answer.status_code == 303
+    assert answer.headers["Location"] == "/repositories/?q=data&state=available"
+
+
+@pytest.mark.parametrize("value", ["", "x", "-1", "1.5", "9" * 30, "1; drop table repository"])
+def test_bad_ids_are_refused_and_change_nothing(
+    runtime: Runtime, owner: Visitor, connection_id: int, value: str
+) -> None:
+    answer = owner.post("/repositories/enable", {"only": value})
+
+    assert answer.status_code in {400, 422}
+    assert enabled(runtime) == set()
+
+
+def test_every_change_has_its_audit_row(runtime: Runtime, owner: Visitor, connection_id: int) -> None:
+    chosen = [row.id for row in repositories(runtime, unavailable_reason="")[:2]]
+
+    owner.post("/repositories/enable", {"repository_id": [str(number) for number in chosen]})
+    owner.post("/repositories/enable", {"repository_id": [str(number) for number in chosen]})
+    owner.post("/repositories/disable", {"only": str(chosen[0])})
+
+    with runtime.database.reading() as session:
+        events = session.exec(select(AuditEvent).where(AuditEvent.object_type == "repository")).all()
+    assert [(event.action, int(event.object_id)) for event in events] == [
+        ("repository.enabled", chosen[0]),
+        ("repository.enabled", chosen[1]),
+        ("repository.disabled", chosen[0]),
+    ]
+
+
+def test_outsider_sees_and_changes_nothing(runtime: Runtime, outsider: Visitor, connection_id: int) -> None:
+    chosen = repositories(runtime, unavailable_reason="")[0]
+
+    page = outsider.get("/repositories/")
+    outsider.post("/repositories/enable", {"only": str(chosen.id)})
+
+    assert chosen.path_with_namespace not in page.text
+    assert enabled(runtime) == set()
+    assert outsider.get("/connections/gitlab/catalogue").status_code == 404
+
+
+def test_auditor_sees_everything_and_changes_nothing(runtime: Runtime, auditor: Visitor, connection_id: int) -> None:
+    chosen = repositories(runtime, unavailable_reason="")[0]
+
+    page = auditor.get("/repositories/")
+    answer = auditor.post("/repositories/enable", {"only": str(chosen.id)})
+
+    assert len(shown(page.text)) == 50
+    assert "data-select-row" not in page.text
+    assert answer.status_code == 404
+    assert enabled(runtime) == set()
+
+
+def test_lead_sees_and_enables_in_granted_groups_only(
+    runtime: Runtime, cast: Cast, lead: Visitor, connection_id: int
+) -> None:
+    with runtime.database.transaction() as session:
+        group = session.exec(select(GitLabGroup).where(GitLabGroup.full_path == "data")).one()
+        session.add(
+            GroupGrant(
+                membership_id=cast.lead.membership_id,
+                connection_id=connection_id,
+                gitlab_group_id=group.gitlab_group_id,
+            )
+        )
+    inside = repositories(runtime, namespace_path="data/reporting", unavailable_reason="")[0]
+    outside = next(
+        row for row in repositories(runtime, unavailable_reason="") if not row.path_with_namespace.startswith("data/")
+    )
+
+    page = lead.get("/repositories/").text
+    lead.post("/repositories/enable", {"repository_id": [str(inside.id), str(outside.id)]})
+
+    paths = [row.path_with_namespace for row in repositories(runtime) if row.id in shown(page)]
+    assert paths
+    assert all(path.startswith("data/") for path in paths)
+    assert outside.path_with_namespace not in page
+    assert enabled(runtime) == {inside.id}
+
+
+def test_lead_without_a_grant_sees_nothing(lead: Visitor, connection_id: int) -> None:
+    assert shown(lead.get("/repositories/").text) == []
+
+
+def test_hostile_names_are_text(owner: Visitor, connection_id: int) -> None:
+    text = owner.get("/repositories/?q=hostile").text
+
+    assert "<img src=x" not in text
+    assert "<b hx-get" not in text
+    assert "\u202e" not in text
+    assert "{{7*7}}" in text
+
+
+def test_read_again_makes_one_job_however_often_it_is_pressed(owner: Visitor, connection_id: int) -> None:
+    first = owner.post("/connections/gitlab/catalogue")
+    second = owner.post("/connections/gitlab/catalogue")
+
+    assert first.status_code == second.status_code == 303
+    assert owner.get("/jobs").text.count("Read repositories of Gitlab") == 1
+
+
+def test_progress_polls_while_gitlab_is_read_and_stops_afterwards(owner: Visitor, connection_id: int) -> None:
+    before = owner.get("/connections/gitlab/catalogue", htmx=True).text
+    owner.post("/connections/gitlab/catalogue")
+    during = owner.get("/connections/gitlab/catalogue", htmx=True).text
+
+    assert "every 1500ms" not in before
+    assert "every 1500ms" in during
+
+
+def test_pages_take_the_same_number_of_queries_with_one_row_and_with_fifty(
+    runtime: Runtime, owner: Visitor, connection_id: int
+) -> None:
+    counted: list[str] = []
+    event.listen(runtime.database.engine, "before_cursor_execute", lambda *args: counted.append(args[2]))
+    lengths = []
+    for query in ("q=event+collector", ""):
+        counted.clear()
+        owner.get(f"/repositories/?{query}")
+        lengths.append(len(counted))
+
+    assert lengths[0] == lengths[1]

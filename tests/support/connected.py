@@ -1,0 +1,59 @@
+"""A connection that is already authorized, as a finished walkthrough leaves it."""
+
+from __future__ import annotations
+
+from portal.authorization.models import Credential
+from portal.authorization.service.credentials import enqueue_catalogue_read
+from portal.connections.models import Connection, ConnectionState
+from portal.connections.steps import Step
+from portal.db import utc_now
+from portal.net import Door, NetworkPolicy, origin_of, parse_address
+from portal.runtime import Runtime
+from portal.sandbox.testing import RunningSandbox
+from portal.vault import Place, Secret
+from tests.support.people import Actor
+from tests.support.walkthrough import principal_of
+
+
+def connect(
+    runtime: Runtime, sandbox: RunningSandbox, actor: Actor, *, slug: str = "gitlab", enqueue: bool = False
+) -> int:
+    """Store a connection with a token of the sandbox's service user; return its id."""
+    with runtime.database.transaction() as session:
+        connection = Connection(
+            organization_id=actor.organization_id,
+            slug=slug,
+            display_name=slug.title(),
+            external_url=sandbox.url,
+            api_url=sandbox.url,
+            state=ConnectionState.CONNECTED,
+            service_username="gatehouse",
+            steps_done=list(Step),
+            authorized_at=utc_now(),
+        )
+        session.add(connection)
+        session.flush()
+        _add_credential(runtime, session, connection, sandbox.token("gatehouse"))
+        if enqueue:
+            enqueue_catalogue_read(session, principal_of(runtime, actor), connection)
+        return connection.id
+
+
+def let_through(runtime: Runtime, sandbox: RunningSandbox) -> None:
+    """Let the runtime's door through to another sandbox than the fixture's."""
+    policy = NetworkPolicy(exempt=parse_address(sandbox.url, allow_http=True), own_origin=runtime.settings.base_url)
+    object.__setattr__(runtime, "door", Door(policy))
+
+
+def _add_credential(runtime: Runtime, session, connection: Connection, token: str) -> None:
+    credential = Credential(
+        connection_id=connection.id,
+        origin=origin_of(connection.api_url),
+        scopes=["read_api", "read_user", "read_repository"],
+        gitlab_user_id=20,
+        gitlab_username="gatehouse",
+    )
+    session.add(credential)
+    session.flush()
+    place = Place("credential", credential.id, "access_token_sealed")
+    credential.access_token_sealed = runtime.vault.seal(Secret(token), place, credential.origin)
