@@ -1,7 +1,8 @@
 """Notice connections that do not go through the door, under test (S46).
 
-Python tells an audit hook of every `connect` of a socket. The door stamps its own; while `only_the_door()` holds, any
-other one is refused and recorded. Not seen: sockets of C libraries (libpq) and of child processes.
+Python tells an audit hook of every `connect` and `sendto` of a socket. The door stamps its own; while
+`only_the_door()` holds, any other one is refused and recorded. Not seen: sockets of C libraries (libpq) and of child
+processes.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+_EVENTS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 _here = threading.local()
 _watches: list[Watch] = []
 _installed = threading.Event()
 
 
 class ConnectedPastTheDoor(AssertionError):
-    """Something opened a connection by itself."""
+    """Something opened a connection by itself. No OSError: those are caught wherever connections may fail."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Watch:
 
     Attributes:
         allowed: (host, port) of servers that the test itself talks to.
-        attempts: every TCP or UDP connect, with whether it had the door's stamp.
+        attempts: every TCP or UDP target, with whether it had the door's stamp.
     """
 
     allowed: frozenset[tuple[str, int]]
@@ -79,13 +81,14 @@ def _install_once() -> None:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event != "socket.connect" or not _watches:
+    if event not in _EVENTS or not _watches:
         return
-    target = args[1]
-    if not isinstance(target, tuple):  # A Unix socket: a database, or the event loop's own.
+    sock, target = args[:2]
+    if not isinstance(target, tuple):  # A Unix socket (a database, an event loop's own), or one that is connected.
         return
     host, port, stamped = str(target[0]), int(target[1]), getattr(_here, "depth", 0) > 0
     for watch in list(_watches):
         watch.attempts.append((host, port, stamped))
         if not watch._may(host, port, stamped):
+            sock.close()  # Few callers do so themselves when something else than an OSError comes up.
             raise ConnectedPastTheDoor(f"connected past the door: {host}:{port}")

@@ -13,7 +13,7 @@ from portal.errors import Layer
 from portal.net.address import Address, AddressRefused, parse_address
 from portal.net.deadline import current
 from portal.net.embedded import IPAddress
-from portal.net.errors import ProxyFailed
+from portal.net.errors import ConnectFailed, DeadlinePassed, NameNotResolved, ProxyFailed
 from portal.net.policy import NetworkPolicy
 from portal.net.resolver import Resolve, resolve_checked
 from portal.net.sockets import connect_first
@@ -45,11 +45,10 @@ class Proxy:
         """Return a socket that ends at the first target the proxy reaches.
 
         Raises:
-            ProxyFailed: it reaches none. AddressForbidden, ConnectFailed, DeadlinePassed: it is not reached itself.
+            ProxyFailed: it reaches none, or is not reached itself. AddressForbidden, DeadlinePassed.
         """
-        found = resolve_checked(self.policy.for_proxy(self.address), self.address, self.resolve)
         for target in targets:
-            sock = connect_first(found, self.address.port)
+            sock = self._connect()
             current().layer = Layer.PROXY
             try:
                 if _open_tunnel(sock, target, port):
@@ -59,6 +58,15 @@ class Proxy:
                 raise
             sock.close()
         raise ProxyFailed
+
+    def _connect(self) -> socket.socket:
+        policy = self.policy.for_proxy(self.address)
+        try:
+            return connect_first(resolve_checked(policy, self.address, self.resolve), self.address.port)
+        except (NameNotResolved, ConnectFailed):
+            raise ProxyFailed from None
+        except DeadlinePassed:
+            raise DeadlinePassed(Layer.PROXY) from None
 
 
 def _open_tunnel(sock: socket.socket, target: IPAddress, port: int) -> bool:

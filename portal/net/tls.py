@@ -109,8 +109,9 @@ def parse_certificates(pem: str) -> list[CertificateInfo]:
     Raises:
         CertificateRefused: too large, no certificate in it, a private key in it, or unreadable.
     """
+    found = _load(pem)[:MAX_CHAIN]
     try:
-        return [describe(certificate) for certificate in _load(pem)[:MAX_CHAIN]]
+        return [describe(certificate) for certificate in found]
     except _UNREADABLE:
         raise CertificateRefused("That certificate has fields that cannot be read.") from None
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
 NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 DAY = datetime.timedelta(days=1)
 
 
@@ -24,7 +25,7 @@ class Issued:
     """A certificate with its key."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: Key
 
     @property
     def pem(self) -> str:
@@ -34,9 +35,9 @@ class Issued:
     def sha256(self) -> str:
         return self.certificate.fingerprint(SHA256()).hex(":").upper()
 
-    def server_context(self, *chain: Issued) -> ssl.SSLContext:
+    def server_context(self, *chain: Issued, base: ssl.SSLContext | None = None) -> ssl.SSLContext:
         """Return a server's context; `chain` is what it presents besides."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context = base or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "server.pem")
             key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
@@ -52,9 +53,10 @@ def issue(
     is_authority: bool = False,
     not_before: datetime.datetime = NOW - DAY,
     not_after: datetime.datetime = NOW + 90 * DAY,
+    key: Key | None = None,
 ) -> Issued:
     """Issue a certificate for host names or addresses; self-signed when nobody issues it."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = (
         x509.CertificateBuilder()

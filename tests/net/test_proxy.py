@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from portal.net import (
+    Address,
+    AddressForbidden,
+    AddressRefused,
+    DeadlinePassed,
+    Door,
+    Line,
+    NetworkPolicy,
+    ProxyFailed,
+    TLSFailed,
+    parse_proxy,
+)
+from portal.net.guard import only_the_door
+from tests.net.certificates import Issued, issue
+from tests.net.lines import HOST
+from tests.net.servers import Peer, Script, Server, always, header_of, response, silent, then_close
+
+INSIDE = "10.0.0.5"  # Where the name leads; only the proxy is ever connected to.
+
+
+@pytest.fixture(scope="module")
+def authority() -> Issued:
+    return issue("Test authority", is_authority=True)
+
+
+@pytest.fixture
+def gitlab(authority: Issued) -> Iterator[Server]:
+    with Server(always(response()), tls=issue(HOST, HOST, by=authority).server_context()) as server:
+        yield server
+
+
+def tunnelling_to(target: Server, refused: tuple[str, ...] = ()) -> Script:
+    """Play a proxy that reaches one server, whatever address it is asked for."""
+
+    def script(peer: Peer) -> None:
+        head = peer.read_request()
+        if any(one.encode() in head for one in refused):
+            peer.send(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\nsecret")
+            return
+        with socket.create_connection(("127.0.0.1", target.port)) as onward:
+            peer.send(b"HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n")
+            back = threading.Thread(target=pump, args=(onward, peer.sock))
+            back.start()
+            pump(peer.sock, onward)
+            back.join()
+
+    return script
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
+def line_through(proxy: Server, target: Address | None = None, ca_certificate: str | None = None, *inside: str) -> Line:
+    """Return a line through a proxy; the proxy alone is exempt from the loopback rule."""
+    answers = {"proxy.test": ["127.0.0.1"], HOST: list(inside or [INSIDE])}
+    policy = NetworkPolicy(exempt=Address("http", "proxy.test", proxy.port), ports=frozenset({443, 80}))
+    door = Door(policy, lambda host, port: answers[host])
+    return door.line(
+        target or Address("https", HOST, 443), ca_certificate=ca_certificate, proxy=f"proxy.test:{proxy.port}"
+    )
+
+
+def test_https_is_tunnelled_to_the_checked_address_with_the_name_for_tls(gitlab: Server, authority: Issued) -> None:
+    with Server(tunnelling_to(gitlab)) as proxy, line_through(proxy, None, authority.pem) as line:
+        assert line.fetch("GET", "/x").status == 200
+        assert line.fetch("GET", "/y").status == 200
+
+    assert [request.split(b"\r\n")[0] for request in proxy.requests] == [f"CONNECT {INSIDE}:443 HTTP/1.1".encode()]
+    assert gitlab.names == [HOST]
+    assert header_of(gitlab.requests[0], "host") == HOST
+
+
+def test_plain_http_is_tunnelled_too() -> None:
+    with (
+        Server(always(response())) as target,
+        Server(tunnelling_to(target)) as proxy,
+        line_through(proxy, Address("http", HOST, 80)) as line,
+    ):
+        assert line.fetch("GET", "/").status == 200
+
+    assert proxy.requests[0].startswith(f"CONNECT {INSIDE}:80 ".encode())
+    assert header_of(target.requests[0], "host") == HOST
+
+
+def test_ipv6_target_is_asked_for_in_brackets(gitlab: Server, authority: Issued) -> None:
+    with Server(tunnelling_to(gitlab)) as proxy, line_through(proxy, None, authority.pem, "2a00::5") as line:
+        assert line.fetch("GET", "/").status == 200
+
+    assert proxy.requests[0].startswith(b"CONNECT [2a00::5]:443 HTTP/1.1\r\n")
+
+
+def test_next_address_is_asked_for_when_the_proxy_does_not_reach_the_first(gitlab: Server, authority: Issued) -> None:
+    with (
+        Server(tunnelling_to(gitlab, refused=("10.0.0.5",))) as proxy,
+        line_through(proxy, None, authority.pem, "10.0.0.5", "10.0.0.6") as line,
+    ):
+        assert line.fetch("GET", "/").status == 200
+
+    assert len(proxy.requests) == 2
+
+
+def test_certificate_is_checked_through_a_proxy_as_well(gitlab: Server) -> None:
+    with Server(tunnelling_to(gitlab)) as proxy, line_through(proxy) as line, pytest.raises(TLSFailed) as caught:
+        line.fetch("GET", "/")
+
+    assert caught.value.case == "unknown_ca"
+    assert gitlab.requests == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 403 Forbidden\r\n\r\nsecret text",
+        b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://evil.test\r\n\r\n",
+        b"-ERR wrong number of arguments\r\n\r\n",
+        b"HTTP/1.1\r\n\r\n",
+        b"SSH-2.0-x",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000,
+        b"",
+    ],
+)
+def test_proxy_that_does_not_open_a_tunnel_is_named_in_our_own_words(answer: bytes) -> None:
+    with Server(then_close(answer)) as proxy, line_through(proxy) as line, pytest.raises(ProxyFailed) as caught:
+        line.fetch("POST", "/")
+
+    assert caught.value.layer == "Proxy"
+    assert caught.value.sentence == ProxyFailed.sentence
+    assert not caught.value.may_have_been_processed
+
+
+def test_proxy_that_is_down_is_named() -> None:
+    with Server(silent) as proxy:
+        line = line_through(proxy)
+    with line, pytest.raises(ProxyFailed):
+        line.fetch("GET", "/")
+
+
+@pytest.mark.parametrize("script", [silent, lambda peer: peer.drip(b"HTTP/1.1 200 OK\r\nX: ")])
+def test_proxy_that_answers_in_drops_ends_at_the_deadline(script: Script) -> None:
+    with Server(script) as proxy, line_through(proxy) as line, pytest.raises(DeadlinePassed) as caught:
+        line.fetch("GET", "/", deadline_seconds=0.3)
+
+    assert caught.value.layer == "Proxy"
+    assert not caught.value.may_have_been_processed
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "169.254.169.254", "0.0.0.0", "fe80::1", "::ffff:127.0.0.1"])
+def test_policy_holds_for_the_proxy(address: str) -> None:
+    door = Door(NetworkPolicy(), lambda host, port: [address] if host == "proxy.test" else [INSIDE])
+    with (
+        door.line(Address("https", HOST, 443), proxy="proxy.test:3128") as line,
+        only_the_door() as watch,
+        pytest.raises(AddressForbidden),
+    ):
+        line.fetch("GET", "/")
+
+    assert watch.attempts == []
+
+
+def test_forbidden_target_is_not_asked_of_the_proxy() -> None:
+    with Server(silent) as proxy, line_through(proxy, None, None, "127.0.0.1") as line:  # noqa: SIM117
+        with pytest.raises(AddressForbidden):
+            line.fetch("GET", "/")
+
+    assert proxy.connections == 0
+
+
+def test_port_of_the_proxy_is_no_port_for_gitlab() -> None:
+    with Server(silent) as proxy, line_through(proxy, Address("https", HOST, proxy.port)) as line:  # noqa: SIM117
+        with pytest.raises(AddressForbidden) as caught:
+            line.fetch("GET", "/")
+
+    assert caught.value.code == "address_port"
+    assert proxy.connections == 0
+
+
+@pytest.mark.parametrize("text", ["proxy.example.com:3128", " http://proxy.example.com:3128/ "])
+def test_proxy_is_read_as_host_and_port(text: str) -> None:
+    assert parse_proxy(text) == Address("http", "proxy.example.com", 3128)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["https://proxy:3128", "socks5://proxy:1080", "http://me:secret@proxy:3128", "proxy:3128/path", "proxy:x", ""],
+)
+def test_proxy_of_another_kind_is_refused(text: str) -> None:
+    with pytest.raises(AddressRefused):
+        parse_proxy(text)
