@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.panel import Panel
 
 from portal.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from portal.runtime import Runtime
 
 EXIT_REFUSED = 2
 EXIT_CONFIG = 78
@@ -102,6 +107,78 @@ def migrate() -> None:
 
     settings = Settings.from_environ()
     console.print(f"The database is at revision {bring_up_to_date(Database(settings.resolved_database_url))}.")
+
+
+@users.command("add")
+def add_user(
+    email: Annotated[str, typer.Argument(help="Their e-mail address.")],
+    name: Annotated[str, typer.Option(help="Their name.", prompt=True)],
+    role: Annotated[str, typer.Option(help="owner, administrator, team_lead or auditor.")] = "administrator",
+    password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)] = "",
+) -> None:
+    """Add a person to the portal's organization."""
+    from portal.accounts import people
+    from portal.accounts.roles import Role
+
+    with _runtime() as runtime, _clear_refusals():
+        person = people.check_person(name, email, password)
+        with runtime.database.transaction() as session:
+            organization = people.only_organization(session)
+            assert organization.id is not None
+            people.add_member(session, organization.id, person, Role(role))
+    console.print(f"Added {email}.")
+
+
+@users.command("password")
+def set_user_password(
+    email: Annotated[str, typer.Argument(help="Whose password.")],
+    password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)] = "",
+) -> None:
+    """Give a person another password; all their sessions end."""
+    from portal.accounts import people
+
+    with _runtime() as runtime, _clear_refusals():
+        people.set_password(runtime, email, password)
+    console.print(f"The password of {email} is changed.")
+
+
+@users.command("list")
+def list_users() -> None:
+    """List everybody."""
+    from sqlmodel import select
+
+    from portal.accounts.models import Membership, User
+
+    with _runtime() as runtime, runtime.database.reading() as session:
+        for user in session.exec(select(User)):
+            membership = session.exec(select(Membership).where(Membership.user_id == user.id)).first()
+            console.print(f"{user.email}  {user.name}  {membership.role if membership else 'removed'}", highlight=False)
+
+
+@contextmanager
+def _runtime() -> Iterator[Runtime]:
+    from portal.runtime import build_runtime
+
+    runtime = build_runtime(Settings.from_environ())
+    try:
+        yield runtime
+    finally:
+        runtime.database.close()
+
+
+@contextmanager
+def _clear_refusals() -> Iterator[None]:
+    """End with one line for what a person got wrong."""
+    from portal.errors import InvalidInput, PortalError
+
+    try:
+        yield
+    except InvalidInput as error:
+        console.print("; ".join(error.field_errors.values()) or error.sentence)
+        raise SystemExit(EXIT_REFUSED) from None
+    except (PortalError, ValueError) as error:
+        console.print(str(error))
+        raise SystemExit(EXIT_REFUSED) from None
 
 
 @app.command("check-host")

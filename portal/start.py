@@ -75,7 +75,7 @@ def wait_until_answering(bind: str, seconds: float = START_SECONDS) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            connection = http.client.HTTPConnection(bind, timeout=1)  # noqa: TID251 - our own server, not a way out
+            connection = http.client.HTTPConnection(bind, timeout=1)
             connection.request("GET", "/healthz")
             connection.getresponse().read()
         except OSError:

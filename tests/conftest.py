@@ -56,17 +56,40 @@ def sandbox() -> Iterator[RunningSandbox]:
         yield running
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """Settings of a portal on SQLite; a folder's conftest may give others."""
-    return Settings(base_url=BASE_URL, data_dir=tmp_path / "var", allow_http=True)
+@pytest.fixture(scope="session")
+def migrated_postgresql(cluster: Cluster) -> str:
+    """A PostgreSQL database at the newest schema; tests have it copied by the server."""
+    url = cluster.create_database()
+    database = Database(Settings(database_url=url).resolved_database_url)
+    bring_up_to_date(database)
+    database.close()
+    return url
 
 
 @pytest.fixture
-def database(settings: Settings, migrated_file: Path) -> Iterator[Database]:
+def backend() -> str:
+    """Which database: `sqlite`, or `postgresql` where a folder's conftest runs its tests on both."""
+    return "sqlite"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, backend: str, request: pytest.FixtureRequest) -> Iterator[Settings]:
+    """Settings of a portal; a folder's conftest may give others."""
+    if backend == "sqlite":
+        yield Settings(base_url=BASE_URL, data_dir=tmp_path / "var", allow_http=True)
+        return
+    cluster: Cluster = request.getfixturevalue("cluster")
+    url = cluster.create_database(template=request.getfixturevalue("migrated_postgresql"))
+    yield Settings(base_url=BASE_URL, data_dir=tmp_path / "var", allow_http=True, database_url=url)
+    cluster.drop_database(url)
+
+
+@pytest.fixture
+def database(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Database]:
     """A migrated, empty database."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    shutil.copy(migrated_file, settings.data_dir / "gatehouse.db")
+    if not settings.database_url:
+        shutil.copy(request.getfixturevalue("migrated_file"), settings.data_dir / "gatehouse.db")
     database = Database(settings.resolved_database_url)
     yield database
     database.close()

@@ -16,7 +16,7 @@ from authlib.integrations.httpx_client import OAuth2Client
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from portal.gitlab import errors
-from portal.gitlab.answers import error_text, failure_of, request_id_of
+from portal.gitlab.answers import error_text, failure_of, read_answer, request_id_of
 from portal.gitlab.payloads import TokenAnswerPayload
 from portal.net import Answer, Line
 from portal.net.json_reader import JSONRefused, read_json
@@ -113,6 +113,7 @@ def revoke(line: Line, application: ClientCredentials, token: Secret) -> None:
     answer = _post(line, REVOKE_PATH, application, {"token": token.reveal()})
     if answer.status != 200:
         raise _refusal_of(answer)
+    read_answer(answer, dict[str, Any])  # A login page with status 200 has revoked nothing.
 
 
 def check_client(line: Line, application: ClientCredentials, redirect_uri: str) -> ClientVerdict:

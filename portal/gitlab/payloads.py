@@ -109,7 +109,7 @@ class Project(msgspec.Struct, frozen=True):
 class TokenInfo(msgspec.Struct, frozen=True):
     """`GET /oauth/token/info` (§1.6): here `scope` is an array."""
 
-    resource_owner_id: int | None = None
+    resource_owner_id: int
     scope: list[str] = []
     expires_in: int | None = None
 

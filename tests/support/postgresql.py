@@ -47,20 +47,26 @@ class Cluster:
         """Return the address of one of its databases, as the portal's settings want it."""
         return f"postgresql://portal@/{database}?host={self.socket_directory}"
 
-    def create_database(self) -> str:
-        """Make an empty database with a name of its own and return its address."""
+    def create_database(self, template: str | None = None) -> str:
+        """Make a database with a name of its own, empty or a copy of another one, and return its address."""
         name = f"test_{uuid.uuid4().hex[:12]}"
-        self._administer("CREATE DATABASE {}", name)
+        if template is None:
+            self._administer("CREATE DATABASE {}", name)
+        else:
+            self._administer("CREATE DATABASE {} TEMPLATE {}", name, _name_of(template))
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
         """Drop a database, whoever is still connected to it."""
-        name = url.removeprefix("postgresql://portal@/").partition("?")[0]
-        self._administer("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+        self._administer("DROP DATABASE IF EXISTS {} WITH (FORCE)", _name_of(url))
 
-    def _administer(self, statement: str, name: str) -> None:
+    def _administer(self, statement: str, *names: str) -> None:
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+def _name_of(url: str) -> str:
+    return url.removeprefix("postgresql://portal@/").partition("?")[0]
 
 
 @contextmanager

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from portal.errors import Layer
+from portal.gitlab import oauth
+from portal.gitlab.client import GitLabClient
+from portal.gitlab.errors import GitLabError
+from portal.net import Door, Line, NetworkPolicy, OutboundError, parse_address
+from portal.vault import Secret
+from tests.gitlab.malformed import CASES, ScriptedServer, scripted_server
+
+APPLICATION = oauth.ClientCredentials("client", Secret("a secret of the tests"))
+TOKEN = Secret("a token of the tests")
+CALLBACK = "http://127.0.0.1:8000/oauth/callback/gitlab"
+
+CALLS: dict[str, Callable[[Line], object]] = {
+    "user": lambda line: client(line).current_user(),
+    "metadata": lambda line: client(line).metadata(),
+    "token_info": lambda line: client(line).token_info(),
+    "discovery": lambda line: client(line).discover(),
+    "probe": lambda line: client(line).probe_api(),
+    "projects": lambda line: client(line).projects_page(id_after=0),
+    "highest_project": lambda line: client(line).highest_project_id(),
+    "count": lambda line: client(line).count_projects(),
+    "groups": lambda line: list(client(line).group_pages()),
+    "exchange": lambda line: oauth.exchange_code(line, APPLICATION, "code", CALLBACK, oauth.new_verifier()),
+    "refresh": lambda line: oauth.refresh(line, APPLICATION, TOKEN, CALLBACK),
+    "revoke": lambda line: oauth.revoke(line, APPLICATION, TOKEN),
+    "check_client": lambda line: oauth.check_client(line, APPLICATION, CALLBACK),
+}
+# Bodies that this endpoint may honestly give: `/oauth/revoke` answers any object, a list of one is asked for its first
+# item only, and a 401 in GitLab's JSON is what proves that its API is there, whatever else the headers hold.
+HONEST = {
+    ("probe", "header_injection"),
+    ("highest_project", "ids_repeat"),
+    ("highest_project", "ids_go_backwards"),
+    ("count", "ids_repeat"),
+    ("count", "ids_go_backwards"),
+    ("revoke", "id_as_text"),
+    ("revoke", "empty_object"),
+    ("revoke", "object_for_list"),
+    ("revoke", "lone_surrogate_key"),
+}
+
+
+def client(line: Line) -> GitLabClient:
+    return GitLabClient(line, TOKEN, sleep=lambda seconds: None)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ScriptedServer]:
+    with scripted_server() as server:
+        yield server
+
+
+@pytest.fixture
+def line(server: ScriptedServer) -> Iterator[Line]:
+    address = parse_address(server.url, allow_http=True)
+    with Door(NetworkPolicy(exempt=address)).line(address) as line:
+        yield line
+
+
+def test_there_are_at_least_forty_of_them() -> None:
+    assert len(CASES) >= 40
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("endpoint", CALLS)
+def test_malformed_answer_is_a_card_that_names_the_layer(
+    server: ScriptedServer, line: Line, endpoint: str, case: str
+) -> None:
+    server.answer = CASES[case]
+
+    try:
+        CALLS[endpoint](line)
+    except (GitLabError, OutboundError) as error:
+        card = error.card()
+        assert card.layer in Layer
+        assert card.sentence.endswith(".")
+        assert len(card.words) <= 200
+        assert "\x1b" not in card.words + card.request_id
+    else:
+        assert (endpoint, case) in HONEST

@@ -1,0 +1,163 @@
+"""The same answers, seen from the pages: no 5xx, no state change, a card that names the layer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from sqlmodel import col, select
+
+from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
+from portal.connections.models import Application, Connection
+from portal.connections.steps import Step
+from portal.errors import Layer
+from portal.jobs.models import Job, JobState
+from portal.jobs.testing import run_pending
+from portal.net import Door, NetworkPolicy, origin_of, parse_address
+from portal.repositories.models import Repository
+from portal.runtime import Runtime
+from portal.vault import Place, Secret
+from tests.gitlab.malformed import CASES, ScriptedServer, response, scripted_server
+from tests.support.connected import connect
+from tests.support.people import Cast
+from tests.support.visitor import Visitor
+from tests.support.walkthrough import start
+
+TOKENS = response(b'{"access_token":"' + b"a" * 64 + b'","token_type":"Bearer","expires_in":7200,"scope":"read_api"}')
+LAYERS = {str(layer) for layer in Layer}
+
+
+@pytest.fixture
+def server(runtime: Runtime) -> Iterator[ScriptedServer]:
+    with scripted_server() as server:
+        policy = NetworkPolicy(exempt=parse_address(server.url, allow_http=True), own_origin=runtime.settings.base_url)
+        object.__setattr__(runtime, "door", Door(policy))
+        yield server
+
+
+@pytest.fixture
+def slug(runtime: Runtime, server: ScriptedServer, cast: Cast) -> str:
+    with runtime.database.transaction() as session:
+        connection = Connection(
+            organization_id=1,
+            slug="scripted",
+            display_name="Scripted",
+            external_url=server.url,
+            api_url=server.url,
+            service_username="gatehouse",
+            steps_done=list(Step)[:5],
+        )
+        session.add(connection)
+        session.flush()
+        application = Application(connection_id=connection.id, client_id="a" * 64, origin=origin_of(server.url))
+        session.add(application)
+        session.flush()
+        place = Place("application", application.id, "client_secret_sealed")
+        application.client_secret_sealed = runtime.vault.seal(Secret("s" * 64), place, application.origin)
+    return "scripted"
+
+
+def connection_of(runtime: Runtime) -> Connection:
+    with runtime.database.reading() as session:
+        return session.exec(select(Connection)).one()
+
+
+def test_checklist_names_what_is_wrong(runtime: Runtime, server: ScriptedServer, owner: Visitor, slug: str) -> None:
+    for case, answer in CASES.items():
+        server.answer = answer
+        with runtime.database.transaction() as session:
+            session.exec(select(Connection)).one().checks = None
+
+        page = owner.post(f"/connections/{slug}/setup/instance/checks", htmx=True)
+
+        assert page.status_code == 200, case
+        honest = case == "header_injection"
+        assert ('id="check-gitlab"' in page.text) and (honest or "Something is in the way" in page.text), case
+        assert "evil.example" not in page.text or "https://evil.example/" in page.text
+        assert "<script>alert" not in page.text
+        assert "SSH-2.0" not in page.text
+
+
+def test_credentials_are_not_accepted(runtime: Runtime, server: ScriptedServer, owner: Visitor, slug: str) -> None:
+    for case, answer in CASES.items():
+        server.answer = answer
+
+        page = owner.post(f"/connections/{slug}/setup/credentials", {"application_id": "a" * 64, "secret": "s" * 64})
+
+        assert page.status_code == 422, case
+        assert any(f"Problem: {layer}" in page.text for layer in LAYERS), case
+        assert Step.CREDENTIALS not in connection_of(runtime).steps_done, case
+
+
+@pytest.mark.parametrize("broken", ["/oauth/token", "/api/v4/user"])
+def test_authorization_fails_with_a_card_and_stores_nothing(
+    runtime: Runtime,
+    server: ScriptedServer,
+    owner: Visitor,
+    slug: str,
+    broken: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("portal.gitlab.client.TRIES", 1)  # Waiting between tries is tested elsewhere.
+    server.answer = response(b"{}")
+    for case, answer in CASES.items():
+        server.answers = {"/oauth/token": TOKENS, broken: answer}
+        state = re.search(r"state=([^&]+)", start(owner, slug))[1]
+
+        came_back = owner.get(f"/oauth/callback/{slug}?code=x&state={state}")
+
+        assert came_back.status_code == 303, case
+        with runtime.database.reading() as session:
+            newest = select(AuthorizationAttempt).order_by(col(AuthorizationAttempt.id).desc()).limit(1)
+            attempt = session.exec(newest).one()
+            assert session.exec(select(Credential)).all() == []
+        assert attempt.outcome == AttemptState.FAILED, case
+        assert attempt.card["layer"] in LAYERS, case
+        assert connection_of(runtime).authorized_at is None
+
+
+@pytest.mark.parametrize("broken", ["/api/v4/metadata", "/api/v4/groups", "/api/v4/projects"])
+def test_catalogue_read_ends_with_a_card_and_marks_nothing(
+    runtime: Runtime, server: ScriptedServer, cast: Cast, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portal.gitlab.client.TRIES", 1)  # Waiting between tries is tested elsewhere.
+    with runtime.database.transaction() as session:
+        session.add(Connection(id=99, organization_id=1, slug="x", display_name="x"))
+
+    class Served:
+        url = server.url
+
+        def token(self, _username: str) -> str:
+            return "t" * 20
+
+    connection_id = connect(runtime, Served(), cast.owner, enqueue=True)
+    with runtime.database.transaction() as session:
+        session.add(
+            Repository(
+                connection_id=connection_id,
+                gitlab_project_id=7,
+                name="kept",
+                path_with_namespace="a/kept",
+                namespace_path="a",
+            )
+        )
+    good = {
+        "/api/v4/metadata": response(b'{"version":"18.5.0-ee"}'),
+        "/api/v4/groups": response(b"[]"),
+        "/api/v4/projects": response(b"[]"),
+    }
+    for case, answer in CASES.items():
+        server.answers = {broken: answer, **{path: body for path, body in good.items() if path != broken}}
+        with runtime.database.transaction() as session:
+            job = session.exec(select(Job)).one()
+            job.state, job.finished_at, job.attempts = JobState.QUEUED, None, 4
+
+        run_pending(runtime)
+
+        with runtime.database.reading() as session:
+            job = session.exec(select(Job)).one()
+            kept = session.exec(select(Repository).where(Repository.gitlab_project_id == 7)).one()
+        assert job.state == JobState.FAILED, case
+        assert job.failure["layer"] in LAYERS, case
+        assert kept.missing_since is None, case
