@@ -25,8 +25,9 @@ def read_with_portal(served: Served) -> None:
 def read_with_python_gitlab(served: Served) -> None:
     """Iterate python-gitlab's project objects and keep nothing."""
     client = gitlab.Gitlab(served.url, oauth_token=served.token)
-    for _ in client.projects.list(iterator=True, membership=True, per_page=PER_PAGE, order_by="id", sort="asc",
-                                  pagination="keyset"):
+    for _ in client.projects.list(
+        iterator=True, membership=True, per_page=PER_PAGE, order_by="id", sort="asc", pagination="keyset"
+    ):
         pass
 
 

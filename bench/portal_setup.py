@@ -60,5 +60,3 @@ def authorized_connection(runtime: Runtime, url: str, token: str) -> int:
         place = Place("credential", credential.id, "access_token_sealed")
         credential.access_token_sealed = runtime.vault.seal(Secret(token), place, credential.origin)
         return connection.id
-
-

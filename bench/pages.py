@@ -1,0 +1,70 @@
+"""Server time of each page of the walkthrough, beside the smallest Flask page in the same process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.bare import app as bare
+from bench.figures import measure, show
+from bench.portal_setup import authorized_connection, fresh_runtime
+from bench.sandbox_process import sandbox_of
+from portal import create_app
+from portal.accounts.models import Membership, User
+from portal.accounts.sessions import DatabaseSessions, PortalSession
+from portal.repositories.catalogue.run import read_catalogue
+from portal.runtime import Runtime
+
+PROJECTS = 2_000
+PAGES = {
+    "list of connections": "/connections/",
+    "1 method": "/connections/new",
+    "2 instance": "/connections/bench/setup/instance",
+    "3 application": "/connections/bench/setup/application",
+    "4 service user": "/connections/bench/setup/service-user",
+    "5 credentials": "/connections/bench/setup/credentials",
+    "6 authorize": "/connections/bench/setup/authorize",
+    "7 services": "/connections/bench/setup/services",
+    "8 repositories (2,000)": "/connections/bench/setup/repositories",
+    "search among 2,000": "/repositories/?q=kubernetes",
+    "details": "/connections/bench",
+}
+
+
+def run(runs: int) -> None:
+    """Measure and print milliseconds."""
+    with sandbox_of(PROJECTS) as served, fresh_runtime(served.url) as runtime:
+        connection_id = authorized_connection(runtime, served.url, served.token)
+        read_catalogue(runtime, connection_id, "bench", lambda done, total, message: None)
+        client = _signed_in(runtime)
+        candidates: dict[str, Callable[[], object]] = {
+            name: lambda path=path: client(path) for name, path in PAGES.items()
+        }
+        peer = bare.test_client()
+        figures = measure({**candidates, "bare Flask page": lambda: peer.get("/")}, runs)
+    show("Server time of the pages", figures, unit=1000, per="ms")
+
+
+def _signed_in(runtime: Runtime) -> Callable[[str], object]:
+    with runtime.database.transaction() as session:
+        user = User(email="bench@example.com", name="Bench")
+        session.add(user)
+        session.flush()
+        assert user.id is not None
+        session.add(Membership(organization_id=1, user_id=user.id, role="owner"))
+        user_id = user.id
+    app = create_app(runtime=runtime)
+    sessions = app.session_interface
+    assert isinstance(sessions, DatabaseSessions)
+    session_of_user = PortalSession("", "", None, {})
+    base_url = runtime.settings.base_url
+    with app.test_request_context("/", base_url=base_url):
+        sessions.begin(session_of_user, user_id, 1)
+    client = app.test_client()
+    client.set_cookie(sessions.cookie_name, session_of_user.token, domain="127.0.0.1")
+
+    def get(path: str) -> object:
+        answer = client.get(path, base_url=base_url)
+        assert answer.status_code == 200, (path, answer.status_code)
+        return answer
+
+    return get
