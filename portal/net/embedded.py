@@ -53,17 +53,17 @@ def _tunnelled(ip: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
 def _inside_local_nat64(number: int) -> Iterator[ipaddress.IPv4Address]:
     """Yield the IPv4 address at each place where RFC 6052 §2.2 may put it; the site's prefix length is not known.
 
-    The places of shorter prefixes count only where the bits that must be zero are, or every address would be
-    refused for looking like 0.0.0.0 somewhere.
+    Octet u and the suffix ought to be zero, but a translator need not look (§2.3), so they decide nothing here.
+    A place that reads 0.x.y.z is an unused one: were it to count, every address would be refused.
     """
-    is_octet_u_zero = (number >> 56) & 0xFF == 0
-    found = []
+    yield from map(ipaddress.IPv4Address, [place for place in _places(number) if place >> 24] or [number & _LOW])
+
+
+def _places(number: int) -> Iterator[int]:
     for length in (48, 56, 64):
         before = 64 - length  # Bits of the address in front of octet u.
         after = 32 - before
         high = (number >> 64) & ((1 << before) - 1)
         low = (number >> (56 - after)) & ((1 << after) - 1)
-        is_suffix_zero = number & ((1 << (56 - after)) - 1) == 0
-        if is_octet_u_zero and is_suffix_zero:
-            found.append((high << after) | low)
-    yield from map(ipaddress.IPv4Address, found or [number & _LOW])
+        yield (high << after) | low
+    yield number & _LOW

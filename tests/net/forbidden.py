@@ -275,6 +275,9 @@ def carriers(inner: ipaddress.IPv4Address) -> Iterator[str]:
     yield _ipv6(local | (number >> 16) << 64 | (number & 0xFFFF) << 40)  # RFC 6052, a /48 prefix
     yield _ipv6(local | (number >> 24) << 64 | (number & 0xFFFFFF) << 32)  # /56
     yield _ipv6(local | number << 24)  # /64
+    suffix = 0x08080808  # Translators ignore what stands behind; read as a /96 prefix it is a public address.
+    if number >> 24:
+        yield _ipv6(local | (number >> 16) << 64 | (number & 0xFFFF) << 40 | suffix)
     yield _ipv6(int(ipaddress.IPv6Address("2002::")) | number << 80)
     teredo = int(ipaddress.IPv6Address("2001::"))
     public = int(ipaddress.IPv4Address("8.8.8.8"))
