@@ -1,5 +1,6 @@
 // The small window says that it has come back and closes; the page behind it only takes that as a hint to ask the server.
-// In the window: data-authorization-finished="attempt". On the page: anything with hx-trigger="authorization-finished from:body".
+// In the window: data-authorization-finished="attempt", and data-close-window where it may close.
+// On the page: anything with hx-trigger="authorization-finished from:body".
 (() => {
   if (!("BroadcastChannel" in window)) return;
   const channel = new BroadcastChannel("gatehouse");
@@ -11,7 +12,7 @@
     const mark = document.querySelector("[data-authorization-finished]");
     if (!mark) return;
     channel.postMessage({ event: "authorization-finished", attempt: mark.dataset.authorizationFinished });
-    // Only a window opened by a script may be closed by one; in the same tab this does nothing and the page stays.
-    if (window.name.startsWith("gatehouse-")) setTimeout(() => window.close(), 400);
+    // The server says whether this is the small window: its name and opener are lost on the way through GitLab.
+    if (mark.hasAttribute("data-close-window")) setTimeout(() => window.close(), 400);
   });
 })();
