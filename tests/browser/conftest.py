@@ -1,0 +1,109 @@
+"""Chromium against the whole portal: real HTTP, a real worker, a sandbox in place of GitLab."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from portal.jobs.testing import running_worker
+from portal.logs import configure_logs
+from portal.runtime import Runtime
+from portal.sandbox.testing import RunningSandbox
+from portal.settings import Settings
+from tests.browser.site import WAIT_MILLISECONDS, Site, profiles, serving
+from tests.browser.watching import Watch
+from tests.support.people import Cast
+
+expect.set_options(timeout=WAIT_MILLISECONDS)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One Chromium of the distribution per process."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(autouse=True)
+def watch() -> Iterator[Watch]:
+    """Fail the test at its end when a browser did what it may not."""
+    watch = Watch()
+    yield watch
+    assert watch.findings() == []
+
+
+@pytest.fixture
+def open_context(chromium: Browser, watch: Watch) -> Iterator[Callable[..., BrowserContext]]:
+    """Open a fresh browser profile; keyword arguments are Playwright's."""
+    with profiles(chromium, watch) as open_context:
+        yield open_context
+
+
+@pytest.fixture
+def sandbox_options() -> dict[str, Any]:
+    """How the test's sandbox is made; tests that need another one parametrize this."""
+    return {"with_service_user": True}
+
+
+@pytest.fixture
+def sandbox(sandbox_options: dict[str, Any]) -> Iterator[RunningSandbox]:
+    """A simulated GitLab of its own for the test."""
+    with RunningSandbox(**sandbox_options) as running:
+        yield running
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """The socket the portal will answer on; bound first, because the base URL holds its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+@pytest.fixture
+def settings(listener: socket.socket, sandbox: RunningSandbox, tmp_path: Path) -> Settings:
+    """Settings as `--demo` makes them."""
+    return Settings(
+        base_url=f"http://127.0.0.1:{listener.getsockname()[1]}",
+        data_dir=tmp_path / "var",
+        allow_http=True,
+        sandbox_origin=sandbox.url,
+    )
+
+
+@pytest.fixture
+def site(
+    listener: socket.socket,
+    app: Flask,
+    runtime: Runtime,
+    sandbox: RunningSandbox,
+    cast: Cast,
+    open_context: Callable[..., BrowserContext],
+) -> Iterator[Site]:
+    """The running portal, with the cast in it and a worker at work."""
+    configure_logs("ERROR")
+    with serving(app, listener), running_worker(runtime):
+        yield Site(runtime.settings.base_url, app, runtime, sandbox, cast, open_context)
+
+
+@pytest.fixture
+def context(site: Site) -> BrowserContext:
+    """A browser profile in which the owner is signed in."""
+    return site.sign_in(site.open_context())
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    """A tab of the owner's."""
+    return context.new_page()

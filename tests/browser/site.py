@@ -1,0 +1,87 @@
+"""The portal as people meet it: served over HTTP, with a worker, beside a sandbox under another host name."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask
+from playwright.sync_api import Browser, BrowserContext
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from portal.accounts.sessions import DatabaseSessions, PortalSession
+from portal.runtime import Runtime
+from portal.sandbox.testing import RunningSandbox
+from tests.browser.watching import Watch
+from tests.support.people import Actor, Cast
+
+WAIT_MILLISECONDS = 10_000
+
+
+class QuietHandler(WSGIRequestHandler):
+    """Keeps connections open, as real servers do, and prints nothing."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving(app: Flask, listener: socket.socket) -> Iterator[None]:
+    """Serve an application on a bound socket while the block runs."""
+    port = listener.getsockname()[1]
+    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=QuietHandler, fd=listener.fileno())
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@dataclass
+class Site:
+    """One running portal and who is in it; `open_context` gives watched browser profiles."""
+
+    url: str
+    app: Flask
+    runtime: Runtime
+    sandbox: RunningSandbox
+    cast: Cast
+    open_context: Callable[..., BrowserContext]
+
+    def sign_in(self, context: BrowserContext, actor: Actor | None = None) -> BrowserContext:
+        """Give a browser profile the session that signing in gives, without its slow password hash."""
+        actor = actor or self.cast.owner
+        sessions = self.app.session_interface
+        assert isinstance(sessions, DatabaseSessions)
+        session = PortalSession("", "", None, {})
+        with self.app.test_request_context("/", base_url=self.url):
+            sessions.begin(session, actor.user_id, actor.organization_id)
+        context.add_cookies([{"name": sessions.cookie_name, "value": session.token, "url": self.url}])
+        return context
+
+
+@contextmanager
+def profiles(browser: Browser, watch: Watch) -> Iterator[Callable[..., BrowserContext]]:
+    """Open watched browser profiles; all are closed at the end."""
+    opened: list[BrowserContext] = []
+
+    def open_context(**details: Any) -> BrowserContext:
+        details = {"viewport": {"width": 1280, "height": 860}, "reduced_motion": "reduce", **details}
+        context = browser.new_context(**details)
+        context.set_default_timeout(WAIT_MILLISECONDS)
+        watch.attach(context)
+        opened.append(context)
+        return context
+
+    yield open_context
+    for context in opened:
+        context.close()

@@ -1,0 +1,128 @@
+"""The main job, as one person does it in two tabs: connect a GitLab, authorize, choose repositories."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Locator, Page, expect
+
+from tests.browser import walk
+from tests.browser.site import Site
+from tests.support.people import PASSWORD
+
+pytestmark = pytest.mark.browser
+MOST_FIELDS = 5
+WITHOUT_SERVICE_USER: dict[str, Any] = {"with_service_user": False}
+
+
+class Typist:
+    """Fills in fields of the portal and counts them."""
+
+    def __init__(self) -> None:
+        self.fields = 0
+
+    def type(self, field: Locator, text: str) -> None:
+        field.fill(text)
+        self.fields += 1
+
+
+def sign_in_to_portal(page: Page, site: Site) -> None:
+    page.goto(site.url)
+    walk.field(page, "E-mail").fill(site.cast.owner.email)
+    walk.field(page, "Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    walk.heading(page, "Connections")
+
+
+def make_application_in_gitlab(gitlab: Page, name: str, uri: str, scopes: list[str], *, trusted: bool) -> None:
+    if "sign_in" in gitlab.url:
+        gitlab.get_by_role("button", name="Sign in as root", exact=True).click()
+        gitlab.get_by_role("link", name="Admin area").click()
+        gitlab.get_by_role("link", name="Applications", exact=True).click()
+        gitlab.get_by_role("link", name="Add new application").click()
+    gitlab.get_by_label("Name").fill(name)
+    gitlab.get_by_label("Redirect URI").fill(uri)
+    gitlab.get_by_label("Trusted").set_checked(trusted)
+    gitlab.get_by_label("Confidential").check()
+    for scope in scopes:
+        gitlab.get_by_label(scope, exact=True).check()
+    gitlab.get_by_role("button", name="Save application").click()
+    expect(walk.field(gitlab, "Application ID")).to_be_visible()
+
+
+def make_user_in_gitlab(gitlab: Page, name: str, username: str, email: str) -> None:
+    gitlab.get_by_role("link", name="Users", exact=True).click()
+    gitlab.get_by_role("link", name="New user").click()
+    gitlab.get_by_label("Name", exact=True).fill(name)
+    gitlab.get_by_label("Username").fill(username)
+    gitlab.get_by_label("Email").fill(email)
+    gitlab.get_by_label("Password").fill("a long sandbox password")
+    for group in ("platform", "web", "data"):
+        gitlab.get_by_label(group, exact=True).check()
+    gitlab.get_by_role("button", name="Create user").click()
+    expect(gitlab.get_by_role("heading", name=name)).to_be_visible()
+
+
+def enable(page: Page, path: str) -> None:
+    page.get_by_role("button", name=f"Enable {path}", exact=True).click()
+    expect(page.get_by_role("button", name=f"Disable {path}", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("sandbox_options", [WITHOUT_SERVICE_USER])
+@pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "with-consent"])
+def test_a_gitlab_is_connected_and_three_repositories_are_enabled(site: Site, trusted: bool) -> None:
+    page, hands = site.open_context().new_page(), Typist()
+    sign_in_to_portal(page, site)
+    page.get_by_role("link", name="Connect", exact=True).click()
+    hands.type(walk.field(page, "Display name"), "Example engineering")
+    walk.press_continue(page)
+    walk.reach_instance(page)
+    name, uri, scopes = walk.values_of_application(page)
+
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Open the form in GitLab").click()
+    gitlab = opened.value
+    make_application_in_gitlab(gitlab, name, uri, scopes, trusted=trusted)
+    application_id = walk.field(gitlab, "Application ID").input_value()
+    secret = gitlab.get_by_label("Secret", exact=True).input_value()
+    walk.press_continue(page)
+
+    walk.heading(page, "Who should Gatehouse be in GitLab?")
+    values = [page.locator(f"#{id}").inner_text() for id in ("copy-name-in-gitlab", "copy-username", "copy-email")]
+    make_user_in_gitlab(gitlab, *values)
+    gitlab.locator("#profile > summary").click()
+    gitlab.get_by_role("button", name="Sign out").click()
+    walk.press_continue(page)
+
+    hands.type(walk.field(page, "Application ID"), application_id)
+    hands.type(walk.field(page, "Secret"), secret)
+    walk.press_continue(page)
+
+    popup = walk.start_popup(page)
+    popup.get_by_role("button", name="Sign in as gatehouse").click()
+    if not trusted:
+        popup.get_by_role("button", name="Authorize Gatehouse").click()
+    expect(page.get_by_role("heading", name="Authorized", exact=True)).to_be_visible()
+    wait_until_closed(page.context, popup)
+    page.get_by_role("link", name="Continue").click()
+
+    walk.heading(page, "What is it used for?")
+    walk.press_continue(page)
+    walk.heading(page, "Choose repositories")
+    for path in ("data/data-contracts", "data/pipelines/orchestration", "data/reporting/dashboards"):
+        enable(page, path)
+    page.get_by_role("button", name="Finish").click()
+
+    walk.heading(page, "Example engineering")
+    expect(page.locator("#panel-authorization")).to_contain_text("@gatehouse")
+    assert page.locator("#panel-authorization code").all_inner_texts() == scopes
+    expect(page.locator("#panel-repositories")).to_contain_text(re.compile(r"Enabled\s*3\s*Available"))
+    assert hands.fields <= MOST_FIELDS
+
+
+def wait_until_closed(context: BrowserContext, popup: Page) -> None:
+    if not popup.is_closed():
+        popup.wait_for_event("close")
+    assert popup not in context.pages
