@@ -32,11 +32,16 @@ console = Console()
 
 
 def main() -> None:
-    """Run the command line; a bad setting ends it with one clear line each."""
+    """Run the command line; a bad setting or key ring ends it with one clear line each."""
+    from portal.vault import KeyRingError, WrongKey
+
     try:
         app()
     except SettingsError as error:
         console.print(f"[red]Settings:[/red] {error}")
+        raise SystemExit(EXIT_CONFIG) from None
+    except (KeyRingError, WrongKey) as error:
+        console.print(f"[red]Key ring:[/red] {error}", soft_wrap=True)
         raise SystemExit(EXIT_CONFIG) from None
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,3 +66,20 @@ def test_start_after_the_key_file_was_lost_stops_and_changes_no_byte_of_the_data
         prepare(settings)
 
     assert all_bytes(settings.data_dir) == before
+
+
+def test_command_ends_with_one_line_and_the_exit_code_of_a_bad_configuration(settings: Settings) -> None:
+    prepare(settings)
+    settings.resolved_key_file.write_text(ring_text(("other", b"\x05" * 32)))
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "portal", "serve", "--bind", "127.0.0.1:0"],
+        env={**os.environ, "GATEHOUSE_DATA_DIR": str(settings.data_dir)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert ended.returncode == 78
+    assert ended.stdout == "Key ring: The key ring holds none of the keys this database was written with.\n"
+    assert ended.stderr == ""
