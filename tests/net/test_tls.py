@@ -8,12 +8,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from portal.net import CertificateRefused, TLSFailed, parse_certificates
+from portal.net import AnswerBroken, CertificateRefused, TLSFailed, parse_certificates
 from portal.net.errors import TLS_CASES
 from portal.net.tls import MAX_PEM_BYTES, describe_chain, make_context
 from tests.net.certificates import DAY, NOW, Issued, issue
 from tests.net.lines import HOST, line_to
-from tests.net.servers import Peer, Server, always, response
+from tests.net.servers import Peer, Server, always, response, then_close
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +187,19 @@ def test_certificate_that_cannot_be_parsed_is_left_out_of_the_chain(trusted: Iss
             return b"\x30\x03\x02\x01\x05"
 
     assert describe_chain(Odd()) == []  # type: ignore[arg-type]
+
+
+def test_body_cut_off_below_tls_is_broken_although_it_named_no_length(authority: Issued, trusted: Issued) -> None:
+    # The server's socket is shut without TLS's own farewell, as somebody between the two could do.
+    cut = then_close(response(b'{"id": 1}', content_length="-", connection="close"))
+    with (
+        Server(cut, tls=trusted.server_context()) as server,
+        line_to(server, scheme="https", ca_certificate=authority.pem) as line,
+        pytest.raises(AnswerBroken) as caught,
+    ):
+        line.fetch("GET", "/")
+
+    assert caught.value.may_have_been_processed
 
 
 def test_every_case_is_a_whole_sentence_with_a_remedy() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from portal.net import AnswerBroken, AnswerTooLarge, DeadlinePassed, OutboundError
 from portal.net.deadline import exchange
+from portal.net.decoding import decoded
 from tests.net.lines import HOST, line_to
 from tests.net.servers import Peer, Server, always, header_of, response, silent, then_close
 
@@ -256,3 +257,14 @@ def test_engine_asking_for_another_host_gets_no_connection() -> None:
 
     assert caught.value.code == "connect_failed"
     assert server.connections == 0
+
+
+def test_inflating_stops_at_the_deadline_as_well() -> None:
+    packed = gzip.compress(bytes(4 * 1024 * 1024))
+    with exchange(5) as limits:
+        chunks = decoded([packed], "gzip", 8 * 1024 * 1024)
+        next(chunks)
+        limits.ends_at = 0.0
+
+        with pytest.raises(DeadlinePassed):
+            next(chunks)
