@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 EXIT_REFUSED = 2
 EXIT_CONFIG = 78
 SANDBOX_PORT = 8929
+# By name, so that `gatehouse --help` need not import the modules they come from.
+OPERATORS_ERRORS = frozenset({"KeyRingError", "WrongKey", "NewerSchema"})
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,6 +63,7 @@ def serve(
     settings = Settings.from_environ()
     prepared = start.prepare(settings)
     supervisor = serving.Supervisor(log_file=log_file)
+    supervisor.listen()
     if sandbox:
         supervisor.start("sandbox", ["-m", "portal", "sandbox", f"--port={sandbox_port}"])
     if settings.embedded_worker:

@@ -41,10 +41,13 @@ class Supervisor:
         )
         self.children[name] = (arguments, process)
 
-    def run(self) -> int:
-        """Wait until a signal arrives or a child that must live has died; then stop the others."""
+    def listen(self) -> None:
+        """Take the signals that end the program; call it before the first child starts, so that none is orphaned."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
+
+    def run(self) -> int:
+        """Wait until a signal arrives or a child that must live has died; then stop the others."""
         code = 0
         while not self.stopping.wait(CHECK_SECONDS):
             code = self._mind_children()
