@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 EXIT_REFUSED = 2
 EXIT_CONFIG = 78
 SANDBOX_PORT = 8929
-# By name, so that `gatehouse --help` need not import the modules they come from.
-OPERATORS_ERRORS = frozenset({"KeyRingError", "WrongKey", "NewerSchema"})
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,7 +32,8 @@ console = Console()
 
 
 def main() -> None:
-    """Run the command line; a bad setting or key ring ends it with one clear line each."""
+    """Run the command line; what the operator has to put right ends it with one clear line each."""
+    from portal.migrations.upgrade import NewerSchema
     from portal.vault import KeyRingError, WrongKey
 
     try:
@@ -42,8 +41,8 @@ def main() -> None:
     except SettingsError as error:
         console.print(f"[red]Settings:[/red] {error}")
         raise SystemExit(EXIT_CONFIG) from None
-    except (KeyRingError, WrongKey) as error:
-        console.print(f"[red]Key ring:[/red] {error}", soft_wrap=True)
+    except (KeyRingError, WrongKey, NewerSchema) as error:
+        console.print(f"[red]Stopped:[/red] {error}", soft_wrap=True, highlight=False)
         raise SystemExit(EXIT_CONFIG) from None
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -14,14 +16,14 @@ from tests.support.postgresql import Cluster
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
-def empty(request: pytest.FixtureRequest, tmp_path: object) -> Database:
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     if request.param == "sqlite":
         database = Database(f"sqlite:///{tmp_path}/gatehouse.db")
     else:
         cluster: Cluster = request.getfixturevalue("cluster")
         database = Database(cluster.create_database().replace("postgresql://", "postgresql+psycopg://"))
-    request.addfinalizer(database.close)
-    return database
+    yield database
+    database.close()
 
 
 def same_type(_context: object, _inspected: object, _meta: object, _found: object, wanted: object) -> bool | None:

@@ -38,7 +38,9 @@ def build(archive: Path) -> str:
         for name in icon_names():
             member = tar.extractfile(f"package/icons/outline/{name}.svg")
             assert member is not None, name
-            symbols.append(f'<symbol id="{name}" viewBox="0 0 24 24" {STROKED}>{body_of(member.read().decode())}</symbol>')
+            symbols.append(
+                f'<symbol id="{name}" viewBox="0 0 24 24" {STROKED}>{body_of(member.read().decode())}</symbol>'
+            )
     return '<svg xmlns="http://www.w3.org/2000/svg">\n' + "\n".join(symbols) + "\n</svg>\n"
 
 

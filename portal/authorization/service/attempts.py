@@ -116,6 +116,9 @@ def claim_attempt(
         connection = session.get(Connection, attempt.connection_id) if attempt else None
         if attempt is None or connection is None or connection.slug != slug:
             raise BadRequest("This authorization is not known here. Start it again from the connection's page.")
+        # A finished attempt's cookie is gone; who reloads the callback only sees how their own attempt ended.
+        if attempt.finished_at and attempt.user_id == principal.user_id:
+            return None
         _check_binding(attempt, principal, browser_token)
         if attempt.outcome != AttemptState.STARTED:
             return None
