@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SANDBOX ?= 1
 WORKERS ?= 2
 
-.PHONY: run test lint bench lock screenshots clean
+.PHONY: run test lint bench lock pictures clean
 
 run: $(VENV)/.runtime
 	$(BIN)/python -m portal serve $(if $(filter 1,$(SANDBOX)),--sandbox) --log-file=var/gatehouse.log
@@ -39,6 +39,9 @@ $(VENV)/.runtime: requirements.txt
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 	$(BIN)/pip install --quiet --require-hashes --only-binary :all: -r requirements-dev.txt
 	touch $@
+
+pictures: $(VENV)/.dev
+	$(BIN)/python -m bench.pictures
 
 clean:
 	rm -rf $(VENV) var build dist .pytest_cache .mypy_cache .ruff_cache

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from flask import Flask
+
 from bench.bare import app as bare
 from bench.figures import measure, show
 from bench.portal_setup import authorized_connection, fresh_runtime
@@ -44,26 +46,31 @@ def run(runs: int) -> None:
     show("Server time of the pages", figures, unit=1000, per="ms")
 
 
-def _signed_in(runtime: Runtime) -> Callable[[str], object]:
+def signed_in_cookie(runtime: Runtime, app: Flask) -> tuple[str, str]:
+    """Add an owner and return name and value of the cookie of a session of theirs."""
     with runtime.database.transaction() as session:
-        user = User(email="bench@example.com", name="Bench")
+        user = User(email="olga@example.com", name="Olga Owner")
         session.add(user)
         session.flush()
         assert user.id is not None
         session.add(Membership(organization_id=1, user_id=user.id, role="owner"))
         user_id = user.id
-    app = create_app(runtime=runtime)
     sessions = app.session_interface
     assert isinstance(sessions, DatabaseSessions)
-    session_of_user = PortalSession("", "", None, {})
-    base_url = runtime.settings.base_url
-    with app.test_request_context("/", base_url=base_url):
-        sessions.begin(session_of_user, user_id, 1)
+    begun = PortalSession("", "", None, {})
+    with app.test_request_context("/", base_url=runtime.settings.base_url):
+        sessions.begin(begun, user_id, 1)
+    return sessions.cookie_name, begun.token
+
+
+def _signed_in(runtime: Runtime) -> Callable[[str], object]:
+    app = create_app(runtime=runtime)
     client = app.test_client()
-    client.set_cookie(sessions.cookie_name, session_of_user.token, domain="127.0.0.1")
+    name, value = signed_in_cookie(runtime, app)
+    client.set_cookie(name, value, domain="127.0.0.1")
 
     def get(path: str) -> object:
-        answer = client.get(path, base_url=base_url)
+        answer = client.get(path, base_url=runtime.settings.base_url)
         assert answer.status_code == 200, (path, answer.status_code)
         return answer
 

@@ -34,14 +34,15 @@ def fresh_runtime(sandbox_url: str = "") -> Iterator[Runtime]:
 def authorized_connection(runtime: Runtime, url: str, token: str) -> int:
     """Store a connection with a credential, as a finished walkthrough leaves it; return its id."""
     with runtime.database.transaction() as session:
-        organization = Organization(name="Bench")
+        organization = Organization(name="Example Corp")
         session.add(organization)
         session.flush()
         assert organization.id is not None
         connection = Connection(
             organization_id=organization.id,
             slug="bench",
-            display_name="Bench",
+            display_name="GitLab",
+            service_username="gatehouse",
             external_url=url,
             api_url=url,
             state=ConnectionState.CONNECTED,
