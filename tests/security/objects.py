@@ -1,0 +1,92 @@
+"""Objects of an organization, stored directly: one of each kind that an address can name."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+
+from portal.accounts.models import Membership, User
+from portal.authorization.models import AuthorizationAttempt
+from portal.connections.models import Application, Connection, ConnectionState
+from portal.connections.steps import Step
+from portal.db import utc_now
+from portal.jobs.models import Job
+from portal.repositories.models import Repository
+from portal.runtime import Runtime
+
+# The door refuses this address at once, so that nothing waits for a network.
+UNREACHABLE = "https://127.0.0.1"
+MISSING = {
+    "slug": "no-such-connection",
+    "public_id": "no-such-attempt",
+    "job": "no-such-job",
+    "membership_id": "999999",
+    "repository": "999999",
+}
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The names that addresses have for them, and the ids of their rows."""
+
+    slug: str
+    public_id: str
+    job: str
+    membership_id: str
+    repository: str
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The placeholders of a path and their values."""
+        return dict(vars(self))
+
+
+def make_objects(runtime: Runtime, organization_id: int, user_id: int) -> Objects:
+    """Store a finished connection with an attempt of one person, a job, a member and a repository."""
+    mark = secrets.token_hex(4)
+    with runtime.database.transaction() as session:
+        connection = Connection(
+            organization_id=organization_id,
+            slug=f"gitlab-{mark}",
+            display_name=f"GitLab {mark}",
+            state=ConnectionState.CONNECTED,
+            external_url=UNREACHABLE,
+            api_url=UNREACHABLE,
+            service_username="gatehouse",
+            steps_done=list(Step),
+            authorized_at=utc_now(),
+        )
+        person = User(email=f"{mark}@example.com", name=f"Person {mark}")
+        job = Job(organization_id=organization_id, name="test.nothing", title=f"Job {mark}", lane="test")
+        session.add_all([connection, person, job])
+        session.flush()
+        member = Membership(organization_id=organization_id, user_id=person.id, role="team_lead")
+        repository = Repository(
+            connection_id=connection.id,
+            gitlab_project_id=1,
+            name=f"repo-{mark}",
+            path_with_namespace=f"group/repo-{mark}",
+            namespace_path="group",
+            access_level=40,
+            search_text=f"group/repo-{mark}",
+        )
+        application = Application(
+            connection_id=connection.id, client_id="client", client_secret_sealed=b"sealed", origin=UNREACHABLE
+        )
+        attempt = _attempt(connection, user_id, mark)
+        session.add_all([member, repository, application, attempt])
+        session.flush()
+        return Objects(connection.slug, attempt.public_id, job.public_id, str(member.id), str(repository.id))
+
+
+def _attempt(connection: Connection, user_id: int, mark: str) -> AuthorizationAttempt:
+    return AuthorizationAttempt(
+        public_id=f"attempt-{mark}",
+        connection_id=connection.id,
+        user_id=user_id,
+        state_hash=secrets.token_hex(32),
+        browser_hash=secrets.token_hex(32),
+        expires_at=utc_now() + timedelta(minutes=10),
+        row_version=1,
+    )

@@ -1,0 +1,149 @@
+"""Who may do what at which address: one row per route. The tests compare it with the application, both ways.
+
+A row that is missing, or one that says something else than the view declares, fails; so does any answer that
+differs from what follows from the row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from portal.accounts.roles import Right, Role
+
+PUBLIC = "public"
+SIGNED_IN = "signed_in"
+MANAGERS = frozenset({Role.OWNER, Role.ADMINISTRATOR})
+
+
+class Kind(StrEnum):
+    """What kind of object an address names; the value is the placeholder in the rule."""
+
+    CONNECTION = "slug"
+    ATTEMPT = "public_id"
+    JOB = "job"
+    MEMBERSHIP = "membership_id"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One route.
+
+    Attributes:
+        path: `{slug}`, `{public_id}`, `{job}`, `{membership_id}`, `{repository}` stand for an object of ours.
+        status: the answer to somebody who may, for an object of their own organization.
+        form: what is sent, with the same placeholders.
+        only: roles that the view narrows its right to, by the object; None when the right alone decides.
+        foreign: the answer for an object of another organization, or none at all.
+    """
+
+    method: str
+    path: str
+    endpoint: str
+    right: Right | str
+    status: int
+    form: dict[str, str] = field(default_factory=dict)
+    only: frozenset[Role] | None = None
+    foreign: int = 404
+
+    @property
+    def names_object(self) -> bool:
+        """Whether the request names an object that belongs to an organization."""
+        return "{" in self.path + "".join(self.form.values())
+
+
+SEE, MANAGE = Right.SEE_CONNECTIONS, Right.MANAGE_CONNECTIONS
+SETUP = "/connections/{slug}/setup"
+AUTHORIZATION = "/connections/{slug}/authorization"
+
+ROWS = (
+    Row("GET", "/", "accounts.home", PUBLIC, 303),
+    Row("GET", "/healthz", "healthz", PUBLIC, 200),
+    Row("GET", "/static/css/base.css", "static", PUBLIC, 200),
+    Row("POST", "/theme", "theme.choose", PUBLIC, 303, {"theme": "dark"}),
+    Row("GET", "/sign-in", "accounts.sign_in", PUBLIC, 303),
+    Row("POST", "/sign-in", "accounts.sign_in", PUBLIC, 422, {"email": "nobody@example.com", "password": "x" * 2000}),
+    Row("POST", "/sign-out", "accounts.sign_out", PUBLIC, 303),
+    Row("GET", "/setup/wrong", "accounts.setup", PUBLIC, 404),
+    Row("POST", "/setup/wrong", "accounts.setup", PUBLIC, 404),
+    Row("GET", "/invitations/wrong", "accounts.accept_invitation", PUBLIC, 404),
+    Row("POST", "/invitations/wrong", "accounts.accept_invitation", PUBLIC, 404),
+    Row("GET", "/prove", "accounts.prove", SIGNED_IN, 200),
+    Row("POST", "/prove", "accounts.prove", SIGNED_IN, 422, {"password": "x" * 2000}),
+    Row("GET", "/profile", "accounts.profile", SIGNED_IN, 200),
+    Row("POST", "/profile/name", "accounts.rename", SIGNED_IN, 303, {"name": "Another"}),
+    Row("POST", "/profile/password", "accounts.change_password", SIGNED_IN, 422, {"password": "x" * 2000}),
+    Row("POST", "/profile/sessions/end", "accounts.end_sessions", SIGNED_IN, 303),
+    Row("GET", "/members", "accounts.members", Right.MANAGE_MEMBERS, 200),
+    Row(
+        "POST", "/members/invitations", "accounts.invite", Right.MANAGE_MEMBERS, 422, {"email": "no", "role": "auditor"}
+    ),
+    Row(
+        "POST",
+        "/members/{membership_id}/role",
+        "accounts.change_role",
+        Right.MANAGE_MEMBERS,
+        303,
+        {"role": "auditor"},
+    ),
+    Row("POST", "/members/{membership_id}/removal", "accounts.remove", Right.MANAGE_MEMBERS, 303),
+    Row("GET", "/audit", "audit.index", Right.SEE_AUDIT, 200),
+    Row("GET", "/jobs", "jobs.index", Right.SEE_JOBS, 200),
+    Row("GET", "/jobs/{job}", "jobs.show", Right.SEE_JOBS, 200),
+    Row("GET", "/jobs/{job}/details", "jobs.details", Right.SEE_JOBS, 200),
+    Row("POST", "/jobs/{job}/stop", "jobs.stop", Right.SEE_JOBS, 303, only=MANAGERS),
+    Row("GET", "/connections/", "connections.index", SEE, 200),
+    Row("GET", "/connections/new", "connections.new", MANAGE, 200),
+    Row("POST", "/connections/new", "connections.create", MANAGE, 422, {"method": "oauth", "display_name": ""}),
+    Row("GET", "/connections/{slug}", "connections.show", SEE, 200),
+    Row("POST", "/connections/{slug}/name", "connections.rename", MANAGE, 303, {"display_name": "Another {slug}"}),
+    Row("GET", SETUP, "connections.resume", MANAGE, 303),
+    Row("GET", SETUP + "/instance", "connections.setup_instance", MANAGE, 200),
+    Row("POST", SETUP + "/instance", "connections.save_instance", MANAGE, 422, {"domain": ""}),
+    Row("GET", SETUP + "/instance/checks", "connections.checks", MANAGE, 200),
+    Row("POST", SETUP + "/instance/checks", "connections.check_again", MANAGE, 303),
+    Row("GET", SETUP + "/application", "connections.setup_application", MANAGE, 200),
+    Row("POST", SETUP + "/application", "connections.save_application", MANAGE, 303),
+    Row("POST", SETUP + "/application/preset", "connections.choose_preset", MANAGE, 303, {"preset": "full"}),
+    Row("GET", SETUP + "/service-user", "connections.setup_service_user", MANAGE, 200),
+    Row("POST", SETUP + "/service-user", "connections.save_service_user", MANAGE, 303, {"service_username": "bot"}),
+    Row("GET", SETUP + "/credentials", "connections.setup_credentials", MANAGE, 200),
+    Row("POST", SETUP + "/credentials", "connections.save_credentials", MANAGE, 422),
+    Row("GET", SETUP + "/services", "connections.setup_services", MANAGE, 200),
+    Row("POST", SETUP + "/services", "connections.save_services", MANAGE, 303, {"services": "repositories"}),
+    Row("GET", SETUP + "/cancel", "connections.ask_cancel", MANAGE, 200),
+    Row("POST", SETUP + "/cancel", "connections.cancel", MANAGE, 409),
+    Row("GET", SETUP + "/authorize", "authorization.show", MANAGE, 200),
+    Row("GET", AUTHORIZATION + "/status", "authorization.status", MANAGE, 303),
+    Row("POST", AUTHORIZATION, "authorization.start", MANAGE, 303),
+    Row("GET", AUTHORIZATION + "/{public_id}/leave", "authorization.leave", MANAGE, 200),
+    # Without the cookie of the browser that began it: refused, whoever asks.
+    Row("GET", AUTHORIZATION + "/{public_id}/go", "authorization.go", MANAGE, 404),
+    Row("GET", AUTHORIZATION + "/{public_id}", "authorization.done", MANAGE, 200),
+    Row("POST", AUTHORIZATION + "/expected-user", "authorization.expect", MANAGE, 400),
+    Row("GET", "/oauth/callback/gitlab", "authorization.callback", PUBLIC, 400),
+    Row("GET", "/repositories/", "repositories.index", Right.SEE_REPOSITORIES, 200),
+    Row("GET", SETUP + "/repositories", "repositories.setup", MANAGE, 200),
+    Row("POST", SETUP + "/repositories", "repositories.finish", MANAGE, 303),
+    Row("GET", "/connections/{slug}/catalogue", "repositories.progress", Right.SEE_REPOSITORIES, 303),
+    Row("POST", "/connections/{slug}/catalogue", "repositories.read", MANAGE, 303),
+    # Ids this person may not see are passed over like ids that do not exist.
+    Row(
+        "POST",
+        "/repositories/enable",
+        "repositories.enable",
+        Right.ENABLE_REPOSITORIES,
+        303,
+        {"repository_id": "{repository}"},
+        foreign=303,
+    ),
+    Row(
+        "POST",
+        "/repositories/disable",
+        "repositories.disable",
+        Right.ENABLE_REPOSITORIES,
+        303,
+        {"repository_id": "{repository}"},
+        foreign=303,
+    ),
+)
