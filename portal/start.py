@@ -7,13 +7,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import inspect, text
+
 from portal.accounts.first_run import ensure_setup_link
 from portal.db import Database
 from portal.jobs.store import prepare_tables
 from portal.migrations.upgrade import upgrade
 from portal.runtime import Runtime, build_runtime
 from portal.settings import Settings
-from portal.vault import KeyRing, verify_ring
+from portal.vault import KeyRing, KeyRingError, verify_ring
 
 START_SECONDS = 30
 
@@ -42,6 +44,9 @@ def prepare(settings: Settings) -> Prepared:
     made = _make_key_file(settings)
     runtime = build_runtime(settings)
     try:
+        # Before the migrations: a start with the wrong key changes nothing.
+        if _has_keys(runtime.database):
+            _check_key(runtime)
         bring_up_to_date(runtime.database)
         _check_key(runtime)
         return Prepared(setup_link=ensure_setup_link(runtime), made_key_file=made)
@@ -60,9 +65,23 @@ def _make_key_file(settings: Settings) -> Path | None:
     path = settings.resolved_key_file
     if KeyRing.is_configured(path):
         return None
+    database = Database(settings.resolved_database_url)
+    try:
+        if _has_keys(database):
+            raise KeyRingError(f"The key file {path} is missing, but this database was written with one. Put it back.")
+    finally:
+        database.close()
     path.parent.mkdir(parents=True, exist_ok=True)
     KeyRing.create_file(path)
     return path
+
+
+def _has_keys(database: Database) -> bool:
+    """Tell whether something in this database was ever sealed."""
+    with database.engine.connect() as connection:
+        if not inspect(connection).has_table("vault_key"):
+            return False
+        return connection.execute(text("SELECT 1 FROM vault_key LIMIT 1")).first() is not None
 
 
 def _check_key(runtime: Runtime) -> None:

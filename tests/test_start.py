@@ -89,7 +89,7 @@ def test_unusable_key_file_stops_the_start_with_one_line(tmp_path: Path, damage:
     assert (tmp_path / "var" / "gatehouse.db").read_bytes() == before
 
 
-def test_wrong_key_stops_the_start(tmp_path: Path) -> None:
+def test_lost_key_file_stops_the_start_and_is_not_replaced(tmp_path: Path) -> None:
     with serving(tmp_path / "var", embedded_worker="false"):
         pass
     (tmp_path / "var" / "keys.json").unlink()
@@ -97,8 +97,9 @@ def test_wrong_key_stops_the_start(tmp_path: Path) -> None:
     result = run(tmp_path / "var", "serve")
 
     assert result.returncode != 0
-    assert "none of the keys this database was written with" in (result.stdout + result.stderr).replace("\n", " ")
+    assert "Put it back" in (result.stdout + result.stderr).replace("\n", " ")
     assert "Traceback" not in result.stdout + result.stderr
+    assert not (tmp_path / "var" / "keys.json").exists()
 
 
 @pytest.mark.parametrize(

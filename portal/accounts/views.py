@@ -35,12 +35,18 @@ def register(app: Flask, runtime: Runtime) -> None:
     """Add the routes."""
     app.register_blueprint(blueprint)
     app.add_template_filter(moment)
+    app.add_template_filter(day)
     app.add_url_rule("/healthz", "healthz", public(lambda: Response("ok\n", mimetype="text/plain")))
 
 
 def moment(when: datetime) -> str:
     """Return a time as people read it, in UTC."""
     return f"{when.astimezone(UTC):%d %b %Y, %H:%M} UTC"
+
+
+def day(when: datetime) -> str:
+    """Return a date as people read it."""
+    return f"{when.astimezone(UTC):%d %b %Y}"
 
 
 @blueprint.get("/")

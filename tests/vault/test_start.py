@@ -62,7 +62,7 @@ def test_start_after_the_key_file_was_lost_stops_and_changes_no_byte_of_the_data
     before = all_bytes(settings.data_dir)
     settings.resolved_key_file.unlink()
 
-    with pytest.raises(WrongKey):
+    with pytest.raises(KeyRingError):
         prepare(settings)
 
     assert all_bytes(settings.data_dir) == before
