@@ -80,7 +80,9 @@ class DatabaseSessions(SessionInterface):
         """Write what changed, and send the cookie when it is new."""
         assert isinstance(session, PortalSession)
         if session.must_clear:
-            response.delete_cookie(self.cookie_name, path="/", secure=self._runtime.settings.is_https)
+            response.delete_cookie(
+                self.cookie_name, path="/", secure=self._runtime.settings.is_https, httponly=True, samesite="Lax"
+            )
             return
         if session.row_id is not None and session.data != session.stored:
             with self._runtime.database.transaction() as database:

@@ -6,9 +6,9 @@ from flask import Blueprint, Flask, Request, Response, request
 
 from portal.accounts.rights import public
 from portal.htmx import leave_to
+from portal.runtime import current_runtime
 from portal.security.addresses import safe_next
 
-COOKIE = "theme"
 THEMES = ("light", "dark", "auto")
 YEAR_SECONDS = 31_536_000
 blueprint = Blueprint("theme", __name__)
@@ -21,7 +21,7 @@ def add_theme(app: Flask) -> None:
 
 def chosen_theme(visit: Request) -> str:
     """Return the theme of a visit; `auto` until somebody chooses."""
-    theme = visit.cookies.get(COOKIE, "auto")
+    theme = visit.cookies.get(_cookie_name(), "auto")
     return theme if theme in THEMES else "auto"
 
 
@@ -32,11 +32,16 @@ def choose() -> Response:
     theme = request.form.get("theme", "auto")
     response = leave_to(safe_next(request.form.get("next")) or "/")
     response.set_cookie(
-        COOKIE,
+        _cookie_name(),
         theme if theme in THEMES else "auto",
         max_age=YEAR_SECONDS,
+        httponly=True,  # No script reads it: the server writes the theme into the page.
         samesite="Lax",
         path="/",
-        secure=request.is_secure,
+        secure=current_runtime().settings.is_https,  # Not request.is_secure: behind a proxy the request is plain http.
     )
     return response
+
+
+def _cookie_name() -> str:
+    return "__Host-theme" if current_runtime().settings.is_https else "theme"
