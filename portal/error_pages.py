@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask import Flask, Response, make_response, render_template, request, url_for
+from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from portal import errors
@@ -80,6 +81,8 @@ def _answer_unexpected(error: Exception) -> Response:
 
 def answer(error: PortalError) -> Response:
     """Render one error in the form the request wants."""
+    if request_ctx.url_adapter is None:  # The Host header is no name at all: no address can be made, so no page.
+        return Response(f"{error.title}. {error.sentence}\n", error.status, mimetype="text/plain")
     context = {
         "error": error,
         "card": getattr(error, "card", None),

@@ -74,5 +74,9 @@ def _clean(key: str, value: Any) -> Any:
         return "***"
     if isinstance(value, (int, float, bool, type(None))):
         return value
+    if isinstance(value, dict):
+        return {str(name): _clean(str(name), item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(key, item) for item in value]
     limit = None if key == "exception" else MAX_TEXT
     return redact(str(value))[:limit]

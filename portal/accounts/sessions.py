@@ -15,6 +15,7 @@ from typing import Any
 from flask import Flask, Request, Response, request
 from flask.sessions import SessionInterface, SessionMixin
 from sqlalchemy import delete
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, select
 
 from portal.accounts.models import SessionRecord
@@ -41,6 +42,8 @@ class PortalSession(dict[str, Any], SessionMixin):
         self.stored = dict(data)
         self.must_send_cookie = False
         self.must_clear = False
+        # Why the session could not be read; the checks before every view raise it.
+        self.failure: SQLAlchemyError | None = None
 
     @property
     def data(self) -> dict[str, Any]:
@@ -63,6 +66,15 @@ class DatabaseSessions(SessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> PortalSession:
         """Return the session of the request's cookie; a fresh visitor's when there is none that lives."""
+        try:
+            return self._open(app, request)
+        except SQLAlchemyError as error:
+            # Flask opens sessions before it can answer errors: raised here, it would leave the application bare.
+            unread = PortalSession("", "", None, {})
+            unread.failure = error
+            return unread
+
+    def _open(self, app: Flask, request: Request) -> PortalSession:
         token = self._read_cookie(request)
         record = self._find(token) if token else None
         if record is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g, request, session
 from flask_wtf.csrf import CSRFError, CSRFProtect, generate_csrf
 
 from portal.accounts.principal import find_principal
@@ -52,6 +52,8 @@ def register(app: Flask, runtime: Runtime) -> None:
 def _begin(runtime: Runtime) -> None:
     g.entered = requesting(request_checks.describe_request(runtime.settings))
     g.entered.__enter__()
+    if session.failure:  # type: ignore[attr-defined]
+        raise session.failure  # type: ignore[attr-defined]
     request_checks.check_host(runtime.settings)
     request_checks.check_size()
     request_checks.check_origin(runtime.settings)
