@@ -59,7 +59,9 @@ def rail(connection: Connection | None, current: Step) -> list[RailStep]:
     rows = []
     for number, step in enumerate(Step, start=1):
         state = "current" if step == current else "done" if step in done else "todo"
-        url = step_url(connection, step) if connection and reachable else None
+        # The first step made the connection; it has no page of its own any more.
+        is_open = reachable and step != Step.METHOD
+        url = step_url(connection, step) if connection and is_open else None
         label, owner = LABELS[step]
         rows.append(RailStep(number, label, url, state, owner))
         reachable = reachable and step in done
