@@ -36,6 +36,14 @@
     if (event.target.matches("[data-select-all]")) for (const box of rows(form)) box.checked = event.target.checked;
     refresh(form);
   });
+  // What the bar's own buttons were pressed for is done: kept, those boxes would ride along in the next action.
+  document.addEventListener("htmx:after:request", (event) => {
+    const { sourceElement, response } = event.detail.ctx ?? {};
+    const form = sourceElement?.closest("[data-bulk]")?.closest("[data-selection]");
+    if (!form || !response || response.status >= 400) return;
+    for (const box of rows(form)) box.checked = false;
+    refresh(form);
+  });
   const everywhere = () => document.querySelectorAll("[data-selection]").forEach(refresh);
   for (const name of ["DOMContentLoaded", "htmx:after:swap", "pageshow"]) window.addEventListener(name, everywhere, true);
 })();
