@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+from playwright.sync_api import Browser, sync_playwright
 
 from portal import create_app
 from portal.db import Database
@@ -47,6 +48,18 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
     """One key ring for all tests of a process."""
     return KeyRing.create_file(tmp_path_factory.mktemp("keys") / "keys.json")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The distribution's Chromium, one per process: Playwright cannot be started twice in one."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
