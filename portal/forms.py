@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from flask import request
 from flask_wtf import FlaskForm
+from wtforms import SelectMultipleField
 
 from portal.errors import BadRequest
 
@@ -19,14 +21,18 @@ class StrictForm(FlaskForm):  # type: ignore[misc,unused-ignore]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if request.method == "POST":
-            refuse_unknown_fields(*self._fields)
+            many = [name for name, field in self._fields.items() if isinstance(field, SelectMultipleField)]
+            refuse_unknown_fields(*self._fields, many=many)
 
 
-def refuse_unknown_fields(*known: str) -> None:
+def refuse_unknown_fields(*known: str, many: Collection[str] = ()) -> None:
     """Check the fields of the present request, for views without a form object.
 
     Raises:
-        BadRequest: it has a field that is not among `known`.
+        BadRequest: it has a field that is neither among `known` nor among `many`, or one of `known` twice.
     """
-    if set(request.form) - set(known) - COMMON_FIELDS:
+    if set(request.form) - set(known) - set(many) - COMMON_FIELDS:
         raise BadRequest("The request has a field that this page does not.")
+    # Of two values, one check might look at the first and another at the last.
+    if any(len(request.form.getlist(name)) > 1 for name in set(known) - set(many)):
+        raise BadRequest("The request has a field twice.")

@@ -22,6 +22,7 @@ from portal.accounts.models import Membership
 from portal.accounts.principal import current_principal, find_principal, forget_principal
 from portal.accounts.rights import ROLE_SENTENCES, Right, Role, public, requires, signed_in
 from portal.errors import InvalidInput
+from portal.forms import refuse_unknown_fields
 from portal.htmx import leave_to, render
 from portal.requestinfo import current_request_info
 from portal.runtime import Runtime, current_runtime
@@ -102,6 +103,7 @@ def sign_in() -> Response:
 @public
 def sign_out() -> Response:
     """End the session; browsers forget what they kept of it."""
+    refuse_unknown_fields()
     if find_principal() is not None:
         current_app.session_interface.end(session)  # type: ignore[attr-defined]
         forget_principal()
@@ -184,6 +186,7 @@ def change_password() -> Response:
 @signed_in
 def end_sessions() -> Response:
     """End one's other sessions."""
+    refuse_unknown_fields()
     members.end_own_sessions(current_runtime(), current_principal())
     flash("You are signed out everywhere else.", "success")
     return leave_to(url_for(".profile"))
@@ -223,6 +226,7 @@ def change_role(membership_id: int) -> Response:
 @requires(Right.MANAGE_MEMBERS)
 def remove(membership_id: int) -> Response:
     """Remove a member."""
+    refuse_unknown_fields()
     principal = current_principal()
     members.remove_member(current_runtime(), principal, membership_id)
     flash("The member is removed.", "success")

@@ -20,6 +20,7 @@ from portal.connections.service.connections import expect_user, get_connection, 
 from portal.connections.steps import Step, rail, step_to_do_first
 from portal.error_pages import MethodNotAllowed
 from portal.errors import BadRequest
+from portal.forms import refuse_unknown_fields
 from portal.htmx import leave_to, render
 from portal.runtime import Runtime, current_runtime
 from portal.security import opens_popup, polling
@@ -71,6 +72,7 @@ def status(slug: str) -> Response:
 @requires(Right.MANAGE_CONNECTIONS)
 def start(slug: str) -> Response:
     """Create an attempt, bind it to this browser, and go on to our own page that leaves for GitLab."""
+    refuse_unknown_fields("in_popup")
     runtime = current_runtime()
     in_popup = request.form.get("in_popup") == "1"
     started = attempts.start_attempt(runtime, current_principal(), slug, in_popup=in_popup)
@@ -142,6 +144,7 @@ def done(slug: str, public_id: str) -> Response:
 @requires(Right.MANAGE_CONNECTIONS)
 def expect(slug: str) -> Response:
     """Make the GitLab user who signed in by mistake the expected one; nothing is stored until they authorize again."""
+    refuse_unknown_fields()
     runtime, principal = current_runtime(), current_principal()
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)

@@ -13,6 +13,7 @@ from portal.connections.models import Connection
 from portal.connections.service import applications, checklist, connections, instance, walkthrough
 from portal.connections.steps import Step, first_open_step, next_url, previous_url, rail, step_to_do_first, step_url
 from portal.errors import Card, InvalidInput
+from portal.forms import refuse_unknown_fields
 from portal.gitlab import links
 from portal.gitlab.version import parse_version
 from portal.htmx import leave_to, render, wants_fragment
@@ -87,6 +88,7 @@ def checks(slug: str) -> Response:
 
 def check_again(slug: str) -> Response:
     """Run the checklist."""
+    refuse_unknown_fields()
     found = checklist.run_checklist(current_runtime(), current_principal(), slug)
     connection = _connection(slug)
     if not wants_fragment():
@@ -122,6 +124,7 @@ def choose_preset(slug: str) -> Response:
 
 def save_application(slug: str) -> Response:
     """Go on once the application is made in GitLab."""
+    refuse_unknown_fields()
     saved = walkthrough.confirm_application(current_runtime(), current_principal(), slug)
     return leave_to(next_url(saved, Step.APPLICATION))
 
@@ -201,6 +204,7 @@ def ask_cancel(slug: str) -> Response:
 
 def cancel(slug: str) -> Response:
     """Discard the draft."""
+    refuse_unknown_fields()
     connection = _connection(slug)
     connections.discard_draft(current_runtime(), current_principal(), slug)
     flash(f"The draft “{connection.display_name}” was discarded.", "success")

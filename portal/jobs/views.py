@@ -10,6 +10,7 @@ from portal import audit
 from portal.accounts.principal import Principal, current_principal
 from portal.accounts.rights import Right, requires
 from portal.errors import NotFound
+from portal.forms import refuse_unknown_fields
 from portal.htmx import hx_trigger, leave_to, render
 from portal.jobs import service
 from portal.jobs.models import Job
@@ -18,6 +19,7 @@ from portal.runtime import Runtime, current_runtime
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
 # What the rest of a job's page waits for.
 FINISHED_EVENT = "job-finished"
+MAX_DIGITS = 18
 
 
 def register(app: Flask, _runtime: Runtime) -> None:
@@ -29,7 +31,7 @@ def register(app: Flask, _runtime: Runtime) -> None:
 @requires(Right.SEE_JOBS)
 def index() -> ResponseReturnValue:
     """List the organization's jobs, newest first; the list alone for htmx."""
-    before = request.args.get("before", type=int)
+    before = _read_before()
     with current_runtime().database.reading() as session:
         listing = service.list_jobs(session, current_principal().organization_id, before=before)
     return render("jobs/index.html", "jobs/_list.html", listing=listing, before=before)
@@ -56,6 +58,7 @@ def details(public_id: str) -> ResponseReturnValue:
 @requires(Right.SEE_JOBS)
 def stop(public_id: str) -> ResponseReturnValue:
     """Ask a job to stop: for those who manage connections, and for whoever asked for the job."""
+    refuse_unknown_fields()
     principal = current_principal()
     with current_runtime().database.transaction() as session:
         job = service.find_job(session, principal.organization_id, public_id)
@@ -65,6 +68,12 @@ def stop(public_id: str) -> ResponseReturnValue:
             service.request_stop(session, public_id)
             _record_stop(session, principal, job)
     return leave_to(url_for("jobs.show", public_id=public_id))
+
+
+def _read_before() -> int | None:
+    text = request.args.get("before", "")
+    # Databases have no number beyond 64 bits, and fail on one.
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
 
 
 def _load(principal: Principal, public_id: str) -> tuple[Job, service.ItemSummary, bool]:

@@ -18,6 +18,7 @@ from portal.connections.service.connections import (
 )
 from portal.connections.steps import Step, rail, step_to_do_first
 from portal.errors import BadRequest, InvalidInput
+from portal.forms import refuse_unknown_fields
 from portal.htmx import leave_to, render, wants_fragment
 from portal.repositories import details
 from portal.repositories.availability import explain, role_name
@@ -28,6 +29,8 @@ from portal.runtime import Runtime, current_runtime
 from portal.security import polling, safe_next
 
 blueprint = Blueprint("repositories", __name__)
+# What the panel sends along with a change, so that the answer shows the same view.
+PANEL_FIELDS = ("connection", "q", "group", "state", "after", "before", "on")
 MAX_PATH = 1000
 MAX_DIGITS = 18
 
@@ -72,6 +75,7 @@ def setup(slug: str) -> Response:
 @requires(Right.MANAGE_CONNECTIONS)
 def finish(slug: str) -> Response:
     """Finish the walkthrough and go to the details page."""
+    refuse_unknown_fields()
     runtime, principal = current_runtime(), current_principal()
     with runtime.database.transaction() as session:
         mark_step_done(session, get_connection_for_admin(session, principal, slug), Step.REPOSITORIES)
@@ -94,6 +98,7 @@ def progress(slug: str) -> Response:
 @requires(Right.MANAGE_CONNECTIONS)
 def read(slug: str) -> Response:
     """Read the catalogue again, unless a read is already under way."""
+    refuse_unknown_fields()
     runtime, principal = current_runtime(), current_principal()
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
@@ -142,6 +147,7 @@ def _read_key(text: str) -> tuple[str, int] | None:
 
 def _chosen_ids() -> list[int]:
     """Return what a row's own button, the ticked boxes or *Undo* name, in this order."""
+    refuse_unknown_fields(*PANEL_FIELDS, "repository_ids", many=("repository_id", "only"))
     form = request.form
     values = form.getlist("only") or form.get("repository_ids", "").split(",")
     values = [value for value in values if value] or form.getlist("repository_id")

@@ -19,8 +19,6 @@ from portal.security import requests as request_checks
 from portal.security.headers import add_headers
 from portal.security.theme import add_theme, chosen_theme
 
-MIB = 1024 * 1024
-MAX_BODY_BYTES = MIB
 MAX_FORM_PARTS = 2000
 TOKEN_SECONDS = 12 * 3600
 
@@ -31,8 +29,8 @@ def register(app: Flask, runtime: Runtime) -> None:
     app.config.update(
         SECRET_KEY=runtime.vault.derive_key("csrf"),
         SECRET_KEY_FALLBACKS=runtime.vault.derive_fallback_keys("csrf"),
-        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
-        MAX_FORM_MEMORY_SIZE=MAX_BODY_BYTES,
+        MAX_CONTENT_LENGTH=request_checks.MAX_BODY_BYTES,
+        MAX_FORM_MEMORY_SIZE=request_checks.MAX_BODY_BYTES,
         MAX_FORM_PARTS=MAX_FORM_PARTS,
         WTF_CSRF_TIME_LIMIT=TOKEN_SECONDS,
         WTF_CSRF_SSL_STRICT=False,  # It wants a Referer, which our pages do not send; check_origin is stricter.
@@ -56,6 +54,7 @@ def _begin(runtime: Runtime) -> None:
         raise session.failure  # type: ignore[attr-defined]
     request_checks.check_host(runtime.settings)
     request_checks.check_size()
+    request_checks.check_type()
     request_checks.check_origin(runtime.settings)
     principal = find_principal()
     g.acting = acting_as(principal.name if principal else "")

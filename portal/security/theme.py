@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Flask, Request, Response, request
 
 from portal.accounts.rights import public
+from portal.forms import refuse_unknown_fields
 from portal.htmx import leave_to
 from portal.runtime import current_runtime
 from portal.security.addresses import safe_next
@@ -29,6 +30,7 @@ def chosen_theme(visit: Request) -> str:
 @public
 def choose() -> Response:
     """Keep the choice and go back."""
+    refuse_unknown_fields("theme")
     theme = request.form.get("theme", "auto")
     response = leave_to(safe_next(request.form.get("next")) or "/")
     response.set_cookie(

@@ -86,7 +86,7 @@ def test_failures_and_refusals_have_every_header(app: Flask) -> None:
 
     failed = visitor.get("/boom")
     elsewhere = visitor.http.get("/sign-in", base_url="http://evil.example.com")
-    large = visitor.post("/sign-in", {"email": "x" * 2_000_000}, token="")
+    large = visitor.post("/sign-in", b"x" * 2_000_000, token="")
 
     assert (failed.status_code, elsewhere.status_code, large.status_code) == (500, 400, 413)
     for answer in (failed, elsewhere, large):
