@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -49,6 +49,15 @@ class Settings(BaseSettings):
     documentation_url: str = ""
     log_level: str = "INFO"
     embedded_worker: bool = True
+    # Alarms by e-mail; without a host they are on the pages only.
+    smtp_host: str = ""
+    smtp_port: int = Field(default=587, ge=1, le=65535)
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_username: str = ""
+    smtp_password: SecretStr = SecretStr("")
+    smtp_sender: str = ""
+    # Where the newest number and hash of the audit log are also written, so that a cut-off end shows (S85).
+    audit_head_file: Path | None = None
     catalogue_lanes: int = Field(default=4, ge=1, le=16)
 
     @field_validator("outbound_ports", mode="before")

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent / "portal"
 
 # A module may import from its own floor and from those below it.
 FLOORS = (
-    ("settings", "errors", "db", "htmx", "requestinfo", "assets"),
+    ("settings", "errors", "db", "htmx", "requestinfo", "assets", "crash_points"),
     ("net",),
     ("vault",),
     ("logs", "error_pages", "runtime"),
@@ -22,6 +22,8 @@ FLOORS = (
     ("connections",),
     ("authorization",),
     ("repositories",),
+    ("disconnection", "health"),
+    ("backup",),
     ("migrations", "start", "serving", "cli", "__init__", "__main__"),
 )
 # Views of a low capability need the sign-in of a higher one: who may see a page is decided in `accounts`.

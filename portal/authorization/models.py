@@ -24,6 +24,22 @@ class AttemptState(StrEnum):
     ABANDONED = "abandoned"
 
 
+class CredentialState(StrEnum):
+    """Whether a credential gives access; every state but the first needs a person."""
+
+    ALIVE = "alive"
+    # GitLab says `invalid_client`: the pair is as good as before, the application's Secret must be entered again.
+    SECRET_CHANGED = "secret_changed"
+    # GitLab says `invalid_grant` of the pair that is stored: somebody has to authorize again.
+    REVOKED = "revoked"
+    # A refresh took place and its answer never reached us: the stored pair is spent.
+    LOST = "lost"
+    # The key ring lacks the key, or the ciphertext is damaged.
+    UNREADABLE = "unreadable"
+    # Disconnected: the tokens are erased.
+    ERASED = "erased"
+
+
 class AuthorizationAttempt(SQLModel, table=True):
     """One popup: started by one person in one browser for one connection, used once, dead after ten minutes."""
 
@@ -73,5 +89,62 @@ class Credential(SQLModel, table=True):
     generation: int = Field(default=1)
     obtained_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     authorized_by_user_id: int | None = Field(default=None, foreign_key="user.id")
-    # A token GitLab should have revoked but could not be told; retried until it is (S33).
-    revocation_pending: bool = False
+    state: str = Field(default=CredentialState.ALIVE, max_length=20)
+    # When the next refresh is planned; nobody is handed the token for longer (S42). Null: never, it does not expire.
+    refresh_at: datetime | None = Field(default=None, sa_type=UTCDateTime, index=True)
+    refreshed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # One process at a time: who it is, and until when by the database's clock (S36).
+    lease_owner: str = Field(default="", max_length=100)
+    lease_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # Written before the refresh token is spent, removed with its outcome (S40): fingerprint of that token.
+    intent_id: str = Field(default="", max_length=40)
+    intent_fingerprint: str = Field(default="", max_length=16)
+    intent_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # Transient failures since the last success; no request before `cooldown_until` (S39).
+    failures: int = Field(default=0)
+    cooldown_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # A Card as JSON: the last refresh that failed; null after one that worked.
+    failure: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+
+
+class CredentialEvent(SQLModel, table=True):
+    """One line of the flight recorder: what happened to a credential, in which process, and why. No secret."""
+
+    __tablename__ = "credential_event"
+
+    id: int | None = Field(default=None, primary_key=True)
+    credential_id: int = Field(foreign_key="credential.id", index=True, ondelete="CASCADE")
+    at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+    # `authorized`, `refreshed`, `refresh_failed`, `revoked`, `lost`, `recovered`, `erased` …
+    kind: str = Field(max_length=40)
+    generation: int
+    # Host name and process id of who did it.
+    process: str = Field(default="", max_length=100)
+    reason: str = Field(default="", max_length=200)
+    details: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+
+
+class RetiredToken(SQLModel, table=True):
+    """A token that must end at GitLab: kept, sealed, until GitLab has revoked it, then erased (S33).
+
+    `connection_id` is no foreign key: a deleted connection may still have a token to be revoked.
+    """
+
+    __tablename__ = "retired_token"
+
+    id: int | None = Field(default=None, primary_key=True)
+    organization_id: int = Field(index=True)
+    connection_id: int = Field(index=True)
+    connection_name: str = Field(max_length=100)
+    token_sealed: bytes | None = None
+    # What the revocation needs, as it was: API URL, CA, proxy, client id; and the Secret, sealed.
+    frozen: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    client_secret_sealed: bytes | None = None
+    origin: str = Field(max_length=300)
+    # `replaced`, `disconnected`.
+    reason: str = Field(max_length=40)
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+    tries: int = Field(default=0)
+    next_try_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+    failure: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    revoked_at: datetime | None = Field(default=None, sa_type=UTCDateTime)

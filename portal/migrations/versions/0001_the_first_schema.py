@@ -106,6 +106,28 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
+        "retired_token",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("organization_id", sa.Integer(), nullable=False),
+        sa.Column("connection_id", sa.Integer(), nullable=False),
+        sa.Column("connection_name", sqlmodel.sql.sqltypes.AutoString(length=100), nullable=False),
+        sa.Column("token_sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("frozen", sa.JSON(), nullable=False),
+        sa.Column("client_secret_sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("origin", sqlmodel.sql.sqltypes.AutoString(length=300), nullable=False),
+        sa.Column("reason", sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("next_try_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("failure", sa.JSON(), nullable=True),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("retired_token", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_retired_token_connection_id"), ["connection_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_retired_token_organization_id"), ["organization_id"], unique=False)
+
+    op.create_table(
         "setup_token",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("token_hash", sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
@@ -334,7 +356,17 @@ def upgrade() -> None:
         sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("obtained_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("authorized_by_user_id", sa.Integer(), nullable=True),
-        sa.Column("revocation_pending", sa.Boolean(), nullable=False),
+        sa.Column("state", sqlmodel.sql.sqltypes.AutoString(length=20), nullable=False),
+        sa.Column("refresh_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("refreshed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("lease_owner", sqlmodel.sql.sqltypes.AutoString(length=100), nullable=False),
+        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("intent_id", sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+        sa.Column("intent_fingerprint", sqlmodel.sql.sqltypes.AutoString(length=16), nullable=False),
+        sa.Column("intent_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("cooldown_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("failure", sa.JSON(), nullable=True),
         sa.ForeignKeyConstraint(
             ["authorized_by_user_id"],
             ["user.id"],
@@ -343,6 +375,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("connection_id"),
     )
+    with op.batch_alter_table("credential", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_credential_refresh_at"), ["refresh_at"], unique=False)
+
     op.create_table(
         "gitlab_group",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -410,6 +445,22 @@ def upgrade() -> None:
     with op.batch_alter_table("repository", schema=None) as batch_op:
         batch_op.create_index("ix_repository_listing", ["connection_id", "path_with_namespace", "id"], unique=False)
         batch_op.create_index("ix_repository_namespace", ["connection_id", "namespace_path"], unique=False)
+
+    op.create_table(
+        "credential_event",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("credential_id", sa.Integer(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("kind", sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("process", sqlmodel.sql.sqltypes.AutoString(length=100), nullable=False),
+        sa.Column("reason", sqlmodel.sql.sqltypes.AutoString(length=200), nullable=False),
+        sa.Column("details", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(["credential_id"], ["credential.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("credential_event", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_credential_event_credential_id"), ["credential_id"], unique=False)
 
     op.create_table(
         "enablement",
