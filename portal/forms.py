@@ -11,8 +11,10 @@ from wtforms import SelectMultipleField
 
 from portal.errors import BadRequest
 
+# The password that a form is sent again with, after the question of `portal.accounts.proof`.
+PROOF_FIELD = "proof_password"
 # Sent by every form of ours, whatever its fields: the CSRF token and where to go afterwards.
-COMMON_FIELDS = frozenset({"csrf_token", "next"})
+COMMON_FIELDS = frozenset({"csrf_token", "next", PROOF_FIELD})
 
 
 class StrictForm(FlaskForm):  # type: ignore[misc,unused-ignore]

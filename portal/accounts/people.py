@@ -9,6 +9,7 @@ from sqlmodel import Session, select
 from portal import audit
 from portal.accounts.models import Membership, Organization, User
 from portal.accounts.passwords import PasswordRefused, hash_password, verify_password
+from portal.accounts.principal import Principal
 from portal.accounts.roles import Role
 from portal.accounts.sessions import end_other_sessions
 from portal.accounts.throttle import count_try, note_success
@@ -86,20 +87,24 @@ def check_sign_in(runtime: Runtime, email: str, password: str, source: str) -> M
     return membership
 
 
-def verify_own_password(runtime: Runtime, user_id: int, password: str, source: str) -> None:
+def verify_own_password(runtime: Runtime, principal: Principal, password: str, source: str) -> None:
     """Check a person's own password again (step-up, S5).
 
     Raises:
         InvalidInput: it is wrong.
         RateLimited: too many tries.
     """
+    attempt_id = count_try(runtime, principal.email, source)
     with runtime.database.reading() as session:
-        user = session.get_one(User, user_id)
-    attempt_id = count_try(runtime, user.email, source)
-    if not verify_password(password, user.password_hash):
-        raise InvalidInput(field_errors={"password": "That is not your password."})
+        password_hash = session.get_one(User, principal.user_id).password_hash
+    right = verify_password(password, password_hash)
     with runtime.database.transaction() as session:
-        note_success(session, attempt_id)
+        user = session.get_one(User, principal.user_id)
+        _record(session, "session.proved", principal.organization_id, user, result="ok" if right else "refused")
+        if right:
+            note_success(session, attempt_id)
+    if not right:
+        raise InvalidInput(field_errors={"password": "That is not your password."})
 
 
 def set_password(runtime: Runtime, email: str, password: str, *, keep_session: int | None = None) -> None:
@@ -171,7 +176,7 @@ def _record_sign_in(session: Session, user: User | None, membership: Membership 
     )
 
 
-def _record(session: Session, action: str, organization_id: int | None, user: User) -> None:
+def _record(session: Session, action: str, organization_id: int | None, user: User, result: str = "ok") -> None:
     audit.record(
         session,
         action=action,
@@ -181,4 +186,5 @@ def _record(session: Session, action: str, organization_id: int | None, user: Us
         object_type="person",
         object_id=str(user.id),
         object_name=user.email,
+        result=result,
     )

@@ -12,20 +12,23 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask import Flask, Request, Response, request
+from flask import Flask, Request, Response, current_app, request
 from flask.sessions import SessionInterface, SessionMixin
-from sqlalchemy import delete
+from sqlalchemy import CursorResult, delete, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, select
 
 from portal.accounts.models import SessionRecord
 from portal.accounts.principal import Principal, load_principal
 from portal.db import utc_now
+from portal.errors import SignInRequired
 from portal.requestinfo import current_request_info
 from portal.runtime import Runtime
 
 COOKIE_BYTES = 32
 CSRF_FIELD = "csrf_token"
+# Hash of the cookie that a renewed session began with: pages opened before it was renewed still have a valid token.
+CSRF_SEED = "csrf_seed"
 # A row is not touched at every request: this much idle time may be lost.
 TOUCH_SECONDS = 30
 
@@ -86,7 +89,8 @@ class DatabaseSessions(SessionInterface):
         if principal is None:
             return self._visitor("")
         self._touch(record, request, app)
-        return PortalSession(token, self._csrf_of(token), principal, record.data)
+        csrf = self._csrf_of(record.data.get(CSRF_SEED, record.token_hash))
+        return PortalSession(token, csrf, principal, record.data)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Write what changed, and send the cookie when it is new."""
@@ -108,7 +112,7 @@ class DatabaseSessions(SessionInterface):
     def begin(self, session: PortalSession, user_id: int, organization_id: int) -> None:
         """Sign somebody in: a new row under a new cookie; the old session, if any, dies (fixation, S2)."""
         now, info = self.now(), current_request_info()
-        kept = {} if session.principal is None else session.data
+        session.clear()  # What the one before left there is not for this one.
         session.token = new_token()
         with self._runtime.database.transaction() as database:
             if session.row_id is not None:
@@ -117,7 +121,7 @@ class DatabaseSessions(SessionInterface):
                 token_hash=hash_of(session.token),
                 user_id=user_id,
                 organization_id=organization_id,
-                data=kept,
+                data={},
                 created_at=now,
                 last_active_at=now,
                 proved_at=now,
@@ -128,9 +132,31 @@ class DatabaseSessions(SessionInterface):
             database.flush()
             session.row_id = record.id
             session.principal = load_principal(database, user_id, organization_id, session_id=record.id, proved_at=now)
-        session.stored = kept
-        session[CSRF_FIELD] = self._csrf_of(session.token)
+        session.stored = {}
+        session[CSRF_FIELD] = self._csrf_of(hash_of(session.token))
         session.must_send_cookie = True
+
+    def renew(self, session: PortalSession, *, is_proved: bool = False) -> None:
+        """Go on under another cookie, after the password was given again or the role has changed (S2).
+
+        The row stays, with its absolute limit and what is kept in it; the old cookie is dead at once.
+
+        Raises:
+            SignInRequired: the session was ended meanwhile; it is not brought back.
+        """
+        old_hash, token = hash_of(session.token), new_token()
+        session.setdefault(CSRF_SEED, old_hash)
+        values: dict[str, Any] = {"token_hash": hash_of(token), "data": session.data}
+        values |= {"proved_at": self.now()} if is_proved else {}
+        # With the old hash: of two renewals at once one wins, and the other's browser has the winner's cookie.
+        mine = (col(SessionRecord.id) == session.row_id, col(SessionRecord.token_hash) == old_hash)
+        with self._runtime.database.transaction() as database:
+            renewed = database.execute(update(SessionRecord).where(*mine).values(**values))
+        assert isinstance(renewed, CursorResult)
+        if renewed.rowcount != 1:
+            raise SignInRequired
+        session.token, session.stored, session.must_send_cookie = token, session.data, True
+        session.principal = None if session.principal is None else self._reload(session.principal)
 
     def end(self, session: PortalSession) -> None:
         """Sign out: the row is gone before the answer leaves."""
@@ -141,10 +167,19 @@ class DatabaseSessions(SessionInterface):
         session.row_id = None
         session.must_clear = True
 
+    def _reload(self, principal: Principal) -> Principal | None:
+        with self._runtime.database.reading() as database:
+            record = database.get(SessionRecord, principal.session_id)
+            if record is None:
+                return None
+            return load_principal(
+                database, record.user_id, record.organization_id, session_id=record.id, proved_at=record.proved_at
+            )
+
     def _visitor(self, token: str) -> PortalSession:
         fresh = not token
         token = token or new_token()
-        session = PortalSession(token, self._csrf_of(token), None, {})
+        session = PortalSession(token, self._csrf_of(hash_of(token)), None, {})
         session.must_send_cookie = fresh
         return session
 
@@ -173,8 +208,8 @@ class DatabaseSessions(SessionInterface):
         with self._runtime.database.transaction() as database:
             database.get_one(SessionRecord, record.id).last_active_at = now
 
-    def _csrf_of(self, token: str) -> str:
-        return hmac.digest(self._key, token.encode(), "sha256").hex()
+    def _csrf_of(self, seed: str) -> str:
+        return hmac.digest(self._key, seed.encode(), "sha256").hex()
 
     def _send(self, response: Response, token: str) -> None:
         response.set_cookie(
@@ -185,6 +220,13 @@ class DatabaseSessions(SessionInterface):
             samesite="Lax",
             path="/",
         )
+
+
+def current_sessions() -> DatabaseSessions:
+    """Return the sessions of the application that answers."""
+    found = current_app.session_interface
+    assert isinstance(found, DatabaseSessions)
+    return found
 
 
 def new_token() -> str:

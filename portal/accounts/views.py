@@ -5,22 +5,23 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, flash, request, session, url_for
+from flask import Blueprint, Flask, Response, flash, request, session, url_for
 
-from portal.accounts import first_run, members, people
+from portal.accounts import first_run, members, people, proof_views
 from portal.accounts.forms import (
     InvitationForm,
     InviteForm,
     NameForm,
     PasswordForm,
-    ProofForm,
     RoleForm,
     SetupForm,
     SignInForm,
 )
 from portal.accounts.models import Membership
 from portal.accounts.principal import current_principal, find_principal, forget_principal
+from portal.accounts.proof import require_proof
 from portal.accounts.rights import ROLE_SENTENCES, Right, Role, public, requires, signed_in
+from portal.accounts.sessions import current_sessions
 from portal.errors import InvalidInput
 from portal.forms import refuse_unknown_fields
 from portal.htmx import leave_to, render
@@ -35,6 +36,7 @@ blueprint = Blueprint("accounts", __name__)
 def register(app: Flask, runtime: Runtime) -> None:
     """Add the routes."""
     app.register_blueprint(blueprint)
+    proof_views.register(app)
     app.add_template_filter(moment)
     app.add_template_filter(day)
     app.add_url_rule("/healthz", "healthz", public(lambda: Response("ok\n", mimetype="text/plain")))
@@ -105,29 +107,11 @@ def sign_out() -> Response:
     """End the session; browsers forget what they kept of it."""
     refuse_unknown_fields()
     if find_principal() is not None:
-        current_app.session_interface.end(session)  # type: ignore[attr-defined]
+        current_sessions().end(session)  # type: ignore[arg-type]
         forget_principal()
     response = leave_to(url_for(".sign_in"))
     response.headers["Clear-Site-Data"] = '"cache", "storage"'
     return response
-
-
-@blueprint.route("/prove", methods=["GET", "POST"])
-@signed_in
-def prove() -> Response:
-    """Ask for the password again before a delicate change."""
-    runtime, principal, form = current_runtime(), current_principal(), ProofForm()
-    target = safe_next(request.values.get("next")) or url_for("connections.index")
-    if request.method in SAFE_METHODS:
-        return _page("prove", form, next=target)
-    try:
-        people.verify_own_password(
-            runtime, principal.user_id, _text(form, "password"), current_request_info().source_address
-        )
-    except InvalidInput as error:
-        return _page("prove", form, error, next=target)
-    current_app.session_interface.begin(session, principal.user_id, principal.organization_id)  # type: ignore[attr-defined]
-    return leave_to(target)
 
 
 @blueprint.route("/invitations/<token>", methods=["GET", "POST"])
@@ -174,7 +158,7 @@ def change_password() -> Response:
     runtime, principal, form = current_runtime(), current_principal(), PasswordForm()
     source = current_request_info().source_address
     try:
-        people.verify_own_password(runtime, principal.user_id, _text(form, "password"), source)
+        people.verify_own_password(runtime, principal, _text(form, "password"), source)
         people.set_password(runtime, principal.email, _text(form, "new_password"), keep_session=principal.session_id)
     except InvalidInput as error:
         return _profile(error)
@@ -204,6 +188,7 @@ def show_members() -> Response:
 def invite() -> Response:
     """Make an invitation and show its link, once."""
     form = InviteForm()
+    require_proof(keep=("email", "role"))
     try:
         link = members.invite(current_runtime(), current_principal(), _text(form, "email"), _text(form, "role"))
     except InvalidInput as error:
@@ -215,11 +200,16 @@ def invite() -> Response:
 @requires(Right.MANAGE_MEMBERS)
 def change_role(membership_id: int) -> Response:
     """Give a member another role."""
-    members.change_role(current_runtime(), current_principal(), membership_id, _text(RoleForm(), "role"))
-    forget_principal()
+    form = RoleForm()
+    require_proof(keep=("role",))
+    principal = current_principal()
+    members.change_role(current_runtime(), principal, membership_id, _text(form, "role"))
+    if principal.membership_id == membership_id:
+        current_sessions().renew(session)  # type: ignore[arg-type]
+        forget_principal()
     flash("The role is changed.", "success")
-    target = current_principal()
-    return leave_to(url_for(".members") if target.may(Right.MANAGE_MEMBERS) else url_for("connections.index"))
+    may_stay = current_principal().may(Right.MANAGE_MEMBERS)
+    return leave_to(url_for(".members" if may_stay else "connections.index"))
 
 
 @blueprint.post("/members/<int:membership_id>/removal")
@@ -227,6 +217,7 @@ def change_role(membership_id: int) -> Response:
 def remove(membership_id: int) -> Response:
     """Remove a member."""
     refuse_unknown_fields()
+    require_proof()
     principal = current_principal()
     members.remove_member(current_runtime(), principal, membership_id)
     flash("The member is removed.", "success")
@@ -235,7 +226,7 @@ def remove(membership_id: int) -> Response:
 
 
 def _begin_session(membership: Membership) -> None:
-    current_app.session_interface.begin(session, membership.user_id, membership.organization_id)  # type: ignore[attr-defined]
+    current_sessions().begin(session, membership.user_id, membership.organization_id)  # type: ignore[arg-type]
     forget_principal()
 
 

@@ -1,0 +1,103 @@
+"""Step-up: delicate changes want the password again when it was given more than five minutes ago (S5).
+
+    @blueprint.post("/members/<int:membership_id>/role")
+    @requires(Right.MANAGE_MEMBERS)
+    def change_role(membership_id: int) -> Response:
+        form = RoleForm()  # First, so that bad fields are a 400.
+        require_proof(keep=("role",))
+        ...
+
+With a recent proof it returns and nothing is to be seen of it. Otherwise the request ends with 401, before anything is
+changed, and the person is asked for the password:
+
+- **A plain form whose fields are all in `keep`** (a form without fields too): the question's page sends them again
+  together with the password, and the same view does what was asked. Nothing is typed twice, nothing pressed twice.
+- **A plain form with other fields**, which means secrets: they are not echoed. After the password the browser goes to
+  `back`, else to the view's own address when it has a page too, else to the form's `next`. Call `require_proof()` in
+  the GET view of such a form as well, so that the question comes before the typing.
+- **A request of htmx**: the question appears in `#alerts` and the page stays as it is, with everything that was typed.
+  After the password the person presses the button again; the page's CSRF token still holds.
+- **A GET** (a download, the page of a form): after the password the browser goes to its address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+from flask import request, session
+
+from portal.accounts import people
+from portal.accounts.principal import Principal, current_principal, forget_principal
+from portal.accounts.sessions import current_sessions
+from portal.errors import InvalidInput, ProofRequired
+from portal.forms import COMMON_FIELDS, PROOF_FIELD
+from portal.requestinfo import current_request_info
+from portal.runtime import current_runtime
+
+PROOF_MINUTES = 5
+
+
+class StaleProof(ProofRequired):
+    """The password was given too long ago, or was wrong now.
+
+    Attributes:
+        kept: names and values to send again with the password; None when the request cannot be repeated.
+        back: where to go after the password instead; empty when the caller did not say.
+        problem: what was wrong with the password that came along; empty when none did.
+    """
+
+    def __init__(self, kept: list[tuple[str, str]] | None, back: str, problem: str = "") -> None:
+        super().__init__()
+        self.kept = kept
+        self.back = back
+        self.problem = problem
+
+
+def require_proof(*, keep: Collection[str] = (), back: str = "") -> None:
+    """Return when whoever is asking gave their password within five minutes; signing in counts.
+
+    Args:
+        keep: fields of the form that may stand on the question's page; never one that holds a secret.
+        back: an address of ours to go to after the password, when the form cannot be sent again by itself.
+
+    Raises:
+        ProofRequired: it was longer ago; the question is answered to the browser, nothing else is to be done.
+        SignInRequired: nobody is signed in, or the session was ended meanwhile.
+        RateLimited: too many wrong passwords.
+    """
+    principal = current_principal()
+    if is_proof_fresh(principal, current_sessions().now()):
+        return
+    password = request.form.get(PROOF_FIELD)
+    if password is None:
+        raise StaleProof(_repeatable(keep), back)
+    try:
+        give_proof(principal, password)
+    except InvalidInput as error:
+        raise StaleProof(_repeatable(keep), back, error.field_errors["password"]) from None
+
+
+def is_proof_fresh(principal: Principal, now: datetime) -> bool:
+    """Tell whether somebody's last proof still counts."""
+    return principal.proved_at is not None and now - principal.proved_at <= timedelta(minutes=PROOF_MINUTES)
+
+
+def give_proof(principal: Principal, password: str) -> None:
+    """Check the password; when it is right, the session goes on under a new id with a fresh proof.
+
+    Raises:
+        InvalidInput: it is wrong; `field_errors` has `password`.
+        SignInRequired: the session was ended meanwhile.
+        RateLimited: too many tries.
+    """
+    source = current_request_info().source_address
+    people.verify_own_password(current_runtime(), principal, password, source)
+    current_sessions().renew(session, is_proved=True)  # type: ignore[arg-type]
+    forget_principal()
+
+
+def _repeatable(keep: Collection[str]) -> list[tuple[str, str]] | None:
+    if request.method != "POST" or set(request.form) - set(keep) - COMMON_FIELDS:
+        return None
+    return [(name, value) for name, value in request.form.items(multi=True) if name in {*keep, "next"}]

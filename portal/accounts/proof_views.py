@@ -1,0 +1,67 @@
+"""The question for the password: as a page of its own, in place of a form's answer, and as a fragment."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, request, url_for
+
+from portal.accounts.forms import ProofForm
+from portal.accounts.principal import current_principal
+from portal.accounts.proof import StaleProof, give_proof
+from portal.accounts.rights import signed_in
+from portal.errors import InvalidInput
+from portal.forms import PROOF_FIELD
+from portal.htmx import leave_to, render, wants_fragment
+from portal.security.addresses import safe_next
+from portal.security.requests import SAFE_METHODS
+
+
+def register(app: Flask) -> None:
+    """Add the page, and the answer to every stale proof."""
+    app.add_url_rule("/prove", "accounts.prove", prove, methods=["GET", "POST"])
+    app.register_error_handler(StaleProof, ask)
+
+
+@signed_in
+def prove() -> Response:
+    """Ask for the password again, and go on to where it was wanted."""
+    form = ProofForm()
+    target = safe_next(request.values.get("next")) or url_for("connections.index")
+    if request.method in SAFE_METHODS:
+        return _question(200, fields=[("next", target)])
+    try:
+        give_proof(current_principal(), str(form.password.data or ""))
+    except InvalidInput as error:
+        return _question(422, error.field_errors["password"], fields=[("next", target)])
+    return render("accounts/_proved.html") if wants_fragment() else leave_to(target)
+
+
+def ask(stale: StaleProof) -> Response:
+    """Answer a request whose proof is too old with the question."""
+    if stale.kept is not None and not wants_fragment():
+        own = request.full_path.rstrip("?")
+        return _question(401, stale.problem, action=own, fields=stale.kept, name=PROOF_FIELD)
+    response = _question(401, stale.problem, fields=[("next", _way_back(stale))])
+    if wants_fragment():
+        response.headers["HX-Retarget"] = "#alerts"
+        response.headers["HX-Reswap"] = "innerHTML"
+    return response
+
+
+def _way_back(stale: StaleProof) -> str:
+    own = request.full_path.rstrip("?")
+    found = (safe_next(address) for address in (stale.back, own, request.form.get("next")))
+    return next(filter(None, found), url_for("connections.index"))
+
+
+def _question(
+    status: int, problem: str = "", *, fields: list[tuple[str, str]], action: str = "", name: str = "password"
+) -> Response:
+    return render(
+        "accounts/prove.html",
+        "accounts/_prove.html",
+        status=status,
+        action=action or url_for("accounts.prove"),
+        fields=fields,
+        name=name,
+        problem=problem,
+    )
