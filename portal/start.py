@@ -16,6 +16,8 @@ from portal.migrations.upgrade import upgrade
 from portal.runtime import Runtime, build_runtime
 from portal.settings import Settings
 from portal.vault import KeyRing, KeyRingError, verify_ring
+from portal.vault.keyfile import write_down_audit_key
+from portal.vault.keyring import is_in_environment
 
 START_SECONDS = 30
 
@@ -64,6 +66,8 @@ def bring_up_to_date(database: Database) -> str:
 def _make_key_file(settings: Settings) -> Path | None:
     path = settings.resolved_key_file
     if KeyRing.is_configured(path):
+        if not is_in_environment():
+            write_down_audit_key(path)
         return None
     database = Database(settings.resolved_database_url)
     try:

@@ -12,6 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
 KEY_BYTES = 32
 KEYS_VARIABLE = "GATEHOUSE_KEYS"
 FORMAT_VERSION = 1
@@ -23,25 +26,34 @@ class KeyRingError(Exception):
 
 @dataclass(frozen=True, repr=False)
 class DataKey:
-    """One AES-256 key; `key_id` is in every envelope it sealed."""
+    """One AES-256 key; `key_id` is in every envelope it sealed. `created_at` is ISO 8601; empty when unknown."""
 
     key_id: str
     material: bytes
+    created_at: str = ""
 
 
 class KeyRing:
-    """Keys in order: the first seals, all of them open."""
+    """Keys in order: the first seals, all of them open. Beside them one for the audit log, which never changes."""
 
-    def __init__(self, keys: list[DataKey]) -> None:
+    def __init__(self, keys: list[DataKey], audit: bytes | None = None) -> None:
         if not keys:
             raise KeyRingError("The key ring holds no key.")
         self._keys = {key.key_id: key for key in keys}
         if len(self._keys) != len(keys):
             raise KeyRingError("Two keys of the key ring have the same id.")
         self.newest = keys[0]
+        self.has_own_audit_key = audit is not None
+        # From the oldest key when the ring has none: every process gets the same one, whoever writes it down first.
+        self.audit_key = audit or derive(keys[-1].material, "audit")
 
     def __repr__(self) -> str:
         return f"KeyRing({', '.join(self._keys)})"
+
+    @property
+    def keys(self) -> list[DataKey]:
+        """All keys, the sealing one first."""
+        return list(self._keys.values())
 
     @property
     def key_ids(self) -> list[str]:
@@ -55,7 +67,7 @@ class KeyRing:
     @staticmethod
     def is_configured(path: Path) -> bool:
         """Tell whether there is a key ring to read, in the environment or at `path`."""
-        return bool(os.environ.get(KEYS_VARIABLE)) or path.exists()
+        return is_in_environment() or path.exists()
 
     @classmethod
     def from_settings(cls, path: Path) -> KeyRing:
@@ -88,7 +100,8 @@ class KeyRing:
         """
         try:
             data = json.loads(text)
-            return cls([_read_key(item, source) for item in data["keys"]])
+            audit = _read_material(data["audit"], source) if "audit" in data else None
+            return cls([_read_key(item, source) for item in data["keys"]], audit)
         except (ValueError, KeyError, TypeError, RecursionError):
             raise KeyRingError(f"The key ring in {source} is not what the portal wrote.") from None
 
@@ -99,25 +112,57 @@ class KeyRing:
         Raises:
             KeyRingError: the file exists or cannot be written.
         """
-        key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
-        created_at = datetime.now(UTC).isoformat(timespec="seconds")
-        item = {"id": f"k{secrets.token_hex(3)}", "key": key, "created_at": created_at}
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
             raise KeyRingError(f"The key file {path} cannot be made: {error.strerror}.") from None
+        ring = cls([new_key()], secrets.token_bytes(KEY_BYTES))
         with os.fdopen(descriptor, "w") as file:
-            json.dump({"version": FORMAT_VERSION, "keys": [item]}, file, indent=1)
+            file.write(ring.to_text())
             file.flush()
             os.fsync(file.fileno())
         return cls.from_file(path)
 
+    def to_text(self) -> str:
+        """Return the JSON form, keys included: for the key file and nothing else."""
+        keys = [
+            {"id": key.key_id, "key": _encode(key.material), "created_at": key.created_at}
+            for key in self._keys.values()
+        ]
+        return json.dumps({"version": FORMAT_VERSION, "keys": keys, "audit": _encode(self.audit_key)}, indent=1)
+
+
+def is_in_environment() -> bool:
+    """Tell whether the environment holds the ring; the key file is not looked at then."""
+    return bool(os.environ.get(KEYS_VARIABLE))
+
+
+def new_key() -> DataKey:
+    """Return a random key under a random id."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return DataKey(f"k{secrets.token_hex(3)}", secrets.token_bytes(KEY_BYTES), now)
+
+
+def derive(material: bytes, label: str) -> bytes:
+    """Return 32 bytes for another purpose, from which nobody finds the way back (HKDF, RFC 5869)."""
+    info = f"gatehouse {label}".encode()
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(material)
+
+
+def _encode(material: bytes) -> str:
+    return base64.b64encode(material).decode()
+
 
 def _read_key(item: dict[str, Any], source: str) -> DataKey:
-    material = base64.b64decode(item["key"], validate=True)
-    if len(material) != KEY_BYTES:
-        raise KeyRingError(f"A key in {source} has {len(material)} bytes instead of {KEY_BYTES}.")
+    material = _read_material(item["key"], source)
     key_id = str(item["id"])
     if not key_id.isascii() or not key_id.isprintable() or not 0 < len(key_id) <= 16:
         raise KeyRingError(f"A key id in {source} is not 1 to 16 printable ASCII characters.")
-    return DataKey(key_id, material)
+    return DataKey(key_id, material, str(item.get("created_at", "")))
+
+
+def _read_material(text: str, source: str) -> bytes:
+    material = base64.b64decode(text, validate=True)
+    if len(material) != KEY_BYTES:
+        raise KeyRingError(f"A key in {source} has {len(material)} bytes instead of {KEY_BYTES}.")
+    return material

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from portal.vault.keyring import DataKey, KeyRing
+from portal.vault.keyring import DataKey, KeyRing, derive
 from portal.vault.secret import Secret
 
 FORMAT = 1
@@ -68,13 +66,18 @@ class Vault:
         key = self.derive_key("fingerprint")
         return hmac.digest(key, secret.reveal().encode(), "sha256").hex()[:FINGERPRINT_LENGTH]
 
+    @property
+    def audit_key(self) -> bytes:
+        """32 bytes that no rotation changes: what chains the audit log."""
+        return self.ring.audit_key
+
     def derive_key(self, label: str) -> bytes:
         """Return 32 bytes for another purpose (signing cookies): independent of the data keys (S30)."""
-        return _derive(self.ring.newest, label)
+        return derive(self.ring.newest.material, label)
 
     def derive_fallback_keys(self, label: str) -> list[bytes]:
         """Return the same for the ring's older keys: they still verify, the newest signs."""
-        return [_derive(key, label) for key in map(self.ring.get, self.ring.key_ids[1:]) if key]
+        return [derive(key.material, label) for key in map(self.ring.get, self.ring.key_ids[1:]) if key]
 
     def _split(self, sealed: bytes) -> tuple[DataKey, bytes, bytes]:
         if len(sealed) < 2 or sealed[0] != FORMAT:
@@ -91,8 +94,3 @@ class Vault:
 def _binding(place: Place, origin: str) -> bytes:
     # JSON keeps the parts apart: ("a", "bc") and ("ab", "c") must not be the same.
     return json.dumps([FORMAT, place.table, place.row_id, place.column, origin]).encode()
-
-
-def _derive(key: DataKey, label: str) -> bytes:
-    info = f"gatehouse {label}".encode()
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key.material)

@@ -35,3 +35,10 @@ def ring_text(*keys: tuple[str, bytes]) -> str:
 
 def ring_of(*keys: tuple[str, bytes]) -> KeyRing:
     return KeyRing.from_text(ring_text(*keys), "the test")
+
+
+def without_audit_key(path: Path) -> None:
+    """Make a key file one of the first version's."""
+    data = json.loads(path.read_text())
+    del data["audit"]
+    path.write_text(json.dumps(data))
