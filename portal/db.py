@@ -73,6 +73,13 @@ class Database:
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
 
+    def clock(self, session: Session) -> datetime:
+        """Return the time all processes on this database share: the server's on PostgreSQL, ours on SQLite."""
+        if self.is_sqlite:
+            return utc_now()
+        now: datetime = session.connection().execute(text("SELECT clock_timestamp()")).scalar_one()
+        return now.astimezone(UTC)
+
     def close(self) -> None:
         """Close every pooled connection (before a fork, and at the end)."""
         self.engine.dispose()

@@ -1,9 +1,20 @@
-"""Background work of authorization: ending tokens at GitLab."""
+"""Background work of authorization: refreshing ahead of expiry, and ending tokens at GitLab."""
 
 from __future__ import annotations
 
+from portal.authorization.refresh import due_credentials, refresh_credential
 from portal.authorization.service.retire import REVOKE_RETIRED, due_revocations, revoke_one
 from portal.jobs import JobContext, every
+
+
+@every(30, "authorization.keep_alive", "Renew tokens before they end")
+def keep_alive(context: JobContext) -> None:
+    """Refresh every credential that is due; one that cannot be waits for its next turn, the others go on."""
+    due = due_credentials(context.runtime)
+    for done, connection_id in enumerate(due, start=1):
+        context.raise_if_stopped()
+        refresh_credential(context.runtime, connection_id)
+        context.progress(done, len(due))
 
 
 @every(60, REVOKE_RETIRED, "Revoke tokens that are no longer used")

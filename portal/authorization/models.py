@@ -10,6 +10,7 @@ from sqlalchemy import JSON, Column
 from sqlmodel import Field, SQLModel
 
 from portal.db import UTCDateTime, utc_now
+from portal.vault import register_columns
 
 
 class AttemptState(StrEnum):
@@ -86,6 +87,8 @@ class Credential(SQLModel, table=True):
     gitlab_user_id: int
     gitlab_username: str = Field(max_length=255)
     gitlab_name: str = Field(default="", max_length=255)
+    # Counts the pairs: it grows with every new pair and with nothing else, so a comparison with it tells whether the
+    # pair is still the one that was spent (S37). Sealing a pair again with another key leaves it.
     generation: int = Field(default=1)
     obtained_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     authorized_by_user_id: int | None = Field(default=None, foreign_key="user.id")
@@ -96,15 +99,16 @@ class Credential(SQLModel, table=True):
     # One process at a time: who it is, and until when by the database's clock (S36).
     lease_owner: str = Field(default="", max_length=100)
     lease_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    # Written before the refresh token is spent, removed with its outcome (S40): fingerprint of that token.
+    # Written before the refresh token of `generation` is spent, removed with its outcome (S40). What stays behind is
+    # a request of which nobody knows whether GitLab took it.
     intent_id: str = Field(default="", max_length=40)
-    intent_fingerprint: str = Field(default="", max_length=16)
     intent_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     # Transient failures since the last success; no request before `cooldown_until` (S39).
     failures: int = Field(default=0)
     cooldown_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
     # A Card as JSON: the last refresh that failed; null after one that worked.
     failure: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    failed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
 
 
 class CredentialEvent(SQLModel, table=True):
@@ -148,3 +152,8 @@ class RetiredToken(SQLModel, table=True):
     next_try_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     failure: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     revoked_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+register_columns("authorization_attempt", "state_sealed", "verifier_sealed")
+register_columns("credential", "access_token_sealed", "refresh_token_sealed", origin_column="origin")
+register_columns("retired_token", "token_sealed", "client_secret_sealed", origin_column="origin")

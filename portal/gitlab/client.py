@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -32,10 +32,22 @@ T = TypeVar("T")
 Query = Mapping[str, str | int]
 
 
+class TokenSource(Protocol):
+    """Where a client takes its token from, when that may change while it works."""
+
+    def token(self) -> Secret:
+        """Return the token to send."""
+
+    def renew(self, refused: Secret) -> Secret | None:
+        """Return another token than the one GitLab refused; None when there is none."""
+
+
 class GitLabClient:
     """Asks one GitLab as one user. May be used from several threads."""
 
-    def __init__(self, line: Line, token: Secret | None, *, sleep: Callable[[float], object] = time.sleep) -> None:
+    def __init__(
+        self, line: Line, token: Secret | TokenSource | None, *, sleep: Callable[[float], object] = time.sleep
+    ) -> None:
         self._line = line
         self._token = token
         self._sleep = sleep
@@ -128,7 +140,16 @@ class GitLabClient:
         return read_answer(self._fetch(API + path, {}), shape)
 
     def _fetch(self, path: str, query: Query, seconds: float = PAGE_SECONDS) -> Answer:
-        headers = {"Authorization": f"Bearer {self._token.reveal()}"} if self._token else {}
+        token = self._token if isinstance(self._token, Secret) or self._token is None else self._token.token()
+        answer = self._send(path, query, seconds, token)
+        if answer.status != 401 or token is None or isinstance(self._token, Secret) or self._token is None:
+            return answer
+        # Somebody else's refresh kills tokens in use (§1.5): once more with the present one, and only once (S43).
+        renewed = self._token.renew(token)
+        return self._send(path, query, seconds, renewed) if renewed else answer
+
+    def _send(self, path: str, query: Query, seconds: float, token: Secret | None) -> Answer:
+        headers = {"Authorization": f"Bearer {token.reveal()}"} if token else {}
 
         def call() -> Answer:
             answer = self._line.fetch("GET", path, query=query, headers=headers, deadline_seconds=seconds)

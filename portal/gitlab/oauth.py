@@ -17,7 +17,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from portal.gitlab import errors
 from portal.gitlab.answers import error_text, failure_of, read_answer, request_id_of
-from portal.gitlab.payloads import TokenAnswerPayload
+from portal.gitlab.payloads import TokenAnswerPayload, User
 from portal.net import Answer, Line
 from portal.net.json_reader import JSONRefused, read_json
 from portal.vault import Secret
@@ -25,7 +25,9 @@ from portal.vault import Secret
 TOKEN_PATH = "/oauth/token"
 REVOKE_PATH = "/oauth/revoke"
 AUTHORIZE_PATH = "/oauth/authorize"
+USER_PATH = "/api/v4/user"
 TOKEN_SECONDS = 20.0
+PROBE_SECONDS = 10.0
 VERIFIER_LENGTH = 64
 MAX_LIFETIME_SECONDS = 366 * 24 * 3600
 MAX_TOKEN_LENGTH = 4096
@@ -56,6 +58,15 @@ class ClientVerdict(StrEnum):
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
+
+
+class TokenVerdict(StrEnum):
+    """What GitLab's API thinks of an access token."""
+
+    ALIVE = "alive"
+    # Also what a revoked token is called once its time is over: GitLab looks at the time first.
+    EXPIRED = "expired"
+    DEAD = "dead"
 
 
 def new_verifier() -> Secret:
@@ -102,6 +113,23 @@ def refresh(line: Line, application: ClientCredentials, refresh_token: Secret, r
     """
     form = {"refresh_token": refresh_token.reveal(), "redirect_uri": redirect_uri}
     return _token_request(line, application, "refresh_token", form)
+
+
+def probe_token(line: Line, token: Secret) -> TokenVerdict:
+    """Ask GitLab's API whether an access token lives, once and without repeating (§5.1; api/users).
+
+    Raises:
+        GitLabError, OutboundError: no verdict.
+    """
+    headers = {"Authorization": f"Bearer {token.reveal()}"}
+    answer = line.fetch("GET", USER_PATH, headers=headers, deadline_seconds=PROBE_SECONDS)
+    try:
+        read_answer(answer, User)
+    except errors.Unauthorized as error:
+        return TokenVerdict.EXPIRED if error.reason == "expired" else TokenVerdict.DEAD
+    except (errors.InsufficientScope, errors.ForbiddenByRole):
+        return TokenVerdict.ALIVE  # GitLab knew whom it refused.
+    return TokenVerdict.ALIVE
 
 
 def revoke(line: Line, application: ClientCredentials, token: Secret) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from portal.authorization.refresh import AccessUnavailable
 from portal.authorization.service.credentials import READ_CATALOGUE
 from portal.connections.service.connections import need_attention
 from portal.errors import Card, UpstreamFailed
@@ -26,6 +27,10 @@ def run_read_catalogue(context: JobContext, *, connection_id: int) -> None:
         count = read_catalogue(context.runtime, connection_id, context.public_id, progress)
     except PASSING as error:
         raise RetryLater(error.card(), after_seconds=getattr(error, "retry_after_seconds", None)) from error
+    except AccessUnavailable as error:
+        if error.is_passing:
+            raise RetryLater(error.card) from error
+        raise
     except (GitLabError, OutboundError) as error:
         _tell(context, connection_id, error.card())
         raise UpstreamFailed(error.card()) from error

@@ -9,7 +9,7 @@ from flask import Flask
 from sqlmodel import select
 
 from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
-from portal.authorization.service.credentials import open_access_token
+from portal.authorization.refresh import demand_access
 from portal.connections.models import Connection, ConnectionState, Method
 from portal.connections.service import connections
 from portal.db import utc_now
@@ -58,7 +58,7 @@ def test_authorizing_stores_a_sealed_pair_and_starts_the_catalogue_read(
         ["read_api", "read_user", "read_repository"],
     )
     assert connection_of(runtime, prepared).state == ConnectionState.CONNECTED
-    token = open_access_token(runtime, connection_of(runtime, prepared)).reveal()
+    token = demand_access(runtime, prepared.connection.id, reason="test").token.reveal()
     assert sandbox.world.oauth.find_access_token(token) is not None
     assert token.encode() not in credential.access_token_sealed
     with runtime.database.reading() as session:

@@ -8,20 +8,20 @@ from sqlmodel import Session, select
 
 from portal import audit
 from portal.accounts.principal import Principal
-from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
+from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, CredentialState
 from portal.authorization.person import Person
+from portal.authorization.refresh import TIMES
+from portal.authorization.refresh.claims import lock_credential, note, seal_pair
 from portal.authorization.service import attempts
+from portal.authorization.service.retire import retire_tokens
 from portal.connections.models import Connection
 from portal.connections.service.connections import mark_authorized
 from portal.db import utc_now
-from portal.errors import Conflict
 from portal.gitlab import oauth
 from portal.jobs import Job, enqueue
 from portal.net import origin_of
 from portal.runtime import Runtime
-from portal.vault import Place, Secret, SecretUnreadable
 
-TABLE = "credential"
 READ_CATALOGUE = "repositories.read_catalogue"
 
 
@@ -36,8 +36,10 @@ def keep_credential(
     """Seal and store the pair, connect the connection, and start reading the catalogue: all in one transaction."""
     with runtime.database.transaction() as session:
         connection = session.get_one(Connection, attempt.connection_id)
-        credential = get_credential(session, attempt.connection_id) or _new_credential(attempt.connection_id)
-        credential.generation += 1 if credential.id else 0
+        credential = lock_credential(session, attempt.connection_id) or _new_credential(attempt.connection_id)
+        if credential.id:
+            credential.generation += 1
+            retire_tokens(session, runtime, connection, credential, "replaced")
         credential.origin = origin_of(attempt.frozen["api_url"])
         credential.scopes = list(tokens.scopes)
         credential.expires_at = expires_at
@@ -46,9 +48,11 @@ def keep_credential(
         credential.gitlab_name = person.name
         credential.obtained_at = utc_now()
         credential.authorized_by_user_id = principal.user_id
+        _begin_anew(credential)
         session.add(credential)
         session.flush()
-        _seal_pair(runtime, credential, tokens)
+        seal_pair(runtime, credential, tokens.access_token, tokens.refresh_token)
+        note(session, credential, "authorized", f"by {principal.name}"[:200], gitlab_username=person.username)
         mark_authorized(session, connection)
         attempts.finish_attempt(session, attempts.id_of(attempt), AttemptState.SUCCEEDED, actual=person.username)
         _record(session, principal, connection, credential)
@@ -80,38 +84,18 @@ def get_credential(session: Session, connection_id: int) -> Credential | None:
     return session.exec(select(Credential).where(Credential.connection_id == connection_id)).first()
 
 
-def open_access_token(runtime: Runtime, connection: Connection) -> Secret:
-    """Return the access token for calls to this connection's GitLab, and to no other origin.
-
-    Raises:
-        Conflict: the connection is not authorized, or was authorized at another address than it has now.
-    """
-    with runtime.database.reading() as session:
-        credential = get_credential(session, attempts.id_of(connection))
-    if credential is None or credential.access_token_sealed is None:
-        raise Conflict("This connection is not authorized yet.")
-    place = Place(TABLE, attempts.id_of(credential), "access_token_sealed")
-    try:
-        return runtime.vault.open(credential.access_token_sealed, place, origin_of(connection.api_url))
-    except SecretUnreadable:
-        sentence = "The stored token was given for another address and is not sent to this one. Authorize again."
-        raise Conflict(sentence, code="secret_unreadable") from None
-
-
 def _new_credential(connection_id: int) -> Credential:
     return Credential(connection_id=connection_id, origin="", gitlab_user_id=0, gitlab_username="")
 
 
-def _seal_pair(runtime: Runtime, credential: Credential, tokens: oauth.TokenAnswer) -> None:
-    row_id = attempts.id_of(credential)
-    credential.access_token_sealed = runtime.vault.seal(
-        tokens.access_token, Place(TABLE, row_id, "access_token_sealed"), credential.origin
-    )
-    credential.refresh_token_sealed = None
-    if tokens.refresh_token is not None:
-        credential.refresh_token_sealed = runtime.vault.seal(
-            tokens.refresh_token, Place(TABLE, row_id, "refresh_token_sealed"), credential.origin
-        )
+def _begin_anew(credential: Credential) -> None:
+    """Forget what was known of the pair before: its plan, its failures, and an attempt to spend it."""
+    credential.state = CredentialState.ALIVE
+    credential.refresh_at = TIMES.plan(credential.expires_at, utc_now())
+    credential.refreshed_at = credential.cooldown_until = credential.failure = credential.failed_at = None
+    credential.failures = 0
+    credential.lease_owner, credential.lease_until = "", None
+    credential.intent_id, credential.intent_at = "", None
 
 
 def _record(session: Session, principal: Principal, connection: Connection, credential: Credential) -> None:

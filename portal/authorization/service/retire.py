@@ -63,6 +63,20 @@ def retire_tokens(
     return row
 
 
+def retire_stray(runtime: Runtime, connection_id: int, tokens: oauth.TokenAnswer) -> None:
+    """Have a pair revoked that GitLab gave and that is not stored; nothing happens when it is the stored one."""
+    token = tokens.refresh_token or tokens.access_token
+    with runtime.database.transaction() as session:
+        connection = session.get_one(Connection, connection_id)
+        statement = select(Credential).where(Credential.connection_id == connection_id).with_for_update()
+        credential = session.exec(statement).one()
+        if _open_pair(runtime, credential) == token:
+            return
+        row = _new_row(session, runtime, connection, credential, "stray")
+        row.token_sealed = runtime.vault.seal(token, _place(row, "token_sealed"), row.origin)
+        _enqueue(session, connection)
+
+
 def pending_revocations(session: Session, connection_id: int) -> list[RetiredToken]:
     """Return the tokens of a connection that GitLab has not revoked yet, oldest first."""
     statement = select(RetiredToken).where(

@@ -362,11 +362,11 @@ def upgrade() -> None:
         sa.Column("lease_owner", sqlmodel.sql.sqltypes.AutoString(length=100), nullable=False),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("intent_id", sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
-        sa.Column("intent_fingerprint", sqlmodel.sql.sqltypes.AutoString(length=16), nullable=False),
         sa.Column("intent_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("cooldown_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("failure", sa.JSON(), nullable=True),
+        sa.Column("failed_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["authorized_by_user_id"],
             ["user.id"],

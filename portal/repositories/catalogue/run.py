@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from sqlmodel import col, select
 
-from portal.authorization.service.credentials import open_access_token
+from portal.authorization.refresh import AccessSource
 from portal.connections.models import Connection
 from portal.connections.service.connections import note_read, note_version
 from portal.connections.service.instance import open_line
@@ -39,7 +39,7 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
         connection = session.get_one(Connection, connection_id)
     run_id = _begin_run(runtime, connection_id, job_public_id)
     with open_line(runtime, connection) as line:
-        client = GitLabClient(line, open_access_token(runtime, connection))
+        client = GitLabClient(line, AccessSource(runtime, connection_id, "catalogue read"))
         note_version(runtime, connection_id, client.metadata())
         groups = _read_groups(runtime, connection_id, client, run_id, progress)
         seen = _read_repositories(runtime, connection, client, progress)

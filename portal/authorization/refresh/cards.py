@@ -1,0 +1,70 @@
+"""What a person reads when a credential gives no access."""
+
+from __future__ import annotations
+
+from portal.authorization.models import CredentialState
+from portal.errors import Card, Layer, Mender
+
+_AGAIN = "Authorize the connection again as the service user; repositories and settings stay as they are."
+
+VERDICTS: dict[str, Card] = {
+    CredentialState.REVOKED: Card(
+        code="credential_revoked",
+        layer=Layer.OAUTH,
+        sentence="GitLab has ended this authorization: somebody revoked it, or the user or the application is gone.",
+        remedy=_AGAIN,
+        mender=Mender.YOU,
+    ),
+    CredentialState.LOST: Card(
+        code="credential_lost",
+        layer=Layer.OAUTH,
+        sentence="GitLab exchanged the token, but its answer never arrived here, so the new one is not known.",
+        remedy=_AGAIN + " GitLab's tokens are single use; this cannot be mended without it.",
+        mender=Mender.YOU,
+    ),
+    CredentialState.SECRET_CHANGED: Card(
+        code="client_secret_changed",
+        layer=Layer.OAUTH,
+        sentence="GitLab does not accept the application's Secret any more. The authorization itself is kept.",
+        remedy="Enter the present Secret on the connection's Credentials page; nobody has to authorize again.",
+        mender=Mender.YOU,
+    ),
+    CredentialState.UNREADABLE: Card(
+        code="secret_unreadable",
+        layer=Layer.PORTAL,
+        sentence="The stored token cannot be read: it was given for another address, or its encryption key is gone.",
+        remedy="Authorize the connection again, or have the operator put the key back.",
+        mender=Mender.YOU,
+    ),
+    CredentialState.ERASED: Card(
+        code="not_authorized",
+        layer=Layer.OAUTH,
+        sentence="This connection is not authorized.",
+        remedy="Authorize it on its page.",
+        mender=Mender.YOU,
+    ),
+}
+# Attention with these codes ends with the next refresh that works.
+HEALED_BY_REFRESH = frozenset(card.code for card in VERDICTS.values()) | {"unauthorized"}
+
+NO_ROOM = Card(
+    code="spool_unwritable",
+    layer=Layer.PORTAL,
+    sentence="The portal's data folder cannot be written, so the token was not renewed: its answer could be lost.",
+    remedy="Free disk space or give the portal's user the right to write there. It goes on by itself then.",
+    mender=Mender.OPERATOR,
+)
+BUSY = Card(
+    code="refresh_under_way",
+    layer=Layer.OAUTH,
+    sentence="The token is being renewed, and GitLab has not answered yet.",
+    remedy="Try again in a minute; nothing has to be done.",
+    mender=Mender.NOBODY,
+)
+RESTORED = Card(
+    code="restored",
+    layer=Layer.PORTAL,
+    sentence="This portal was restored from a backup and has not been confirmed yet, so no token is renewed.",
+    remedy="An owner confirms on the page that the banner leads to.",
+    mender=Mender.YOU,
+)

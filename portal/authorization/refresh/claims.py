@@ -1,0 +1,313 @@
+"""The transactions of a refresh: each short, each compared with the generation that was read or spent."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import socket
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from portal import audit
+from portal.authorization.models import Credential, CredentialEvent, CredentialState
+from portal.authorization.refresh.cards import HEALED_BY_REFRESH, VERDICTS
+from portal.authorization.refresh.spool import Spooled
+from portal.authorization.refresh.times import RefreshTimes
+from portal.connections.models import Application, Connection, ConnectionState
+from portal.connections.service.connections import need_attention
+from portal.db import utc_now
+from portal.errors import Card, UpstreamFailed
+from portal.runtime import Runtime
+from portal.vault import Place, Secret, SecretUnreadable
+
+TABLE = "credential"
+PROCESS = f"{socket.gethostname()}:{os.getpid()}"
+
+
+class AccessUnavailable(UpstreamFailed):
+    """A credential gives no access now; the card says why and who mends it.
+
+    `is_passing` tells that the credential itself is good: asking again later is worth it.
+    """
+
+    status = 503
+
+    def __init__(self, card: Card, *, is_passing: bool = False) -> None:
+        super().__init__(card)
+        self.is_passing = is_passing
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to spend one pair, until `ends_at` on the monotonic clock.
+
+    Attributes:
+        must_probe: an earlier request for this pair ended nobody knows how.
+        may_be_spent: that could not be found out, so `invalid_grant` may mean that its answer was lost.
+    """
+
+    credential_id: int
+    connection_id: int
+    generation: int
+    owner: str
+    intent_id: str
+    ends_at: float
+    must_probe: bool
+    reason: str
+    access_token: Secret
+    refresh_token: Secret
+    may_be_spent: bool = False
+
+    def left(self) -> float:
+        """Return the seconds in which a request may still be made."""
+        return self.ends_at - time.monotonic()
+
+
+def is_alive(credential: Credential, application: Application | None) -> bool:
+    """Tell whether a credential may be used, or refreshed; one whose Secret was entered anew may."""
+    if credential.state == CredentialState.SECRET_CHANGED and application and credential.failed_at:
+        return application.client_secret_sealed is not None and application.updated_at > credential.failed_at
+    return credential.state == CredentialState.ALIVE
+
+
+def take_claim(runtime: Runtime, connection_id: int, reason: str, times: RefreshTimes) -> Claim | None:
+    """Take the lease and write the intent, unless there is nothing to do or somebody else does it.
+
+    Raises:
+        SecretUnreadable: the pair cannot be opened; nothing was changed.
+    """
+    ends_at = time.monotonic() + times.lease - times.commit
+    with runtime.database.transaction() as session:
+        credential = lock_credential(session, connection_id)
+        if credential is None or not _is_due(runtime, session, credential, times):
+            return None
+        claim = _make_claim(runtime, credential, reason, ends_at)
+        credential.lease_owner = claim.owner
+        credential.lease_until = runtime.database.clock(session) + timedelta(seconds=times.lease)
+        credential.intent_id, credential.intent_at = claim.intent_id, utc_now()
+        return claim
+
+
+def spend_again(runtime: Runtime, claim: Claim, *, may_be_spent: bool) -> Claim | None:
+    """Replace an intent that came to nothing, as far as can be known, by a new one; None when the lease is gone."""
+    fresh = replace(claim, intent_id=secrets.token_hex(16), must_probe=False, may_be_spent=may_be_spent)
+    with runtime.database.transaction() as session:
+        credential = lock_credential(session, claim.connection_id)
+        if credential is None or not _holds(credential, claim):
+            return None
+        credential.intent_id, credential.intent_at = fresh.intent_id, utc_now()
+        note(session, credential, "asked_again", claim.reason, may_be_spent=may_be_spent)
+    return fresh
+
+
+def store(runtime: Runtime, entry: Spooled, connection_id: int, reason: str, times: RefreshTimes) -> bool:
+    """Store a pair where the one it was given for is still the stored one; tell whether it was (S37).
+
+    Neither lease nor state is asked: a pair that GitLab gave for this one is the truth, however late it comes.
+    """
+    with runtime.database.transaction() as session:
+        credential = lock_credential(session, connection_id)
+        if (
+            credential is None
+            or credential.generation != entry.generation
+            or not _was_spent(runtime, credential, entry)
+        ):
+            return False
+        connection = session.get_one(Connection, connection_id)
+        _write_pair(runtime, credential, entry, times)
+        _end_attempt(credential)
+        credential.state, credential.failures = CredentialState.ALIVE, 0
+        credential.cooldown_until = credential.failure = credential.failed_at = None
+        _heal(connection)
+        note(session, credential, "refreshed", reason, spent_generation=entry.generation)
+        record(session, connection, credential, "credential.refreshed", reason=reason)
+        return True
+
+
+def give_verdict(runtime: Runtime, claim: Claim, state: CredentialState, card: Card | None = None) -> bool:
+    """End a credential where the pair that was judged is still the stored one; tell whether it was (S38)."""
+    card = card or VERDICTS[state]
+    with runtime.database.transaction() as session:
+        credential = lock_credential(session, claim.connection_id)
+        if credential is None or credential.generation != claim.generation:
+            return False
+        _end_attempt(credential)
+        credential.state, credential.failure, credential.failed_at = state, card.to_json(), utc_now()
+        note(session, credential, str(state), claim.reason, code=card.code, request_id=card.request_id)
+        need_attention(session, claim.connection_id, card)
+        connection = session.get_one(Connection, claim.connection_id)
+        record(session, connection, credential, f"credential.{state}", result="failed", code=card.code)
+        return True
+
+
+def put_off(
+    runtime: Runtime, claim: Claim, card: Card, times: RefreshTimes, *, asked: float | None, unknown: bool
+) -> None:
+    """Give the lease back after an answer that is no verdict (S39).
+
+    Args:
+        runtime: whose database.
+        claim: only its own lease is given back.
+        card: what happened.
+        times: for the cooldown.
+        asked: seconds that GitLab asked to wait.
+        unknown: GitLab may have exchanged the pair; the intent stays, for the next one to find out.
+    """
+    with runtime.database.transaction() as session:
+        credential = lock_credential(session, claim.connection_id)
+        if credential is None or not _holds(credential, claim):
+            return
+        credential.failures += 1
+        pause = times.cooldown(credential.failures, asked)
+        credential.cooldown_until = utc_now() + timedelta(seconds=pause)
+        credential.failure, credential.failed_at = card.to_json(), utc_now()
+        credential.lease_owner, credential.lease_until = "", None
+        if not unknown:
+            credential.intent_id, credential.intent_at = "", None
+        note(session, credential, "put_off", claim.reason, code=card.code, unknown=unknown, pause_seconds=round(pause))
+
+
+def note(session: Session, credential: Credential, kind: str, reason: str, **details: Any) -> None:
+    """Write a line of the flight recorder."""
+    assert credential.id is not None
+    session.add(
+        CredentialEvent(
+            credential_id=credential.id,
+            kind=kind,
+            generation=credential.generation,
+            process=PROCESS,
+            reason=reason,
+            details=details,
+        )
+    )
+
+
+def record(
+    session: Session, connection: Connection, credential: Credential, action: str, *, result: str = "ok", **details: Any
+) -> None:
+    """Write the audit row of something the portal did by itself."""
+    audit.record(
+        session,
+        action=action,
+        organization_id=connection.organization_id,
+        actor_user_id=None,
+        actor_name="Gatehouse",
+        object_type="connection",
+        object_id=str(connection.id),
+        object_name=connection.display_name,
+        result=result,
+        details={"generation": credential.generation, **details},
+    )
+
+
+def digest(token: Secret) -> str:
+    """Return the SHA-256 of a token, to recognise it; it only ever goes into sealed text."""
+    return hashlib.sha256(token.reveal().encode()).hexdigest()
+
+
+def lock_credential(session: Session, connection_id: int) -> Credential | None:
+    """Return a connection's credential for the transaction that changes it: everybody else waits at this line."""
+    statement = select(Credential).where(col(Credential.connection_id) == connection_id).with_for_update()
+    return session.exec(statement).first()
+
+
+def open_token(runtime: Runtime, credential: Credential, column: str, origin: str) -> Secret | None:
+    """Open one half of a pair for an origin; None when it is not stored.
+
+    Raises:
+        SecretUnreadable: it was given for another origin, or its key is gone.
+    """
+    sealed = getattr(credential, column)
+    assert credential.id is not None
+    return runtime.vault.open(sealed, Place(TABLE, credential.id, column), origin) if sealed is not None else None
+
+
+def seal_pair(runtime: Runtime, credential: Credential, access_token: Secret, refresh_token: Secret | None) -> None:
+    """Seal a pair into a stored row, bound to the row's origin."""
+    pair = {"access_token_sealed": access_token, "refresh_token_sealed": refresh_token}
+    assert credential.id is not None
+    for column, token in pair.items():
+        place = Place(TABLE, credential.id, column)
+        setattr(credential, column, runtime.vault.seal(token, place, credential.origin) if token else None)
+
+
+def _is_due(runtime: Runtime, session: Session, credential: Credential, times: RefreshTimes) -> bool:
+    now = utc_now()
+    connection = session.get_one(Connection, credential.connection_id)
+    application = session.exec(select(Application).where(Application.connection_id == connection.id)).first()
+    if connection.state == ConnectionState.DISCONNECTED or not is_alive(credential, application):
+        return False
+    if credential.refresh_token_sealed is None or credential.refresh_at is None or credential.refresh_at > now:
+        return False
+    # A new Secret is tried at once, whatever the pause after the old one's failure.
+    cooling = credential.cooldown_until is not None and credential.cooldown_until > now
+    return not cooling and _is_free(credential, runtime.database.clock(session), times)
+
+
+def _is_free(credential: Credential, now: datetime, times: RefreshTimes) -> bool:
+    until = credential.lease_until
+    # A lease that ends later than any could is one from before the clock was set back.
+    return until is None or until <= now or until > now + timedelta(seconds=times.lease * 2)
+
+
+def _make_claim(runtime: Runtime, credential: Credential, reason: str, ends_at: float) -> Claim:
+    access_token = open_token(runtime, credential, "access_token_sealed", credential.origin)
+    refresh_token = open_token(runtime, credential, "refresh_token_sealed", credential.origin)
+    assert credential.id is not None
+    if access_token is None or refresh_token is None:
+        raise SecretUnreadable("the pair is not complete")
+    return Claim(
+        credential_id=credential.id,
+        connection_id=credential.connection_id,
+        generation=credential.generation,
+        owner=f"{PROCESS}:{secrets.token_hex(8)}",
+        intent_id=credential.intent_id or secrets.token_hex(16),
+        ends_at=ends_at,
+        must_probe=bool(credential.intent_id),
+        reason=reason,
+        access_token=access_token,
+        refresh_token=refresh_token,
+    )
+
+
+def _holds(credential: Credential, claim: Claim) -> bool:
+    return credential.generation == claim.generation and credential.lease_owner == claim.owner
+
+
+def _was_spent(runtime: Runtime, credential: Credential, entry: Spooled) -> bool:
+    # A restored database can have the same generation of another line of pairs.
+    try:
+        stored = open_token(runtime, credential, "refresh_token_sealed", credential.origin)
+    except SecretUnreadable:
+        return False
+    return stored is not None and digest(stored) == entry.spent
+
+
+def _write_pair(runtime: Runtime, credential: Credential, entry: Spooled, times: RefreshTimes) -> None:
+    tokens = entry.tokens
+    seconds = tokens.expires_in
+    expires_at = None if seconds is None else (entry.sent_at + timedelta(seconds=seconds)).astimezone(UTC)
+    credential.generation = entry.generation + 1
+    credential.expires_at = expires_at
+    credential.refresh_at = times.plan(expires_at, entry.sent_at)
+    credential.refreshed_at = credential.obtained_at = utc_now()
+    credential.scopes = list(tokens.scopes) or credential.scopes
+    seal_pair(runtime, credential, tokens.access_token, tokens.refresh_token)
+
+
+def _end_attempt(credential: Credential) -> None:
+    credential.lease_owner, credential.lease_until = "", None
+    credential.intent_id, credential.intent_at = "", None
+
+
+def _heal(connection: Connection) -> None:
+    if (connection.attention or {}).get("code") not in HEALED_BY_REFRESH:
+        return
+    connection.attention = None
+    if connection.state == ConnectionState.NEEDS_ATTENTION:
+        connection.state = ConnectionState.CONNECTED

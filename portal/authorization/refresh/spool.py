@@ -1,0 +1,139 @@
+"""Where an answer is kept between GitLab's rotation and our commit, so that a database that fails loses nothing.
+
+One file for each intent in the data folder, sealed by the vault. Its room is taken before anything is asked: on a
+full disk no token is spent (S40, fault row 34).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from portal.gitlab.oauth import TokenAnswer
+from portal.runtime import Runtime
+from portal.vault import Place, Secret, SecretUnreadable
+
+FOLDER = "spool"
+# Two tokens of at most 4 KiB each, sealed.
+ROOM_BYTES = 16 * 1024
+TABLE = "spool"
+
+
+@dataclass(frozen=True)
+class Spooled:
+    """A pair that GitLab gave and that may not be stored yet.
+
+    Attributes:
+        spent: SHA-256 of the refresh token that was spent for it, in hex; it is inside the sealed part.
+        sent_at: our clock when the request left; expiry counts from it.
+    """
+
+    credential_id: int
+    generation: int
+    intent_id: str
+    spent: str
+    tokens: TokenAnswer
+    sent_at: datetime
+
+
+class Spool:
+    """The spool of one data folder."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._vault = runtime.vault
+        self._folder = runtime.settings.data_dir / FOLDER
+
+    def reserve(self, credential_id: int, intent_id: str) -> None:
+        """Take the room for one answer.
+
+        Raises:
+            OSError: there is none.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(self._path(credential_id, intent_id), os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as file:
+            # Written, not only allocated: a file system that compresses holes would give the room away again.
+            file.write(os.urandom(ROOM_BYTES))
+            _sync(file.fileno())
+
+    def keep(self, entry: Spooled) -> None:
+        """Write an answer into its room.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        sealed = self._vault.seal(Secret(_to_text(entry)), _place(entry.credential_id))
+        with open(self._path(entry.credential_id, entry.intent_id), "r+b") as file:
+            file.write(len(sealed).to_bytes(4, "big") + sealed)
+            _sync(file.fileno())
+
+    def forget(self, credential_id: int, intent_id: str) -> None:
+        """Remove an entry that is stored, or was never used."""
+        with suppress(OSError):
+            self._path(credential_id, intent_id).unlink(missing_ok=True)
+
+    def entries(self, credential_id: int) -> Iterator[Spooled]:
+        """Yield the answers for a credential that a process left behind."""
+        for path in sorted(self._folder.glob(f"credential-{credential_id}-*")):
+            if (entry := self._read(credential_id, path)) is not None:
+                yield entry
+
+    def _read(self, credential_id: int, path: Path) -> Spooled | None:
+        try:
+            content = path.read_bytes()
+            length = int.from_bytes(content[:4], "big")
+            text = self._vault.open(content[4 : 4 + length], _place(credential_id)).reveal()
+        except (OSError, SecretUnreadable):
+            return None  # Only reserved, half written, or gone meanwhile.
+        return _from_text(text)
+
+    def _path(self, credential_id: int, intent_id: str) -> Path:
+        return self._folder / f"credential-{credential_id}-{intent_id}"
+
+
+def _place(credential_id: int) -> Place:
+    return Place(TABLE, credential_id, "answer")
+
+
+def _to_text(entry: Spooled) -> str:
+    tokens = entry.tokens
+    return json.dumps(
+        {
+            "credential_id": entry.credential_id,
+            "generation": entry.generation,
+            "intent_id": entry.intent_id,
+            "spent": entry.spent,
+            "sent_at": entry.sent_at.isoformat(),
+            "access_token": tokens.access_token.reveal(),
+            "refresh_token": tokens.refresh_token.reveal() if tokens.refresh_token else None,
+            "scopes": tokens.scopes,
+            "expires_in": tokens.expires_in,
+        }
+    )
+
+
+def _from_text(text: str) -> Spooled:
+    data = json.loads(text)
+    refresh_token = data["refresh_token"]
+    return Spooled(
+        credential_id=data["credential_id"],
+        generation=data["generation"],
+        intent_id=data["intent_id"],
+        spent=data["spent"],
+        tokens=TokenAnswer(
+            access_token=Secret(data["access_token"]),
+            refresh_token=Secret(refresh_token) if refresh_token else None,
+            scopes=tuple(data["scopes"]),
+            expires_in=data["expires_in"],
+        ),
+        sent_at=datetime.fromisoformat(data["sent_at"]),
+    )
+
+
+def _sync(descriptor: int) -> None:
+    os.fsync(descriptor)

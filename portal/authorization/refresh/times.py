@@ -1,0 +1,56 @@
+"""How long each part of a refresh may take, and when the next one is planned."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+MIN_COOLDOWN_SECONDS = 2.0
+MAX_COOLDOWN_SECONDS = 900.0
+# GitLab may ask for any wait; nobody sleeps longer than this because of it (S62).
+MAX_ASKED_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class RefreshTimes:
+    """Seconds.
+
+    Attributes:
+        margin: the refresh is planned at least this long before the access token ends.
+        jitter: at most so much earlier still, so that many credentials do not refresh at once.
+        request: for the token request, wall clock.
+        commit: kept of the lease for storing the outcome.
+        lease: how long one process has the credential for itself; more than `request` and `commit`.
+        look: longest pause between two looks at a credential that somebody else refreshes.
+        patience: how long a demand waits in all.
+    """
+
+    margin: float = 300.0
+    jitter: float = 300.0
+    request: float = 20.0
+    commit: float = 10.0
+    lease: float = 45.0
+    look: float = 0.03
+    patience: float = 60.0
+
+    def plan(self, expires_at: datetime | None, now: datetime) -> datetime | None:
+        """Return when to refresh a token; None for one that never ends.
+
+        Tokens that live shortly are refreshed after four fifths of their life at the latest.
+        """
+        if expires_at is None:
+            return None
+        life = max((expires_at - now).total_seconds(), 0.0)
+        early = min(self.margin, life / 5) + random.random() * min(self.jitter, life / 5)  # noqa: S311
+        return expires_at - timedelta(seconds=early)
+
+    def cooldown(self, failures: int, asked: float | None = None) -> float:
+        """Return the pause after so many failures in a row; what GitLab asked for wins, up to an hour."""
+        if asked is not None:
+            return min(max(asked, MIN_COOLDOWN_SECONDS), MAX_ASKED_SECONDS)
+        longest = min(MIN_COOLDOWN_SECONDS * 2.0 ** min(failures - 1, 20), MAX_COOLDOWN_SECONDS)
+        return longest * (0.5 + random.random() / 2)  # noqa: S311 - spreads, does not protect
+
+
+TIMES = RefreshTimes()

@@ -1,0 +1,144 @@
+"""A connection with a real pair of the sandbox, as a finished authorization leaves it, at any age."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlmodel import select
+
+from portal.authorization.models import Credential, CredentialEvent, CredentialState
+from portal.authorization.refresh import AccessUnavailable, RefreshTimes, demand_access
+from portal.connections.models import Application, Connection, ConnectionState
+from portal.connections.steps import Step
+from portal.db import utc_now
+from portal.net import origin_of
+from portal.runtime import Runtime
+from portal.sandbox.oauth.rows import Token
+from portal.sandbox.testing import RunningSandbox
+from portal.vault import Place, Secret
+
+# A test waits for no cooldown and for no lease: what matters is the order of things, not how long they take.
+QUICK = RefreshTimes(lease=6.0, commit=2.0, request=3.0, patience=8.0)
+
+
+@dataclass
+class Paired:
+    """One connected connection and its sandbox."""
+
+    runtime: Runtime
+    sandbox: RunningSandbox
+    connection_id: int
+    application_id: int
+
+    @property
+    def credential(self) -> Credential:
+        with self.runtime.database.reading() as session:
+            return session.exec(select(Credential).where(Credential.connection_id == self.connection_id)).one()
+
+    @property
+    def connection(self) -> Connection:
+        with self.runtime.database.reading() as session:
+            return session.get_one(Connection, self.connection_id)
+
+    @property
+    def events(self) -> list[CredentialEvent]:
+        with self.runtime.database.reading() as session:
+            return list(session.exec(select(CredentialEvent).order_by(CredentialEvent.id)))
+
+    @property
+    def issued(self) -> list[Token]:
+        """Every pair GitLab ever gave for the application, oldest first."""
+        return self.sandbox.world.oauth.tokens(application_id=self.application_id)
+
+    @property
+    def token_requests(self) -> int:
+        return self.sandbox.requests.count("/oauth/token")
+
+    @property
+    def spent_posts(self) -> int:
+        """How often a refresh token was posted that GitLab had already taken: its answer was `invalid_grant`."""
+        return sum(seen.status == 400 for seen in self.sandbox.requests.all("/oauth/token"))
+
+    def demand(self, times: RefreshTimes = QUICK) -> str:
+        return demand_access(self.runtime, self.connection_id, reason="test", times=times).token.reveal()
+
+    def refusal(self, times: RefreshTimes = QUICK) -> AccessUnavailable:
+        try:
+            demand_access(self.runtime, self.connection_id, reason="test", times=times)
+        except AccessUnavailable as error:
+            return error
+        raise AssertionError("access was given")
+
+    def change(self, **values: object) -> None:
+        """Change columns of the credential as time would."""
+        with self.runtime.database.transaction() as session:
+            credential = session.exec(select(Credential).where(Credential.connection_id == self.connection_id)).one()
+            for name, value in values.items():
+                setattr(credential, name, value)
+
+    def make_due(self) -> None:
+        """Let the planned refresh be now, with the access token still alive."""
+        self.change(refresh_at=utc_now() - timedelta(seconds=1), cooldown_until=None)
+
+    def let_rest_pass(self) -> None:
+        """Let every pause and lease be over."""
+        self.change(cooldown_until=None, lease_until=None)
+
+    def stored_pair(self) -> tuple[str, str]:
+        """Open what is stored."""
+        found = self.credential
+        halves = []
+        for column in ("access_token_sealed", "refresh_token_sealed"):
+            place = Place("credential", found.id, column)
+            halves.append(self.runtime.vault.open(getattr(found, column), place, found.origin).reveal())
+        return halves[0], halves[1]
+
+    def holds_the_last_pair(self) -> bool:
+        """Invariant I2, first half: the stored pair is the last that GitLab gave."""
+        last = self.issued[-1]
+        return self.stored_pair() == (last.access_token, last.refresh_token) and not last.is_revoked
+
+
+def pair(runtime: Runtime, sandbox: RunningSandbox, organization_id: int, *, slug: str = "gitlab") -> Paired:
+    """Make an application and a pair in the sandbox, and store both as an authorization does."""
+    user = sandbox.world.user_by_username("gatehouse")
+    uri = f"{runtime.settings.base_url}/oauth/callback/{slug}"
+    application, secret = sandbox.world.oauth.create_application("Gatehouse", uri, ("read_api", "read_user"))
+    token = sandbox.world.oauth.create_token(application.id, user.id, ("read_api", "read_user"))
+    with runtime.database.transaction() as session:
+        connection = Connection(
+            organization_id=organization_id,
+            slug=slug,
+            display_name=slug.title(),
+            external_url=sandbox.url,
+            api_url=sandbox.url,
+            state=ConnectionState.CONNECTED,
+            service_username="gatehouse",
+            steps_done=list(Step),
+            authorized_at=utc_now(),
+        )
+        session.add(connection)
+        session.flush()
+        kept = Application(connection_id=connection.id, client_id=application.uid, origin=origin_of(sandbox.url))
+        credential = Credential(
+            connection_id=connection.id,
+            origin=origin_of(sandbox.url),
+            scopes=["read_api", "read_user"],
+            gitlab_user_id=user.id,
+            gitlab_username="gatehouse",
+            expires_at=utc_now() + timedelta(seconds=7200),
+            refresh_at=utc_now() + timedelta(seconds=6800),
+            state=CredentialState.ALIVE,
+        )
+        session.add_all([kept, credential])
+        session.flush()
+        seal(runtime, kept, "application", "client_secret_sealed", str(secret))
+        seal(runtime, credential, "credential", "access_token_sealed", token.access_token)
+        seal(runtime, credential, "credential", "refresh_token_sealed", token.refresh_token)
+        return Paired(runtime, sandbox, connection.id, application.id)
+
+
+def seal(runtime: Runtime, row: Application | Credential, table: str, column: str, text: str) -> None:
+    """Seal a text into a column of a stored row."""
+    setattr(row, column, runtime.vault.seal(Secret(text), Place(table, row.id, column), row.origin))
