@@ -1,0 +1,100 @@
+"""What one run of the checks says: which causes it found, and about which others it can tell at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from portal.connections.service.checklist import Check, CheckState
+from portal.errors import Card, Layer
+from portal.health.models import Level
+
+# GitLab is down, busy, or not to be reached: one cause, whatever shape the outage takes from check to check.
+UNREACHABLE = "unreachable"
+REACH = "reach"
+EXPIRES = "certificate_expires"
+
+# Believed at the first sight: none of these passes by itself, and none of them is what an outage looks like.
+VERDICTS = frozenset(
+    {
+        "tls_expired",
+        "tls_not_yet_valid",
+        "tls_wrong_name",
+        "tls_self_signed",
+        "tls_unknown_ca",
+        "tls_weak",
+        "version_too_old",
+        "credential_revoked",
+        "credential_lost",
+        "client_secret_changed",
+        "secret_unreadable",
+        "unauthorized",
+        "wrong_user",
+        "user_blocked",
+        "missing_scopes",
+    }
+)
+# Seen before an answer of GitLab's own: nothing is known of GitLab then, and nothing of its credentials.
+_ON_THE_WAY = frozenset({Layer.POLICY, Layer.DNS, Layer.TCP, Layer.TLS, Layer.PROXY, Layer.HTTP})
+_DOWN = frozenset({"gitlab_unavailable", "gitlab_rate_limited"})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One cause that a run of the checks saw.
+
+    Attributes:
+        cause: stable; one incident per cause and connection.
+        check_key: the check that tells whether it is over.
+        passing: whether it may pass by itself.
+    """
+
+    cause: str
+    check_key: str
+    card: Card
+    passing: bool
+    level: Level = Level.FAILURE
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything one run says.
+
+    Attributes:
+        by_cause: what it found.
+        settled: keys of the checks that came to a result; of all others it says nothing.
+    """
+
+    by_cause: dict[str, Finding]
+    settled: frozenset[str]
+
+
+def read_findings(checks: Iterable[Check]) -> Findings:
+    """Return what a run of the checks means; warnings without a card mean nothing."""
+    found: dict[str, Finding] = {}
+    settled = {REACH}
+    for check in checks:
+        finding = _finding_of(check)
+        if finding:
+            found.setdefault(finding.cause, finding)
+        if check.state != CheckState.SKIPPED and (finding is None or finding.check_key == check.key):
+            settled.add(check.key)
+    return Findings(found, frozenset(settled))
+
+
+def _finding_of(check: Check) -> Finding | None:
+    card = check.failure
+    if card is None or check.state not in {CheckState.FAIL, CheckState.WARN}:
+        return None
+    if check.state == CheckState.WARN:
+        return Finding(card.code, check.key, card, passing=False, level=Level.WARNING)
+    return classify(check.key, card)
+
+
+def classify(check_key: str, card: Card) -> Finding:
+    """Return the cause a failure belongs to."""
+    if card.code in VERDICTS:
+        return Finding(card.code, check_key, card, passing=False)
+    if card.layer in _ON_THE_WAY or card.code in _DOWN:
+        return Finding(UNREACHABLE, REACH, card, passing=True)
+    return Finding(card.code, check_key, card, passing=True)

@@ -1,0 +1,133 @@
+"""Tables of health: what each check found and since when, and the incidents people are told of."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, Column, Index, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from portal.db import UTCDateTime, utc_now
+
+CURRENT = text("is_current")
+UNFINISHED = text("phase <> 'closed'")
+
+
+class Phase(StrEnum):
+    """How far an incident has come; the value is what is stored."""
+
+    # Seen failing, but not long enough to tell anybody. Forgotten when the next check is good.
+    SUSPECTED = "suspected"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class Level(StrEnum):
+    """How bad it is; the value is the word people read."""
+
+    FAILURE = "Failure"
+    # It works, but will not for long.
+    WARNING = "Warning"
+
+
+class HealthWatch(SQLModel, table=True):
+    """One connection under watch: how it is, since when, and when to look again."""
+
+    __tablename__ = "health_watch"
+
+    connection_id: int = Field(primary_key=True, foreign_key="connection.id", ondelete="CASCADE")
+    # The worst of its checks: `pass`, `warn` or `fail`.
+    state: str = Field(max_length=10)
+    since: datetime = Field(sa_type=UTCDateTime)
+    checked_at: datetime = Field(sa_type=UTCDateTime)
+    # When GitLab's API last answered as it should; null when it never did.
+    answered_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    due_at: datetime = Field(index=True, sa_type=UTCDateTime)
+    # What GitLab told of its own addresses: `issuer`, `git`.
+    addresses: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+
+
+class HealthCheck(SQLModel, table=True):
+    """One check that found the same from `at` to `seen_at`; only a change begins another row."""
+
+    __tablename__ = "health_check"
+    __table_args__ = (
+        Index("ix_health_check_history", "connection_id", "key", "id"),
+        Index(
+            "uq_health_check_current",
+            "connection_id",
+            "key",
+            unique=True,
+            sqlite_where=CURRENT,
+            postgresql_where=CURRENT,
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    connection_id: int = Field(foreign_key="connection.id", ondelete="CASCADE")
+    key: str = Field(max_length=30)
+    at: datetime = Field(sa_type=UTCDateTime)
+    seen_at: datetime = Field(index=True, sa_type=UTCDateTime)
+    state: str = Field(max_length=10)
+    detail: str = Field(default="", max_length=1000)
+    # A Card as JSON: what is wrong.
+    card: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    is_current: bool = True
+
+
+class Incident(SQLModel, table=True):
+    """One cause for which a connection does not work, from the first failed check to the last.
+
+    A closed one goes on when the same cause comes back soon; then nobody is told a second time.
+    """
+
+    __tablename__ = "incident"
+    __table_args__ = (
+        Index(
+            "uq_incident_unfinished",
+            "connection_id",
+            "cause",
+            unique=True,
+            sqlite_where=UNFINISHED,
+            postgresql_where=UNFINISHED,
+        ),
+        Index("ix_incident_listing", "connection_id", "id"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    connection_id: int = Field(foreign_key="connection.id", ondelete="CASCADE")
+    cause: str = Field(max_length=60)
+    # The check that tells whether it is over.
+    check_key: str = Field(max_length=30)
+    level: str = Field(default=Level.FAILURE, max_length=10)
+    layer: str = Field(max_length=30)
+    # A Card as JSON: the newest failure.
+    card: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    phase: str = Field(max_length=10)
+    # Failed checks in all; and of the present row of good or failed ones.
+    count: int = 0
+    row_count: int = 0
+    row_began_at: datetime = Field(sa_type=UTCDateTime)
+    last_failed_at: datetime = Field(sa_type=UTCDateTime)
+    opened_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    closed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # When it was decided to tell people; the mails follow, and may be late.
+    alarmed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    alarm_mailed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    end_mailed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+class AlarmMail(SQLModel, table=True):
+    """One message to one person that the mail server took: whoever has it is not sent it again."""
+
+    __tablename__ = "alarm_mail"
+    __table_args__ = (UniqueConstraint("incident_id", "kind", "user_id"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    incident_id: int = Field(foreign_key="incident.id", ondelete="CASCADE")
+    # `opened` or `over`.
+    kind: str = Field(max_length=10)
+    user_id: int = Field(foreign_key="user.id", ondelete="CASCADE")
+    sent_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
