@@ -17,6 +17,7 @@ from portal.authorization.service.credentials import keep_credential
 from portal.connections.models import Connection
 from portal.connections.service.applications import open_client_credentials
 from portal.connections.service.instance import open_line
+from portal.crash_points import crash_point
 from portal.db import utc_now
 from portal.errors import Card, CardAction, Layer, Mender
 from portal.gitlab import links, oauth
@@ -78,15 +79,18 @@ def _exchange_and_judge(
     code: str,
 ) -> None:
     application = open_client_credentials(runtime, connection)
+    crash_point("authorize:claimed")
     sent_at = utc_now()
     tokens = oauth.exchange_code(
         line, application, code, attempt.frozen["redirect_uri"], attempts.open_verifier(runtime, attempt)
     )
+    crash_point("authorize:exchanged")
     try:
         granted = Granted(tokens, Person.from_user(GitLabClient(line, tokens.access_token).current_user()), sent_at)
     except (GitLabError, OutboundError):
         _revoke(line, application, tokens.access_token)
         raise
+    crash_point("authorize:judged")
     doubts = judge(granted.person, attempt.frozen["service_username"])
     missing = sorted(set(attempt.frozen["scopes"]) - set(tokens.scopes))
     if doubts or missing:
@@ -94,6 +98,7 @@ def _exchange_and_judge(
         _refuse(runtime, attempt, connection, granted, doubts, missing, revoked=revoked)
     else:
         keep_credential(runtime, principal, attempt, granted.tokens, granted.person, expires_at(granted))
+        crash_point("authorize:stored")
 
 
 def expires_at(granted: Granted) -> datetime | None:

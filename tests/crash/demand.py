@@ -1,0 +1,18 @@
+"""A child that demands access once, as any worker does."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from portal.authorization.refresh import AccessUnavailable, demand_access
+from portal.runtime import build_runtime
+from portal.settings import Settings
+from tests.support.paired import QUICK
+
+if __name__ == "__main__":
+    arguments = json.load(sys.stdin)
+    try:
+        demand_access(build_runtime(Settings.from_environ()), arguments["connection_id"], reason="child", times=QUICK)
+    except AccessUnavailable as error:
+        print(error.card.code)

@@ -1,0 +1,65 @@
+"""A process dies at each point of an authorization: the pair is stored whole or not at all, and the next one works."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from sqlmodel import select
+
+from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
+from portal.authorization.refresh import demand_access
+from portal.crash_points import POINTS
+from portal.runtime import Runtime
+from portal.sandbox.testing import RunningSandbox
+from tests.support.children import DIED, run_child
+from tests.support.people import Cast
+from tests.support.visitor import Visitor
+from tests.support.walkthrough import authorize, pass_gitlab, prepare, start
+
+CHILD = "tests.crash.take_code"
+
+
+@pytest.mark.parametrize("point", [point for point in POINTS if point.startswith("authorize:")])
+def test_process_dies_in_an_authorization(
+    runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, cast: Cast, point: str
+) -> None:
+    prepared = prepare(runtime, sandbox, cast.owner)
+    location = pass_gitlab(sandbox, start(owner, prepared.slug), "gatehouse")
+    query = parse_qs(urlsplit(location).query)
+    given = {
+        "slug": prepared.slug,
+        "user_id": cast.owner.user_id,
+        "organization_id": cast.owner.organization_id,
+        "state": query["state"][0],
+        "code": query["code"][0],
+        "browser_token": browser_token(owner, runtime),
+    }
+    assert run_child(runtime, sandbox, CHILD, given, f"{point}:1") == DIED
+
+    stored = credentials(runtime)
+    assert len(stored) == (1 if point == "authorize:stored" else 0)
+    attempt = attempts(runtime)[0]
+    assert attempt.outcome == (AttemptState.SUCCEEDED if stored else AttemptState.CLAIMED)
+    assert owner.get(f"/connections/{prepared.slug}/setup/authorize").status_code == 200
+
+    authorize(owner, sandbox, prepared.slug)
+    issued = sandbox.world.oauth.tokens(application_id=prepared.application.id)
+    token = demand_access(runtime, prepared.connection.id, reason="test").token.reveal()
+    assert token == issued[-1].access_token
+
+
+def browser_token(visitor: Visitor, runtime: Runtime) -> str:
+    public_id = attempts(runtime)[-1].public_id
+    found = [cookie for cookie in visitor.http._cookies.values() if public_id in cookie.key]
+    return found[0].value
+
+
+def attempts(runtime: Runtime) -> list[AuthorizationAttempt]:
+    with runtime.database.reading() as session:
+        return list(session.exec(select(AuthorizationAttempt).order_by(AuthorizationAttempt.id)))
+
+
+def credentials(runtime: Runtime) -> list[Credential]:
+    with runtime.database.reading() as session:
+        return list(session.exec(select(Credential)))
