@@ -13,6 +13,7 @@ from portal.db import Database
 from portal.net import Door, NetworkPolicy
 from portal.settings import Settings
 from portal.vault import KeyRing, Vault
+from portal.vault.keyring import is_in_environment
 
 _KEY = "gatehouse_runtime"
 
@@ -33,10 +34,11 @@ def build_runtime(settings: Settings) -> Runtime:
     Raises:
         KeyRingError: the key ring is missing, readable by others, or malformed.
     """
+    path = settings.resolved_key_file
     return Runtime(
         settings=settings,
         database=Database(settings.resolved_database_url),
-        vault=Vault(KeyRing.from_settings(settings.resolved_key_file)),
+        vault=Vault(KeyRing.from_settings(path), None if is_in_environment() else path),
         door=Door(NetworkPolicy.from_settings(settings)),
     )
 

@@ -23,8 +23,9 @@ FLOORS = (
     ("authorization",),
     ("repositories",),
     ("disconnection", "health"),
-    ("backup",),
-    ("migrations", "start", "serving", "cli", "__init__", "__main__"),
+    ("migrations",),
+    ("keys", "backup"),
+    ("start", "serving", "cli", "__init__", "__main__"),
 )
 # Views of a low capability need the sign-in of a higher one: who may see a page is decided in `accounts`.
 VIEWS_MAY_ALSO = {"accounts", "security", "forms"}

@@ -59,7 +59,7 @@ class DatabaseSessions(SessionInterface):
 
     def __init__(self, runtime: Runtime, now: Callable[[], datetime] = utc_now) -> None:
         self._runtime = runtime
-        self._key = runtime.vault.derive_key("session")
+        self._key = runtime.vault.derive_stable_key("session")
         self.now = now
 
     @property
@@ -206,7 +206,8 @@ class DatabaseSessions(SessionInterface):
         if is_polling or now - record.last_active_at < timedelta(seconds=TOUCH_SECONDS):
             return
         with self._runtime.database.transaction() as database:
-            database.get_one(SessionRecord, record.id).last_active_at = now
+            # It may have been ended by now: then there is nothing to touch.
+            database.execute(update(SessionRecord).where(col(SessionRecord.id) == record.id).values(last_active_at=now))
 
     def _csrf_of(self, seed: str) -> str:
         return hmac.digest(self._key, seed.encode(), "sha256").hex()

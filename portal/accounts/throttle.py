@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 from datetime import timedelta
 
-from sqlalchemy import delete, func
+from sqlalchemy import ColumnElement, delete, func, update
 from sqlmodel import Session, col, select
 
 from portal.accounts.models import SignInAttempt
@@ -20,6 +20,9 @@ from portal.runtime import Runtime
 WINDOW_MINUTES = 15
 MAX_PER_SOURCE_AND_ACCOUNT = 10
 MAX_PER_SOURCE = 50
+# An account that is tried from many sources leaves each of them fewer tries, its owner's among them.
+MAX_PER_ACCOUNT = 50
+MAX_PER_SOURCE_AND_BESIEGED_ACCOUNT = 3
 
 
 def count_try(runtime: Runtime, email: str, source: str) -> int:
@@ -30,34 +33,44 @@ def count_try(runtime: Runtime, email: str, source: str) -> int:
     """
     account_hash, source_hash = _hash(runtime, email), _hash(runtime, source)
     now = utc_now()
+    # Noted first and counted afterwards: of many at once, none is left out of the count.
     with runtime.database.transaction() as session:
-        since = now - timedelta(minutes=WINDOW_MINUTES)
-        session.execute(delete(SignInAttempt).where(col(SignInAttempt.at) < since))
-        if _failed(session, source_hash, account_hash) >= MAX_PER_SOURCE_AND_ACCOUNT or (
-            _failed(session, source_hash) >= MAX_PER_SOURCE
-        ):
-            sentence = "Too many tries. Wait some minutes, or ask for a new password."
-            raise RateLimited(sentence, retry_after_seconds=WINDOW_MINUTES * 60)
+        session.execute(delete(SignInAttempt).where(col(SignInAttempt.at) < now - timedelta(minutes=WINDOW_MINUTES)))
         attempt = SignInAttempt(account_hash=account_hash, source_hash=source_hash, at=now)
         session.add(attempt)
         session.flush()
         assert attempt.id is not None
-        return attempt.id
+    with runtime.database.transaction() as session:
+        is_too_much = _is_too_much(session, account_hash, source_hash)
+        if is_too_much:  # Knocking at a closed door does not keep it closed.
+            session.delete(session.get_one(SignInAttempt, attempt.id))
+    if is_too_much:
+        sentence = "Too many tries. Wait some minutes, or ask for a new password."
+        raise RateLimited(sentence, retry_after_seconds=WINDOW_MINUTES * 60)
+    return attempt.id
 
 
 def note_success(session: Session, attempt_id: int) -> None:
-    """Take a try out of the count."""
-    session.get_one(SignInAttempt, attempt_id).succeeded = True
-
-
-def _failed(session: Session, source_hash: str, account_hash: str | None = None) -> int:
-    statement = select(func.count()).where(
-        SignInAttempt.source_hash == source_hash, col(SignInAttempt.succeeded).is_(False)
+    """Take a try out of the count, and the failed ones before it on the same account from the same source."""
+    attempt = session.get_one(SignInAttempt, attempt_id)
+    same = (
+        col(SignInAttempt.account_hash) == attempt.account_hash,
+        col(SignInAttempt.source_hash) == attempt.source_hash,
     )
-    if account_hash is not None:
-        statement = statement.where(SignInAttempt.account_hash == account_hash)
+    session.execute(update(SignInAttempt).where(*same).values(succeeded=True))
+
+
+def _is_too_much(session: Session, account_hash: str, source_hash: str) -> bool:
+    source, account = SignInAttempt.source_hash == source_hash, SignInAttempt.account_hash == account_hash
+    is_besieged = _failed(session, account) > MAX_PER_ACCOUNT
+    for_pair = MAX_PER_SOURCE_AND_BESIEGED_ACCOUNT if is_besieged else MAX_PER_SOURCE_AND_ACCOUNT
+    return _failed(session, source, account) > for_pair or _failed(session, source) > MAX_PER_SOURCE
+
+
+def _failed(session: Session, *where: ColumnElement[bool] | bool) -> int:
+    statement = select(func.count()).where(col(SignInAttempt.succeeded).is_(False), *where)
     return int(session.exec(statement).one())
 
 
 def _hash(runtime: Runtime, text: str) -> str:
-    return hmac.digest(runtime.vault.derive_key("throttle"), text.lower().encode(), "sha256").hex()
+    return hmac.digest(runtime.vault.derive_stable_key("throttle"), text.lower().encode(), "sha256").hex()

@@ -10,6 +10,7 @@ from sqlalchemy import JSON, Column, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from portal.db import UTCDateTime, utc_now
+from portal.vault import register_columns
 
 
 class ConnectionState(StrEnum):
@@ -88,3 +89,6 @@ class Application(SQLModel, table=True):
     # When GitLab last accepted client_id and secret; null when it never did.
     checked_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     updated_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+
+
+register_columns("application", "client_secret_sealed", origin_column="origin")

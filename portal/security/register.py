@@ -21,14 +21,13 @@ from portal.security.theme import add_theme, chosen_theme
 
 MAX_FORM_PARTS = 2000
 TOKEN_SECONDS = 12 * 3600
+_SIGNING_RING = "gatehouse_signing_ring"
 
 
 def register(app: Flask, runtime: Runtime) -> None:
     """Add sessions, CSRF protection, checks, headers and what every template needs."""
     settings = runtime.settings
     app.config.update(
-        SECRET_KEY=runtime.vault.derive_key("csrf"),
-        SECRET_KEY_FALLBACKS=runtime.vault.derive_fallback_keys("csrf"),
         MAX_CONTENT_LENGTH=request_checks.MAX_BODY_BYTES,
         MAX_FORM_MEMORY_SIZE=request_checks.MAX_BODY_BYTES,
         MAX_FORM_PARTS=MAX_FORM_PARTS,
@@ -37,6 +36,8 @@ def register(app: Flask, runtime: Runtime) -> None:
         WTF_CSRF_HEADERS=["X-CSRFToken"],
     )
     app.session_interface = DatabaseSessions(runtime)
+    follow_ring(app, runtime)
+    app.before_request(lambda: follow_ring(app, runtime))
     app.before_request(lambda: _begin(runtime))
     CSRFProtect(app)
     refuse_undeclared(app)
@@ -45,6 +46,17 @@ def register(app: Flask, runtime: Runtime) -> None:
     app.teardown_request(_end)
     add_theme(app)
     _add_template_names(app, runtime)
+
+
+def follow_ring(app: Flask, runtime: Runtime) -> None:
+    """Sign forms with the newest key and go on accepting what the older ones signed, also after a rotation (S30)."""
+    ring = runtime.vault.ring
+    if app.extensions.get(_SIGNING_RING) is ring:
+        return
+    newest, older = runtime.vault.derive_key("csrf"), runtime.vault.derive_fallback_keys("csrf")
+    # itsdangerous signs with the last of a list and verifies with all of them.
+    app.config.update(SECRET_KEY=newest, SECRET_KEY_FALLBACKS=older, WTF_CSRF_SECRET_KEY=[*older, newest])
+    app.extensions[_SIGNING_RING] = ring
 
 
 def _begin(runtime: Runtime) -> None:

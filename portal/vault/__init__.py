@@ -1,9 +1,11 @@
 """Encryption at rest: the only place where secrets are stored, and the type they have in memory."""
 
+from portal.vault.columns import register_columns, register_files
+from portal.vault.envelope import SecretUnreadable
 from portal.vault.keyring import KeyRing, KeyRingError
 from portal.vault.ring_check import WrongKey, verify_ring
 from portal.vault.secret import Secret, redact
-from portal.vault.vault import Place, SecretUnreadable, Vault
+from portal.vault.vault import Place, Vault
 
 __all__ = [
     "KeyRing",
@@ -14,5 +16,7 @@ __all__ = [
     "Vault",
     "WrongKey",
     "redact",
+    "register_columns",
+    "register_files",
     "verify_ring",
 ]

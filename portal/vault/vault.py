@@ -1,7 +1,4 @@
-"""Seal and open: AES-256-GCM, each ciphertext bound to its table, row, column and, where there is one, origin.
-
-Envelope: format version (1 byte) · length of the key id (1 byte) · key id · nonce (12 bytes) · ciphertext with tag.
-"""
+"""Seal and open: AES-256-GCM, each ciphertext bound to its table, row, column and, where there is one, origin."""
 
 from __future__ import annotations
 
@@ -9,21 +6,17 @@ import hmac
 import json
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from portal.vault.keyring import DataKey, KeyRing, derive
+from portal.vault.envelope import FORMAT, NONCE_BYTES, Envelope, SecretUnreadable
+from portal.vault.keyring import KeyRing, derive
 from portal.vault.secret import Secret
+from portal.vault.watched import WatchedRing
 
-FORMAT = 1
-NONCE_BYTES = 12
-TAG_BYTES = 16
 FINGERPRINT_LENGTH = 16
-
-
-class SecretUnreadable(Exception):
-    """A ciphertext cannot be opened: damaged, moved, sealed for another origin, or its key is gone."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +31,17 @@ class Place:
 class Vault:
     """Seals with the ring's newest key, opens with any of its keys. May be used from several threads."""
 
-    def __init__(self, ring: KeyRing) -> None:
-        self.ring = ring
+    def __init__(self, ring: KeyRing, key_file: Path | None = None) -> None:
+        self._watched = WatchedRing(ring, key_file)
+
+    @property
+    def ring(self) -> KeyRing:
+        """The ring as it is now; a rotation while this process runs changes it."""
+        return self._watched.current()
 
     def seal(self, secret: Secret, place: Place, origin: str = "") -> bytes:
         """Return the envelope of a secret for one place, bound to the origin it was entered for (S32)."""
-        key = self.ring.newest
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        sealed = AESGCM(key.material).encrypt(nonce, secret.reveal().encode(), _binding(place, origin))
-        key_id = key.key_id.encode()
-        return bytes([FORMAT, len(key_id)]) + key_id + nonce + sealed
+        return self._encrypt(secret.reveal().encode(), place, origin)
 
     def open(self, sealed: bytes, place: Place, origin: str = "") -> Secret:
         """Return the secret of an envelope.
@@ -55,15 +49,22 @@ class Vault:
         Raises:
             SecretUnreadable: damaged, moved, sealed for another origin, or sealed with a key the ring lacks.
         """
-        key, nonce, ciphertext = self._split(sealed)
         try:
-            return Secret(AESGCM(key.material).decrypt(nonce, ciphertext, _binding(place, origin)).decode())
-        except (InvalidTag, UnicodeDecodeError):
-            raise SecretUnreadable(f"{place.table}.{place.column} of row {place.row_id} cannot be opened") from None
+            return Secret(self._decrypt(sealed, place, origin).decode())
+        except UnicodeDecodeError:
+            raise _unreadable(place) from None
+
+    def seal_again(self, sealed: bytes, place: Place, origin: str = "") -> bytes:
+        """Return the envelope of the same secret under the newest key; the secret is in no registry and no object.
+
+        Raises:
+            SecretUnreadable: as `open` raises it.
+        """
+        return self._encrypt(self._decrypt(sealed, place, origin), place, origin)
 
     def fingerprint(self, secret: Secret) -> str:
         """Return 16 hex characters that tell two secrets apart and give neither away."""
-        key = self.derive_key("fingerprint")
+        key = self.derive_stable_key("fingerprint")
         return hmac.digest(key, secret.reveal().encode(), "sha256").hex()[:FINGERPRINT_LENGTH]
 
     @property
@@ -72,23 +73,37 @@ class Vault:
         return self.ring.audit_key
 
     def derive_key(self, label: str) -> bytes:
-        """Return 32 bytes for another purpose (signing cookies): independent of the data keys (S30)."""
+        """Return 32 bytes for signing (cookies, forms): independent of the data keys, and rotated with them (S30)."""
         return derive(self.ring.newest.material, label)
 
     def derive_fallback_keys(self, label: str) -> list[bytes]:
         """Return the same for the ring's older keys: they still verify, the newest signs."""
-        return [derive(key.material, label) for key in map(self.ring.get, self.ring.key_ids[1:]) if key]
+        return [derive(key.material, label) for key in self.ring.keys[1:]]
 
-    def _split(self, sealed: bytes) -> tuple[DataKey, bytes, bytes]:
-        if len(sealed) < 2 or sealed[0] != FORMAT:
-            raise SecretUnreadable("this is no envelope of the vault")
-        end = 2 + sealed[1]
-        if len(sealed) < end + NONCE_BYTES + TAG_BYTES:
-            raise SecretUnreadable("this envelope of the vault is cut off")
-        key = self.ring.get(sealed[2:end].decode("ascii", "replace"))
+    def derive_stable_key(self, label: str) -> bytes:
+        """Return 32 bytes for keyed hashes that are looked up again after a rotation."""
+        return derive(self.ring.audit_key, label)
+
+    def _encrypt(self, text: bytes, place: Place, origin: str) -> bytes:
+        key = self.ring.newest
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return Envelope(
+            key.key_id, nonce, AESGCM(key.material).encrypt(nonce, text, _binding(place, origin))
+        ).to_bytes()
+
+    def _decrypt(self, sealed: bytes, place: Place, origin: str) -> bytes:
+        envelope = Envelope.from_bytes(sealed)
+        key = self.ring.get(envelope.key_id) or self._watched.read_again().get(envelope.key_id)
         if key is None:
             raise SecretUnreadable("the key ring lacks the key this was sealed with")
-        return key, sealed[end : end + NONCE_BYTES], sealed[end + NONCE_BYTES :]
+        try:
+            return AESGCM(key.material).decrypt(envelope.nonce, envelope.ciphertext, _binding(place, origin))
+        except InvalidTag:
+            raise _unreadable(place) from None
+
+
+def _unreadable(place: Place) -> SecretUnreadable:
+    return SecretUnreadable(f"{place.table}.{place.column} of row {place.row_id} cannot be opened")
 
 
 def _binding(place: Place, origin: str) -> bytes:

@@ -1,0 +1,1 @@
+"""The key ring's life: a new key, everything sealed again with it, the end of an old one (S29)."""

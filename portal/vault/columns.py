@@ -1,0 +1,42 @@
+"""Which columns hold ciphertexts: every table's owner declares them beside the table, so that a rotation finds all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_columns: dict[tuple[str, str], SealedColumn] = {}
+_files: dict[str, Callable[[Path], Iterator[bytes]]] = {}
+
+
+@dataclass(frozen=True)
+class SealedColumn:
+    """One column of envelopes; `origin_column` is the column that holds what they are bound to, if anything."""
+
+    table: str
+    name: str
+    origin_column: str | None = None
+
+
+def register_columns(table: str, *names: str, origin_column: str | None = None) -> None:
+    """Declare columns whose envelopes were sealed for `Place(table, id, name)`; the table's key is `id`."""
+    for name in names:
+        _columns[(table, name)] = SealedColumn(table, name, origin_column)
+
+
+def register_files(name: str, read: Callable[[Path], Iterator[bytes]]) -> None:
+    """Declare envelopes in the data folder, which live too shortly to be sealed again; `read` yields them."""
+    _files[name] = read
+
+
+def sealed_columns() -> list[SealedColumn]:
+    """Return every declared column, in a stable order. Only tables that are imported are there."""
+    return [_columns[key] for key in sorted(_columns)]
+
+
+def sealed_files(data_dir: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the name of the declaration and the envelope of everything sealed in the data folder."""
+    for name, read in sorted(_files.items()):
+        for sealed in read(data_dir):
+            yield name, sealed

@@ -1,0 +1,158 @@
+"""Seal every stored secret again with the newest key, while the portal works (S29).
+
+Each value is replaced only if it is still the one that was read: a token pair that a refresh stores meanwhile is
+never overwritten, and the next pass finds what was missed. Stopped at any moment, the next run goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import CursorResult, Row, Table, select, text
+from sqlalchemy.engine import Connection
+from sqlmodel import SQLModel
+
+from portal.crash_points import crash_point
+from portal.db import Database
+from portal.vault.columns import SealedColumn, sealed_columns
+from portal.vault.envelope import SecretUnreadable, key_id_of
+from portal.vault.vault import Place, Vault
+
+BATCH = 100
+# Every pass but the last one found values that somebody wrote meanwhile with the old key. A process that has not
+# noticed the new key after so many passes will not notice it.
+MAX_PASSES = 20
+# For transactions that began before the key was changed; a long one that only reads must not hold the rotation up.
+MAX_WAIT_SECONDS = 20
+POLL_SECONDS = 0.05
+_OPEN_BEFORE = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' "
+    "AND pid <> pg_backend_pid() AND xact_start < :moment"
+)
+
+
+@dataclass
+class Resealed:
+    """What a run did.
+
+    Attributes:
+        done: values that the newest key seals now and another one did before.
+        left: values that somebody keeps writing with an old key.
+        unreadable: where a value cannot be opened; it was left as it is.
+    """
+
+    done: int = 0
+    left: int = 0
+    unreadable: set[Place] = field(default_factory=set)
+
+
+Progress = Callable[[Resealed], None]
+
+
+def seal_everything_again(database: Database, vault: Vault, on_progress: Progress = lambda _: None) -> Resealed:
+    """Seal again what an older key sealed, pass after pass, until nothing is left."""
+    _wait_for_open_transactions(database)
+    resealed = Resealed()
+    for _ in range(MAX_PASSES):
+        resealed.left = 0
+        found = sum(_seal_column(database, vault, column, resealed, on_progress) for column in sealed_columns())
+        if found == 0:
+            break
+    return resealed
+
+
+def count_by_key(database: Database) -> dict[str, Counter[str]]:
+    """Return, for each column as `table.column`, how many values each key id seals; damaged ones under an empty id."""
+    counts: dict[str, Counter[str]] = {}
+    with database.engine.connect() as connection:
+        for column in sealed_columns():
+            cell = _table(column).c[column.name]
+            rows = connection.execute(select(cell).where(cell.is_not(None)).execution_options(yield_per=1000))
+            counts[f"{column.table}.{column.name}"] = Counter(key_id_of(row[0]) for row in rows)
+    return counts
+
+
+def _wait_for_open_transactions(database: Database) -> None:
+    """Let everybody finish who may have sealed with the old key and not yet stored it."""
+    with database.transaction() as session:
+        moment = database.clock(session)  # On SQLite this transaction begins when the writer before it has ended.
+    if database.is_sqlite:
+        return
+    deadline = time.monotonic() + MAX_WAIT_SECONDS
+    while time.monotonic() < deadline:
+        with database.engine.connect() as connection:
+            if connection.execute(_OPEN_BEFORE, {"moment": moment}).scalar_one() == 0:
+                return
+        time.sleep(POLL_SECONDS)
+
+
+def _seal_column(
+    database: Database, vault: Vault, column: SealedColumn, resealed: Resealed, on_progress: Progress
+) -> int:
+    """Go through one column once; return how many values were not sealed by the newest key."""
+    found = 0
+    for rows in _batches(database, column):
+        crash_point("rotate:before_batch")
+        newest = vault.ring.newest.key_id
+        stale = [row for row in rows if key_id_of(row.sealed) != newest]
+        fresh = {row.id: value for row in stale if (value := _seal_row(vault, column, row, resealed)) is not None}
+        found += len(fresh)
+        if not fresh:
+            continue
+        crash_point("rotate:sealed_again")
+        stored = _store(database, column, [row for row in stale if row.id in fresh], fresh)
+        crash_point("rotate:batch_stored")
+        resealed.done += stored
+        resealed.left += len(fresh) - stored
+        on_progress(resealed)
+    return found
+
+
+def _batches(database: Database, column: SealedColumn) -> Iterator[list[Row[Any]]]:
+    """Yield the rows of a column in the order of their ids, a few at a time, each batch as it is at that moment."""
+    table = _table(column)
+    cell = table.c[column.name]
+    bound = [table.c[column.origin_column].label("origin")] if column.origin_column else []
+    last = 0
+    while True:
+        statement = select(table.c.id, cell.label("sealed"), *bound).where(table.c.id > last, cell.is_not(None))
+        with database.engine.connect() as connection:
+            rows = list(connection.execute(statement.order_by(table.c.id).limit(BATCH)))
+        if not rows:
+            return
+        last = rows[-1].id
+        yield rows
+
+
+def _seal_row(vault: Vault, column: SealedColumn, row: Row[Any], resealed: Resealed) -> bytes | None:
+    place = Place(column.table, row.id, column.name)
+    try:
+        sealed = vault.seal_again(row.sealed, place, row.origin if column.origin_column else "")
+    except SecretUnreadable:
+        resealed.unreadable.add(place)
+        return None
+    resealed.unreadable.discard(place)
+    return sealed
+
+
+def _store(database: Database, column: SealedColumn, rows: list[Row[Any]], fresh: dict[int, bytes]) -> int:
+    with database.transaction() as session:
+        connection = session.connection()
+        return sum(_replace(connection, column, row.id, row.sealed, fresh[row.id]) for row in rows)
+
+
+def _replace(connection: Connection, column: SealedColumn, row_id: int, before: bytes, after: bytes) -> int:
+    table = _table(column)
+    cell = table.c[column.name]
+    statement = table.update().where(table.c.id == row_id, cell == before).values({cell: after})
+    result = connection.execute(statement)
+    assert isinstance(result, CursorResult)
+    return result.rowcount
+
+
+def _table(column: SealedColumn) -> Table:
+    return SQLModel.metadata.tables[column.table]
