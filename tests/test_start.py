@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import socket
 import subprocess
 import sys
 import zipfile
@@ -16,13 +14,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.support.processes import ending, free_port, lines_until
+
 ROOT = Path(__file__).parent.parent
 LINK = re.compile(r"http://127\.0\.0\.1:\d+/setup/[\w-]+")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 @contextmanager
@@ -36,23 +31,17 @@ def serving(folder: Path, *arguments: str, path: str = "", **settings: str) -> I
     command = [sys.executable, "-m", "portal", "serve", f"--log-file={folder}/log", *arguments]
     folder.mkdir(parents=True, exist_ok=True)
     cwd = folder if path else ROOT
-    with subprocess.Popen(command, env=environment, cwd=cwd, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        lines: list[str] = []
-        for line in process.stdout:
-            lines.append(line)
-            if "Stop with" in line:
-                break
-        yield base_url, lines
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+    process = subprocess.Popen(command, env=environment, cwd=cwd, stdout=subprocess.PIPE, text=True)
+    with ending(process):
+        yield base_url, lines_until(process, "Stop with")
+    assert process.returncode == 0
 
 
 def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "COLUMNS": "200", "GATEHOUSE_DATA_DIR": str(folder)}
     environment |= {f"GATEHOUSE_{name.upper()}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "portal", *arguments]
-    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_serve_prints_a_setup_link_that_works_until_somebody_exists(tmp_path: Path) -> None:

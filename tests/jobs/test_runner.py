@@ -16,6 +16,7 @@ from portal.requestinfo import RequestInfo, current_request_info, requesting
 from portal.runtime import Runtime
 from tests.jobs.conftest import reload
 from tests.jobs.sample_jobs import CARD, noted
+from tests.jobs.waiting import until
 
 Add = Callable[..., Job]
 seen: dict[str, Any] = {}
@@ -163,10 +164,9 @@ def test_stop_of_a_queued_job_ends_it_at_once(runtime: Runtime, add: Add, log: s
 
 def test_stop_of_a_running_job_ends_it_at_its_next_question(runtime: Runtime, add: Add, log: str, gate: Any) -> None:
     job = add("sample.gated", log=log, line="a", gate=str(gate))
-    running = threading.Thread(target=attempt, args=(runtime, job))
+    running = threading.Thread(target=attempt, args=(runtime, job), daemon=True)
     running.start()
-    while "begin a" not in noted(log):
-        running.join(0.02)
+    until(lambda: "begin a" in noted(log))
 
     with runtime.database.transaction() as session:
         request_stop(session, job.public_id)
@@ -179,10 +179,9 @@ def test_stop_of_a_running_job_ends_it_at_its_next_question(runtime: Runtime, ad
 def test_interrupted_job_goes_back_without_losing_an_attempt(runtime: Runtime, add: Add, log: str, gate: Any) -> None:
     job = add("sample.gated", log=log, line="a", gate=str(gate))
     interrupted = threading.Event()
-    running = threading.Thread(target=attempt, args=(runtime, job), kwargs={"interrupted": interrupted})
+    running = threading.Thread(target=attempt, args=(runtime, job), kwargs={"interrupted": interrupted}, daemon=True)
     running.start()
-    while "begin a" not in noted(log):
-        running.join(0.02)
+    until(lambda: "begin a" in noted(log))
 
     interrupted.set()
     running.join(10)

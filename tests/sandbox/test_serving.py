@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from portal.sandbox.options import SandboxOptions
 from portal.sandbox.server import NotLoopback, SandboxServer
 from portal.sandbox.testing import RunningSandbox
 from tests.sandbox.rest import api
+from tests.support.processes import ending, lines_until
 
 SERVE = """
 import sys
@@ -163,14 +163,11 @@ def test_application_can_be_built_without_a_server() -> None:
 
 def test_serve_answers_until_it_is_told_to_end() -> None:
     process = subprocess.Popen([sys.executable, "-c", SERVE], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    url = process.stdout.readline().strip()
-    answer = httpx2.get(f"{url}/api/v4/projects", trust_env=False)
-    process.send_signal(signal.SIGTERM)
-    process.stdout.close()
+    with ending(process):
+        url = lines_until(process, "http")[-1].strip()
+        answer = httpx2.get(f"{url}/api/v4/projects", trust_env=False)
 
-    assert answer.status_code == 200
-    assert process.wait(10) == 0
+    assert (answer.status_code, process.returncode) == (200, 0)
 
 
 @pytest.mark.parametrize("root", ["gitlab", "/gitlab/", "/"])

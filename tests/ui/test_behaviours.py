@@ -149,4 +149,4 @@ def test_filters_ask_while_one_types_and_when_a_choice_changes(page: Page, galle
     with page.expect_request(lambda request: "q=led" in request.url and request.headers.get("hx-request") == "true"):
         page.get_by_label("Search repositories").press_sequentially("led")
     with page.expect_request(lambda request: "state=enabled" in request.url):
-        page.get_by_label("State").select_option("enabled")
+        page.get_by_label("State", exact=True).select_option("enabled")
