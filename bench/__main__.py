@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from bench import catalogue, pages, start
+from bench import catalogue, pages, refresh, start
 
 MEASUREMENTS = {
     "start": lambda: start.run(runs=5),
+    "refresh": lambda: refresh.run(demands=10_000, expiries=10),
+    "refresh-kills": lambda: refresh.run_with_kills(disturbances=1_000),
     "pages": lambda: pages.run(runs=40),
     "catalogue": lambda: catalogue.run(projects=2_000, runs=3),
     "catalogue-large": lambda: catalogue.run(projects=100_000, runs=1),

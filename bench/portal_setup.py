@@ -20,10 +20,12 @@ from portal.vault import KeyRing, Place, Secret
 
 
 @contextmanager
-def fresh_runtime(sandbox_url: str = "") -> Iterator[Runtime]:
-    """A migrated runtime in a temporary folder; its door lets the sandbox through."""
+def fresh_runtime(sandbox_url: str = "", database_url: str = "") -> Iterator[Runtime]:
+    """A migrated runtime in a temporary folder, on SQLite unless told; its door lets the sandbox through."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(data_dir=Path(folder), allow_http=True, sandbox_origin=sandbox_url or None)
+        settings = Settings(
+            data_dir=Path(folder), allow_http=True, sandbox_origin=sandbox_url or None, database_url=database_url
+        )
         KeyRing.create_file(settings.resolved_key_file)
         runtime = build_runtime(settings)
         bring_up_to_date(runtime.database)

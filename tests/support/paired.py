@@ -94,6 +94,11 @@ class Paired:
             halves.append(self.runtime.vault.open(getattr(found, column), place, found.origin).reveal())
         return halves[0], halves[1]
 
+    def stored_token_is_dead(self) -> bool:
+        """Whether GitLab took what is stored, so that a verdict over it is a true one."""
+        stored = self.sandbox.world.oauth.find_token(self.stored_pair()[0])
+        return stored is None or stored.is_revoked
+
     def holds_the_last_pair(self) -> bool:
         """Invariant I2, first half: the stored pair is the last that GitLab gave."""
         last = self.issued[-1]

@@ -1,0 +1,247 @@
+"""Many processes, one credential, single-use refresh tokens: how often is GitLab asked, and with what?
+
+The same demands once in peace, and once while processes are killed and paused at random. On SQLite and PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from rich.table import Table
+
+from bench.figures import console
+from bench.portal_setup import fresh_runtime
+from bench.refresh_worker import TIMES, work
+from portal.accounts.models import Organization
+from portal.authorization.models import CredentialState
+from portal.runtime import Runtime
+from portal.sandbox.testing import RunningSandbox
+from tests.support.paired import Paired, pair, seal
+from tests.support.postgresql import running_cluster
+
+PROCESSES = 8
+ANSWER_SECONDS = 60.0
+CONTEXT = multiprocessing.get_context("forkserver")
+
+
+class Crew:
+    """The demanding processes; a dead one is replaced."""
+
+    def __init__(self, paired: Paired) -> None:
+        settings = paired.runtime.settings
+        self._arguments = (
+            {
+                "base_url": settings.base_url,
+                "data_dir": settings.data_dir,
+                "database_url": settings.database_url,
+                "sandbox_origin": paired.sandbox.url,
+                "allow_http": True,
+            },
+            paired.connection_id,
+        )
+        self.members = [self._start() for _ in range(PROCESSES)]
+        for number in range(PROCESSES):
+            self._await_ready(number)
+
+    def ask(self, count: int) -> None:
+        """Let everybody demand so many times."""
+        for _, pipe in self.members:
+            pipe.send(count)
+
+    def answers(self) -> tuple[list[float], list[str]]:
+        """Return the milliseconds and the refusals of all that are alive; replace the others."""
+        took: list[float] = []
+        refused: list[str] = []
+        for number, (_, pipe) in enumerate(self.members):
+            with suppress(EOFError, ConnectionResetError):
+                if not pipe.poll(ANSWER_SECONDS):
+                    raise AssertionError("a demand takes longer than a minute")
+                more, codes = pipe.recv()
+                took += more
+                refused += codes
+                continue
+            self.members[number] = self._start()
+            self._await_ready(number)
+        return took, refused
+
+    def disturb(self, number: int) -> None:
+        """Kill a process, or pause it for shorter or longer than its lease."""
+        process, _ = self.members[number]
+        assert process.pid
+        if random.random() < 0.5:
+            os.kill(process.pid, signal.SIGKILL)
+            return
+        os.kill(process.pid, signal.SIGSTOP)
+        # Most pauses are short; some outlive the lease.
+        time.sleep(TIMES.lease + 0.3 if random.random() < 0.05 else random.random() * 0.1)
+        os.kill(process.pid, signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End all."""
+        for process, _ in self.members:
+            process.kill()
+            process.join()
+
+    def _start(self) -> tuple[BaseProcess, Connection]:
+        mine, theirs = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=work, args=(theirs, *self._arguments), daemon=True)
+        process.start()
+        theirs.close()
+        return process, mine
+
+    def _await_ready(self, number: int) -> None:
+        assert self.members[number][1].recv() == "ready"
+
+
+@contextmanager
+def prepared(database_url: str) -> Iterator[tuple[Paired, Crew]]:
+    """A connected portal, its sandbox, and eight processes."""
+    CONTEXT.set_forkserver_preload(["bench.refresh_worker"])
+    with RunningSandbox(with_service_user=True) as sandbox, fresh_runtime(sandbox.url, database_url) as runtime:
+        paired = pair(runtime, sandbox, _organization(runtime))
+        crew = Crew(paired)
+        try:
+            yield paired, crew
+        finally:
+            crew.stop()
+
+
+def on_both_databases(measure: Callable[[str, str], None]) -> None:
+    """Call with a name and a URL: SQLite first, then a private PostgreSQL."""
+    measure("SQLite", "")
+    with running_cluster() as cluster:
+        measure("PostgreSQL", cluster.create_database())
+
+
+def run(demands: int, expiries: int) -> None:
+    """Measure in peace and print."""
+    table = _table(
+        f"{demands:,} demands by {PROCESSES} processes over {expiries} expiries",
+        ("token requests", "spent tokens posted", "refused", "cached p50 ms", "p99 ms", "wait over round trip p99 ms"),
+    )
+    on_both_databases(lambda name, url: table.add_row(name, *_measure_peace(url, demands, expiries)))
+    console.print(table)
+
+
+def run_with_kills(disturbances: int) -> None:
+    """Measure while processes are killed and paused, and print."""
+    table = _table(
+        f"{disturbances:,} random kills and pauses of {PROCESSES} processes",
+        ("refreshes", "spent tokens posted", "false verdicts", "answers lost in flight", "lost and told", "seconds"),
+    )
+    on_both_databases(lambda name, url: table.add_row(name, *_measure_war(url, disturbances)))
+    console.print(table)
+
+
+def _measure_peace(url: str, demands: int, expiries: int) -> list[str]:
+    waits: list[float] = []
+    refused: list[str] = []
+    with prepared(url) as (paired, crew):
+        crew.ask(demands // PROCESSES // 2)
+        cached, _ = crew.answers()
+        for _ in range(expiries):
+            paired.sandbox.faults.clear()
+            paired.sandbox.faults.add("/oauth/token", delay_seconds=0.2)
+            paired.make_due()
+            crew.ask(demands // 2 // PROCESSES // expiries)
+            took, codes = crew.answers()
+            refused += codes
+            trip = (paired.sandbox.requests.last("/oauth/token").seconds or 0) * 1000
+            waits += [value - trip for value in sorted(took)[-PROCESSES:]]
+        alone = _alone(paired)
+        figures = (paired.token_requests, paired.spent_posts, len(refused))
+        assert paired.holds_the_last_pair()
+    del cached
+    return [*map(str, figures), f"{statistics.median(alone):.2f}", f"{_p99(alone):.2f}", f"{_p99(waits):.1f}"]
+
+
+def _alone(paired: Paired) -> list[float]:
+    """Return the milliseconds of demands that nobody else disturbs: what a cached credential costs."""
+    took = []
+    for _ in range(2_000):
+        started = time.perf_counter()
+        paired.demand()
+        took.append((time.perf_counter() - started) * 1000)
+    return took
+
+
+def _measure_war(url: str, disturbances: int) -> list[str]:
+    started, false, lost, told, refreshes = time.monotonic(), 0, 0, 0, 0
+    with prepared(url) as (paired, crew):
+        for _ in range(disturbances):
+            paired.make_due()
+            crew.ask(3)
+            time.sleep(random.random() * 0.03)
+            crew.disturb(random.randrange(PROCESSES))
+            crew.answers()
+            _settle(paired)
+            if paired.credential.state != CredentialState.ALIVE:
+                true = paired.stored_token_is_dead()
+                false, lost, told = false + (not true), lost + true, told + bool(paired.connection.attention)
+                authorize_again(paired)
+            elif not paired.holds_the_last_pair():
+                raise AssertionError("the stored pair is not the last one")
+        refreshes, spent = len(paired.issued) - 1 - lost - false, paired.spent_posts
+    seconds = time.monotonic() - started
+    return [str(value) for value in (refreshes, spent, false, lost, told)] + [f"{seconds:.0f}"]
+
+
+def _settle(paired: Paired) -> None:
+    """Demand until the credential is fresh or has its verdict: a lease of a dead process ends meanwhile."""
+    end = time.monotonic() + ANSWER_SECONDS
+    while time.monotonic() < end:
+        with suppress(Exception):
+            paired.demand(TIMES)
+            return
+        if paired.credential.state != CredentialState.ALIVE:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the credential does not come to rest")
+
+
+def authorize_again(paired: Paired) -> None:
+    """Store a new pair, as a person's authorization does."""
+    user = paired.sandbox.world.user_by_username("gatehouse")
+    assert user is not None
+    token = paired.sandbox.world.oauth.create_token(paired.application_id, user.id, ("read_api", "read_user"))
+    credential = paired.credential
+    seal(paired.runtime, credential, "credential", "access_token_sealed", token.access_token)
+    seal(paired.runtime, credential, "credential", "refresh_token_sealed", token.refresh_token)
+    paired.change(
+        access_token_sealed=credential.access_token_sealed,
+        refresh_token_sealed=credential.refresh_token_sealed,
+        generation=credential.generation + 1,
+        state=CredentialState.ALIVE,
+        intent_id="",
+        lease_until=None,
+        lease_owner="",
+    )
+
+
+def _organization(runtime: Runtime) -> int:
+    with runtime.database.transaction() as session:
+        organization = Organization(name="Example Corp")
+        session.add(organization)
+        session.flush()
+        assert organization.id is not None
+        return organization.id
+
+
+def _table(title: str, headings: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for heading in ("", *headings):
+        table.add_column(heading, justify="right" if heading else "left")
+    return table
+
+
+def _p99(values: list[float]) -> float:
+    return sorted(values)[int(len(values) * 0.99)]
