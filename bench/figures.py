@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.table import Table
 
-console = Console()
+console = Console(width=140)
 
 
 @dataclass

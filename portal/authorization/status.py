@@ -9,13 +9,14 @@ from sqlmodel import Session
 
 from portal.accounts.models import User as PortalUser
 from portal.accounts.principal import Principal
-from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
+from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, CredentialState
 from portal.authorization.service import attempts
 from portal.authorization.service.credentials import get_credential
 from portal.connections.models import Connection
 from portal.connections.service.applications import wanted_scopes
 from portal.errors import Card
 from portal.gitlab import links
+from portal.gitlab.version import parse_version
 from portal.runtime import Runtime
 
 
@@ -34,9 +35,10 @@ class Status:
     """One look at a connection's authorization.
 
     Attributes:
-        credential: what is stored; None before the first success.
+        credential: what is stored; None before the first success and after a disconnection.
         missing_scopes: wanted now, but not granted then.
         unused_scopes: granted, but no longer wanted.
+        manage_url: where the service user, signed in to GitLab, sees and revokes what it authorized.
     """
 
     phase: Phase
@@ -49,6 +51,7 @@ class Status:
     unused_scopes: list[str]
     sign_out_url: str
     user_url: str
+    manage_url: str
 
 
 _PHASES = {
@@ -62,7 +65,7 @@ def load_status(runtime: Runtime, principal: Principal, connection: Connection) 
     """Read the newest attempt of this person and the stored credential."""
     with runtime.database.reading() as session:
         attempt = attempts.latest_attempt(session, principal, attempts.id_of(connection))
-        credential = get_credential(session, attempts.id_of(connection))
+        credential = _in_use(get_credential(session, attempts.id_of(connection)))
         authorized_by = user_name(session, credential.authorized_by_user_id) if credential else ""
     wanted = wanted_scopes(connection)
     granted = credential.scopes if credential else []
@@ -77,7 +80,13 @@ def load_status(runtime: Runtime, principal: Principal, connection: Connection) 
         unused_scopes=sorted(set(granted) - set(wanted)),
         sign_out_url=links.sign_out(connection.external_url),
         user_url=links.user(connection.external_url, connection.service_username),
+        manage_url=links.own_applications(connection.external_url, parse_version(connection.version_seen)),
     )
+
+
+def _in_use(credential: Credential | None) -> Credential | None:
+    # What is left of a credential whose tokens were taken from use is a record, not an access.
+    return None if credential is None or credential.state == CredentialState.ERASED else credential
 
 
 def _phase(attempt: AuthorizationAttempt | None, credential: Credential | None) -> Phase:

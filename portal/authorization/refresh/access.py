@@ -11,7 +11,7 @@ from sqlmodel import select
 
 from portal.authorization.models import Credential, CredentialState
 from portal.authorization.refresh.cards import BUSY, VERDICTS
-from portal.authorization.refresh.claims import AccessUnavailable, is_alive, lock_credential, note, open_token
+from portal.authorization.refresh.claims import AccessUnavailable, is_alive, is_free, lock_credential, note, open_token
 from portal.authorization.refresh.spend import recover, refresh_once
 from portal.authorization.refresh.times import TIMES, RefreshTimes
 from portal.connections.models import Application, Connection, ConnectionState
@@ -146,6 +146,8 @@ def _try_refresh(runtime: Runtime, view: _View, reason: str, times: RefreshTimes
     assert credential_id is not None
     if not view.is_alive:
         return view.credential.state == CredentialState.LOST and recover(runtime, connection_id, credential_id, times)
+    if not is_free(view.credential, utc_now(), times):
+        return False  # Somebody is at it, and may be about to store what its spool already has.
     if view.credential.origin != origin_of(view.connection.api_url):
         raise AccessUnavailable(VERDICTS[CredentialState.UNREADABLE])
     try:

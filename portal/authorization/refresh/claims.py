@@ -75,6 +75,13 @@ def is_alive(credential: Credential, application: Application | None) -> bool:
     return credential.state == CredentialState.ALIVE
 
 
+def is_free(credential: Credential, now: datetime, times: RefreshTimes) -> bool:
+    """Tell whether nobody has the lease at a time of the database's clock."""
+    until = credential.lease_until
+    # A lease that ends later than any could is one from before the clock was set back.
+    return until is None or until <= now or until > now + timedelta(seconds=times.lease * 2)
+
+
 def take_claim(runtime: Runtime, connection_id: int, reason: str, times: RefreshTimes) -> Claim | None:
     """Take the lease and write the intent, unless there is nothing to do or somebody else does it.
 
@@ -246,13 +253,7 @@ def _is_due(runtime: Runtime, session: Session, credential: Credential, times: R
         return False
     # A new Secret is tried at once, whatever the pause after the old one's failure.
     cooling = credential.cooldown_until is not None and credential.cooldown_until > now
-    return not cooling and _is_free(credential, runtime.database.clock(session), times)
-
-
-def _is_free(credential: Credential, now: datetime, times: RefreshTimes) -> bool:
-    until = credential.lease_until
-    # A lease that ends later than any could is one from before the clock was set back.
-    return until is None or until <= now or until > now + timedelta(seconds=times.lease * 2)
+    return not cooling and is_free(credential, runtime.database.clock(session), times)
 
 
 def _make_claim(runtime: Runtime, credential: Credential, reason: str, ends_at: float) -> Claim:

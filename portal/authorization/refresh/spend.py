@@ -75,7 +75,8 @@ def recover(runtime: Runtime, connection_id: int, credential_id: int, times: Ref
     for entry in spool.entries(credential_id):
         stored = store(runtime, entry, connection_id, "recovered from the spool", times)
         spool.forget(credential_id, entry.intent_id)
-        log.warning("credential_recovered" if stored else "spool_entry_outdated", credential_id=credential_id)
+        if stored:
+            log.warning("credential_recovered", credential_id=credential_id, generation=entry.generation)
         recovered = recovered or stored
     return recovered
 

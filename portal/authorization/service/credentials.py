@@ -17,12 +17,17 @@ from portal.authorization.service.retire import retire_tokens
 from portal.connections.models import Connection
 from portal.connections.service.connections import mark_authorized
 from portal.db import utc_now
+from portal.errors import Conflict
 from portal.gitlab import oauth
 from portal.jobs import Job, enqueue
 from portal.net import origin_of
 from portal.runtime import Runtime
 
 READ_CATALOGUE = "repositories.read_catalogue"
+
+
+class ConnectionChanged(Conflict):
+    """The connection was edited or disconnected while the code was exchanged: the new pair is not wanted (S21)."""
 
 
 def keep_credential(
@@ -33,10 +38,14 @@ def keep_credential(
     person: Person,
     expires_at: datetime | None,
 ) -> None:
-    """Seal and store the pair, connect the connection, and start reading the catalogue: all in one transaction."""
+    """Seal and store the pair, connect the connection, and start reading the catalogue: all in one transaction.
+
+    Raises:
+        ConnectionChanged: nothing is stored; the pair has to be revoked.
+    """
     with runtime.database.transaction() as session:
-        connection = session.get_one(Connection, attempt.connection_id)
         credential = lock_credential(session, attempt.connection_id) or _new_credential(attempt.connection_id)
+        connection = _unchanged(session, attempt)
         if credential.id:
             credential.generation += 1
             retire_tokens(session, runtime, connection, credential, "replaced")
@@ -57,6 +66,14 @@ def keep_credential(
         attempts.finish_attempt(session, attempts.id_of(attempt), AttemptState.SUCCEEDED, actual=person.username)
         _record(session, principal, connection, credential)
         enqueue_catalogue_read(session, principal, connection)
+
+
+def _unchanged(session: Session, attempt: AuthorizationAttempt) -> Connection:
+    statement = select(Connection).where(Connection.id == attempt.connection_id).with_for_update()
+    connection = session.exec(statement).first()
+    if connection is None or connection.row_version != attempt.row_version:
+        raise ConnectionChanged
+    return connection
 
 
 def enqueue_catalogue_read(session: Session, principal: Principal, connection: Connection) -> Job:

@@ -13,7 +13,7 @@ from portal.accounts.principal import Principal
 from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.authorization.person import SENTENCES, Doubt, Person, judge
 from portal.authorization.service import attempts
-from portal.authorization.service.credentials import keep_credential
+from portal.authorization.service.credentials import ConnectionChanged, keep_credential
 from portal.connections.models import Connection
 from portal.connections.service.applications import open_client_credentials
 from portal.connections.service.instance import open_line
@@ -97,8 +97,26 @@ def _exchange_and_judge(
         revoked = _revoke(line, application, tokens.access_token)
         _refuse(runtime, attempt, connection, granted, doubts, missing, revoked=revoked)
     else:
+        _keep(runtime, principal, attempt, line, application, granted)
+
+
+def _keep(
+    runtime: Runtime,
+    principal: Principal,
+    attempt: AuthorizationAttempt,
+    line: Line,
+    application: oauth.ClientCredentials,
+    granted: Granted,
+) -> None:
+    try:
         keep_credential(runtime, principal, attempt, granted.tokens, granted.person, expires_at(granted))
-        crash_point("authorize:stored")
+    except ConnectionChanged:
+        revoked = _revoke(line, application, granted.tokens.access_token)
+        with runtime.database.transaction() as session:
+            attempts.finish_attempt(
+                session, attempts.id_of(attempt), AttemptState.FAILED, card=_changed_card(), revoked=revoked
+            )
+    crash_point("authorize:stored")
 
 
 def expires_at(granted: Granted) -> datetime | None:
@@ -166,6 +184,16 @@ def _missing_scopes_card(connection: Connection, missing: list[str]) -> Card:
         actions=(
             CardAction("Open the applications in GitLab", links.applications(connection.external_url), external=True),
         ),
+    )
+
+
+def _changed_card() -> Card:
+    return Card(
+        code="connection_changed",
+        layer=Layer.PORTAL,
+        sentence="The connection was changed or disconnected while you were in GitLab. Nothing was stored.",
+        remedy="Authorize again if it is still wanted.",
+        mender=Mender.YOU,
     )
 
 
