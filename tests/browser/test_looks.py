@@ -1,0 +1,211 @@
+"""Every page in both themes and at three widths: accessibility, contrast, focus, no sideways scrolling."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from portal.accounts.first_run import ensure_setup_link
+from tests.browser import walk
+from tests.browser.checks import open_folds, problems_of
+from tests.browser.site import Site
+from tests.browser.watching import Watch
+
+pytestmark = [pytest.mark.browser, pytest.mark.parametrize("theme", ["light", "dark"])]
+WIDTHS = (1280, 390, 320)
+# Where to leave pictures of every page, for people to look at; none by default.
+PICTURES = os.environ.get("GATEHOUSE_TEST_PICTURES")
+Look = Callable[..., None]
+
+
+class Looker:
+    """Looks at pages at every width and collects what is wrong, so that one run tells everything."""
+
+    def __init__(self, theme: str) -> None:
+        self.theme = theme
+        self.problems: list[str] = []
+
+    def __call__(self, page: Page, name: str, widths: tuple[int, ...] = WIDTHS) -> None:
+        assert page.locator("html").get_attribute("data-bs-theme") == self.theme
+        for width in widths:
+            page.set_viewport_size({"width": width, "height": 860 if width > 400 else 760})
+            self._picture(page, f"{name}-{self.theme}-{width}")
+            self.problems += [f"{name} at {width}: {problem}" for problem in problems_of(page)]
+        page.set_viewport_size({"width": WIDTHS[0], "height": 860})
+
+    def _picture(self, page: Page, name: str) -> None:
+        if PICTURES:
+            page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
+
+
+def themed(site: Site, context: BrowserContext, theme: str) -> Page:
+    context.add_cookies([{"name": "theme", "value": theme, "url": site.url}])
+    return context.new_page()
+
+
+def test_the_walkthrough(site: Site, theme: str, watch: Watch) -> None:
+    watch.expect_status(422)
+    look = Looker(theme)
+    page = themed(site, site.sign_in(site.open_context()), theme)
+    page.goto(site.url + "/connections/")
+    look(page, "connections-empty")
+    page.get_by_role("link", name="Connect", exact=True).click()
+    look(page, "step-1")
+    walk.press_continue(page)
+    walk.heading(page, "Where is your GitLab?")
+    open_folds(page)
+    look(page, "step-2")
+    walk.press_continue(page)
+    expect(page.locator(".gh-summary")).to_be_visible()
+    look(page, "step-2-refused")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    look(page, "cancel-dialog")
+    page.get_by_role("dialog").get_by_role("button", name="Keep it").click()
+    page.get_by_role("button", name="Use the sandbox").click()
+    expect(page.get_by_role("heading", name="Everything is in place")).to_be_visible()
+    look(page, "step-2-checked")
+    walk.press_continue(page)
+    walk.heading(page, "Create the application in GitLab")
+    open_folds(page)
+    look(page, "step-3")
+    pair = walk.create_application(page, site)
+    walk.press_continue(page)
+    walk.heading(page, "Who should Gatehouse be in GitLab?")
+    look(page, "step-4")
+    walk.press_continue(page)
+    walk.heading(page, "Paste what GitLab showed")
+    look(page, "step-5")
+    walk.paste_credentials(page, pair[0], "wrong-secret-0123456789")
+    expect(page.locator(".gh-failure")).to_be_focused()
+    look(page, "step-5-wrong-secret")
+    walk.paste_credentials(page, *pair)
+    expect(page.locator("#authorization-status")).to_be_visible()
+    look(page, "step-6")
+    popup = walk.start_popup(page)
+    popup.wait_for_url("**/users/sign_in**")
+    expect(page.get_by_role("heading", name="Waiting for GitLab")).to_be_visible()
+    look(page, "step-6-waiting")
+    popup.get_by_role("button", name="Sign in as root", exact=True).click()
+    expect(page.get_by_role("heading", name="That was somebody else")).to_be_visible()
+    look(page, "step-6-wrong-person")
+    assert look.problems == []
+
+
+def test_the_small_window(site: Site, theme: str) -> None:
+    look = Looker(theme)
+    context = site.sign_in(site.open_context())
+    page = themed(site, context, theme)
+    walk.open_authorize(page, site)
+    # An answer without content keeps the page on the way to GitLab where it is, to be looked at.
+    page.route("**/go", lambda route: route.fulfill(status=204))
+    with page.expect_request("**/go"):
+        page.get_by_role("button", name="Use this tab instead").click()
+    page.get_by_role("link", name="Go to GitLab").wait_for()
+    look(page, "popup-leave", (720, 320))
+    public_id = page.url.split("/")[-2]
+    page.unroute("**/go")
+    page.get_by_role("link", name="Go to GitLab").click()
+    page.get_by_role("button", name="Sign in as gatehouse").click()
+    page.get_by_role("heading", name="Authorized", exact=True).wait_for()
+    page.goto(f"{site.url}/connections/gitlab/authorization/{public_id}")
+    look(page, "popup-done", (720, 320))
+    assert look.problems == []
+
+
+def test_an_authorized_connection(site: Site, theme: str) -> None:
+    look = Looker(theme)
+    prepared = walk.authorized_connection(site)
+    page = themed(site, site.sign_in(site.open_context()), theme)
+    setup = f"{site.url}/connections/{prepared.slug}/setup"
+    page.goto(f"{setup}/authorize")
+    look(page, "step-6-authorized")
+    page.goto(f"{setup}/services")
+    look(page, "step-7")
+    walk.press_continue(page)
+    expect(page.locator("#catalogue progress")).to_have_count(0, timeout=20_000)
+    look(page, "step-8")
+    page.get_by_role("button", name="Enable data/data-contracts").click()
+    expect(page.locator(".gh-toast")).to_be_visible()
+    page.locator("[data-select-row]").nth(1).check()
+    page.locator("[data-select-row]").nth(2).check()
+    look(page, "step-8-chosen")
+    page.get_by_role("button", name="Finish").click()
+    walk.heading(page, "GitLab")
+    look(page, "details")
+    page.goto(f"{site.url}/connections/")
+    look(page, "connections")
+    page.goto(f"{site.url}/repositories/")
+    look(page, "repositories")
+    page.goto(f"{site.url}/repositories/?state=unavailable")
+    page.get_by_text("Why?").first.click()
+    look(page, "repositories-unavailable")
+    page.goto(f"{site.url}/repositories/?q=nothing-like-this")
+    look(page, "repositories-nothing")
+    page.goto(f"{site.url}/jobs")
+    look(page, "jobs")
+    page.locator("main a[href^='/jobs/']").first.click()
+    look(page, "job")
+    assert look.problems == []
+
+
+def test_people_and_errors(site: Site, theme: str, watch: Watch) -> None:
+    watch.expect_status(404, 422)
+    look = Looker(theme)
+    page = themed(site, site.sign_in(site.open_context()), theme)
+    page.goto(f"{site.url}/members")
+    look(page, "members")
+    page.get_by_role("button", name="Remove").first.click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    look(page, "members-dialog")
+    page.goto(f"{site.url}/profile")
+    look(page, "profile")
+    page.goto(f"{site.url}/audit")
+    look(page, "audit")
+    page.locator(".gh-person > summary").click()
+    look(page, "menu", (1280,))
+    page.goto(f"{site.url}/jobs")
+    page.set_viewport_size({"width": 390, "height": 760})
+    page.get_by_role("button", name="Menu", exact=True).click()
+    expect(page.get_by_role("dialog", name="Navigation")).to_be_visible()
+    look(page, "menu-phone", (390, 320))
+    page.goto(f"{site.url}/no-such-page")
+    look(page, "error-404")
+    assert look.problems == []
+
+
+def test_before_anybody_is_signed_in(site: Site, theme: str, watch: Watch) -> None:
+    watch.expect_status(422)
+    look = Looker(theme)
+    page = themed(site, site.open_context(), theme)
+    page.goto(f"{site.url}/sign-in")
+    look(page, "sign-in")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator(".gh-summary")).to_be_visible()
+    look(page, "sign-in-refused")
+    assert look.problems == []
+
+
+class TestFirstRun:
+    @pytest.fixture
+    def cast(self) -> None:
+        """Nobody exists yet."""
+
+    def test_the_first_run(self, site: Site, theme: str) -> None:
+        look = Looker(theme)
+        page = themed(site, site.open_context(), theme)
+        link = ensure_setup_link(site.runtime)
+        assert link is not None
+        page.goto(link)
+        look(page, "first-run")
+        walk.field(page, "Organization").fill("Example Corp")
+        walk.field(page, "Your name").fill("Olga Owner")
+        walk.field(page, "E-mail").fill("olga@example.com")
+        walk.field(page, "Password").fill("quiet lantern over marsh")
+        page.get_by_role("button", name="Create organization").click()
+        walk.heading(page, "Connections")
+        assert look.problems == []
