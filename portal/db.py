@@ -20,6 +20,9 @@ from sqlmodel import Session
 BUSY_TIMEOUT_SECONDS = 15
 POOL_SIZE = 10
 _WRITES = "gatehouse_writes"
+# Names in `session_info`.
+AUDIT_KEY = "audit_key"
+AUDIT_HEAD_FILE = "audit_head_file"
 
 
 def utc_now() -> datetime:
@@ -54,6 +57,8 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = _make_engine(url)
+        # What every session carries in its `info`; the runtime fills it.
+        self.session_info: dict[str, Any] = {}
 
     @property
     def is_sqlite(self) -> bool:
@@ -64,13 +69,13 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """Yield a session that commits at the end, or rolls back on any error. Keep it short: no HTTP inside."""
         engine = self.engine.execution_options(**{_WRITES: True})
-        with Session(engine, expire_on_commit=False) as session, session.begin():
+        with Session(engine, expire_on_commit=False, info=self.session_info) as session, session.begin():
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Yield a session for reading; nothing it does is kept."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with Session(self.engine, expire_on_commit=False, info=self.session_info) as session:
             yield session
 
     def clock(self, session: Session) -> datetime:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from flask import Flask, current_app
 
-from portal.db import Database
+from portal.db import AUDIT_HEAD_FILE, AUDIT_KEY, Database
 from portal.net import Door, NetworkPolicy
 from portal.settings import Settings
 from portal.vault import KeyRing, Vault
@@ -26,6 +26,11 @@ class Runtime:
     database: Database
     vault: Vault
     door: Door
+
+    def __post_init__(self) -> None:
+        # Every transaction can write to the audit log, and none without the key.
+        info = {AUDIT_KEY: self.vault.audit_key, AUDIT_HEAD_FILE: self.settings.audit_head_file}
+        self.database.session_info.update(info)
 
 
 def build_runtime(settings: Settings) -> Runtime:

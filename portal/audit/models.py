@@ -1,4 +1,4 @@
-"""The table of the audit log. Rows are only ever added."""
+"""The tables of the audit log: events that are only ever added, the newest of them, and what verifying found."""
 
 from __future__ import annotations
 
@@ -10,17 +10,25 @@ from sqlmodel import Field, SQLModel
 
 from portal.db import UTCDateTime, utc_now
 
+# What the first event follows.
+GENESIS = "0" * 64
+
 
 class AuditEvent(SQLModel, table=True):
     """Who did what to which object, when, from where, with what result.
 
-    People and organizations are plain numbers and names as they were: the log outlives both.
+    People and organizations are plain numbers and names as they were: the log outlives both. Triggers of the database
+    refuse to change or delete a row.
     """
 
     __tablename__ = "audit_event"
-    __table_args__ = (Index("ix_audit_event_listing", "organization_id", "id"),)
+    __table_args__ = (
+        Index("ix_audit_event_listing", "organization_id", "number"),
+        Index("ix_audit_event_action", "organization_id", "action", "number"),
+    )
 
-    id: int | None = Field(default=None, primary_key=True)
+    # 1, 2, 3 … over all organizations, without a gap: one that is missing was taken out.
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     # Null when nobody can tell whose it is (a sign-in for an unknown account).
     organization_id: int | None = None
@@ -37,3 +45,32 @@ class AuditEvent(SQLModel, table=True):
     request_id: str = Field(default="", max_length=40)
     user_agent: str = Field(default="", max_length=300)
     details: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    # Names of fields whose text GitLab chose, such as `object_name` or `details.path`.
+    foreign_fields: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    previous_hash: str = Field(max_length=64)
+    # HMAC-SHA256 over all other fields, as 64 hex characters.
+    hash: str = Field(max_length=64)
+
+
+class AuditHead(SQLModel, table=True):
+    """One row: number and hash of the newest event. Whoever adds events locks it, so that numbers have no gap."""
+
+    __tablename__ = "audit_head"
+
+    id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    number: int
+    hash: str = Field(max_length=64)
+
+
+class AuditVerification(SQLModel, table=True):
+    """One verification of the whole chain by the portal itself."""
+
+    __tablename__ = "audit_verification"
+
+    id: int | None = Field(default=None, primary_key=True)
+    at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+    # How many events were found to be right, from the first on.
+    checked: int
+    # The first event that is not as it was written, and what is wrong with it; null when all are.
+    fault_number: int | None = None
+    fault: str = Field(default="", max_length=300)

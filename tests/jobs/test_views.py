@@ -13,7 +13,7 @@ from sqlmodel import SQLModel, select
 from portal import assets, error_pages, htmx
 from portal.accounts.principal import Principal
 from portal.accounts.roles import Role
-from portal.audit.models import AuditEvent
+from portal.audit.models import GENESIS, AuditEvent, AuditHead
 from portal.jobs import Job, JobState, enqueue, views
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime, attach_runtime
@@ -34,7 +34,10 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def seen_as(runtime: Runtime) -> As:
     """Return a browser of somebody with a role, in organization 1 unless told otherwise."""
-    SQLModel.metadata.create_all(runtime.database.engine, [SQLModel.metadata.tables[AuditEvent.__tablename__]])
+    tables = [SQLModel.metadata.tables[model.__tablename__] for model in (AuditEvent, AuditHead)]
+    SQLModel.metadata.create_all(runtime.database.engine, tables)
+    with runtime.database.transaction() as session:
+        session.add(AuditHead(id=1, number=0, hash=GENESIS))
 
     def browser(role: Role, *, user_id: int = 10, organization_id: int = 1) -> FlaskClient:
         app = Flask("test", template_folder=str(assets.TEMPLATES), static_folder=str(assets.STATIC))

@@ -6,7 +6,11 @@ import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 
+from sqlmodel import Session, select
+
+from portal import audit
 from portal.accounts.models import Membership, User
+from portal.audit.models import AuditEvent
 from portal.authorization.models import AuthorizationAttempt
 from portal.connections.models import Application, Connection, ConnectionState
 from portal.connections.steps import Step
@@ -23,6 +27,7 @@ MISSING = {
     "job": "no-such-job",
     "membership_id": "999999",
     "repository": "999999",
+    "audit_number": "999999",
 }
 
 
@@ -35,6 +40,7 @@ class Objects:
     job: str
     membership_id: str
     repository: str
+    audit_number: str
 
     @property
     def names(self) -> dict[str, str]:
@@ -77,7 +83,25 @@ def make_objects(runtime: Runtime, organization_id: int, user_id: int) -> Object
         attempt = _attempt(connection, user_id, mark)
         session.add_all([member, repository, application, attempt])
         session.flush()
-        return Objects(connection.slug, attempt.public_id, job.public_id, str(member.id), str(repository.id))
+        _record(session, organization_id, mark)
+    names = (connection.slug, attempt.public_id, job.public_id, str(member.id), str(repository.id))
+    return Objects(*names, audit_number=_number_of(runtime, mark))
+
+
+def _record(session: Session, organization_id: int, mark: str) -> None:
+    audit.record(
+        session,
+        action="test.made",
+        organization_id=organization_id,
+        actor_user_id=None,
+        object_type="test",
+        object_id=mark,
+    )
+
+
+def _number_of(runtime: Runtime, mark: str) -> str:
+    with runtime.database.reading() as session:
+        return str(session.exec(select(AuditEvent.number).where(AuditEvent.object_id == mark)).one())
 
 
 def _attempt(connection: Connection, user_id: int, mark: str) -> AuthorizationAttempt:

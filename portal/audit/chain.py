@@ -1,0 +1,118 @@
+"""Number, chain and write the events of a transaction, just before it commits.
+
+Each event carries an HMAC over its fields and the hash of the event before it, with a key that is in no database: who
+changes, removes, swaps or adds rows cannot make the hashes fit. Events wait in `session.info` until the transaction is
+about to commit, because numbering takes a lock that every other writer of the portal wants: so it is held for three
+statements, and is always the last one taken, which keeps PostgreSQL from deadlocks.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import event, insert, select, update
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import Session, SessionTransaction
+
+from portal.audit.head import Head, tell_head
+from portal.audit.models import AuditEvent, AuditHead
+from portal.db import AUDIT_HEAD_FILE, AUDIT_KEY
+
+EVENTS = AuditEvent.__table__  # type: ignore[attr-defined]
+HEAD = AuditHead.__table__  # type: ignore[attr-defined]
+# The canonical form. A field that is added one day may only enter it where it is set, or every older hash is wrong.
+FIELDS = (
+    *("number", "at", "organization_id", "actor_user_id", "actor_name", "action", "object_type", "object_id"),
+    *("object_name", "result", "source_address", "request_id", "user_agent", "details", "foreign_fields"),
+    "previous_hash",
+)
+_PENDING = "audit_pending"
+_WRITTEN = "audit_written"
+
+
+class AuditImpossible(RuntimeError):
+    """The event cannot be chained: there is no key, or the row of the newest event is gone. Nothing is changed then."""
+
+
+@dataclass(frozen=True)
+class _Pending:
+    values: dict[str, Any]
+    transaction: SessionTransaction | None
+
+
+def add_event(session: Session, values: dict[str, Any]) -> None:
+    """Let an event be written when the session's transaction commits, and be forgotten when it rolls back.
+
+    Args:
+        session: of `Database.transaction()`.
+        values: every field of `AuditEvent` but number and hashes.
+
+    Raises:
+        AuditImpossible: the session's database was given no key.
+    """
+    if not session.info.get(AUDIT_KEY):
+        raise AuditImpossible("This session has no key for the audit log.")
+    transaction = session.get_nested_transaction() or session.get_transaction()
+    session.info.setdefault(_PENDING, []).append(_Pending(values, transaction))
+
+
+def hash_of(values: Mapping[str, Any], key: bytes) -> str:
+    """Return the hash of an event: HMAC-SHA256 over its canonical JSON, as 64 hex characters."""
+    plain = {name: _plain(values[name]) for name in FIELDS}
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hmac.digest(key, text.encode(), "sha256").hex()
+
+
+def _plain(value: Any) -> Any:
+    return value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+
+
+@event.listens_for(Session, "before_commit")
+def _write_pending(session: Session) -> None:
+    # Also called when a savepoint is released: then the transaction goes on.
+    if session.in_nested_transaction() or not session.info.get(_PENDING):
+        return
+    session.flush()  # Whatever locks the change itself takes come before ours.
+    pending: list[_Pending] = session.info.pop(_PENDING)
+    session.info[_WRITTEN] = _append(session.connection(), pending, session.info[AUDIT_KEY])
+
+
+def _append(connection: Connection, pending: list[_Pending], key: bytes) -> Head:
+    found = connection.execute(select(HEAD.c.number, HEAD.c.hash).with_for_update()).one_or_none()
+    if found is None:
+        raise AuditImpossible("The row that tells the newest event of the audit log is gone.")
+    number, previous = found
+    rows = []
+    for item in pending:
+        number += 1
+        row = {**item.values, "number": number, "previous_hash": previous}
+        previous = row["hash"] = hash_of(row, key)
+        rows.append(row)
+    connection.execute(insert(EVENTS), rows)
+    connection.execute(update(HEAD).values(number=number, hash=previous))
+    return Head(number, previous)
+
+
+@event.listens_for(Session, "after_commit")
+def _tell(session: Session) -> None:
+    head: Head | None = session.info.pop(_WRITTEN, None)
+    if head is not None:
+        tell_head(session.info.get(AUDIT_HEAD_FILE), head)
+
+
+@event.listens_for(Session, "after_soft_rollback")
+def _forget(session: Session, transaction: SessionTransaction) -> None:
+    session.info.pop(_WRITTEN, None)
+    if pending := session.info.get(_PENDING):
+        pending[:] = [item for item in pending if not _is_within(item.transaction, transaction)]
+
+
+def _is_within(inner: SessionTransaction | None, outer: SessionTransaction) -> bool:
+    while inner is not None and inner is not outer:
+        inner = inner.parent
+    return inner is outer or outer.parent is None

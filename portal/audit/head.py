@@ -1,0 +1,116 @@
+"""Tell number and hash of the newest event outside of the database: without that a cut-off end would not show."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from portal.db import utc_now
+from portal.logs import get_logger
+
+log = get_logger(__name__)
+
+SECONDS_BETWEEN = 1.0
+TAIL_BYTES = 400
+_LINE = re.compile(r"(\S{1,40}) ([0-9]{1,18}) ([0-9a-f]{64})")
+_lock = threading.Lock()
+_told_at: dict[Path | None, float] = {}
+
+
+@dataclass(frozen=True)
+class Head:
+    """The newest event of the chain."""
+
+    number: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A line of the head file. `at` is ISO 8601."""
+
+    at: str
+    number: int
+    hash: str
+
+
+def tell_head(path: Path | None, head: Head) -> None:
+    """Write the head to the log and, when there is one, to the head file; at most once a second, and never fail."""
+    with _lock:
+        now = time.monotonic()
+        if now - _told_at.get(path, -SECONDS_BETWEEN) < SECONDS_BETWEEN:
+            return
+        _told_at[path] = now
+    write_head(path, head)
+
+
+def write_head(path: Path | None, head: Head) -> None:
+    """Write the head to the log and to the head file now; what is committed stays so when the file cannot be written.
+
+    A head that is not newer than the last line is left out: of two processes the slower one comes late, and a head
+    that went back must not hide among the lines.
+    """
+    log.info("audit_head", number=head.number, hash=head.hash)
+    if path is None or head.number == 0:
+        return
+    try:
+        _append(path, head)
+    except OSError as error:
+        log.error("audit_head_not_written", path=str(path), error=error.strerror)
+
+
+def last_noted(path: Path | None) -> Noted | None:
+    """Return the newest readable line of the head file; None when there is none."""
+    if path is None or not path.exists():
+        return None
+    with path.open("rb") as file:
+        return _last_of(file.fileno())
+
+
+def read_noted(path: Path | None) -> Iterator[Noted]:
+    """Yield the lines that the head file has now, oldest first; those that were not written by us are passed over.
+
+    What is appended meanwhile is left out: it may tell of events that are newer than those that are looked at.
+    """
+    if path is None or not path.exists():
+        return
+    with path.open("rb") as file:
+        end = os.fstat(file.fileno()).st_size
+        while file.tell() < end and (line := file.readline(TAIL_BYTES)):
+            if noted := _parse(line):
+                yield noted
+
+
+def _append(path: Path, head: Head) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        last = _last_of(descriptor)
+        if last is None or last.number < head.number:
+            line = f"{utc_now().isoformat(timespec='seconds')} {head.number} {head.hash}\n"
+            os.write(descriptor, ("" if _ends_a_line(descriptor) else "\n").encode() + line.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _last_of(descriptor: int) -> Noted | None:
+    size = os.fstat(descriptor).st_size
+    lines = os.pread(descriptor, TAIL_BYTES, max(0, size - TAIL_BYTES)).splitlines()
+    return next(filter(None, map(_parse, reversed(lines))), None)
+
+
+def _ends_a_line(descriptor: int) -> bool:
+    # A full disk may have cut the last line off.
+    size = os.fstat(descriptor).st_size
+    return size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
+
+
+def _parse(line: bytes) -> Noted | None:
+    found = _LINE.fullmatch(line.decode("ascii", "replace").rstrip("\n"))
+    return Noted(found[1], int(found[2]), found[3]) if found else None

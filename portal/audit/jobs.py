@@ -1,0 +1,98 @@
+"""Background work on the audit log: verifying it every day and when somebody asks, and telling its head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlmodel import col, select
+
+from portal.audit.head import last_noted, write_head
+from portal.audit.models import AuditVerification
+from portal.audit.service import record
+from portal.audit.verify import Verdict, read_head, verify_chain
+from portal.jobs import Job, JobContext, enqueue, every, find_unfinished
+from portal.logs import get_logger
+from portal.runtime import Runtime
+
+log = get_logger(__name__)
+
+VERIFY = "audit.verify"
+TITLE = "Verify the audit log"
+DAY = 86_400
+
+
+@dataclass(frozen=True)
+class VerificationState:
+    """What the page says of the chain: how it was when it was verified last, and the job that verifies it now."""
+
+    last: AuditVerification | None
+    job: Job | None
+
+
+@every(DAY, VERIFY, TITLE)
+def verify(context: JobContext) -> None:
+    """Check the whole chain and keep what was found."""
+
+    def progress(done: int, total: int) -> None:
+        context.raise_if_stopped()
+        context.progress(done, total, "Checking one event after the other")
+
+    verdict = verify_chain(context.runtime, progress)
+    with context.transaction() as session:
+        session.add(_to_row(verdict))
+    if verdict.fault:
+        log.error("audit_log_broken", number=verdict.fault.number, what=verdict.fault.what)
+    message = str(verdict.fault or f"All {verdict.checked:,} events are as they were written.")
+    context.progress(verdict.checked, None, message)
+
+
+@every(60, "audit.write_head", "Write down the newest event of the audit log")
+def tell(context: JobContext) -> None:
+    """Write the head to the log and the head file, and raise the alarm when the log is behind that file."""
+    path = context.runtime.settings.audit_head_file
+    noted = last_noted(path)  # Before the head is read: it only grows.
+    head = read_head(context.runtime.database)
+    if noted and noted.number > head.number:
+        log.error("audit_log_cut_off", newest=head.number, noted=noted.number)
+    write_head(path, head)
+
+
+def request_verification(runtime: Runtime, organization_id: int, user_id: int) -> Job:
+    """Start verifying now; while one that this organization asked for is under way, return that."""
+    with runtime.database.transaction() as session:
+        job = enqueue(
+            session,
+            VERIFY,
+            organization_id=organization_id,
+            title=TITLE,
+            key=_key(organization_id),
+            requested_by_user_id=user_id,
+        )
+        record(
+            session,
+            action="audit.verify_requested",
+            organization_id=organization_id,
+            actor_user_id=user_id,
+            object_type="job",
+            object_id=job.public_id,
+            object_name=TITLE,
+        )
+        return job
+
+
+def verification_state(runtime: Runtime, organization_id: int) -> VerificationState:
+    """Return what the last verification found, whoever asked for it, and the organization's own one under way."""
+    with runtime.database.reading() as session:
+        newest = select(AuditVerification).order_by(col(AuditVerification.id).desc()).limit(1)
+        return VerificationState(session.exec(newest).first(), find_unfinished(session, _key(organization_id)))
+
+
+def _key(organization_id: int) -> str:
+    return f"{VERIFY}:{organization_id}"
+
+
+def _to_row(verdict: Verdict) -> AuditVerification:
+    fault = verdict.fault
+    return AuditVerification(
+        checked=verdict.checked, fault_number=fault.number if fault else None, fault=fault.what if fault else ""
+    )

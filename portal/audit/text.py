@@ -1,0 +1,59 @@
+"""Texts as the audit log stores them: one event stays one line, and what GitLab chose is known as such (S86)."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from typing import Any
+
+MAX_DETAIL_LENGTH = 500
+MAX_KEY_LENGTH = 80
+
+
+class Foreign(str):
+    """A text that GitLab chose, and whoever may write there: stored as it is, and marked wherever it is shown."""
+
+    __slots__ = ()
+
+
+def encode_controls(text: str, limit: int) -> str:
+    """Write control, formatting and unassigned characters as `\\u....`, so that one event stays one line (S86)."""
+    encoded = "".join(_encode(character) for character in text[:limit])
+    return encoded[:limit]
+
+
+def clean_details(value: Any) -> Any:
+    """Return details as plain JSON with encoded, shortened texts."""
+    if isinstance(value, dict):
+        return {encode_controls(str(key), MAX_KEY_LENGTH): clean_details(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean_details(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(str, map(clean_details, value)))
+    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return encode_controls(str(value), MAX_DETAIL_LENGTH)
+
+
+def foreign_paths(value: Any, path: str) -> list[str]:
+    """Return where in a field GitLab's own texts are: `details.path`; a list counts as a whole."""
+    if isinstance(value, Foreign):
+        return [path]
+    if isinstance(value, dict):
+        return [found for key, item in value.items() for found in foreign_paths(item, _below(path, key))]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [path] if any(foreign_paths(item, path) for item in value) else []
+    return []
+
+
+def _below(path: str, key: object) -> str:
+    return f"{path}.{encode_controls(str(key), MAX_KEY_LENGTH)}"
+
+
+def _encode(character: str) -> str:
+    # Category C holds line breaks, ANSI escapes, text-direction marks and lone surrogates alike; Z* but the space
+    # holds the line and paragraph separators.
+    category = unicodedata.category(character)
+    if category.startswith("C") or (category.startswith("Z") and character not in {" ", "\u00a0"}):
+        return f"\\u{ord(character):04x}"
+    return character

@@ -1,0 +1,60 @@
+"""These tests run on both databases: triggers and locks are different ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmodel import select
+
+from portal import audit
+from portal.audit.models import AuditEvent
+from portal.runtime import Runtime
+from portal.settings import Settings
+
+Add = Callable[..., None]
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def backend(request: pytest.FixtureRequest) -> str:
+    """SQLite and PostgreSQL in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def head_file(runtime: Runtime, settings: Settings, tmp_path: Path) -> Path:
+    """Let the runtime have a head file."""
+    path = tmp_path / "audit-head"
+    object.__setattr__(runtime, "settings", settings.model_copy(update={"audit_head_file": path}))
+    runtime.__post_init__()
+    return path
+
+
+@pytest.fixture
+def add(runtime: Runtime) -> Add:
+    """Write so many events, each in a transaction of its own."""
+
+    def add_events(count: int = 1, **values: Any) -> None:
+        for number in range(1, count + 1):
+            with runtime.database.transaction() as session:
+                audit.record(
+                    session,
+                    **{
+                        "action": "test.done",
+                        "organization_id": 1,
+                        "actor_user_id": None,
+                        "object_type": "test",
+                        "object_id": number,
+                        **values,
+                    },
+                )
+
+    return add_events
+
+
+def events_of(runtime: Runtime) -> list[AuditEvent]:
+    """Return every event, oldest first."""
+    with runtime.database.reading() as session:
+        return list(session.exec(select(AuditEvent).order_by(AuditEvent.number)))
