@@ -46,11 +46,17 @@ class GitLabClient:
     """Asks one GitLab as one user. May be used from several threads."""
 
     def __init__(
-        self, line: Line, token: Secret | TokenSource | None, *, sleep: Callable[[float], object] = time.sleep
+        self,
+        line: Line,
+        token: Secret | TokenSource | None,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+        tries: int = TRIES,
     ) -> None:
         self._line = line
         self._token = token
         self._sleep = sleep
+        self._tries = tries
 
     def current_user(self) -> User:
         """Return who the token acts as (api/users; scopes read_user, read_api or api)."""
@@ -157,7 +163,7 @@ class GitLabClient:
                 raise failure_of(answer)
             return answer
 
-        return retry_idempotent(call, _wait_for, self._sleep, TRIES)
+        return retry_idempotent(call, _wait_for, self._sleep, self._tries)
 
 
 def _wait_for(error: Exception, attempt: int) -> float | None:

@@ -74,6 +74,8 @@ class Project(msgspec.Struct, frozen=True):
     name: str
     path_with_namespace: str
     web_url: str = ""
+    # Where git reads it, which an instance may have on a host of its own.
+    http_url_to_repo: str = ""
     description: str | None = None
     default_branch: str | None = None
     visibility: str | None = None

@@ -30,10 +30,13 @@ VERDICTS = frozenset(
         "secret_unreadable",
         "unauthorized",
         "wrong_user",
-        "user_blocked",
         "missing_scopes",
+        "insufficient_scope",
     }
 )
+# The checks look at these by themselves, so what a job reported of them is over as soon as the checks say so.
+COVERED = VERDICTS - {"insufficient_scope"}
+_TOLD_BY = {"version_too_old": {"version"}, "wrong_user": {"user"}, "missing_scopes": {"scopes"}}
 # Seen before an answer of GitLab's own: nothing is known of GitLab then, and nothing of its credentials.
 _ON_THE_WAY = frozenset({Layer.POLICY, Layer.DNS, Layer.TCP, Layer.TLS, Layer.PROXY, Layer.HTTP})
 _DOWN = frozenset({"gitlab_unavailable", "gitlab_rate_limited"})
@@ -98,3 +101,16 @@ def classify(check_key: str, card: Card) -> Finding:
     if card.layer in _ON_THE_WAY or card.code in _DOWN:
         return Finding(UNREACHABLE, REACH, card, passing=True)
     return Finding(card.code, check_key, card, passing=True)
+
+
+def is_over(card: Card, findings: Findings) -> bool:
+    """Tell whether the checks looked at what a job once reported, and find it no more."""
+    if card.code in findings.by_cause:
+        return False
+    if classify("work", card).cause == UNREACHABLE:
+        return "gitlab" in findings.settled and UNREACHABLE not in findings.by_cause
+    return card.code in COVERED and _told_by(card.code) <= findings.settled
+
+
+def _told_by(code: str) -> set[str]:
+    return {"certificate"} if code.startswith("tls_") else _TOLD_BY.get(code, {"credential", "token"})

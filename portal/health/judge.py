@@ -49,9 +49,16 @@ class Track:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is remembered from now on (None: nothing), and whether people are told now."""
+    """What is remembered from now on.
+
+    Attributes:
+        track: None when there is nothing to remember.
+        is_new: whether it is another incident than the one that was remembered before.
+        alarm: whether people are told now.
+    """
 
     track: Track | None
+    is_new: bool = False
     alarm: bool = False
 
 
@@ -86,8 +93,9 @@ def _is_settled(track: Track, now: datetime) -> bool:
 
 def _begin(now: datetime, passing: bool) -> Judgement:
     if passing:
-        return Judgement(Track(Phase.SUSPECTED, count=1, row_count=1, row_began_at=now))
-    return Judgement(Track(Phase.OPEN, count=1, row_count=0, row_began_at=now, opened_at=now), alarm=True)
+        return Judgement(Track(Phase.SUSPECTED, count=1, row_count=1, row_began_at=now), is_new=True)
+    opened = Track(Phase.OPEN, count=1, row_count=0, row_began_at=now, opened_at=now)
+    return Judgement(opened, is_new=True, alarm=True)
 
 
 def _after_bad(track: Track, now: datetime, passing: bool) -> Judgement:

@@ -101,6 +101,8 @@ class Incident(SQLModel, table=True):
     cause: str = Field(max_length=60)
     # The check that tells whether it is over.
     check_key: str = Field(max_length=30)
+    # Whether it may pass by itself; else it is believed at the first sight.
+    is_passing: bool
     level: str = Field(default=Level.FAILURE, max_length=10)
     layer: str = Field(max_length=30)
     # A Card as JSON: the newest failure.

@@ -7,7 +7,17 @@ from importlib import import_module
 from sqlalchemy import MetaData
 from sqlmodel import SQLModel
 
-WITH_TABLES = ("vault", "accounts", "audit", "jobs", "connections", "authorization", "repositories")
+WITH_TABLES = (
+    "vault",
+    "accounts",
+    "audit",
+    "jobs",
+    "connections",
+    "authorization",
+    "repositories",
+    "disconnection",
+    "health",
+)
 
 
 def load_metadata() -> MetaData:

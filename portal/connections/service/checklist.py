@@ -176,7 +176,7 @@ def _gitlab_checks(runtime: Runtime, connection: Connection, line: Line) -> tupl
     checks = [
         _pass("gitlab", "Its API answers."),
         _clock_check(answer.headers.get("date", "")),
-        _version_check(connection),
+        version_check(connection),
     ]
     external, suggested = _external_url_check(connection, client)
     return [*checks, external], suggested
@@ -214,7 +214,8 @@ def _clock_check(date: str) -> Check:
     return _pass("clock")
 
 
-def _version_check(connection: Connection) -> Check:
+def version_check(connection: Connection) -> Check:
+    """Judge the version that GitLab told last."""
     version = parse_version(connection.version_seen)
     if version is None:
         return replace(

@@ -1,0 +1,154 @@
+"""Tell the owners and administrators by e-mail: once that something broke, once that it is over.
+
+Who is to be told what is in the incident rows; the job makes it so, and is started again until it has.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import Select
+
+from portal.accounts.models import Membership, User
+from portal.accounts.roles import Role
+from portal.connections.models import Connection
+from portal.db import utc_now
+from portal.errors import Card
+from portal.health.findings import UNREACHABLE
+from portal.health.judge import CONTINUES_WITHIN
+from portal.health.mail import MailFailed, Message, is_configured, send
+from portal.health.models import AlarmMail, HealthWatch, Incident, Level, Phase
+from portal.health.times import clock_of, lasted
+from portal.jobs import enqueue
+from portal.runtime import Runtime
+
+MAIL_ALARM = "health.mail_alarm"
+OPENED, OVER = "opened", "over"
+TOLD_ROLES = (Role.OWNER, Role.ADMINISTRATOR)
+# What could not be mailed for a day is on every page anyhow.
+GIVE_UP_AFTER = timedelta(days=1)
+
+
+def enqueue_mail(session: Session, runtime: Runtime, connection: Connection, incident: Incident, kind: str) -> None:
+    """Start the job that mails, in the transaction that decides it; without a mail server the pages tell."""
+    if not is_configured(runtime.settings):
+        return
+    enqueue(
+        session,
+        MAIL_ALARM,
+        {"incident_id": incident.id, "kind": kind},
+        organization_id=connection.organization_id,
+        title=f"Mail about {connection.display_name}",
+        key=f"alarm:{incident.id}:{kind}",
+        subject=f"connection:{connection.id}",
+    )
+
+
+def enqueue_due_mails(runtime: Runtime, now: datetime | None = None) -> None:
+    """Start the mails of incidents that are over for good, and again those that did not get through."""
+    now = now or utc_now()
+    if not is_configured(runtime.settings):
+        return
+    with runtime.database.transaction() as session:
+        for incident, connection in session.exec(_unmailed(now)):
+            kind = OPENED if incident.alarm_mailed_at is None else OVER
+            enqueue_mail(session, runtime, connection, incident, kind)
+
+
+def mail_alarm(runtime: Runtime, incident_id: int, kind: str) -> None:
+    """Mail everybody who was not mailed yet.
+
+    Raises:
+        MailFailed: the mail server did not take one of them; those it took are not sent again.
+    """
+    with runtime.database.reading() as session:
+        incident = session.get(Incident, incident_id)
+        if incident is None:
+            return
+        connection = session.get_one(Connection, incident.connection_id)
+        watch = session.get(HealthWatch, incident.connection_id)
+        people = _people_to_tell(session, connection.organization_id, incident_id, kind)
+    subject, text = write(runtime.settings.base_url, connection, incident, watch, kind)
+    failures = [error for person in people if (error := _mail_one(runtime, incident_id, kind, person, subject, text))]
+    if failures:
+        raise failures[0]
+    with runtime.database.transaction() as session:
+        row = session.get(Incident, incident_id)
+        if row and kind == OPENED:
+            row.alarm_mailed_at = row.alarm_mailed_at or utc_now()
+        elif row:
+            row.end_mailed_at = row.end_mailed_at or utc_now()
+
+
+def write(
+    base_url: str, connection: Connection, incident: Incident, watch: HealthWatch | None, kind: str
+) -> tuple[str, str]:
+    """Return subject and text of a message; no word of GitLab's is in it, because nobody could tell it from ours."""
+    card = Card.from_json(incident.card)
+    link = f"{base_url}/connections/{connection.slug}/health"
+    began = incident.opened_at or incident.last_failed_at
+    if kind == OVER:
+        ended = incident.closed_at or incident.last_failed_at
+        text = f"It is over since {clock_of(ended)}, after {lasted(began, ended)}: {card.sentence}"
+        return f"Over: {connection.display_name}", f"{text}\n\nThe history: {link}\n"
+    lines = [
+        card.sentence,
+        "",
+        f"What to do: {card.remedy}",
+        f"Who can: {card.mender}",
+        "",
+        f"Since: {clock_of(began)}",
+    ]
+    if incident.cause == UNREACHABLE:
+        answered = f" GitLab last answered at {clock_of(watch.answered_at)}." if watch and watch.answered_at else ""
+        lines.insert(2, f"The credentials are kept.{answered}\n")
+    lines += [
+        f"Connection: {connection.display_name}",
+        f"Details: {link}",
+        "",
+        "You are told once more when it is over.",
+    ]
+    word = "Soon" if incident.level == Level.WARNING else "Broken"
+    return f"{word}: {connection.display_name}: {card.sentence}", "\n".join(lines) + "\n"
+
+
+def _unmailed(now: datetime) -> Select[Incident, Connection]:
+    alarm = col(Incident.alarm_mailed_at).is_(None) & (col(Incident.phase) == Phase.OPEN)
+    alarm &= col(Incident.alarmed_at) > now - GIVE_UP_AFTER
+    end = col(Incident.alarm_mailed_at).is_not(None) & col(Incident.end_mailed_at).is_(None)
+    end &= (col(Incident.phase) == Phase.CLOSED) & (col(Incident.row_count) == 0)
+    end &= (col(Incident.closed_at) < now - CONTINUES_WITHIN) & (col(Incident.closed_at) > now - GIVE_UP_AFTER)
+    return (
+        select(Incident, Connection)
+        .join(Connection, col(Connection.id) == col(Incident.connection_id))
+        .where(alarm | end)
+        .order_by(col(Incident.id))
+        .limit(200)
+    )
+
+
+def _people_to_tell(session: Session, organization_id: int, incident_id: int, kind: str) -> list[User]:
+    told = select(AlarmMail.user_id).where(AlarmMail.incident_id == incident_id, AlarmMail.kind == kind)
+    statement = (
+        select(User)
+        .join(Membership, col(Membership.user_id) == col(User.id))
+        .where(Membership.organization_id == organization_id, col(Membership.role).in_(TOLD_ROLES))
+        .where(col(User.is_disabled).is_(False), col(User.id).not_in(told))
+        .order_by(col(User.id))
+    )
+    return list(session.exec(statement))
+
+
+def _mail_one(
+    runtime: Runtime, incident_id: int, kind: str, person: User, subject: str, text: str
+) -> MailFailed | None:
+    assert person.id is not None
+    reference = f"incident-{incident_id}-{kind}-{person.id}"
+    try:
+        send(runtime.settings, Message(person.name, person.email, subject, text, reference))
+    except MailFailed as error:
+        return error
+    with runtime.database.transaction() as session:
+        session.add(AlarmMail(incident_id=incident_id, kind=kind, user_id=person.id))
+    return None

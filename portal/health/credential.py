@@ -1,0 +1,172 @@
+"""The checks of a credential: as it is stored, as GitLab takes it, whose it is, and what it may do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from portal.authorization.models import Credential, CredentialState
+from portal.authorization.refresh import AccessSource, AccessUnavailable
+from portal.authorization.refresh.cards import VERDICTS as STORED_VERDICTS
+from portal.authorization.service.credentials import get_credential
+from portal.connections.models import Connection
+from portal.connections.service.applications import wanted_scopes
+from portal.connections.service.checklist import Check
+from portal.db import utc_now
+from portal.errors import Card, Layer, Mender
+from portal.gitlab.client import GitLabClient
+from portal.gitlab.errors import GitLabError, Unauthorized
+from portal.gitlab.payloads import User
+from portal.health.directions import failed, passed, skipped, warned
+from portal.health.findings import COVERED, classify
+from portal.net import OutboundError
+from portal.runtime import Runtime
+
+REASON = "health check"
+WARN_DAYS = 14
+# `api` includes the reading scopes of the API and of repositories (gitlab-contract §1.7).
+_INCLUDED = {"api": {"read_api", "read_user", "read_repository"}, "read_api": {"read_user"}}
+_REST = ("token", "user", "scopes")
+KEPT = "GitLab has not answered; the credential is kept as it is."
+
+
+def stored_checks(runtime: Runtime, connection: Connection) -> list[Check]:
+    """Return what is known of the credential without asking GitLab."""
+    stored = _load(runtime, connection)
+    if stored is None:
+        return [skipped(key) for key in ("credential", *_REST)]
+    verdict = _stored_verdict(stored)
+    first = failed("credential", verdict) if verdict else passed("credential", KEPT)
+    return [
+        first,
+        skipped("token", "Not asked: GitLab cannot be reached."),
+        skipped("user"),
+        _scopes(stored, connection),
+    ]
+
+
+def demand(runtime: Runtime, connection: Connection) -> tuple[AccessSource | None, list[Check]]:
+    """Get a token that is good now, which renews one that is due; None, with every check, when there is none."""
+    stored = _load(runtime, connection)
+    if stored is None:
+        return None, [skipped("credential", "Nobody has authorized it yet."), *map(skipped, _REST)]
+    assert connection.id is not None
+    access = AccessSource(runtime, connection.id, REASON)
+    try:
+        access.token()
+    except AccessUnavailable as error:
+        return None, [_unavailable(error), skipped("token"), skipped("user"), _scopes(stored, connection)]
+    stored = _load(runtime, connection) or stored  # It may have been renewed just now.
+    return access, [_alive(stored), _scopes(stored, connection)]
+
+
+def ask_user(runtime: Runtime, connection: Connection, client: GitLabClient) -> list[Check]:
+    """Ask GitLab who the token acts as."""
+    try:
+        user = _current_user(client)
+    except AccessUnavailable as error:
+        # The verdict of the refresh that a 401 led to.
+        return [_unavailable(error), skipped("token"), skipped("user")]
+    except (GitLabError, OutboundError) as error:
+        return [failed("token", error.card()), skipped("user")]
+    stored = _load(runtime, connection)
+    return [passed("token"), _user_check(connection, stored, user)] if stored else []
+
+
+def _current_user(client: GitLabClient) -> User:
+    try:
+        return client.current_user()
+    except Unauthorized:
+        # The client has planned a refresh for a refused token; asking again waits for it, and it decides whether
+        # the credential is dead. A token that cannot be renewed is refused a second time.
+        return client.current_user()
+
+
+def work_check(connection: Connection) -> Check:
+    """Return what jobs reported that no check here looks at again; the rest is judged by the checks themselves."""
+    if not connection.attention:
+        return passed("work")
+    card = Card.from_json(connection.attention)
+    return (
+        passed("work") if card.code in COVERED or classify("work", card).check_key != "work" else failed("work", card)
+    )
+
+
+def _load(runtime: Runtime, connection: Connection) -> Credential | None:
+    with runtime.database.reading() as session:
+        return get_credential(session, connection.id or 0)
+
+
+def _stored_verdict(stored: Credential) -> Card | None:
+    if stored.state == CredentialState.ALIVE:
+        return None
+    return STORED_VERDICTS[stored.state]
+
+
+def _unavailable(error: AccessUnavailable) -> Check:
+    return failed("credential", error.card)
+
+
+def _alive(stored: Credential) -> Check:
+    if stored.refresh_token_sealed is None and stored.expires_at is not None:
+        return _ending(stored.expires_at)
+    if stored.failures and stored.failure:
+        why = Card.from_json(stored.failure).sentence
+        until = f" It is good until {_time(stored.expires_at)}." if stored.expires_at else ""
+        return warned("credential", f"The last renewal did not work: {why}{until}")
+    if stored.refresh_at is None:
+        return passed("credential", "It does not expire.")
+    since = f"Renewed {_time(stored.refreshed_at)}; " if stored.refreshed_at else ""
+    return passed("credential", f"{since}renewed again by {_time(stored.refresh_at)}.")
+
+
+def _ending(expires_at: datetime) -> Check:
+    detail = f"It ends on {_time(expires_at)} and cannot be renewed."
+    if expires_at - utc_now() > timedelta(days=WARN_DAYS):
+        return passed("credential", detail)
+    card = Card(
+        code="credential_expires",
+        layer=Layer.OAUTH,
+        sentence=f"The credential ends on {_time(expires_at)}, and GitLab gave nothing to renew it with.",
+        remedy="Authorize the connection again before then.",
+        mender=Mender.YOU,
+    )
+    return warned("credential", detail, card)
+
+
+def _user_check(connection: Connection, stored: Credential, user: User) -> Check:
+    is_same = user.id == stored.gitlab_user_id
+    expected = connection.service_username.casefold()
+    if is_same and expected == user.username.casefold():
+        return passed("user", f"@{user.username}")
+    if is_same and expected == stored.gitlab_username.casefold():
+        return warned("user", f"@{stored.gitlab_username} is now called @{user.username} in GitLab.")
+    card = Card(
+        code="wrong_user",
+        layer=Layer.ROLE,
+        sentence=f"The token belongs to @{user.username}, but this connection is meant to act as "
+        f"@{connection.service_username}.",
+        remedy="Authorize again as the service user, or enter the other one as service user.",
+        mender=Mender.YOU,
+    )
+    return failed("user", card)
+
+
+def _scopes(stored: Credential, connection: Connection) -> Check:
+    granted = set(stored.scopes)
+    for wide, narrow in _INCLUDED.items():
+        granted |= narrow if wide in granted else set()
+    missing = [scope for scope in wanted_scopes(connection) if scope not in granted]
+    if not missing:
+        return passed("scopes", ", ".join(stored.scopes))
+    card = Card(
+        code="missing_scopes",
+        layer=Layer.SCOPE,
+        sentence=f"The services chosen need scopes that were not granted: {', '.join(missing)}.",
+        remedy="Tick them in the application in GitLab, then authorize again.",
+        mender=Mender.YOU,
+    )
+    return failed("scopes", card)
+
+
+def _time(when: datetime | None) -> str:
+    return f"{when.astimezone(UTC):%d %b %Y, %H:%M} UTC" if when else ""

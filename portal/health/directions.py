@@ -1,0 +1,75 @@
+"""Every check there is: what it is called, and on which of the ways between browser, portal and GitLab it lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from portal.connections.service.checklist import Check, CheckState
+from portal.errors import Card
+
+TITLES = {
+    "name": "The name resolves",
+    "port": "The port is open",
+    "certificate": "The certificate is trusted",
+    "gitlab": "GitLab's API answers",
+    "clock": "The clocks agree",
+    "version": "The version is new enough",
+    "credential": "The credential is alive",
+    "token": "GitLab accepts the token",
+    "user": "It belongs to the service user",
+    "scopes": "It has the scopes that are needed",
+    "work": "Background work succeeds",
+    "external_url": "GitLab knows itself by the browser's address",
+    "git": "Repositories are at this GitLab's address",
+    "hooks": "GitLab reaches Gatehouse",
+}
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One way that something goes, with the checks that lie on it in order."""
+
+    title: str
+    note: str
+    keys: tuple[str, ...]
+
+
+DIRECTIONS = (
+    Direction(
+        "Gatehouse → GitLab's API",
+        "Layer by layer; the first that breaks leaves those after it out.",
+        ("name", "port", "certificate", "gitlab", "clock", "version"),
+    ),
+    Direction(
+        "Credential",
+        "What Gatehouse shows GitLab, and what GitLab says to it.",
+        ("credential", "token", "user", "scopes", "work"),
+    ),
+    Direction(
+        "Browser → GitLab",
+        "People are sent there to authorize. Only a browser can test the way itself.",
+        ("external_url",),
+    ),
+    Direction("Gatehouse → Git over HTTP", "Where GitLab says its repositories are.", ("git",)),
+    Direction("GitLab → Gatehouse", "Webhooks: GitLab tells of changes by itself.", ("hooks",)),
+)
+
+
+def passed(key: str, detail: str = "") -> Check:
+    """Return a check that found nothing wrong."""
+    return Check(key, TITLES[key], CheckState.PASS, detail)
+
+
+def warned(key: str, detail: str, card: Card | None = None) -> Check:
+    """Return a check that works but says something; with a card it becomes an incident of level warning."""
+    return Check(key, TITLES[key], CheckState.WARN, detail, card.to_json() if card else None)
+
+
+def failed(key: str, card: Card) -> Check:
+    """Return a check that failed."""
+    return Check(key, TITLES[key], CheckState.FAIL, card.sentence, card.to_json())
+
+
+def skipped(key: str, detail: str = "") -> Check:
+    """Return a check that could not be made, or that nobody wants."""
+    return Check(key, TITLES[key], CheckState.SKIPPED, detail)

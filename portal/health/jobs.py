@@ -1,0 +1,75 @@
+"""Background work of health: the checks, the mails, and the thinning of the history."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
+
+from portal.health.alarms import MAIL_ALARM, enqueue_due_mails, mail_alarm
+from portal.health.mail import MailFailed
+from portal.health.service import CHECK_ONE, check_connection, due_connections
+from portal.health.thinning import thin
+from portal.jobs import JobContext, RetryLater, define, every
+from portal.jobs.context import JobInterrupted, JobStopped, JobSuperseded
+from portal.jobs.models import ItemState
+from portal.logs import get_logger
+
+AT_ONCE = 4
+EVERY_SECONDS = 60
+MAIL_AGAIN_SECONDS = 60.0
+
+log = get_logger(__name__)
+
+
+@every(EVERY_SECONDS, "health.check", "Check connections")
+def check_due(context: JobContext) -> None:
+    """Check every connection that is due, a few at once; then start the mails whose time has come."""
+    done = context.recorded_refs()
+    due = [found for found in due_connections(context.runtime) if _ref(found) not in done]
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="health") as pool:
+        futures = [pool.submit(copy_context().run, _check_one, context, found) for found in due]
+        for number, future in enumerate(as_completed(futures), start=1):
+            future.result()
+            context.progress(number, len(due))
+    enqueue_due_mails(context.runtime)
+
+
+@define(CHECK_ONE)
+def check_asked(context: JobContext, *, connection_id: int) -> None:
+    """Check one connection because somebody asked."""
+    check_connection(context.runtime, connection_id, context.progress)
+    context.progress(1, 1, "Checked")
+
+
+@define(MAIL_ALARM)
+def mail(context: JobContext, *, incident_id: int, kind: str) -> None:
+    """Mail the people who are to be told; those who were already are left out."""
+    try:
+        mail_alarm(context.runtime, incident_id, kind)
+    except MailFailed as error:
+        raise RetryLater(error.card, after_seconds=MAIL_AGAIN_SECONDS * context.attempt) from error
+
+
+@every(86400, "health.thin", "Thin out the history of checks")
+def thin_history(context: JobContext) -> None:
+    """Delete what is too old or too much."""
+    context.progress(thin(context.runtime, context.raise_if_stopped))
+
+
+def _check_one(context: JobContext, connection_id: int) -> None:
+    context.raise_if_stopped()
+    state, message = ItemState.SUCCEEDED, ""
+    try:
+        check_connection(context.runtime, connection_id)
+    except (JobStopped, JobInterrupted, JobSuperseded):
+        raise
+    except Exception as error:
+        # One connection that breaks the checks must not keep the others from being looked at.
+        log.exception("health_check_broke", connection_id=connection_id)
+        state, message = ItemState.FAILED, type(error).__name__
+    with context.transaction() as session:
+        context.record_item(session, _ref(connection_id), state, message=message)
+
+
+def _ref(connection_id: int) -> str:
+    return f"connection:{connection_id}"

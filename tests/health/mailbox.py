@@ -1,0 +1,76 @@
+"""A mail server of a few lines: it takes every message, or refuses it, and keeps what it took (RFC 5321)."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+
+
+@dataclass
+class Mailbox:
+    """What came in. While `refuses` is true, every recipient is refused for now."""
+
+    port: int = 0
+    refuses: bool = False
+    raw: list[bytes] = field(default_factory=list)
+    recipients: list[str] = field(default_factory=list)
+
+    @property
+    def messages(self) -> list[EmailMessage]:
+        return [message_from_bytes(content, policy=default) for content in self.raw]  # type: ignore[misc]
+
+    @property
+    def subjects(self) -> list[str]:
+        return [str(message["Subject"]) for message in self.messages]
+
+
+class _Session(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        box: Mailbox = self.server.box  # type: ignore[attr-defined]
+        self._say("220 mailbox")
+        while line := self.rfile.readline().strip():
+            verb = line.split(b" ")[0].upper()
+            if verb == b"DATA":
+                self._say("354 go on")
+                box.raw.append(self._read_message())
+                self._say("250 taken")
+            elif verb == b"QUIT":
+                self._say("221 bye")
+                return
+            elif verb == b"RCPT" and box.refuses:
+                self._say("451 not now")
+            elif verb == b"EHLO":
+                self._say("250-mailbox\r\n250-8BITMIME\r\n250 SMTPUTF8")
+            else:
+                if verb == b"RCPT":
+                    box.recipients.append(line.decode().partition("<")[2].partition(">")[0])
+                self._say("250 ok")
+
+    def _read_message(self) -> bytes:
+        lines = []
+        while (line := self.rfile.readline()) != b".\r\n":
+            lines.append(line.removeprefix(b".") if line.startswith(b"..") else line)
+        return b"".join(lines)
+
+    def _say(self, text: str) -> None:
+        self.wfile.write(text.encode() + b"\r\n")
+
+
+@contextmanager
+def running_mailbox() -> Iterator[Mailbox]:
+    """Have a mail server on a free port of this machine while the block runs."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Session) as server:
+        server.daemon_threads = True
+        box = Mailbox(server.server_address[1])
+        server.box = box  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        try:
+            yield box
+        finally:
+            server.shutdown()
