@@ -50,7 +50,9 @@ def set_up(runtime: Runtime, token: str, organization: str, name: str, email: st
     require_open_setup(runtime, token)
     clean = " ".join(organization.split())
     if not 0 < len(clean) <= MAX_NAME or not clean.isprintable():
-        raise InvalidInput(field_errors={"organization": "Enter the name of your organization."})
+        raise InvalidInput(
+            field_errors={"organization": "Enter the name of your organization, at most 100 characters."}
+        )
     person = check_person(name, email, password)
     with runtime.database.transaction() as session:
         _claim_token(session, token)
@@ -58,18 +60,18 @@ def set_up(runtime: Runtime, token: str, organization: str, name: str, email: st
         session.add(owned)
         session.flush()
         assert owned.id is not None
-        user = add_member(session, owned.id, person, Role.OWNER)
+        membership = add_member(session, owned.id, person, Role.OWNER)
         audit.record(
             session,
             action="organization.created",
             organization_id=owned.id,
-            actor_user_id=user.id,
-            actor_name=user.name,
+            actor_user_id=membership.user_id,
+            actor_name=person[0],
             object_type="organization",
             object_id=str(owned.id),
             object_name=owned.name,
         )
-        return session.exec(select(Membership).where(Membership.user_id == user.id)).one()
+        return membership
 
 
 def _is_set_up(session: Session) -> bool:
@@ -85,12 +87,9 @@ def _find_token(session: Session, token: str) -> SetupToken:
 
 
 def _claim_token(session: Session, token: str) -> None:
-    found = _find_token(session, token)
-    claimed = session.execute(
-        update(SetupToken)
-        .where(col(SetupToken.id) == found.id, col(SetupToken.used_at).is_(None))
-        .values(used_at=utc_now())
-    )
+    _find_token(session, token)
+    # All of them: two processes that started at once may have printed a link each, and only one makes an owner.
+    claimed = session.execute(update(SetupToken).where(col(SetupToken.used_at).is_(None)).values(used_at=utc_now()))
     assert isinstance(claimed, CursorResult)
-    if claimed.rowcount != 1:
+    if claimed.rowcount == 0:
         raise NotFound("This link was used a moment ago.")

@@ -6,12 +6,12 @@ import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import func
+from sqlalchemy import CursorResult, delete, func, update
 from sqlmodel import Session, col, select
 
 from portal import audit
-from portal.accounts.models import Invitation, Membership, SessionRecord, User
-from portal.accounts.people import add_member, check_person
+from portal.accounts.models import Invitation, Membership, Organization, SessionRecord, User
+from portal.accounts.people import EMAIL_TAKEN, add_member, check_person, clean_email, is_member
 from portal.accounts.principal import Principal
 from portal.accounts.roles import Role
 from portal.accounts.sessions import end_other_sessions, hash_of
@@ -59,16 +59,14 @@ def invite(runtime: Runtime, principal: Principal, email: str, role: str) -> str
     Raises:
         InvalidInput: no e-mail address, an unknown role, or somebody who is a member already.
     """
-    clean = email.strip().lower()
-    if "@" not in clean or len(clean) > 254 or any(character.isspace() for character in clean):
-        raise InvalidInput(field_errors={"email": "Enter an e-mail address such as you@example.com."})
+    clean = clean_email(email)
     if role not in set(Role):
         raise InvalidInput(field_errors={"role": "Choose a role."})
     token = secrets.token_urlsafe(32)
     now = utc_now()
     with runtime.database.transaction() as session:
-        if session.exec(select(User).where(User.email == clean)).first():
-            raise InvalidInput(field_errors={"email": "Somebody with this e-mail address exists already."})
+        if is_member(session, clean):
+            raise InvalidInput(field_errors={"email": EMAIL_TAKEN})
         invitation = Invitation(
             organization_id=principal.organization_id,
             token_hash=hash_of(token),
@@ -102,21 +100,20 @@ def accept_invitation(runtime: Runtime, token: str, name: str, password: str) ->
     """
     person = check_person(name, find_invitation(runtime, token).email, password)
     with runtime.database.transaction() as session:
-        invitation = _find_invitation(session, token)
-        invitation.accepted_at = utc_now()
-        user = add_member(session, invitation.organization_id, person, Role(invitation.role))
+        invitation = _claim_invitation(session, token)
+        membership = add_member(session, invitation.organization_id, person, Role(invitation.role))
         audit.record(
             session,
             action="member.joined",
             organization_id=invitation.organization_id,
-            actor_user_id=user.id,
-            actor_name=user.name,
+            actor_user_id=membership.user_id,
+            actor_name=person[0],
             object_type="person",
-            object_id=str(user.id),
-            object_name=user.email,
+            object_id=str(membership.user_id),
+            object_name=invitation.email,
             details={"role": invitation.role},
         )
-        return session.exec(select(Membership).where(Membership.user_id == user.id)).one()
+        return membership
 
 
 def change_role(runtime: Runtime, principal: Principal, membership_id: int, role: str) -> None:
@@ -134,6 +131,7 @@ def change_role(runtime: Runtime, principal: Principal, membership_id: int, role
         if membership.role == role:
             return
         _keep_an_owner(session, membership)
+        _withdraw_invitations_of(session, membership.user_id)
         old, membership.role = membership.role, role
         user = session.get_one(User, membership.user_id)
         keep = principal.session_id if membership.user_id == principal.user_id else None
@@ -153,6 +151,7 @@ def remove_member(runtime: Runtime, principal: Principal, membership_id: int) ->
         _keep_an_owner(session, membership)
         user = session.get_one(User, membership.user_id)
         user.is_disabled = True
+        _withdraw_invitations_of(session, membership.user_id)
         end_other_sessions(session, membership.user_id, None)
         session.delete(membership)
         _record(session, principal, "member.removed", user.email)
@@ -173,6 +172,10 @@ def end_own_sessions(runtime: Runtime, principal: Principal) -> None:
 
 
 def _find_member(session: Session, principal: Principal, membership_id: int) -> Membership:
+    """Find a member to change. Changes of one organization's members wait for each other from here on (S77)."""
+    statement = select(Organization.id).where(Organization.id == principal.organization_id)
+    # Not a full lock: rows that only refer to the organization, such as the audit log's, need not wait.
+    session.exec(statement.with_for_update(key_share=True)).one()
     membership = session.get(Membership, membership_id)
     if membership is None or membership.organization_id != principal.organization_id:
         raise NotFound
@@ -191,14 +194,30 @@ def _find_invitation(session: Session, token: str) -> Invitation:
     return invitation
 
 
+def _claim_invitation(session: Session, token: str) -> Invitation:
+    invitation = _find_invitation(session, token)
+    mine = (col(Invitation.id) == invitation.id, col(Invitation.accepted_at).is_(None))
+    claimed = session.execute(update(Invitation).where(*mine).values(accepted_at=utc_now()))
+    assert isinstance(claimed, CursorResult)
+    if claimed.rowcount != 1:
+        raise NotFound("This invitation was used a moment ago.")
+    return invitation
+
+
+def _withdraw_invitations_of(session: Session, user_id: int) -> None:
+    """Let the links die that somebody made with rights they are losing."""
+    mine = (col(Invitation.invited_by_user_id) == user_id, col(Invitation.accepted_at).is_(None))
+    session.execute(delete(Invitation).where(*mine))
+
+
 def _keep_an_owner(session: Session, membership: Membership) -> None:
-    """Refuse to lose the last owner. Locks the owners' rows, so that two cannot demote each other at once (S77)."""
+    """Refuse to lose the last owner; `_find_member` holds the lock, so two cannot demote each other at once (S77)."""
     if membership.role != Role.OWNER:
         return
-    statement = select(Membership).where(
+    statement = select(func.count()).where(
         Membership.organization_id == membership.organization_id, Membership.role == Role.OWNER
     )
-    if len(session.exec(statement.with_for_update()).all()) < 2:
+    if session.exec(statement).one() < 2:
         raise Conflict("This is the only owner. Make somebody else an owner first.")
 
 

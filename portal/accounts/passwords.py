@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
@@ -23,11 +24,15 @@ class PasswordRefused(ValueError):
     """A new password cannot be accepted; the text says why."""
 
 
-def hash_password(password: str) -> str:
+def hash_password(password: str, own_words: Collection[str] = ()) -> str:
     """Return the hash of a new password.
 
+    Args:
+        password: as typed; nothing is cut off or taken away.
+        own_words: the person's name and address, which are no passwords.
+
     Raises:
-        PasswordRefused: too short, too long, or too common.
+        PasswordRefused: too short, too long, or too easily guessed.
     """
     if len(password) < MIN_LENGTH:
         raise PasswordRefused(f"Use at least {MIN_LENGTH} characters, better {SUGGESTED_LENGTH} or more.")
@@ -35,6 +40,8 @@ def hash_password(password: str) -> str:
         raise PasswordRefused(f"Use at most {MAX_LENGTH} characters.")
     if password.lower() in common_passwords():
         raise PasswordRefused("Everybody tries that one first. Three unusual words in a row are better.")
+    if password.lower() in {word.lower() for word in own_words}:
+        raise PasswordRefused("Your name and your address are the first that others would try.")
     with _slots:
         return _hasher.hash(password)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, select
 
 from portal import audit
@@ -19,7 +20,20 @@ from portal.runtime import Runtime
 
 MAX_NAME = 100
 MAX_EMAIL = 254
+EMAIL_TAKEN = "Somebody with this e-mail address exists already."
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
+
+
+def clean_email(text: str) -> str:
+    """Return an e-mail address as it is stored: lower case, without spaces around it.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    clean = text.strip().lower()
+    if not _EMAIL.fullmatch(clean) or len(clean) > MAX_EMAIL or not clean.isprintable():
+        raise InvalidInput(field_errors={"email": "Enter an e-mail address such as you@example.com."})
+    return clean
 
 
 def check_person(name: str, email: str, password: str) -> tuple[str, str, str]:
@@ -29,38 +43,48 @@ def check_person(name: str, email: str, password: str) -> tuple[str, str, str]:
         InvalidInput: with a sentence per field.
     """
     problems: dict[str, str] = {}
-    clean_name, clean_email = " ".join(name.split()), email.strip().lower()
-    if not 0 < len(clean_name) <= MAX_NAME or not clean_name.isprintable():
-        problems["name"] = "Enter your name."
-    if not _EMAIL.fullmatch(clean_email) or len(clean_email) > MAX_EMAIL:
-        problems["email"] = "Enter an e-mail address such as you@example.com."
-    password_hash = ""
-    if not problems:
+    name, address, password_hash = " ".join(name.split()), "", ""
+    if not _is_name(name):
+        problems["name"] = "Enter your name, at most 100 characters."
+    try:
+        address = clean_email(email)
+    except InvalidInput as error:
+        problems |= error.field_errors
+    if not problems:  # A hash is slow, so only for a form that is right otherwise.
         try:
-            password_hash = hash_password(password)
+            password_hash = hash_password(password, (name, address, address.partition("@")[0]))
         except PasswordRefused as error:
             problems["password"] = str(error)
     if problems:
         raise InvalidInput(field_errors=problems)
-    return clean_name, clean_email, password_hash
+    return name, address, password_hash
 
 
-def add_member(session: Session, organization_id: int, person: tuple[str, str, str], role: Role) -> User:
-    """Make a person, already checked, and their membership.
+def add_member(session: Session, organization_id: int, person: tuple[str, str, str], role: Role) -> Membership:
+    """Make a membership for a person, already checked. Somebody who was removed comes back as who they were.
 
     Raises:
-        InvalidInput: the e-mail belongs to somebody already.
+        InvalidInput: the e-mail belongs to a member already.
     """
     name, email, password_hash = person
-    if session.exec(select(User).where(User.email == email)).first() is not None:
-        raise InvalidInput(field_errors={"email": "Somebody with this e-mail address exists already."})
-    user = User(name=name, email=email, password_hash=password_hash)
+    user = session.exec(select(User).where(User.email == email)).first() or User(email=email, name=name)
+    if user.id is not None and _membership(session, user) is not None:
+        raise InvalidInput(field_errors={"email": EMAIL_TAKEN})
+    user.name, user.password_hash, user.is_disabled = name, password_hash, False
     session.add(user)
-    session.flush()
-    assert user.id is not None
-    session.add(Membership(organization_id=organization_id, user_id=user.id, role=role))
-    session.flush()
-    return user
+    try:
+        session.flush()
+        membership = Membership(organization_id=organization_id, user_id=user.id or 0, role=role)
+        session.add(membership)
+        session.flush()
+    except IntegrityError:  # Two at once, with the same address.
+        raise InvalidInput(field_errors={"email": EMAIL_TAKEN}) from None
+    return membership
+
+
+def is_member(session: Session, email: str) -> bool:
+    """Tell whether an address, as it is stored, belongs to a member of an organization."""
+    return _membership(session, session.exec(select(User).where(User.email == email)).first()) is not None
 
 
 def check_sign_in(runtime: Runtime, email: str, password: str, source: str) -> Membership:
@@ -73,16 +97,17 @@ def check_sign_in(runtime: Runtime, email: str, password: str, source: str) -> M
     clean = email.strip().lower()[:MAX_EMAIL]
     attempt_id = count_try(runtime, clean, source)
     with runtime.database.reading() as session:
-        user = session.exec(select(User).where(User.email == clean)).first()
+        # What is no text for a database (NUL) is nobody's address either.
+        user = session.exec(select(User).where(User.email == (clean if clean.isprintable() else ""))).first()
     usable = user is not None and not user.is_disabled
     right = verify_password(password, user.password_hash if user and usable else None)
     with runtime.database.transaction() as session:
-        membership = _membership(session, user) if right else None
-        _record_sign_in(session, user, membership, clean)
-        if user and membership:
+        membership = _membership(session, user)
+        _record_sign_in(session, user, membership, is_right=right)
+        if user and membership and right:
             note_success(session, attempt_id)
             session.get_one(User, user.id).last_signed_in_at = utc_now()
-    if membership is None:
+    if membership is None or not right:
         raise InvalidInput("E-mail address or password is wrong.")
     return membership
 
@@ -114,12 +139,13 @@ def set_password(runtime: Runtime, email: str, password: str, *, keep_session: i
         InvalidInput: the password cannot be accepted.
         NotFound: there is no such person.
     """
+    email = email.strip().lower()
     try:
-        password_hash = hash_password(password)
+        password_hash = hash_password(password, (email, email.partition("@")[0]))
     except PasswordRefused as error:
         raise InvalidInput(field_errors={"new_password": str(error)}) from None
     with runtime.database.transaction() as session:
-        user = session.exec(select(User).where(User.email == email.strip().lower())).first()
+        user = session.exec(select(User).where(User.email == email)).first()
         if user is None or user.id is None:
             raise NotFound("There is no such person.")
         user.password_hash = password_hash
@@ -135,8 +161,8 @@ def rename_person(runtime: Runtime, user_id: int, name: str) -> None:
         InvalidInput: it is empty or too long.
     """
     clean = " ".join(name.split())
-    if not 0 < len(clean) <= MAX_NAME or not clean.isprintable():
-        raise InvalidInput(field_errors={"name": "Enter your name."})
+    if not _is_name(clean):
+        raise InvalidInput(field_errors={"name": "Enter your name, at most 100 characters."})
     with runtime.database.transaction() as session:
         user = session.get_one(User, user_id)
         user.name = clean
@@ -156,23 +182,29 @@ def only_organization(session: Session) -> Organization:
     return found
 
 
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= MAX_NAME and text.isprintable()
+
+
 def _membership(session: Session, user: User | None) -> Membership | None:
     if user is None:
         return None
     return session.exec(select(Membership).where(Membership.user_id == user.id)).first()
 
 
-def _record_sign_in(session: Session, user: User | None, membership: Membership | None, email: str) -> None:
+def _record_sign_in(session: Session, user: User | None, membership: Membership | None, *, is_right: bool) -> None:
+    # What an unknown person typed is not kept: it may be a password, in the wrong field.
+    succeeded = is_right and membership is not None
     audit.record(
         session,
-        action="session.started" if membership else "session.refused",
+        action="session.started" if succeeded else "session.refused",
         organization_id=membership.organization_id if membership else None,
-        actor_user_id=user.id if user and membership else None,
-        actor_name=user.name if user and membership else "",
+        actor_user_id=user.id if user and succeeded else None,
+        actor_name=user.name if user and succeeded else "",
         object_type="person",
         object_id=str(user.id) if user else "",
-        object_name=email,
-        result="ok" if membership else "refused",
+        object_name=user.email if user else "",
+        result="ok" if succeeded else "refused",
     )
 
 

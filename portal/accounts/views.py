@@ -162,6 +162,7 @@ def change_password() -> Response:
         people.set_password(runtime, principal.email, _text(form, "new_password"), keep_session=principal.session_id)
     except InvalidInput as error:
         return _profile(error)
+    current_sessions().renew(session, is_proved=True)  # type: ignore[arg-type]
     flash("Your password is changed; you are signed out everywhere else.", "success")
     return leave_to(url_for(".profile"))
 
@@ -196,7 +197,7 @@ def invite() -> Response:
     return _members(InviteForm(formdata=None), link=link, invited=_text(form, "email"))
 
 
-@blueprint.post("/members/<int:membership_id>/role")
+@blueprint.post("/members/<int(max=2147483647):membership_id>/role")
 @requires(Right.MANAGE_MEMBERS)
 def change_role(membership_id: int) -> Response:
     """Give a member another role."""
@@ -212,7 +213,7 @@ def change_role(membership_id: int) -> Response:
     return leave_to(url_for(".members" if may_stay else "connections.index"))
 
 
-@blueprint.post("/members/<int:membership_id>/removal")
+@blueprint.post("/members/<int(max=2147483647):membership_id>/removal")
 @requires(Right.MANAGE_MEMBERS)
 def remove(membership_id: int) -> Response:
     """Remove a member."""
