@@ -13,6 +13,7 @@ from werkzeug.datastructures import MultiDict
 from portal.accounts.principal import current_principal, find_principal
 from portal.accounts.rights import Right, public, requires
 from portal.authorization import panel
+from portal.authorization.lineage import load_lineage
 from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.authorization.service import attempts, exchange
 from portal.authorization.status import load_status
@@ -53,6 +54,15 @@ def show(slug: str) -> Response:
         rail=rail(connection, Step.AUTHORIZE),
         cancel_url="" if connection.authorized_at else url_for("connections.cancel", slug=slug),
     )
+
+
+@blueprint.get("/connections/<slug>/credential")
+@requires(Right.SEE_CONNECTIONS)
+def credential(slug: str) -> Response:
+    """Show the flight recorder of a connection's credential."""
+    runtime = current_runtime()
+    connection = get_connection(runtime, current_principal(), slug)
+    return render("authorization/credential.html", connection=connection, lineage=load_lineage(runtime, connection))
 
 
 @blueprint.get("/connections/<slug>/authorization/status")

@@ -1,0 +1,112 @@
+"""The flight recorder: what became of a credential, pair by pair, without any secret."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from portal.authorization.models import Credential, CredentialEvent, CredentialState, RetiredToken
+from portal.authorization.service.credentials import get_credential
+from portal.authorization.service.retire import pending_revocations
+from portal.connections.models import Connection
+from portal.db import utc_now
+from portal.errors import Card
+from portal.runtime import Runtime
+
+SHOWN = 100
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one kind of event is told; `tone` is the badge's."""
+
+    word: str
+    sentence: str
+    tone: str
+    icon: str
+
+
+KINDS = {
+    "authorized": Kind("Authorized", "Somebody authorized the connection; a new line of pairs begins.", "pass", "key"),
+    "refreshed": Kind("Renewed", "GitLab gave the next pair, and it was stored.", "pass", "refresh"),
+    "put_off": Kind("Put off", "GitLab gave no verdict. The pair is kept and tried again later.", "warn", "clock"),
+    "asked_again": Kind(
+        "Asked again", "An answer had been lost; the old token showed that the pair is unspent.", "info", "refresh"
+    ),
+    "refused": Kind("Refused", "A call was answered 401, so GitLab is asked for a verdict.", "warn", "ban"),
+    CredentialState.LOST: Kind(
+        "Lost", "GitLab exchanged the pair, but its answer never arrived.", "fail", "alert-triangle"
+    ),
+    CredentialState.REVOKED: Kind("Revoked", "GitLab ended the authorization.", "fail", "circle-x"),
+    CredentialState.SECRET_CHANGED: Kind(
+        "Secret changed", "GitLab no longer accepts the application's Secret. The pair is kept.", "fail", "lock"
+    ),
+    CredentialState.UNREADABLE: Kind("Unreadable", "The stored pair cannot be opened.", "fail", "lock"),
+    CredentialState.ERASED: Kind("Erased", "The pair was taken from use, to be revoked at GitLab.", "neutral", "trash"),
+}
+_OTHER = Kind("Noted", "", "neutral", "circle-dot")
+
+STATES = {
+    CredentialState.ALIVE: ("Alive", "pass", "circle-check"),
+    CredentialState.SECRET_CHANGED: ("Secret changed", "warn", "alert-triangle"),
+    CredentialState.REVOKED: ("Revoked", "fail", "circle-x"),
+    CredentialState.LOST: ("Lost", "fail", "circle-x"),
+    CredentialState.UNREADABLE: ("Unreadable", "fail", "lock"),
+    CredentialState.ERASED: ("Erased", "neutral", "trash"),
+}
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What the credential's page shows.
+
+    Attributes:
+        credential: None before anybody authorized.
+        events: newest first, at most 100.
+        is_resting: no request before `credential.cooldown_until`.
+        pending: tokens that GitLab has not revoked yet.
+    """
+
+    credential: Credential | None
+    events: list[CredentialEvent]
+    card: Card | None
+    is_resting: bool
+    pending: list[RetiredToken]
+    now: datetime
+
+    @property
+    def state(self) -> tuple[str, str, str]:
+        """The state's word, tone and icon."""
+        assert self.credential is not None
+        return STATES[CredentialState(self.credential.state)]
+
+    def kind(self, event: CredentialEvent) -> Kind:
+        """Return how an event is told."""
+        return KINDS.get(event.kind, _OTHER)
+
+
+def load_lineage(runtime: Runtime, connection: Connection) -> Lineage:
+    """Read a connection's credential and what became of it."""
+    assert connection.id is not None
+    now = utc_now()
+    with runtime.database.reading() as session:
+        credential = get_credential(session, connection.id)
+        events = _events(session, credential) if credential else []
+        pending = pending_revocations(session, connection.id)
+    failure = credential.failure if credential else None
+    until = credential.cooldown_until if credential else None
+    return Lineage(
+        credential=credential,
+        events=events,
+        card=Card.from_json(failure) if failure else None,
+        is_resting=until is not None and until > now,
+        pending=pending,
+        now=now,
+    )
+
+
+def _events(session: Session, credential: Credential) -> list[CredentialEvent]:
+    statement = select(CredentialEvent).where(CredentialEvent.credential_id == credential.id)
+    return list(session.exec(statement.order_by(col(CredentialEvent.id).desc()).limit(SHOWN)))

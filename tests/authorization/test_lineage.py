@@ -1,0 +1,62 @@
+"""The credential's page: its lineage without a secret, and what it says in each state."""
+
+from __future__ import annotations
+
+import pytest
+
+from portal.authorization.models import CredentialState
+from portal.runtime import Runtime
+from portal.sandbox.testing import RunningSandbox
+from tests.support.paired import Paired, pair
+from tests.support.people import Cast
+from tests.support.visitor import Visitor
+
+PAGE = "/connections/gitlab/credential"
+
+
+@pytest.fixture
+def paired(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> Paired:
+    return pair(runtime, sandbox, cast.owner.organization_id)
+
+
+def test_lineage_tells_each_pair_and_no_token(paired: Paired, auditor: Visitor) -> None:
+    for _ in range(2):
+        paired.make_due()
+        paired.demand()
+
+    page = auditor.get(PAGE)
+
+    assert page.status_code == 200
+    assert page.text.count("GitLab gave the next pair") == 2
+    assert "Number 3" in page.text
+    assert not any(token.access_token in page.text or token.refresh_token in page.text for token in paired.issued)
+
+
+def test_dead_credential_says_why_and_who_mends_it(paired: Paired, owner: Visitor) -> None:
+    paired.sandbox.world.oauth.revoke_token(paired.issued[0])
+    paired.make_due()
+    paired.refusal()
+
+    page = owner.get(PAGE).text
+
+    assert "GitLab has ended this authorization" in page
+    assert "credential_revoked" in page
+    assert "Authorize the connection again" in page
+
+
+@pytest.mark.parametrize("state", CredentialState)
+def test_every_state_has_a_word(paired: Paired, owner: Visitor, state: CredentialState) -> None:
+    paired.change(state=state)
+
+    assert owner.get(PAGE).status_code == 200
+
+
+def test_connection_without_authorization_says_what_to_do(owner: Visitor, paired: Paired, runtime: Runtime) -> None:
+    with runtime.database.transaction() as session:
+        session.delete(paired.credential)
+
+    assert "Nobody has authorized this connection yet" in owner.get(PAGE).text
+
+
+def test_outsider_finds_nothing(paired: Paired, outsider: Visitor) -> None:
+    assert outsider.get(PAGE).status_code == 404
