@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import catalogue, pages, refresh, start
+from bench import catalogue, pages, refresh, rotation, start
 
 MEASUREMENTS = {
     "start": lambda: start.run(runs=5),
@@ -12,6 +12,7 @@ MEASUREMENTS = {
     "refresh-kills": lambda: refresh.run_with_kills(disturbances=1_000),
     "pages": lambda: pages.run(runs=40),
     "catalogue": lambda: catalogue.run(projects=2_000, runs=3),
+    "rotation": lambda: rotation.run(secrets=10_000, threads=4),
     "catalogue-large": lambda: catalogue.run(projects=100_000, runs=1),
 }
 

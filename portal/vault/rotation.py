@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import CursorResult, Row, Table, select, text
-from sqlalchemy.engine import Connection
+from sqlalchemy import CursorResult, Row, Table, bindparam, select, text
 from sqlmodel import SQLModel
 
 from portal.crash_points import crash_point
@@ -79,7 +78,8 @@ def count_by_key(database: Database) -> dict[str, Counter[str]]:
 def _wait_for_open_transactions(database: Database) -> None:
     """Let everybody finish who may have sealed with the old key and not yet stored it."""
     with database.transaction() as session:
-        moment = database.clock(session)  # On SQLite this transaction begins when the writer before it has ended.
+        session.connection()  # On SQLite it begins when the writer before it has ended.
+        moment = database.clock(session)
     if database.is_sqlite:
         return
     deadline = time.monotonic() + MAX_WAIT_SECONDS
@@ -140,18 +140,20 @@ def _seal_row(vault: Vault, column: SealedColumn, row: Row[Any], resealed: Resea
 
 
 def _store(database: Database, column: SealedColumn, rows: list[Row[Any]], fresh: dict[int, bytes]) -> int:
-    with database.transaction() as session:
-        connection = session.connection()
-        return sum(_replace(connection, column, row.id, row.sealed, fresh[row.id]) for row in rows)
-
-
-def _replace(connection: Connection, column: SealedColumn, row_id: int, before: bytes, after: bytes) -> int:
+    """Replace each value that is still the one that was read; return how many were."""
     table = _table(column)
     cell = table.c[column.name]
-    statement = table.update().where(table.c.id == row_id, cell == before).values({cell: after})
-    result = connection.execute(statement)
-    assert isinstance(result, CursorResult)
-    return result.rowcount
+    statement = (
+        table.update()
+        .where(table.c.id == bindparam("row"), cell == bindparam("before"))
+        .values({cell: bindparam("after")})
+    )
+    values = [{"row": row.id, "before": row.sealed, "after": fresh[row.id]} for row in rows]
+    with database.transaction() as session:
+        # In one go: psycopg sends the whole batch before it waits for the first answer.
+        result = session.connection().execute(statement, values)
+        assert isinstance(result, CursorResult)
+        return result.rowcount
 
 
 def _table(column: SealedColumn) -> Table:

@@ -26,6 +26,7 @@ def refresh(runtime: Runtime, credential_id: int, generation: int) -> str:
     text = f"pair {credential_id} {generation}"
     place = Place("credential", credential_id, "access_token_sealed")
     with runtime.database.transaction() as session:
+        assert session.get_one(Credential, credential_id, with_for_update=True).generation == generation
         sealed = runtime.vault.seal(Secret(text), place, ORIGIN)
         changed = session.execute(
             update(Credential)
