@@ -12,10 +12,10 @@ from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from portal.jobs.testing import running_worker
-from portal.logs import configure_logs
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from portal.settings import Settings
+from tests.browser.canaries import Canaries
 from tests.browser.site import WAIT_MILLISECONDS, Site, profiles, serving
 from tests.browser.watching import Watch
 from tests.support.people import Cast
@@ -78,10 +78,12 @@ def site(
     cast: Cast,
     open_context: Callable[..., BrowserContext],
 ) -> Iterator[Site]:
-    """The running portal, with the cast in it and a worker at work."""
-    configure_logs("ERROR")
-    with serving(app, listener), running_worker(runtime):
+    """The running portal, with the cast in it and a worker at work; at the end no secret may have left the vault."""
+    canaries = Canaries(runtime, sandbox)
+    app.wsgi_app = canaries.watching(app.wsgi_app)  # type: ignore[method-assign]
+    with canaries.listening(), serving(app, listener), running_worker(runtime):
         yield Site(runtime.settings.base_url, app, runtime, sandbox, cast, open_context)
+    assert canaries.findings() == []
 
 
 @pytest.fixture
