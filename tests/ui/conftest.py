@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
@@ -13,7 +12,6 @@ from werkzeug.serving import make_server
 
 from tests.ui.gallery import create_gallery
 
-AXE = (Path(__file__).parents[1] / "vendor" / "axe-4.14.1.min.js").read_text(encoding="utf-8")
 WATCH_POLICY = """
 window.blocked = [];
 document.addEventListener("securitypolicyviolation", (event) => window.blocked.push(event.violatedDirective));
@@ -52,12 +50,3 @@ def page(context: BrowserContext) -> Iterator[Page]:
     yield page
     blocked = [] if page.is_closed() else page.evaluate("window.blocked")
     assert (problems, blocked) == ([], [])
-
-
-def accessibility_findings(page: Page) -> list[str]:
-    """Return axe's findings as `rule: element`, empty when there are none."""
-    page.evaluate(AXE)
-    result = page.evaluate(
-        "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
-    )
-    return [f"{rule['id']}: {node['target']}" for rule in result["violations"] for node in rule["nodes"]]

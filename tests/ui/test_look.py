@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from tests.ui.conftest import accessibility_findings
+from tests.support.axe import axe_findings
 from tests.ui.gallery import PAGES
 
 pytestmark = pytest.mark.browser
@@ -34,7 +34,7 @@ def test_page_has_no_accessibility_finding(
     use_theme(context, gallery, theme)
     page.goto(gallery + address)
 
-    assert accessibility_findings(page) == []
+    assert axe_findings(page) == []
     assert page.evaluate(EDGES) == []
 
 
@@ -44,7 +44,7 @@ def test_page_fits_320_pixels(address: str, page: Page, gallery: str) -> None:
     page.goto(gallery + address)
 
     assert page.evaluate("document.documentElement.scrollWidth") == 320
-    assert accessibility_findings(page) == []
+    assert axe_findings(page) == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -54,16 +54,16 @@ def test_open_dialog_menu_and_refused_form_have_no_finding(
     use_theme(context, gallery, theme)
     page.goto(gallery + "/details")
     page.locator(".gh-person > summary").click()
-    assert accessibility_findings(page) == []
+    assert axe_findings(page) == []
 
     page.get_by_role("button", name="Disconnect").first.click()
     page.get_by_role("dialog").wait_for()
-    assert accessibility_findings(page) == []
+    assert axe_findings(page) == []
 
     page.goto(gallery + "/form")
     page.get_by_role("button", name="Continue").click()
     page.locator(".gh-summary").wait_for()
-    assert accessibility_findings(page) == []
+    assert axe_findings(page) == []
     assert page.evaluate(EDGES) == []
 
 
@@ -74,7 +74,7 @@ def test_menu_on_a_phone_opens_and_has_no_finding(page: Page, gallery: str) -> N
     page.get_by_role("button", name="Menu", exact=True).click()
     page.get_by_role("link", name="Audit log").wait_for()
 
-    assert accessibility_findings(page) == []
+    assert axe_findings(page) == []
 
 
 @pytest.mark.parametrize(("address", "width"), [("/selection", 1280), ("/selection", 390), ("/walkthrough", 390)])
