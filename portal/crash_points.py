@@ -33,6 +33,7 @@ POINTS = (
     "disconnect:before_revoke",
     "disconnect:revoked",
     "disconnect:erased",
+    "disconnect:batch_erased",
 )
 _chosen, _, _count = os.environ.get(VARIABLE, "").rpartition(":")
 _passes = 0

@@ -12,6 +12,8 @@ SHA256 = "sha256"
 class Reason(StrEnum):
     """Stored in `repository.unavailable_reason`."""
 
+    # Of the connection, not of the repository: never stored in a row.
+    DISCONNECTED = "disconnected"
     MISSING = "missing"
     PENDING_DELETION = "pending_deletion"
     ROLE_TOO_LOW = "role_too_low"
@@ -31,6 +33,11 @@ class Explanation:
 
 
 EXPLANATIONS = {
+    Reason.DISCONNECTED: Explanation(
+        "Disconnected",
+        "Its connection is disconnected, so nothing of it is read or handed out.",
+        "An administrator can connect it again on the connection's page.",
+    ),
     Reason.MISSING: Explanation(
         "Not seen any more",
         "The last complete read of GitLab no longer found it.",

@@ -10,6 +10,7 @@ from werkzeug.datastructures import MultiDict
 from portal.accounts.principal import current_principal
 from portal.accounts.rights import Right, requires
 from portal.authorization.service.credentials import enqueue_catalogue_read
+from portal.connections.models import ConnectionState
 from portal.connections.service.connections import (
     get_connection,
     get_connection_for_admin,
@@ -17,7 +18,7 @@ from portal.connections.service.connections import (
     record,
 )
 from portal.connections.steps import Step, rail, step_to_do_first
-from portal.errors import BadRequest, InvalidInput
+from portal.errors import BadRequest, Conflict, InvalidInput
 from portal.forms import refuse_unknown_fields
 from portal.htmx import leave_to, render, wants_fragment
 from portal.repositories import details
@@ -102,6 +103,8 @@ def read(slug: str) -> Response:
     runtime, principal = current_runtime(), current_principal()
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
+        if connection.state == ConnectionState.DISCONNECTED:
+            raise Conflict("This connection is disconnected, so GitLab cannot be read. Connect it again first.")
         enqueue_catalogue_read(session, principal, connection)
         record(session, principal, connection, "catalogue.read_requested")
     return leave_to(safe_next(request.form.get("next", "")) or url_for(".index", connection=slug))

@@ -30,7 +30,7 @@ class Row:
     """One route.
 
     Attributes:
-        path: `{slug}`, `{public_id}`, `{job}`, `{membership_id}`, `{repository}` stand for an object of ours.
+        path: `{slug}`, `{public_id}`, `{job}`, `{membership_id}`, `{group}`, `{repository}` stand for an object of ours.
         status: the answer to somebody who may, for an object of their own organization.
         form: what is sent, with the same placeholders.
         only: roles that the view narrows its right to, by the object; None when the right alone decides.
@@ -55,6 +55,7 @@ class Row:
 SEE, MANAGE = Right.SEE_CONNECTIONS, Right.MANAGE_CONNECTIONS
 SETUP = "/connections/{slug}/setup"
 AUTHORIZATION = "/connections/{slug}/authorization"
+HEALTH = "/connections/{slug}/health"
 
 ROWS = (
     Row("GET", "/", "accounts.home", PUBLIC, 303),
@@ -74,7 +75,7 @@ ROWS = (
     Row("POST", "/profile/name", "accounts.rename", SIGNED_IN, 303, {"name": "Another"}),
     Row("POST", "/profile/password", "accounts.change_password", SIGNED_IN, 422, {"password": "x" * 2000}),
     Row("POST", "/profile/sessions/end", "accounts.end_sessions", SIGNED_IN, 303),
-    Row("GET", "/members", "accounts.members", Right.MANAGE_MEMBERS, 200),
+    Row("GET", "/members", "accounts.members", Right.SEE_MEMBERS, 200),
     Row(
         "POST", "/members/invitations", "accounts.invite", Right.MANAGE_MEMBERS, 422, {"email": "no", "role": "auditor"}
     ),
@@ -87,6 +88,17 @@ ROWS = (
         {"role": "auditor"},
     ),
     Row("POST", "/members/{membership_id}/removal", "accounts.remove", Right.MANAGE_MEMBERS, 303),
+    Row("GET", "/members/{membership_id}/groups", "grants.index", Right.GRANT_GROUPS, 200),
+    Row("POST", "/members/{membership_id}/groups", "grants.grant", Right.GRANT_GROUPS, 303, {"group_id": "{group}"}),
+    # A grant that is gone is taken back already; a lead that may not be seen is not found.
+    Row(
+        "POST",
+        "/members/{membership_id}/groups/revocation",
+        "grants.revoke",
+        Right.GRANT_GROUPS,
+        303,
+        {"grant_id": "1"},
+    ),
     Row("GET", "/audit", "audit.index", Right.SEE_AUDIT, 200),
     Row("GET", "/audit/{audit_number}", "audit.show", Right.SEE_AUDIT, 200),
     Row("POST", "/audit/export", "audit.export", Right.SEE_AUDIT, 200, {"format": "csv"}),
@@ -127,6 +139,17 @@ ROWS = (
     Row("GET", AUTHORIZATION + "/{public_id}", "authorization.done", MANAGE, 200),
     Row("POST", AUTHORIZATION + "/expected-user", "authorization.expect", MANAGE, 400),
     Row("GET", "/oauth/callback/gitlab", "authorization.callback", PUBLIC, 400),
+    Row("GET", "/connections/{slug}/disconnect", "disconnection.ask", MANAGE, 200),
+    Row("POST", "/connections/{slug}/disconnect", "disconnection.disconnect", MANAGE, 422),
+    Row("GET", "/connections/{slug}/disconnection", "disconnection.status", SEE, 303),
+    Row("POST", "/connections/{slug}/disconnection/revocation", "disconnection.try_again", MANAGE, 303),
+    Row("POST", "/connections/{slug}/disconnection/revoked-by-hand", "disconnection.revoked_by_hand", MANAGE, 422),
+    Row("GET", "/connections/{slug}/reauthorize", "disconnection.reauthorize", MANAGE, 303),
+    Row("GET", "/connections/{slug}/narrowing", "disconnection.narrow", MANAGE, 303),
+    Row("GET", HEALTH, "health.show", SEE, 200),
+    Row("GET", HEALTH + "/progress", "health.progress", SEE, 303),
+    Row("POST", HEALTH + "/checks", "health.check_again", MANAGE, 303),
+    Row("POST", HEALTH + "/support-bundle", "health.bundle", MANAGE, 200),
     Row("GET", "/repositories/", "repositories.index", Right.SEE_REPOSITORIES, 200),
     Row("GET", SETUP + "/repositories", "repositories.setup", MANAGE, 200),
     Row("POST", SETUP + "/repositories", "repositories.finish", MANAGE, 303),

@@ -132,8 +132,10 @@ def mark_authorized(session: Session, connection: Connection) -> None:
 
 
 def need_attention(session: Session, connection_id: int, card: Card) -> None:
-    """Show a failure on a connection that works no more."""
+    """Show a failure on a connection that works no more; one that is disconnected is not meant to."""
     connection = session.get_one(Connection, connection_id)
+    if connection.state == ConnectionState.DISCONNECTED:
+        return
     if connection.state == ConnectionState.CONNECTED:
         connection.state = ConnectionState.NEEDS_ATTENTION
     connection.attention = card.to_json()

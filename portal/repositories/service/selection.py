@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
 from sqlmodel import Session, col
 
 from portal.accounts.principal import Principal
-from portal.connections.models import Connection
+from portal.connections.models import Connection, ConnectionState
+from portal.repositories.availability import Reason
 from portal.repositories.models import Enablement, Repository, RepositoryState
 from portal.repositories.service.visibility import LIKE_ESCAPE, escape_like, inside_path, visible_to
 
@@ -55,15 +56,15 @@ class Row:
     def state(self) -> RepositoryState:
         """The state a person reads: what is wanted wins, then what is possible."""
         if self.enablement:
-            blocked = self.repository.unavailable_reason or self.repository.missing_since
-            return RepositoryState.NEEDS_ATTENTION if blocked else RepositoryState(self.enablement.state)
-        unavailable = self.repository.unavailable_reason or self.repository.missing_since
-        return RepositoryState.UNAVAILABLE if unavailable else RepositoryState.AVAILABLE
+            return RepositoryState.NEEDS_ATTENTION if self.reason else RepositoryState(self.enablement.state)
+        return RepositoryState.UNAVAILABLE if self.reason else RepositoryState.AVAILABLE
 
     @property
     def reason(self) -> str:
         """The code of what stands against it; empty when nothing does."""
-        return "missing" if self.repository.missing_since else self.repository.unavailable_reason
+        if self.connection.state == ConnectionState.DISCONNECTED:
+            return Reason.DISCONNECTED
+        return Reason.MISSING if self.repository.missing_since else self.repository.unavailable_reason
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,11 @@ def _filters(view: View) -> list[ColumnElement[bool]]:
 
 def _state_condition(state: StateFilter) -> ColumnElement[bool]:
     enabled = col(Enablement.id).is_not(None)
-    blocked = or_(col(Repository.unavailable_reason) != "", col(Repository.missing_since).is_not(None))
+    blocked = or_(
+        col(Repository.unavailable_reason) != "",
+        col(Repository.missing_since).is_not(None),
+        col(Connection.state) == ConnectionState.DISCONNECTED,
+    )
     return {
         StateFilter.ALL: and_(True),
         StateFilter.AVAILABLE: and_(~enabled, ~blocked),

@@ -1,0 +1,1 @@
+"""Ending a connection, and authorizing it anew: what stops is said first."""

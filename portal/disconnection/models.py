@@ -1,0 +1,32 @@
+"""The wish that a connection be disconnected: desired state, which the jobs bring about."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlmodel import Field, SQLModel
+
+from portal.db import UTCDateTime, utc_now
+
+
+class Choice(StrEnum):
+    """What is to become of what the portal stores."""
+
+    KEEP = "keep"
+    ERASE = "erase"
+
+
+class Disconnection(SQLModel, table=True):
+    """The newest disconnection of a connection: who wanted it, when, and whether everything is to be erased.
+
+    It holds only while the connection's state is *Disconnected*; authorizing again overrules it.
+    """
+
+    __tablename__ = "disconnection"
+
+    id: int | None = Field(default=None, primary_key=True)
+    connection_id: int = Field(foreign_key="connection.id", unique=True, ondelete="CASCADE")
+    choice: str = Field(max_length=10)
+    requested_by_user_id: int | None = Field(default=None, foreign_key="user.id")
+    requested_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)

@@ -1,0 +1,1 @@
+"""What is done to a connection that ends; nothing here knows Flask."""

@@ -1,0 +1,155 @@
+"""Disconnect, follow how it ends, and authorize again: each page says first what stops."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Flask, Response, flash, make_response, render_template, request, url_for
+
+from portal.accounts.principal import current_principal
+from portal.accounts.proof import require_proof
+from portal.accounts.rights import Right, requires
+from portal.authorization.status import load_status
+from portal.connections.models import Connection, ConnectionState
+from portal.connections.service.connections import get_connection
+from portal.disconnection import panels
+from portal.disconnection.ending import load_ending
+from portal.disconnection.forms import DisconnectForm
+from portal.disconnection.models import Choice
+from portal.disconnection.service.disconnect import (
+    check_wish,
+    confirm_revoked_by_hand,
+    disconnect,
+    try_revoking_now,
+)
+from portal.disconnection.service.radius import blast_radius, narrowing
+from portal.errors import InvalidInput, NotFound
+from portal.forms import refuse_unknown_fields
+from portal.gitlab import links
+from portal.gitlab.version import parse_version
+from portal.htmx import leave_to, render, wants_fragment
+from portal.runtime import Runtime, current_runtime
+from portal.security import polling
+
+blueprint = Blueprint("disconnection", __name__, url_prefix="/connections/<slug>")
+
+
+def register(app: Flask, runtime: Runtime) -> None:
+    """Add the routes, and the panels on the connection's details page."""
+    app.register_blueprint(blueprint)
+    panels.register()
+
+
+@blueprint.get("/disconnect")
+@requires(Right.MANAGE_CONNECTIONS)
+def ask(slug: str) -> Response:
+    """Show what stops, and ask."""
+    connection = get_connection(current_runtime(), current_principal(), slug)
+    if connection.authorized_at is None:
+        return leave_to(url_for("connections.ask_cancel", slug=slug))
+    is_over = connection.state == ConnectionState.DISCONNECTED
+    return _render_ask(connection, DisconnectForm(data={"choice": Choice.ERASE if is_over else Choice.KEEP}))
+
+
+@blueprint.post("/disconnect", endpoint="disconnect")
+@requires(Right.MANAGE_CONNECTIONS)
+def carry_out(slug: str) -> Response:
+    """Disconnect; what was typed is checked before the password is asked for."""
+    form, runtime, principal = DisconnectForm(), current_runtime(), current_principal()
+    connection = get_connection(runtime, principal, slug)
+    choice, confirmation = form.choice.data or "", form.confirmation.data or ""
+    try:
+        check_wish(connection, choice, confirmation)
+        require_proof(keep=("choice", "confirmation"))
+        disconnect(runtime, current_principal(), slug, choice, confirmation)
+    except InvalidInput as error:
+        return _render_ask(connection, form, errors=error.field_errors)
+    return leave_to(url_for("connections.show", slug=slug))
+
+
+@blueprint.get("/disconnection")
+@requires(Right.SEE_CONNECTIONS)
+@polling
+def status(slug: str) -> Response:
+    """Answer how far the end is; the panel asks for it until nothing more will change."""
+    runtime, principal = current_runtime(), current_principal()
+    try:
+        connection = get_connection(runtime, principal, slug)
+    except NotFound:
+        # What the panel that asks was about is erased by now. A foreign or invented one is answered alike.
+        if wants_fragment():
+            return make_response(render_template("disconnection/_gone.html"))
+        raise
+    if not wants_fragment():
+        return leave_to(url_for("connections.show", slug=slug))
+    panel = panels.state_panel(runtime, principal, connection)
+    if panel is None:
+        return leave_to(url_for("connections.show", slug=slug))
+    return make_response(render_template(panel.template, connection=connection, **panel.context))
+
+
+@blueprint.post("/disconnection/revocation")
+@requires(Right.MANAGE_CONNECTIONS)
+def try_again(slug: str) -> Response:
+    """Ask GitLab again now."""
+    refuse_unknown_fields()
+    try_revoking_now(current_runtime(), current_principal(), slug)
+    return leave_to(url_for("connections.show", slug=slug))
+
+
+@blueprint.post("/disconnection/revoked-by-hand")
+@requires(Right.MANAGE_CONNECTIONS)
+def revoked_by_hand(slug: str) -> Response:
+    """Take somebody's word that they revoked the token in GitLab."""
+    refuse_unknown_fields("revoked")
+    get_connection(current_runtime(), current_principal(), slug)
+    if request.form.get("revoked") != "1":
+        raise InvalidInput("Revoke it in GitLab first, then tick the box.")
+    require_proof(keep=("revoked",))
+    confirm_revoked_by_hand(current_runtime(), current_principal(), slug)
+    flash("The token is erased here.", "success")
+    return leave_to(url_for("connections.show", slug=slug))
+
+
+@blueprint.get("/reauthorize")
+@requires(Right.MANAGE_CONNECTIONS)
+def reauthorize(slug: str) -> Response:
+    """Show who authorized, what authorizing again changes, and the way to the popup."""
+    runtime, principal = current_runtime(), current_principal()
+    connection = get_connection(runtime, principal, slug)
+    found = load_status(runtime, principal, connection)
+    if found.credential is None:
+        return leave_to(url_for("authorization.show", slug=slug))
+    return render(
+        "disconnection/reauthorize.html",
+        connection=connection,
+        authorization=found,
+        radius=blast_radius(runtime, principal, connection),
+        manage_url=links.own_applications(connection.external_url, parse_version(connection.version_seen)),
+    )
+
+
+@blueprint.get("/narrowing")
+@requires(Right.MANAGE_CONNECTIONS)
+def narrow(slug: str) -> Response:
+    """Answer what another choice of services does to the scopes; step 7 asks at each tick."""
+    runtime, principal = current_runtime(), current_principal()
+    connection = get_connection(runtime, principal, slug)
+    found = load_status(runtime, principal, connection)
+    if not wants_fragment():
+        return leave_to(url_for("connections.setup_services", slug=slug))
+    services, hooks_wanted = request.args.getlist("services"), bool(request.args.get("hooks_wanted"))
+    change = narrowing(found.credential.scopes, services, hooks_wanted=hooks_wanted) if found.credential else None
+    return make_response(render_template("disconnection/_narrowing.html", narrowing=change, connection=connection))
+
+
+def _render_ask(connection: Connection, form: DisconnectForm, errors: dict[str, str] | None = None) -> Response:
+    runtime, principal = current_runtime(), current_principal()
+    return render(
+        "disconnection/ask.html",
+        status=422 if errors else 200,
+        connection=connection,
+        form=form,
+        errors=errors or {},
+        radius=blast_radius(runtime, principal, connection),
+        ending=load_ending(runtime, connection),
+        is_over=connection.state == ConnectionState.DISCONNECTED,
+    )
