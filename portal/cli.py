@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.panel import Panel
 
+from portal.audit.commands import app as audit
 from portal.keys.commands import app as keys
 from portal.settings import Settings, SettingsError
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 users = typer.Typer(no_args_is_help=True, help="People of this portal.")
 app.add_typer(users, name="user")
 app.add_typer(keys, name="keys")
+app.add_typer(audit, name="audit")
 console = Console()
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from portal.db import utc_now
 from portal.logs import get_logger
 
@@ -56,7 +58,8 @@ def write_head(path: Path | None, head: Head) -> None:
     A head that is not newer than the last line is left out: of two processes the slower one comes late, and a head
     that went back must not hide among the lines.
     """
-    log.info("audit_head", number=head.number, hash=head.hash)
+    if structlog.is_configured():  # The command line has no log, and its output is its own.
+        log.info("audit_head", number=head.number, hash=head.hash)
     if path is None or head.number == 0:
         return
     try:
@@ -66,7 +69,11 @@ def write_head(path: Path | None, head: Head) -> None:
 
 
 def last_noted(path: Path | None) -> Noted | None:
-    """Return the newest readable line of the head file; None when there is none."""
+    """Return the newest readable line of the head file; None when there is none.
+
+    Raises:
+        OSError: it exists and cannot be read.
+    """
     if path is None or not path.exists():
         return None
     with path.open("rb") as file:
@@ -77,6 +84,9 @@ def read_noted(path: Path | None) -> Iterator[Noted]:
     """Yield the lines that the head file has now, oldest first; those that were not written by us are passed over.
 
     What is appended meanwhile is left out: it may tell of events that are newer than those that are looked at.
+
+    Raises:
+        OSError: it exists and cannot be read.
     """
     if path is None or not path.exists():
         return

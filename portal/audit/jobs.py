@@ -10,6 +10,7 @@ from portal.audit.head import last_noted, write_head
 from portal.audit.models import AuditVerification
 from portal.audit.service import record
 from portal.audit.verify import Verdict, read_head, verify_chain
+from portal.errors import Card, Layer, Mender, UpstreamFailed
 from portal.jobs import Job, JobContext, enqueue, every, find_unfinished
 from portal.logs import get_logger
 from portal.runtime import Runtime
@@ -37,7 +38,10 @@ def verify(context: JobContext) -> None:
         context.raise_if_stopped()
         context.progress(done, total, "Checking one event after the other")
 
-    verdict = verify_chain(context.runtime, progress)
+    try:
+        verdict = verify_chain(context.runtime, progress)
+    except OSError as error:
+        raise UpstreamFailed(_unreadable_card()) from error
     with context.transaction() as session:
         session.add(_to_row(verdict))
     if verdict.fault:
@@ -50,7 +54,10 @@ def verify(context: JobContext) -> None:
 def tell(context: JobContext) -> None:
     """Write the head to the log and the head file, and raise the alarm when the log is behind that file."""
     path = context.runtime.settings.audit_head_file
-    noted = last_noted(path)  # Before the head is read: it only grows.
+    try:
+        noted = last_noted(path)  # Before the head is read: it only grows.
+    except OSError:
+        noted = None  # Told below, where it cannot be written either.
     head = read_head(context.runtime.database)
     if noted and noted.number > head.number:
         log.error("audit_log_cut_off", newest=head.number, noted=noted.number)
@@ -89,6 +96,16 @@ def verification_state(runtime: Runtime, organization_id: int) -> VerificationSt
 
 def _key(organization_id: int) -> str:
     return f"{VERIFY}:{organization_id}"
+
+
+def _unreadable_card() -> Card:
+    return Card(
+        code="audit_head_unreadable",
+        layer=Layer.PORTAL,
+        sentence="The head file of the audit log cannot be read: an end that was cut off would not show.",
+        remedy="Make the file of GATEHOUSE_AUDIT_HEAD_FILE readable for the portal, then verify again.",
+        mender=Mender.OPERATOR,
+    )
 
 
 def _to_row(verdict: Verdict) -> AuditVerification:

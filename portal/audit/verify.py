@@ -93,6 +93,9 @@ def verify_chain(runtime: Runtime, progress: Callable[[int, int], None] = lambda
     Args:
         runtime: whose database, key and head file.
         progress: called after each batch with how many were checked, and how many there were at the beginning.
+
+    Raises:
+        OSError: the head file exists and cannot be read.
     """
     walk = _Walk(runtime.vault.audit_key, read_noted(runtime.settings.audit_head_file))
     total = _read_end(runtime.database)[0].number
