@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from sqlmodel import Session, col, delete, select
 
 from portal import audit
 from portal.accounts.models import Organization
+from portal.authorization.refresh.spool import sealed_answers
 from portal.crash_points import crash_point
 from portal.errors import Conflict, NotFound
 from portal.migrations.models import load_metadata
 from portal.runtime import Runtime
 from portal.vault import KeyRing, verify_ring
-from portal.vault.columns import sealed_files
 from portal.vault.envelope import key_id_of
 from portal.vault.keyfile import change_file
 from portal.vault.keyring import DataKey, is_in_environment, new_key
@@ -147,11 +146,14 @@ def _count(runtime: Runtime) -> dict[str, Counter[str]]:
     """Return, by key id, how many values each column holds; the data folder's files count too."""
     load_metadata()  # A table that is not imported has declared nothing.
     uses: dict[str, Counter[str]] = {}
-    for name, counter in count_by_key(runtime.database).items():
+    with runtime.database.engine.connect() as connection:
+        counts = count_by_key(connection)
+    for name, counter in counts.items():
         for key_id, count in counter.items():
             uses.setdefault(key_id, Counter())[name] += count
-    for name, sealed in sealed_files(Path(runtime.settings.data_dir)):
-        uses.setdefault(key_id_of(sealed), Counter())[name] += 1
+    # Answers of GitLab that a refresh is about to store, on this machine.
+    for sealed in sealed_answers(runtime.settings.data_dir):
+        uses.setdefault(key_id_of(sealed), Counter())["spool"] += 1
     return uses
 
 

@@ -9,6 +9,7 @@ from sqlmodel import SQLModel
 
 WITH_TABLES = (
     "vault",
+    "instance",
     "accounts",
     "audit",
     "jobs",

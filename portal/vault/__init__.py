@@ -1,6 +1,6 @@
 """Encryption at rest: the only place where secrets are stored, and the type they have in memory."""
 
-from portal.vault.columns import register_columns, register_files
+from portal.vault.columns import register_columns
 from portal.vault.envelope import SecretUnreadable
 from portal.vault.keyring import KeyRing, KeyRingError
 from portal.vault.ring_check import WrongKey, verify_ring
@@ -17,6 +17,5 @@ __all__ = [
     "WrongKey",
     "redact",
     "register_columns",
-    "register_files",
     "verify_ring",
 ]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 _columns: dict[tuple[str, str], SealedColumn] = {}
-_files: dict[str, Callable[[Path], Iterator[bytes]]] = {}
 
 
 @dataclass(frozen=True)
@@ -25,18 +22,6 @@ def register_columns(table: str, *names: str, origin_column: str | None = None) 
         _columns[(table, name)] = SealedColumn(table, name, origin_column)
 
 
-def register_files(name: str, read: Callable[[Path], Iterator[bytes]]) -> None:
-    """Declare envelopes in the data folder, which live too shortly to be sealed again; `read` yields them."""
-    _files[name] = read
-
-
 def sealed_columns() -> list[SealedColumn]:
     """Return every declared column, in a stable order. Only tables that are imported are there."""
     return [_columns[key] for key in sorted(_columns)]
-
-
-def sealed_files(data_dir: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the name of the declaration and the envelope of everything sealed in the data folder."""
-    for name, read in sorted(_files.items()):
-        for sealed in read(data_dir):
-            yield name, sealed

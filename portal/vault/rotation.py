@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import CursorResult, Row, Table, bindparam, select, text
+from sqlalchemy.engine import Connection
 from sqlmodel import SQLModel
 
 from portal.crash_points import crash_point
@@ -64,14 +65,13 @@ def seal_everything_again(database: Database, vault: Vault, on_progress: Progres
     return resealed
 
 
-def count_by_key(database: Database) -> dict[str, Counter[str]]:
+def count_by_key(connection: Connection) -> dict[str, Counter[str]]:
     """Return, for each column as `table.column`, how many values each key id seals; damaged ones under an empty id."""
     counts: dict[str, Counter[str]] = {}
-    with database.engine.connect() as connection:
-        for column in sealed_columns():
-            cell = _table(column).c[column.name]
-            rows = connection.execute(select(cell).where(cell.is_not(None)).execution_options(yield_per=1000))
-            counts[f"{column.table}.{column.name}"] = Counter(key_id_of(row[0]) for row in rows)
+    for column in sealed_columns():
+        cell = _table(column).c[column.name]
+        rows = connection.execute(select(cell).where(cell.is_not(None)).execution_options(yield_per=1000))
+        counts[f"{column.table}.{column.name}"] = Counter(key_id_of(row[0]) for row in rows)
     return counts
 
 

@@ -7,10 +7,14 @@ import pytest
 from sqlmodel import select
 
 from portal.audit.models import AuditEvent
+from portal.authorization.models import Credential
+from portal.authorization.refresh.spool import Spool, Spooled
+from portal.db import utc_now
 from portal.errors import Conflict, NotFound
+from portal.gitlab.oauth import TokenAnswer
 from portal.keys.service import drop, list_keys, rotate
 from portal.runtime import Runtime
-from portal.vault import Place, Secret, columns
+from portal.vault import Place, Secret
 from portal.vault.keyring import KEYS_VARIABLE
 from portal.vault.models import VaultKey
 from tests.keys.conftest import add_secrets, open_all
@@ -66,8 +70,6 @@ def test_key_of_a_single_stored_secret_is_kept(runtime: Runtime, key_file: Path)
     rotate(runtime)
     let_settle(key_file)
     with runtime.database.transaction() as session:
-        from portal.authorization.models import Credential
-
         session.get_one(Credential, 1).access_token_sealed = before
 
     with pytest.raises(Conflict, match=r"1 in credential\.access_token_sealed"):
@@ -76,12 +78,13 @@ def test_key_of_a_single_stored_secret_is_kept(runtime: Runtime, key_file: Path)
     assert old in key_file.read_text()
 
 
-def test_key_of_a_file_in_the_data_folder_is_kept(
-    runtime: Runtime, key_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_key_of_an_answer_that_waits_in_the_spool_is_kept(runtime: Runtime, key_file: Path) -> None:
     old = runtime.vault.ring.newest.key_id
-    sealed = runtime.vault.seal(Secret("answer"), Place("spool", 1, "answer"))
-    monkeypatch.setattr(columns, "_files", {"spool": lambda folder: iter([sealed])})
+    spool = Spool(runtime)
+    tokens = TokenAnswer(access_token=Secret("a" * 64), refresh_token=None, scopes=(), expires_in=7200)
+    for intent in ("kept", "reserved"):
+        spool.reserve(1, intent)
+    spool.keep(Spooled(1, 1, "kept", "0" * 64, tokens, utc_now()))
     rotate(runtime)
     let_settle(key_file)
 

@@ -39,7 +39,7 @@ def refresh(runtime: Runtime, credential_id: int, generation: int) -> str:
 
 def actions(runtime: Runtime) -> list[tuple[str, str]]:
     with runtime.database.reading() as session:
-        return [(row.action, row.object_id) for row in session.exec(select(AuditEvent).order_by(AuditEvent.id))]
+        return [(row.action, row.object_id) for row in session.exec(select(AuditEvent).order_by(AuditEvent.number))]
 
 
 def test_every_column_of_ciphertexts_is_declared() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from portal.gitlab.oauth import TokenAnswer
 from portal.runtime import Runtime
 from portal.vault import Place, Secret, SecretUnreadable
+from portal.vault.envelope import key_id_of
 
 FOLDER = "spool"
 # Two tokens of at most 4 KiB each, sealed.
@@ -94,6 +95,16 @@ class Spool:
 
     def _path(self, credential_id: int, intent_id: str) -> Path:
         return self._folder / f"credential-{credential_id}-{intent_id}"
+
+
+def sealed_answers(data_dir: Path) -> Iterator[bytes]:
+    """Yield every envelope in a data folder's spool; rooms that are only reserved are left out."""
+    for path in sorted((data_dir / FOLDER).glob("credential-*")):
+        with suppress(OSError):
+            content = path.read_bytes()
+            sealed = content[4 : 4 + int.from_bytes(content[:4], "big")]
+            if key_id_of(sealed):
+                yield sealed
 
 
 def _place(credential_id: int) -> Place:
