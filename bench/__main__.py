@@ -10,6 +10,7 @@ MEASUREMENTS = {
     "start": lambda: start.run(runs=5),
     "refresh": lambda: refresh.run(demands=10_000, expiries=10),
     "refresh-kills": lambda: refresh.run_with_kills(disturbances=1_000),
+    "week": lambda: week.run(days=7, seed=1),
     "pages": lambda: pages.run(runs=40),
     "catalogue": lambda: catalogue.run(projects=2_000, runs=3),
     "rotation": lambda: rotation.run(secrets=10_000, threads=4),

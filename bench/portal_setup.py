@@ -33,6 +33,16 @@ def fresh_runtime(sandbox_url: str = "", database_url: str = "") -> Iterator[Run
         runtime.database.close()
 
 
+def new_organization(runtime: Runtime) -> int:
+    """Store an organization; return its id."""
+    with runtime.database.transaction() as session:
+        organization = Organization(name="Example Corp")
+        session.add(organization)
+        session.flush()
+        assert organization.id is not None
+        return organization.id
+
+
 def authorized_connection(runtime: Runtime, url: str, token: str) -> int:
     """Store a connection with a credential, as a finished walkthrough leaves it; return its id."""
     with runtime.database.transaction() as session:

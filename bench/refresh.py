@@ -19,13 +19,11 @@ from multiprocessing.process import BaseProcess
 from rich.table import Table
 
 from bench.figures import console
-from bench.portal_setup import fresh_runtime
+from bench.portal_setup import fresh_runtime, new_organization
 from bench.refresh_worker import TIMES, work
-from portal.accounts.models import Organization
 from portal.authorization.models import CredentialState
-from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
-from tests.support.paired import Paired, pair, seal
+from tests.support.paired import SCOPES, Paired, pair, seal
 from tests.support.postgresql import running_cluster
 
 PROCESSES = 8
@@ -107,7 +105,7 @@ def prepared(database_url: str) -> Iterator[tuple[Paired, Crew]]:
     """A connected portal, its sandbox, and eight processes."""
     CONTEXT.set_forkserver_preload(["bench.refresh_worker"])
     with RunningSandbox(with_service_user=True) as sandbox, fresh_runtime(sandbox.url, database_url) as runtime:
-        paired = pair(runtime, sandbox, _organization(runtime))
+        paired = pair(runtime, sandbox, new_organization(runtime))
         crew = Crew(paired)
         try:
             yield paired, crew
@@ -124,7 +122,7 @@ def on_both_databases(measure: Callable[[str, str], None]) -> None:
 
 def run(demands: int, expiries: int) -> None:
     """Measure in peace and print."""
-    table = _table(
+    table = make_table(
         f"{demands:,} demands by {PROCESSES} processes over {expiries} expiries",
         ("token requests", "spent tokens posted", "refused", "cached p50 ms", "p99 ms", "wait over round trip p99 ms"),
     )
@@ -134,7 +132,7 @@ def run(demands: int, expiries: int) -> None:
 
 def run_with_kills(disturbances: int) -> None:
     """Measure while processes are killed and paused, and print."""
-    table = _table(
+    table = make_table(
         f"{disturbances:,} random kills and pauses of {PROCESSES} processes",
         ("refreshes", "spent tokens posted", "false verdicts", "answers lost in flight", "lost and told", "seconds"),
     )
@@ -212,7 +210,7 @@ def authorize_again(paired: Paired) -> None:
     """Store a new pair, as a person's authorization does."""
     user = paired.sandbox.world.user_by_username("gatehouse")
     assert user is not None
-    token = paired.sandbox.world.oauth.create_token(paired.application_id, user.id, ("read_api", "read_user"))
+    token = paired.sandbox.world.oauth.create_token(paired.application_id, user.id, SCOPES)
     credential = paired.credential
     seal(paired.runtime, credential, "credential", "access_token_sealed", token.access_token)
     seal(paired.runtime, credential, "credential", "refresh_token_sealed", token.refresh_token)
@@ -227,16 +225,8 @@ def authorize_again(paired: Paired) -> None:
     )
 
 
-def _organization(runtime: Runtime) -> int:
-    with runtime.database.transaction() as session:
-        organization = Organization(name="Example Corp")
-        session.add(organization)
-        session.flush()
-        assert organization.id is not None
-        return organization.id
-
-
-def _table(title: str, headings: tuple[str, ...]) -> Table:
+def make_table(title: str, headings: tuple[str, ...]) -> Table:
+    """Return an empty table; the first column names the row."""
     table = Table(title=title, title_justify="left")
     for heading in ("", *headings):
         table.add_column(heading, justify="right" if heading else "left")

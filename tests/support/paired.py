@@ -19,6 +19,7 @@ from portal.sandbox.testing import RunningSandbox
 from portal.vault import Place, Secret
 
 # A test waits for no cooldown and for no lease: what matters is the order of things, not how long they take.
+SCOPES = ("read_api", "read_user", "read_repository")
 QUICK = RefreshTimes(lease=6.0, commit=2.0, request=3.0, patience=8.0)
 
 
@@ -109,8 +110,8 @@ def pair(runtime: Runtime, sandbox: RunningSandbox, organization_id: int, *, slu
     """Make an application and a pair in the sandbox, and store both as an authorization does."""
     user = sandbox.world.user_by_username("gatehouse")
     uri = f"{runtime.settings.base_url}/oauth/callback/{slug}"
-    application, secret = sandbox.world.oauth.create_application("Gatehouse", uri, ("read_api", "read_user"))
-    token = sandbox.world.oauth.create_token(application.id, user.id, ("read_api", "read_user"))
+    application, secret = sandbox.world.oauth.create_application("Gatehouse", uri, SCOPES)
+    token = sandbox.world.oauth.create_token(application.id, user.id, SCOPES)
     with runtime.database.transaction() as session:
         connection = Connection(
             organization_id=organization_id,
@@ -129,7 +130,7 @@ def pair(runtime: Runtime, sandbox: RunningSandbox, organization_id: int, *, slu
         credential = Credential(
             connection_id=connection.id,
             origin=origin_of(sandbox.url),
-            scopes=["read_api", "read_user"],
+            scopes=list(SCOPES),
             gitlab_user_id=user.id,
             gitlab_username="gatehouse",
             expires_at=utc_now() + timedelta(seconds=7200),
