@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import catalogue, pages, refresh, rotation, start
+from bench import catalogue, pages, refresh, rotation, start, week
 
 MEASUREMENTS = {
     "start": lambda: start.run(runs=5),

@@ -1,4 +1,4 @@
-"""Days of a GitLab that is down, limited, upgraded and restarted: `python -m bench week` lives through seven of them."""
+"""Days of a GitLab that is down, limited, upgraded and restarted; `python -m bench week` lives through seven."""
 
 from __future__ import annotations
 
