@@ -13,7 +13,7 @@ from portal.security import register as register_security
 from portal.settings import Settings
 
 # Lowest first; each has a `views.py` with `register(app, runtime)`.
-CAPABILITIES = ("accounts", "audit", "jobs", "connections", "authorization", "repositories", "disconnection")
+CAPABILITIES = ("accounts", "audit", "jobs", "connections", "authorization", "repositories", "disconnection", "health")
 
 
 def create_app(settings: Settings | None = None, runtime: Runtime | None = None) -> Flask:

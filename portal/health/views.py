@@ -1,0 +1,90 @@
+"""The health page, its live part, the check on demand, and the support bundle."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC
+
+from flask import Blueprint, Flask, Response, make_response, render_template, url_for
+from sqlalchemy.exc import SQLAlchemyError
+
+from portal.accounts.principal import current_principal, find_principal
+from portal.accounts.rights import Right, requires
+from portal.connections.service.connections import get_connection
+from portal.db import utc_now
+from portal.forms import refuse_unknown_fields
+from portal.health import panel
+from portal.health.bundle import make_bundle
+from portal.health.service import request_check
+from portal.health.status import BANNERS_SHOWN, Alarm, Health, load_health, open_alarms
+from portal.htmx import leave_to, render, wants_fragment
+from portal.runtime import Runtime, current_runtime
+from portal.security import polling
+
+blueprint = Blueprint("health", __name__, url_prefix="/connections/<slug>/health")
+
+
+def register(app: Flask, runtime: Runtime) -> None:
+    """Add the routes, the panel on the connection's details page, and the banner of every page."""
+    app.register_blueprint(blueprint)
+    app.add_template_global(banners, "health_banners")
+    panel.register()
+
+
+@blueprint.get("")
+@requires(Right.SEE_CONNECTIONS)
+def show(slug: str) -> Response:
+    """Show what works and what does not, by direction and layer."""
+    return render("health/show.html", health=_load(slug))
+
+
+@blueprint.get("/progress")
+@requires(Right.SEE_CONNECTIONS)
+@polling
+def progress(slug: str) -> Response:
+    """Answer how far the check is, and what it found once it is done; polled until then."""
+    health = _load(slug)
+    if not wants_fragment():
+        return leave_to(url_for(".show", slug=slug))
+    return make_response(render_template("health/progress.hx.html", health=health))
+
+
+@blueprint.post("/checks")
+@requires(Right.MANAGE_CONNECTIONS)
+def check_again(slug: str) -> Response:
+    """Check now, unless that is already under way."""
+    refuse_unknown_fields()
+    request_check(current_runtime(), current_principal(), slug)
+    if not wants_fragment():
+        return leave_to(url_for(".show", slug=slug))
+    return make_response(render_template("health/progress.hx.html", health=_load(slug)))
+
+
+@blueprint.post("/support-bundle")
+@requires(Right.MANAGE_CONNECTIONS)
+def bundle(slug: str) -> Response:
+    """Answer the support bundle as a file."""
+    refuse_unknown_fields()
+    collected = make_bundle(current_runtime(), current_principal(), slug)
+    response = Response(json.dumps(collected, indent=1, ensure_ascii=False) + "\n", mimetype="application/json")
+    # Slugs are letters, digits and hyphens.
+    name = f"gatehouse-support-{slug}-{utc_now().astimezone(UTC):%Y%m%d-%H%M}.json"
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+def banners() -> tuple[list[Alarm], int]:
+    """Return the alarms for the top of the present page, and how many more there are."""
+    principal = find_principal()
+    if principal is None or not principal.may(Right.SEE_CONNECTIONS):
+        return [], 0
+    try:
+        found = open_alarms(current_runtime(), principal)
+    except SQLAlchemyError:
+        return [], 0  # The page that tells of a broken database must not break over its banner.
+    return found[:BANNERS_SHOWN], max(0, len(found) - BANNERS_SHOWN)
+
+
+def _load(slug: str) -> Health:
+    runtime, principal = current_runtime(), current_principal()
+    return load_health(runtime, principal, get_connection(runtime, principal, slug))
