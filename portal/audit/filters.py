@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from portal.audit.search import RESULTS, Search
+from portal.audit.models import RESULTS
+from portal.audit.search import Search
 from portal.errors import BadRequest
 
 MAX_TEXT = 100

@@ -10,6 +10,7 @@ from sqlmodel import Field, SQLModel
 
 from portal.db import UTCDateTime, utc_now
 
+RESULTS = ("ok", "refused", "failed")
 # What the first event follows.
 GENESIS = "0" * 64
 
@@ -39,7 +40,7 @@ class AuditEvent(SQLModel, table=True):
     object_type: str = Field(default="", max_length=40)
     object_id: str = Field(default="", max_length=200)
     object_name: str = Field(default="", max_length=300)
-    # `ok`, `refused` or `failed`.
+    # One of `RESULTS`.
     result: str = Field(default="ok", max_length=20)
     source_address: str = Field(default="", max_length=64)
     request_id: str = Field(default="", max_length=40)

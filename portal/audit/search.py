@@ -15,7 +15,6 @@ from portal.errors import NotFound
 
 PAGE_SIZE = 50
 EXPORT_BATCH = 500
-RESULTS = ("ok", "refused", "failed")
 _PERSON = (AuditEvent.actor_name, AuditEvent.source_address)
 _OBJECT = (AuditEvent.object_name, AuditEvent.object_id, AuditEvent.object_type)
 

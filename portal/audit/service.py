@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,10 +11,12 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from portal.audit.chain import add_event
+from portal.audit.models import RESULTS
 from portal.audit.text import clean_details, encode_controls, foreign_paths
 from portal.db import utc_now
 from portal.requestinfo import current_request_info
 
+_ACTION = re.compile(r"[a-z_]+\.[a-z_]+")
 _actor_name: ContextVar[str] = ContextVar("actor_name", default="")
 
 
@@ -47,7 +50,10 @@ def record(
 
     Raises:
         AuditImpossible: nothing can be chained here; let it pass, so that the change is not made either.
+        ValueError: the action is no `noun.verb`, there is no such result, or the kind of object is not said.
     """
+    if not _ACTION.fullmatch(action) or result not in RESULTS or not object_type:
+        raise ValueError(f"no event: {action!r}, {result!r}, {object_type!r}")
     info, given = current_request_info(), details or {}
     values = {
         "at": utc_now(),

@@ -10,7 +10,8 @@ from portal.accounts.rights import Right, requires
 from portal.audit.export import Format
 from portal.audit.filters import Filters, read_number
 from portal.audit.jobs import request_verification, verification_state
-from portal.audit.search import RESULTS, find_event, iterate_events, list_actions, list_events
+from portal.audit.models import RESULTS
+from portal.audit.search import find_event, iterate_events, list_actions, list_events
 from portal.audit.service import record
 from portal.db import utc_now
 from portal.errors import BadRequest

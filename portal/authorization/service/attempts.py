@@ -291,5 +291,6 @@ def _audit(session: Session, principal: Principal, connection: Connection, actio
         actor_user_id=principal.user_id,
         object_type="connection",
         object_id=str(connection.id),
+        object_name=connection.display_name,
         details=details,
     )

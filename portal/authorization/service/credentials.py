@@ -123,8 +123,9 @@ def _record(session: Session, principal: Principal, connection: Connection, cred
         actor_user_id=principal.user_id,
         object_type="connection",
         object_id=str(connection.id),
+        object_name=connection.display_name,
         details={
-            "gitlab_username": credential.gitlab_username,
+            "gitlab_username": audit.Foreign(credential.gitlab_username),
             "gitlab_user_id": credential.gitlab_user_id,
             "scopes": credential.scopes,
             "generation": credential.generation,

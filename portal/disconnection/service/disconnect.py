@@ -11,6 +11,7 @@ import unicodedata
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
+from portal import audit
 from portal.accounts.principal import Principal
 from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
 from portal.authorization.refresh import TIMES
@@ -135,7 +136,7 @@ def _end(
     connection.steps_done = [step for step in connection.steps_done if step != Step.AUTHORIZE]
     connection.updated_at = utc_now()
     session.add(connection)
-    username = credential.gitlab_username if credential else ""
+    username = audit.Foreign(credential.gitlab_username if credential else "")
     if credential:
         note(session, credential, "disconnected", f"by {principal.name}"[:200])
         retire_tokens(session, runtime, connection, credential, REASON)

@@ -126,8 +126,9 @@ def _record(session: Session, principal: Principal, action: str, results: list[t
             actor_user_id=principal.user_id,
             object_type="repository",
             object_id=str(row.repository.id),
+            object_name=audit.Foreign(row.repository.path_with_namespace),
             details={
-                "path": row.repository.path_with_namespace,
+                "path": audit.Foreign(row.repository.path_with_namespace),
                 "gitlab_project_id": row.repository.gitlab_project_id,
             },
         )
