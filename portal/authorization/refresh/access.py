@@ -10,13 +10,14 @@ from datetime import datetime
 from sqlmodel import select
 
 from portal.authorization.models import Credential, CredentialState
-from portal.authorization.refresh.cards import BUSY, VERDICTS
+from portal.authorization.refresh.cards import BUSY, RESTORED, VERDICTS
 from portal.authorization.refresh.claims import AccessUnavailable, is_alive, is_free, lock_credential, note, open_token
 from portal.authorization.refresh.spend import recover, refresh_once
 from portal.authorization.refresh.times import TIMES, RefreshTimes
 from portal.connections.models import Application, Connection, ConnectionState
 from portal.db import utc_now
 from portal.errors import Card
+from portal.instance import is_restored
 from portal.net import origin_of
 from portal.runtime import Runtime
 from portal.vault import Secret, SecretUnreadable
@@ -146,6 +147,9 @@ def _try_refresh(runtime: Runtime, view: _View, reason: str, times: RefreshTimes
     assert credential_id is not None
     if not view.is_alive:
         return view.credential.state == CredentialState.LOST and recover(runtime, connection_id, credential_id, times)
+    with runtime.database.reading() as session:
+        if is_restored(session):
+            raise AccessUnavailable(RESTORED, is_passing=True)
     if not is_free(view.credential, utc_now(), times):
         return False  # Somebody is at it, and may be about to store what its spool already has.
     if view.credential.origin != origin_of(view.connection.api_url):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portal.authorization.models import CredentialState
-from portal.errors import Card, Layer, Mender
+from portal.errors import Card, CardAction, Layer, Mender
 
 _AGAIN = "Authorize the connection again as the service user; repositories and settings stay as they are."
 
@@ -46,6 +46,25 @@ VERDICTS: dict[str, Card] = {
 }
 # Attention with these codes ends with the next refresh that works.
 HEALED_BY_REFRESH = frozenset(card.code for card in VERDICTS.values()) | {"unauthorized"}
+
+RESTORED = Card(
+    code="portal_restored",
+    layer=Layer.PORTAL,
+    sentence="This portal was restored from a backup: no token is renewed until an owner confirms that it is alone.",
+    remedy="Confirm it on the page Restored portal, linked at the top of every page.",
+    mender=Mender.YOU,
+    actions=(CardAction("Restored portal", "/restored"),),
+)
+
+
+def with_way(card: Card, connection: Connection, state: str) -> Card:
+    """Return the card with the link to where a person mends it."""
+    if state == CredentialState.SECRET_CHANGED:
+        action = CardAction("Enter the Secret", step_url(connection, Step.CREDENTIALS))
+    else:
+        action = CardAction("Authorize again", step_url(connection, Step.AUTHORIZE))
+    return replace(card, actions=(action,))
+
 
 NO_ROOM = Card(
     code="spool_unwritable",

@@ -15,7 +15,7 @@ from sqlmodel import Session, col, select
 
 from portal import audit
 from portal.authorization.models import Credential, CredentialEvent, CredentialState
-from portal.authorization.refresh.cards import HEALED_BY_REFRESH, VERDICTS
+from portal.authorization.refresh.cards import HEALED_BY_REFRESH, VERDICTS, with_way
 from portal.authorization.refresh.spool import Spooled
 from portal.authorization.refresh.times import RefreshTimes
 from portal.connections.models import Application, Connection, ConnectionState
@@ -138,16 +138,16 @@ def store(runtime: Runtime, entry: Spooled, connection_id: int, reason: str, tim
 
 def give_verdict(runtime: Runtime, claim: Claim, state: CredentialState, card: Card | None = None) -> bool:
     """End a credential where the pair that was judged is still the stored one; tell whether it was (S38)."""
-    card = card or VERDICTS[state]
     with runtime.database.transaction() as session:
         credential = lock_credential(session, claim.connection_id)
         if credential is None or credential.generation != claim.generation:
             return False
+        connection = session.get_one(Connection, claim.connection_id)
+        card = with_way(card or VERDICTS[state], connection, state)
         _end_attempt(credential)
         credential.state, credential.failure, credential.failed_at = state, card.to_json(), utc_now()
         note(session, credential, str(state), claim.reason, code=card.code, request_id=card.request_id)
         need_attention(session, claim.connection_id, card)
-        connection = session.get_one(Connection, claim.connection_id)
         record(session, connection, credential, f"credential.{state}", result="failed", code=card.code)
         return True
 
