@@ -13,7 +13,17 @@ from portal.security import register as register_security
 from portal.settings import Settings
 
 # Lowest first; each has a `views.py` with `register(app, runtime)`.
-CAPABILITIES = ("accounts", "audit", "jobs", "connections", "authorization", "repositories", "disconnection", "health")
+CAPABILITIES = (
+    "accounts",
+    "audit",
+    "jobs",
+    "connections",
+    "authorization",
+    "repositories",
+    "disconnection",
+    "health",
+    "backup",
+)
 
 
 def create_app(settings: Settings | None = None, runtime: Runtime | None = None) -> Flask:

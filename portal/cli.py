@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.panel import Panel
 
 from portal.audit.commands import app as audit
+from portal.backup.commands import register as add_backup_commands
 from portal.keys.commands import app as keys
 from portal.settings import Settings, SettingsError
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 users = typer.Typer(no_args_is_help=True, help="People of this portal.")
 app.add_typer(users, name="user")
 app.add_typer(keys, name="keys")
+add_backup_commands(app)
 app.add_typer(audit, name="audit")
 console = Console()
 

@@ -11,6 +11,7 @@ from sqlalchemy import inspect, text
 
 from portal.accounts.first_run import ensure_setup_link
 from portal.db import Database
+from portal.instance import look_for_copy
 from portal.jobs.store import prepare_tables
 from portal.migrations.upgrade import upgrade
 from portal.runtime import Runtime, build_runtime
@@ -51,6 +52,7 @@ def prepare(settings: Settings) -> Prepared:
             _check_key(runtime)
         bring_up_to_date(runtime.database)
         _check_key(runtime)
+        look_for_copy(runtime.database)
         return Prepared(setup_link=ensure_setup_link(runtime), made_key_file=made)
     finally:
         runtime.database.close()  # The children open their own connections.

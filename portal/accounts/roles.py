@@ -27,18 +27,23 @@ class Right(StrEnum):
     SEE_REPOSITORIES = "see_repositories"
     ENABLE_REPOSITORIES = "enable_repositories"
     SEE_JOBS = "see_jobs"
+    SEE_MEMBERS = "see_members"
     MANAGE_MEMBERS = "manage_members"
+    GRANT_GROUPS = "grant_groups"
     SEE_AUDIT = "see_audit"
+    CONFIRM_RESTORED = "confirm_restored"
 
 
 ROLE_RIGHTS: dict[Role, frozenset[Right]] = {
     Role.OWNER: frozenset(Right),
-    Role.ADMINISTRATOR: frozenset(Right) - {Right.MANAGE_MEMBERS},
+    Role.ADMINISTRATOR: frozenset(Right) - {Right.MANAGE_MEMBERS, Right.CONFIRM_RESTORED},
     # Only within the groups granted to them; that narrowing is in the queries of `portal.repositories`.
     Role.TEAM_LEAD: frozenset(
         {Right.SEE_CONNECTIONS, Right.SEE_REPOSITORIES, Right.ENABLE_REPOSITORIES, Right.SEE_JOBS}
     ),
-    Role.AUDITOR: frozenset({Right.SEE_CONNECTIONS, Right.SEE_REPOSITORIES, Right.SEE_JOBS, Right.SEE_AUDIT}),
+    Role.AUDITOR: frozenset(
+        {Right.SEE_CONNECTIONS, Right.SEE_REPOSITORIES, Right.SEE_JOBS, Right.SEE_MEMBERS, Right.SEE_AUDIT}
+    ),
 }
 
 ROLE_SENTENCES: dict[Role, str] = {

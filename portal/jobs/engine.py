@@ -17,6 +17,7 @@ from dbos import error as dbos_error
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 
+from portal.instance import look_for_copy
 from portal.jobs import heartbeat, store
 from portal.jobs.models import Job, JobState
 from portal.jobs.pace import Pace
@@ -32,6 +33,7 @@ from portal.runtime import Runtime
 EMBEDDED_ID = "embedded"
 LOCK_FILE = "worker.lock"
 TICK_SECONDS = 0.2
+RESTORED_SECONDS = 1.0
 
 log = get_logger(__name__)
 _running: Engine | None = None
@@ -66,6 +68,9 @@ class Engine:
         """Begin to do jobs; return False when the event was set while another worker had to be waited for."""
         global _running
         if self.runtime.database.is_sqlite and not self._lock.acquire(given_up or threading.Event()):
+            return False
+        if not self._wait_until_confirmed(given_up or threading.Event()):
+            self._lock.release()
             return False
         load_jobs()
         heartbeat.beat(self.runtime.database, self.executor_id)
@@ -107,6 +112,17 @@ class Engine:
         finally:
             with self._counting:
                 self._active -= 1
+
+    def _wait_until_confirmed(self, given_up: threading.Event) -> bool:
+        """Do nothing on a copy of another database until an owner says that it is the only one (S108)."""
+        told = False
+        while look_for_copy(self.runtime.database):
+            if not told:
+                log.warning("worker_stands_by", reason="this database was restored and nobody has confirmed it")
+                told = True
+            if given_up.wait(RESTORED_SECONDS):
+                return False
+        return True
 
     def _launch(self, engine: sa.Engine) -> None:
         store.prepare_tables(self.runtime.database)

@@ -53,6 +53,11 @@ def current_and_head(database: Database) -> tuple[str | None, str | None]:
     return present, ScriptDirectory.from_config(_config()).get_current_head()
 
 
+def is_known(revision: str) -> bool:
+    """Tell whether this program can bring a database of this revision to the newest schema."""
+    return revision in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))

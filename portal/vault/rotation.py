@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import CursorResult, Row, Table, bindparam, select, text
+from sqlalchemy import CursorResult, Row, Table, bindparam, inspect, select, text
 from sqlalchemy.engine import Connection
 from sqlmodel import SQLModel
 
@@ -69,6 +69,8 @@ def count_by_key(connection: Connection) -> dict[str, Counter[str]]:
     """Return, for each column as `table.column`, how many values each key id seals; damaged ones under an empty id."""
     counts: dict[str, Counter[str]] = {}
     for column in sealed_columns():
+        if not _exists(connection, column):
+            continue  # An older schema, in a backup.
         cell = _table(column).c[column.name]
         rows = connection.execute(select(cell).where(cell.is_not(None)).execution_options(yield_per=1000))
         counts[f"{column.table}.{column.name}"] = Counter(key_id_of(row[0]) for row in rows)
@@ -154,6 +156,12 @@ def _store(database: Database, column: SealedColumn, rows: list[Row[Any]], fresh
         result = session.connection().execute(statement, values)
         assert isinstance(result, CursorResult)
         return result.rowcount
+
+
+def _exists(connection: Connection, column: SealedColumn) -> bool:
+    present = inspect(connection)
+    names = present.get_columns(column.table) if present.has_table(column.table) else []
+    return column.name in {found["name"] for found in names}
 
 
 def _table(column: SealedColumn) -> Table:

@@ -13,6 +13,7 @@ import pytest
 from sqlmodel import SQLModel, col, select
 
 from portal.db import Database
+from portal.instance.models import Instance
 from portal.jobs import Job, enqueue
 from portal.jobs.models import Executor, JobItem, JobSchedule
 from portal.jobs.store import prepare_tables
@@ -23,7 +24,7 @@ from tests.jobs import sample_jobs
 
 assert sample_jobs
 ROOT = Path(__file__).parents[2]
-TABLES = [SQLModel.metadata.tables[model.__tablename__] for model in (Job, JobItem, Executor, JobSchedule)]
+TABLES = [SQLModel.metadata.tables[model.__tablename__] for model in (Job, JobItem, Executor, JobSchedule, Instance)]
 # Quick, so that a test need not wait; a worker counts as dead after two seconds.
 PACE = {
     "poll_seconds": 0.05,

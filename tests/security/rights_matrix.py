@@ -61,6 +61,8 @@ ROWS = (
     Row("GET", "/", "accounts.home", PUBLIC, 303),
     Row("GET", "/healthz", "healthz", PUBLIC, 200),
     Row("GET", "/static/css/base.css", "static", PUBLIC, 200),
+    Row("GET", "/restored", "backup.show", SIGNED_IN, 200),
+    Row("POST", "/restored", "backup.confirm", Right.CONFIRM_RESTORED, 303),
     Row("POST", "/theme", "theme.choose", PUBLIC, 303, {"theme": "dark"}),
     Row("GET", "/sign-in", "accounts.sign_in", PUBLIC, 303),
     Row("POST", "/sign-in", "accounts.sign_in", PUBLIC, 422, {"email": "nobody@example.com", "password": "x" * 2000}),

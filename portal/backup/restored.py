@@ -1,0 +1,85 @@
+"""Leave the mode in which a restored portal does nothing (S108)."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement
+from sqlmodel import Session, col, func, select
+
+from portal import audit, instance
+from portal.accounts.models import Organization
+from portal.accounts.principal import Principal
+from portal.authorization.models import Credential, CredentialState
+from portal.authorization.refresh.claims import note
+from portal.db import utc_now
+from portal.runtime import Runtime
+
+ACTOR = "the command line"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What a person reads before confirming. `backup_made_at` is None for a copy made by other means."""
+
+    restored_at: datetime
+    backup_made_at: datetime | None
+    credentials: int
+
+
+def find_waiting(runtime: Runtime) -> Waiting | None:
+    """Return what waits for the confirmation; None when the portal works."""
+    with runtime.database.reading() as session:
+        found = instance.find_instance(session)
+        if found is None or found.restored_at is None:
+            return None
+        count = session.exec(select(func.count()).select_from(Credential).where(_probed())).one()
+        return Waiting(found.restored_at, found.backup_made_at, count)
+
+
+def confirm_running(runtime: Runtime, principal: Principal | None = None) -> int | None:
+    """Let the portal work, each credential only after GitLab was asked with its access token.
+
+    Returns:
+        How many credentials are tried out; None when there was nothing to confirm.
+    """
+    with runtime.database.transaction() as session:
+        if not instance.confirm(session):
+            return None
+        credentials = session.exec(select(Credential).where(_probed()).with_for_update()).all()
+        for credential in credentials:
+            _probe_first(session, credential)
+        _record(session, principal, len(credentials))
+        return len(credentials)
+
+
+def _probed() -> ColumnElement[bool]:
+    return col(Credential.state) == CredentialState.ALIVE
+
+
+def _probe_first(session: Session, credential: Credential) -> None:
+    """Have the next refresh treat the pair as one of which nobody knows whether it is spent, and be due now."""
+    credential.lease_owner, credential.lease_until = "", None
+    credential.cooldown_until = None
+    if credential.refresh_token_sealed is not None:
+        # An intent without outcome is exactly that: whoever has the lease next asks with the access token first.
+        credential.intent_id, credential.intent_at = secrets.token_hex(16), utc_now()
+        credential.refresh_at = utc_now()
+    session.add(credential)
+    note(session, credential, "restored", "the database was restored; the pair may be spent")
+
+
+def _record(session: Session, principal: Principal | None, count: int) -> None:
+    for organization_id in session.exec(select(Organization.id)):
+        audit.record(
+            session,
+            action="portal.restore_confirmed",
+            organization_id=organization_id,
+            actor_user_id=principal.user_id if principal else None,
+            actor_name=principal.name if principal else ACTOR,
+            object_type="portal",
+            object_id="instance",
+            details={"credentials": count},
+        )

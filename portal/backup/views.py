@@ -1,0 +1,56 @@
+"""The page of a restored portal: what it means, what will be tried out, and the button that lets it work."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Flask, Response, flash, url_for
+from sqlalchemy.exc import SQLAlchemyError
+
+from portal.accounts.principal import current_principal, find_principal
+from portal.accounts.proof import require_proof
+from portal.accounts.rights import Right, requires, signed_in
+from portal.backup.restored import Waiting, confirm_running, find_waiting
+from portal.forms import refuse_unknown_fields
+from portal.htmx import leave_to, render
+from portal.runtime import Runtime, current_runtime
+
+blueprint = Blueprint("backup", __name__, url_prefix="/restored")
+
+
+def register(app: Flask, _runtime: Runtime) -> None:
+    """Add the routes, and the banner of every page."""
+    app.register_blueprint(blueprint)
+    app.add_template_global(restored_waiting)
+
+
+@blueprint.get("")
+@signed_in
+def show() -> Response:
+    """Tell what a restored portal does not do, and why."""
+    may_confirm = current_principal().may(Right.CONFIRM_RESTORED)
+    return render("backup/restored.html", waiting=find_waiting(current_runtime()), may_confirm=may_confirm)
+
+
+@blueprint.post("")
+@requires(Right.CONFIRM_RESTORED)
+def confirm() -> Response:
+    """Let the portal work again."""
+    refuse_unknown_fields()
+    require_proof()
+    count = confirm_running(current_runtime(), current_principal())
+    if count is None:
+        flash("It was confirmed already.", "message")
+    else:
+        flash(
+            f"Confirmed. Jobs run again, and {count} credentials are tried out before anything is renewed.", "success"
+        )
+    return leave_to(url_for("connections.index"))
+
+
+def restored_waiting() -> Waiting | None:
+    """Return what the banner tells; None when there is nothing to confirm or nobody is signed in."""
+    if find_principal() is None:
+        return None
+    try:
+        return find_waiting(current_runtime())
+    except SQLAlchemyError:
+        return None  # The page that tells of a broken database must not break over its banner.
