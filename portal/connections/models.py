@@ -38,7 +38,8 @@ class Connection(SQLModel, table=True):
     """
 
     __tablename__ = "connection"
-    __table_args__ = (UniqueConstraint("organization_id", "display_name"),)
+    # Audit rows and jobs outlive a connection: its number is never given to another one.
+    __table_args__ = (UniqueConstraint("organization_id", "display_name"), {"sqlite_autoincrement": True})
 
     id: int | None = Field(default=None, primary_key=True)
     organization_id: int = Field(foreign_key="organization.id", index=True)

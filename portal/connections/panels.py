@@ -13,10 +13,11 @@ from portal.runtime import Runtime
 
 @dataclass(frozen=True)
 class Panel:
-    """A template and what it needs."""
+    """A template and what it needs; `is_last` puts it below the page's own panels."""
 
     template: str
     context: dict[str, Any]
+    is_last: bool = False
 
 
 Provider = Callable[[Runtime, Principal, Connection], Panel | None]

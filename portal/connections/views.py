@@ -111,7 +111,10 @@ def _render_show(slug: str, form: RenameForm, errors: dict[str, str] | None = No
         application=applications.get_application(runtime, connection),
         checklist=checklist.stored_checklist(connection),
         panels=[
-            {"html": Markup(render_template(item.template, connection=connection, **item.context))}  # noqa: S704
+            {
+                "html": Markup(render_template(item.template, connection=connection, **item.context)),  # noqa: S704
+                "is_last": item.is_last,
+            }
             for item in panels_for(runtime, principal, connection)
         ],
         may_manage=principal.may(Right.MANAGE_CONNECTIONS),

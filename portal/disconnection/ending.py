@@ -12,6 +12,7 @@ from portal.authorization.models import Credential, RetiredToken
 from portal.authorization.service.retire import pending_revocations
 from portal.authorization.status import user_name
 from portal.connections.models import Connection, ConnectionState
+from portal.db import utc_now
 from portal.disconnection.models import Choice, Disconnection
 from portal.disconnection.service.disconnect import get_disconnection
 from portal.disconnection.service.erase import ERASE
@@ -69,6 +70,8 @@ class Ending:
         """How soon the panel has to look again; 0 when nothing will change by itself."""
         if self.phase == Phase.REVOKING or (self.erasure and not self.erasure.is_finished):
             return 1
+        if self.next_try_at is not None and self.next_try_at <= utc_now():
+            return 2
         return 10 if self.phase == Phase.PENDING or self.is_erasing else 0
 
 

@@ -37,4 +37,4 @@ def way_panel(runtime: Runtime, principal: Principal, connection: Connection) ->
     if ending is not None and ending.is_erasing:
         return None
     is_over = connection.state == ConnectionState.DISCONNECTED
-    return panels.Panel("disconnection/_way.html", {"is_over": is_over})
+    return panels.Panel("disconnection/_way.html", {"is_over": is_over}, is_last=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sqlmodel import select
 
 from portal.authorization.models import RetiredToken
 from portal.connections.models import Connection, ConnectionState
@@ -97,6 +98,16 @@ def test_erasure_that_is_overruled_by_a_new_authorization_stops(
     assert world.connection() is not None
     assert world.count(Repository) == len(PATHS)
     assert "connection.erased" not in world.actions()
+
+
+def test_number_of_an_erased_connection_is_never_given_to_another_one(world: World, owner: Visitor) -> None:
+    world.disconnect(owner, choice="erase")
+    world.run()
+
+    owner.post("/connections/new", {"display_name": "Another", "method": "oauth"})
+
+    with world.runtime.database.reading() as session:
+        assert session.exec(select(Connection)).one().id > world.connection_id
 
 
 def test_other_connections_are_left_alone(world: World, owner: Visitor) -> None:

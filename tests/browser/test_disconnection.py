@@ -1,0 +1,122 @@
+"""Disconnecting and authorizing again as people meet them: by keyboard, while GitLab answers or not, at every width."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+from sqlmodel import select
+
+from portal.repositories.models import Repository
+from tests.browser import walk
+from tests.browser.checks import open_folds
+from tests.browser.site import Site
+from tests.browser.test_looks import Looker, themed
+from tests.browser.watching import Watch
+from tests.support.visitor import Visitor
+
+pytestmark = pytest.mark.browser
+WIDTHS = (1280, 320)
+
+
+def in_use(site: Site) -> str:
+    """Authorize a connection, have its catalogue read, enable some repositories; return its address."""
+    prepared = walk.authorized_connection(site)
+    page = site.sign_in(site.open_context()).new_page()
+    page.goto(f"{site.url}/connections/{prepared.slug}/setup/repositories")
+    expect(page.locator("#catalogue progress")).to_have_count(0, timeout=20_000)
+    page.close()
+    with site.runtime.database.reading() as session:
+        found = session.exec(select(Repository.id).where(Repository.unavailable_reason == "").limit(12)).all()
+    Visitor(site.app).sign_in(site.cast.owner).post("/repositories/enable", {"repository_id": [str(i) for i in found]})
+    return f"{site.url}/connections/{prepared.slug}"
+
+
+def confirm(page: Page, label: str = "Disconnect") -> None:
+    """Type the name and press the button, by keyboard alone."""
+    page.get_by_label("Type GitLab to confirm").focus()
+    page.keyboard.type("GitLab")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name=label, exact=True)).to_be_focused()
+    page.keyboard.press("Enter")
+
+
+def test_disconnecting_by_keyboard_ends_with_a_revoked_token(site: Site, page: Page) -> None:
+    page.goto(in_use(site))
+    page.get_by_role("link", name="Disconnect…").click()
+    walk.heading(page, "Disconnect GitLab?")
+
+    confirm(page)
+
+    panel = page.locator("#panel-disconnection")
+    expect(panel.get_by_text("Revoked", exact=True)).to_be_visible()
+    expect(page.get_by_role("link", name="Connect again")).to_be_visible()
+    assert all(token.is_revoked for token in site.sandbox.world.oauth.tokens())
+
+
+def test_erasing_is_followed_to_its_end_on_the_same_page(site: Site, page: Page) -> None:
+    page.goto(in_use(site) + "/disconnect")
+    page.get_by_text("Erase everything Gatehouse stores of it").click()
+
+    confirm(page)
+
+    expect(page.get_by_text("It is erased")).to_be_visible()
+    page.get_by_role("link", name="Go to connections").click()
+    expect(page.get_by_text("Connect your first GitLab")).to_be_visible()
+
+
+def test_button_works_only_once_the_name_is_typed(site: Site, page: Page) -> None:
+    page.goto(in_use(site) + "/disconnect")
+    field = page.get_by_label("Type GitLab to confirm")
+
+    field.fill("GitLa")
+    expect(page.get_by_role("button", name="Disconnect", exact=True)).to_be_disabled()
+    field.fill("GitLab")
+    expect(page.get_by_role("button", name="Disconnect", exact=True)).to_be_enabled()
+
+
+def test_ticks_of_the_services_tell_at_once_which_scopes_they_need(site: Site, page: Page) -> None:
+    page.goto(in_use(site) + "/setup/services")
+    expect(page.locator("#narrowing .gh-notice")).to_have_count(0)
+
+    page.get_by_label("Repositories").uncheck()
+    expect(page.get_by_text("Granted, but needed no more")).to_be_visible()
+    page.get_by_label("Webhooks").check()
+    expect(page.get_by_text("Needed, but not granted yet")).to_be_visible()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_its_pages_at_every_width(site: Site, theme: str, watch: Watch) -> None:
+    watch.expect_status(422)
+    look, address = Looker(theme), in_use(site)
+    page = themed(site, site.sign_in(site.open_context()), theme)
+    page.goto(address + "/reauthorize")
+    open_folds(page)
+    look(page, "reauthorize", WIDTHS)
+    page.goto(address + "/disconnect")
+    look(page, "disconnect", WIDTHS)
+    page.get_by_label("Type GitLab to confirm").fill("x")
+    page.locator("form[data-confirm]").evaluate("form => form.submit()")
+    expect(page.locator(".gh-summary")).to_be_focused()
+    look(page, "disconnect-refused", WIDTHS)
+    site.sandbox.faults.add("/oauth/revoke", status=503, html=True)
+    page.get_by_label("Type GitLab to confirm").fill("")
+    confirm(page)
+    expect(page.get_by_text("Revocation pending")).to_be_visible()
+    open_folds(page)
+    look(page, "disconnect-pending", WIDTHS)
+    site.sandbox.faults.clear()
+    # The panel looks again by itself; what somebody unfolded meanwhile stays so.
+    page.locator("#by-hand").evaluate("fold => { fold.open = true; }")
+    for _ in range(2):  # The second question is asked after the first answer is on the page.
+        page.wait_for_event("response", lambda answer: answer.url.endswith("/disconnection"))
+    expect(page.get_by_role("button", name="Stop trying, erase the token here")).to_be_visible()
+    page.get_by_role("button", name="Try again now").click()
+    expect(page.get_by_text("Revoked", exact=True)).to_be_visible()
+    look(page, "disconnected", WIDTHS)
+    page.goto(f"{site.url}/connections/")
+    look(page, "connections-disconnected", WIDTHS)
+    page.goto(f"{site.url}/repositories/?state=enabled")
+    look(page, "repositories-disconnected", WIDTHS)
+    page.goto(address + "/disconnect")
+    look(page, "erase", WIDTHS)
+    assert look.problems == []
