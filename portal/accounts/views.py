@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, flash, request, session, url_for
 
-from portal.accounts import first_run, members, people, proof_views
+from portal.accounts import first_run, members, notes, people, proof_views
 from portal.accounts.forms import (
     InvitationForm,
     InviteForm,
@@ -178,7 +178,7 @@ def end_sessions() -> Response:
 
 
 @blueprint.get("/members", endpoint="members")
-@requires(Right.MANAGE_MEMBERS)
+@requires(Right.SEE_MEMBERS)
 def show_members() -> Response:
     """Show the members and open invitations."""
     return _members(InviteForm())
@@ -209,7 +209,7 @@ def change_role(membership_id: int) -> Response:
         current_sessions().renew(session)  # type: ignore[arg-type]
         forget_principal()
     flash("The role is changed.", "success")
-    may_stay = current_principal().may(Right.MANAGE_MEMBERS)
+    may_stay = current_principal().may(Right.SEE_MEMBERS)
     return leave_to(url_for(".members" if may_stay else "connections.index"))
 
 
@@ -248,11 +248,14 @@ def _profile(error: InvalidInput | None = None) -> Response:
 
 def _members(form: InviteForm, error: InvalidInput | None = None, **context: Any) -> Response:
     runtime, principal = current_runtime(), current_principal()
+    found = members.list_members(runtime, principal)
     return _page(
         "members",
         form,
         error,
-        members=members.list_members(runtime, principal),
+        members=found,
+        notes=notes.notes_for(runtime, principal, [member.membership for member in found]),
+        may_manage=principal.may(Right.MANAGE_MEMBERS),
         invitations=members.list_invitations(runtime, principal),
         roles=[(role, ROLE_SENTENCES[role]) for role in Role],
         **context,

@@ -21,7 +21,7 @@ from portal.connections.steps import Step, rail, step_to_do_first
 from portal.errors import BadRequest, Conflict, InvalidInput
 from portal.forms import refuse_unknown_fields
 from portal.htmx import leave_to, render, wants_fragment
-from portal.repositories import details
+from portal.repositories import details, grant_views
 from portal.repositories.availability import explain, role_name
 from portal.repositories.panel import Panel, load_panel
 from portal.repositories.service.enablement import MAX_AT_ONCE, Change, disable_repositories, enable_repositories
@@ -42,6 +42,7 @@ def register(app: Flask, runtime: Runtime) -> None:
     app.add_template_filter(explain, "availability")
     app.add_template_filter(role_name, "role")
     details.register()
+    grant_views.register(app)
 
 
 @blueprint.get("/repositories/")

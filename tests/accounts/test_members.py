@@ -30,7 +30,7 @@ def invite(owner: Visitor, **changes: str) -> str:
 
 def actions(runtime: Runtime) -> list[str]:
     with runtime.database.reading() as session:
-        return [event.action for event in session.exec(select(AuditEvent).order_by(AuditEvent.id))]  # type: ignore[arg-type]
+        return [event.action for event in session.exec(select(AuditEvent).order_by(AuditEvent.number))]  # type: ignore[arg-type]
 
 
 def test_invited_person_becomes_a_member_with_that_role(

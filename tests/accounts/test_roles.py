@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from flask import Flask
 from sqlmodel import select
@@ -44,7 +46,7 @@ def test_own_new_role_gives_the_session_another_id(app: Flask, runtime: Runtime,
     add_actor(runtime, 1, "Second Owner", Role.OWNER)
     elsewhere, old = Visitor(app).sign_in(cast.owner), cookie_of(owner)
 
-    answer = owner.post(f"/members/{cast.owner.membership_id}/role", {"role": "auditor"})
+    answer = owner.post(f"/members/{cast.owner.membership_id}/role", {"role": "team_lead"})
 
     assert answer.headers["Location"] == "/connections/"
     assert is_signed_in(owner)
@@ -175,3 +177,26 @@ def test_links_of_an_owner_die_with_their_role(app: Flask, runtime: Runtime, cas
 
     with runtime.database.reading() as session:
         assert session.exec(select(Invitation)).all() == []
+
+
+@pytest.mark.parametrize(
+    ("who", "hidden"),
+    [("owner", set()), ("administrator", set()), ("auditor", set()), ("lead", {"/members", "/audit"})],
+)
+def test_navigation_leads_only_to_pages_that_one_may_see(app: Flask, cast: Cast, who: str, hidden: set[str]) -> None:
+    visitor = Visitor(app).sign_in(getattr(cast, who))
+    text = visitor.get("/profile").text.partition('<ul class="gh-nav">')[2].partition("</ul>")[0]
+    links = set(re.findall(r'<a class="gh-plain" href="([^"]+)"', text))
+
+    assert links == {"/connections/", "/repositories/", "/jobs", "/members", "/audit"} - hidden
+    assert {visitor.get(link).status_code for link in links} == {200}
+
+
+@pytest.mark.parametrize("who", ["administrator", "auditor"])
+def test_members_are_shown_without_controls_to_those_who_may_only_look(app: Flask, cast: Cast, who: str) -> None:
+    text = Visitor(app).sign_in(getattr(cast, who)).get("/members").text
+
+    assert cast.lead.email in text
+    assert "/removal" not in text
+    assert "/role" not in text
+    assert "/members/invitations" not in text

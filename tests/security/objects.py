@@ -16,7 +16,7 @@ from portal.connections.models import Application, Connection, ConnectionState
 from portal.connections.steps import Step
 from portal.db import utc_now
 from portal.jobs.models import Job
-from portal.repositories.models import Repository
+from portal.repositories.models import GitLabGroup, Repository
 from portal.runtime import Runtime
 
 # The door refuses this address at once, so that nothing waits for a network.
@@ -27,6 +27,7 @@ MISSING = {
     "job": "no-such-job",
     "membership_id": "999999",
     "repository": "999999",
+    "group": "999999",
     "audit_number": "999999",
 }
 
@@ -40,6 +41,7 @@ class Objects:
     job: str
     membership_id: str
     repository: str
+    group: str
     audit_number: str
 
     @property
@@ -77,14 +79,15 @@ def make_objects(runtime: Runtime, organization_id: int, user_id: int) -> Object
             access_level=40,
             search_text=f"group/repo-{mark}",
         )
+        group = GitLabGroup(connection_id=connection.id, gitlab_group_id=1, name=mark, full_path=f"group-{mark}")
         application = Application(
             connection_id=connection.id, client_id="client", client_secret_sealed=b"sealed", origin=UNREACHABLE
         )
         attempt = _attempt(connection, user_id, mark)
-        session.add_all([member, repository, application, attempt])
+        session.add_all([member, repository, group, application, attempt])
         session.flush()
         _record(session, organization_id, mark)
-    names = (connection.slug, attempt.public_id, job.public_id, str(member.id), str(repository.id))
+    names = (connection.slug, attempt.public_id, job.public_id, str(member.id), str(repository.id), str(group.id))
     return Objects(*names, audit_number=_number_of(runtime, mark))
 
 

@@ -129,6 +129,7 @@ def common_context() -> dict[str, object]:
             email="ada.lovelace@example-engineering.com",
             organization_name="Example Engineering GmbH",
             role="administrator",
+            may=lambda right: True,
         ),
         "settings": SimpleNamespace(
             support_contact="platform-team@example.com", documentation_url="https://docs.example.com/"

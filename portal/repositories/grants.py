@@ -1,0 +1,238 @@
+"""Groups that team leads may work in, granted in the portal by an administrator; everything below a group is included.
+
+Groups are searched in the catalogue, so only those that the connections' service users see can be granted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, CursorResult, Select, delete, func, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session, col
+
+from portal import audit
+from portal.accounts.models import GroupGrant, Membership, User
+from portal.accounts.notes import Notes
+from portal.accounts.principal import Principal
+from portal.accounts.roles import Role
+from portal.connections.models import Connection
+from portal.db import utc_now
+from portal.errors import Conflict, NotFound
+from portal.repositories.models import GitLabGroup
+from portal.repositories.service.visibility import LIKE_ESCAPE, escape_like
+from portal.runtime import Runtime
+
+PAGE_SIZE = 50
+MAX_QUERY = 200
+
+
+@dataclass(frozen=True)
+class Granted:
+    """One grant; without a group when GitLab's list no longer has it."""
+
+    grant: GroupGrant
+    connection: Connection
+    group: GitLabGroup | None
+
+    @property
+    def path(self) -> str:
+        """The group as people read it."""
+        return self.group.full_path if self.group else f"group {self.grant.gitlab_group_id}, no longer in GitLab"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One group of the catalogue; `via` is the path of the granted group that includes it, empty for none."""
+
+    group: GitLabGroup
+    connection: Connection
+    via: str
+
+
+@dataclass(frozen=True)
+class GrantsPage:
+    """What the page of one team lead shows.
+
+    Attributes:
+        total: how many groups match the search; `choices` has the first of them.
+        known: how many groups the catalogue has at all.
+    """
+
+    membership_id: int
+    name: str
+    granted: list[Granted]
+    choices: list[Choice]
+    query: str
+    total: int
+    known: int
+    several_connections: bool
+
+
+def load_page(runtime: Runtime, principal: Principal, membership_id: int, query: str = "") -> GrantsPage:
+    """Return a lead's groups and those that match a search.
+
+    Raises:
+        NotFound: no such member here.
+        Conflict: the member is no team lead.
+    """
+    with runtime.database.reading() as session:
+        user = _find_lead(session, principal, membership_id)
+        granted = _granted(session, principal, [membership_id])[membership_id]
+        matching = _groups(principal).where(*_search(query))
+        found = session.execute(matching.order_by(col(GitLabGroup.full_path), col(GitLabGroup.id)).limit(PAGE_SIZE))
+        rows = [Choice(group, connection, _via(group, granted)) for group, connection in found]
+        return GrantsPage(
+            membership_id=membership_id,
+            name=user.name,
+            granted=granted,
+            choices=rows,
+            query=query,
+            total=_count(session, matching),
+            known=_count(session, _groups(principal)),
+            several_connections=_connection_count(session, principal) > 1,
+        )
+
+
+def grant_group(runtime: Runtime, principal: Principal, membership_id: int, group_id: int) -> Granted | None:
+    """Let a lead work in a group, by our id of it; None when they may already.
+
+    Raises:
+        NotFound: no such member or group here.
+        Conflict: the member is no team lead.
+    """
+    with runtime.database.transaction() as session:
+        user = _find_lead(session, principal, membership_id)
+        found = session.execute(_groups(principal).where(col(GitLabGroup.id) == group_id)).first()
+        if found is None:
+            raise NotFound
+        group, connection = found
+        grant_id = _insert(session, principal, membership_id, group)
+        if grant_id is None:
+            return None
+        granted = Granted(session.get_one(GroupGrant, grant_id), connection, group)
+        _record(session, principal, "member.group_granted", user, granted)
+        return granted
+
+
+def revoke_group(runtime: Runtime, principal: Principal, membership_id: int, grant_id: int) -> Granted | None:
+    """Take a grant back; None when it is gone already.
+
+    Raises:
+        NotFound: no such member here.
+        Conflict: the member is no team lead.
+    """
+    with runtime.database.transaction() as session:
+        user = _find_lead(session, principal, membership_id)
+        granted = _granted(session, principal, [membership_id])[membership_id]
+        revoked = next((item for item in granted if item.grant.id == grant_id), None)
+        if revoked is None:
+            return None
+        gone = session.execute(delete(GroupGrant).where(col(GroupGrant.id) == grant_id))
+        assert isinstance(gone, CursorResult)
+        if gone.rowcount != 1:  # Somebody else took it back in the same moment, and has the audit row.
+            return None
+        _record(session, principal, "member.group_revoked", user, revoked)
+        return revoked
+
+
+def notes_on_members(runtime: Runtime, principal: Principal, memberships: Sequence[Membership]) -> Notes:
+    """Return what the members' page says of each lead's groups: their paths, none for a lead without any."""
+    leads = [member.id for member in memberships if member.role == Role.TEAM_LEAD and member.id is not None]
+    with runtime.database.reading() as session:
+        granted = _granted(session, principal, leads)
+    return Notes("repositories/_lead_groups.html", {lead: [item.path for item in granted[lead]] for lead in leads})
+
+
+def _find_lead(session: Session, principal: Principal, membership_id: int) -> User:
+    statement = (
+        select(User, Membership)
+        .join(Membership, col(Membership.user_id) == col(User.id))
+        .where(col(Membership.id) == membership_id, col(Membership.organization_id) == principal.organization_id)
+    )
+    found = session.execute(statement).first()
+    if found is None:
+        raise NotFound
+    user, membership = found
+    if membership.role != Role.TEAM_LEAD:
+        raise Conflict(f"Groups are for team leads; {user.name} is {Role(membership.role).label.lower()} now.")
+    assert isinstance(user, User)
+    return user
+
+
+def _groups(principal: Principal) -> Select[GitLabGroup, Connection]:
+    return (
+        select(GitLabGroup, Connection)
+        .join(Connection, col(Connection.id) == col(GitLabGroup.connection_id))
+        .where(col(Connection.organization_id) == principal.organization_id)
+    )
+
+
+def _granted(session: Session, principal: Principal, leads: Collection[int]) -> defaultdict[int, list[Granted]]:
+    same = (col(GitLabGroup.connection_id) == col(GroupGrant.connection_id)) & (
+        col(GitLabGroup.gitlab_group_id) == col(GroupGrant.gitlab_group_id)
+    )
+    statement = (
+        select(GroupGrant, Connection, GitLabGroup)
+        .join(Connection, col(Connection.id) == col(GroupGrant.connection_id))
+        .outerjoin(GitLabGroup, same)
+        .where(col(GroupGrant.membership_id).in_(leads), col(Connection.organization_id) == principal.organization_id)
+        .order_by(col(GitLabGroup.full_path), col(GroupGrant.id))
+    )
+    found: defaultdict[int, list[Granted]] = defaultdict(list)
+    for row in session.execute(statement).all():
+        found[row[0].membership_id].append(Granted(*row))
+    return found
+
+
+def _search(query: str) -> list[ColumnElement[bool]]:
+    columns = (func.lower(col(GitLabGroup.full_path)), func.lower(col(GitLabGroup.name)))
+    patterns = [f"%{escape_like(word)}%" for word in query.lower().split()]
+    return [or_(*(column.like(pattern, escape=LIKE_ESCAPE) for column in columns)) for pattern in patterns]
+
+
+def _via(group: GitLabGroup, granted: list[Granted]) -> str:
+    paths = (item.group.full_path for item in granted if item.group and item.group.connection_id == group.connection_id)
+    return next((path for path in paths if f"{group.full_path}/".startswith(f"{path}/")), "")
+
+
+def _count(session: Session, statement: Select[GitLabGroup, Connection]) -> int:
+    return int(session.execute(statement.with_only_columns(func.count(), maintain_column_froms=True)).scalar_one())
+
+
+def _connection_count(session: Session, principal: Principal) -> int:
+    statement = select(func.count()).where(col(Connection.organization_id) == principal.organization_id)
+    return int(session.execute(statement).scalar_one())
+
+
+def _insert(session: Session, principal: Principal, membership_id: int, group: GitLabGroup) -> int | None:
+    values = {
+        "membership_id": membership_id,
+        "connection_id": group.connection_id,
+        "gitlab_group_id": group.gitlab_group_id,
+        "granted_by_user_id": principal.user_id,
+        "created_at": utc_now(),
+    }
+    dialect = sqlite if session.connection().dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(GroupGrant).values(values).on_conflict_do_nothing().returning(col(GroupGrant.id))
+    made: int | None = session.execute(statement).scalar_one_or_none()
+    return made
+
+
+def _record(session: Session, principal: Principal, action: str, user: User, granted: Granted) -> None:
+    audit.record(
+        session,
+        action=action,
+        organization_id=principal.organization_id,
+        actor_user_id=principal.user_id,
+        object_type="person",
+        object_id=user.email,
+        object_name=user.email,
+        details={
+            "group": granted.path,
+            "gitlab_group_id": granted.grant.gitlab_group_id,
+            "connection": granted.connection.slug,
+        },
+    )
