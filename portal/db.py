@@ -12,13 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Dialect, Engine, create_engine, event, text
+from sqlalchemy import URL, Dialect, Engine, create_engine, event, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.types import DateTime, TypeDecorator
 from sqlmodel import Session
 
 BUSY_TIMEOUT_SECONDS = 15
 POOL_SIZE = 10
+# PostgreSQL ends a transaction whose process is silent for so long: one that froze in it would keep its locks for ever.
+IDLE_IN_TRANSACTION_SECONDS = 30
 _WRITES = "gatehouse_writes"
 # Names in `session_info`.
 AUDIT_KEY = "audit_key"
@@ -97,7 +99,7 @@ class Database:
 
 def _make_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, pool_pre_ping=True)
+        return make_postgresql_engine(url)
     path = url.removeprefix("sqlite:///")
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -107,6 +109,18 @@ def _make_engine(url: str) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def make_postgresql_engine(url: str | URL) -> Engine:
+    """Return an engine whose transactions cannot keep their locks when their process is frozen."""
+    engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, pool_pre_ping=True)
+    event.listen(engine, "connect", _prepare_postgresql)
+    return engine
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'")
+    connection.commit()
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

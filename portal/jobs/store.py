@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions
 from sqlmodel import Session
 
-from portal.db import BUSY_TIMEOUT_SECONDS, POOL_SIZE, Database, utc_now
+from portal.db import BUSY_TIMEOUT_SECONDS, POOL_SIZE, Database, make_postgresql_engine, utc_now
 from portal.jobs.models import Job
 from portal.jobs.pace import Pace
 
@@ -93,7 +93,7 @@ def make_engine(database: Database) -> sa.Engine:
     """
     url = database.engine.url
     if not database.is_sqlite:
-        return sa.create_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, pool_pre_ping=True)
+        return make_postgresql_engine(url)
     engine = sa.create_engine(
         url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}
     )

@@ -110,5 +110,10 @@ class Sweeper:
             yield True  # There is one worker; and a lock held here would keep the engine from writing.
             return
         with self.database.engine.connect() as connection:
-            statement = text("SELECT pg_try_advisory_xact_lock(:key)")
-            yield bool(connection.execute(statement, {"key": ADVISORY_LOCK}).scalar_one())
+            # Whoever freezes here loses the lock when it counts as dead: nobody else could take over its jobs.
+            statement = text(
+                "SELECT pg_try_advisory_xact_lock(:key)"
+                " FROM set_config('idle_in_transaction_session_timeout', :timeout, true)"
+            )
+            values = {"key": ADVISORY_LOCK, "timeout": f"{round(self.pace.silent_seconds * 1000)}ms"}
+            yield bool(connection.execute(statement, values).scalar_one())

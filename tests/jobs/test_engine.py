@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
+from portal.db import IDLE_IN_TRANSACTION_SECONDS
 from portal.jobs import Job, JobItem, JobState, enqueue
 from portal.jobs.models import Executor
 from portal.jobs.testing import running_worker
@@ -104,7 +105,8 @@ def test_frozen_worker_that_wakes_up_writes_nothing(
 
     frozen.send_signal(signal.SIGSTOP)
     start_worker()
-    until(lambda: noted(log) == ["begin", "begin"])
+    # When it froze inside a transaction, its locks are free only after the database's own patience.
+    until(lambda: noted(log) == ["begin", "begin"], 30 + IDLE_IN_TRANSACTION_SECONDS)
     gate.touch()
     until(lambda: reload(runtime.database, job).is_finished)
     frozen.send_signal(signal.SIGCONT)

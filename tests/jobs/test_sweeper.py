@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from dbos import DBOS
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from portal.db import Database, utc_now
 from portal.jobs import Job, JobState
@@ -134,3 +137,25 @@ def test_worker_that_was_buried_enters_itself_again(runtime: Runtime) -> None:
     beat(runtime.database, "one")
 
     assert bury_silent(runtime.database, 30) == {"one"}
+
+
+@pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
+def test_worker_that_froze_in_a_sweep_keeps_nobody_from_sweeping(runtime: Runtime, engine: Engine) -> None:
+    swept: list[str] = []
+
+    class Other(Sweeper):
+        def take_over_orphans(self, alive: set[str]) -> int:
+            swept.append("other")
+            return 0
+
+    class Freezing(Sweeper):
+        def take_over_orphans(self, alive: set[str]) -> int:
+            Other(runtime.database, STILL).sweep()
+            swept.append("frozen")
+            until(lambda: Other(runtime.database, STILL).sweep() or swept[-1] == "other", 20)
+            return 0
+
+    with suppress(SQLAlchemyError):  # It wakes up and finds that its connection has ended.
+        Freezing(runtime.database, replace(STILL, silent_seconds=1)).sweep()
+
+    assert swept == ["frozen", "other"]
