@@ -7,7 +7,7 @@ from contextvars import copy_context
 
 from portal.health.alarms import MAIL_ALARM, enqueue_due_mails, mail_alarm
 from portal.health.mail import MailFailed
-from portal.health.service import CHECK_ONE, check_connection, due_connections
+from portal.health.service import CHECK_ONE, check_connection, due_connections, end_unwatched
 from portal.health.thinning import thin
 from portal.jobs import JobContext, RetryLater, define, every
 from portal.jobs.context import JobInterrupted, JobStopped, JobSuperseded
@@ -31,6 +31,7 @@ def check_due(context: JobContext) -> None:
         for number, future in enumerate(as_completed(futures), start=1):
             future.result()
             context.progress(number, len(due))
+    end_unwatched(context.runtime)
     enqueue_due_mails(context.runtime)
 
 

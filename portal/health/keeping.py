@@ -46,6 +46,7 @@ def close_all(session: Session, connection: Connection, now: datetime) -> None:
             session.delete(incident)
         elif incident.phase == Phase.OPEN:
             incident.phase, incident.closed_at, incident.row_count = Phase.CLOSED, now, 0
+            incident.end_mailed_at = now  # Nothing was mended, so nobody is told that it was.
             _record(session, connection, incident, "incident.closed")
 
 

@@ -17,7 +17,7 @@ from portal.errors import Conflict, RateLimited
 from portal.health.alarms import OPENED, enqueue_mail
 from portal.health.keeping import close_all, keep
 from portal.health.looking import look
-from portal.health.models import HealthWatch
+from portal.health.models import HealthWatch, Incident, Phase
 from portal.jobs import Job, enqueue
 from portal.runtime import Runtime
 
@@ -56,17 +56,13 @@ def check_connection(
 
     Args:
         runtime: of this process.
-        connection_id: one that is gone meanwhile is passed over.
+        connection_id: one that is gone or disconnected meanwhile is passed over.
         progress: told (done, total, what comes next).
         now: for tests; by default the present time at the end of the look.
     """
     with runtime.database.reading() as session:
         connection = session.get(Connection, connection_id)
-    if connection is None:
-        return
-    if not is_watched(connection):
-        with runtime.database.transaction() as session:
-            close_all(session, connection, now or utc_now())
+    if connection is None or not is_watched(connection):
         return
     looked = look(runtime, connection, progress)
     if looked.metadata and looked.metadata.version[:64] != connection.version_seen:
@@ -77,6 +73,23 @@ def check_connection(
         if locked and is_watched(locked) and locked.row_version == connection.row_version:
             for incident in keep(session, locked, looked, now or utc_now()):
                 enqueue_mail(session, runtime, locked, incident, OPENED)
+
+
+def end_unwatched(runtime: Runtime, now: datetime | None = None) -> None:
+    """End the incidents of connections that are not in use any more; whoever disconnected them knows."""
+    statement = (
+        select(Connection.id)
+        .join(Incident, col(Incident.connection_id) == col(Connection.id))
+        .where(col(Connection.state).not_in(WATCHED), col(Incident.phase) != Phase.CLOSED)
+        .distinct()
+    )
+    with runtime.database.reading() as session:
+        found = list(session.exec(statement))
+    for connection_id in found:
+        with runtime.database.transaction() as session:
+            locked = _locked(session, connection_id or 0)
+            if locked and not is_watched(locked):
+                close_all(session, locked, now or utc_now())
 
 
 def request_check(runtime: Runtime, principal: Principal, slug: str) -> Job:

@@ -27,7 +27,8 @@ def thin(runtime: Runtime, before_batch: Callable[[], None] = lambda: None) -> i
     number = func.row_number().over(
         partition_by=(col(HealthCheck.connection_id), col(HealthCheck.key)), order_by=col(HealthCheck.id).desc()
     )
-    numbered = select(col(HealthCheck.id).label("id"), number.label("number")).subquery()
+    past = col(HealthCheck.is_current).is_(False)
+    numbered = select(col(HealthCheck.id).label("id"), number.label("number")).where(past).subquery()
     surplus = select(numbered.c.id).where(numbered.c.number > MAX_CHANGES)
     for table, which in (
         (HealthCheck, select(HealthCheck.id).where(old)),

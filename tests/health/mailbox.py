@@ -27,7 +27,8 @@ class Mailbox:
 
     @property
     def subjects(self) -> list[str]:
-        return [str(message["Subject"]) for message in self.messages]
+        # Long ones are folded before their first word; every reader takes that blank for none.
+        return [str(message["Subject"]).strip() for message in self.messages]
 
 
 class _Session(socketserver.StreamRequestHandler):
