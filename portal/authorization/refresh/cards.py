@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from portal.authorization.models import CredentialState
+from portal.connections.models import Connection
+from portal.connections.steps import Step, step_url
 from portal.errors import Card, CardAction, Layer, Mender
 
 _AGAIN = "Authorize the connection again as the service user; repositories and settings stay as they are."
