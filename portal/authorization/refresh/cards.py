@@ -84,10 +84,3 @@ BUSY = Card(
     remedy="Try again in a minute; nothing has to be done.",
     mender=Mender.NOBODY,
 )
-RESTORED = Card(
-    code="restored",
-    layer=Layer.PORTAL,
-    sentence="This portal was restored from a backup and has not been confirmed yet, so no token is renewed.",
-    remedy="An owner confirms on the page that the banner leads to.",
-    mender=Mender.YOU,
-)
