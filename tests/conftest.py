@@ -5,12 +5,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask
+from flask.templating import Environment
+from jinja2 import BytecodeCache
+from jinja2.bccache import Bucket
 from playwright.sync_api import Browser, sync_playwright
 
 from portal import create_app
+from portal.accounts import passwords
 from portal.db import Database
 from portal.net import Door, NetworkPolicy, parse_address
 from portal.runtime import Runtime
@@ -23,6 +29,49 @@ from tests.support.postgresql import Cluster, running_cluster
 from tests.support.visitor import Visitor
 
 BASE_URL = "http://127.0.0.1:8000"
+
+
+class KeptTemplates(BytecodeCache):
+    """Templates stay compiled from one application to the next."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Take what was compiled before; a template that changed has another checksum and is refused."""
+        if code := self._codes.get(bucket.key):
+            bucket.bytecode_from_string(code)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep it."""
+        self._codes[bucket.key] = bucket.bytecode_to_string()
+
+
+_templates = KeptTemplates()
+
+
+class QuickEnvironment(Environment):
+    """Each test has an application of its own; compiling its templates anew would take longer than most tests."""
+
+    def __init__(self, app: Flask, **options: Any) -> None:
+        super().__init__(app, **{"bytecode_cache": _templates, **options})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_templates() -> Iterator[None]:
+    """Have every application of this process share its compiled templates."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Flask, "jinja_environment", QuickEnvironment)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def real_hasher() -> Iterator[PasswordHasher]:
+    """Let passwords of tests cost little; yields the portal's own hasher, which is slow on purpose."""
+    real = passwords._hasher
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        yield real
 
 
 @pytest.fixture(scope="session")

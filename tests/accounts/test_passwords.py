@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask
 
 from portal.accounts import passwords
@@ -33,6 +34,12 @@ def test_long_and_foreign_passwords_are_taken_as_they_are(password: str) -> None
     assert stored.startswith("$argon2id$")
     assert verify_password(password, stored)
     assert not verify_password(password.strip(" ") + "!", stored)
+
+
+def test_hash_costs_what_owasp_asks_for_at_least(real_hasher: PasswordHasher) -> None:
+    assert real_hasher.memory_cost * real_hasher.time_cost >= 3 * 12_288
+    assert real_hasher.memory_cost >= 12_288
+    assert real_hasher.hash("quiet lantern").startswith("$argon2id$v=19$m=65536,t=3,p=4$")
 
 
 @pytest.mark.parametrize("password", ["", "x" * 7, "x" * 1025, "x" * 1_000_000])
