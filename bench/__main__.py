@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import catalogue, pages, refresh, rotation, start, week
+from bench import catalogue, pages, refresh, rotation, sign_in_timing, start, week
 
 MEASUREMENTS = {
     "start": lambda: start.run(runs=5),
@@ -14,6 +14,7 @@ MEASUREMENTS = {
     "pages": lambda: pages.run(runs=40),
     "catalogue": lambda: catalogue.run(projects=2_000, runs=3),
     "rotation": lambda: rotation.run(secrets=10_000, threads=4),
+    "sign-in": lambda: sign_in_timing.run(tries=1_000),
     "catalogue-large": lambda: catalogue.run(projects=100_000, runs=1),
 }
 
