@@ -99,7 +99,10 @@ def _load(runtime: Runtime, connection: Connection) -> Credential | None:
 def _stored_verdict(stored: Credential) -> Card | None:
     if stored.state == CredentialState.ALIVE:
         return None
-    return STORED_VERDICTS[stored.state]
+    verdict = STORED_VERDICTS[stored.state]
+    failure = Card.from_json(stored.failure) if stored.failure else verdict
+    # The same with GitLab's own words and the id of the request, when it was GitLab that said so.
+    return failure if failure.code == verdict.code else verdict
 
 
 def _unavailable(error: AccessUnavailable) -> Check:

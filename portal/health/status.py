@@ -118,7 +118,7 @@ def load_health(runtime: Runtime, principal: Principal, connection: Connection, 
     return Health(
         connection=connection,
         watch=watch,
-        ways=_ways(connection, rows, now or utc_now()) if watch else [],
+        ways=_ways(connection, rows, now or utc_now(), may_manage) if watch else [],
         alarms=[alarm for alarm in alarms if alarm.incident.phase == Phase.OPEN],
         past=[alarm for alarm in alarms if alarm.incident.phase == Phase.CLOSED],
         routes=routes_of(runtime, connection, watch, rows),
@@ -151,15 +151,20 @@ def _incidents(session: Session, connection_id: int) -> list[Incident]:
 
 
 def _alarm(incident: Incident, connection: Connection, watch: HealthWatch | None, may_manage: bool) -> Alarm:
-    card = Card.from_json(incident.card)
-    action = mend(connection, incident.cause) if may_manage else None
+    action = mend(connection, incident.cause)
+    card = _for_reader(Card.from_json(incident.card), may_manage)
     return Alarm(
         incident=incident,
-        card=replace(card, actions=(action,)) if action else card,
+        card=replace(card, actions=(action,)) if action and may_manage else card,
         note=_outage_note(watch) if incident.cause == UNREACHABLE else "",
         curl=curl_for(connection, incident.check_key),
         connection=connection,
     )
+
+
+def _for_reader(card: Card, may_manage: bool) -> Card:
+    """Leave the buttons out for people to whom the pages behind them do not exist."""
+    return card if may_manage else replace(card, actions=())
 
 
 def _outage_note(watch: HealthWatch | None) -> str:
@@ -168,22 +173,23 @@ def _outage_note(watch: HealthWatch | None) -> str:
     return f"GitLab has not answered since {clock_of(watch.answered_at)}; the credentials are kept."
 
 
-def _ways(connection: Connection, rows: list[HealthCheck], now: datetime) -> list[Way]:
+def _ways(connection: Connection, rows: list[HealthCheck], now: datetime, may_manage: bool) -> list[Way]:
     by_key: dict[str, list[HealthCheck]] = {}
     for row in rows:
         by_key.setdefault(row.key, []).append(row)
     return [
-        Way(direction, [_line(connection, key, by_key.get(key, []), now) for key in direction.keys])
+        Way(direction, [_line(connection, key, by_key.get(key, []), now, may_manage) for key in direction.keys])
         for direction in DIRECTIONS
         if direction.keys != ("hooks",) or connection.hooks_wanted
     ]
 
 
-def _line(connection: Connection, key: str, rows: list[HealthCheck], now: datetime) -> Line:
+def _line(connection: Connection, key: str, rows: list[HealthCheck], now: datetime, may_manage: bool) -> Line:
     current = next((row for row in rows if row.is_current), None)
     strip = strip_of(rows, now)
     if current is None:
         return Line(Check(key, TITLES[key], CheckState.SKIPPED), None, strip, "")
-    check = Check(key, TITLES[key], CheckState(current.state), current.detail, current.card)
+    card = _for_reader(Card.from_json(current.card), may_manage).to_json() if current.card else None
+    check = Check(key, TITLES[key], CheckState(current.state), current.detail, card)
     curl = curl_for(connection, key) if check.state in {CheckState.FAIL, CheckState.WARN} else ""
     return Line(check, current.at, strip, curl)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import unescape
 
 from sqlmodel import select
 
 from portal.audit.models import AuditEvent
 from portal.authorization.models import Credential, CredentialState
+from portal.authorization.refresh.cards import VERDICTS
+from portal.errors import CardAction
 from portal.health.service import check_connection
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
@@ -20,8 +23,12 @@ PAGE = "/connections/gitlab/health"
 
 
 def revoke(watched: Watched) -> None:
+    """Leave what a refused refresh leaves: the verdict, with GitLab's words and the way to mend it."""
+    action = CardAction("Authorize again", "/connections/gitlab/setup/authorize")
+    card = replace(VERDICTS[CredentialState.REVOKED], words="The grant is invalid", request_id="01J", actions=(action,))
     with watched.runtime.database.transaction() as session:
-        session.exec(select(Credential)).one().state = CredentialState.REVOKED
+        credential = session.exec(select(Credential)).one()
+        credential.state, credential.failure = CredentialState.REVOKED, card.to_json()
 
 
 def test_page_says_so_before_the_first_check(watched: Watched, lead: Visitor) -> None:
@@ -79,6 +86,8 @@ def test_open_incident_is_on_every_page_with_its_cause_and_the_link_that_mends_i
         page = owner.get(path).text
         assert "GitLab has ended this authorization" in page, path
         assert 'href="/connections/gitlab/setup/authorize"' in page
+    assert "The grant is invalid" in owner.get(PAGE).text
+    assert "/setup/authorize" not in lead.get(PAGE).text
     for_lead = lead.get("/jobs").text
     assert "GitLab has ended this authorization" in for_lead
     assert "/setup/authorize" not in for_lead
