@@ -5,6 +5,8 @@ from __future__ import annotations
 from portal.disconnection.service.erase import ERASE, enqueue_wanted, erase_connection
 from portal.jobs import JobContext, define, every
 
+FOLLOW = "disconnection.follow"
+
 
 @define(ERASE)
 def run_erase(context: JobContext, *, connection_id: int) -> None:
@@ -12,7 +14,7 @@ def run_erase(context: JobContext, *, connection_id: int) -> None:
     erase_connection(context, connection_id)
 
 
-@every(60, "disconnection.follow", "Erase connections whose tokens are revoked")
+@every(60, FOLLOW, "Erase connections whose tokens are revoked")
 def follow(context: JobContext) -> None:
     """Start the erasures that waited for GitLab."""
     count = enqueue_wanted(context.runtime)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -14,12 +15,14 @@ from portal.authorization.refresh.claims import AccessUnavailable
 from portal.connections.models import Application, ConnectionState
 from portal.db import utc_now
 from portal.disconnection.models import Choice
+from portal.disconnection.service.disconnect import disconnect
 from portal.jobs.models import JobState
 from portal.repositories.models import Enablement, Repository
 from portal.runtime import Runtime
 from tests.disconnection.world import ADDRESS, ENABLED, NAME, PATHS, REVOKE, World
 from tests.support.people import PASSWORD
 from tests.support.visitor import Visitor
+from tests.support.walkthrough import principal_of
 
 CATALOGUE = "repositories.read_catalogue"
 
@@ -175,12 +178,22 @@ def test_second_disconnection_changes_nothing(world: World, owner: Visitor, admi
     assert world.actions().count("connection.disconnected") == 1
 
 
+def test_two_people_at_once_disconnect_once(world: World) -> None:
+    people = [principal_of(world.runtime, actor) for actor in (world.cast.owner, world.cast.administrator)]
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda person: disconnect(world.runtime, person, "gitlab", "keep", NAME), people * 2))
+
+    assert len(world.retired()) == 1
+    assert world.actions().count("connection.disconnected") == 1
+
+
 def test_work_under_way_stops_and_nothing_is_read_or_refreshed_any_more(world: World, owner: Visitor) -> None:
     world.paired.make_due()
     world.disconnect(owner)
     world.sandbox.requests.clear()
 
-    world.run()
+    world.run_periodic()
 
     assert [job.state for job in world.jobs(CATALOGUE)] == [JobState.STOPPED]
     assert due_credentials(world.runtime) == []

@@ -14,10 +14,13 @@ from portal.accounts.models import GroupGrant
 from portal.audit.models import AuditEvent
 from portal.authorization.models import AuthorizationAttempt, CredentialEvent, RetiredToken
 from portal.authorization.service.credentials import enqueue_catalogue_read
+from portal.authorization.service.retire import REVOKE_RETIRED
 from portal.connections.models import Connection
 from portal.db import utc_now
+from portal.disconnection.jobs import FOLLOW
 from portal.disconnection.models import Disconnection
-from portal.jobs.models import Job, JobSchedule
+from portal.jobs import enqueue
+from portal.jobs.models import Job
 from portal.jobs.schedule import enqueue_due
 from portal.jobs.testing import run_pending
 from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, Repository
@@ -58,17 +61,21 @@ class World:
         return visitor.post(f"{ADDRESS}/disconnect", {"choice": choice, "confirmation": confirmation})
 
     def run(self) -> None:
-        """Do what is due, as the worker does: periodic jobs, then everything that is queued."""
+        """Do everything that is queued."""
+        run_pending(self.runtime)
+
+    def run_periodic(self) -> None:
+        """Do every periodic job the portal has, as after a long pause."""
         enqueue_due(self.runtime.database)
         run_pending(self.runtime)
 
     def let_pauses_pass(self) -> None:
-        """Make every pending revocation due, and let every periodic job be enqueued again."""
+        """Make every pending revocation due, and let the two periodic jobs that look after it be due as well."""
         with self.runtime.database.transaction() as session:
             for row in session.exec(select(RetiredToken)):
                 row.next_try_at = utc_now() - timedelta(seconds=1)
-            for schedule in session.exec(select(JobSchedule)):
-                schedule.enqueued_at = utc_now() - timedelta(days=1)
+            for name in (REVOKE_RETIRED, FOLLOW):
+                enqueue(session, name, organization_id=None, title=name, key=f"every:{name}")
 
     def connection(self) -> Connection | None:
         with self.runtime.database.reading() as session:
