@@ -12,7 +12,7 @@ from portal.connections.models import Connection, ConnectionState
 from portal.connections.service.checklist import Check, CheckState
 from portal.connections.service.connections import need_attention
 from portal.errors import Card
-from portal.health.findings import Finding, Findings, is_over, read_findings
+from portal.health.findings import UNREACHABLE, Finding, Findings, is_over, read_findings
 from portal.health.judge import CONTINUES_WITHIN, Seen, Track, judge
 from portal.health.looking import Looked
 from portal.health.models import HealthCheck, HealthWatch, Incident, Level, Phase
@@ -35,7 +35,9 @@ def keep(session: Session, connection: Connection, looked: Looked, now: datetime
     _keep_history(session, connection.id, looked.checks, now)
     alarms = _judge_all(session, connection, findings, now)
     _clear_attention(connection, findings)
-    _keep_watch(session, connection.id, looked, now, _pause(session, connection.id, now))
+    watch = _keep_watch(session, connection.id, looked, now, _pause(session, connection.id, now))
+    if looked.is_answering and UNREACHABLE not in findings.by_cause:
+        watch.answered_at = now
     return alarms
 
 
@@ -80,7 +82,7 @@ def _keep_history(session: Session, connection_id: int, checks: list[Check], now
         )
 
 
-def _keep_watch(session: Session, connection_id: int, looked: Looked, now: datetime, seconds: float) -> None:
+def _keep_watch(session: Session, connection_id: int, looked: Looked, now: datetime, seconds: float) -> HealthWatch:
     state = worst_of(looked.checks)
     watch = session.get(HealthWatch, connection_id)
     if watch is None:
@@ -93,8 +95,7 @@ def _keep_watch(session: Session, connection_id: int, looked: Looked, now: datet
     spread = 1 + JITTER * random.random()  # noqa: S311 - spreads load, protects nothing
     watch.due_at = now + timedelta(seconds=seconds * spread)
     watch.addresses = {**watch.addresses, **looked.addresses}
-    if looked.is_answering:
-        watch.answered_at = now
+    return watch
 
 
 def _judge_all(session: Session, connection: Connection, findings: Findings, now: datetime) -> list[Incident]:

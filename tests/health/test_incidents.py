@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from portal.connections.models import ConnectionState
 from portal.errors import Card, Layer, Mender
 from portal.health.alarms import enqueue_due_mails
 from portal.health.models import Phase
+from portal.health.service import check_connection
 from portal.jobs.models import Job, JobState
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
@@ -230,6 +232,16 @@ def test_failing_connection_is_looked_at_again_within_a_minute_or_so(watched: Wa
     sandbox.faults.add("*", drop="before")
     watched.look()
     assert timedelta(seconds=60) <= watched.watch.due_at - watched.now <= timedelta(seconds=72)
+
+
+def test_checks_of_one_connection_at_the_same_moment_open_one_incident(watched: Watched, runtime: Runtime) -> None:
+    watched.change(lambda connection: setattr(connection, "service_username", "somebody-else"))
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda _: check_connection(runtime, watched.connection_id), range(6)))
+
+    assert watched.alarms == ["wrong_user"]
+    assert watched.incidents[0].count == 6
+    assert len(watched.checks()) == 14
 
 
 def _revoke_all(sandbox: RunningSandbox) -> None:
