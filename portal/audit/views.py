@@ -47,7 +47,7 @@ def index() -> Response:
     )
 
 
-@blueprint.get("/<int:number>")
+@blueprint.get("/<int(max=2147483647):number>")
 @requires(Right.SEE_AUDIT)
 def show(number: int) -> Response:
     """Show every field of one event."""
