@@ -59,6 +59,10 @@ def serve(
     bind: Annotated[str, typer.Option(help="host:port to listen on; by default that of the base URL.")] = "",
     workers: Annotated[int, typer.Option(help="Web processes.")] = 1,
     log_file: Annotated[Path | None, typer.Option(help="Write logs here and only the links to the terminal.")] = None,
+    without_key: Annotated[
+        bool,
+        typer.Option("--without-key", help="The key ring is lost: make a new one, secrets are re-entered."),
+    ] = False,
 ) -> None:
     """Run the portal: web server and worker, and print the setup link at first start."""
     from portal import serving, start
@@ -66,7 +70,7 @@ def serve(
     if sandbox:
         serving.export(sandbox_origin=f"http://localhost:{sandbox_port}", allow_http="true")
     settings = Settings.from_environ()
-    prepared = start.prepare(settings)
+    prepared = start.prepare(settings, without_key=without_key)
     supervisor = serving.Supervisor(log_file=log_file)
     supervisor.listen()
     if sandbox:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -80,6 +81,16 @@ def drop(
             raise SystemExit(EXIT_REFUSED)
         service.drop(runtime, key_id)
     console.print(f"Dropped {key_id}.")
+
+
+@app.command()
+def add(file: Annotated[Path, typer.Argument(help="A key file of this portal, such as a kept copy.")]) -> None:
+    """Put keys back that were lost: what they seal can be read again. New secrets are sealed as before."""
+    from portal.keys import service
+
+    with _runtime() as runtime:
+        added = service.add_keys(runtime, file)
+    console.print(f"Added {', '.join(added)}." if added else "The key ring has all of these keys already.")
 
 
 def _tell(resealed: Resealed) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sqlmodel import Session, col, delete, select
 
@@ -13,6 +14,7 @@ from portal.accounts.models import Organization
 from portal.authorization.refresh.spool import sealed_answers
 from portal.crash_points import crash_point
 from portal.errors import Conflict, NotFound
+from portal.keys.unreadable import note_unreadable
 from portal.migrations.models import load_metadata
 from portal.runtime import Runtime
 from portal.vault import KeyRing, verify_ring
@@ -92,6 +94,28 @@ def rotate(runtime: Runtime, on_progress: Progress = lambda _: None, *, force_ne
         figures = {"resealed": resealed.done, "left": resealed.left, "unreadable": len(resealed.unreadable)}
         _record(session, "key.rotated", key_id, **figures)
     return Rotation(key_id, is_new, resealed)
+
+
+def add_keys(runtime: Runtime, path: Path) -> list[str]:
+    """Add the keys of another key file, a backup of this portal's, behind the ring's own; they only open.
+
+    Returns:
+        The ids that were added.
+
+    Raises:
+        KeyRingError: that file, or the portal's own, cannot be used.
+        WrongKey: a key is not the one this database knows under its id.
+    """
+    found = KeyRing.from_file(path)
+    before = set(runtime.vault.ring.key_ids)
+    added = [key for key in found.keys if key.key_id not in before]
+    with runtime.database.transaction() as session:
+        verify_ring(session, KeyRing([*runtime.vault.ring.keys, *added]))
+        for key in added:
+            _record(session, "key.put_back", key.key_id)
+        change_file(runtime.settings.resolved_key_file, lambda ring: KeyRing([*ring.keys, *added], ring.audit_key))
+    note_unreadable(runtime)
+    return [key.key_id for key in added]
 
 
 def is_unfinished(runtime: Runtime) -> bool:

@@ -112,16 +112,29 @@ class KeyRing:
         Raises:
             KeyRingError: the file exists or cannot be written.
         """
+        ring = cls.generate()
+        ring.write_file(path)
+        return ring
+
+    @classmethod
+    def generate(cls) -> KeyRing:
+        """Return a ring with one random key and a random audit key, which are nowhere else yet."""
+        return cls([new_key()], secrets.token_bytes(KEY_BYTES))
+
+    def write_file(self, path: Path) -> None:
+        """Write the ring into a new file with mode 0600.
+
+        Raises:
+            KeyRingError: the file exists or cannot be written.
+        """
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
             raise KeyRingError(f"The key file {path} cannot be made: {error.strerror}.") from None
-        ring = cls([new_key()], secrets.token_bytes(KEY_BYTES))
         with os.fdopen(descriptor, "w") as file:
-            file.write(ring.to_text())
+            file.write(self.to_text())
             file.flush()
             os.fsync(file.fileno())
-        return cls.from_file(path)
 
     def to_text(self) -> str:
         """Return the JSON form, keys included: for the key file and nothing else."""

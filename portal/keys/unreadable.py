@@ -1,0 +1,163 @@
+"""Secrets whose key is gone: their connections say what to enter again; no ciphertext is touched (fault row 52)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlmodel import Session, col, select
+
+from portal import audit
+from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, CredentialState
+from portal.authorization.refresh.claims import note
+from portal.connections.models import Application, Connection, ConnectionState
+from portal.connections.service.connections import need_attention
+from portal.connections.steps import Step, step_url
+from portal.db import utc_now
+from portal.errors import Card, CardAction, Layer, Mender
+from portal.runtime import Runtime
+from portal.vault import KeyRing
+from portal.vault.envelope import key_id_of
+from portal.vault.models import VaultKey
+
+CODE = "secret_unreadable"
+ACTOR = "the start of the portal"
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """What of a connection has to be entered again."""
+
+    connection_name: str
+    secret: bool
+    authorization: bool
+
+    def __str__(self) -> str:
+        parts = [*(["enter the Secret"] if self.secret else []), *(["authorize"] if self.authorization else [])]
+        return f"{self.connection_name}: {' and '.join(parts)} again"
+
+
+def note_unreadable(runtime: Runtime) -> list[Unreadable]:
+    """Mark the connections whose secrets no key of the ring opens, and unmark those that can be read again.
+
+    Returns:
+        What has to be entered again, by connection.
+    """
+    ring = runtime.vault.ring
+    with runtime.database.transaction() as session:
+        if not _has_gone(session, ring) and not _is_any_marked(session):
+            return []
+        _abandon_attempts(session, ring)
+        rows = session.exec(
+            select(Connection, Application, Credential)
+            .outerjoin(Application, col(Application.connection_id) == col(Connection.id))
+            .outerjoin(Credential, col(Credential.connection_id) == col(Connection.id))
+            .where(col(Connection.state) != ConnectionState.DISCONNECTED)
+            .order_by(col(Connection.display_name))
+        ).all()
+        found = [_look_at(session, ring, *row) for row in rows]
+        return [item for item in found if item is not None]
+
+
+def _has_gone(session: Session, ring: KeyRing) -> bool:
+    """Tell whether this database was written with a key that the ring lacks."""
+    return bool(set(session.exec(select(VaultKey.key_id))) - set(ring.key_ids))
+
+
+def _is_any_marked(session: Session) -> bool:
+    marked = select(Credential.id).where(Credential.state == CredentialState.UNREADABLE)
+    return session.exec(marked).first() is not None
+
+
+def _look_at(
+    session: Session, ring: KeyRing, connection: Connection, application: Application | None, found: Credential | None
+) -> Unreadable | None:
+    secret = _is_gone(ring, [application.client_secret_sealed] if application else [])
+    tokens = _is_gone(ring, [found.access_token_sealed, found.refresh_token_sealed] if found else [])
+    if found and found.state == CredentialState.UNREADABLE and not tokens:
+        _give_back(session, connection, found)
+    if not secret and not tokens:
+        return None
+    unreadable = Unreadable(connection.display_name, secret, tokens)
+    _mark(session, connection, found if tokens else None, _card(connection, unreadable))
+    return unreadable
+
+
+def _is_gone(ring: KeyRing, envelopes: Iterable[bytes | None]) -> bool:
+    return any(sealed is not None and ring.get(key_id_of(sealed)) is None for sealed in envelopes)
+
+
+def _mark(session: Session, connection: Connection, credential: Credential | None, card: Card) -> None:
+    assert connection.id is not None
+    if connection.attention and Card.from_json(connection.attention) == card:
+        return  # At an earlier start.
+    need_attention(session, connection.id, card)
+    if credential is not None and credential.state in {CredentialState.ALIVE, CredentialState.SECRET_CHANGED}:
+        credential.state, credential.failure, credential.failed_at = (
+            CredentialState.UNREADABLE,
+            card.to_json(),
+            utc_now(),
+        )
+        session.add(credential)
+        note(session, credential, "unreadable", "the key ring lacks its key", code=card.code)
+    _record(session, connection, "connection.unreadable")
+
+
+def _give_back(session: Session, connection: Connection, credential: Credential) -> None:
+    """Let a credential live whose key was put back."""
+    credential.state, credential.failure, credential.failed_at = CredentialState.ALIVE, None, None
+    session.add(credential)
+    note(session, credential, "readable", "its key is in the key ring again")
+    if (connection.attention or {}).get("code") == CODE:
+        connection.attention = None
+        if connection.state == ConnectionState.NEEDS_ATTENTION:
+            connection.state = ConnectionState.CONNECTED
+        session.add(connection)
+    _record(session, connection, "connection.readable")
+
+
+def _abandon_attempts(session: Session, ring: KeyRing) -> None:
+    """End authorizations that were under way: their verifier cannot be read. Their ciphertexts stay."""
+    open_ones = select(AuthorizationAttempt).where(
+        col(AuthorizationAttempt.outcome).in_([AttemptState.STARTED, AttemptState.CLAIMED])
+    )
+    for attempt in session.exec(open_ones):
+        if _is_gone(ring, [attempt.verifier_sealed, attempt.state_sealed]):
+            attempt.outcome, attempt.finished_at = AttemptState.ABANDONED, utc_now()
+            session.add(attempt)
+
+
+def _card(connection: Connection, unreadable: Unreadable) -> Card:
+    what = {
+        (True, True): "application's Secret and the token",
+        (True, False): "application's Secret",
+        (False, True): "token",
+    }[(unreadable.secret, unreadable.authorization)]
+    actions = []
+    if unreadable.secret:
+        actions.append(CardAction("Enter the Secret", step_url(connection, Step.CREDENTIALS)))
+    if unreadable.authorization:
+        actions.append(CardAction("Authorize again", step_url(connection, Step.AUTHORIZE)))
+    return Card(
+        code=CODE,
+        layer=Layer.PORTAL,
+        sentence=f"The {what} of this connection cannot be read: the key that sealed it is not in the key ring.",
+        remedy="Have the operator put the key back, or "
+        + " and then ".join(action.label[0].lower() + action.label[1:] for action in actions)
+        + (". GitLab shows a Secret once: renew it there." if unreadable.secret else "."),
+        mender=Mender.YOU,
+        actions=tuple(actions),
+    )
+
+
+def _record(session: Session, connection: Connection, action: str) -> None:
+    audit.record(
+        session,
+        action=action,
+        organization_id=connection.organization_id,
+        actor_user_id=None,
+        actor_name=ACTOR,
+        object_type="connection",
+        object_id=connection.id or 0,
+        object_name=connection.display_name,
+    )
