@@ -29,6 +29,13 @@ from tests.support.postgresql import Cluster, running_cluster
 from tests.support.visitor import Visitor
 
 BASE_URL = "http://127.0.0.1:8000"
+# Files whose tests start real processes.
+LONG = {"test_engine.py", "test_start.py"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the long tests first: at the end of a run the short ones fill every core."""
+    items.sort(key=lambda item: not (item.get_closest_marker("browser") or item.path.name in LONG))
 
 
 class KeptTemplates(BytecodeCache):

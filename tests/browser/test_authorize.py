@@ -224,7 +224,7 @@ def test_everything_works_without_javascript(site: Site) -> None:
 
 
 def reload_until_visible(page: Page, wanted: Locator) -> None:
-    for _ in range(100):
+    for _ in range(1000):
         if wanted.count():
             return
         page.reload()

@@ -122,6 +122,60 @@ def test_a_gitlab_is_connected_and_three_repositories_are_enabled(site: Site, tr
     assert hands.fields <= MOST_FIELDS
 
 
+def test_a_phone_gets_through_with_a_reload_at_every_step(site: Site) -> None:
+    phone = {"viewport": {"width": 390, "height": 760}, "color_scheme": "dark", "has_touch": True, "is_mobile": True}
+    page = site.sign_in(site.open_context(**phone)).new_page()
+    page.goto(f"{site.url}/connections/new")
+    assert page.locator("html").get_attribute("data-bs-theme") == "dark"
+    page.reload()
+    walk.field(page, "Display name").fill("Example engineering")
+    walk.press_continue(page)
+    reload(page, "Where is your GitLab?")
+    page.get_by_role("button", name="Use the sandbox").click()
+    expect(page.get_by_role("heading", name="Everything is in place")).to_be_visible()
+    reload(page, "Where is your GitLab?")
+    expect(page.get_by_role("heading", name="Everything is in place")).to_be_visible()
+    walk.press_continue(page)
+    reload(page, "Create the application in GitLab")
+    pair = walk.create_application(page, site)
+    walk.press_continue(page)
+    reload(page, "Who should Gatehouse be in GitLab?")
+    walk.press_continue(page)
+    reload(page, "Paste what GitLab showed")
+    walk.paste_credentials(page, *pair)
+    title = page.locator("#authorization-status-title")
+    expect(title).to_have_text("Authorize")
+    page.reload()
+
+    popup = walk.start_popup(page)
+    popup.wait_for_url("**/users/sign_in**")
+    expect(title).to_have_text("Waiting for GitLab")
+    page.reload()
+    expect(title).to_have_text("Waiting for GitLab")
+    popup.reload()
+    popup.get_by_role("button", name="Sign in as gatehouse").click()
+    expect(page.get_by_role("heading", name="Authorized", exact=True)).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("heading", name="Authorized", exact=True)).to_be_visible()
+    page.get_by_role("link", name="Continue").click()
+
+    reload(page, "What is it used for?")
+    walk.press_continue(page)
+    reload(page, "Choose repositories")
+    enable(page, "data/data-contracts")
+    page.reload()
+    expect(page.get_by_role("button", name="Disable data/data-contracts", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Finish").click()
+    reload(page, "Example engineering")
+
+
+def reload(page: Page, title: str) -> None:
+    """Reload the step with this heading, which is still there afterwards."""
+    walk.heading(page, title)
+    page.reload()
+    walk.heading(page, title)
+
+
 def wait_until_closed(context: BrowserContext, popup: Page) -> None:
     if not popup.is_closed():
         popup.wait_for_event("close")
