@@ -27,7 +27,7 @@ def _live(url: str, days: int, seed: int) -> list[str]:
         fresh_runtime(sandbox.url, url) as runtime,
     ):
         paired = pair(runtime, sandbox, new_organization(runtime))
-        outcome = live_through(paired, clock, days, seed)
+        outcome = live_through(paired, clock, days * 24, seed)
     expect_a_living_credential(outcome)
     blips = len(outcome.episodes) - len(outcome.outages)
     figures = (len(outcome.outages), len(outcome.alarms), blips, outcome.refreshes, outcome.spent_posts)

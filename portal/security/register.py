@@ -67,6 +67,7 @@ def _begin(runtime: Runtime) -> None:
     request_checks.check_host(runtime.settings)
     request_checks.check_size()
     request_checks.check_type()
+    request_checks.check_text()
     request_checks.check_origin(runtime.settings)
     principal = find_principal()
     g.acting = acting_as(principal.name if principal else "")

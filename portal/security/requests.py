@@ -55,6 +55,17 @@ def check_size() -> None:
         raise RequestEntityTooLarge
 
 
+def check_text() -> None:
+    """Refuse NUL anywhere in what was sent: no person types it, and PostgreSQL stores no text with it.
+
+    Raises:
+        BadRequest: there is one.
+    """
+    sent = (request.path, *request.args.values(), *request.form.values())
+    if any("\0" in text for text in sent):
+        raise BadRequest("The request has a character that no text has.")
+
+
 def check_type() -> None:
     """Refuse a body that is no form: the form library reads JSON too, without any of our limits (S100).
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 from sqlmodel import col, func, select
 
+from portal.authorization.refresh import AccessUnavailable
 from portal.connections.models import Connection, ConnectionState
-from portal.errors import Conflict
 from portal.gitlab.errors import GitLabError
 from portal.jobs.models import Job, JobState
 from portal.jobs.testing import run_pending
@@ -190,7 +190,7 @@ def test_moved_connection_never_sends_the_token_elsewhere(
         connection.api_url = sandbox.url.replace("localhost", "127.0.0.1")
     sandbox.requests.clear()
 
-    with pytest.raises(Conflict) as raised:
+    with pytest.raises(AccessUnavailable) as raised:
         read_catalogue(runtime, connection_id, "job", quiet)
 
     assert raised.value.code == "secret_unreadable"

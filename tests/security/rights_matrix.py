@@ -30,7 +30,7 @@ class Row:
     """One route.
 
     Attributes:
-        path: `{slug}`, `{public_id}`, `{job}`, `{membership_id}`, `{group}`, `{repository}` stand for an object of ours.
+        path: `{slug}`, `{public_id}`, `{job}`, `{membership_id}`, `{group}`, `{repository}` stand for an object.
         status: the answer to somebody who may, for an object of their own organization.
         form: what is sent, with the same placeholders.
         only: roles that the view narrows its right to, by the object; None when the right alone decides.

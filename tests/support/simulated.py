@@ -71,18 +71,17 @@ class Outcome:
         return [incident for incident in self.incidents if incident.alarmed_at is not None]
 
 
-def plan_episodes(days: int, chance: random.Random) -> list[Episode]:
-    """Return a day's worth of trouble for each day: outages hours apart, and blips in between that are nobody's."""
+def plan_episodes(hours: int, chance: random.Random) -> list[Episode]:
+    """Return trouble every six hours: outages far apart, and in between blips that nobody is to be told of."""
     episodes = []
-    for day in range(days):
-        for hour in (2, 8, 14, 20):
-            begin = day * 1440 + hour * 60 + chance.randrange(60)
-            kind = chance.choice([*OUTAGES, "upgraded", "restarted", "slow"])
-            is_outage = kind in OUTAGES
-            minutes = chance.randrange(20, 90) if is_outage else 1
-            episodes.append(Episode(begin, begin + minutes, kind, is_outage))
-            blip = begin + minutes + 120 + chance.randrange(30)
-            episodes.append(Episode(blip, blip + 1, "gone", is_outage=False))
+    for hour in range(2, hours, 6):
+        begin = hour * 60 + chance.randrange(60)
+        kind = chance.choice([*OUTAGES, "upgraded", "restarted", "slow"])
+        is_outage = kind in OUTAGES
+        minutes = chance.randrange(20, 90) if is_outage else 1
+        episodes.append(Episode(begin, begin + minutes, kind, is_outage))
+        blip = begin + minutes + 120 + chance.randrange(30)
+        episodes.append(Episode(blip, blip + 1, "gone", is_outage=False))
     return episodes
 
 
@@ -93,12 +92,12 @@ def simulated_clock() -> Iterator[time_machine.Traveller]:
         yield traveller
 
 
-def live_through(paired: Paired, clock: time_machine.Traveller, days: int, seed: int) -> Outcome:
+def live_through(paired: Paired, clock: time_machine.Traveller, hours: int, seed: int) -> Outcome:
     """Do every minute what the worker does, while GitLab goes through its episodes."""
     chance = random.Random(seed)
-    episodes = plan_episodes(days, chance)
+    episodes = plan_episodes(hours, chance)
     states: set[str] = set()
-    for minute in range(days * 1440 + 120):
+    for minute in range(hours * 60):
         clock.shift(MINUTE)
         _set_weather(paired.sandbox, [episode for episode in episodes if episode.begin <= minute < episode.end], chance)
         _work(paired.runtime)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import secrets
-import socket
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ from portal.runtime import Runtime
 from portal.vault import Place, Secret, SecretUnreadable
 
 TABLE = "credential"
-PROCESS = f"{socket.gethostname()}:{os.getpid()}"
+PROCESS = f"{platform.node()}:{os.getpid()}"
 
 
 class AccessUnavailable(UpstreamFailed):
