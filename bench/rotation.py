@@ -21,7 +21,7 @@ from portal.connections.models import Connection
 from portal.keys.service import list_keys, rotate
 from portal.runtime import Runtime, build_runtime
 from portal.settings import Settings
-from portal.start import bring_up_to_date
+from portal.start import prepare
 from portal.vault import KeyRing, Place, Secret
 from tests.support.postgresql import running_cluster
 
@@ -46,14 +46,14 @@ def run(secrets: int, threads: int) -> None:
         table.add_column(heading, justify="right" if heading else "left")
     for name in ("SQLite", "PostgreSQL"):
         for count in (0, threads):
-            with _filled(name, secrets) as runtime:
+            with filled(name, secrets) as runtime:
                 table.add_row(f"{name}, {count} threads", *_measure(runtime, count))
     console.print(table)
 
 
 def _measure(runtime: Runtime, threads: int) -> list[str]:
     load, over = Load(), threading.Event()
-    workers = [threading.Thread(target=_work, args=(runtime, load, over, n, threads)) for n in range(threads)]
+    workers = [threading.Thread(target=work, args=(runtime, load, over, n, threads)) for n in range(threads)]
     for worker in workers:
         worker.start()
     started = time.perf_counter()
@@ -71,7 +71,7 @@ def _measure(runtime: Runtime, threads: int) -> list[str]:
     return [f"{seconds:.1f}", f"{load.reads:,}", f"{load.writes:,}", str(len(load.errors)), str(left)]
 
 
-def _work(runtime: Runtime, load: Load, over: threading.Event, number: int, threads: int) -> None:
+def work(runtime: Runtime, load: Load, over: threading.Event, number: int, threads: int) -> None:
     """Read secrets and store new ones, as demands and refreshes do, each thread its own rows."""
     with runtime.database.reading() as session:
         ids = [row_id for row_id in session.exec(select(Credential.id)) if row_id and row_id % threads == number]
@@ -125,7 +125,7 @@ def _secret(row_id: int, generation: int) -> Secret:
 
 
 @contextmanager
-def _filled(name: str, secrets: int) -> Iterator[Runtime]:
+def filled(name: str, secrets: int) -> Iterator[Runtime]:
     """Yield a portal with so many secrets, two in each credential."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -134,7 +134,7 @@ def _filled(name: str, secrets: int) -> Iterator[Runtime]:
         KeyRing.create_file(settings.resolved_key_file)
         runtime = build_runtime(settings)
         stack.callback(runtime.database.close)
-        bring_up_to_date(runtime.database)
+        prepare(settings)
         _fill(runtime, secrets // len(COLUMNS))
         yield runtime
 
