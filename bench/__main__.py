@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import backup, catalogue, pages, refresh, rotation, sign_in_timing, start, week
+from bench import audit, backup, catalogue, pages, refresh, rotation, sign_in_timing, start, week
 
 MEASUREMENTS = {
     "start": lambda: start.run(runs=5),
@@ -13,6 +13,7 @@ MEASUREMENTS = {
     "week": lambda: week.run(days=7, seed=1),
     "pages": lambda: pages.run(runs=40),
     "catalogue": lambda: catalogue.run(projects=2_000, runs=3),
+    "audit": lambda: audit.run(changes=4_000, events=100_000, runs=3),
     "rotation": lambda: rotation.run(secrets=10_000, threads=4),
     "sign-in": lambda: sign_in_timing.run(tries=1_000),
     "backup": lambda: backup.run(rounds=100, secrets=2_000, threads=2),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import event, insert, select, update
+from sqlalchemy import bindparam, event, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session, SessionTransaction
 
@@ -31,6 +31,11 @@ FIELDS = (
     *("object_name", "result", "source_address", "request_id", "user_agent", "details", "foreign_fields"),
     "previous_hash",
 )
+_LOCK = select(HEAD.c.number, HEAD.c.hash).with_for_update()
+_INSERT = insert(EVENTS)
+_MOVE = update(HEAD).values(number=bindparam("new_number"), hash=bindparam("new_hash"))
+# PostgreSQL does both in one statement: the lock is held for one round trip less.
+_INSERT_AND_MOVE = insert(EVENTS).add_cte(_MOVE.cte("moved"))
 _PENDING = "audit_pending"
 _WRITTEN = "audit_written"
 
@@ -83,7 +88,7 @@ def _write_pending(session: Session) -> None:
 
 
 def _append(connection: Connection, pending: list[_Pending], key: bytes) -> Head:
-    found = connection.execute(select(HEAD.c.number, HEAD.c.hash).with_for_update()).one_or_none()
+    found = connection.execute(_LOCK).one_or_none()
     if found is None:
         raise AuditImpossible("The row that tells the newest event of the audit log is gone.")
     number, previous = found
@@ -93,9 +98,19 @@ def _append(connection: Connection, pending: list[_Pending], key: bytes) -> Head
         row = {**item.values, "number": number, "previous_hash": previous}
         previous = row["hash"] = hash_of(row, key)
         rows.append(row)
-    connection.execute(insert(EVENTS), rows)
-    connection.execute(update(HEAD).values(number=number, hash=previous))
+    _write(connection, rows, {"new_number": number, "new_hash": previous})
     return Head(number, previous)
+
+
+def _write(connection: Connection, rows: list[dict[str, Any]], head: dict[str, Any]) -> None:
+    if connection.dialect.name == "postgresql":
+        *earlier, last = rows
+        if earlier:
+            connection.execute(_INSERT, earlier)
+        connection.execute(_INSERT_AND_MOVE, {**last, **head})
+    else:
+        connection.execute(_INSERT, rows)
+        connection.execute(_MOVE, head)
 
 
 @event.listens_for(Session, "after_commit")

@@ -18,6 +18,8 @@ class Foreign(str):
 
 def encode_controls(text: str, limit: int) -> str:
     """Write control, formatting and unassigned characters as `\\u....`, so that one event stays one line (S86)."""
+    if text.isprintable():
+        return text[:limit]
     encoded = "".join(_encode(character) for character in text[:limit])
     return encoded[:limit]
 
