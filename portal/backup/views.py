@@ -40,9 +40,8 @@ def confirm() -> Response:
     if count is None:
         flash("It was confirmed already.", "message")
     else:
-        flash(
-            f"Confirmed. Jobs run again, and {count} credentials are tried out before anything is renewed.", "success"
-        )
+        tried = f" Credentials tried out before any is renewed: {count}." if count else ""
+        flash(f"Confirmed. Jobs run again.{tried}", "success")
     return leave_to(url_for("connections.index"))
 
 
