@@ -245,7 +245,7 @@ def test_page_names_the_first_wrong_event(add: Add, auditor: Visitor, runtime: R
 
     text = auditor.get("/audit").text
 
-    assert "The log was tampered with: event 4 is missing" in text
+    assert "The log is not as it was written: event 4 is missing" in text
     assert 'role="alert"' in text
 
 

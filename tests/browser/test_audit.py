@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from portal import audit
+from tests.browser.site import Site
+
+pytestmark = pytest.mark.browser
+PHONE = {"width": 320, "height": 640}
+
+
+def add(site: Site, count: int, name: str) -> None:
+    with site.runtime.database.transaction() as session:
+        for number in range(count):
+            audit.record(
+                session,
+                action="test.done",
+                organization_id=1,
+                actor_user_id=None,
+                object_type="test",
+                object_id=number,
+                object_name=audit.Foreign(f"{name} {number} " + "long" * 20),
+            )
+
+
+def test_log_is_searched_paged_opened_and_exported(site: Site, page: Page) -> None:
+    add(site, 60, "Payments")
+    page.goto(f"{site.url}/audit")
+
+    page.get_by_role("searchbox", name="Object").press_sequentially("payments 1")
+    expect(page.locator("tbody tr")).to_have_count(11)
+    assert "object=payments" in page.url
+    page.get_by_role("searchbox", name="Object").fill("payments")
+    expect(page.locator("tbody tr")).to_have_count(50)
+    page.get_by_role("link", name="Next").click()
+    expect(page.locator("tbody tr")).to_have_count(10)
+    page.get_by_role("link", name="Previous").click()
+    expect(page.locator("tbody tr")).to_have_count(50)
+
+    with page.expect_download() as started:
+        page.get_by_role("button", name="CSV").click()
+    rows = list(csv.DictReader(io.StringIO(Path(started.value.path()).read_text(), newline="")))
+    assert len(rows) == 60
+    with page.expect_download():
+        page.get_by_role("button", name="JSON lines").click()
+
+    page.get_by_role("link", name="test.done").first.click()
+    expect(page.get_by_text("From GitLab")).to_be_visible()
+    page.get_by_role("link", name="Audit log").last.click()
+    expect(page.get_by_role("searchbox", name="Object")).to_have_value("payments")
+
+
+def test_verifying_shows_its_result_in_place(site: Site, page: Page) -> None:
+    add(site, 3, "Payments")
+    page.goto(f"{site.url}/audit")
+
+    page.get_by_role("button", name="Verify now").click()
+
+    expect(page.get_by_text("events are as they were written")).to_be_visible()
+    assert page.url == f"{site.url}/audit"
+
+
+def test_log_fits_a_phone(site: Site, page: Page) -> None:
+    add(site, 3, "Payments")
+    page.set_viewport_size(PHONE)
+
+    for path in ("/audit", "/audit/1"):
+        page.goto(site.url + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
