@@ -19,7 +19,7 @@ def add(site: Site, count: int, name: str) -> None:
         for number in range(count):
             audit.record(
                 session,
-                action="test.done",
+                action="connection.revocation_tried_again",
                 organization_id=1,
                 actor_user_id=None,
                 object_type="test",
@@ -49,7 +49,7 @@ def test_log_is_searched_paged_opened_and_exported(site: Site, page: Page) -> No
     with page.expect_download():
         page.get_by_role("button", name="JSON lines").click()
 
-    page.get_by_role("link", name="test.done").first.click()
+    page.get_by_role("link", name="connection.revocation").first.click()
     expect(page.get_by_text("From GitLab")).to_be_visible()
     page.get_by_role("link", name="Audit log").last.click()
     expect(page.get_by_role("searchbox", name="Object")).to_have_value("payments")
