@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from portal.runtime import Runtime, build_runtime
 from portal.settings import Settings
 from portal.vault import KeyRing
 from tests.jobs import sample_jobs
+from tests.support.postgresql import Cluster
 
 assert sample_jobs
 ROOT = Path(__file__).parents[2]
@@ -39,33 +41,66 @@ PACE = {
 StartWorker = Callable[..., "subprocess.Popen[bytes]"]
 
 
+@pytest.fixture(scope="session")
+def prepared_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database with our tables and the engine's, to be copied."""
+    path = tmp_path_factory.mktemp("jobs") / "gatehouse.db"
+    _prepare(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def prepared_postgresql(cluster: Cluster) -> str:
+    """A PostgreSQL database with our tables and the engine's, to be copied."""
+    url = cluster.create_database()
+    _prepare(Settings(database_url=url).resolved_database_url)
+    return url
+
+
+def _prepare(url: str) -> None:
+    database = Database(url)
+    SQLModel.metadata.create_all(database.engine, TABLES)
+    prepare_tables(database)
+    if database.is_sqlite:
+        with database.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
-    """Settings on each of the two databases."""
+    """Settings on each of the two databases, which is empty for a bare runtime and prepared for any other."""
+    folder, bare = tmp_path / "var", "bare_runtime" in request.fixturenames
+    folder.mkdir()
     if request.param == "sqlite":
-        yield Settings(data_dir=tmp_path / "var")
+        settings = Settings(data_dir=folder)
+        if not bare:
+            shutil.copy(request.getfixturevalue("prepared_file"), folder / "gatehouse.db")
+        yield settings
         return
     cluster = request.getfixturevalue("cluster")
-    url = cluster.create_database()
-    yield Settings(data_dir=tmp_path / "var", database_url=url)
+    url = cluster.create_database(template=None if bare else request.getfixturevalue("prepared_postgresql"))
+    yield Settings(data_dir=folder, database_url=url)
     cluster.drop_database(url)
 
 
 @pytest.fixture
-def bare_runtime(settings: Settings) -> Iterator[Runtime]:
-    """A runtime whose database has our tables but none of the engine's."""
-    settings.data_dir.mkdir(parents=True)
+def runtime(settings: Settings) -> Iterator[Runtime]:
+    """A runtime whose database has our tables and the engine's."""
     KeyRing.create_file(settings.resolved_key_file)
     runtime = build_runtime(settings)
-    SQLModel.metadata.create_all(runtime.database.engine, TABLES)
     yield runtime
     runtime.database.close()
 
 
 @pytest.fixture
-def runtime(bare_runtime: Runtime) -> Runtime:
-    prepare_tables(bare_runtime.database)
-    return bare_runtime
+def bare_runtime(settings: Settings) -> Iterator[Runtime]:
+    """A runtime whose database has our tables but none of the engine's."""
+    KeyRing.create_file(settings.resolved_key_file)
+    runtime = build_runtime(settings)
+    SQLModel.metadata.create_all(runtime.database.engine, TABLES)
+    yield runtime
+    runtime.database.close()
 
 
 @pytest.fixture

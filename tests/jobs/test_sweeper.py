@@ -28,12 +28,14 @@ from tests.jobs.sample_jobs import noted
 from tests.jobs.waiting import until
 
 Add = Callable[..., Job]
-# A worker that looks for nothing by itself, so that each test sees one sweep of its own.
+# Together with `engine`: a worker that looks for nothing by itself, so that each test sees one sweep of its own.
 STILL = Pace(poll_seconds=3600, sweep_seconds=3600, schedule_seconds=3600, heartbeat_seconds=3600, grace_seconds=1)
 
 
 @pytest.fixture
-def engine(runtime: Runtime) -> Iterator[Engine]:
+def engine(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    # The housekeeping does its first round at once, whatever the pace.
+    monkeypatch.setattr(Engine, "_keep_house", lambda engine: engine._stopping.wait())
     with running_worker(runtime, STILL) as engine:
         yield engine
 

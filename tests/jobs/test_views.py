@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,9 +27,12 @@ FRAGMENT = {"HX-Request": "true"}
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path, prepared_file: Path) -> Settings:
     """Pages do not care which database it is."""
-    return Settings(data_dir=tmp_path / "var")
+    settings = Settings(data_dir=tmp_path / "var")
+    settings.data_dir.mkdir()
+    shutil.copy(prepared_file, settings.data_dir / "gatehouse.db")
+    return settings
 
 
 @pytest.fixture
