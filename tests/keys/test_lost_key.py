@@ -182,6 +182,10 @@ def test_key_that_is_found_again_is_put_back_and_the_connection_lives_on(lost: P
     assert lost.credential.state == CredentialState.ALIVE
     assert lost.demand()
     assert prepare(lost.runtime.settings).unreadable == ()
+    with lost.runtime.database.reading() as session:
+        actions = list(session.exec(select(AuditEvent.action)))
+    # The key is everybody's: each of the two organizations finds it in its own log.
+    assert (actions.count("key.put_back"), actions.count("connection.readable")) == (2, 1)
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])
