@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from sqlmodel import col, select
@@ -15,6 +16,7 @@ from portal.errors import Layer
 from portal.jobs.models import Job, JobState
 from portal.jobs.testing import run_pending
 from portal.net import Door, NetworkPolicy, origin_of, parse_address
+from portal.net.retry import retry_idempotent
 from portal.repositories.models import Repository
 from portal.runtime import Runtime
 from portal.vault import Place, Secret
@@ -56,6 +58,12 @@ def slug(runtime: Runtime, server: ScriptedServer, cast: Cast) -> str:
         place = Place("application", application.id, "client_secret_sealed")
         application.client_secret_sealed = runtime.vault.seal(Secret("s" * 64), place, application.origin)
     return "scripted"
+
+
+def skip_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try as often as ever, but without the waits in between, which have tests of their own."""
+    hasty = partial(retry_idempotent, sleep=lambda seconds: None)
+    monkeypatch.setattr("portal.gitlab.client.retry_idempotent", lambda *given: hasty(*given[:2], tries=given[3]))
 
 
 def connection_of(runtime: Runtime) -> Connection:
@@ -100,7 +108,7 @@ def test_authorization_fails_with_a_card_and_stores_nothing(
     broken: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("portal.gitlab.client.TRIES", 1)  # Waiting between tries is tested elsewhere.
+    skip_waits(monkeypatch)
     server.answer = response(b"{}")
     for case, answer in CASES.items():
         server.answers = {"/oauth/token": TOKENS, broken: answer}
@@ -122,7 +130,7 @@ def test_authorization_fails_with_a_card_and_stores_nothing(
 def test_catalogue_read_ends_with_a_card_and_marks_nothing(
     runtime: Runtime, server: ScriptedServer, cast: Cast, broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("portal.gitlab.client.TRIES", 1)  # Waiting between tries is tested elsewhere.
+    skip_waits(monkeypatch)
     with runtime.database.transaction() as session:
         session.add(Connection(id=99, organization_id=1, slug="x", display_name="x"))
 
