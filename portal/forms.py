@@ -27,6 +27,11 @@ class StrictForm(FlaskForm):  # type: ignore[misc,unused-ignore]
             refuse_unknown_fields(*self._fields, many=many)
 
 
+def problems_of(form: FlaskForm) -> dict[str, str]:
+    """Return the first sentence of each field of a validated form that is wrong."""
+    return {name: str(sentences[0]) for name, sentences in form.errors.items() if sentences}
+
+
 def refuse_unknown_fields(*known: str, many: Collection[str] = ()) -> None:
     """Check the fields of the present request, for views without a form object.
 

@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     key_file: Path | None = None
     network_policy: str = "default"
     outbound_ports: Annotated[frozenset[int], NoDecode] = frozenset({443})
+    # Where an HTTP proxy may listen; people enter its address for a connection.
+    proxy_ports: Annotated[frozenset[int], NoDecode] = frozenset({3128, 8080})
     allow_http: bool = False
     sandbox_origin: str | None = None
     trusted_proxy_hops: int = Field(default=0, ge=0, le=5)
@@ -65,6 +67,13 @@ class Settings(BaseSettings):
     def _split_ports(cls, value: Any) -> Any:
         if isinstance(value, str):
             return frozenset({443, *(int(port) for port in value.split(",") if port.strip())})
+        return value
+
+    @field_validator("proxy_ports", mode="before")
+    @classmethod
+    def _split_proxy_ports(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return frozenset(int(port) for port in value.split(",") if port.strip())
         return value
 
     @field_validator("base_url")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Column, UniqueConstraint
+from sqlalchemy import JSON, Column, UniqueConstraint, event
 from sqlmodel import Field, SQLModel
 
 from portal.db import UTCDateTime, utc_now
@@ -39,12 +40,14 @@ class Connection(SQLModel, table=True):
 
     __tablename__ = "connection"
     # Audit rows and jobs outlive a connection: its number is never given to another one.
-    __table_args__ = (UniqueConstraint("organization_id", "display_name"), {"sqlite_autoincrement": True})
+    __table_args__ = (UniqueConstraint("organization_id", "name_key"), {"sqlite_autoincrement": True})
 
     id: int | None = Field(default=None, primary_key=True)
     organization_id: int = Field(foreign_key="organization.id", index=True)
     slug: str = Field(unique=True, max_length=64)
     display_name: str = Field(max_length=100)
+    # What makes two names the same to a person; kept by `_keep_name_key`.
+    name_key: str = Field(default="", max_length=400)
     method: str = Field(default=Method.OAUTH, max_length=20)
     state: str = Field(default=ConnectionState.DRAFT, max_length=40)
     # A Card as JSON: why it needs attention; null when it does not.
@@ -71,6 +74,28 @@ class Connection(SQLModel, table=True):
     authorized_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     # When the catalogue was last read completely.
     last_read_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+class OutboundTry(SQLModel, table=True):
+    """One look at an address, or one check of a Secret, that somebody asked for: they are limited (S53)."""
+
+    __tablename__ = "outbound_try"
+
+    id: int | None = Field(default=None, primary_key=True)
+    organization_id: int = Field(index=True)
+    kind: str = Field(max_length=20)
+    at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+
+
+def name_key_of(display_name: str) -> str:
+    """Return the same text for names that people take for the same: case, width and composition do not count."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", display_name).casefold())
+
+
+@event.listens_for(Connection, "before_insert")
+@event.listens_for(Connection, "before_update")
+def _keep_name_key(_mapper: object, _connection: object, row: Connection) -> None:
+    row.name_key = name_key_of(row.display_name)
 
 
 class Application(SQLModel, table=True):

@@ -9,11 +9,12 @@ from portal.accounts.principal import current_principal
 from portal.accounts.rights import Right, requires
 from portal.connections import setup_views
 from portal.connections.forms import MethodForm, RenameForm
-from portal.connections.models import ConnectionState, Method
+from portal.connections.models import ConnectionState, Method, name_key_of
 from portal.connections.panels import panels_for
 from portal.connections.service import applications, checklist, connections
 from portal.connections.steps import Step, first_open_step, next_url, rail, step_url
 from portal.errors import Card, InvalidInput
+from portal.forms import problems_of
 from portal.htmx import leave_to, render
 from portal.runtime import Runtime, current_runtime
 
@@ -48,8 +49,8 @@ def index() -> Response:
 def new() -> Response:
     """Show step 1."""
     principal = current_principal()
-    taken = {item.display_name.lower() for item in connections.list_connections(current_runtime(), principal)}
-    name = DEFAULT_NAME if DEFAULT_NAME.lower() not in taken else ""
+    taken = {item.name_key for item in connections.list_connections(current_runtime(), principal)}
+    name = DEFAULT_NAME if name_key_of(DEFAULT_NAME) not in taken else ""
     return _render_new(MethodForm(data={"display_name": name, "method": Method.OAUTH}))
 
 
@@ -59,7 +60,7 @@ def create() -> Response:
     """Make the draft and go on to step 2."""
     form = MethodForm()
     if not form.validate():
-        return _render_new(form, errors=form.errors)
+        return _render_new(form, errors=problems_of(form))
     try:
         made = connections.create_draft(
             current_runtime(), current_principal(), form.display_name.data or "", Method(form.method.data)
@@ -81,6 +82,8 @@ def show(slug: str) -> Response:
 def rename(slug: str) -> Response:
     """Change the display name."""
     form = RenameForm()
+    if not form.validate():
+        return _render_show(slug, form, errors=problems_of(form))
     try:
         connections.rename(current_runtime(), current_principal(), slug, form.display_name.data or "")
     except InvalidInput as error:

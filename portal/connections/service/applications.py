@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlmodel import Session, select
 
 from portal.accounts.principal import Principal
 from portal.connections.models import Application, Connection, ConnectionState
+from portal.connections.service.checklist import is_known_gitlab
 from portal.connections.service.connections import get_connection_for_admin, mark_step_done, record
 from portal.connections.service.instance import open_line
+from portal.connections.service.tries import CREDENTIALS, count_try
 from portal.connections.steps import Step
 from portal.db import utc_now
 from portal.errors import Card, Conflict, InvalidInput, Layer, Mender
@@ -114,51 +116,86 @@ def check_entered(client_id: str, client_secret: str, *, stored: bool) -> Entere
 def save_credentials(
     runtime: Runtime, principal: Principal, slug: str, client_id: str, client_secret: str
 ) -> tuple[Connection, Card | None]:
-    """Keep Application ID and Secret and ask GitLab at once whether it accepts them.
+    """Ask GitLab whether it accepts Application ID and Secret, then keep them.
+
+    A draft keeps them either way, so that nothing typed is lost. A connection in use keeps those it works with until
+    GitLab has accepted the new ones.
 
     Returns:
-        The connection, and the card of what is wrong; None when GitLab accepts them. They are kept either way, so
-        that nothing typed is lost; the step is only done when GitLab accepts them.
+        The connection, and the card of what is wrong; None when GitLab accepts them: only then the step is done.
 
     Raises:
         InvalidInput: what was typed cannot be an Application ID or a Secret.
+        Conflict: the address was not found to be a GitLab yet, or the connection was edited meanwhile.
+        RateLimited: GitLab was asked too often in the last minute.
     """
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
         application = _application_of(session, connection)
         stored = application is not None and application.client_secret_sealed is not None
         entered = check_entered(client_id, client_secret, stored=stored)
-        _store(session, runtime, connection, application, entered)
-        _reopen(connection)
-        record(
-            session,
-            principal,
-            connection,
-            "application.saved",
-            client_id=entered.client_id,
-            secret_changed=bool(entered.client_secret),
-        )
-    card = check_with_gitlab(runtime, connection)
+        if not is_known_gitlab(connection):
+            raise Conflict("Look at the address first: a Secret is only sent to what was found to be a GitLab.")
+        count_try(session, principal, CREDENTIALS)
+    card = _check_entered_with_gitlab(runtime, connection, entered)
     with runtime.database.transaction() as session:
-        connection = get_connection_for_admin(session, principal, slug)
-        application = _application_of(session, connection)
-        if card is None and application is not None:
-            application.checked_at = utc_now()
-            mark_step_done(session, connection, Step.CREDENTIALS)
-            if connection.state == ConnectionState.DRAFT:
-                connection.state = ConnectionState.AWAITING_AUTHORIZATION
-    return connection, card
+        current = get_connection_for_admin(session, principal, slug)
+        if current.row_version != connection.row_version:
+            raise Conflict("The connection was changed while GitLab was asked. Look at it, then enter them again.")
+        _note_verdict(session, principal, current, entered, card)
+        if card is None or current.authorized_at is None:
+            _keep_entered(session, runtime, principal, current, entered, accepted=card is None)
+    return current, _kept_card(card) if card and current.authorized_at else card
 
 
 def check_with_gitlab(runtime: Runtime, connection: Connection) -> Card | None:
-    """Ask GitLab whether it accepts ID and Secret; None when it does."""
-    application = open_client_credentials(runtime, connection)
+    """Ask GitLab whether it accepts the stored ID and Secret; None when it does."""
+    return _ask_gitlab(runtime, connection, open_client_credentials(runtime, connection))
+
+
+def _check_entered_with_gitlab(runtime: Runtime, connection: Connection, entered: Entered) -> Card | None:
+    secret = entered.client_secret or open_client_credentials(runtime, connection).client_secret
+    return _ask_gitlab(runtime, connection, oauth.ClientCredentials(entered.client_id, secret))
+
+
+def _ask_gitlab(runtime: Runtime, connection: Connection, application: oauth.ClientCredentials) -> Card | None:
     try:
         with open_line(runtime, connection) as line:
             verdict = oauth.check_client(line, application, redirect_uri_of(runtime, connection))
     except (GitLabError, OutboundError) as error:
         return error.card()
     return None if verdict == oauth.ClientVerdict.ACCEPTED else _refused_card()
+
+
+def _note_verdict(
+    session: Session, principal: Principal, connection: Connection, entered: Entered, card: Card | None
+) -> None:
+    details = {"client_id": entered.client_id, **({"code": card.code} if card else {})}
+    record(session, principal, connection, "application.checked", result="failed" if card else "ok", **details)
+
+
+def _keep_entered(
+    session: Session,
+    runtime: Runtime,
+    principal: Principal,
+    connection: Connection,
+    entered: Entered,
+    *,
+    accepted: bool,
+) -> None:
+    application = _store(session, runtime, connection, _application_of(session, connection), entered)
+    _reopen(connection)
+    changed = bool(entered.client_secret)
+    record(session, principal, connection, "application.saved", client_id=entered.client_id, secret_changed=changed)
+    if accepted:
+        application.checked_at = utc_now()
+        mark_step_done(session, connection, Step.CREDENTIALS)
+        if connection.state == ConnectionState.DRAFT:
+            connection.state = ConnectionState.AWAITING_AUTHORIZATION
+
+
+def _kept_card(card: Card) -> Card:
+    return replace(card, remedy=f"{card.remedy} What was stored before is kept and goes on being used.")
 
 
 def _refused_card() -> Card:
@@ -174,7 +211,7 @@ def _refused_card() -> Card:
 
 def _store(
     session: Session, runtime: Runtime, connection: Connection, application: Application | None, entered: Entered
-) -> None:
+) -> Application:
     assert connection.id is not None
     application = application or Application(connection_id=connection.id, client_id=entered.client_id)
     application.client_id = entered.client_id
@@ -183,13 +220,14 @@ def _store(
     session.add(application)
     session.flush()
     if not entered.client_secret:
-        return
+        return application
     assert application.id is not None
     application.origin = origin_of(connection.api_url)
     application.client_secret_hint = entered.client_secret.hint
     application.client_secret_sealed = runtime.vault.seal(
         entered.client_secret, Place(TABLE, application.id, COLUMN), application.origin
     )
+    return application
 
 
 def _reopen(connection: Connection) -> None:

@@ -7,27 +7,34 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
-from urllib.parse import urlsplit
 
 from sqlmodel import Session
 
 from portal.accounts.principal import Principal
 from portal.connections.models import Connection
-from portal.connections.service.connections import get_connection_for_admin
-from portal.connections.service.instance import open_line
+from portal.connections.service.connections import get_connection_for_admin, mark_step_done
+from portal.connections.service.instance import open_line, reached_by
+from portal.connections.service.tries import CHECKS, count_try
+from portal.connections.steps import Step
 from portal.db import utc_now
-from portal.errors import Card, Layer, Mender, RateLimited
+from portal.errors import Card, Layer, Mender, NotFound
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import GitLabError
-from portal.gitlab.payloads import Discovery
 from portal.gitlab.version import consequences_of, parse_version
-from portal.net import CertificateInfo, Examination, Line, OutboundError, RedirectRefused
+from portal.net import (
+    AddressRefused,
+    CertificateInfo,
+    Examination,
+    Line,
+    OutboundError,
+    RedirectRefused,
+    parse_address,
+)
 from portal.net.text import plain_text
 from portal.runtime import Runtime
 
 MAX_SKEW_SECONDS = 60
 EXPIRY_WARNING_DAYS = 14
-TRIES_PER_MINUTE = 5
 MAX_ROOT_PROBES = 3
 
 
@@ -105,15 +112,22 @@ def run_checklist(runtime: Runtime, principal: Principal, slug: str) -> Checklis
     """Look at the instance and keep what was found.
 
     Raises:
-        RateLimited: the checks of this connection ran too often in the last minute; the form is no port scanner (S53).
+        RateLimited: the organization looked at addresses too often in the last minute.
+        NotFound: the draft was discarded meanwhile.
     """
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
-        _count_try(connection)
+        count_try(session, principal, CHECKS)
     found = look_at(runtime, connection)
     with runtime.database.transaction() as session:
         _keep(session, connection, found)
     return found
+
+
+def is_known_gitlab(connection: Connection) -> bool:
+    """Tell whether the address, as it is now, was found to be a GitLab: before that no Secret is sent to it (S53)."""
+    found = stored_checklist(connection)
+    return found is not None and found.is_passed
 
 
 def stored_checklist(connection: Connection) -> Checklist | None:
@@ -190,28 +204,38 @@ def _external_url_check(connection: Connection, client: GitLabClient) -> tuple[C
     issuer = plain_text(discovery.issuer, 300).rstrip("/")
     if issuer == connection.external_url:
         return _pass("external_url", issuer), ""
-    if not _is_web_address(discovery):
+    if not _is_address(discovery.issuer):
         return _warn("external_url", "GitLab tells an address of its own that is none."), ""
     sentence = f"GitLab calls itself {issuer}. Browsers should be sent there; this portal may still use the other one."
     return _warn("external_url", sentence), issuer
 
 
-def _is_web_address(discovery: Discovery) -> bool:
-    parts = urlsplit(discovery.issuer)
-    return parts.scheme in {"http", "https"} and bool(parts.hostname)
+def _is_address(text: str) -> bool:
+    try:
+        parse_address(text, allow_http=True)
+    except AddressRefused:
+        return False
+    return text.startswith(("http://", "https://"))
 
 
 def _clock_check(date: str) -> Check:
-    try:
-        told = parsedate_to_datetime(date)
-    except ValueError:
+    skew = _read_skew(date)
+    if skew is None:
         return _warn("clock", "GitLab does not tell its time.")
-    told = told if told.tzinfo else told.replace(tzinfo=UTC)
-    skew = int((utc_now() - told).total_seconds())
     if abs(skew) > MAX_SKEW_SECONDS:
         way = "behind" if skew > 0 else "ahead of"
         return _warn("clock", f"GitLab's clock is {abs(skew)} seconds {way} this portal's. Tokens may end too early.")
     return _pass("clock")
+
+
+def _read_skew(date: str) -> int | None:
+    """Return how many seconds our clock is ahead of a `Date` header; None for one that is no time."""
+    try:
+        told = parsedate_to_datetime(date)
+        told = told if told.tzinfo else told.replace(tzinfo=UTC)
+        return int((utc_now() - told).total_seconds())
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None  # Years and offsets of any size pass the header's grammar.
 
 
 def version_check(connection: Connection) -> Check:
@@ -268,20 +292,15 @@ def _too_old_card(version: str) -> Card:
     )
 
 
-def _count_try(connection: Connection) -> None:
-    now = utc_now()
-    data = connection.checks or {}
-    recent = [text for text in data.get("tries", []) if (now - datetime.fromisoformat(text)).total_seconds() < 60]
-    if len(recent) >= TRIES_PER_MINUTE:
-        raise RateLimited("The checks ran five times in the last minute. Wait a little.", retry_after_seconds=60)
-    connection.checks = {**data, "tries": [*recent, now.isoformat()]}
-
-
 def _keep(session: Session, looked_at: Connection, found: Checklist) -> None:
-    connection = session.get_one(Connection, looked_at.id)
-    # Edited meanwhile: what was found is about another address.
-    if connection.api_url == looked_at.api_url and connection.external_url == looked_at.external_url:
-        connection.checks = {**(connection.checks or {}), **found.to_json()}
+    connection = session.get(Connection, looked_at.id)
+    if connection is None:
+        raise NotFound("The draft was discarded meanwhile.")
+    if reached_by(connection) != reached_by(looked_at):
+        return  # Edited meanwhile: what was found is about another way.
+    connection.checks = found.to_json()
+    if found.is_passed:
+        mark_step_done(session, connection, Step.INSTANCE)
 
 
 def _certificate_json(item: CertificateInfo) -> dict[str, Any]:

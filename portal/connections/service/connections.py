@@ -7,21 +7,24 @@ import secrets
 import unicodedata
 
 from sqlalchemy import delete, func
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from portal import audit
 from portal.accounts.models import GroupGrant
 from portal.accounts.principal import Principal
 from portal.accounts.rights import Right
-from portal.connections.models import Connection, ConnectionState, Method
-from portal.connections.steps import Step
+from portal.connections.models import Connection, ConnectionState, Method, name_key_of
+from portal.connections.steps import Step, step_url
 from portal.db import utc_now
-from portal.errors import Card, Conflict, InvalidInput, NotFound
+from portal.errors import Card, CardAction, Conflict, InvalidInput, Layer, Mender, NotFound
 from portal.gitlab.payloads import Metadata
 from portal.gitlab.version import edition_of
 from portal.runtime import Runtime
 
 MAX_NAME = 100
+# A read with the present credential says nothing about these.
+NOT_DISPROVED_BY_READING = frozenset({"wrong_user", "missing_scopes"})
 MAX_SLUG = 40
 FEATURE = "self_hosted_gitlab"
 PLANS = {"enterprise": frozenset({FEATURE})}
@@ -79,7 +82,7 @@ def create_draft(runtime: Runtime, principal: Principal, display_name: str, meth
             created_by_user_id=principal.user_id,
         )
         session.add(connection)
-        session.flush()
+        _flush_name(session, name)
         record(session, principal, connection, "connection.created", method=method)
         return connection
 
@@ -96,6 +99,7 @@ def rename(runtime: Runtime, principal: Principal, slug: str, display_name: str)
             connection.display_name,
             check_name(session, principal, display_name, besides=connection.id),
         )
+        _flush_name(session, connection.display_name)
         record(session, principal, connection, "connection.renamed", old=old)
         return connection
 
@@ -145,6 +149,8 @@ def note_read(session: Session, connection_id: int) -> None:
     """Note that the catalogue was read completely: the connection works."""
     connection = session.get_one(Connection, connection_id)
     connection.last_read_at = utc_now()
+    if (connection.attention or {}).get("code") in NOT_DISPROVED_BY_READING:
+        return
     connection.attention = None
     if connection.state == ConnectionState.NEEDS_ATTENTION:
         connection.state = ConnectionState.CONNECTED
@@ -163,6 +169,8 @@ def expect_user(session: Session, principal: Principal, connection: Connection, 
     old, connection.service_username = connection.service_username, username
     connection.row_version += 1
     record(session, principal, connection, "connection.service_user_changed", old=old, new=username)
+    if connection.authorized_at is not None and old != username and connection.id is not None:
+        need_attention(session, connection.id, _service_user_card(connection))
 
 
 def check_name(session: Session, principal: Principal, text: str, besides: int | None = None) -> str:
@@ -178,17 +186,48 @@ def check_name(session: Session, principal: Principal, text: str, besides: int |
     taken = session.exec(
         select(Connection).where(
             Connection.organization_id == principal.organization_id,
-            func.lower(Connection.display_name) == name.lower(),
+            Connection.name_key == name_key_of(name),
             Connection.id != (besides or 0),
         )
     ).first()
     if taken:
-        sentence = f"“{name}” is taken. Choose a name that tells the two apart."
-        raise InvalidInput(sentence, field_errors={"display_name": sentence})
+        raise _taken(name)
     return name
 
 
-def record(session: Session, principal: Principal, connection: Connection, action: str, **details: object) -> None:
+def _taken(name: str) -> InvalidInput:
+    sentence = f"“{name}” is taken. Choose a name that tells the two apart."
+    return InvalidInput(sentence, field_errors={"display_name": sentence})
+
+
+def _flush_name(session: Session, name: str) -> None:
+    """Write a new name; somebody else may have taken it since it was looked for."""
+    try:
+        session.flush()
+    except IntegrityError:
+        raise _taken(name) from None
+
+
+def _service_user_card(connection: Connection) -> Card:
+    return Card(
+        code="wrong_user",
+        layer=Layer.OAUTH,
+        sentence=f"The connection is to act as @{connection.service_username} now, but was authorized before that.",
+        remedy="Authorize it again as the new service user. Until then it goes on as before.",
+        mender=Mender.YOU,
+        actions=(CardAction("Authorize again", step_url(connection, Step.AUTHORIZE)),),
+    )
+
+
+def record(
+    session: Session,
+    principal: Principal,
+    connection: Connection,
+    action: str,
+    *,
+    result: str = "ok",
+    **details: object,
+) -> None:
     """Write the audit row of a change to a connection, in its transaction."""
     audit.record(
         session,
@@ -198,6 +237,7 @@ def record(session: Session, principal: Principal, connection: Connection, actio
         object_type="connection",
         object_id=str(connection.id),
         object_name=connection.display_name,
+        result=result,
         details=dict(details),
     )
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from portal.accounts.principal import Principal
 from portal.connections.models import Application, Connection
-from portal.connections.service.connections import get_connection_for_admin, mark_step_done, record
+from portal.connections.service.connections import get_connection_for_admin, need_attention, record
 from portal.connections.steps import Step
 from portal.db import utc_now
-from portal.errors import InvalidInput
+from portal.errors import Card, CardAction, InvalidInput, Layer, Mender
 from portal.net import (
     Address,
     AddressRefused,
     CertificateRefused,
     Line,
     OutboundError,
+    origin_of,
     parse_address,
     parse_certificates,
 )
@@ -59,15 +60,17 @@ def understand(runtime: Runtime, entered: Entered) -> Understood:
         InvalidInput: with a sentence per field.
     """
     problems: dict[str, str] = {}
-    external = _read_address(runtime, "domain", entered.domain, problems)
-    api = _read_address(runtime, "api_url", entered.api_url, problems) if entered.api_url.strip() else external
+    has_api = bool(entered.api_url.strip())
+    # With an API URL this server never calls the Domain: which ports it may call is no matter then.
+    external = _read_address(runtime, "domain", entered.domain, problems, is_called=not has_api)
+    api = _read_address(runtime, "api_url", entered.api_url, problems) if has_api else external
     pem = entered.ca_certificate.strip()
     try:
         if pem:
             parse_certificates(pem)
     except CertificateRefused as error:
         problems["ca_certificate"] = str(error)
-    proxy = _read_proxy(entered.proxy, problems)
+    proxy = _read_proxy(runtime, entered.proxy, problems)
     if problems or external is None or api is None:
         raise InvalidInput(field_errors=problems)
     return Understood(external, api, pem, proxy)
@@ -82,14 +85,12 @@ def save_instance(runtime: Runtime, principal: Principal, slug: str, entered: En
     understood = understand(runtime, entered)
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
-        before = _reached_by(connection)
+        before, origin = reached_by(connection), origin_of(connection.api_url) if connection.api_url else ""
         connection.external_url, connection.api_url = understood.external.url, understood.api.url
         connection.ca_certificate, connection.proxy = understood.ca_certificate, understood.proxy
         connection.updated_at = utc_now()
-        if before != _reached_by(connection):
-            # What was checked was another way; the tries stay counted.
-            connection.checks = {"tries": (connection.checks or {}).get("tries", [])}
-            connection.row_version += 1
+        if before != reached_by(connection):
+            _begin_anew(session, connection, origin)
             record(
                 session,
                 principal,
@@ -101,18 +102,40 @@ def save_instance(runtime: Runtime, principal: Principal, slug: str, entered: En
         application = session.exec(select(Application).where(Application.connection_id == connection.id)).first()
         if application and application.client_secret_sealed and application.origin != understood.api.origin:
             _quarantine_secret(connection, application)
-        mark_step_done(session, connection, Step.INSTANCE)
+        session.add(connection)
         return connection
 
 
 def is_sandbox(runtime: Runtime, connection: Connection) -> bool:
     """Tell whether a connection leads to the sandbox, where some steps have hints of their own."""
     origin = runtime.settings.sandbox_origin
-    return bool(origin) and connection.api_url.startswith(origin or "")
+    return bool(origin and connection.api_url) and origin_of(connection.api_url) == origin_of(origin or "")
 
 
-def _reached_by(connection: Connection) -> tuple[str, ...]:
+def reached_by(connection: Connection) -> tuple[str, ...]:
+    """Return everything that decides which server answers."""
     return (connection.external_url, connection.api_url, connection.ca_certificate, connection.proxy)
+
+
+def _begin_anew(session: Session, connection: Connection, old_origin: str) -> None:
+    """Forget what was found out about the way before: checks, version, and that the step was done."""
+    connection.checks = None
+    connection.version_seen = connection.edition_seen = ""
+    connection.row_version += 1
+    connection.steps_done = [step for step in connection.steps_done if step != Step.INSTANCE]
+    if connection.authorized_at and connection.id and origin_of(connection.api_url) != old_origin:
+        need_attention(session, connection.id, _moved_card(connection))
+
+
+def _moved_card(connection: Connection) -> Card:
+    return Card(
+        code="address_changed",
+        layer=Layer.OAUTH,
+        sentence="The address was changed. Secret and tokens are only ever sent to the one they were given for.",
+        remedy="Check the new address, enter the Secret, then authorize again.",
+        mender=Mender.YOU,
+        actions=(CardAction("Go on with the walkthrough", f"/connections/{connection.slug}/setup"),),
+    )
 
 
 def _quarantine_secret(connection: Connection, application: Application) -> None:
@@ -123,13 +146,16 @@ def _quarantine_secret(connection: Connection, application: Application) -> None
     connection.steps_done = [step for step in connection.steps_done if step not in {Step.CREDENTIALS, Step.AUTHORIZE}]
 
 
-def _read_address(runtime: Runtime, name: str, text: str, problems: dict[str, str]) -> Address | None:
+def _read_address(
+    runtime: Runtime, name: str, text: str, problems: dict[str, str], *, is_called: bool = True
+) -> Address | None:
     policy = runtime.door.policy
     try:
         address = _read_forgiving(runtime, text)
         if address.scheme == "http" and not (runtime.settings.allow_http or policy.is_exempt(address)):
             raise AddressRefused("http_not_allowed", "Plain http would send secrets in clear. Enter the https address.")
-        policy.check_target(address)
+        if is_called:
+            policy.check_target(address)
     except AddressRefused as error:
         problems[name] = error.sentence
         return None
@@ -149,7 +175,7 @@ def _read_forgiving(runtime: Runtime, text: str) -> Address:
     return address
 
 
-def _read_proxy(text: str, problems: dict[str, str]) -> str:
+def _read_proxy(runtime: Runtime, text: str, problems: dict[str, str]) -> str:
     if not text.strip():
         return ""
     try:
@@ -157,6 +183,13 @@ def _read_proxy(text: str, problems: dict[str, str]) -> str:
     except AddressRefused:
         problems["proxy"] = PROXY_SENTENCE
         return ""
+    allowed = runtime.settings.proxy_ports | runtime.settings.outbound_ports
     if address.path:
         problems["proxy"] = PROXY_SENTENCE
+    elif address.port not in allowed:
+        problems["proxy"] = f"Proxies are only used at port {_in_words(allowed)}; the operator can allow others."
     return address.origin
+
+
+def _in_words(ports: frozenset[int]) -> str:
+    return " or ".join(map(str, sorted(ports)))

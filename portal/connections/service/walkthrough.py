@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import re
 
+from sqlmodel import Session
+
 from portal.accounts.principal import Principal
 from portal.connections.models import Connection
-from portal.connections.service.applications import PRESETS
-from portal.connections.service.connections import expect_user, get_connection_for_admin, mark_step_done, record
-from portal.connections.steps import Step
-from portal.errors import InvalidInput
+from portal.connections.service.applications import PRESETS, wanted_scopes
+from portal.connections.service.connections import (
+    expect_user,
+    get_connection_for_admin,
+    mark_step_done,
+    need_attention,
+    record,
+)
+from portal.connections.steps import Step, step_url
+from portal.errors import Card, CardAction, InvalidInput, Layer, Mender
 from portal.gitlab.scopes import Service
 from portal.runtime import Runtime
 
@@ -33,6 +41,8 @@ def confirm_application(runtime: Runtime, principal: Principal, slug: str) -> Co
     """Note that the application was made in GitLab; whether it is right, step 5 finds out."""
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
+        if Step.APPLICATION not in connection.steps_done:
+            record(session, principal, connection, "application.confirmed")
         mark_step_done(session, connection, Step.APPLICATION)
         return connection
 
@@ -73,8 +83,32 @@ def save_services(
         raise InvalidInput(field_errors={"services": "Choose at least one service."})
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
+        before = wanted_scopes(connection)
         if (connection.services, connection.hooks_wanted) != (chosen, hooks_wanted):
             connection.services, connection.hooks_wanted = chosen, hooks_wanted
+            _tell_wider(session, connection, before)
             record(session, principal, connection, "connection.services_changed", services=chosen, hooks=hooks_wanted)
         mark_step_done(session, connection, step)
         return connection
+
+
+def needs_wider_scopes(connection: Connection) -> bool:
+    """Tell whether services were added that the present authorization does not cover."""
+    return (connection.attention or {}).get("code") == "missing_scopes"
+
+
+def _tell_wider(session: Session, connection: Connection, before: list[str]) -> None:
+    """Show that the services now wanted need scopes that were not asked for when somebody authorized."""
+    wider = sorted(set(wanted_scopes(connection)) - set(before))
+    if not wider or connection.authorized_at is None or connection.id is None:
+        return
+    names = ", ".join(wider)
+    card = Card(
+        code="missing_scopes",
+        layer=Layer.SCOPE,
+        sentence=f"The services chosen need scopes that were not granted: {names}.",
+        remedy=f"Tick {names} in the application in GitLab, save, authorize again. Until then all goes on as before.",
+        mender=Mender.GITLAB_ADMIN,
+        actions=(CardAction("Authorize again", step_url(connection, Step.AUTHORIZE)),),
+    )
+    need_attention(session, connection.id, card)

@@ -137,6 +137,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
+        "outbound_try",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("organization_id", sa.Integer(), nullable=False),
+        sa.Column("kind", sqlmodel.sql.sqltypes.AutoString(length=20), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("outbound_try", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_outbound_try_organization_id"), ["organization_id"], unique=False)
+
+    op.create_table(
         "retired_token",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("organization_id", sa.Integer(), nullable=False),
@@ -205,6 +216,7 @@ def upgrade() -> None:
         sa.Column("organization_id", sa.Integer(), nullable=False),
         sa.Column("slug", sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
         sa.Column("display_name", sqlmodel.sql.sqltypes.AutoString(length=100), nullable=False),
+        sa.Column("name_key", sqlmodel.sql.sqltypes.AutoString(length=400), nullable=False),
         sa.Column("method", sqlmodel.sql.sqltypes.AutoString(length=20), nullable=False),
         sa.Column("state", sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
         sa.Column("attention", sa.JSON(), nullable=True),
@@ -234,7 +246,7 @@ def upgrade() -> None:
             ["organization.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("organization_id", "display_name"),
+        sa.UniqueConstraint("organization_id", "name_key"),
         sa.UniqueConstraint("slug"),
         sqlite_autoincrement=True,
     )

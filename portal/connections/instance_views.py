@@ -1,0 +1,115 @@
+"""Step 2: where the GitLab is, and its live checklist."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response
+
+from portal.accounts.principal import current_principal
+from portal.accounts.proof import require_proof
+from portal.connections.forms import InstanceForm
+from portal.connections.models import Connection
+from portal.connections.service import checklist, instance
+from portal.connections.setup_pages import load_connection, render_step, waiting_card
+from portal.connections.steps import Step, next_url, step_url
+from portal.errors import Card, InvalidInput, RateLimited
+from portal.forms import problems_of, refuse_unknown_fields
+from portal.htmx import leave_to, render, wants_fragment
+from portal.runtime import current_runtime
+
+FIELDS = ("domain", "api_url", "ca_certificate", "proxy", "use", "use_external")
+
+
+def setup_instance(slug: str) -> Response:
+    """Show step 2; the checklist runs by itself once there is an address."""
+    connection = load_connection(slug)
+    shown = {name: getattr(connection, name) for name in ("api_url", "ca_certificate", "proxy")}
+    if shown["api_url"] == connection.external_url:
+        shown["api_url"] = ""
+    return _render(connection, InstanceForm(data={"domain": connection.external_url, **shown}))
+
+
+def save_instance(slug: str) -> Response:
+    """Keep the address, then show its checks; once they passed, *Continue* goes on."""
+    form, connection = InstanceForm(), load_connection(slug)
+    if not form.validate():
+        return _render(connection, form, errors=problems_of(form))
+    if connection.authorized_at is not None:
+        require_proof(keep=FIELDS)
+    known = instance.reached_by(connection)
+    try:
+        saved = instance.save_instance(current_runtime(), current_principal(), slug, _entered(form, connection))
+    except InvalidInput as error:
+        return _render(connection, form, errors=error.field_errors)
+    if known != instance.reached_by(saved):
+        return leave_to(step_url(saved, Step.INSTANCE))
+    return _go_on(saved, form)
+
+
+def checks(slug: str) -> Response:
+    """Answer the checklist as it was last found."""
+    connection = load_connection(slug)
+    return _render_checks(connection, checklist.stored_checklist(connection))
+
+
+def check_again(slug: str) -> Response:
+    """Run the checklist."""
+    refuse_unknown_fields()
+    if not load_connection(slug).api_url:
+        return leave_to(step_url(load_connection(slug), Step.INSTANCE))
+    found = checklist.run_checklist(current_runtime(), current_principal(), slug)
+    connection = load_connection(slug)
+    if not wants_fragment():
+        return leave_to(step_url(connection, Step.INSTANCE))
+    return _render_checks(connection, found)
+
+
+def _go_on(connection: Connection, form: InstanceForm) -> Response:
+    """Go to the next step if the checks passed, running them first if they did not."""
+    found = checklist.stored_checklist(connection)
+    if found is None or not found.is_passed:
+        try:
+            found = checklist.run_checklist(current_runtime(), current_principal(), connection.slug)
+        except RateLimited as error:
+            return _render(connection, form, card=waiting_card(error), status=error.status)
+    return leave_to((next_url if found.is_passed else step_url)(connection, Step.INSTANCE))
+
+
+def _entered(form: InstanceForm, connection: Connection) -> instance.Entered:
+    """Return what was typed; a button of the checklist or of the sandbox may name another address to take."""
+    reach = (form.ca_certificate.data or "", form.proxy.data or "")
+    if form.use_external.data:
+        return instance.Entered(form.use_external.data, connection.api_url, *reach)
+    if form.use.data and (form.api_url.data or "").strip():
+        # The address that was looked at is the API URL; browsers go on using theirs.
+        return instance.Entered(form.domain.data or connection.external_url, form.use.data, *reach)
+    if form.use.data:
+        return instance.Entered(form.use.data, "", *reach)
+    return instance.Entered(form.domain.data or "", form.api_url.data or "", *reach)
+
+
+def _render_checks(connection: Connection, found: checklist.Checklist | None) -> Response:
+    return render(
+        "connections/setup/checks.html", "connections/setup/_checks.html", connection=connection, checklist=found
+    )
+
+
+def _render(
+    connection: Connection,
+    form: InstanceForm,
+    *,
+    errors: dict[str, Any] | None = None,
+    card: Card | None = None,
+    status: int = 0,
+) -> Response:
+    return render_step(
+        connection,
+        Step.INSTANCE,
+        form=form,
+        errors=errors,
+        card=card,
+        status=status,
+        checklist=None if errors else checklist.stored_checklist(connection),
+        sandbox_origin=current_runtime().settings.sandbox_origin,
+    )

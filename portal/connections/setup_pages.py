@@ -1,0 +1,58 @@
+"""What every step's views have in common: load the connection, go to the step that comes first, render the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, flash, url_for
+
+from portal.accounts.principal import current_principal
+from portal.connections.models import Connection
+from portal.connections.service import connections, instance
+from portal.connections.steps import Step, previous_url, rail, step_to_do_first
+from portal.errors import Card, Layer, Mender, RateLimited
+from portal.htmx import leave_to, render
+from portal.runtime import current_runtime
+
+
+def load_connection(slug: str) -> Connection:
+    """Return the connection of an address, as far as this person may see it."""
+    return connections.get_connection(current_runtime(), current_principal(), slug)
+
+
+def go_first(connection: Connection, step: Step) -> Response | None:
+    """Return the way to an earlier step that is not done yet; None when this one may be shown or done."""
+    url = step_to_do_first(connection, step)
+    if url is None:
+        return None
+    flash("This step comes first.", "info")
+    return leave_to(url)
+
+
+def render_step(
+    connection: Connection, step: Step, *, errors: dict[str, Any] | None = None, status: int = 0, **context: Any
+) -> Response:
+    """Render a step's page; 422 when something is wrong with what was entered."""
+    refused = bool(errors) or context.get("card") is not None
+    return render(
+        f"connections/setup/{step}.html",
+        status=status or (422 if refused else 200),
+        connection=connection,
+        errors=errors or {},
+        rail=rail(connection, step),
+        back_url=previous_url(connection, step) if step != Step.INSTANCE else "",
+        cancel_url="" if connection.authorized_at else url_for("connections.cancel", slug=connection.slug),
+        is_sandbox=instance.is_sandbox(current_runtime(), connection),
+        **context,
+    )
+
+
+def waiting_card(error: RateLimited) -> Card:
+    """Return what a page shows, with everything that was typed, when something was asked too often."""
+    return Card(
+        code=error.code,
+        layer=Layer.PORTAL,
+        sentence=error.sentence,
+        remedy="What you typed is still here. Press the button again in a minute.",
+        mender=Mender.NOBODY,
+    )
