@@ -21,6 +21,8 @@ BUSY_TIMEOUT_SECONDS = 15
 POOL_SIZE = 10
 # PostgreSQL ends a transaction whose process is silent for so long: one that froze in it would keep its locks for ever.
 IDLE_IN_TRANSACTION_SECONDS = 30
+# The text of a database error would hold what a statement was given: hashes, names, sealed secrets.
+HIDE_PARAMETERS = True
 _WRITES = "gatehouse_writes"
 # Names in `session_info`.
 AUDIT_KEY = "audit_key"
@@ -104,7 +106,11 @@ def _make_engine(url: str) -> Engine:
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
-        url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_SIZE,
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
+        hide_parameters=HIDE_PARAMETERS,
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -113,7 +119,9 @@ def _make_engine(url: str) -> Engine:
 
 def make_postgresql_engine(url: str | URL) -> Engine:
     """Return an engine whose transactions cannot keep their locks when their process is frozen."""
-    engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, pool_pre_ping=True)
+    engine = create_engine(
+        url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, pool_pre_ping=True, hide_parameters=HIDE_PARAMETERS
+    )
     event.listen(engine, "connect", _prepare_postgresql)
     return engine
 
@@ -126,7 +134,9 @@ def _prepare_postgresql(connection: Any, _record: Any) -> None:
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # We issue BEGIN ourselves; the driver would issue a deferred one.
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "temp_store=MEMORY"):
+    # FULL: what was committed outlives a power cut. A spooled token pair is removed after the commit that stores it,
+    # and GitLab hands out each pair once.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

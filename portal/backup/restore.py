@@ -19,6 +19,7 @@ from portal.backup.errors import BackupRefused
 from portal.backup.manifest import Manifest
 from portal.backup.snapshot import Contents, read_contents
 from portal.db import Database, utc_now
+from portal.durable import sync
 from portal.instance.service import mark_restored, place_of
 from portal.migrations.upgrade import is_known, upgrade
 from portal.net import Door, NetworkPolicy
@@ -195,7 +196,9 @@ def _set_head_file_aside(settings: Settings) -> Path | None:
     path = settings.audit_head_file
     if path is None or not path.exists():
         return None
-    return path.rename(path.with_name(f"{path.name}.before-restore-{utc_now():%Y%m%dT%H%M%S}"))
+    kept = path.rename(path.with_name(f"{path.name}.before-restore-{utc_now():%Y%m%dT%H%M%S}"))
+    sync(path.parent)
+    return kept
 
 
 def _vault(settings: Settings) -> Vault:

@@ -7,12 +7,14 @@ import tempfile
 from pathlib import Path
 
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from portal.backup import postgresql, sqlite
 from portal.backup.errors import BackupRefused
 from portal.backup.manifest import Manifest, hash_of
 from portal.backup.snapshot import Contents, read_contents
 from portal.db import utc_now
+from portal.durable import sync
 from portal.runtime import Runtime
 
 
@@ -31,8 +33,13 @@ def make_backup(runtime: Runtime, folder: Path) -> Manifest:
         raise BackupRefused(f"{folder} cannot be written: {error.strerror}.") from None
     try:
         manifest = _write(runtime, work)
+        for path in (*work.iterdir(), work):
+            sync(path)
         work.replace(folder)  # A folder with this name is a complete backup.
+        sync(folder.parent)
         return manifest
+    except SQLAlchemyError as error:
+        raise BackupRefused(f"The database could not be copied: {_first_line(error)}.") from None
     except OSError as error:
         raise BackupRefused(f"The backup could not be written: {error.strerror}.") from None
     finally:
@@ -58,7 +65,15 @@ def _dump_sqlite(runtime: Runtime, work: Path) -> tuple[str, Contents]:
 def _dump_postgresql(runtime: Runtime, work: Path) -> tuple[str, Contents]:
     engine = runtime.database.engine.execution_options(isolation_level="REPEATABLE READ")
     with engine.connect() as connection:
+        # The snapshot lasts as long as its transaction, and that is silent for as long as `pg_dump` works.
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         snapshot = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
         contents = read_contents(connection)
         postgresql.dump(runtime.database.engine.url, snapshot, work / postgresql.FILE)
     return postgresql.FILE, contents
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    """Return the driver's reason, without the statement."""
+    lines = str(getattr(error, "orig", None) or type(error).__name__).splitlines()
+    return lines[0].rstrip(".")[:300] if lines else type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from sqlalchemy import Connection, create_engine
 
 from portal.backup.errors import BackupRefused
+from portal.db import HIDE_PARAMETERS
+from portal.durable import sync
 
 FILE = "gatehouse.db"
 BUSY_SECONDS = 30
@@ -33,7 +36,7 @@ def dump(source: Path, target: Path) -> None:
 @contextmanager
 def looking_at(path: Path) -> Iterator[Connection]:
     """Open a file that nobody writes to, without leaving a trace on it."""
-    engine = create_engine(f"sqlite:///file:{path}?mode=ro&immutable=1&uri=true")
+    engine = create_engine(f"sqlite:///file:{path}?mode=ro&immutable=1&uri=true", hide_parameters=HIDE_PARAMETERS)
     try:
         with engine.connect() as connection:
             yield connection
@@ -78,10 +81,23 @@ def take_for_oneself(path: Path) -> None:
 
 
 def exchange(new: Path, target: Path, kept: Path) -> None:
-    """Put a file in the place of another one, which is kept under another name."""
+    """Put a file in the place of another one, which is kept under another name; at every moment there is one."""
+    sync(new)
     if target.exists():
-        shutil.move(target, kept)
+        _keep(target, kept)
     for companion in ("-wal", "-shm"):
         # Of a database that was damaged or deleted: SQLite would play it into the new one.
         Path(f"{target}{companion}").unlink(missing_ok=True)
     new.replace(target)
+    sync(target.parent)
+
+
+def _keep(target: Path, kept: Path) -> None:
+    """Give a file a second name: between two renames there would be no database, and a start would make one."""
+    try:
+        os.link(target, kept)
+    except FileExistsError:
+        raise BackupRefused(f"{kept} exists. Nothing is ever overwritten.") from None
+    except OSError:  # A file system without hard links.
+        shutil.copy2(target, kept)
+        sync(kept)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions
 from sqlmodel import Session
 
-from portal.db import BUSY_TIMEOUT_SECONDS, POOL_SIZE, Database, make_postgresql_engine, utc_now
+from portal.db import BUSY_TIMEOUT_SECONDS, HIDE_PARAMETERS, POOL_SIZE, Database, make_postgresql_engine, utc_now
 from portal.jobs.models import Job
 from portal.jobs.pace import Pace
 
@@ -95,7 +95,11 @@ def make_engine(database: Database) -> sa.Engine:
     if not database.is_sqlite:
         return make_postgresql_engine(url)
     engine = sa.create_engine(
-        url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_SIZE,
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
+        hide_parameters=HIDE_PARAMETERS,
     )
     sa.event.listen(engine, "connect", _prepare_sqlite)
     return engine

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from portal.durable import sync
 from portal.vault.keyring import KeyRing, KeyRingError
 
 
@@ -71,8 +72,4 @@ def _replace(path: Path, text: str) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # Without it a power cut may bring back the old name.
-    finally:
-        os.close(folder)
+    sync(path.parent)  # Without it a power cut may bring back the old name.

@@ -15,6 +15,8 @@ from typing import Any
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from portal.durable import sync
+
 KEY_BYTES = 32
 KEYS_VARIABLE = "GATEHOUSE_KEYS"
 FORMAT_VERSION = 1
@@ -135,6 +137,7 @@ class KeyRing:
             file.write(self.to_text())
             file.flush()
             os.fsync(file.fileno())
+        sync(path.parent)  # Else a power cut may take the new name, and with it every secret sealed meanwhile.
 
     def to_text(self) -> str:
         """Return the JSON form, keys included: for the key file and nothing else."""

@@ -1,0 +1,19 @@
+"""What has to outlive a power cut: a file's content and its name in the folder are two things to write."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, are on the disk.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
