@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from flask import Flask, Response, make_response, render_template, request, url_for
 from flask.globals import request_ctx
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from portal import errors
@@ -13,6 +17,12 @@ from portal.logs import get_logger
 from portal.requestinfo import current_request_info
 
 log = get_logger(__name__)
+
+RETRY_SECONDS = 5
+# Not "nothing was changed": a connection may break while its commit is under way.
+DATABASE_AWAY = "The database is busy or does not answer. Try again in a few seconds."
+
+_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 
 _BY_STATUS: dict[int, type[PortalError]] = {
     400: errors.BadRequest,
@@ -48,6 +58,8 @@ def register(app: Flask) -> None:
     app.register_error_handler(PortalError, _answer_portal_error)
     app.register_error_handler(HTTPException, _answer_http_exception)
     app.register_error_handler(Exception, _answer_unexpected)
+    for kind in _AWAY:
+        app.register_error_handler(kind, _answer_database_away)
 
 
 def _answer_portal_error(error: PortalError) -> Response:
@@ -62,7 +74,9 @@ def _answer_http_exception(error: HTTPException) -> Response:
     if error.response is not None or (error.code or 500) < 400:
         return make_response(error.get_response())
     if isinstance(error, InternalServerError):
-        return _answer_unexpected(error)
+        # Also what happens before a view is looked for, such as reading the session.
+        cause = error.original_exception
+        return _answer_database_away(cause) if isinstance(cause, _AWAY) else _answer_unexpected(error)
     kinds = {**_BY_STATUS, 405: MethodNotAllowed, 413: TooLarge}
     kind = kinds.get(error.code or 500, errors.BadRequest)
     response = answer(kind())
@@ -77,6 +91,15 @@ def _answer_unexpected(error: Exception) -> Response:
     # The last resort: the log has the traceback, the page has its request id and nothing else.
     log.error("unexpected_error", path=request.path, exc_info=error)
     return answer(PortalError())
+
+
+def _answer_database_away(error: SQLAlchemyError) -> Response:
+    if getattr(getattr(error, "orig", None), "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+        return _answer_unexpected(error)  # A wrong statement of ours, which SQLite's driver calls operational too.
+    log.error("database_away", path=request.path, exc_info=error)
+    response = answer(errors.Unavailable(DATABASE_AWAY))
+    response.headers["Retry-After"] = str(RETRY_SECONDS)
+    return response
 
 
 def answer(error: PortalError) -> Response:
