@@ -19,7 +19,7 @@ ACCESS_LOG_FORMAT = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(L)ss'  # No query string:
 GRACE_SECONDS = 20
 WEB_THREADS = 8
 # Longer than the longest deadline of a request of ours to GitLab, so that none is cut in the middle.
-WEB_TIMEOUT_SECONDS = 90
+WEB_TIMEOUT_SECONDS = 150
 CHECK_SECONDS = 0.5
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from portal.authorization.refresh import due_credentials, refresh_credential
+from portal.authorization.refresh import TIMES, due_credentials, refresh_credential
+from portal.authorization.refresh.spend import sweep_spool
 from portal.authorization.service.retire import REVOKE_RETIRED, due_revocations, revoke_one
 from portal.jobs import JobContext, every
 
@@ -10,6 +11,7 @@ from portal.jobs import JobContext, every
 @every(30, "authorization.keep_alive", "Renew tokens before they end")
 def keep_alive(context: JobContext) -> None:
     """Refresh every credential that is due; one that cannot be waits for its next turn, the others go on."""
+    sweep_spool(context.runtime, TIMES)
     due = due_credentials(context.runtime)
     for done, connection_id in enumerate(due, start=1):
         context.raise_if_stopped()

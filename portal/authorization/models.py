@@ -109,6 +109,11 @@ class Credential(SQLModel, table=True):
     # A Card as JSON: the last refresh that failed; null after one that worked.
     failure: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     failed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # Which Secret GitLab refused: when the application was stored, as text. Another one is tried (no clock decides).
+    refused_application: str = Field(default="", max_length=40)
+    # The application the pair was given to. Another one may neither refresh nor revoke it.
+    client_id: str = Field(default="", max_length=255)
+    client_secret_sealed: bytes | None = None
 
 
 class CredentialEvent(SQLModel, table=True):
@@ -155,5 +160,7 @@ class RetiredToken(SQLModel, table=True):
 
 
 register_columns("authorization_attempt", "state_sealed", "verifier_sealed")
-register_columns("credential", "access_token_sealed", "refresh_token_sealed", origin_column="origin")
+register_columns(
+    "credential", "access_token_sealed", "refresh_token_sealed", "client_secret_sealed", origin_column="origin"
+)
 register_columns("retired_token", "token_sealed", "client_secret_sealed", origin_column="origin")

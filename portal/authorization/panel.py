@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from portal.accounts.principal import Principal
 from portal.accounts.rights import Right
-from portal.authorization.status import load_status
-from portal.connections import panels
+from portal.authorization.status import granted_scopes, load_status
+from portal.connections import granted, panels
 from portal.connections.models import Connection
 from portal.runtime import Runtime
 
@@ -15,6 +15,7 @@ ORDER = 20
 def register() -> None:
     """Add the panel; called once per application."""
     panels.add(ORDER, authorization_panel)
+    granted.tell_by(granted_scopes)
 
 
 def authorization_panel(runtime: Runtime, principal: Principal, connection: Connection) -> panels.Panel | None:

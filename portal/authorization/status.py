@@ -84,6 +84,12 @@ def load_status(runtime: Runtime, principal: Principal, connection: Connection) 
     )
 
 
+def granted_scopes(session: Session, connection_id: int) -> frozenset[str] | None:
+    """Return what the credential in use was granted; None when there is none."""
+    credential = _in_use(get_credential(session, connection_id))
+    return frozenset(credential.scopes) if credential else None
+
+
 def _in_use(credential: Credential | None) -> Credential | None:
     # What is left of a credential whose tokens were taken from use is a record, not an access.
     return None if credential is None or credential.state == CredentialState.ERASED else credential

@@ -28,6 +28,8 @@ AUTHORIZE_PATH = "/oauth/authorize"
 USER_PATH = "/api/v4/user"
 TOKEN_SECONDS = 20.0
 PROBE_SECONDS = 10.0
+# A refresh that is cut off may have spent the pair: it is given more time than anything else.
+REFRESH_SECONDS = 60.0
 VERIFIER_LENGTH = 64
 MAX_LIFETIME_SECONDS = 366 * 24 * 3600
 MAX_TOKEN_LENGTH = 4096
@@ -64,9 +66,10 @@ class TokenVerdict(StrEnum):
     """What GitLab's API thinks of an access token."""
 
     ALIVE = "alive"
-    # Also what a revoked token is called once its time is over: GitLab looks at the time first.
-    EXPIRED = "expired"
+    # GitLab says that it was revoked.
     DEAD = "dead"
+    # Expired, which a revoked token is called too once its time is over; or a 401 of something in front of GitLab.
+    UNCLEAR = "unclear"
 
 
 def new_verifier() -> Secret:
@@ -112,7 +115,7 @@ def refresh(line: Line, application: ClientCredentials, refresh_token: Secret, r
         OAuthRefused: GitLab's verdict. GitLabError, OutboundError: no verdict; the pair may be spent all the same.
     """
     form = {"refresh_token": refresh_token.reveal(), "redirect_uri": redirect_uri}
-    return _token_request(line, application, "refresh_token", form)
+    return _token_request(line, application, "refresh_token", form, REFRESH_SECONDS)
 
 
 def probe_token(line: Line, token: Secret) -> TokenVerdict:
@@ -126,7 +129,7 @@ def probe_token(line: Line, token: Secret) -> TokenVerdict:
     try:
         read_answer(answer, User)
     except errors.Unauthorized as error:
-        return TokenVerdict.EXPIRED if error.reason == "expired" else TokenVerdict.DEAD
+        return TokenVerdict.DEAD if error.reason == "revoked" else TokenVerdict.UNCLEAR
     except (errors.InsufficientScope, errors.ForbiddenByRole):
         return TokenVerdict.ALIVE  # GitLab knew whom it refused.
     return TokenVerdict.ALIVE
@@ -162,8 +165,10 @@ def check_client(line: Line, application: ClientCredentials, redirect_uri: str) 
     raise errors.MalformedAnswer(status=200)  # A server that takes any code is not GitLab.
 
 
-def _token_request(line: Line, application: ClientCredentials, grant_type: str, form: dict[str, str]) -> TokenAnswer:
-    answer = _post(line, TOKEN_PATH, application, {"grant_type": grant_type, **form})
+def _token_request(
+    line: Line, application: ClientCredentials, grant_type: str, form: dict[str, str], seconds: float = TOKEN_SECONDS
+) -> TokenAnswer:
+    answer = _post(line, TOKEN_PATH, application, {"grant_type": grant_type, **form}, seconds)
     if answer.status != 200:
         raise _refusal_of(answer)
     try:
@@ -173,9 +178,11 @@ def _token_request(line: Line, application: ClientCredentials, grant_type: str, 
         raise errors.MalformedAnswer(status=answer.status, request_id=request_id_of(answer)) from None
 
 
-def _post(line: Line, path: str, application: ClientCredentials, form: dict[str, str]) -> Answer:
+def _post(
+    line: Line, path: str, application: ClientCredentials, form: dict[str, str], seconds: float = TOKEN_SECONDS
+) -> Answer:
     credentials = {"client_id": application.client_id, "client_secret": application.client_secret.reveal()}
-    return line.fetch("POST", path, form={**credentials, **form}, deadline_seconds=TOKEN_SECONDS)
+    return line.fetch("POST", path, form={**credentials, **form}, deadline_seconds=seconds)
 
 
 def _refusal_of(answer: Answer) -> errors.GitLabError:

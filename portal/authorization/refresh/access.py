@@ -22,6 +22,9 @@ from portal.net import origin_of
 from portal.runtime import Runtime
 from portal.vault import Secret, SecretUnreadable
 
+# One for an earlier answer from the spool, one for the question, one for the pair.
+MAX_ROUNDS = 3
+
 
 @dataclass(frozen=True)
 class Access:
@@ -77,14 +80,16 @@ def demand_access(runtime: Runtime, connection_id: int, *, reason: str, times: R
     Raises:
         AccessUnavailable: the connection is not authorized, the credential is dead, or GitLab cannot be asked now.
     """
-    end = time.monotonic() + times.patience
+    end, rounds = time.monotonic() + times.patience, 0
     while True:
         view = _look(runtime, connection_id)
         if access := _usable(runtime, view):
             return access
-        if _try_refresh(runtime, view, reason, times):
+        # A GitLab whose tokens end at once must not be asked for the next one for ever.
+        if rounds < MAX_ROUNDS and _try_refresh(runtime, view, reason, times):
+            rounds += 1
             continue
-        _raise_when_hopeless(_look(runtime, connection_id), time.monotonic() > end)
+        _raise_when_hopeless(_look(runtime, connection_id), time.monotonic() > end or rounds >= MAX_ROUNDS)
         time.sleep(times.look * (0.3 + 0.7 * random.random()))  # noqa: S311 - spreads, does not protect
 
 

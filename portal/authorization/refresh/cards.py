@@ -77,6 +77,13 @@ NO_ROOM = Card(
     remedy="Free disk space or give the portal's user the right to write there. It goes on by itself then.",
     mender=Mender.OPERATOR,
 )
+OTHER_APPLICATION = Card(
+    code="application_changed",
+    layer=Layer.OAUTH,
+    sentence="The Application ID was changed, and GitLab renews a token only for the application it was given to.",
+    remedy="Authorize the connection again with the new application, or enter the old one.",
+    mender=Mender.YOU,
+)
 BUSY = Card(
     code="refresh_under_way",
     layer=Layer.OAUTH,

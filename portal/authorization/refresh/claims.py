@@ -9,6 +9,7 @@ import secrets
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -22,6 +23,7 @@ from portal.connections.models import Application, Connection, ConnectionState
 from portal.connections.service.connections import need_attention
 from portal.db import utc_now
 from portal.errors import Card, UpstreamFailed
+from portal.gitlab import oauth
 from portal.runtime import Runtime
 from portal.vault import Place, Secret, SecretUnreadable
 
@@ -61,6 +63,8 @@ class Claim:
     reason: str
     access_token: Secret
     refresh_token: Secret
+    origin: str
+    client_id: str
     may_be_spent: bool = False
 
     def left(self) -> float:
@@ -70,9 +74,23 @@ class Claim:
 
 def is_alive(credential: Credential, application: Application | None) -> bool:
     """Tell whether a credential may be used, or refreshed; one whose Secret was entered anew may."""
-    if credential.state == CredentialState.SECRET_CHANGED and application and credential.failed_at:
-        return application.client_secret_sealed is not None and application.updated_at > credential.failed_at
+    if credential.state == CredentialState.SECRET_CHANGED and application:
+        is_another = credential.refused_application != stamp_of(application)
+        return application.client_secret_sealed is not None and is_another
     return credential.state == CredentialState.ALIVE
+
+
+def stamp_of(application: Application | None) -> str:
+    """Return what tells one stored Secret of a connection from the next."""
+    return application.updated_at.isoformat() if application else ""
+
+
+def seal_client(runtime: Runtime, credential: Credential, application: oauth.ClientCredentials) -> None:
+    """Keep which application a pair was given to, with its Secret: only that one can revoke it."""
+    assert credential.id is not None
+    place = Place(TABLE, credential.id, "client_secret_sealed")
+    credential.client_id = application.client_id
+    credential.client_secret_sealed = runtime.vault.seal(application.client_secret, place, credential.origin)
 
 
 def is_free(credential: Credential, now: datetime, times: RefreshTimes) -> bool:
@@ -112,19 +130,30 @@ def spend_again(runtime: Runtime, claim: Claim, *, may_be_spent: bool) -> Claim 
     return fresh
 
 
-def store(runtime: Runtime, entry: Spooled, connection_id: int, reason: str, times: RefreshTimes) -> bool:
-    """Store a pair where the one it was given for is still the stored one; tell whether it was (S37).
+class Stored(StrEnum):
+    """What became of a pair that GitLab gave."""
+
+    STORED = "stored"
+    # Another pair is stored, or none: this one is to be revoked.
+    SUPERSEDED = "superseded"
+    # The stored pair cannot be opened now: nobody can tell, so the answer has to be kept.
+    UNCLEAR = "unclear"
+
+
+def store(runtime: Runtime, entry: Spooled, connection_id: int, reason: str, times: RefreshTimes) -> Stored:
+    """Store a pair where the one it was given for is still the stored one (S37).
 
     Neither lease nor state is asked: a pair that GitLab gave for this one is the truth, however late it comes.
     """
     with runtime.database.transaction() as session:
         credential = lock_credential(session, connection_id)
-        if (
-            credential is None
-            or credential.generation != entry.generation
-            or not _was_spent(runtime, credential, entry)
-        ):
-            return False
+        if credential is None or credential.generation != entry.generation:
+            return Stored.SUPERSEDED
+        try:
+            if not _was_spent(runtime, credential, entry):
+                return Stored.SUPERSEDED
+        except SecretUnreadable:
+            return Stored.UNCLEAR
         connection = session.get_one(Connection, connection_id)
         _write_pair(runtime, credential, entry, times)
         _end_attempt(credential)
@@ -133,16 +162,26 @@ def store(runtime: Runtime, entry: Spooled, connection_id: int, reason: str, tim
         _heal(connection)
         note(session, credential, "refreshed", reason, spent_generation=entry.generation)
         record(session, connection, credential, "credential.refreshed", reason=reason)
-        return True
+        return Stored.STORED
 
 
-def give_verdict(runtime: Runtime, claim: Claim, state: CredentialState, card: Card | None = None) -> bool:
-    """End a credential where the pair that was judged is still the stored one; tell whether it was (S38)."""
+def give_verdict(
+    runtime: Runtime, claim: Claim, state: CredentialState, card: Card | None = None, *, refused: str = ""
+) -> bool:
+    """End a credential where the pair that was judged is still the stored one; tell whether it was (S38).
+
+    `refused` is the stamp of the application whose Secret GitLab refused: when another is stored by now, the verdict
+    is about nothing any more and only the lease is given back.
+    """
     with runtime.database.transaction() as session:
         credential = lock_credential(session, claim.connection_id)
         if credential is None or credential.generation != claim.generation:
             return False
         connection = session.get_one(Connection, claim.connection_id)
+        if refused and refused != stamp_of(_application_of(session, connection)):
+            _end_attempt(credential)
+            return False
+        credential.refused_application = refused
         card = with_way(card or VERDICTS[state], connection, state)
         _end_attempt(credential)
         credential.state, credential.failure, credential.failed_at = state, card.to_json(), utc_now()
@@ -246,7 +285,7 @@ def seal_pair(runtime: Runtime, credential: Credential, access_token: Secret, re
 def _is_due(runtime: Runtime, session: Session, credential: Credential, times: RefreshTimes) -> bool:
     now = utc_now()
     connection = session.get_one(Connection, credential.connection_id)
-    application = session.exec(select(Application).where(Application.connection_id == connection.id)).first()
+    application = _application_of(session, connection)
     if connection.state == ConnectionState.DISCONNECTED or not is_alive(credential, application):
         return False
     if credential.refresh_token_sealed is None or credential.refresh_at is None or credential.refresh_at > now:
@@ -254,6 +293,10 @@ def _is_due(runtime: Runtime, session: Session, credential: Credential, times: R
     # A new Secret is tried at once, whatever the pause after the old one's failure.
     cooling = credential.cooldown_until is not None and credential.cooldown_until > now
     return not cooling and is_free(credential, runtime.database.clock(session), times)
+
+
+def _application_of(session: Session, connection: Connection) -> Application | None:
+    return session.exec(select(Application).where(Application.connection_id == connection.id)).first()
 
 
 def _make_claim(runtime: Runtime, credential: Credential, reason: str, ends_at: float) -> Claim:
@@ -273,6 +316,8 @@ def _make_claim(runtime: Runtime, credential: Credential, reason: str, ends_at: 
         reason=reason,
         access_token=access_token,
         refresh_token=refresh_token,
+        origin=credential.origin,
+        client_id=credential.client_id,
     )
 
 
@@ -282,10 +327,7 @@ def _holds(credential: Credential, claim: Claim) -> bool:
 
 def _was_spent(runtime: Runtime, credential: Credential, entry: Spooled) -> bool:
     # A restored database can have the same generation of another line of pairs.
-    try:
-        stored = open_token(runtime, credential, "refresh_token_sealed", credential.origin)
-    except SecretUnreadable:
-        return False
+    stored = open_token(runtime, credential, "refresh_token_sealed", credential.origin)
     return stored is not None and digest(stored) == entry.spent
 
 

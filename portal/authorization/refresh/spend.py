@@ -6,30 +6,32 @@ import time
 from dataclasses import replace
 
 from portal.authorization.models import CredentialState
-from portal.authorization.refresh.cards import NO_ROOM, VERDICTS
+from portal.authorization.refresh.cards import NO_ROOM, OTHER_APPLICATION, VERDICTS
 from portal.authorization.refresh.claims import (
     AccessUnavailable,
     Claim,
+    Stored,
     digest,
     give_verdict,
     put_off,
     spend_again,
+    stamp_of,
     store,
     take_claim,
 )
 from portal.authorization.refresh.spool import Spool, Spooled
 from portal.authorization.refresh.times import RefreshTimes
-from portal.authorization.service.retire import retire_stray
+from portal.authorization.service.retire import Revoker, freeze, retire_stray
 from portal.connections.models import Connection
-from portal.connections.service.applications import open_client_credentials, redirect_uri_of
+from portal.connections.service.applications import get_application, open_client_credentials, redirect_uri_of
 from portal.connections.service.instance import open_line
 from portal.crash_points import crash_point
 from portal.db import utc_now
-from portal.errors import PortalError
+from portal.errors import Conflict, PortalError
 from portal.gitlab import oauth
 from portal.gitlab.errors import GitLabError, GitLabRateLimited, OAuthRefused
 from portal.logs import get_logger
-from portal.net import Line, OutboundError
+from portal.net import Line, OutboundError, origin_of
 from portal.runtime import Runtime
 
 log = get_logger(__name__)
@@ -58,27 +60,42 @@ def refresh_once(runtime: Runtime, connection_id: int, credential_id: int, reaso
     crash_point("refresh:intent_written")
     with runtime.database.reading() as session:
         connection = session.get_one(Connection, connection_id)
+    if origin_of(connection.api_url) != claim.origin:
+        # Moved between the look and the lease: nothing of this pair is sent to the new address (S32).
+        put_off(runtime, claim, VERDICTS[CredentialState.UNREADABLE], times, asked=None, unknown=claim.must_probe)
+        return True
     with open_line(runtime, connection) as line:
-        if claim.must_probe:
-            found = _find_out(runtime, line, claim, times)
-            if found is None:
-                return True
-            claim = found
-        _spend(runtime, connection, line, claim, times)
+        found = _find_out(runtime, line, claim, times) if claim.must_probe else claim
+        if found is not None:
+            _spend(runtime, connection, line, found, times)
     return True
 
 
 def recover(runtime: Runtime, connection_id: int, credential_id: int, times: RefreshTimes) -> bool:
     """Store an answer that a process on this machine received and did not store; tell whether there was one."""
     spool = Spool(runtime)
-    recovered = False
-    for entry in spool.entries(credential_id):
-        stored = store(runtime, entry, connection_id, "recovered from the spool", times)
-        spool.forget(credential_id, entry.intent_id)
-        if stored:
-            log.warning("credential_recovered", credential_id=credential_id, generation=entry.generation)
-        recovered = recovered or stored
-    return recovered
+    outcomes = [_recover_entry(runtime, spool, entry, times) for entry in spool.entries(credential_id)]
+    return any(outcomes)
+
+
+def sweep_spool(runtime: Runtime, times: RefreshTimes) -> None:
+    """Bring every answer that was left behind where it belongs: into its row, or to its revocation."""
+    spool = Spool(runtime)
+    for entry in spool.entries():
+        _recover_entry(runtime, spool, entry, times)
+    spool.tidy()
+
+
+def _recover_entry(runtime: Runtime, spool: Spool, entry: Spooled, times: RefreshTimes) -> bool:
+    outcome = store(runtime, entry, entry.revoker.connection_id, "recovered from the spool", times)
+    if outcome == Stored.UNCLEAR:
+        return False
+    if outcome == Stored.SUPERSEDED:
+        retire_stray(runtime, entry.revoker, entry.tokens)
+    else:
+        log.warning("credential_recovered", credential_id=entry.credential_id, generation=entry.generation)
+    spool.forget(entry.credential_id, entry.intent_id)
+    return outcome == Stored.STORED
 
 
 def _find_out(runtime: Runtime, line: Line, claim: Claim, times: RefreshTimes) -> Claim | None:
@@ -96,8 +113,8 @@ def _find_out(runtime: Runtime, line: Line, claim: Claim, times: RefreshTimes) -
     if verdict == oauth.TokenVerdict.DEAD:
         give_verdict(runtime, claim, CredentialState.LOST)
         return None
-    # An access token whose time is over tells nothing, and there is nobody else to ask: the pair is tried.
-    fresh = spend_again(runtime, claim, may_be_spent=verdict == oauth.TokenVerdict.EXPIRED)
+    # When that tells nothing, there is nobody else to ask: the pair is tried.
+    fresh = spend_again(runtime, claim, may_be_spent=verdict == oauth.TokenVerdict.UNCLEAR)
     if fresh is not None:
         Spool(runtime).forget(claim.credential_id, claim.intent_id)
     return fresh
@@ -105,18 +122,26 @@ def _find_out(runtime: Runtime, line: Line, claim: Claim, times: RefreshTimes) -
 
 def _spend(runtime: Runtime, connection: Connection, line: Line, claim: Claim, times: RefreshTimes) -> None:
     spool = Spool(runtime)
+    used = get_application(runtime, connection)
+    if claim.client_id and used is not None and used.client_id != claim.client_id:
+        put_off(runtime, claim, OTHER_APPLICATION, times, asked=None, unknown=False)
+        return
     try:
         application = open_client_credentials(runtime, connection)
+    except Conflict:
+        # Its key is not here now: another machine may have it, so this is nobody's verdict.
+        put_off(runtime, claim, VERDICTS[CredentialState.UNREADABLE], times, asked=None, unknown=False)
+        return
     except PortalError:
-        give_verdict(runtime, claim, CredentialState.SECRET_CHANGED)
+        give_verdict(runtime, claim, CredentialState.SECRET_CHANGED, refused=stamp_of(used))
         return
     _reserve(runtime, spool, claim, times)
     try:
-        entry = _ask(line, application, redirect_uri_of(runtime, connection), claim, times)
+        entry = _ask(runtime, connection, line, application, claim, times)
     except (GitLabError, OutboundError) as error:
         crash_point("refresh:verdict_received")
         spool.forget(claim.credential_id, claim.intent_id)
-        _judge(runtime, claim, error, times)
+        _judge(runtime, claim, error, times, stamp_of(used))
         return
     crash_point("refresh:answer_received")
     _keep(spool, entry)
@@ -127,15 +152,29 @@ def _spend(runtime: Runtime, connection: Connection, line: Line, claim: Claim, t
 
 
 def _ask(
-    line: Line, application: oauth.ClientCredentials, redirect_uri: str, claim: Claim, times: RefreshTimes
+    runtime: Runtime,
+    connection: Connection,
+    line: Line,
+    application: oauth.ClientCredentials,
+    claim: Claim,
+    times: RefreshTimes,
 ) -> Spooled:
+    revoker = Revoker(
+        organization_id=connection.organization_id,
+        connection_id=claim.connection_id,
+        connection_name=connection.display_name,
+        origin=claim.origin,
+        frozen=freeze(connection, application.client_id, claim.origin, connection.service_username),
+        client_secret=application.client_secret,
+    )
     crash_point("refresh:before_request")
     sent_at = utc_now()
     # The door looks at the deadline before each step of its way: a process that was paused past its lease sends
     # nothing any more.
     with line.deadline(min(times.request, max(claim.left(), 0.0))):
-        tokens = oauth.refresh(line, application, claim.refresh_token, redirect_uri)
-    return Spooled(claim.credential_id, claim.generation, claim.intent_id, digest(claim.refresh_token), tokens, sent_at)
+        tokens = oauth.refresh(line, application, claim.refresh_token, redirect_uri_of(runtime, connection))
+    spent = digest(claim.refresh_token)
+    return Spooled(claim.credential_id, claim.generation, claim.intent_id, spent, tokens, sent_at, revoker)
 
 
 def _reserve(runtime: Runtime, spool: Spool, claim: Claim, times: RefreshTimes) -> None:
@@ -161,9 +200,9 @@ def _store_patiently(runtime: Runtime, entry: Spooled, claim: Claim, times: Refr
     end = time.monotonic() + times.patience
     while True:
         try:
-            if not store(runtime, entry, claim.connection_id, claim.reason, times):
+            if store(runtime, entry, claim.connection_id, claim.reason, times) == Stored.SUPERSEDED:
                 # Somebody authorized anew meanwhile: the answer is of a line of pairs that nobody wants any more.
-                retire_stray(runtime, claim.connection_id, entry.tokens)
+                retire_stray(runtime, entry.revoker, entry.tokens)
         except Exception as error:  # Whatever it is, the answer must not be lost for it.
             log.error("refresh_not_stored", credential_id=claim.credential_id, error=type(error).__name__)
             if time.monotonic() > end:
@@ -173,7 +212,9 @@ def _store_patiently(runtime: Runtime, entry: Spooled, claim: Claim, times: Refr
             return
 
 
-def _judge(runtime: Runtime, claim: Claim, error: GitLabError | OutboundError, times: RefreshTimes) -> None:
+def _judge(
+    runtime: Runtime, claim: Claim, error: GitLabError | OutboundError, times: RefreshTimes, asked_with: str
+) -> None:
     state = VERDICT_OF.get(error.error) if isinstance(error, OAuthRefused) else None
     if state is None:
         put_off(runtime, claim, error.card(), times, asked=_asked(error), unknown=_may_have_been_processed(error))
@@ -181,7 +222,8 @@ def _judge(runtime: Runtime, claim: Claim, error: GitLabError | OutboundError, t
     if state == CredentialState.REVOKED and claim.may_be_spent:
         state = CredentialState.LOST
     told = error.card()
-    give_verdict(runtime, claim, state, replace(VERDICTS[state], words=told.words, request_id=told.request_id))
+    card = replace(VERDICTS[state], words=told.words, request_id=told.request_id)
+    give_verdict(runtime, claim, state, card, refused=asked_with if state == CredentialState.SECRET_CHANGED else "")
 
 
 def _may_have_been_processed(error: GitLabError | OutboundError) -> bool:

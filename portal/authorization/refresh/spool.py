@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from portal.authorization.service.retire import Revoker
 from portal.gitlab.oauth import TokenAnswer
+from portal.logs import get_logger
 from portal.runtime import Runtime
 from portal.vault import Place, Secret, SecretUnreadable
 from portal.vault.envelope import key_id_of
 
+log = get_logger(__name__)
 FOLDER = "spool"
-# Two tokens of at most 4 KiB each, sealed.
-ROOM_BYTES = 16 * 1024
+# Two tokens of at most 4 KiB each, a CA certificate of at most 64 KiB, sealed.
+ROOM_BYTES = 96 * 1024
+# How a room begins until there is an answer in it, and after which time nobody will write one any more.
+NOTHING_YET = bytes(4)
+ROOM_SECONDS = 3600.0
 TABLE = "spool"
 
 
@@ -40,6 +48,7 @@ class Spooled:
     spent: str
     tokens: TokenAnswer
     sent_at: datetime
+    revoker: Revoker
 
 
 class Spool:
@@ -59,8 +68,9 @@ class Spool:
         descriptor = os.open(self._path(credential_id, intent_id), os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         with open(descriptor, "wb") as file:
             # Written, not only allocated: a file system that compresses holes would give the room away again.
-            file.write(os.urandom(ROOM_BYTES))
-            _sync(file.fileno())
+            file.write(NOTHING_YET + os.urandom(ROOM_BYTES))
+            os.fsync(file.fileno())
+        _sync_folder(self._folder)
 
     def keep(self, entry: Spooled) -> None:
         """Write an answer into its room.
@@ -71,27 +81,38 @@ class Spool:
         sealed = self._vault.seal(Secret(_to_text(entry)), _place(entry.credential_id))
         with open(self._path(entry.credential_id, entry.intent_id), "r+b") as file:
             file.write(len(sealed).to_bytes(4, "big") + sealed)
-            _sync(file.fileno())
+            os.fsync(file.fileno())
 
     def forget(self, credential_id: int, intent_id: str) -> None:
         """Remove an entry that is stored, or was never used."""
         with suppress(OSError):
             self._path(credential_id, intent_id).unlink(missing_ok=True)
 
-    def entries(self, credential_id: int) -> Iterator[Spooled]:
-        """Yield the answers for a credential that a process left behind."""
-        for path in sorted(self._folder.glob(f"credential-{credential_id}-*")):
-            if (entry := self._read(credential_id, path)) is not None:
+    def entries(self, credential_id: int | None = None) -> Iterator[Spooled]:
+        """Yield the answers that processes left behind, for one credential or for all; others may be there unread."""
+        for path in sorted(self._folder.glob(f"credential-{credential_id or '*'}-*")):
+            if (entry := self._read(path)) is not None:
                 yield entry
 
-    def _read(self, credential_id: int, path: Path) -> Spooled | None:
+    def tidy(self) -> None:
+        """Remove rooms that were taken and never used: their process died before GitLab answered."""
+        for path in self._folder.glob("credential-*"):
+            with suppress(OSError):
+                is_empty = path.read_bytes()[: len(NOTHING_YET)] == NOTHING_YET
+                if is_empty and time.time() - path.stat().st_mtime > ROOM_SECONDS:
+                    path.unlink()
+
+    def _read(self, path: Path) -> Spooled | None:
         try:
+            credential_id = int(path.name.split("-")[1])
             content = path.read_bytes()
             length = int.from_bytes(content[:4], "big")
-            text = self._vault.open(content[4 : 4 + length], _place(credential_id)).reveal()
+            return _from_text(self._vault.open(content[4 : 4 + length], _place(credential_id)).reveal())
         except (OSError, SecretUnreadable):
-            return None  # Only reserved, half written, or gone meanwhile.
-        return _from_text(text)
+            return None  # Only taken, half written, gone meanwhile, or its key is not here now.
+        except (ValueError, KeyError, TypeError, IndexError):
+            log.error("spool_entry_unknown", file=path.name)  # Another version's; it is kept for that.
+            return None
 
     def _path(self, credential_id: int, intent_id: str) -> Path:
         return self._folder / f"credential-{credential_id}-{intent_id}"
@@ -112,7 +133,7 @@ def _place(credential_id: int) -> Place:
 
 
 def _to_text(entry: Spooled) -> str:
-    tokens = entry.tokens
+    tokens, secret = entry.tokens, entry.revoker.client_secret
     return json.dumps(
         {
             "credential_id": entry.credential_id,
@@ -124,6 +145,7 @@ def _to_text(entry: Spooled) -> str:
             "refresh_token": tokens.refresh_token.reveal() if tokens.refresh_token else None,
             "scopes": tokens.scopes,
             "expires_in": tokens.expires_in,
+            "revoker": {**vars(entry.revoker), "client_secret": secret.reveal() if secret else None},
         }
     )
 
@@ -143,8 +165,19 @@ def _from_text(text: str) -> Spooled:
             expires_in=data["expires_in"],
         ),
         sent_at=datetime.fromisoformat(data["sent_at"]),
+        revoker=_read_revoker(data["revoker"]),
     )
 
 
-def _sync(descriptor: int) -> None:
-    os.fsync(descriptor)
+def _read_revoker(data: dict[str, Any]) -> Revoker:
+    secret = data["client_secret"]
+    return Revoker(**{**data, "client_secret": Secret(secret) if secret else None})
+
+
+def _sync_folder(folder: Path) -> None:
+    # The file's name has to survive a power cut too, not only its content.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -28,9 +28,9 @@ class RefreshTimes:
 
     margin: float = 300.0
     jitter: float = 300.0
-    request: float = 20.0
+    request: float = 60.0
     commit: float = 10.0
-    lease: float = 45.0
+    lease: float = 90.0
     look: float = 0.03
     patience: float = 60.0
 

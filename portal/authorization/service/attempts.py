@@ -208,7 +208,11 @@ def _check_time_and_issuer(attempt: AuthorizationAttempt, issuer: str | None) ->
 def _claim_row(session: Session, attempt: AuthorizationAttempt) -> bool:
     result = session.execute(
         update(AuthorizationAttempt)
-        .where(col(AuthorizationAttempt.id) == attempt.id, col(AuthorizationAttempt.claimed_at).is_(None))
+        .where(
+            col(AuthorizationAttempt.id) == attempt.id,
+            col(AuthorizationAttempt.claimed_at).is_(None),
+            col(AuthorizationAttempt.outcome) == AttemptState.STARTED,
+        )
         .values(claimed_at=utc_now(), outcome=AttemptState.CLAIMED)
     )
     assert isinstance(result, CursorResult)

@@ -11,10 +11,12 @@ from portal.accounts.principal import Principal
 from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, CredentialState
 from portal.authorization.person import Person
 from portal.authorization.refresh import TIMES
-from portal.authorization.refresh.claims import lock_credential, note, seal_pair
+from portal.authorization.refresh.claims import lock_credential, note, seal_client, seal_pair
+from portal.authorization.refresh.spend import recover
 from portal.authorization.service import attempts
 from portal.authorization.service.retire import retire_tokens
 from portal.connections.models import Connection
+from portal.connections.service.applications import open_client_credentials
 from portal.connections.service.connections import mark_authorized
 from portal.db import utc_now
 from portal.errors import Conflict
@@ -43,9 +45,13 @@ def keep_credential(
     Raises:
         ConnectionChanged: nothing is stored; the pair has to be revoked.
     """
+    application = open_client_credentials(runtime, _connection_of(runtime, attempt))
+    _recover_first(runtime, attempt.connection_id)
     with runtime.database.transaction() as session:
-        credential = lock_credential(session, attempt.connection_id) or _new_credential(attempt.connection_id)
+        credential = lock_credential(session, attempt.connection_id)
         connection = _unchanged(session, attempt)
+        # Somebody else may have authorized first while this one waited for the connection.
+        credential = credential or lock_credential(session, attempt.connection_id) or _new_credential(attempt)
         if credential.id:
             credential.generation += 1
             retire_tokens(session, runtime, connection, credential, "replaced")
@@ -61,6 +67,7 @@ def keep_credential(
         session.add(credential)
         session.flush()
         seal_pair(runtime, credential, tokens.access_token, tokens.refresh_token)
+        seal_client(runtime, credential, application)
         note(session, credential, "authorized", f"by {principal.name}"[:200], gitlab_username=person.username)
         mark_authorized(session, connection)
         attempts.finish_attempt(session, attempts.id_of(attempt), AttemptState.SUCCEEDED, actual=person.username)
@@ -101,8 +108,21 @@ def get_credential(session: Session, connection_id: int) -> Credential | None:
     return session.exec(select(Credential).where(Credential.connection_id == connection_id)).first()
 
 
-def _new_credential(connection_id: int) -> Credential:
-    return Credential(connection_id=connection_id, origin="", gitlab_user_id=0, gitlab_username="")
+def _connection_of(runtime: Runtime, attempt: AuthorizationAttempt) -> Connection:
+    with runtime.database.reading() as session:
+        return session.get_one(Connection, attempt.connection_id)
+
+
+def _recover_first(runtime: Runtime, connection_id: int) -> None:
+    """Take in an answer that a process left behind, so that the living pair is the one that is retired."""
+    with runtime.database.reading() as session:
+        credential = get_credential(session, connection_id)
+    if credential is not None and credential.id is not None:
+        recover(runtime, connection_id, credential.id, TIMES)
+
+
+def _new_credential(attempt: AuthorizationAttempt) -> Credential:
+    return Credential(connection_id=attempt.connection_id, origin="", gitlab_user_id=0, gitlab_username="")
 
 
 def _begin_anew(credential: Credential) -> None:

@@ -116,6 +116,10 @@ def _keep(
             attempts.finish_attempt(
                 session, attempts.id_of(attempt), AttemptState.FAILED, card=_changed_card(), revoked=revoked
             )
+    except Exception:
+        # Whatever kept it from being stored (a database that is locked or gone): nobody knows the pair but us.
+        _revoke(line, application, granted.tokens.access_token)
+        raise
     crash_point("authorize:stored")
 
 

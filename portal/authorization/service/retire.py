@@ -6,6 +6,7 @@ A row may be revoked twice, which GitLab answers as if it were the first time (g
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -25,10 +26,23 @@ from portal.runtime import Runtime
 from portal.vault import Place, Secret, SecretUnreadable
 
 TABLE = "retired_token"
+TABLE_OF_APPLICATION = "application"
 REVOKE_RETIRED = "authorization.revoke_retired"
 FIRST_WAIT_SECONDS = 5.0
 MAX_WAIT_SECONDS = 3600.0
 BATCH = 50
+
+
+@dataclass(frozen=True)
+class Revoker:
+    """What the revocation of one pair needs, whatever becomes of the connection: address, application, its Secret."""
+
+    organization_id: int
+    connection_id: int
+    connection_name: str
+    origin: str
+    frozen: dict[str, Any]
+    client_secret: Secret | None
 
 
 def retire_tokens(
@@ -54,27 +68,47 @@ def retire_tokens(
     session.add(credential)
     if not had_token:
         return None
-    row = _new_row(session, runtime, connection, credential, reason)
+    revoker = revoker_of(runtime, connection, _application_of(session, connection), credential)
+    credential.client_secret_sealed = None
+    row = _new_row(session, runtime, revoker, reason)
     if token is None:
         row.failure = _unreadable_card().to_json()
     else:
         row.token_sealed = runtime.vault.seal(token, _place(row, "token_sealed"), row.origin)
-    _enqueue(session, connection)
+    _enqueue(session, revoker)
     return row
 
 
-def retire_stray(runtime: Runtime, connection_id: int, tokens: oauth.TokenAnswer) -> None:
-    """Have a pair revoked that GitLab gave and that is not stored; nothing happens when it is the stored one."""
+def revoker_of(
+    runtime: Runtime, connection: Connection, application: Application | None, credential: Credential
+) -> Revoker:
+    """Return what a revocation of a credential's pair needs, as it is now."""
+    assert connection.id is not None
+    client_id = credential.client_id or (application.client_id if application else "")
+    return Revoker(
+        organization_id=connection.organization_id,
+        connection_id=connection.id,
+        connection_name=connection.display_name,
+        origin=credential.origin,
+        frozen=freeze(connection, client_id, credential.origin, credential.gitlab_username),
+        client_secret=_open_client_secret(runtime, application, credential),
+    )
+
+
+def retire_stray(runtime: Runtime, revoker: Revoker, tokens: oauth.TokenAnswer) -> None:
+    """Have a pair revoked that GitLab gave and nobody stored, also when the connection is gone meanwhile.
+
+    Nothing happens when it is the stored one.
+    """
     token = tokens.refresh_token or tokens.access_token
     with runtime.database.transaction() as session:
-        connection = session.get_one(Connection, connection_id)
-        statement = select(Credential).where(Credential.connection_id == connection_id).with_for_update()
-        credential = session.exec(statement).one()
-        if _open_pair(runtime, credential) == token:
+        statement = select(Credential).where(Credential.connection_id == revoker.connection_id).with_for_update()
+        credential = session.exec(statement).first()
+        if credential is not None and _open_pair(runtime, credential) == token:
             return
-        row = _new_row(session, runtime, connection, credential, "stray")
+        row = _new_row(session, runtime, revoker, "stray")
         row.token_sealed = runtime.vault.seal(token, _place(row, "token_sealed"), row.origin)
-        _enqueue(session, connection)
+        _enqueue(session, revoker)
 
 
 def pending_revocations(session: Session, connection_id: int) -> list[RetiredToken]:
@@ -113,7 +147,7 @@ def revoke_one(runtime: Runtime, row_id: int) -> bool:
     card = _revoke_at_gitlab(runtime, row)
     crash_point("disconnect:revoked")
     with runtime.database.transaction() as session:
-        row = session.get(RetiredToken, row_id)
+        row = session.get(RetiredToken, row_id, with_for_update=True)
         if row is None or row.revoked_at is not None:
             return True
         _note_outcome(session, row, card)
@@ -126,7 +160,9 @@ def _revoke_at_gitlab(runtime: Runtime, row: RetiredToken) -> Card | None:
     frozen = row.frozen
     try:
         token = runtime.vault.open(row.token_sealed or b"", _place(row, "token_sealed"), row.origin)
-        secret = runtime.vault.open(row.client_secret_sealed or b"", _place(row, "client_secret_sealed"), row.origin)
+        secret = _present_secret(runtime, row) or runtime.vault.open(
+            row.client_secret_sealed or b"", _place(row, "client_secret_sealed"), row.origin
+        )
     except SecretUnreadable:
         return _unreadable_card()
     address = parse_address(frozen["api_url"], allow_http=True)
@@ -137,6 +173,21 @@ def _revoke_at_gitlab(runtime: Runtime, row: RetiredToken) -> Card | None:
     except (GitLabError, OutboundError) as error:
         return error.card()
     return None
+
+
+def _present_secret(runtime: Runtime, row: RetiredToken) -> Secret | None:
+    """Return the Secret that is stored now for the same application: it may have been renewed in GitLab since."""
+    with runtime.database.reading() as session:
+        application = session.exec(select(Application).where(Application.connection_id == row.connection_id)).first()
+    is_same = application is not None and application.client_id == row.frozen["client_id"]
+    if (
+        application is None
+        or not is_same
+        or application.client_secret_sealed is None
+        or application.origin != row.origin
+    ):
+        return None
+    return _open(runtime, TABLE_OF_APPLICATION, application.id, application.client_secret_sealed, application.origin)
 
 
 def _note_outcome(session: Session, row: RetiredToken, card: Card | None) -> None:
@@ -153,36 +204,33 @@ def _note_outcome(session: Session, row: RetiredToken, card: Card | None) -> Non
         _record(session, row, "token.revoked" if card is None else "token.revocation_failed", card)
 
 
-def _new_row(
-    session: Session, runtime: Runtime, connection: Connection, credential: Credential, reason: str
-) -> RetiredToken:
-    application = session.exec(select(Application).where(Application.connection_id == connection.id)).first()
-    assert connection.id is not None
+def _new_row(session: Session, runtime: Runtime, revoker: Revoker, reason: str) -> RetiredToken:
     row = RetiredToken(
-        organization_id=connection.organization_id,
-        connection_id=connection.id,
-        connection_name=connection.display_name,
-        origin=credential.origin,
+        organization_id=revoker.organization_id,
+        connection_id=revoker.connection_id,
+        connection_name=revoker.connection_name,
+        origin=revoker.origin,
         reason=reason,
-        frozen=_freeze(connection, application, credential),
+        frozen=revoker.frozen,
     )
     session.add(row)
     session.flush()
-    if application and (secret := _open_client_secret(runtime, application)):
-        row.client_secret_sealed = runtime.vault.seal(secret, _place(row, "client_secret_sealed"), row.origin)
+    if revoker.client_secret is not None:
+        place = _place(row, "client_secret_sealed")
+        row.client_secret_sealed = runtime.vault.seal(revoker.client_secret, place, row.origin)
     return row
 
 
-def _freeze(connection: Connection, application: Application | None, credential: Credential) -> dict[str, Any]:
-    # The connection may have moved since: the token only ever goes to the origin it came from.
-    moved = origin_of(connection.api_url) != credential.origin
+def freeze(connection: Connection, client_id: str, origin: str, username: str) -> dict[str, Any]:
+    """Return how GitLab is reached for a revocation, whatever is edited later; the token only goes to its origin."""
+    moved = origin_of(connection.api_url) != origin
     return {
-        "api_url": credential.origin if moved else connection.api_url,
+        "api_url": origin if moved else connection.api_url,
         "external_url": connection.external_url,
         "ca_certificate": connection.ca_certificate,
         "proxy": connection.proxy,
-        "client_id": application.client_id if application else "",
-        "gitlab_username": credential.gitlab_username,
+        "client_id": client_id,
+        "gitlab_username": username,
     }
 
 
@@ -199,24 +247,48 @@ def _open_pair(runtime: Runtime, credential: Credential) -> Secret | None:
     return None
 
 
-def _open_client_secret(runtime: Runtime, application: Application) -> Secret | None:
-    if application.client_secret_sealed is None or application.id is None:
+def _open_client_secret(runtime: Runtime, application: Application | None, credential: Credential) -> Secret | None:
+    """Return the Secret of the application the pair was given to: the present one, else as it was then."""
+    is_same = application is not None and credential.client_id in {"", application.client_id}
+    if application is not None and is_same and application.client_secret_sealed is not None:
+        secret = _open(
+            runtime, TABLE_OF_APPLICATION, application.id, application.client_secret_sealed, application.origin
+        )
+        if secret is not None:
+            return secret
+    if credential.client_secret_sealed is None:
         return None
-    place = Place("application", application.id, "client_secret_sealed")
+    return _open(runtime, "credential", credential.id, credential.client_secret_sealed, credential.origin)
+
+
+def _open_present(runtime: Runtime, application: Application) -> Secret | None:
+    if application.client_secret_sealed is None:
+        return None
+    return _open(runtime, TABLE_OF_APPLICATION, application.id, application.client_secret_sealed, application.origin)
+
+
+def _open(runtime: Runtime, table: str, row_id: int | None, sealed: bytes, origin: str) -> Secret | None:
+    assert row_id is not None
     try:
-        return runtime.vault.open(application.client_secret_sealed, place, application.origin)
+        return runtime.vault.open(sealed, Place(table, row_id, "client_secret_sealed"), origin)
     except SecretUnreadable:
         return None
 
 
-def _enqueue(session: Session, connection: Connection) -> None:
+def _application_of(session: Session, connection: Connection) -> Application | None:
+    return session.exec(select(Application).where(Application.connection_id == connection.id)).first()
+
+
+def _enqueue(session: Session, about: Revoker | Connection) -> None:
+    connection_id = about.connection_id if isinstance(about, Revoker) else about.id
+    name = about.connection_name if isinstance(about, Revoker) else about.display_name
     enqueue(
         session,
         REVOKE_RETIRED,
-        organization_id=connection.organization_id,
-        title=f"Revoke the token of {connection.display_name} at GitLab",
-        key=f"revoke:{connection.id}",
-        subject=f"connection:{connection.id}",
+        organization_id=about.organization_id,
+        title=f"Revoke the token of {name} at GitLab",
+        key=f"revoke:{connection_id}",
+        subject=f"connection:{connection_id}",
     )
 
 

@@ -411,6 +411,9 @@ def upgrade() -> None:
         sa.Column("cooldown_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("failure", sa.JSON(), nullable=True),
         sa.Column("failed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("refused_application", sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+        sa.Column("client_id", sqlmodel.sql.sqltypes.AutoString(length=255), nullable=False),
+        sa.Column("client_secret_sealed", sa.LargeBinary(), nullable=True),
         sa.ForeignKeyConstraint(
             ["authorized_by_user_id"],
             ["user.id"],
