@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, func, or_, select
 
 from portal import audit, instance
 from portal.accounts.models import Organization
@@ -56,7 +56,8 @@ def confirm_running(runtime: Runtime, principal: Principal | None = None) -> int
 
 
 def _probed() -> ColumnElement[bool]:
-    return col(Credential.state) == CredentialState.ALIVE
+    """Whichever could post a refresh token again, now or after a person mended it, and those without one that live."""
+    return or_(col(Credential.refresh_token_sealed).is_not(None), col(Credential.state) == CredentialState.ALIVE)
 
 
 def _probe_first(session: Session, credential: Credential) -> None:

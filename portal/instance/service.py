@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, select
 
 from portal.db import Database, utc_now
+from portal.instance.loading import end_loading, was_loading
 from portal.instance.models import Instance
 
 ONLY_ID = 1
@@ -41,8 +42,12 @@ def look_for_copy(database: Database) -> bool:
         instance = find_instance(session)
         if instance is None:
             session.add(Instance(id=ONLY_ID, epoch=_new_epoch(), place=place))
+            end_loading(session.connection())  # Of a restore that ended before it loaded anything.
             return False
-        if place and instance.place and place != instance.place:
+        if was_loading(session.connection()):
+            mark_restored(session, place, backup_made_at=None)
+            end_loading(session.connection())
+        elif place and instance.place and place != instance.place:
             mark_restored(session, place, backup_made_at=None)
         elif place and not instance.place:
             instance.place = place

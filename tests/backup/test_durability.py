@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 
 import portal.db
@@ -14,6 +14,8 @@ from portal.backup.errors import BackupRefused
 from portal.backup.restore import restore
 from portal.backup.service import make_backup
 from portal.db import Database
+from portal.instance import is_restored
+from portal.instance.loading import was_loading
 from portal.jobs.store import make_engine
 from portal.runtime import Runtime
 from portal.settings import Settings
@@ -107,3 +109,60 @@ def test_error_of_the_database_holds_nothing_that_a_statement_was_given(runtime:
             connection.execute(text("SELECT missing FROM instance WHERE epoch = :hash"), {"hash": "canary-hash"})
         assert "canary-hash" not in str(caught.value)
         engine.dispose()
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_restore_that_dies_after_the_load_leaves_a_copy_that_waits(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_details: object) -> None:
+        raise Death
+
+    make_cast(runtime)
+    make_backup(runtime, tmp_path / "backup")
+    empty(runtime.database)
+    with monkeypatch.context() as patch:
+        patch.setattr("portal.backup.restore._compare", die)
+        with pytest.raises(Death):
+            restore(runtime.settings, tmp_path / "backup")
+
+    # In the very place of the original, so that nothing else tells the two apart.
+    prepare(runtime.settings)
+    prepare(runtime.settings)
+
+    with runtime.database.reading() as session:
+        assert is_restored(session)
+        assert not was_loading(session.connection())
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_restore_that_dies_before_the_load_is_tried_again(
+    runtime: Runtime, elsewhere: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_details: object) -> None:
+        raise Death
+
+    make_backup(runtime, tmp_path / "backup")
+    with monkeypatch.context() as patch:
+        patch.setattr("portal.backup.postgresql.load", die)
+        with pytest.raises(Death):
+            restore(elsewhere, tmp_path / "backup")
+
+    restore(elsewhere, tmp_path / "backup")
+
+    there = Database(elsewhere.resolved_database_url)
+    with there.reading() as session:
+        assert is_restored(session)
+        assert not was_loading(session.connection())
+    there.close()
+
+
+def empty(database: Database) -> None:
+    """Make a server's database as it is when it is new."""
+    with database.engine.begin() as connection:
+        for schema in inspect(connection).get_schema_names():
+            if schema != "information_schema":
+                connection.execute(text(f'DROP SCHEMA "{schema}" CASCADE'))
+        connection.execute(text("CREATE SCHEMA public"))

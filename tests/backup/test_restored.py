@@ -19,6 +19,7 @@ from portal.authorization.refresh import due_credentials, refresh_credential
 from portal.backup.restore import restore
 from portal.backup.restored import confirm_running
 from portal.backup.service import make_backup
+from portal.connections.models import Application
 from portal.db import Database, utc_now
 from portal.instance import is_restored, look_for_copy
 from portal.jobs import Job, JobState, enqueue
@@ -30,7 +31,7 @@ from portal.settings import Settings
 from portal.start import prepare
 from tests.backup.conftest import runtime_of
 from tests.jobs.waiting import until
-from tests.support.paired import QUICK, Paired, pair
+from tests.support.paired import QUICK, Paired, pair, seal
 from tests.support.people import Cast, make_cast
 from tests.support.visitor import Visitor
 
@@ -106,6 +107,36 @@ def test_pair_that_nobody_spent_lives_on_after_the_confirmation(
         assert copy.credential.state == CredentialState.ALIVE
         assert copy.holds_the_last_pair()
         assert [event.kind for event in copy.events][:1] == ["restored"]
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_spent_pair_is_not_posted_after_a_new_secret_mended_a_restored_credential(
+    paired: Paired, elsewhere: Settings, tmp_path: Path
+) -> None:
+    secret = paired.sandbox.world.oauth.renew_secret(paired.application_id)
+    paired.make_due()
+    assert paired.refusal().card.code == "client_secret_changed"
+    with restored(paired, elsewhere, tmp_path / "backup") as copy:
+        enter_secret(paired, str(secret))
+        paired.let_rest_pass()
+        paired.demand()
+        posts = paired.token_requests
+
+        assert confirm_running(copy.runtime) == 1
+        enter_secret(copy, str(secret))
+        refused = copy.refusal()
+
+        assert refused.card.code
+        assert paired.token_requests == posts
+        assert paired.holds_the_last_pair()
+
+
+def enter_secret(paired: Paired, secret: str) -> None:
+    """Store another Secret as the step of the application does."""
+    with paired.runtime.database.transaction() as session:
+        application = session.exec(select(Application)).one()
+        seal(paired.runtime, application, "application", "client_secret_sealed", secret)
+        application.updated_at = utc_now()
 
 
 def test_worker_of_a_restored_portal_begins_with_the_confirmation(
