@@ -8,11 +8,11 @@ from sqlmodel import select
 
 from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.authorization.refresh import demand_access
-from portal.authorization.refresh.claims import store, take_claim
-from portal.authorization.refresh.spend import retire_stray
+from portal.authorization.refresh.claims import Stored, store, take_claim
 from portal.authorization.refresh.spool import Spooled
 from portal.authorization.service.attempts import claim_attempt
 from portal.authorization.service.exchange import take_code
+from portal.authorization.service.retire import retire_stray, revoker_of
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.service.applications import open_client_credentials, redirect_uri_of
 from portal.connections.service.instance import open_line
@@ -129,15 +129,16 @@ def test_answer_of_a_refresh_under_way_is_revoked_too_before_anything_is_erased(
     with open_line(runtime, paired.connection) as line:
         application = open_client_credentials(runtime, paired.connection)
         tokens = oauth.refresh(line, application, claim.refresh_token, redirect_uri_of(runtime, paired.connection))
+    revoker = revoker_of(runtime, paired.connection, paired.application, paired.credential)
 
     world.disconnect(owner, choice="erase")
     world.run()
     assert world.connection() is not None
     assert world.jobs(ERASE)[0].failure["code"] == "revocation_pending"
 
-    entry = Spooled(claim.credential_id, claim.generation, claim.intent_id, "", tokens, utc_now())
-    assert not store(runtime, entry, world.connection_id, "test", QUICK)
-    retire_stray(runtime, world.connection_id, tokens)
+    entry = Spooled(claim.credential_id, claim.generation, claim.intent_id, "", tokens, utc_now(), revoker)
+    assert store(runtime, entry, world.connection_id, "test", QUICK) == Stored.SUPERSEDED
+    retire_stray(runtime, revoker, tokens)
     paired.let_rest_pass()
     world.let_pauses_pass()
     world.run()

@@ -43,6 +43,11 @@ class Paired:
             return session.get_one(Connection, self.connection_id)
 
     @property
+    def application(self) -> Application:
+        with self.runtime.database.reading() as session:
+            return session.exec(select(Application).where(Application.connection_id == self.connection_id)).one()
+
+    @property
     def events(self) -> list[CredentialEvent]:
         with self.runtime.database.reading() as session:
             return list(session.exec(select(CredentialEvent).order_by(CredentialEvent.id)))
