@@ -4,52 +4,56 @@ from __future__ import annotations
 
 from wtforms import BooleanField, RadioField, SelectMultipleField, StringField, TextAreaField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import Length
+from wtforms.validators import AnyOf, Length
 
 from portal.connections.models import Method
+from portal.connections.service.applications import PRESETS
 from portal.forms import StrictForm
 from portal.gitlab.scopes import Service
 
 MAX_TYPED = 2000
 MAX_PEM = 70_000
+# Columns hold 500; the scheme may be added.
+MAX_ADDRESS = 480
+_TOO_LONG = "That is too long."
 
 
 class MethodForm(StrictForm):
     """Step 1."""
 
-    display_name = StringField("Display name", [Length(max=200)])
+    display_name = StringField("Display name", [Length(max=200, message=_TOO_LONG)])
     method = RadioField("Method", choices=[SelectChoice(Method.OAUTH, "OAuth application")], default=Method.OAUTH)
 
 
 class InstanceForm(StrictForm):
     """Step 2."""
 
-    domain = StringField("Domain", [Length(max=MAX_TYPED)])
-    api_url = StringField("API URL", [Length(max=MAX_TYPED)])
-    ca_certificate = TextAreaField("CA certificate", [Length(max=MAX_PEM)])
-    proxy = StringField("Proxy", [Length(max=MAX_TYPED)])
+    domain = StringField("Domain", [Length(max=MAX_ADDRESS, message=_TOO_LONG)])
+    api_url = StringField("API URL", [Length(max=MAX_ADDRESS, message=_TOO_LONG)])
+    ca_certificate = TextAreaField("CA certificate", [Length(max=MAX_PEM, message=_TOO_LONG)])
+    proxy = StringField("Proxy", [Length(max=MAX_ADDRESS, message=_TOO_LONG)])
     # Buttons of the page: take another address, or take it for browsers only and keep this one for the API.
-    use = StringField("Take this address", [Length(max=MAX_TYPED)])
-    use_external = StringField("Take this address for browsers", [Length(max=MAX_TYPED)])
+    use = StringField("Take this address", [Length(max=MAX_ADDRESS, message=_TOO_LONG)])
+    use_external = StringField("Take this address for browsers", [Length(max=MAX_ADDRESS, message=_TOO_LONG)])
 
 
 class PresetForm(StrictForm):
     """Step 3: which preset of services the scopes are computed for."""
 
-    preset = StringField("Services", [Length(max=20)])
+    preset = StringField("Services", [AnyOf(PRESETS, message="Choose one of these sets of services.")])
 
 
 class ServiceUserForm(StrictForm):
     """Step 4."""
 
-    service_username = StringField("Service user", [Length(max=255)])
+    service_username = StringField("Service user", [Length(max=255, message=_TOO_LONG)])
 
 
 class CredentialsForm(StrictForm):
     """Step 5."""
 
-    application_id = StringField("Application ID", [Length(max=MAX_TYPED)])
-    secret = StringField("Secret", [Length(max=MAX_TYPED)])
+    application_id = StringField("Application ID", [Length(max=MAX_TYPED, message=_TOO_LONG)])
+    secret = StringField("Secret", [Length(max=MAX_TYPED, message=_TOO_LONG)])
 
 
 class ServicesForm(StrictForm):
@@ -62,4 +66,4 @@ class ServicesForm(StrictForm):
 class RenameForm(StrictForm):
     """A new display name."""
 
-    display_name = StringField("Display name", [Length(max=200)])
+    display_name = StringField("Display name", [Length(max=200, message=_TOO_LONG)])

@@ -11,7 +11,7 @@ from portal.accounts.proof import require_proof
 from portal.connections.forms import InstanceForm
 from portal.connections.models import Connection
 from portal.connections.service import checklist, instance
-from portal.connections.setup_pages import load_connection, render_step, waiting_card
+from portal.connections.setup_pages import load_connection, render_step, say_when, waiting_card
 from portal.connections.steps import Step, next_url, step_url
 from portal.errors import Card, InvalidInput, RateLimited
 from portal.forms import problems_of, refuse_unknown_fields
@@ -24,10 +24,7 @@ FIELDS = ("domain", "api_url", "ca_certificate", "proxy", "use", "use_external")
 def setup_instance(slug: str) -> Response:
     """Show step 2; the checklist runs by itself once there is an address."""
     connection = load_connection(slug)
-    shown = {name: getattr(connection, name) for name in ("api_url", "ca_certificate", "proxy")}
-    if shown["api_url"] == connection.external_url:
-        shown["api_url"] = ""
-    return _render(connection, InstanceForm(data={"domain": connection.external_url, **shown}))
+    return _render(connection, _form_of(connection))
 
 
 def save_instance(slug: str) -> Response:
@@ -35,11 +32,11 @@ def save_instance(slug: str) -> Response:
     form, connection = InstanceForm(), load_connection(slug)
     if not form.validate():
         return _render(connection, form, errors=problems_of(form))
-    if connection.authorized_at is not None:
-        require_proof(keep=FIELDS)
-    known = instance.reached_by(connection)
+    known, entered = instance.reached_by(connection), _entered(form, connection)
     try:
-        saved = instance.save_instance(current_runtime(), current_principal(), slug, _entered(form, connection))
+        if connection.authorized_at and instance.would_change(current_runtime(), connection, entered):
+            require_proof(keep=FIELDS)
+        saved = instance.save_instance(current_runtime(), current_principal(), slug, entered)
     except InvalidInput as error:
         return _render(connection, form, errors=error.field_errors)
     if known != instance.reached_by(saved):
@@ -56,13 +53,18 @@ def checks(slug: str) -> Response:
 def check_again(slug: str) -> Response:
     """Run the checklist."""
     refuse_unknown_fields()
-    if not load_connection(slug).api_url:
-        return leave_to(step_url(load_connection(slug), Step.INSTANCE))
-    found = checklist.run_checklist(current_runtime(), current_principal(), slug)
     connection = load_connection(slug)
+    if not connection.api_url:
+        return leave_to(step_url(connection, Step.INSTANCE))
+    try:
+        found = checklist.run_checklist(current_runtime(), current_principal(), slug)
+    except RateLimited as error:
+        if wants_fragment():
+            raise  # It appears above the page, which stays as it is.
+        return _render_waiting(connection, _form_of(connection), error)
     if not wants_fragment():
         return leave_to(step_url(connection, Step.INSTANCE))
-    return _render_checks(connection, found)
+    return _render_checks(load_connection(slug), found)
 
 
 def _go_on(connection: Connection, form: InstanceForm) -> Response:
@@ -72,8 +74,15 @@ def _go_on(connection: Connection, form: InstanceForm) -> Response:
         try:
             found = checklist.run_checklist(current_runtime(), current_principal(), connection.slug)
         except RateLimited as error:
-            return _render(connection, form, card=waiting_card(error), status=error.status)
+            return _render_waiting(connection, form, error)
     return leave_to((next_url if found.is_passed else step_url)(connection, Step.INSTANCE))
+
+
+def _form_of(connection: Connection) -> InstanceForm:
+    shown = {name: getattr(connection, name) for name in ("api_url", "ca_certificate", "proxy")}
+    if shown["api_url"] == connection.external_url:
+        shown["api_url"] = ""
+    return InstanceForm(data={"domain": connection.external_url, **shown})
 
 
 def _entered(form: InstanceForm, connection: Connection) -> instance.Entered:
@@ -93,6 +102,10 @@ def _render_checks(connection: Connection, found: checklist.Checklist | None) ->
     return render(
         "connections/setup/checks.html", "connections/setup/_checks.html", connection=connection, checklist=found
     )
+
+
+def _render_waiting(connection: Connection, form: InstanceForm, error: RateLimited) -> Response:
+    return say_when(_render(connection, form, card=waiting_card(error), status=error.status), error)
 
 
 def _render(

@@ -13,6 +13,8 @@ from sqlmodel import Field, SQLModel
 from portal.db import UTCDateTime, utc_now
 from portal.vault import register_columns
 
+MAX_NAME_KEY = 400
+
 
 class ConnectionState(StrEnum):
     """What a person reads of a connection; the value is the word."""
@@ -47,7 +49,7 @@ class Connection(SQLModel, table=True):
     slug: str = Field(unique=True, max_length=64)
     display_name: str = Field(max_length=100)
     # What makes two names the same to a person; kept by `_keep_name_key`.
-    name_key: str = Field(default="", max_length=400)
+    name_key: str = Field(default="", max_length=MAX_NAME_KEY)
     method: str = Field(default=Method.OAUTH, max_length=20)
     state: str = Field(default=ConnectionState.DRAFT, max_length=40)
     # A Card as JSON: why it needs attention; null when it does not.

@@ -47,6 +47,12 @@ def render_step(
     )
 
 
+def say_when(response: Response, error: RateLimited) -> Response:
+    """Tell programs, too, when the next try is allowed."""
+    response.headers["Retry-After"] = str(error.retry_after_seconds)
+    return response
+
+
 def waiting_card(error: RateLimited) -> Card:
     """Return what a page shows, with everything that was typed, when something was asked too often."""
     return Card(

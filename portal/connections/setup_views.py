@@ -61,27 +61,16 @@ def resume(slug: str) -> Response:
 def setup_application(slug: str) -> Response:
     """Show step 3: the values, in the order of GitLab's form, and where that form is."""
     connection = load_connection(slug)
-    if first := go_first(connection, Step.APPLICATION):
-        return first
-    base, version = connection.external_url, parse_version(connection.version_seen)
-    return render_step(
-        connection,
-        Step.APPLICATION,
-        redirect_uri=applications.redirect_uri_of(current_runtime(), connection),
-        name=applications.APPLICATION_NAME,
-        scopes=applications.scope_reasons(connection),
-        preset=_preset_of(connection),
-        instance_url=links.new_application(base),
-        own_url=links.own_applications(base, version),
-        group_url=links.groups(base),
-    )
+    return go_first(connection, Step.APPLICATION) or _render_application(connection)
 
 
 def choose_preset(slug: str) -> Response:
     """Compute the scopes for another set of services."""
-    form = PresetForm()
-    if first := go_first(load_connection(slug), Step.APPLICATION):
+    form, connection = PresetForm(), load_connection(slug)
+    if first := go_first(connection, Step.APPLICATION):
         return first
+    if not form.validate():
+        return _render_application(connection, problems_of(form))
     saved = walkthrough.choose_preset(current_runtime(), current_principal(), slug, form.preset.data or "")
     return leave_to(step_url(saved, Step.APPLICATION))
 
@@ -165,6 +154,22 @@ def _preset_of(connection: Connection) -> str:
     present = (sorted(connection.services), connection.hooks_wanted)
     presets = applications.PRESETS.items()
     return next((name for name, (services, hooks) in presets if (sorted(services), hooks) == present), "")
+
+
+def _render_application(connection: Connection, errors: dict[str, Any] | None = None) -> Response:
+    base, version = connection.external_url, parse_version(connection.version_seen)
+    return render_step(
+        connection,
+        Step.APPLICATION,
+        errors=errors,
+        redirect_uri=applications.redirect_uri_of(current_runtime(), connection),
+        name=applications.APPLICATION_NAME,
+        scopes=applications.scope_reasons(connection),
+        preset=_preset_of(connection),
+        instance_url=links.new_application(base),
+        own_url=links.own_applications(base, version),
+        group_url=links.groups(base),
+    )
 
 
 def _render_service_user(

@@ -225,15 +225,19 @@ def test_accepted_credentials_are_sealed_and_go_on(runtime: Runtime, owner: Visi
     assert connection_named(runtime, "GitLab").state == ConnectionState.AWAITING_AUTHORIZATION
 
 
-def test_wrong_secret_is_told_here_and_not_after_the_popup(owner: Visitor, prepared: Prepared) -> None:
-    answer = owner.post(
-        f"/connections/{prepared.slug}/setup/credentials",
-        {"application_id": prepared.application.uid, "secret": "gloas-" + "0" * 64},
-    )
+def test_wrong_secret_is_told_here_and_not_after_the_popup(owner: Visitor, sandbox: RunningSandbox) -> None:
+    slug = draft(owner)
+    setup = f"/connections/{slug}/setup"
+    owner.post(f"{setup}/instance", {"domain": sandbox.url})
+    owner.post(f"{setup}/instance/checks")
+    owner.post(f"{setup}/application")
+    owner.post(f"{setup}/service-user", {"service_username": "gatehouse"})
+
+    answer = owner.post(f"{setup}/credentials", {"application_id": "a" * 64, "secret": "gloas-" + "0" * 64})
 
     assert answer.status_code == 422
     assert "does not accept this Application ID with this Secret" in answer.text
-    assert owner.get(f"/connections/{prepared.slug}/setup/authorize").headers["Location"].endswith("/credentials")
+    assert owner.get(f"{setup}/authorize").headers["Location"].endswith("/credentials")
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from sqlmodel import Session, select
 
 from portal.accounts.principal import Principal
 from portal.connections.models import Application, Connection, ConnectionState
-from portal.connections.service.checklist import is_known_gitlab
-from portal.connections.service.connections import get_connection_for_admin, mark_step_done, record
+from portal.connections.service.checklist import is_known_gitlab, run_checklist
+from portal.connections.service.connections import get_connection_for_admin, mark_step_done, need_attention, record
 from portal.connections.service.instance import open_line
 from portal.connections.service.tries import CREDENTIALS, count_try
-from portal.connections.steps import Step
+from portal.connections.steps import Step, step_url
 from portal.db import utc_now
-from portal.errors import Card, Conflict, InvalidInput, Layer, Mender
+from portal.errors import Card, CardAction, Conflict, InvalidInput, Layer, Mender
 from portal.gitlab import oauth
 from portal.gitlab.errors import GitLabError
 from portal.gitlab.scopes import ScopeReason, Service, scopes_for
@@ -118,15 +118,15 @@ def save_credentials(
 ) -> tuple[Connection, Card | None]:
     """Ask GitLab whether it accepts Application ID and Secret, then keep them.
 
-    A draft keeps them either way, so that nothing typed is lost. A connection in use keeps those it works with until
-    GitLab has accepted the new ones.
+    Those that GitLab has accepted once stay until it accepts the new ones. Where there are none of that kind, what was
+    typed is kept either way, so that it need not be typed again when GitLab was down.
 
     Returns:
         The connection, and the card of what is wrong; None when GitLab accepts them: only then the step is done.
 
     Raises:
         InvalidInput: what was typed cannot be an Application ID or a Secret.
-        Conflict: the address was not found to be a GitLab yet, or the connection was edited meanwhile.
+        Conflict: the connection was edited meanwhile; nothing is kept.
         RateLimited: GitLab was asked too often in the last minute.
     """
     with runtime.database.transaction() as session:
@@ -134,18 +134,20 @@ def save_credentials(
         application = _application_of(session, connection)
         stored = application is not None and application.client_secret_sealed is not None
         entered = check_entered(client_id, client_secret, stored=stored)
-        if not is_known_gitlab(connection):
-            raise Conflict("Look at the address first: a Secret is only sent to what was found to be a GitLab.")
         count_try(session, principal, CREDENTIALS)
+    # A Secret is only sent to what was found to be a GitLab.
+    if not is_known_gitlab(connection) and (failure := run_checklist(runtime, principal, slug).failure):
+        return connection, failure
     card = _check_entered_with_gitlab(runtime, connection, entered)
     with runtime.database.transaction() as session:
-        current = get_connection_for_admin(session, principal, slug)
+        current = get_connection_for_admin(session, principal, slug, is_locked=True)
         if current.row_version != connection.row_version:
             raise Conflict("The connection was changed while GitLab was asked. Look at it, then enter them again.")
         _note_verdict(session, principal, current, entered, card)
-        if card is None or current.authorized_at is None:
+        has_better = card is not None and _has_accepted(current, _application_of(session, current))
+        if not has_better:
             _keep_entered(session, runtime, principal, current, entered, accepted=card is None)
-    return current, _kept_card(card) if card and current.authorized_at else card
+    return current, _kept_card(card) if card and has_better else card
 
 
 def check_with_gitlab(runtime: Runtime, connection: Connection) -> Card | None:
@@ -183,8 +185,12 @@ def _keep_entered(
     *,
     accepted: bool,
 ) -> None:
-    application = _store(session, runtime, connection, _application_of(session, connection), entered)
+    application = _application_of(session, connection)
+    is_other = application is not None and application.client_id != entered.client_id
+    application = _store(session, runtime, connection, application, entered)
     _reopen(connection)
+    if is_other and connection.authorized_at and connection.id is not None:
+        need_attention(session, connection.id, _other_application_card(connection))
     changed = bool(entered.client_secret)
     record(session, principal, connection, "application.saved", client_id=entered.client_id, secret_changed=changed)
     if accepted:
@@ -192,6 +198,23 @@ def _keep_entered(
         mark_step_done(session, connection, Step.CREDENTIALS)
         if connection.state == ConnectionState.DRAFT:
             connection.state = ConnectionState.AWAITING_AUTHORIZATION
+
+
+def _has_accepted(connection: Connection, application: Application | None) -> bool:
+    if application is None or application.client_secret_sealed is None:
+        return False
+    return application.checked_at is not None or connection.authorized_at is not None
+
+
+def _other_application_card(connection: Connection) -> Card:
+    return Card(
+        code="application_changed",
+        layer=Layer.OAUTH,
+        sentence="Another application was entered. GitLab renews a token only for the application it was given to.",
+        remedy="Authorize the connection again; repositories and settings stay as they are.",
+        mender=Mender.YOU,
+        actions=(CardAction("Authorize again", step_url(connection, Step.AUTHORIZE)),),
+    )
 
 
 def _kept_card(card: Card) -> Card:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import unicodedata
+from collections.abc import Collection
 
 from sqlalchemy import delete, func
 from sqlalchemy.exc import IntegrityError
@@ -14,7 +15,7 @@ from portal import audit
 from portal.accounts.models import GroupGrant
 from portal.accounts.principal import Principal
 from portal.accounts.rights import Right
-from portal.connections.models import Connection, ConnectionState, Method, name_key_of
+from portal.connections.models import MAX_NAME_KEY, Connection, ConnectionState, Method, name_key_of
 from portal.connections.steps import Step, step_url
 from portal.db import utc_now
 from portal.errors import Card, CardAction, Conflict, InvalidInput, Layer, Mender, NotFound
@@ -23,8 +24,10 @@ from portal.gitlab.version import edition_of
 from portal.runtime import Runtime
 
 MAX_NAME = 100
+# Only another authorization ends these: what else fails meanwhile follows from them.
+UNTIL_AUTHORIZED = frozenset({"address_changed", "application_changed"})
 # A read with the present credential says nothing about these.
-NOT_DISPROVED_BY_READING = frozenset({"wrong_user", "missing_scopes"})
+NOT_DISPROVED_BY_READING = UNTIL_AUTHORIZED | {"wrong_user", "missing_scopes"}
 MAX_SLUG = 40
 FEATURE = "self_hosted_gitlab"
 PLANS = {"enterprise": frozenset({FEATURE})}
@@ -47,15 +50,23 @@ def get_connection(runtime: Runtime, principal: Principal, slug: str) -> Connect
         return _find(session, principal, slug)
 
 
-def get_connection_for_admin(session: Session, principal: Principal, slug: str) -> Connection:
+def get_connection_for_admin(
+    session: Session, principal: Principal, slug: str, *, is_locked: bool = False
+) -> Connection:
     """Return a connection to be changed, in the transaction that changes it.
+
+    Args:
+        session: of that transaction.
+        principal: whoever changes it.
+        slug: of the connection.
+        is_locked: hold its row until the end of the transaction, so that what is read of it stays true.
 
     Raises:
         NotFound: this person may not manage it, or it does not exist.
     """
     if not principal.may(Right.MANAGE_CONNECTIONS):
         raise NotFound
-    return _find(session, principal, slug)
+    return _find(session, principal, slug, is_locked=is_locked)
 
 
 def is_included(principal: Principal) -> bool:
@@ -140,6 +151,8 @@ def need_attention(session: Session, connection_id: int, card: Card) -> None:
     connection = session.get_one(Connection, connection_id)
     if connection.state == ConnectionState.DISCONNECTED:
         return
+    if (connection.attention or {}).get("code") in UNTIL_AUTHORIZED - {card.code}:
+        return
     if connection.state == ConnectionState.CONNECTED:
         connection.state = ConnectionState.NEEDS_ATTENTION
     connection.attention = card.to_json()
@@ -151,9 +164,13 @@ def note_read(session: Session, connection_id: int) -> None:
     connection.last_read_at = utc_now()
     if (connection.attention or {}).get("code") in NOT_DISPROVED_BY_READING:
         return
-    connection.attention = None
-    if connection.state == ConnectionState.NEEDS_ATTENTION:
-        connection.state = ConnectionState.CONNECTED
+    _work_again(connection)
+
+
+def end_attention(connection: Connection, codes: Collection[str]) -> None:
+    """Take a failure off a connection, if it is one of these."""
+    if (connection.attention or {}).get("code") in codes:
+        _work_again(connection)
 
 
 def note_version(runtime: Runtime, connection_id: int, metadata: Metadata) -> None:
@@ -162,6 +179,12 @@ def note_version(runtime: Runtime, connection_id: int, metadata: Metadata) -> No
         connection = session.get_one(Connection, connection_id)
         connection.version_seen = metadata.version[:64]
         connection.edition_seen = edition_of(metadata)
+
+
+def _work_again(connection: Connection) -> None:
+    connection.attention = None
+    if connection.state == ConnectionState.NEEDS_ATTENTION:
+        connection.state = ConnectionState.CONNECTED
 
 
 def expect_user(session: Session, principal: Principal, connection: Connection, username: str) -> None:
@@ -180,7 +203,8 @@ def check_name(session: Session, principal: Principal, text: str, besides: int |
         InvalidInput: empty, too long, or taken.
     """
     name = " ".join(unicodedata.normalize("NFC", text).split())
-    if not name or len(name) > MAX_NAME or not name.isprintable():
+    # Some characters become many in the key.
+    if not name or len(name) > MAX_NAME or len(name_key_of(name)) > MAX_NAME_KEY or not name.isprintable():
         sentence = f"Enter a name of 1 to {MAX_NAME} characters."
         raise InvalidInput(sentence, field_errors={"display_name": sentence})
     taken = session.exec(
@@ -242,11 +266,11 @@ def record(
     )
 
 
-def _find(session: Session, principal: Principal, slug: str) -> Connection:
+def _find(session: Session, principal: Principal, slug: str, *, is_locked: bool = False) -> Connection:
     statement = select(Connection).where(
         Connection.slug == slug, Connection.organization_id == principal.organization_id
     )
-    connection = session.exec(statement).first()
+    connection = session.exec(statement.with_for_update() if is_locked else statement).first()
     if connection is None:
         raise NotFound
     return connection

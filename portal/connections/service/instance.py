@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlmodel import Session, select
 
@@ -14,6 +14,7 @@ from portal.db import utc_now
 from portal.errors import Card, CardAction, InvalidInput, Layer, Mender
 from portal.net import (
     Address,
+    AddressForbidden,
     AddressRefused,
     CertificateRefused,
     Line,
@@ -21,6 +22,7 @@ from portal.net import (
     origin_of,
     parse_address,
     parse_certificates,
+    parse_proxy,
 )
 from portal.runtime import Runtime
 
@@ -84,13 +86,13 @@ def save_instance(runtime: Runtime, principal: Principal, slug: str, entered: En
     """
     understood = understand(runtime, entered)
     with runtime.database.transaction() as session:
-        connection = get_connection_for_admin(session, principal, slug)
-        before, origin = reached_by(connection), origin_of(connection.api_url) if connection.api_url else ""
+        connection = get_connection_for_admin(session, principal, slug, is_locked=True)
+        before = reached_by(connection)
         connection.external_url, connection.api_url = understood.external.url, understood.api.url
         connection.ca_certificate, connection.proxy = understood.ca_certificate, understood.proxy
         connection.updated_at = utc_now()
         if before != reached_by(connection):
-            _begin_anew(session, connection, origin)
+            _begin_anew(session, connection, is_moved=connection.api_url != before[1])
             record(
                 session,
                 principal,
@@ -106,6 +108,16 @@ def save_instance(runtime: Runtime, principal: Principal, slug: str, entered: En
         return connection
 
 
+def would_change(runtime: Runtime, connection: Connection, entered: Entered) -> bool:
+    """Tell whether what was typed leads to another server, or there another way.
+
+    Raises:
+        InvalidInput: with a sentence per field.
+    """
+    found = understand(runtime, entered)
+    return reached_by(connection) != (found.external.url, found.api.url, found.ca_certificate, found.proxy)
+
+
 def is_sandbox(runtime: Runtime, connection: Connection) -> bool:
     """Tell whether a connection leads to the sandbox, where some steps have hints of their own."""
     origin = runtime.settings.sandbox_origin
@@ -117,13 +129,15 @@ def reached_by(connection: Connection) -> tuple[str, ...]:
     return (connection.external_url, connection.api_url, connection.ca_certificate, connection.proxy)
 
 
-def _begin_anew(session: Session, connection: Connection, old_origin: str) -> None:
-    """Forget what was found out about the way before: checks, version, and that the step was done."""
+def _begin_anew(session: Session, connection: Connection, *, is_moved: bool) -> None:
+    """Forget what was found out about the way before; what another address answers may be another GitLab."""
     connection.checks = None
-    connection.version_seen = connection.edition_seen = ""
     connection.row_version += 1
     connection.steps_done = [step for step in connection.steps_done if step != Step.INSTANCE]
-    if connection.authorized_at and connection.id and origin_of(connection.api_url) != old_origin:
+    if not is_moved:
+        return
+    connection.version_seen = connection.edition_seen = ""
+    if connection.authorized_at and connection.id:
         need_attention(session, connection.id, _moved_card(connection))
 
 
@@ -176,18 +190,20 @@ def _read_forgiving(runtime: Runtime, text: str) -> Address:
 
 
 def _read_proxy(runtime: Runtime, text: str, problems: dict[str, str]) -> str:
+    """Read a proxy; the same rules hold for it as for a GitLab, but for the ports."""
     if not text.strip():
         return ""
+    allowed = runtime.settings.proxy_ports | runtime.settings.outbound_ports
     try:
-        address = parse_address(f"http://{text.strip().removeprefix('http://')}", allow_http=True)
+        address = parse_proxy(text)
+        replace(runtime.door.policy, ports=allowed).check_target(address)
     except AddressRefused:
         problems["proxy"] = PROXY_SENTENCE
         return ""
-    allowed = runtime.settings.proxy_ports | runtime.settings.outbound_ports
-    if address.path:
-        problems["proxy"] = PROXY_SENTENCE
-    elif address.port not in allowed:
-        problems["proxy"] = f"Proxies are only used at port {_in_words(allowed)}; the operator can allow others."
+    except AddressForbidden as error:
+        ports = f"Proxies are only used at port {_in_words(allowed)}; the operator can allow others."
+        problems["proxy"] = ports if error.code == "address_port" else error.sentence
+        return ""
     return address.origin
 
 

@@ -7,9 +7,11 @@ import re
 from sqlmodel import Session
 
 from portal.accounts.principal import Principal
+from portal.connections.granted import missing_scopes
 from portal.connections.models import Connection
-from portal.connections.service.applications import PRESETS, wanted_scopes
+from portal.connections.service.applications import PRESETS
 from portal.connections.service.connections import (
+    end_attention,
     expect_user,
     get_connection_for_admin,
     mark_step_done,
@@ -21,6 +23,8 @@ from portal.errors import Card, CardAction, InvalidInput, Layer, Mender
 from portal.gitlab.scopes import Service
 from portal.runtime import Runtime
 
+# The code that the checks of a connection in use give to the same finding.
+MISSING_SCOPES = "missing_scopes"
 # GitLab's own rule for user names (letters, digits, dot, dash, underscore), 2 to 255 long.
 _USERNAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{1,254}$")
 
@@ -83,10 +87,9 @@ def save_services(
         raise InvalidInput(field_errors={"services": "Choose at least one service."})
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
-        before = wanted_scopes(connection)
         if (connection.services, connection.hooks_wanted) != (chosen, hooks_wanted):
             connection.services, connection.hooks_wanted = chosen, hooks_wanted
-            _tell_wider(session, connection, before)
+            _tell_wider(session, connection)
             record(session, principal, connection, "connection.services_changed", services=chosen, hooks=hooks_wanted)
         mark_step_done(session, connection, step)
         return connection
@@ -94,21 +97,24 @@ def save_services(
 
 def needs_wider_scopes(connection: Connection) -> bool:
     """Tell whether services were added that the present authorization does not cover."""
-    return (connection.attention or {}).get("code") == "missing_scopes"
+    return (connection.attention or {}).get("code") == MISSING_SCOPES
 
 
-def _tell_wider(session: Session, connection: Connection, before: list[str]) -> None:
-    """Show that the services now wanted need scopes that were not asked for when somebody authorized."""
-    wider = sorted(set(wanted_scopes(connection)) - set(before))
-    if not wider or connection.authorized_at is None or connection.id is None:
-        return
-    names = ", ".join(wider)
-    card = Card(
-        code="missing_scopes",
+def _tell_wider(session: Session, connection: Connection) -> None:
+    """Show which scopes the services now wanted need besides those granted; end what was shown when there are none."""
+    wider = missing_scopes(session, connection)
+    if not wider:
+        end_attention(connection, {MISSING_SCOPES})
+    elif connection.id is not None:
+        need_attention(session, connection.id, _wider_card(connection, ", ".join(wider)))
+
+
+def _wider_card(connection: Connection, names: str) -> Card:
+    return Card(
+        code=MISSING_SCOPES,
         layer=Layer.SCOPE,
         sentence=f"The services chosen need scopes that were not granted: {names}.",
         remedy=f"Tick {names} in the application in GitLab, save, authorize again. Until then all goes on as before.",
         mender=Mender.GITLAB_ADMIN,
         actions=(CardAction("Authorize again", step_url(connection, Step.AUTHORIZE)),),
     )
-    need_attention(session, connection.id, card)

@@ -1,0 +1,100 @@
+"""The lines of step 2's checklist, and how they are stored."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from portal.errors import Card
+
+
+class CheckState(StrEnum):
+    """How one check ended; the value is what the checklist component shows."""
+
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the checklist; `card` says what is wrong and who mends it."""
+
+    key: str
+    title: str
+    state: CheckState
+    detail: str = ""
+    card: dict[str, Any] | None = None
+
+    @property
+    def failure(self) -> Card | None:
+        """The card as an object."""
+        return Card.from_json(self.card) if self.card else None
+
+
+@dataclass(frozen=True)
+class Checklist:
+    """All lines, the certificates seen, and when they were looked at."""
+
+    checks: list[Check]
+    chain: list[dict[str, Any]]
+    checked_at: datetime
+    suggested_url: str = ""
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether nothing stands in the way of going on; warnings do not."""
+        return all(check.state != CheckState.FAIL for check in self.checks)
+
+    @property
+    def failure(self) -> Card | None:
+        """The card of the first thing that stands in the way."""
+        return next((check.failure for check in self.checks if check.state == CheckState.FAIL), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is stored on the connection."""
+        return {
+            "checks": [asdict(check) for check in self.checks],
+            "chain": self.chain,
+            "checked_at": self.checked_at.isoformat(),
+            "suggested_url": self.suggested_url,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Checklist:
+        """Read what `to_json` wrote."""
+        return cls(
+            checks=[Check(**{**item, "state": CheckState(item["state"])}) for item in data["checks"]],
+            chain=data["chain"],
+            checked_at=datetime.fromisoformat(data["checked_at"]),
+            suggested_url=data.get("suggested_url", ""),
+        )
+
+
+TITLES = {
+    "name": "The name resolves",
+    "port": "The port is open",
+    "certificate": "The certificate is trusted",
+    "gitlab": "It is GitLab",
+    "external_url": "GitLab knows itself by this address",
+    "clock": "The clocks agree",
+    "version": "The version is new enough",
+}
+
+
+def passed(key: str, detail: str = "") -> Check:
+    """Return a line that is fine."""
+    return Check(key, TITLES[key], CheckState.PASS, detail)
+
+
+def warned(key: str, detail: str) -> Check:
+    """Return a line that does not stand in the way."""
+    return Check(key, TITLES[key], CheckState.WARN, detail)
+
+
+def failed(key: str, card: Card) -> Check:
+    """Return a line that stands in the way, with what mends it."""
+    return Check(key, TITLES[key], CheckState.FAIL, card.sentence, card.to_json())

@@ -1,0 +1,198 @@
+"""Look whether there is a GitLab and this portal can reach it: layer by layer, without any credential."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from portal.connections.models import Connection
+from portal.connections.service.checks import TITLES, Check, Checklist, CheckState, failed, passed, warned
+from portal.connections.service.instance import open_line
+from portal.db import utc_now
+from portal.errors import Card, Layer, Mender
+from portal.gitlab.client import GitLabClient
+from portal.gitlab.errors import GitLabError
+from portal.gitlab.version import consequences_of, parse_version
+from portal.net import (
+    AddressRefused,
+    CertificateInfo,
+    Examination,
+    Line,
+    OutboundError,
+    RedirectRefused,
+    parse_address,
+)
+from portal.net.text import plain_text
+from portal.runtime import Runtime
+
+MAX_SKEW_SECONDS = 60
+EXPIRY_WARNING_DAYS = 14
+MAX_ROOT_PROBES = 3
+
+
+def look_at(runtime: Runtime, connection: Connection) -> Checklist:
+    """Run every check; the first failure leaves those after it out."""
+    with open_line(runtime, connection) as line:
+        examination = line.examine()
+        checks = _layer_checks(examination, line.address.scheme)
+        suggested = ""
+        if examination.failure is None:
+            more, suggested = _gitlab_checks(runtime, connection, line)
+            checks += more
+    known = {check.key for check in checks}
+    checks += [Check(key, title, CheckState.SKIPPED) for key, title in TITLES.items() if key not in known]
+    order = list(TITLES)
+    return Checklist(
+        checks=sorted(checks, key=lambda check: order.index(check.key)),
+        chain=[_certificate_json(item) for item in examination.chain],
+        checked_at=utc_now(),
+        suggested_url=suggested,
+    )
+
+
+def _layer_checks(examination: Examination, scheme: str) -> list[Check]:
+    layers = {"name": Layer.DNS, "port": Layer.TCP, "certificate": Layer.TLS}
+    checks = []
+    for key, layer in layers.items():
+        if key == "certificate" and scheme == "http":
+            checks.append(warned(key, "Plain http: everything is sent in clear. Only for a GitLab on this machine."))
+        elif examination.has_passed(layer):
+            checks.append(_certificate_check(examination) if key == "certificate" else passed(key))
+        elif examination.failure:
+            checks.append(failed(key, examination.failure.card()))
+            break
+    return checks
+
+
+def _certificate_check(examination: Examination) -> Check:
+    if not examination.chain:
+        return passed("certificate")
+    leaf = examination.chain[0]
+    until = f"Valid until {leaf.not_after:%d %B %Y}."
+    if leaf.days_left <= EXPIRY_WARNING_DAYS:
+        return warned("certificate", f"{until} That is in {leaf.days_left} days.")
+    return passed("certificate", until)
+
+
+def _gitlab_checks(runtime: Runtime, connection: Connection, line: Line) -> tuple[list[Check], str]:
+    client = GitLabClient(line, None)
+    try:
+        answer = client.probe_api()
+    except (GitLabError, OutboundError) as error:
+        root = _find_root(runtime, connection)
+        return [failed("gitlab", _not_gitlab_card(error, root))], root
+    checks = [
+        passed("gitlab", "Its API answers."),
+        _clock_check(answer.headers.get("date", "")),
+        version_check(connection),
+    ]
+    external, suggested = _external_url_check(connection, client)
+    return [*checks, external], suggested
+
+
+def _external_url_check(connection: Connection, client: GitLabClient) -> tuple[Check, str]:
+    try:
+        discovery = client.discover()
+    except (GitLabError, OutboundError):
+        return warned("external_url", "GitLab does not tell its own address, so it cannot be compared."), ""
+    issuer = plain_text(discovery.issuer, 300).rstrip("/")
+    if issuer == connection.external_url:
+        return passed("external_url", issuer), ""
+    if not _is_address(discovery.issuer):
+        return warned("external_url", "GitLab tells an address of its own that is none."), ""
+    sentence = f"GitLab calls itself {issuer}. Browsers should be sent there; this portal may still use the other one."
+    return warned("external_url", sentence), issuer
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parse_address(text, allow_http=True)
+    except AddressRefused:
+        return False
+    return text.startswith(("http://", "https://"))
+
+
+def _clock_check(date: str) -> Check:
+    skew = _read_skew(date)
+    if skew is None:
+        return warned("clock", "GitLab does not tell its time.")
+    if abs(skew) > MAX_SKEW_SECONDS:
+        way = "behind" if skew > 0 else "ahead of"
+        return warned("clock", f"GitLab's clock is {abs(skew)} seconds {way} this portal's. Tokens may end too early.")
+    return passed("clock")
+
+
+def _read_skew(date: str) -> int | None:
+    """Return how many seconds our clock is ahead of a `Date` header; None for one that is no time."""
+    try:
+        told = parsedate_to_datetime(date)
+        told = told if told.tzinfo else told.replace(tzinfo=UTC)
+        return int((utc_now() - told).total_seconds())
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None  # Years and offsets of any size pass the header's grammar.
+
+
+def version_check(connection: Connection) -> Check:
+    """Judge the version that GitLab told last."""
+    version = parse_version(connection.version_seen)
+    if version is None:
+        return replace(
+            passed("version", "GitLab tells its version only after the authorization."), state=CheckState.SKIPPED
+        )
+    if not version.is_supported:
+        return failed("version", _too_old_card(connection.version_seen))
+    told = " ".join(item.sentence for item in consequences_of(version))
+    text = f"{connection.version_seen} {connection.edition_seen}".strip()
+    return passed("version", f"{text}. {told}".strip())
+
+
+def _find_root(runtime: Runtime, connection: Connection) -> str:
+    """Look for GitLab at the paths above the one entered; people copy addresses of pages (A8)."""
+    base = connection.api_url
+    for _ in range(MAX_ROOT_PROBES):
+        origin = "/".join(base.split("/")[:3])
+        if base == origin:
+            return ""
+        base = base.rpartition("/")[0]
+        probed = Connection(**{**connection.model_dump(exclude={"id"}), "api_url": base})
+        try:
+            with open_line(runtime, probed) as line:
+                GitLabClient(line, None).probe_api()
+        except (GitLabError, OutboundError):
+            continue
+        return base
+    return ""
+
+
+def _not_gitlab_card(error: GitLabError | OutboundError, root: str) -> Card:
+    card = error.card()
+    if root:
+        return replace(card, remedy=f"GitLab answers at {root}. Take that address.")
+    if isinstance(error, RedirectRefused):
+        return replace(
+            card, remedy="If that is your GitLab, enter it as the domain. A sign-in page must let /api/ through."
+        )
+    # What the peer says is not shown before it is known to be GitLab (S53).
+    return replace(card, words="", request_id="")
+
+
+def _too_old_card(version: str) -> Card:
+    return Card(
+        code="version_too_old",
+        layer=Layer.GITLAB,
+        sentence=f"This GitLab is {version}; Gatehouse needs 9.0 or newer.",
+        remedy="Upgrade GitLab.",
+        mender=Mender.GITLAB_ADMIN,
+    )
+
+
+def _certificate_json(item: CertificateInfo) -> dict[str, Any]:
+    return {
+        "subject": plain_text(item.subject, 200),
+        "issuer": plain_text(item.issuer, 200),
+        "sha256": item.sha256,
+        "not_after": f"{item.not_after:%d %B %Y}",
+        "days_left": item.days_left,
+    }
