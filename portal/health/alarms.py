@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 from sqlmodel.sql.expression import Select
 
 from portal.accounts.models import Membership, User
@@ -20,7 +20,7 @@ from portal.health.judge import CONTINUES_WITHIN
 from portal.health.mail import MailFailed, Message, is_configured, send
 from portal.health.models import AlarmMail, HealthWatch, Incident, Level, Phase
 from portal.health.times import clock_of, lasted
-from portal.jobs import enqueue
+from portal.jobs import Job, enqueue
 from portal.runtime import Runtime
 
 MAIL_ALARM = "health.mail_alarm"
@@ -28,6 +28,8 @@ OPENED, OVER = "opened", "over"
 TOLD_ROLES = (Role.OWNER, Role.ADMINISTRATOR)
 # What could not be mailed for a day is on every page anyhow.
 GIVE_UP_AFTER = timedelta(days=1)
+FIRST_PAUSE = timedelta(minutes=1)
+MOST_DOUBLINGS = 10
 
 
 def enqueue_mail(session: Session, runtime: Runtime, connection: Connection, incident: Incident, kind: str) -> None:
@@ -40,20 +42,21 @@ def enqueue_mail(session: Session, runtime: Runtime, connection: Connection, inc
         {"incident_id": incident.id, "kind": kind},
         organization_id=connection.organization_id,
         title=f"Mail about {connection.display_name}",
-        key=f"alarm:{incident.id}:{kind}",
+        key=_key_of(incident, kind),
         subject=f"connection:{connection.id}",
     )
 
 
 def enqueue_due_mails(runtime: Runtime, now: datetime | None = None) -> None:
-    """Start the mails of incidents that are over for good, and again those that did not get through."""
+    """Start the mails of incidents that are over for good, and again, ever more rarely, those that were not taken."""
     now = now or utc_now()
     if not is_configured(runtime.settings):
         return
     with runtime.database.transaction() as session:
-        for incident, connection in session.exec(_unmailed(now)):
-            kind = OPENED if incident.alarm_mailed_at is None else OVER
-            enqueue_mail(session, runtime, connection, incident, kind)
+        for incident, connection in session.exec(_unmailed(now)).all():
+            kind = OVER if incident.phase == Phase.CLOSED else OPENED
+            if _is_due(session, incident, kind, now):
+                enqueue_mail(session, runtime, connection, incident, kind)
 
 
 def mail_alarm(runtime: Runtime, incident_id: int, kind: str) -> None:
@@ -113,10 +116,24 @@ def write(
     return f"{word}: {connection.display_name}: {card.sentence}", "\n".join(lines) + "\n"
 
 
+def _key_of(incident: Incident, kind: str) -> str:
+    return f"alarm:{incident.id}:{kind}"
+
+
+def _is_due(session: Session, incident: Incident, kind: str, now: datetime) -> bool:
+    """Tell whether it is time for another try: 0, 1, 3, 7, 15 … minutes after the mail was due first."""
+    since = incident.alarmed_at if kind == OPENED else incident.closed_at
+    tries = session.exec(select(func.count()).select_from(Job).where(Job.key == _key_of(incident, kind))).one()
+    pause = FIRST_PAUSE * (2 ** min(tries, MOST_DOUBLINGS) - 1)
+    return since is None or now >= since + (pause if kind == OPENED else CONTINUES_WITHIN + pause)
+
+
 def _unmailed(now: datetime) -> Select[Incident, Connection]:
     alarm = col(Incident.alarm_mailed_at).is_(None) & (col(Incident.phase) == Phase.OPEN)
     alarm &= col(Incident.alarmed_at) > now - GIVE_UP_AFTER
-    end = col(Incident.alarm_mailed_at).is_not(None) & col(Incident.end_mailed_at).is_(None)
+    # One address that the mail server refuses leaves `alarm_mailed_at` empty: whoever was told is told the end.
+    told = select(AlarmMail.incident_id).where(AlarmMail.kind == OPENED)
+    end = col(Incident.id).in_(told) & col(Incident.end_mailed_at).is_(None)
     end &= (col(Incident.phase) == Phase.CLOSED) & (col(Incident.row_count) == 0)
     end &= (col(Incident.closed_at) < now - CONTINUES_WITHIN) & (col(Incident.closed_at) > now - GIVE_UP_AFTER)
     return (
@@ -137,6 +154,9 @@ def _people_to_tell(session: Session, organization_id: int, incident_id: int, ki
         .where(col(User.is_disabled).is_(False), col(User.id).not_in(told))
         .order_by(col(User.id))
     )
+    if kind == OVER:
+        begun = select(AlarmMail.user_id).where(AlarmMail.incident_id == incident_id, AlarmMail.kind == OPENED)
+        statement = statement.where(col(User.id).in_(begun))
     return list(session.exec(statement))
 
 

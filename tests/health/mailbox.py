@@ -14,10 +14,11 @@ from email.policy import default
 
 @dataclass
 class Mailbox:
-    """What came in. While `refuses` is true, every recipient is refused for now."""
+    """What came in. While `refuses` is true, every recipient is refused for now; those in `unknown` always are."""
 
     port: int = 0
     refuses: bool = False
+    unknown: set[str] = field(default_factory=set)
     raw: list[bytes] = field(default_factory=list)
     recipients: list[str] = field(default_factory=list)
 
@@ -46,11 +47,13 @@ class _Session(socketserver.StreamRequestHandler):
                 return
             elif verb == b"RCPT" and box.refuses:
                 self._say("451 not now")
+            elif verb == b"RCPT" and _address_in(line) in box.unknown:
+                self._say("550 nobody of this name")
             elif verb == b"EHLO":
                 self._say("250-mailbox\r\n250-8BITMIME\r\n250 SMTPUTF8")
             else:
                 if verb == b"RCPT":
-                    box.recipients.append(line.decode().partition("<")[2].partition(">")[0])
+                    box.recipients.append(_address_in(line))
                 self._say("250 ok")
 
     def _read_message(self) -> bytes:
@@ -61,6 +64,10 @@ class _Session(socketserver.StreamRequestHandler):
 
     def _say(self, text: str) -> None:
         self.wfile.write(text.encode() + b"\r\n")
+
+
+def _address_in(line: bytes) -> str:
+    return line.decode().partition("<")[2].partition(">")[0]
 
 
 @contextmanager

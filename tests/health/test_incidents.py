@@ -207,10 +207,44 @@ def test_mail_that_is_not_taken_is_sent_later_and_to_nobody_twice(
 
     mailing.refuses = False
     for _ in range(2):
-        enqueue_due_mails(runtime, watched.now)
+        enqueue_due_mails(runtime, watched.now + timedelta(minutes=1))
         run_pending(runtime)
 
     assert sorted(mailing.recipients) == ["ada@example.com", "olga@example.com"]
+
+
+def test_one_address_that_is_refused_keeps_the_end_from_nobody_else(
+    watched: Watched, sandbox: RunningSandbox, runtime: Runtime, mailing: Mailbox
+) -> None:
+    mailing.unknown.add("ada@example.com")
+    sandbox.faults.add("*", drop="before")
+    watched.look(3)
+    run_pending(runtime)
+    sandbox.faults.clear()
+    watched.look(2)
+    watched.look(8, minutes=5)
+    for _ in range(3):
+        enqueue_due_mails(runtime, watched.now)
+        run_pending(runtime)
+
+    assert [subject.partition(":")[0] for subject in mailing.subjects] == ["Broken", "Over"]
+    assert mailing.recipients == ["olga@example.com"] * 2
+
+
+def test_mail_that_is_never_taken_is_tried_ever_more_rarely(
+    watched: Watched, runtime: Runtime, mailing: Mailbox
+) -> None:
+    with runtime.database.transaction() as session:
+        session.exec(select(Credential)).one().state = CredentialState.REVOKED
+    mailing.refuses = True
+    watched.look()
+    for minute in range(60):
+        run_pending(runtime)
+        enqueue_due_mails(runtime, watched.now + timedelta(minutes=minute))
+
+    with runtime.database.reading() as session:
+        jobs = session.exec(select(Job).where(Job.name == "health.mail_alarm")).all()
+    assert len(jobs) == 6
 
 
 def test_opening_and_closing_are_in_the_audit_log(watched: Watched, sandbox: RunningSandbox) -> None:
