@@ -62,7 +62,7 @@ def prepare(settings: Settings, *, without_key: bool = False) -> Prepared:
         bring_up_to_date(runtime.database)
         _check_key(runtime)
         look_for_copy(runtime.database)
-        unreadable = tuple(note_unreadable(runtime))
+        unreadable = tuple(note_unreadable(runtime, mark=without_key))
         return Prepared(setup_link=ensure_setup_link(runtime), made_key_file=made, unreadable=unreadable)
     finally:
         runtime.database.close()  # The children open their own connections.
@@ -143,7 +143,10 @@ def banner(settings: Settings, prepared: Prepared, log_file: Path | None) -> str
         )
     if prepared.unreadable:
         lines = "".join(f"\n  {escape(str(item))}" for item in prepared.unreadable)
-        rows.append(f"[red]Secrets that cannot be read, because their key is not in the key ring:[/red]{lines}")
+        rows.append(
+            f"[red]Secrets that cannot be read, because their key is not in the key ring:[/red]{lines}\n"
+            "Put the key back. Is it lost, `gatehouse serve --without-key` has the connections say what to enter."
+        )
     if log_file:
         rows.append(f"Logs: {log_file}")
     rows.append("Stop with Ctrl+C.")

@@ -114,7 +114,7 @@ def add_keys(runtime: Runtime, path: Path) -> list[str]:
         for key in added:
             _record(session, "key.put_back", key.key_id)
         change_file(runtime.settings.resolved_key_file, lambda ring: KeyRing([*ring.keys, *added], ring.audit_key))
-    note_unreadable(runtime)
+    note_unreadable(runtime, mark=False)
     return [key.key_id for key in added]
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlmodel import Session, col, select
 
 from portal import audit
 from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, CredentialState
-from portal.authorization.refresh.claims import note
+from portal.authorization.refresh.claims import lock_credential, note
 from portal.connections.models import Application, Connection, ConnectionState
 from portal.connections.service.connections import need_attention
 from portal.connections.steps import Step, step_url
@@ -37,26 +38,27 @@ class Unreadable:
         return f"{self.connection_name}: {' and '.join(parts)} again"
 
 
-def note_unreadable(runtime: Runtime) -> list[Unreadable]:
-    """Mark the connections whose secrets no key of the ring opens, and unmark those that can be read again.
+def note_unreadable(runtime: Runtime, *, mark: bool) -> list[Unreadable]:
+    """Find the connections whose secrets no key of the ring opens, and unmark those that can be read again.
+
+    Args:
+        runtime: whose database and key ring.
+        mark: have what is found entered again. Only when the operator says that the key is lost: another machine on
+            this database may have it, and works.
 
     Returns:
-        What has to be entered again, by connection.
+        What cannot be read, by connection.
     """
     ring = runtime.vault.ring
     with runtime.database.transaction() as session:
         if not _has_gone(session, ring) and not _is_any_marked(session):
             return []
-        _abandon_attempts(session, ring)
-        rows = session.exec(
-            select(Connection, Application, Credential)
-            .outerjoin(Application, col(Application.connection_id) == col(Connection.id))
-            .outerjoin(Credential, col(Credential.connection_id) == col(Connection.id))
-            .where(col(Connection.state) != ConnectionState.DISCONNECTED)
-            .order_by(col(Connection.display_name))
-        ).all()
-        found = [_look_at(session, ring, *row) for row in rows]
-        return [item for item in found if item is not None]
+        if mark:
+            _abandon_attempts(session, ring)
+        still = col(Connection.state) != ConnectionState.DISCONNECTED
+        ids = session.exec(select(Connection.id).where(still).order_by(col(Connection.display_name))).all()
+    found = [_look_at(runtime, connection_id, mark=mark) for connection_id in ids if connection_id is not None]
+    return [item for item in found if item is not None]
 
 
 def _has_gone(session: Session, ring: KeyRing) -> bool:
@@ -66,21 +68,37 @@ def _has_gone(session: Session, ring: KeyRing) -> bool:
 
 def _is_any_marked(session: Session) -> bool:
     marked = select(Credential.id).where(Credential.state == CredentialState.UNREADABLE)
-    return session.exec(marked).first() is not None
+    cards = select(Connection.attention).where(col(Connection.attention).is_not(None))
+    return session.exec(marked).first() is not None or any(_is_ours(card) for card in session.exec(cards))
 
 
-def _look_at(
-    session: Session, ring: KeyRing, connection: Connection, application: Application | None, found: Credential | None
-) -> Unreadable | None:
-    secret = _is_gone(ring, [application.client_secret_sealed] if application else [])
-    tokens = _is_gone(ring, [found.access_token_sealed, found.refresh_token_sealed] if found else [])
-    if found and found.state == CredentialState.UNREADABLE and not tokens:
-        _give_back(session, connection, found)
-    if not secret and not tokens:
-        return None
-    unreadable = Unreadable(connection.display_name, secret, tokens)
-    _mark(session, connection, found if tokens else None, _card(connection, unreadable))
-    return unreadable
+def _is_ours(attention: Mapping[str, Any] | None) -> bool:
+    return (attention or {}).get("code") == CODE
+
+
+def _look_at(runtime: Runtime, connection_id: int, *, mark: bool) -> Unreadable | None:
+    # One transaction for each, and its credential first: in the order of whoever refreshes it on another machine.
+    with runtime.database.transaction() as session:
+        credential = lock_credential(session, connection_id)
+        connection = session.get(Connection, connection_id)
+        if connection is None:
+            return None
+        application = session.exec(select(Application).where(Application.connection_id == connection_id)).first()
+        ring = runtime.vault.ring
+        secret = _is_gone(ring, [application.client_secret_sealed] if application else [])
+        tokens = _is_gone(ring, _pair_of(credential))
+        if not tokens:
+            _give_back(session, connection, credential, all_of_it=not secret)
+        if not secret and not tokens:
+            return None
+        unreadable = Unreadable(connection.display_name, secret, tokens)
+        if mark:
+            _mark(session, connection, credential if tokens else None, _card(connection, unreadable))
+        return unreadable
+
+
+def _pair_of(credential: Credential | None) -> list[bytes | None]:
+    return [credential.access_token_sealed, credential.refresh_token_sealed] if credential else []
 
 
 def _is_gone(ring: KeyRing, envelopes: Iterable[bytes | None]) -> bool:
@@ -103,17 +121,21 @@ def _mark(session: Session, connection: Connection, credential: Credential | Non
     _record(session, connection, "connection.unreadable")
 
 
-def _give_back(session: Session, connection: Connection, credential: Credential) -> None:
-    """Let a credential live whose key was put back."""
-    credential.state, credential.failure, credential.failed_at = CredentialState.ALIVE, None, None
-    session.add(credential)
-    note(session, credential, "readable", "its key is in the key ring again")
-    if (connection.attention or {}).get("code") == CODE:
+def _give_back(session: Session, connection: Connection, credential: Credential | None, *, all_of_it: bool) -> None:
+    """Let a credential live whose key was put back, and its connection when nothing else is unreadable."""
+    lives_again = credential is not None and credential.state == CredentialState.UNREADABLE
+    if credential is not None and lives_again:
+        credential.state, credential.failure, credential.failed_at = CredentialState.ALIVE, None, None
+        session.add(credential)
+        note(session, credential, "readable", "its key is in the key ring again")
+    is_told = all_of_it and _is_ours(connection.attention)
+    if is_told:
         connection.attention = None
         if connection.state == ConnectionState.NEEDS_ATTENTION:
             connection.state = ConnectionState.CONNECTED
         session.add(connection)
-    _record(session, connection, "connection.readable")
+    if lives_again or is_told:
+        _record(session, connection, "connection.readable")
 
 
 def _abandon_attempts(session: Session, ring: KeyRing) -> None:

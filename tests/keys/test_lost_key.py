@@ -1,26 +1,32 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from flask import Flask
+from sqlalchemy import delete, text
 from sqlalchemy import select as select_columns
 from sqlmodel import SQLModel, select
 
 from portal import create_app
 from portal.audit.models import AuditEvent
 from portal.authorization.jobs import REVOKE_RETIRED
-from portal.authorization.models import CredentialState
+from portal.authorization.models import Credential, CredentialEvent, CredentialState
 from portal.authorization.refresh import AccessUnavailable, demand_access
+from portal.authorization.refresh.claims import VERDICTS, lock_credential
 from portal.connections.models import ConnectionState
+from portal.connections.service.connections import need_attention
 from portal.db import Database
 from portal.errors import Card
 from portal.jobs import enqueue
 from portal.jobs.testing import run_pending
 from portal.keys.service import add_keys, rotate
+from portal.keys.unreadable import note_unreadable
 from portal.net import Door, NetworkPolicy, parse_address
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
@@ -28,6 +34,8 @@ from portal.settings import Settings
 from portal.start import prepare
 from portal.vault import KeyRing, KeyRingError, Vault
 from portal.vault.columns import sealed_columns
+from portal.vault.ring_check import verify_ring
+from tests.jobs.waiting import until
 from tests.support import walkthrough
 from tests.support.paired import QUICK, Paired, pair
 from tests.support.people import Cast, make_cast
@@ -186,6 +194,91 @@ def test_key_that_is_found_again_is_put_back_and_the_connection_lives_on(lost: P
         actions = list(session.exec(select(AuditEvent.action)))
     # The key is everybody's: each of the two organizations finds it in its own log.
     assert (actions.count("key.put_back"), actions.count("connection.readable")) == (2, 1)
+
+
+@pytest.fixture
+def late(runtime: Runtime, sandbox: RunningSandbox, cast: Cast, tmp_path: Path) -> tuple[Paired, Settings]:
+    """A connection on a machine that changed its key, and another machine that has the key file from before."""
+    works = pair(runtime, sandbox, cast.owner.organization_id)
+    with runtime.database.transaction() as session:
+        verify_ring(session, runtime.vault.ring)
+    there = runtime.settings.model_copy(
+        update={
+            "data_dir": tmp_path / "there",
+            "key_file": tmp_path / "there.json",
+            "database_url": runtime.settings.resolved_database_url,
+        }
+    )
+    shutil.copy(runtime.settings.resolved_key_file, there.resolved_key_file)
+    rotate(runtime)
+    return works, there
+
+
+def test_machine_with_an_old_key_file_tells_so_and_takes_nothing_from_the_others(
+    late: tuple[Paired, Settings],
+) -> None:
+    works, there = late
+
+    prepared = prepare(there)
+
+    assert [str(item) for item in prepared.unreadable] == ["Gitlab: enter the Secret and authorize again"]
+    assert works.credential.state == CredentialState.ALIVE
+    assert works.connection.state == ConnectionState.CONNECTED
+    assert works.demand()
+
+
+def test_next_start_with_the_right_key_mends_what_a_machine_without_it_marked(late: tuple[Paired, Settings]) -> None:
+    works, there = late
+    prepare(there, without_key=True)
+    assert works.credential.state == CredentialState.UNREADABLE
+
+    shutil.copy(works.runtime.settings.resolved_key_file, there.resolved_key_file)
+    prepared = prepare(there)
+
+    assert prepared.unreadable == ()
+    assert works.credential.state == CredentialState.ALIVE
+    assert works.connection.state == ConnectionState.CONNECTED
+    assert works.demand()
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_secret_that_can_be_read_again_leaves_no_card_behind(late: tuple[Paired, Settings]) -> None:
+    works, there = late
+    with works.runtime.database.transaction() as session:
+        session.execute(delete(CredentialEvent))
+        session.execute(delete(Credential))
+    prepared = prepare(there, without_key=True)
+    assert [str(item) for item in prepared.unreadable] == ["Gitlab: enter the Secret again"]
+    assert works.connection.attention
+
+    prepare(works.runtime.settings)
+
+    assert works.connection.attention is None
+    assert works.connection.state == ConnectionState.CONNECTED
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_start_without_the_key_waits_for_a_credential_that_is_being_changed(late: tuple[Paired, Settings]) -> None:
+    works, there = late
+    runtime = at(there, works.runtime.database, works.sandbox)
+    with ThreadPoolExecutor(1) as pool:
+        with runtime.database.transaction() as session:
+            credential = lock_credential(session, works.connection_id)
+            marking = pool.submit(note_unreadable, runtime, mark=True)
+            until(lambda: is_waited_for(runtime))
+            # The other order of the two rows would be a deadlock here.
+            need_attention(session, works.connection_id, VERDICTS[CredentialState.REVOKED])
+            credential.state = CredentialState.REVOKED
+        assert len(marking.result()) == 1
+
+    assert works.credential.state == CredentialState.REVOKED
+
+
+def is_waited_for(runtime: Runtime) -> bool:
+    """Tell whether a process waits for a lock of another one."""
+    with runtime.database.engine.connect() as connection:
+        return bool(connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one())
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])
