@@ -9,6 +9,7 @@ from sqlmodel import select
 from portal.audit.models import AuditEvent
 from portal.authorization.models import Credential
 from portal.authorization.refresh.spool import Spool, Spooled
+from portal.authorization.service.retire import Revoker
 from portal.db import utc_now
 from portal.errors import Conflict, NotFound
 from portal.gitlab.oauth import TokenAnswer
@@ -17,7 +18,7 @@ from portal.runtime import Runtime
 from portal.vault import Place, Secret
 from portal.vault.keyring import KEYS_VARIABLE
 from portal.vault.models import VaultKey
-from tests.keys.conftest import add_secrets, open_all
+from tests.keys.conftest import ORIGIN, add_secrets, open_all
 
 LONG_AGO = "2025-01-01T00:00:00+00:00"
 
@@ -84,7 +85,8 @@ def test_key_of_an_answer_that_waits_in_the_spool_is_kept(runtime: Runtime, key_
     tokens = TokenAnswer(access_token=Secret("a" * 64), refresh_token=None, scopes=(), expires_in=7200)
     for intent in ("kept", "reserved"):
         spool.reserve(1, intent)
-    spool.keep(Spooled(1, 1, "kept", "0" * 64, tokens, utc_now()))
+    revoker = Revoker(1, 1, "GitLab", ORIGIN, {}, None)
+    spool.keep(Spooled(1, 1, "kept", "0" * 64, tokens, utc_now(), revoker))
     rotate(runtime)
     let_settle(key_file)
 
