@@ -12,8 +12,8 @@ import pytest
 from portal.connections.service.connections import discard_draft
 from portal.connections.steps import Step
 from portal.runtime import Runtime
+from tests.connections.drafts import connection_named, draft
 from tests.connections.peers import PAGE, Peer, let_through, serving
-from tests.connections.test_setup import connection_named, draft
 from tests.support.people import Cast
 from tests.support.visitor import Visitor
 from tests.support.walkthrough import principal_of
@@ -91,23 +91,6 @@ def test_other_service_shows_nothing_of_itself(owner: Visitor, runtime: Runtime,
 
     assert "Something is in the way" in found
     assert "internal-" not in found
-
-
-def test_closed_port_names_the_connection(owner: Visitor, runtime: Runtime) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    let_through(runtime, url)
-
-    found = checks_of(owner, url)
-
-    assert "Connection" in found
-    assert "Something is in the way" in found
-
-
-def test_name_that_does_not_resolve_names_the_name_resolution(owner: Visitor) -> None:
-    found = checks_of(owner, "gitlab.nowhere.invalid")
-
-    assert "Name resolution" in found
 
 
 def test_step_is_done_only_once_the_checks_passed(owner: Visitor, runtime: Runtime) -> None:

@@ -17,20 +17,13 @@ from portal.db import utc_now
 from portal.errors import Conflict
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
+from tests.connections.drafts import connection_named, draft
 from tests.connections.peers import PAGE, Peer, serving
-from tests.connections.test_setup import connection_named, draft
 from tests.support.people import Cast
 from tests.support.visitor import Visitor
-from tests.support.walkthrough import Prepared, authorize, prepare, principal_of
+from tests.support.walkthrough import Prepared, prepare, principal_of
 
 WRONG = "gloas-" + "0" * 64
-
-
-@pytest.fixture
-def live(runtime: Runtime, sandbox: RunningSandbox, cast: Cast, owner: Visitor) -> Prepared:
-    prepared = prepare(runtime, sandbox, cast.owner)
-    authorize(owner, sandbox, prepared.slug)
-    return prepared
 
 
 def stored_secret(runtime: Runtime) -> str:

@@ -1,0 +1,96 @@
+"""Names of connections, the plan, and throwing drafts away."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlmodel import select
+
+from portal.accounts.models import Organization
+from portal.connections.models import Application, Connection, Method
+from portal.connections.service.connections import create_draft
+from portal.errors import InvalidInput
+from portal.runtime import Runtime
+from tests.accounts.support import BOTH_DATABASES
+from tests.connections.drafts import connection_named, draft
+from tests.support.people import Cast
+from tests.support.visitor import Visitor
+from tests.support.walkthrough import Prepared, principal_of
+
+
+def test_draft_is_made_with_a_slug_that_stays_when_it_is_renamed(runtime: Runtime, owner: Visitor) -> None:
+    slug = draft(owner, "Our GitLab")
+
+    owner.post(f"/connections/{slug}/name", {"display_name": "Another name"})
+
+    renamed = connection_named(runtime, "Another name")
+    assert renamed is not None
+    assert renamed.slug == slug == "our-gitlab"
+
+
+@pytest.mark.parametrize("name", ["", "   ", "x" * 101, "a\x07b"])
+def test_name_that_cannot_be_used_is_422_and_makes_nothing(runtime: Runtime, owner: Visitor, name: str) -> None:
+    answer = owner.post("/connections/new", {"method": "oauth", "display_name": name})
+
+    assert answer.status_code == 422
+    with runtime.database.reading() as session:
+        assert session.exec(select(Connection)).all() == []
+
+
+def test_name_is_unique_in_the_organization_only(owner: Visitor, outsider: Visitor) -> None:
+    draft(owner, "GitLab")
+
+    again = owner.post("/connections/new", {"method": "oauth", "display_name": "gitlab"})
+    elsewhere = outsider.post("/connections/new", {"method": "oauth", "display_name": "GitLab"})
+
+    assert again.status_code == 422
+    assert "is taken" in again.text
+    assert elsewhere.status_code == 303
+
+
+def test_plan_without_the_feature_says_what_is_missing(runtime: Runtime, owner: Visitor) -> None:
+    with runtime.database.transaction() as session:
+        session.get_one(Organization, 1).plan = "basic"
+
+    page = owner.get("/connections/")
+    answer = owner.post("/connections/new", {"method": "oauth", "display_name": "GitLab"})
+
+    assert "does not include self-hosted GitLab" in page.text
+    assert answer.status_code == 422
+
+
+@BOTH_DATABASES
+def test_name_that_many_want_at_once_is_given_to_one(runtime: Runtime, cast: Cast) -> None:
+    principal = principal_of(runtime, cast.owner)
+
+    def make(name: str) -> str:
+        try:
+            create_draft(runtime, principal, name, Method.OAUTH)
+        except InvalidInput as error:
+            return error.field_errors["display_name"].partition("”")[2]
+        return "made"
+
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(make, ["Äpfel", "äpfel", "ÄPFEL", "A\u0308pfel"]))
+
+    assert sorted(made) == [" is taken. Choose a name that tells the two apart."] * 3 + ["made"]
+
+
+@BOTH_DATABASES
+def test_name_whose_characters_stand_for_many_is_422(owner: Visitor) -> None:
+    answer = owner.post("/connections/new", {"method": "oauth", "display_name": "\ufdfa" * 100})
+
+    assert answer.status_code == 422
+
+
+def test_cancel_asks_and_discards(runtime: Runtime, owner: Visitor, prepared: Prepared) -> None:
+    asked = owner.get(f"/connections/{prepared.slug}/setup/cancel")
+    still_there = connection_named(runtime, "GitLab")
+    owner.post(f"/connections/{prepared.slug}/setup/cancel")
+
+    assert "Discard draft" in asked.text
+    assert still_there is not None
+    assert connection_named(runtime, "GitLab") is None
+    with runtime.database.reading() as session:
+        assert session.exec(select(Application)).all() == []
