@@ -27,6 +27,10 @@ VIEWS = {
     "authorization": ("authorization.callback", "/oauth/callback/gitlab"),
     "repositories": ("repositories.index", "/repositories/"),
     "theme": ("theme.choose", "/theme"),
+    "health": ("health.show", "/connections/gitlab/health"),
+    "disconnection": ("disconnection.ask", "/connections/gitlab/disconnect"),
+    "backup": ("backup.show", "/restored"),
+    "grants": ("grants.index", "/members/1/groups"),
 }
 VALUE = "5f2d9c81e07b4a63" * 4
 REQUEST_ID = re.compile(r"<code>([0-9a-f]{16})</code>")
