@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +14,29 @@ from portal.db import Database
 from portal.instance.models import Instance
 from portal.jobs import Job, enqueue
 from portal.jobs.models import Executor, JobItem, JobSchedule
+from portal.jobs.pace import Pace
 from portal.jobs.store import prepare_tables
 from portal.runtime import Runtime, build_runtime
 from portal.settings import Settings
 from portal.vault import KeyRing
 from tests.jobs import sample_jobs
+from tests.jobs.worker_process import WorkerProcess
 from tests.support.postgresql import Cluster
 
 assert sample_jobs
-ROOT = Path(__file__).parents[2]
 TABLES = [SQLModel.metadata.tables[model.__tablename__] for model in (Job, JobItem, Executor, JobSchedule, Instance)]
 # Quick, so that a test need not wait; a worker counts as dead after two seconds.
-PACE = {
-    "poll_seconds": 0.05,
-    "heartbeat_seconds": 0.5,
-    "silent_seconds": 2,
-    "sweep_seconds": 0.5,
-    "grace_seconds": 3,
-    "backoff_seconds": 0.1,
-    "schedule_seconds": 3600,
-}
+PACE = Pace(
+    poll_seconds=0.05,
+    heartbeat_seconds=0.5,
+    silent_seconds=2,
+    sweep_seconds=0.5,
+    grace_seconds=3,
+    backoff_seconds=0.1,
+    schedule_seconds=3600,
+)
 
-StartWorker = Callable[..., "subprocess.Popen[bytes]"]
+StartWorker = Callable[..., WorkerProcess]
 
 
 @pytest.fixture(scope="session")
@@ -119,23 +117,16 @@ def gate(tmp_path: Path) -> Path:
 def start_worker(settings: Settings, tmp_path: Path) -> Iterator[StartWorker]:
     """Start real worker processes; whatever still runs at the end is killed."""
     environment = {
-        **os.environ,
         "GATEHOUSE_DATA_DIR": str(settings.data_dir),
         "GATEHOUSE_DATABASE_URL": settings.database_url,
     }
     with ExitStack() as stack:
 
-        def start(**pace: Any) -> subprocess.Popen[bytes]:
-            output = stack.enter_context((tmp_path / "workers.log").open("ab"))
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.jobs.worker_process", json.dumps(PACE | pace)],
-                cwd=ROOT,
-                env=environment,
-                stderr=output,
-            )
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            return process
+        def start(**pace: Any) -> WorkerProcess:
+            worker = WorkerProcess(environment, replace(PACE, **pace), tmp_path / "workers.log")
+            stack.callback(worker.wait)
+            stack.callback(worker.kill)
+            return worker
 
         yield start
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +20,7 @@ from portal.runtime import Runtime
 from tests.jobs.conftest import StartWorker, reload, states
 from tests.jobs.sample_jobs import noted
 from tests.jobs.waiting import until
+from tests.jobs.worker_process import WorkerProcess
 
 Add = Callable[..., Job]
 
@@ -34,7 +34,7 @@ def executors(runtime: Runtime) -> list[Executor]:
         return list(session.exec(select(Executor)))
 
 
-def end(worker: subprocess.Popen[bytes]) -> int:
+def end(worker: WorkerProcess) -> int:
     worker.send_signal(signal.SIGTERM)
     return worker.wait(20)
 

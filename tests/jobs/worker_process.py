@@ -1,17 +1,61 @@
-"""A real worker process that knows the sample jobs: `python -m tests.jobs.worker_process '{"poll_seconds": …}'`."""
+"""Real worker processes that know the sample jobs, forked from a process that has imported everything already."""
 
 from __future__ import annotations
 
-import json
+import multiprocessing
+import os
+import signal
 import sys
+from pathlib import Path
 
 from portal.jobs.pace import Pace
+from portal.jobs.registry import load_jobs
 from portal.jobs.worker import run_worker
 from portal.logs import configure_logs
 from portal.settings import Settings
 from tests.jobs import sample_jobs
 
 assert sample_jobs
-if __name__ == "__main__":
+load_jobs()
+END_SECONDS = 60
+_forking = multiprocessing.get_context("forkserver")
+
+
+class WorkerProcess:
+    """One worker, from the moment it is made; it writes its log to a file."""
+
+    def __init__(self, environment: dict[str, str], pace: Pace, log: Path) -> None:
+        # The server that forks is started with the first worker and ends with the tests.
+        _forking.set_forkserver_preload([__name__])
+        self._process = _forking.Process(target=_work, args=(environment, pace, log))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid: int = self._process.pid
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, seconds: float = END_SECONDS) -> int:
+        """Wait for its end and return the exit code, which is negative after a signal."""
+        self._process.join(seconds)
+        assert self._process.exitcode is not None, f"it still runs after {seconds} s"
+        return self._process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it without a word."""
+        self._process.kill()
+
+
+def _work(environment: dict[str, str], pace: Pace, log: Path) -> None:
+    os.environ.update(environment)
+    with log.open("ab") as output:
+        os.dup2(output.fileno(), sys.stdout.fileno())
+        os.dup2(output.fileno(), sys.stderr.fileno())
     configure_logs("INFO")
-    raise SystemExit(run_worker(Settings.from_environ(), Pace(**json.loads(sys.argv[1]))))
+    raise SystemExit(run_worker(Settings.from_environ(), pace))
