@@ -150,11 +150,6 @@ def save_credentials(
     return current, _kept_card(card) if card and has_better else card
 
 
-def check_with_gitlab(runtime: Runtime, connection: Connection) -> Card | None:
-    """Ask GitLab whether it accepts the stored ID and Secret; None when it does."""
-    return _ask_gitlab(runtime, connection, open_client_credentials(runtime, connection))
-
-
 def _check_entered_with_gitlab(runtime: Runtime, connection: Connection, entered: Entered) -> Card | None:
     secret = entered.client_secret or open_client_credentials(runtime, connection).client_secret
     return _ask_gitlab(runtime, connection, oauth.ClientCredentials(entered.client_id, secret))
