@@ -54,7 +54,6 @@ BY_ADDRESS: dict[str, tuple[str, dict[str, str]]] = {
     "connection.instance_changed": (CONNECTION + "/setup/instance", {"domain": "gitlab.example.com"}),
     "connection.service_user_changed": (CONNECTION + "/setup/service-user", {"service_username": "bot"}),
     "connection.services_changed": (CONNECTION + "/setup/services", {"services": "issues"}),
-    "application.saved": (CONNECTION + "/setup/credentials", {"application_id": "a" * 64, "secret": "b" * 64}),
     "authorization.started": (CONNECTION + "/authorization", {}),
     "catalogue.read_requested": (CONNECTION + "/catalogue", {}),
     "repository.enabled": ("/repositories/enable", {"repository_id": "{repository}"}),
