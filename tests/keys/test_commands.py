@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from portal.cli import app
+from portal.keys import commands
 from portal.runtime import Runtime
 from tests.keys.conftest import add_secrets, open_all
 from tests.keys.test_drop import let_settle
@@ -21,7 +22,7 @@ def backend() -> str:
 def run(runtime: Runtime, monkeypatch: pytest.MonkeyPatch):
     """Run `gatehouse keys` on the test's database."""
     monkeypatch.setenv("GATEHOUSE_DATA_DIR", str(runtime.settings.data_dir))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(commands.console, "width", 200)  # Read from the environment only when it was imported.
 
     def call(*arguments: str, typed: str = "") -> Result:
         return CliRunner().invoke(app, ["keys", *arguments], input=typed)
