@@ -13,7 +13,7 @@ from portal import audit, instance
 from portal.accounts.models import Organization
 from portal.accounts.principal import Principal
 from portal.authorization.models import Credential, CredentialState
-from portal.authorization.refresh.claims import note
+from portal.authorization.refresh.rows import note
 from portal.db import utc_now
 from portal.runtime import Runtime
 

@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 
 from portal import audit
 from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, CredentialState
-from portal.authorization.refresh.claims import lock_credential, note
+from portal.authorization.refresh.rows import lock_credential, note
 from portal.connections.models import Application, Connection, ConnectionState
 from portal.connections.service.connections import need_attention
 from portal.connections.steps import Step, step_url

@@ -11,7 +11,8 @@ from sqlmodel import select
 from portal.accounts.models import Organization
 from portal.authorization.models import CredentialState, RetiredToken
 from portal.authorization.refresh import RefreshTimes
-from portal.authorization.refresh.claims import Claim, digest, give_verdict, stamp_of, take_claim
+from portal.authorization.refresh.claims import Claim, give_verdict, stamp_of, take_claim
+from portal.authorization.refresh.rows import digest
 from portal.authorization.refresh.spend import recover, refresh_once, sweep_spool
 from portal.authorization.refresh.spool import Spool, Spooled
 from portal.authorization.service.retire import revoker_of

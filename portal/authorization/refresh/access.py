@@ -11,7 +11,8 @@ from sqlmodel import select
 
 from portal.authorization.models import Credential, CredentialState
 from portal.authorization.refresh.cards import BUSY, RESTORED, VERDICTS
-from portal.authorization.refresh.claims import AccessUnavailable, is_alive, is_free, lock_credential, note, open_token
+from portal.authorization.refresh.claims import AccessUnavailable, is_alive, is_free
+from portal.authorization.refresh.rows import lock_credential, note, open_token
 from portal.authorization.refresh.spend import recover, refresh_once
 from portal.authorization.refresh.times import TIMES, RefreshTimes
 from portal.connections.models import Application, Connection, ConnectionState

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import platform
 import secrets
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
-from portal import audit
-from portal.authorization.models import Credential, CredentialEvent, CredentialState
+from portal.authorization.models import Credential, CredentialState
 from portal.authorization.refresh.cards import HEALED_BY_REFRESH, VERDICTS, with_way
+from portal.authorization.refresh.rows import PROCESS, digest, lock_credential, note, open_token, record, seal_pair
 from portal.authorization.refresh.spool import Spooled
 from portal.authorization.refresh.times import RefreshTimes
 from portal.connections.models import Application, Connection, ConnectionState
 from portal.connections.service.connections import need_attention
 from portal.db import utc_now
 from portal.errors import Card, UpstreamFailed
-from portal.gitlab import oauth
 from portal.runtime import Runtime
-from portal.vault import Place, Secret, SecretUnreadable
-
-TABLE = "credential"
-PROCESS = f"{platform.node()}:{os.getpid()}"
+from portal.vault import Secret, SecretUnreadable
 
 
 class AccessUnavailable(UpstreamFailed):
@@ -83,14 +75,6 @@ def is_alive(credential: Credential, application: Application | None) -> bool:
 def stamp_of(application: Application | None) -> str:
     """Return what tells one stored Secret of a connection from the next."""
     return application.updated_at.isoformat() if application else ""
-
-
-def seal_client(runtime: Runtime, credential: Credential, application: oauth.ClientCredentials) -> None:
-    """Keep which application a pair was given to, with its Secret: only that one can revoke it."""
-    assert credential.id is not None
-    place = Place(TABLE, credential.id, "client_secret_sealed")
-    credential.client_id = application.client_id
-    credential.client_secret_sealed = runtime.vault.seal(application.client_secret, place, credential.origin)
 
 
 def is_free(credential: Credential, now: datetime, times: RefreshTimes) -> bool:
@@ -216,70 +200,6 @@ def put_off(
         if not unknown:
             credential.intent_id, credential.intent_at = "", None
         note(session, credential, "put_off", claim.reason, code=card.code, unknown=unknown, pause_seconds=round(pause))
-
-
-def note(session: Session, credential: Credential, kind: str, reason: str, **details: Any) -> None:
-    """Write a line of the flight recorder."""
-    assert credential.id is not None
-    session.add(
-        CredentialEvent(
-            credential_id=credential.id,
-            kind=kind,
-            generation=credential.generation,
-            process=PROCESS,
-            reason=reason,
-            details=details,
-        )
-    )
-
-
-def record(
-    session: Session, connection: Connection, credential: Credential, action: str, *, result: str = "ok", **details: Any
-) -> None:
-    """Write the audit row of something the portal did by itself."""
-    audit.record(
-        session,
-        action=action,
-        organization_id=connection.organization_id,
-        actor_user_id=None,
-        actor_name="Gatehouse",
-        object_type="connection",
-        object_id=str(connection.id),
-        object_name=connection.display_name,
-        result=result,
-        details={"generation": credential.generation, **details},
-    )
-
-
-def digest(token: Secret) -> str:
-    """Return the SHA-256 of a token, to recognise it; it only ever goes into sealed text."""
-    return hashlib.sha256(token.reveal().encode()).hexdigest()
-
-
-def lock_credential(session: Session, connection_id: int) -> Credential | None:
-    """Return a connection's credential for the transaction that changes it: everybody else waits at this line."""
-    statement = select(Credential).where(col(Credential.connection_id) == connection_id).with_for_update()
-    return session.exec(statement).first()
-
-
-def open_token(runtime: Runtime, credential: Credential, column: str, origin: str) -> Secret | None:
-    """Open one half of a pair for an origin; None when it is not stored.
-
-    Raises:
-        SecretUnreadable: it was given for another origin, or its key is gone.
-    """
-    sealed = getattr(credential, column)
-    assert credential.id is not None
-    return runtime.vault.open(sealed, Place(TABLE, credential.id, column), origin) if sealed is not None else None
-
-
-def seal_pair(runtime: Runtime, credential: Credential, access_token: Secret, refresh_token: Secret | None) -> None:
-    """Seal a pair into a stored row, bound to the row's origin."""
-    pair = {"access_token_sealed": access_token, "refresh_token_sealed": refresh_token}
-    assert credential.id is not None
-    for column, token in pair.items():
-        place = Place(TABLE, credential.id, column)
-        setattr(credential, column, runtime.vault.seal(token, place, credential.origin) if token else None)
 
 
 def _is_due(runtime: Runtime, session: Session, credential: Credential, times: RefreshTimes) -> bool:

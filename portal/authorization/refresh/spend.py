@@ -11,7 +11,6 @@ from portal.authorization.refresh.claims import (
     AccessUnavailable,
     Claim,
     Stored,
-    digest,
     give_verdict,
     put_off,
     spend_again,
@@ -19,6 +18,7 @@ from portal.authorization.refresh.claims import (
     store,
     take_claim,
 )
+from portal.authorization.refresh.rows import digest
 from portal.authorization.refresh.spool import Spool, Spooled
 from portal.authorization.refresh.times import RefreshTimes
 from portal.authorization.service.retire import Revoker, freeze, retire_stray

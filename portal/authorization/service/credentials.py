@@ -11,7 +11,7 @@ from portal.accounts.principal import Principal
 from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, CredentialState
 from portal.authorization.person import Person
 from portal.authorization.refresh import TIMES
-from portal.authorization.refresh.claims import lock_credential, note, seal_client, seal_pair
+from portal.authorization.refresh.rows import lock_credential, note, seal_client, seal_pair
 from portal.authorization.refresh.spend import recover
 from portal.authorization.service import attempts
 from portal.authorization.service.retire import retire_tokens

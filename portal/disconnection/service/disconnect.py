@@ -15,7 +15,7 @@ from portal import audit
 from portal.accounts.principal import Principal
 from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
 from portal.authorization.refresh import TIMES
-from portal.authorization.refresh.claims import lock_credential, note
+from portal.authorization.refresh.rows import lock_credential, note
 from portal.authorization.refresh.spend import recover
 from portal.authorization.service.retire import pending_revocations, retire_tokens, try_again_now
 from portal.connections.models import Connection, ConnectionState

@@ -12,7 +12,7 @@ from sqlmodel import Session, SQLModel, col, select
 from portal import audit
 from portal.accounts.models import GroupGrant
 from portal.authorization.models import AuthorizationAttempt, Credential, CredentialEvent, RetiredToken
-from portal.authorization.refresh.claims import lock_credential
+from portal.authorization.refresh.rows import lock_credential
 from portal.authorization.service.retire import pending_revocations
 from portal.connections.models import Application, Connection, ConnectionState
 from portal.crash_points import crash_point
