@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import CursorResult, text, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlmodel import Session, col, select
 
 from portal.db import Database, utc_now
@@ -37,6 +37,13 @@ def look_for_copy(database: Database) -> bool:
     A file that was copied has another inode, a database that was dumped and loaded another number or server. What
     cannot be told apart: a snapshot of the whole disk or of the whole server.
     """
+    try:
+        return _look(database)
+    except IntegrityError:  # Of two processes that started together the other one entered it; now it is there.
+        return _look(database)
+
+
+def _look(database: Database) -> bool:
     place = place_of(database)
     with database.transaction() as session:
         instance = find_instance(session)

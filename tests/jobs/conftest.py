@@ -15,13 +15,11 @@ from portal.instance.models import Instance
 from portal.jobs import Job, enqueue
 from portal.jobs.models import Executor, JobItem, JobSchedule
 from portal.jobs.pace import Pace
-from portal.jobs.store import prepare_tables
 from portal.runtime import Runtime, build_runtime
 from portal.settings import Settings
 from portal.vault import KeyRing
 from tests.jobs import sample_jobs
 from tests.jobs.worker_process import WorkerProcess
-from tests.support.postgresql import Cluster
 
 assert sample_jobs
 TABLES = [SQLModel.metadata.tables[model.__tablename__] for model in (Job, JobItem, Executor, JobSchedule, Instance)]
@@ -39,52 +37,26 @@ PACE = Pace(
 StartWorker = Callable[..., WorkerProcess]
 
 
-@pytest.fixture(scope="session")
-def prepared_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite database with our tables and the engine's, to be copied."""
-    path = tmp_path_factory.mktemp("jobs") / "gatehouse.db"
-    _prepare(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture(scope="session")
-def prepared_postgresql(cluster: Cluster) -> str:
-    """A PostgreSQL database with our tables and the engine's, to be copied."""
-    url = cluster.create_database()
-    _prepare(Settings(database_url=url).resolved_database_url)
-    return url
-
-
-def _prepare(url: str) -> None:
-    database = Database(url)
-    SQLModel.metadata.create_all(database.engine, TABLES)
-    prepare_tables(database)
-    if database.is_sqlite:
-        with database.engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    database.close()
-
-
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
-    """Settings on each of the two databases, which is empty for a bare runtime and prepared for any other."""
+    """Settings on each of the two databases, which is empty for a bare runtime and migrated for any other."""
     folder, bare = tmp_path / "var", "bare_runtime" in request.fixturenames
     folder.mkdir()
     if request.param == "sqlite":
         settings = Settings(data_dir=folder)
         if not bare:
-            shutil.copy(request.getfixturevalue("prepared_file"), folder / "gatehouse.db")
+            shutil.copy(request.getfixturevalue("migrated_file"), folder / "gatehouse.db")
         yield settings
         return
     cluster = request.getfixturevalue("cluster")
-    url = cluster.create_database(template=None if bare else request.getfixturevalue("prepared_postgresql"))
+    url = cluster.create_database(template=None if bare else request.getfixturevalue("migrated_postgresql"))
     yield Settings(data_dir=folder, database_url=url)
     cluster.drop_database(url)
 
 
 @pytest.fixture
 def runtime(settings: Settings) -> Iterator[Runtime]:
-    """A runtime whose database has our tables and the engine's."""
+    """A runtime whose database has everything, so that the periodic jobs succeed as well."""
     KeyRing.create_file(settings.resolved_key_file)
     runtime = build_runtime(settings)
     yield runtime

@@ -5,13 +5,18 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from sqlmodel import select
 
 from portal.db import IDLE_IN_TRANSACTION_SECONDS
+from portal.instance import look_for_copy
+from portal.instance.models import Instance
+from portal.instance.service import ONLY_ID
 from portal.jobs import Job, JobItem, JobState, enqueue
 from portal.jobs.models import Executor
 from portal.jobs.pace import Pace
@@ -117,6 +122,27 @@ def test_frozen_worker_that_wakes_up_writes_nothing(
     assert (code, reload(runtime.database, job).fence) == (0, 2)
     with runtime.database.reading() as session:
         assert len(session.exec(select(JobItem)).all()) == 1
+
+
+@pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
+def test_workers_that_start_together_enter_their_database_once(runtime: Runtime) -> None:
+    with ThreadPoolExecutor(1) as pool, runtime.database.transaction() as first:
+        first.add(Instance(id=ONLY_ID, epoch="first"))
+        first.flush()
+        second = pool.submit(look_for_copy, runtime.database)
+        until(lambda: waits_for_a_lock(runtime))
+        first.commit()
+        assert second.result(30) is False
+
+    with runtime.database.reading() as session:
+        assert session.exec(select(Instance.epoch)).all() == ["first"]
+
+
+def waits_for_a_lock(runtime: Runtime) -> bool:
+    statement = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = :name"
+    with runtime.database.reading() as session:
+        name = runtime.database.engine.url.database
+        return bool(session.connection().execute(text(statement), {"name": name}).scalar_one())
 
 
 def test_lane_holds_two_jobs_and_leaves_room_for_others(

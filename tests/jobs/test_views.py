@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from flask import Flask, g
 from flask.testing import FlaskClient
-from sqlmodel import SQLModel, select
+from sqlmodel import select
 
 from portal import assets, error_pages, htmx
 from portal.accounts.principal import Principal
 from portal.accounts.roles import Role
-from portal.audit.models import GENESIS, AuditEvent, AuditHead
+from portal.audit.models import AuditEvent
 from portal.jobs import Job, JobState, enqueue, views
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime, attach_runtime
@@ -27,21 +27,17 @@ FRAGMENT = {"HX-Request": "true"}
 
 
 @pytest.fixture
-def settings(tmp_path: Path, prepared_file: Path) -> Settings:
+def settings(tmp_path: Path, migrated_file: Path) -> Settings:
     """Pages do not care which database it is."""
     settings = Settings(data_dir=tmp_path / "var")
     settings.data_dir.mkdir()
-    shutil.copy(prepared_file, settings.data_dir / "gatehouse.db")
+    shutil.copy(migrated_file, settings.data_dir / "gatehouse.db")
     return settings
 
 
 @pytest.fixture
 def seen_as(runtime: Runtime) -> As:
     """Return a browser of somebody with a role, in organization 1 unless told otherwise."""
-    tables = [SQLModel.metadata.tables[model.__tablename__] for model in (AuditEvent, AuditHead)]
-    SQLModel.metadata.create_all(runtime.database.engine, tables)
-    with runtime.database.transaction() as session:
-        session.add(AuditHead(id=1, number=0, hash=GENESIS))
 
     def browser(role: Role, *, user_id: int = 10, organization_id: int = 1) -> FlaskClient:
         app = Flask("test", template_folder=str(assets.TEMPLATES), static_folder=str(assets.STATIC))
