@@ -29,6 +29,10 @@ def test_allowed_address_is_shown_as_understood(settings: Settings) -> None:
         ("localhost", "Refused (address_loopback)"),
         ("[::ffff:169.254.169.254]", "Refused (address_metadata)"),
         ("10.1.2.3:22", "Refused (address_port)"),
+        ("127.1", "Refused ("),
+        ("[64:ff9b::7f00:1]", "Refused ("),
+        ("gitlab@169.254.169.254", "Refused ("),
+        ("169.254.169.254", "Refused (address_metadata)"),
     ],
 )
 def test_refused_host_ends_with_two_and_says_why(text: str, words: str, settings: Settings) -> None:
