@@ -108,7 +108,7 @@ def test_old_link_is_dead(runtime: Runtime, owner: Visitor, visitor: Visitor) ->
     [
         ({"email": ""}, "email"),
         ({"email": "no"}, "email"),
-        ({"email": "a\x00@example.com"}, "email"),
+        ({"email": "a\x01@example.com"}, "email"),
         ({"email": "x" * 260 + "@example.com"}, "email"),
         ({"email": "lea@example.com"}, "email"),
         ({"email": "LEA@example.com"}, "email"),
@@ -128,7 +128,7 @@ def test_bad_invitation_names_the_field_and_keeps_what_was_typed(
         assert session.exec(select(Invitation)).all() == []
 
 
-@pytest.mark.parametrize(("field", "value"), [("name", ""), ("name", "a\x00"), ("password", "short"), ("password", "")])
+@pytest.mark.parametrize(("field", "value"), [("name", ""), ("name", "a\x01"), ("password", "short"), ("password", "")])
 @BOTH_DATABASES
 def test_link_stays_when_something_is_wrong(owner: Visitor, visitor: Visitor, field: str, value: str) -> None:
     link, token = invite(owner), visitor.csrf_token()
