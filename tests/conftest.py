@@ -24,6 +24,7 @@ from portal.sandbox.testing import RunningSandbox
 from portal.settings import Settings
 from portal.start import bring_up_to_date
 from portal.vault import KeyRing, Vault
+from tests.support.paired import Paired, pair
 from tests.support.people import Cast, make_cast
 from tests.support.postgresql import Cluster, running_cluster
 from tests.support.visitor import Visitor
@@ -192,6 +193,12 @@ def app(runtime: Runtime) -> Flask:
 def cast(runtime: Runtime) -> Cast:
     """An owner, an administrator, a team lead, an auditor, and an outsider of another organization."""
     return make_cast(runtime)
+
+
+@pytest.fixture
+def paired(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> Paired:
+    """A connection of the cast's organization with a real pair of the sandbox."""
+    return pair(runtime, sandbox, cast.owner.organization_id)
 
 
 @pytest.fixture

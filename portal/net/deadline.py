@@ -17,6 +17,8 @@ from portal.net.errors import DeadlinePassed
 MIB = 1024 * 1024
 DEFAULT_MAX_BYTES = 8 * MIB
 MAX_BYTES_OF_ERRORS = 64 * 1024
+# After the end, only for what has arrived already.
+LATE_SECONDS = 2.0
 
 
 @dataclass
@@ -28,16 +30,29 @@ class Exchange:
         max_bytes: of one decoded body.
         layer: how far it came, so that a passed deadline says where the time went.
         sent: whether a byte of the present request has left.
+        late_since: when the first look after the end was, on the monotonic clock.
     """
 
     ends_at: float
     max_bytes: int
     layer: Layer = Layer.HTTP
     sent: bool = False
+    late_since: float | None = None
 
     def begin_request(self) -> None:
         """Start a request; several may share one deadline."""
         self.layer, self.sent = Layer.HTTP, False
+
+    def begin_late_read(self) -> None:
+        """Allow one more look at what has arrived, after the end.
+
+        Raises:
+            DeadlinePassed: a peer that never stops sending has had its time for that as well.
+        """
+        now = time.monotonic()
+        self.late_since = self.late_since or now
+        if now - self.late_since > LATE_SECONDS:
+            raise self.passed()
 
     def left(self) -> float:
         """Return the seconds that are left.

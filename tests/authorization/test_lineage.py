@@ -6,17 +6,10 @@ import pytest
 
 from portal.authorization.models import CredentialState
 from portal.runtime import Runtime
-from portal.sandbox.testing import RunningSandbox
-from tests.support.paired import Paired, pair
-from tests.support.people import Cast
+from tests.support.paired import Paired
 from tests.support.visitor import Visitor
 
 PAGE = "/connections/gitlab/credential"
-
-
-@pytest.fixture
-def paired(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> Paired:
-    return pair(runtime, sandbox, cast.owner.organization_id)
 
 
 def test_lineage_tells_each_pair_and_no_token(paired: Paired, auditor: Visitor) -> None:

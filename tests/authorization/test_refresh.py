@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
-from portal.accounts.models import Organization
 from portal.authorization.models import CredentialState
 from portal.authorization.refresh import AccessSource, due_credentials, refresh_credential
 from portal.connections.models import Application, Connection, ConnectionState
@@ -19,20 +18,10 @@ from portal.db import utc_now
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import Unauthorized
 from portal.runtime import Runtime
-from portal.sandbox.testing import RunningSandbox
-from tests.support.paired import QUICK, Paired, pair, seal
+from tests.support.paired import QUICK, Paired, seal
 
 TOKEN = "/oauth/token"
 USER = "/api/v4/user"
-
-
-@pytest.fixture
-def paired(runtime: Runtime, sandbox: RunningSandbox) -> Paired:
-    with runtime.database.transaction() as session:
-        organization = Organization(name="Example", plan="enterprise")
-        session.add(organization)
-        session.flush()
-    return pair(runtime, sandbox, organization.id)
 
 
 def kinds(paired: Paired) -> list[str]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import pytest
 from sqlmodel import select
 
-from portal.accounts.models import Organization
 from portal.authorization.models import CredentialState, RetiredToken
 from portal.authorization.refresh import RefreshTimes
 from portal.authorization.refresh.claims import Claim, give_verdict, stamp_of, take_claim
@@ -23,20 +21,10 @@ from portal.db import utc_now
 from portal.gitlab import oauth
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
-from portal.sandbox.testing import RunningSandbox
-from tests.support.paired import QUICK, Paired, pair, seal
+from tests.support.paired import QUICK, Paired, seal
 
 TOKEN = "/oauth/token"
 USER = "/api/v4/user"
-
-
-@pytest.fixture
-def paired(runtime: Runtime, sandbox: RunningSandbox) -> Paired:
-    with runtime.database.transaction() as session:
-        organization = Organization(name="Example", plan="enterprise")
-        session.add(organization)
-        session.flush()
-    return pair(runtime, sandbox, organization.id)
 
 
 def enter_secret(paired: Paired, secret: str, client_id: str = "") -> None:

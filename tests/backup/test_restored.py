@@ -26,12 +26,11 @@ from portal.jobs import Job, JobState, enqueue
 from portal.jobs.engine import Engine
 from portal.jobs.testing import QUICK as PACE
 from portal.runtime import Runtime
-from portal.sandbox.testing import RunningSandbox
 from portal.settings import Settings
 from portal.start import prepare
 from tests.backup.conftest import runtime_of
 from tests.jobs.waiting import until
-from tests.support.paired import QUICK, Paired, pair, seal
+from tests.support.paired import QUICK, Paired, seal
 from tests.support.people import Cast, make_cast
 from tests.support.visitor import Visitor
 
@@ -39,11 +38,6 @@ from tests.support.visitor import Visitor
 @pytest.fixture
 def cast(runtime: Runtime) -> Cast:
     return make_cast(runtime)
-
-
-@pytest.fixture
-def paired(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> Paired:
-    return pair(runtime, sandbox, cast.owner.organization_id)
 
 
 @contextmanager

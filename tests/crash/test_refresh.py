@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from portal.accounts.models import Organization
 from portal.authorization.models import CredentialState
 from portal.connections.models import ConnectionState
 from portal.crash_points import POINTS
-from portal.runtime import Runtime
-from portal.sandbox.testing import RunningSandbox
 from tests.support.children import DIED, run_child
-from tests.support.paired import Paired, pair
+from tests.support.paired import Paired
 
 CHILD = "tests.crash.demand"
 # Between GitLab's answer and our first write of it lies the one moment that no client can close.
 IN_FLIGHT = {"refresh:answer_received"}
 REFRESH_POINTS = [point for point in POINTS if point.startswith("refresh:")]
-
-
-@pytest.fixture
-def paired(runtime: Runtime, sandbox: RunningSandbox) -> Paired:
-    with runtime.database.transaction() as session:
-        organization = Organization(name="Example", plan="enterprise")
-        session.add(organization)
-        session.flush()
-    return pair(runtime, sandbox, organization.id)
 
 
 @pytest.mark.parametrize("point", REFRESH_POINTS)

@@ -12,13 +12,7 @@ from portal.health.models import Phase
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.health.conftest import Watched
-from tests.support.paired import Paired, pair
-from tests.support.people import Cast
-
-
-@pytest.fixture
-def paired(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> Paired:
-    return pair(runtime, sandbox, cast.owner.organization_id)
+from tests.support.paired import Paired
 
 
 @pytest.fixture

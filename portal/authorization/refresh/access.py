@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlmodel import select
 
 from portal.authorization.models import Credential, CredentialState
 from portal.authorization.refresh.cards import BUSY, RESTORED, VERDICTS
-from portal.authorization.refresh.claims import AccessUnavailable, is_alive, is_free
+from portal.authorization.refresh.claims import AccessUnavailable, is_alive, is_free, rests_until
 from portal.authorization.refresh.rows import lock_credential, note, open_token
 from portal.authorization.refresh.spend import recover, refresh_once
 from portal.authorization.refresh.times import TIMES, RefreshTimes
@@ -25,6 +25,8 @@ from portal.vault import Secret, SecretUnreadable
 
 # One for an earlier answer from the spool, one for the question, one for the pair.
 MAX_ROUNDS = 3
+# A refused token younger than this was not refused for its age.
+SETTLED_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,8 @@ class _View:
         if found.refresh_token_sealed is None:
             return max(found.expires_at or now, now)
         # Nobody refreshes before the pause is over, so until then the token lives; unless it was spent already.
-        resting = found.cooldown_until is not None and not found.intent_id
-        ends = min(found.cooldown_until or now, found.expires_at or now)
-        return max(ends, now) if resting else now
+        rest = rests_until(found, now) if not found.intent_id else None
+        return max(min(rest, found.expires_at or now), now) if rest else now
 
 
 def demand_access(runtime: Runtime, connection_id: int, *, reason: str, times: RefreshTimes = TIMES) -> Access:
@@ -172,8 +173,7 @@ def _raise_when_hopeless(view: _View, impatient: bool) -> None:
         state = CredentialState.ERASED if found.state == CredentialState.ALIVE else CredentialState(found.state)
         raise AccessUnavailable(_card_of(found) if found.failure else VERDICTS[state])
     now = utc_now()
-    resting = found.cooldown_until is not None and found.cooldown_until > now
-    if found.refresh_token_sealed is None or (resting and view.good_until(now) == now):
+    if found.refresh_token_sealed is None or (rests_until(found, now) and view.good_until(now) == now):
         raise AccessUnavailable(_card_of(found), is_passing=found.refresh_token_sealed is not None)
     if impatient:
         raise AccessUnavailable(BUSY, is_passing=True)
@@ -184,9 +184,16 @@ def _card_of(credential: Credential) -> Card:
 
 
 def _plan_refresh_now(runtime: Runtime, connection_id: int, generation: int) -> None:
-    """Have the stored pair refreshed soon, whose access token GitLab refused: its answer is the verdict."""
+    """Have the stored pair refreshed soon, whose access token GitLab refused: its answer is the verdict.
+
+    A pair that GitLab gave just now is left alone: what refuses it as well is not about the token, but something in
+    front of GitLab, and every look would cost a pair (S42).
+    """
+    now = utc_now()
     with runtime.database.transaction() as session:
         credential = lock_credential(session, connection_id)
-        if credential and credential.generation == generation and credential.refresh_token_sealed is not None:
-            credential.refresh_at = utc_now()
+        if credential is None or credential.generation != generation or credential.refresh_token_sealed is None:
+            return
+        if not now - timedelta(seconds=SETTLED_SECONDS) < credential.obtained_at <= now:
+            credential.refresh_at = now
             note(session, credential, "refused", "GitLab answered 401")

@@ -14,7 +14,7 @@ from portal.authorization.models import Credential, CredentialState
 from portal.authorization.refresh.cards import HEALED_BY_REFRESH, VERDICTS, with_way
 from portal.authorization.refresh.rows import PROCESS, digest, lock_credential, note, open_token, record, seal_pair
 from portal.authorization.refresh.spool import Spooled
-from portal.authorization.refresh.times import RefreshTimes
+from portal.authorization.refresh.times import MAX_ASKED_SECONDS, RefreshTimes
 from portal.connections.models import Application, Connection, ConnectionState
 from portal.connections.service.connections import need_attention
 from portal.db import utc_now
@@ -82,6 +82,13 @@ def is_free(credential: Credential, now: datetime, times: RefreshTimes) -> bool:
     until = credential.lease_until
     # A lease that ends later than any could is one from before the clock was set back.
     return until is None or until <= now or until > now + timedelta(seconds=times.lease * 2)
+
+
+def rests_until(credential: Credential, now: datetime) -> datetime | None:
+    """Return when GitLab may be asked again after a failure; None when it may be now."""
+    until = credential.cooldown_until
+    # A pause longer than any is one from before the clock was set back.
+    return until if until and now < until <= now + timedelta(seconds=MAX_ASKED_SECONDS) else None
 
 
 def take_claim(runtime: Runtime, connection_id: int, reason: str, times: RefreshTimes) -> Claim | None:
@@ -159,7 +166,8 @@ def give_verdict(
     """
     with runtime.database.transaction() as session:
         credential = lock_credential(session, claim.connection_id)
-        if credential is None or credential.generation != claim.generation:
+        # Whoever took the lease since asked for the same pair, and may be about to store GitLab's answer.
+        if credential is None or not _holds(credential, claim):
             return False
         connection = session.get_one(Connection, claim.connection_id)
         if refused and refused != stamp_of(_application_of(session, connection)):
@@ -211,8 +219,7 @@ def _is_due(runtime: Runtime, session: Session, credential: Credential, times: R
     if credential.refresh_token_sealed is None or credential.refresh_at is None or credential.refresh_at > now:
         return False
     # A new Secret is tried at once, whatever the pause after the old one's failure.
-    cooling = credential.cooldown_until is not None and credential.cooldown_until > now
-    return not cooling and is_free(credential, runtime.database.clock(session), times)
+    return rests_until(credential, now) is None and is_free(credential, runtime.database.clock(session), times)
 
 
 def _application_of(session: Session, connection: Connection) -> Application | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from sqlalchemy import or_
 from sqlmodel import col, select
 
 from portal.authorization.models import Credential, CredentialState
 from portal.authorization.refresh.access import demand_access
 from portal.authorization.refresh.claims import AccessUnavailable
-from portal.authorization.refresh.times import TIMES, RefreshTimes
+from portal.authorization.refresh.times import MAX_ASKED_SECONDS, TIMES, RefreshTimes
 from portal.connections.models import Connection, ConnectionState
 from portal.db import utc_now
 from portal.runtime import Runtime
@@ -23,7 +25,12 @@ def due_credentials(runtime: Runtime) -> list[int]:
         .where(
             col(Credential.state).in_([CredentialState.ALIVE, CredentialState.SECRET_CHANGED]),
             col(Credential.refresh_at) <= now,
-            or_(col(Credential.cooldown_until).is_(None), col(Credential.cooldown_until) <= now),
+            or_(
+                col(Credential.cooldown_until).is_(None),
+                col(Credential.cooldown_until) <= now,
+                # From before the clock was set back: see `rests_until`.
+                col(Credential.cooldown_until) > now + timedelta(seconds=MAX_ASKED_SECONDS),
+            ),
             col(Connection.state) != ConnectionState.DISCONNECTED,
         )
         .order_by(col(Credential.expires_at))

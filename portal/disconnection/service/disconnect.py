@@ -25,7 +25,7 @@ from portal.crash_points import crash_point
 from portal.db import utc_now
 from portal.disconnection.models import Choice, Disconnection
 from portal.disconnection.service.erase import enqueue_erasure
-from portal.errors import Conflict, InvalidInput
+from portal.errors import Conflict, InvalidInput, NotFound
 from portal.jobs.models import Job
 from portal.jobs.service import request_stop
 from portal.runtime import Runtime
@@ -117,8 +117,11 @@ def _lock(session: Session, principal: Principal, slug: str) -> tuple[Connection
     connection = get_connection_for_admin(session, principal, slug)
     assert connection.id is not None
     credential = lock_credential(session, connection.id)
-    session.refresh(connection, with_for_update=True)
-    return connection, credential
+    statement = select(Connection).where(Connection.id == connection.id).with_for_update()
+    locked = session.exec(statement.execution_options(populate_existing=True)).first()
+    if locked is None:
+        raise NotFound  # Erased while this waited.
+    return locked, credential
 
 
 def _end(

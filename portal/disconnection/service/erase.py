@@ -12,11 +12,12 @@ from sqlmodel import Session, SQLModel, col, select
 from portal import audit
 from portal.accounts.models import GroupGrant
 from portal.authorization.models import AuthorizationAttempt, Credential, CredentialEvent, RetiredToken
+from portal.authorization.refresh import TIMES
+from portal.authorization.refresh.claims import is_free
 from portal.authorization.refresh.rows import lock_credential
 from portal.authorization.service.retire import pending_revocations
 from portal.connections.models import Application, Connection, ConnectionState
 from portal.crash_points import crash_point
-from portal.db import utc_now
 from portal.disconnection.models import Choice, Disconnection
 from portal.errors import Card, Layer, Mender
 from portal.jobs import Job, JobContext, RetryLater, enqueue
@@ -74,7 +75,7 @@ def erase_connection(context: JobContext, connection_id: int) -> int:
     done = 0
     try:
         with context.transaction() as session:
-            _require_wanted(session, connection_id)
+            _require_wanted(context, session, connection_id)
             total = sum(_count(session, table, connection_id) for table in IN_BATCHES)
         context.progress(0, total, "Erasing the list of repositories")
         for table in IN_BATCHES:
@@ -92,7 +93,7 @@ def erase_connection(context: JobContext, connection_id: int) -> int:
 
 def _erase_batch(context: JobContext, table: type[SQLModel], connection_id: int) -> int:
     with context.transaction() as session:
-        _require_wanted(session, connection_id)
+        _require_wanted(context, session, connection_id)
         own = table.__table__.c  # type: ignore[attr-defined]
         ids = list(session.execute(select(own.id).where(own.connection_id == connection_id).limit(BATCH)).scalars())
         if ids:
@@ -102,7 +103,7 @@ def _erase_batch(context: JobContext, table: type[SQLModel], connection_id: int)
 
 def _erase_rest(context: JobContext, connection_id: int) -> None:
     with context.transaction() as session:
-        connection, wish = _require_wanted(session, connection_id)
+        connection, wish = _require_wanted(context, session, connection_id)
         _delete_flight_recorder(session, connection_id)
         for table in AT_ONCE:
             own = table.__table__.c  # type: ignore[attr-defined]
@@ -126,7 +127,7 @@ def _delete_flight_recorder(session: Session, connection_id: int) -> None:
     session.execute(delete(CredentialEvent).where(col(CredentialEvent.credential_id).in_(own)))
 
 
-def _require_wanted(session: Session, connection_id: int) -> tuple[Connection, Disconnection]:
+def _require_wanted(context: JobContext, session: Session, connection_id: int) -> tuple[Connection, Disconnection]:
     """Return connection and wish, locked, when everything may go now."""
     credential = lock_credential(session, connection_id)
     connection = session.exec(select(Connection).where(Connection.id == connection_id).with_for_update()).first()
@@ -135,9 +136,8 @@ def _require_wanted(session: Session, connection_id: int) -> tuple[Connection, D
         raise NotWanted
     if connection.state != ConnectionState.DISCONNECTED or wish.choice != Choice.ERASE:
         raise NotWanted
-    now = utc_now()
     # A refresh that was under way may still bring a pair, which has to be revoked as well.
-    is_refreshing = bool(credential and credential.lease_owner and (credential.lease_until or now) > now)
+    is_refreshing = credential is not None and not is_free(credential, context.runtime.database.clock(session), TIMES)
     pending = pending_revocations(session, connection_id)
     if pending or is_refreshing:
         told = next((row.failure for row in pending if row.failure), None)

@@ -1,0 +1,66 @@
+"""A token that GitLab, or something in front of it, refuses; and verdicts that come too late."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from portal.authorization.models import CredentialState
+from portal.authorization.refresh import AccessSource
+from portal.authorization.refresh.claims import give_verdict, take_claim
+from portal.authorization.refresh.schedule import due_credentials
+from portal.connections.service.instance import open_line
+from portal.db import utc_now
+from portal.errors import UpstreamFailed
+from portal.gitlab.client import GitLabClient
+from portal.gitlab.errors import GitLabError
+from tests.support.paired import QUICK, Paired
+
+USER = "/api/v4/user"
+
+
+def look(paired: Paired) -> str:
+    """Ask who the token is of, as every look at a connection does; return the code of what stood in the way."""
+    source = AccessSource(paired.runtime, paired.connection_id, "test")
+    with open_line(paired.runtime, paired.connection) as line:
+        try:
+            GitLabClient(line, source, tries=1).current_user()
+        except (GitLabError, UpstreamFailed) as error:
+            return error.card().code if isinstance(error, GitLabError) else error.card.code
+    return ""
+
+
+def test_gateway_that_refuses_everything_costs_one_pair_at_most(paired: Paired) -> None:
+    paired.change(obtained_at=utc_now() - timedelta(hours=1))
+    paired.sandbox.faults.add(USER, status=401, body={"message": "Unauthorized"})
+
+    assert [look(paired) for _ in range(5)] == ["unauthorized"] * 5
+    assert paired.token_requests == 1
+    assert paired.credential.state == CredentialState.ALIVE
+
+
+def test_token_that_was_revoked_in_gitlab_is_known_by_the_second_look(paired: Paired) -> None:
+    paired.change(obtained_at=utc_now() - timedelta(hours=1))
+    paired.sandbox.world.oauth.revoke_token(paired.issued[-1])
+
+    assert [look(paired), look(paired)] == ["unauthorized", "credential_revoked"]
+    assert paired.credential.state == CredentialState.REVOKED
+
+
+def test_pause_from_before_the_clock_was_set_back_holds_nobody_up(paired: Paired) -> None:
+    paired.make_due()
+    paired.change(cooldown_until=utc_now() + timedelta(days=300))
+
+    assert due_credentials(paired.runtime) == [paired.connection_id]
+    assert paired.demand() == paired.issued[-1].access_token
+    assert paired.token_requests == 1
+
+
+def test_verdict_of_a_process_that_lost_its_lease_is_none(paired: Paired) -> None:
+    paired.make_due()
+    late = take_claim(paired.runtime, paired.connection_id, "late", QUICK)
+    paired.let_rest_pass()
+    assert late is not None
+    assert take_claim(paired.runtime, paired.connection_id, "next", QUICK)
+
+    assert not give_verdict(paired.runtime, late, CredentialState.REVOKED)
+    assert paired.credential.state == CredentialState.ALIVE

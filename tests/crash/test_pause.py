@@ -1,0 +1,69 @@
+"""A process is stopped in the middle of a refresh for longer than its lease, as a machine that sleeps does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+
+from portal.authorization.models import CredentialState
+from portal.runtime import Runtime
+from portal.sandbox.testing import RunningSandbox
+from tests.support.children import CHILD_SECONDS, start_child
+from tests.support.paired import QUICK, Paired
+
+CHILD = "tests.crash.demand"
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + CHILD_SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def stopped(paired: Paired, runtime: Runtime, sandbox: RunningSandbox) -> subprocess.Popen[str]:
+    """A child that was stopped while GitLab answered its token request."""
+    paired.make_due()
+    fault = sandbox.faults.add("/oauth/token", delay_seconds=0.5, times=1)
+    child = start_child(runtime, sandbox, CHILD, {"connection_id": paired.connection_id})
+    wait_for(lambda: fault.used)
+    os.kill(child.pid, signal.SIGSTOP)
+    wait_for(lambda: len(paired.issued) == 2)
+    return child
+
+
+def resume(child: subprocess.Popen[str]) -> str:
+    os.kill(child.pid, signal.SIGCONT)
+    output, errors = child.communicate(timeout=CHILD_SECONDS)
+    assert child.returncode == 0, errors
+    return output
+
+
+def test_answer_that_waits_at_a_stopped_process_is_stored_when_it_goes_on(
+    stopped: subprocess.Popen[str], paired: Paired
+) -> None:
+    time.sleep(QUICK.request)  # Its deadline passes; this is what is tested, and it cannot be told.
+
+    assert resume(stopped) == ""
+    assert paired.holds_the_last_pair()
+    assert paired.credential.state == CredentialState.ALIVE
+    assert (paired.token_requests, paired.spent_posts) == (1, 0)
+
+
+def test_credential_called_lost_meanwhile_comes_back_with_the_answer(
+    stopped: subprocess.Popen[str], paired: Paired
+) -> None:
+    paired.let_rest_pass()  # Its lease ends.
+    assert paired.refusal().card.code == "credential_lost"
+    time.sleep(QUICK.request)
+
+    resume(stopped)
+
+    assert paired.holds_the_last_pair()
+    assert paired.demand() == paired.issued[-1].access_token
