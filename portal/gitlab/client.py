@@ -28,6 +28,8 @@ TRIES = 4
 MAX_WAIT_SECONDS = 60.0
 NAME_LENGTH = 500
 PATH_LENGTH = 1000
+# Why GitLab refuses a token for good (§5.1).
+OVER = {"expired", "revoked"}
 T = TypeVar("T")
 Query = Mapping[str, str | int]
 
@@ -38,8 +40,11 @@ class TokenSource(Protocol):
     def token(self) -> Secret:
         """Return the token to send."""
 
-    def renew(self, refused: Secret) -> Secret | None:
-        """Return another token than the one GitLab refused; None when there is none."""
+    def renew(self, refused: Secret, *, is_certain: bool) -> Secret | None:
+        """Return another token than the refused one; None when there is none.
+
+        `is_certain`: GitLab said that the token is over; otherwise something in front of it may have answered.
+        """
 
 
 class GitLabClient:
@@ -151,7 +156,8 @@ class GitLabClient:
         if answer.status != 401 or token is None or isinstance(self._token, Secret) or self._token is None:
             return answer
         # Somebody else's refresh kills tokens in use (§1.5): once more with the present one, and only once (S43).
-        renewed = self._token.renew(token)
+        is_certain = getattr(failure_of(answer), "reason", "") in OVER
+        renewed = self._token.renew(token, is_certain=is_certain)
         return self._send(path, query, seconds, renewed) if renewed else answer
 
     def _send(self, path: str, query: Query, seconds: float, token: Secret | None) -> Answer:

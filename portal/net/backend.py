@@ -45,7 +45,7 @@ class GuardedStream(httpcore2.NetworkStream):
     def _read_late(self, max_bytes: int) -> bytes:
         # A process that was paused past its deadline takes the answer that came meanwhile: with a token request it is
         # the only copy of a pair.
-        current().begin_late_read()
+        current().go_on_late()
         try:
             self._sock.settimeout(0)
             return self._sock.recv(max_bytes)

@@ -43,13 +43,15 @@ class Exchange:
         """Start a request; several may share one deadline."""
         self.layer, self.sent = Layer.HTTP, False
 
-    def begin_late_read(self) -> None:
-        """Allow one more look at what has arrived, after the end.
+    def go_on_late(self) -> None:
+        """Allow what has arrived to be read after the end.
 
         Raises:
             DeadlinePassed: a peer that never stops sending has had its time for that as well.
         """
         now = time.monotonic()
+        if now < self.ends_at:
+            return
         self.late_since = self.late_since or now
         if now - self.late_since > LATE_SECONDS:
             raise self.passed()

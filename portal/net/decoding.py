@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 
+from portal.net.deadline import current
 from portal.net.errors import AnswerBroken, AnswerTooLarge
 
 CHUNK_BYTES = 64 * 1024
@@ -17,6 +18,7 @@ def decoded(chunks: Iterable[bytes], encoding: str, cap: int) -> Iterator[bytes]
     Raises:
         AnswerTooLarge: more than `cap` bytes, encoded or decoded.
         AnswerBroken: another encoding, broken or cut compression, or bytes behind it.
+        DeadlinePassed: also while a bomb is inflated.
     """
     chunks = _capped(chunks, cap)
     if encoding in {"", "identity"}:
@@ -32,6 +34,7 @@ def _capped(chunks: Iterable[bytes], cap: int) -> Iterator[bytes]:
         total += len(chunk)
         if total > cap:
             raise AnswerTooLarge(may_have_been_processed=True)
+        current().go_on_late()
         yield chunk
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import threading
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +11,7 @@ import httpx2
 import pytest
 
 from portal.net import AnswerBroken, AnswerTooLarge, DeadlinePassed, OutboundError
-from portal.net.deadline import exchange
+from portal.net.deadline import LATE_SECONDS, exchange
 from portal.net.decoding import decoded
 from tests.net.lines import HOST, line_to
 from tests.net.servers import Peer, Server, always, header_of, response, silent, then_close
@@ -264,7 +265,7 @@ def test_inflating_stops_at_the_deadline_as_well() -> None:
     with exchange(5) as limits:
         chunks = decoded([packed], "gzip", 8 * 1024 * 1024)
         next(chunks)
-        limits.ends_at = 0.0
+        limits.ends_at = limits.late_since = time.monotonic() - LATE_SECONDS - 1
 
         with pytest.raises(DeadlinePassed):
             next(chunks)

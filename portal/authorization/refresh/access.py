@@ -111,12 +111,16 @@ class AccessSource:
             access = self._access = demand_access(self._runtime, self._connection_id, reason=self._reason)
         return access.token
 
-    def renew(self, refused: Secret) -> Secret | None:
-        """Return another token than the one GitLab refused; None when that is the stored one."""
+    def renew(self, refused: Secret, *, is_certain: bool) -> Secret | None:
+        """Return another token than the refused one; None when that is the stored one.
+
+        A pair that GitLab gave just now is left alone unless GitLab itself says that its token is over: what refuses
+        it may stand in front of GitLab, and every look would cost a pair (S42).
+        """
         access = self._access = demand_access(self._runtime, self._connection_id, reason=f"{self._reason}, after a 401")
         if access.token != refused:
             return access.token
-        _plan_refresh_now(self._runtime, self._connection_id, access.generation)
+        _plan_refresh_now(self._runtime, self._connection_id, access.generation, is_certain)
         return None
 
 
@@ -183,17 +187,14 @@ def _card_of(credential: Credential) -> Card:
     return Card.from_json(credential.failure) if credential.failure else VERDICTS[CredentialState.REVOKED]
 
 
-def _plan_refresh_now(runtime: Runtime, connection_id: int, generation: int) -> None:
-    """Have the stored pair refreshed soon, whose access token GitLab refused: its answer is the verdict.
-
-    A pair that GitLab gave just now is left alone: what refuses it as well is not about the token, but something in
-    front of GitLab, and every look would cost a pair (S42).
-    """
+def _plan_refresh_now(runtime: Runtime, connection_id: int, generation: int, is_certain: bool) -> None:
+    """Have the stored pair refreshed soon, whose access token was refused: GitLab's answer is the verdict."""
     now = utc_now()
     with runtime.database.transaction() as session:
         credential = lock_credential(session, connection_id)
         if credential is None or credential.generation != generation or credential.refresh_token_sealed is None:
             return
-        if not now - timedelta(seconds=SETTLED_SECONDS) < credential.obtained_at <= now:
+        is_new = now - timedelta(seconds=SETTLED_SECONDS) < credential.obtained_at <= now
+        if is_certain or not is_new:
             credential.refresh_at = now
             note(session, credential, "refused", "GitLab answered 401")
