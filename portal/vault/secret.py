@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import re
 import threading
 from collections import OrderedDict
 from typing import Any, NoReturn
@@ -14,6 +13,7 @@ MIN_REDACTED_LENGTH = 8
 MAX_REGISTERED = 5000
 
 _values: OrderedDict[str, None] = OrderedDict()
+_by_head: dict[str, tuple[str, ...]] = {}
 _lock = threading.Lock()
 
 
@@ -71,18 +71,44 @@ def registered_values() -> list[str]:
 
 
 def redact(text: str) -> str:
-    """Replace every registered secret in a text."""
-    values = registered_values()
-    if not values:
-        return text
-    return re.sub("|".join(map(re.escape, values)), MASK, text)
+    """Replace every registered secret in a text.
+
+    Every log line comes through here, so the work grows with the text and not with the number of secrets: each place
+    in it is looked up by its next few characters.
+    """
+    kept: list[str] = []
+    begin = at = 0
+    while at <= len(text) - MIN_REDACTED_LENGTH:
+        found = next((value for value in _by_head.get(_head(text, at), ()) if text.startswith(value, at)), None)
+        if found is None:
+            at += 1
+            continue
+        kept += (text[begin:at], MASK)
+        begin = at = at + len(found)
+    return "".join(kept) + text[begin:]
+
+
+def _head(text: str, at: int = 0) -> str:
+    return text[at : at + MIN_REDACTED_LENGTH]
 
 
 def _register(value: str) -> None:
     if len(value) < MIN_REDACTED_LENGTH:
         return
     with _lock:
+        if value not in _values:
+            # A new tuple each time, as readers take no lock; the longest first, as one secret may begin another.
+            known = _by_head.get(_head(value), ())
+            _by_head[_head(value)] = tuple(sorted((*known, value), key=len, reverse=True))
         _values[value] = None
         _values.move_to_end(value)
         while len(_values) > MAX_REGISTERED:
-            _values.popitem(last=False)
+            _forget(_values.popitem(last=False)[0])
+
+
+def _forget(value: str) -> None:
+    left = tuple(other for other in _by_head[_head(value)] if other != value)
+    if left:
+        _by_head[_head(value)] = left
+    else:
+        del _by_head[_head(value)]
