@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
 from flask import Flask
-from flask.templating import Environment
-from jinja2 import BytecodeCache
-from jinja2.bccache import Bucket
 from playwright.sync_api import Browser, sync_playwright
+from werkzeug.routing import Rule
 
 from portal import create_app
 from portal.accounts import passwords
@@ -27,11 +25,23 @@ from portal.vault import KeyRing, Vault
 from tests.support.paired import Paired, pair
 from tests.support.people import Cast, make_cast
 from tests.support.postgresql import Cluster, running_cluster
+from tests.support.quick import QuickEnvironment, keep_builders
+from tests.support.reuse import Reused
 from tests.support.visitor import Visitor
 
 BASE_URL = "http://127.0.0.1:8000"
 # Files whose tests start real processes.
 LONG = {"test_engine.py", "test_start.py"}
+
+
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 2 * 1024**3
+
+
+def pytest_configure() -> None:
+    """Keep temporary files in memory where there is room: every commit waits for the disk otherwise."""
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MEMORY_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,37 +52,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: 0 if item.path.name in LONG else 1 if item.get_closest_marker("browser") else 2)
 
 
-class KeptTemplates(BytecodeCache):
-    """Templates stay compiled from one application to the next."""
-
-    def __init__(self) -> None:
-        self._codes: dict[str, bytes] = {}
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        """Take what was compiled before; a template that changed has another checksum and is refused."""
-        if code := self._codes.get(bucket.key):
-            bucket.bytecode_from_string(code)
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        """Keep it."""
-        self._codes[bucket.key] = bucket.bytecode_to_string()
-
-
-_templates = KeptTemplates()
-
-
-class QuickEnvironment(Environment):
-    """Each test has an application of its own; compiling its templates anew would take longer than most tests."""
-
-    def __init__(self, app: Flask, **options: Any) -> None:
-        super().__init__(app, **{"bytecode_cache": _templates, **options})
-
-
 @pytest.fixture(scope="session", autouse=True)
-def quick_templates() -> Iterator[None]:
-    """Have every application of this process share its compiled templates."""
+def quick_applications() -> Iterator[None]:
+    """Have every application of this process share its compiled templates and routes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Flask, "jinja_environment", QuickEnvironment)
+        patch.setattr(Rule, "_compile_builder", keep_builders(Rule._compile_builder))
         yield
 
 
@@ -139,6 +124,12 @@ def migrated_postgresql(cluster: Cluster) -> str:
     return url
 
 
+@pytest.fixture(scope="session")
+def reused(cluster: Cluster, migrated_postgresql: str) -> Reused:
+    """The PostgreSQL database of this process's tests."""
+    return Reused(cluster, migrated_postgresql)
+
+
 @pytest.fixture
 def backend() -> str:
     """Which database: `sqlite`, or `postgresql` where a folder's conftest runs its tests on both."""
@@ -151,10 +142,9 @@ def settings(tmp_path: Path, backend: str, request: pytest.FixtureRequest) -> It
     if backend == "sqlite":
         yield Settings(base_url=BASE_URL, data_dir=tmp_path / "var", allow_http=True)
         return
-    cluster: Cluster = request.getfixturevalue("cluster")
-    url = cluster.create_database(template=request.getfixturevalue("migrated_postgresql"))
-    yield Settings(base_url=BASE_URL, data_dir=tmp_path / "var", allow_http=True, database_url=url)
-    cluster.drop_database(url)
+    reused: Reused = request.getfixturevalue("reused")
+    yield Settings(base_url=BASE_URL, data_dir=tmp_path / "var", allow_http=True, database_url=reused.take())
+    reused.give_back()
 
 
 @pytest.fixture
