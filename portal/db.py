@@ -6,19 +6,21 @@ writer fails at once with "database is locked", whatever the busy timeout says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Dialect, Engine, create_engine, event, text
+from sqlalchemy import URL, Dialect, Engine, create_engine, delete, event, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.types import DateTime, TypeDecorator
 from sqlmodel import Session
 
 BUSY_TIMEOUT_SECONDS = 15
 POOL_SIZE = 10
+# A writer of SQLite keeps all others waiting.
+DELETE_BATCH = 500
 # PostgreSQL ends a transaction whose process is silent for so long: one that froze in it would keep its locks for ever.
 IDLE_IN_TRANSACTION_SECONDS = 30
 # The text of a database error would hold what a statement was given: hashes, names, sealed secrets.
@@ -81,6 +83,18 @@ class Database:
         """Yield a session for reading; nothing it does is kept."""
         with Session(self.engine, expire_on_commit=False, info=self.session_info) as session:
             yield session
+
+    def delete_in_batches(self, table: Any, ids: Any, before_batch: Callable[[], object] = lambda: None) -> int:
+        """Delete the rows of a model whose ids a query names, in short transactions; return how many they were."""
+        deleted = 0
+        while True:
+            before_batch()
+            with self.transaction() as session:
+                batch = list(session.execute(ids.limit(DELETE_BATCH)).scalars())
+                session.execute(delete(table).where(table.id.in_(batch)))
+            deleted += len(batch)
+            if len(batch) < DELETE_BATCH:
+                return deleted
 
     def clock(self, session: Session) -> datetime:
         """Return the time all processes on this database share: the server's on PostgreSQL, ours on SQLite."""

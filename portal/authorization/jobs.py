@@ -5,6 +5,7 @@ from __future__ import annotations
 from portal.authorization.refresh import TIMES, due_credentials, refresh_credential
 from portal.authorization.refresh.spend import sweep_spool
 from portal.authorization.service.retire import REVOKE_RETIRED, due_revocations, revoke_one
+from portal.authorization.thinning import thin
 from portal.jobs import JobContext, every
 
 
@@ -27,3 +28,9 @@ def revoke_retired(context: JobContext) -> None:
         context.raise_if_stopped()
         revoke_one(context.runtime, row_id)
         context.progress(done, len(due))
+
+
+@every(86400, "authorization.thin", "Thin out the flight recorder")
+def thin_recorder(context: JobContext) -> None:
+    """Delete what is too old or too much."""
+    context.progress(thin(context.runtime, context.raise_if_stopped))
