@@ -75,6 +75,35 @@ def test_own_name_and_address_are_no_passwords(password: str) -> None:
         hash_password(password, ("Olga Owner", "olga@example.com"))
 
 
+def test_password_of_nobody_costs_as_many_hashes_as_a_wrong_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored, hasher = hash_password("quiet lantern"), Counting()
+    monkeypatch.setattr(passwords, "_hasher", hasher)
+    verify_password("the decoy is made once", None)
+    hasher.verified = hasher.hashed = 0
+
+    assert not verify_password("wrong lantern", stored)
+    wrong = (hasher.verified, hasher.hashed)
+    assert not verify_password("wrong lantern", None)
+
+    assert (hasher.verified, hasher.hashed) == (2 * wrong[0], 2 * wrong[1]) == (2, 0)
+
+
+class Counting(PasswordHasher):
+    """Counts what it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self.verified = self.hashed = 0
+
+    def verify(self, *given: str) -> bool:  # type: ignore[override]
+        self.verified += 1
+        return super().verify(*given)
+
+    def hash(self, *given: str) -> str:  # type: ignore[override]
+        self.hashed += 1
+        return super().hash(*given)
+
+
 def test_no_password_fits_a_person_without_one() -> None:
     assert not verify_password("nobody has this password", None)
     assert not verify_password("", "")

@@ -1,0 +1,16 @@
+"""A child that says that it is there, waits for a word, and demands access."""
+
+from __future__ import annotations
+
+import sys
+
+from portal.authorization.refresh import demand_access
+from portal.runtime import build_runtime
+from portal.settings import Settings
+from tests.support.paired import QUICK
+
+if __name__ == "__main__":
+    runtime = build_runtime(Settings.from_environ())
+    runtime.database.ping()
+    print("here", flush=True)
+    demand_access(runtime, int(sys.stdin.readline()), reason="child", times=QUICK)
