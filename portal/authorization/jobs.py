@@ -7,6 +7,7 @@ from portal.authorization.refresh.spend import sweep_spool
 from portal.authorization.service.retire import REVOKE_RETIRED, due_revocations, revoke_one
 from portal.authorization.thinning import thin
 from portal.jobs import JobContext, every
+from portal.jobs.crew import for_each
 
 
 @every(30, "authorization.keep_alive", "Renew tokens before they end")
@@ -14,20 +15,14 @@ def keep_alive(context: JobContext) -> None:
     """Refresh every credential that is due; one that cannot be waits for its next turn, the others go on."""
     sweep_spool(context.runtime, TIMES)
     due = due_credentials(context.runtime)
-    for done, connection_id in enumerate(due, start=1):
-        context.raise_if_stopped()
-        refresh_credential(context.runtime, connection_id)
-        context.progress(done, len(due))
+    for_each(context, due, lambda connection_id: refresh_credential(context.runtime, connection_id))
 
 
 @every(60, REVOKE_RETIRED, "Revoke tokens that are no longer used")
 def revoke_retired(context: JobContext) -> None:
     """Revoke every token whose time has come; one that fails waits for its next try."""
     due = due_revocations(context.runtime)
-    for done, row_id in enumerate(due, start=1):
-        context.raise_if_stopped()
-        revoke_one(context.runtime, row_id)
-        context.progress(done, len(due))
+    for_each(context, due, lambda row_id: revoke_one(context.runtime, row_id))
 
 
 @every(86400, "authorization.thin", "Thin out the flight recorder")

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextvars import copy_context
-
 from portal.health.alarms import MAIL_ALARM, enqueue_due_mails, mail_alarm
 from portal.health.mail import MailFailed
 from portal.health.service import CHECK_ONE, check_connection, due_connections, end_unwatched
 from portal.health.thinning import thin
 from portal.jobs import JobContext, RetryLater, define, every
 from portal.jobs.context import JobInterrupted, JobStopped, JobSuperseded
+from portal.jobs.crew import for_each
 from portal.jobs.models import ItemState
 from portal.logs import get_logger
 
-AT_ONCE = 4
 EVERY_SECONDS = 60
 MAIL_AGAIN_SECONDS = 60.0
 
@@ -26,11 +23,7 @@ def check_due(context: JobContext) -> None:
     """Check every connection that is due, a few at once; then start the mails whose time has come."""
     done = context.recorded_refs()
     due = [found for found in due_connections(context.runtime) if _ref(found) not in done]
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="health") as pool:
-        futures = [pool.submit(copy_context().run, _check_one, context, found) for found in due]
-        for number, future in enumerate(as_completed(futures), start=1):
-            future.result()
-            context.progress(number, len(due))
+    for_each(context, due, lambda found: _check_one(context, found))
     end_unwatched(context.runtime)
     enqueue_due_mails(context.runtime)
 
@@ -58,7 +51,6 @@ def thin_history(context: JobContext) -> None:
 
 
 def _check_one(context: JobContext, connection_id: int) -> None:
-    context.raise_if_stopped()
     state, message = ItemState.SUCCEEDED, ""
     try:
         check_connection(context.runtime, connection_id)

@@ -81,7 +81,8 @@ def _install_once() -> None:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event not in _EVENTS or not _watches:
+    # While the interpreter ends, names of this module are already gone.
+    if not _watches or event not in _EVENTS:
         return
     sock, target = args[:2]
     if not isinstance(target, tuple):  # A Unix socket (a database, an event loop's own), or one that is connected.

@@ -106,3 +106,19 @@ def test_words_of_gitlab_are_cut_and_show_what_they_hide(runtime: Runtime, owner
     words = newest(runtime).card["words"]
     assert len(words) <= 200
     assert "\u202e" not in words
+
+
+def test_scopes_beyond_those_asked_for_are_named(
+    runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, prepared: Prepared
+) -> None:
+    location = pass_gitlab(sandbox, start(owner, prepared.slug), "gatehouse")
+    scope = "read_api read_user read_repository sudo"
+    body = {"access_token": "a" * 64, "token_type": "Bearer", "expires_in": 7200, "scope": scope}
+    sandbox.faults.add("/oauth/token", status=200, body=body)
+    sandbox.faults.add("/api/v4/user", status=200, body={"id": 20, "username": "gatehouse", "state": "active"})
+
+    come_back(owner, location)
+
+    page = owner.get(f"/connections/{prepared.slug}/setup/authorize").text
+    assert newest(runtime).outcome == AttemptState.SUCCEEDED
+    assert "<code>sudo</code>" in page.partition("Granted but not needed")[2]

@@ -15,7 +15,9 @@ from tests.browser.watching import Watch
 from tests.support.visitor import Visitor
 
 pytestmark = pytest.mark.browser
-WIDTHS = (1280, 320)
+WIDTHS = (1280, 390, 320)
+# The panel asks again every ten seconds while GitLab does not answer.
+POLL_MILLISECONDS = 10_500
 
 
 def in_use(site: Site) -> str:
@@ -89,6 +91,7 @@ def test_its_pages_at_every_width(site: Site, theme: str, watch: Watch) -> None:
     watch.expect_status(422)
     look, address = Looker(theme), in_use(site)
     page = themed(site, site.sign_in(site.open_context()), theme)
+    page.clock.install()
     page.goto(address + "/reauthorize")
     open_folds(page)
     look(page, "reauthorize", WIDTHS)
@@ -108,7 +111,8 @@ def test_its_pages_at_every_width(site: Site, theme: str, watch: Watch) -> None:
     # The panel looks again by itself; what somebody unfolded meanwhile stays so.
     page.locator("#by-hand").evaluate("fold => { fold.open = true; }")
     for _ in range(2):  # The second question is asked after the first answer is on the page.
-        page.wait_for_event("response", lambda answer: answer.url.endswith("/disconnection"))
+        with page.expect_event("response", lambda answer: answer.url.endswith("/disconnection")):
+            page.clock.fast_forward(POLL_MILLISECONDS)
     expect(page.get_by_role("button", name="Stop trying, erase the token here")).to_be_visible()
     page.get_by_role("button", name="Try again now").click()
     expect(page.get_by_text("Revoked", exact=True)).to_be_visible()

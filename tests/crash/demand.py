@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 from portal.authorization.refresh import AccessUnavailable, demand_access
 from portal.runtime import build_runtime
@@ -12,7 +13,8 @@ from tests.support.paired import QUICK
 
 if __name__ == "__main__":
     arguments = json.load(sys.stdin)
+    times = replace(QUICK, request=arguments.get("request_seconds", QUICK.request))
     try:
-        demand_access(build_runtime(Settings.from_environ()), arguments["connection_id"], reason="child", times=QUICK)
+        demand_access(build_runtime(Settings.from_environ()), arguments["connection_id"], reason="child", times=times)
     except AccessUnavailable as error:
         print(error.card.code)

@@ -14,9 +14,10 @@ from portal.authorization.models import CredentialState
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.children import CHILD_SECONDS, start_child
-from tests.support.paired import QUICK, Paired
+from tests.support.paired import Paired
 
 CHILD = "tests.crash.demand"
+REQUEST_SECONDS = 1.0
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -30,8 +31,10 @@ def wait_for(condition: Callable[[], object]) -> None:
 def stopped(paired: Paired, runtime: Runtime, sandbox: RunningSandbox) -> subprocess.Popen[str]:
     """A child that was stopped while GitLab answered its token request."""
     paired.make_due()
-    fault = sandbox.faults.add("/oauth/token", delay_seconds=0.5, times=1)
-    child = start_child(runtime, sandbox, CHILD, {"connection_id": paired.connection_id})
+    fault = sandbox.faults.add("/oauth/token", delay_seconds=REQUEST_SECONDS / 2, times=1)
+    child = start_child(
+        runtime, sandbox, CHILD, {"connection_id": paired.connection_id, "request_seconds": REQUEST_SECONDS}
+    )
     wait_for(lambda: fault.used)
     os.kill(child.pid, signal.SIGSTOP)
     wait_for(lambda: len(paired.issued) == 2)
@@ -48,7 +51,7 @@ def resume(child: subprocess.Popen[str]) -> str:
 def test_answer_that_waits_at_a_stopped_process_is_stored_when_it_goes_on(
     stopped: subprocess.Popen[str], paired: Paired
 ) -> None:
-    time.sleep(QUICK.request)  # Its deadline passes; this is what is tested, and it cannot be told.
+    time.sleep(REQUEST_SECONDS)  # Its deadline passes; this is what is tested, and it cannot be told.
 
     assert resume(stopped) == ""
     assert paired.holds_the_last_pair()
@@ -61,7 +64,7 @@ def test_credential_called_lost_meanwhile_comes_back_with_the_answer(
 ) -> None:
     paired.let_rest_pass()  # Its lease ends.
     assert paired.refusal().card.code == "credential_lost"
-    time.sleep(QUICK.request)
+    time.sleep(REQUEST_SECONDS)
 
     resume(stopped)
 
