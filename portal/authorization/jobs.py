@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from portal.authorization.refresh import TIMES, due_credentials, refresh_credential
 from portal.authorization.refresh.spend import sweep_spool
-from portal.authorization.service.retire import REVOKE_RETIRED, due_revocations, revoke_one
+from portal.authorization.service.retire import REVOKE_RETIRED
+from portal.authorization.service.revoke import due_revocations, revoke_one
 from portal.authorization.thinning import thin
 from portal.jobs import JobContext, every
 from portal.jobs.crew import for_each

@@ -1,36 +1,29 @@
 """Tokens that must end at GitLab: kept sealed until GitLab has revoked them, then erased (S33; RFC 7009).
 
-Desired state first: the row is written in the transaction that takes the credential away, a job makes GitLab match.
-A row may be revoked twice, which GitLab answers as if it were the first time (gitlab-contract §1.6).
+Desired state first: the row is written in the transaction that takes the credential away, a job makes GitLab match
+(`revoke.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from sqlmodel import Session, col, select
 
-from portal import audit
 from portal.authorization.models import Credential, CredentialState, RetiredToken
 from portal.connections.models import Application, Connection
-from portal.crash_points import crash_point
 from portal.db import utc_now
 from portal.errors import Card, Layer, Mender
 from portal.gitlab import oauth
-from portal.gitlab.errors import GitLabError
 from portal.jobs import enqueue
-from portal.net import OutboundError, origin_of, parse_address
+from portal.net import origin_of
 from portal.runtime import Runtime
 from portal.vault import Place, Secret, SecretUnreadable
 
 TABLE = "retired_token"
 TABLE_OF_APPLICATION = "application"
 REVOKE_RETIRED = "authorization.revoke_retired"
-FIRST_WAIT_SECONDS = 5.0
-MAX_WAIT_SECONDS = 3600.0
-BATCH = 50
 
 
 @dataclass(frozen=True)
@@ -72,9 +65,9 @@ def retire_tokens(
     credential.client_secret_sealed = None
     row = _new_row(session, runtime, revoker, reason)
     if token is None:
-        row.failure = _unreadable_card().to_json()
+        row.failure = unreadable_card().to_json()
     else:
-        row.token_sealed = runtime.vault.seal(token, _place(row, "token_sealed"), row.origin)
+        row.token_sealed = runtime.vault.seal(token, place_of(row, "token_sealed"), row.origin)
     _enqueue(session, revoker)
     return row
 
@@ -107,7 +100,7 @@ def retire_stray(runtime: Runtime, revoker: Revoker, tokens: oauth.TokenAnswer) 
         if credential is not None and _open_pair(runtime, credential) == token:
             return
         row = _new_row(session, runtime, revoker, "stray")
-        row.token_sealed = runtime.vault.seal(token, _place(row, "token_sealed"), row.origin)
+        row.token_sealed = runtime.vault.seal(token, place_of(row, "token_sealed"), row.origin)
         _enqueue(session, revoker)
 
 
@@ -126,84 +119,6 @@ def try_again_now(session: Session, connection: Connection) -> None:
     _enqueue(session, connection)
 
 
-def due_revocations(runtime: Runtime) -> list[int]:
-    """Return the ids of the rows whose time has come."""
-    statement = select(RetiredToken.id).where(
-        col(RetiredToken.revoked_at).is_(None),
-        col(RetiredToken.token_sealed).is_not(None),
-        col(RetiredToken.next_try_at) <= utc_now(),
-    )
-    with runtime.database.reading() as session:
-        return [row_id for row_id in session.exec(statement.order_by(col(RetiredToken.id)).limit(BATCH)) if row_id]
-
-
-def revoke_one(runtime: Runtime, row_id: int) -> bool:
-    """Have GitLab revoke one token, then erase it here; return whether it is done."""
-    with runtime.database.reading() as session:
-        row = session.get(RetiredToken, row_id)
-    if row is None or row.revoked_at is not None:
-        return True
-    crash_point("disconnect:before_revoke")
-    card = _revoke_at_gitlab(runtime, row)
-    crash_point("disconnect:revoked")
-    with runtime.database.transaction() as session:
-        row = session.get(RetiredToken, row_id, with_for_update=True)
-        if row is None or row.revoked_at is not None:
-            return True
-        _note_outcome(session, row, card)
-    crash_point("disconnect:erased")
-    return card is None
-
-
-def _revoke_at_gitlab(runtime: Runtime, row: RetiredToken) -> Card | None:
-    """Return None once the token is dead, else why it may live."""
-    frozen = row.frozen
-    try:
-        token = runtime.vault.open(row.token_sealed or b"", _place(row, "token_sealed"), row.origin)
-        secret = _present_secret(runtime, row) or runtime.vault.open(
-            row.client_secret_sealed or b"", _place(row, "client_secret_sealed"), row.origin
-        )
-    except SecretUnreadable:
-        return _unreadable_card()
-    address = parse_address(frozen["api_url"], allow_http=True)
-    line = runtime.door.line(address, ca_certificate=frozen["ca_certificate"], proxy=frozen["proxy"])
-    try:
-        with line:
-            oauth.revoke(line, oauth.ClientCredentials(frozen["client_id"], secret), token)
-    except (GitLabError, OutboundError) as error:
-        return error.card()
-    return None
-
-
-def _present_secret(runtime: Runtime, row: RetiredToken) -> Secret | None:
-    """Return the Secret that is stored now for the same application: it may have been renewed in GitLab since."""
-    with runtime.database.reading() as session:
-        application = session.exec(select(Application).where(Application.connection_id == row.connection_id)).first()
-    is_same = application is not None and application.client_id == row.frozen["client_id"]
-    if (
-        application is None
-        or not is_same
-        or application.client_secret_sealed is None
-        or application.origin != row.origin
-    ):
-        return None
-    return _open(runtime, TABLE_OF_APPLICATION, application.id, application.client_secret_sealed, application.origin)
-
-
-def _note_outcome(session: Session, row: RetiredToken, card: Card | None) -> None:
-    row.tries += 1
-    if card is None:
-        row.token_sealed = row.client_secret_sealed = None
-        row.failure, row.revoked_at = None, utc_now()
-    else:
-        row.failure = card.to_json()
-        wait = min(FIRST_WAIT_SECONDS * 2 ** (row.tries - 1), MAX_WAIT_SECONDS)
-        row.next_try_at = utc_now() + timedelta(seconds=wait)
-    # Every further failure looks like the first; the row itself counts them.
-    if card is None or row.tries == 1:
-        _record(session, row, "token.revoked" if card is None else "token.revocation_failed", card)
-
-
 def _new_row(session: Session, runtime: Runtime, revoker: Revoker, reason: str) -> RetiredToken:
     row = RetiredToken(
         organization_id=revoker.organization_id,
@@ -216,7 +131,7 @@ def _new_row(session: Session, runtime: Runtime, revoker: Revoker, reason: str) 
     session.add(row)
     session.flush()
     if revoker.client_secret is not None:
-        place = _place(row, "client_secret_sealed")
+        place = place_of(row, "client_secret_sealed")
         row.client_secret_sealed = runtime.vault.seal(revoker.client_secret, place, row.origin)
     return row
 
@@ -251,23 +166,18 @@ def _open_client_secret(runtime: Runtime, application: Application | None, crede
     """Return the Secret of the application the pair was given to: the present one, else as it was then."""
     is_same = application is not None and credential.client_id in {"", application.client_id}
     if application is not None and is_same and application.client_secret_sealed is not None:
-        secret = _open(
+        secret = open_secret(
             runtime, TABLE_OF_APPLICATION, application.id, application.client_secret_sealed, application.origin
         )
         if secret is not None:
             return secret
     if credential.client_secret_sealed is None:
         return None
-    return _open(runtime, "credential", credential.id, credential.client_secret_sealed, credential.origin)
+    return open_secret(runtime, "credential", credential.id, credential.client_secret_sealed, credential.origin)
 
 
-def _open_present(runtime: Runtime, application: Application) -> Secret | None:
-    if application.client_secret_sealed is None:
-        return None
-    return _open(runtime, TABLE_OF_APPLICATION, application.id, application.client_secret_sealed, application.origin)
-
-
-def _open(runtime: Runtime, table: str, row_id: int | None, sealed: bytes, origin: str) -> Secret | None:
+def open_secret(runtime: Runtime, table: str, row_id: int | None, sealed: bytes, origin: str) -> Secret | None:
+    """Open a stored Secret; None when it cannot be read."""
     assert row_id is not None
     try:
         return runtime.vault.open(sealed, Place(table, row_id, "client_secret_sealed"), origin)
@@ -292,27 +202,14 @@ def _enqueue(session: Session, about: Revoker | Connection) -> None:
     )
 
 
-def _place(row: RetiredToken, column: str) -> Place:
+def place_of(row: RetiredToken, column: str) -> Place:
+    """Return where a sealed column of a row belongs."""
     assert row.id is not None
     return Place(TABLE, row.id, column)
 
 
-def _record(session: Session, row: RetiredToken, action: str, card: Card | None) -> None:
-    audit.record(
-        session,
-        action=action,
-        organization_id=row.organization_id,
-        actor_user_id=None,
-        actor_name="Gatehouse",
-        object_type="connection",
-        object_id=row.connection_id,
-        object_name=row.connection_name,
-        result="failed" if card else "ok",
-        details={"reason": row.reason, "tries": row.tries, **({"code": card.code} if card else {})},
-    )
-
-
-def _unreadable_card() -> Card:
+def unreadable_card() -> Card:
+    """Return the card of a revocation for which something cannot be read."""
     return Card(
         code="secret_unreadable",
         layer=Layer.PORTAL,
