@@ -124,6 +124,8 @@ class Discovery(msgspec.Struct, frozen=True):
     token_endpoint: str = ""
     scopes_supported: list[str] = []
     code_challenge_methods_supported: list[str] = []
+    # RFC 9207 §3: every callback says which server it comes from.
+    authorization_response_iss_parameter_supported: bool = False
 
 
 class TokenAnswerPayload(msgspec.Struct, frozen=True):

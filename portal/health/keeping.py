@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from portal import audit
 from portal.connections.models import Connection, ConnectionState
-from portal.connections.service.checklist import Check, CheckState
+from portal.connections.service.checklist import Check, CheckState, note_announcement
 from portal.connections.service.connections import need_attention
 from portal.errors import Card
 from portal.health.findings import UNREACHABLE, Finding, Findings, is_over, read_findings
@@ -35,6 +35,7 @@ def keep(session: Session, connection: Connection, looked: Looked, now: datetime
     _keep_history(session, connection.id, looked.checks, now)
     alarms = _judge_all(session, connection, findings, now)
     _clear_attention(connection, findings)
+    note_announcement(connection, looked.announces_issuer)
     watch = _keep_watch(session, connection.id, looked, now, _pause(session, connection.id, now))
     if looked.is_answering and UNREACHABLE not in findings.by_cause:
         watch.answered_at = now

@@ -35,12 +35,14 @@ class Looked:
         is_answering: whether GitLab's API answered as it should.
         addresses: what GitLab told of itself: `issuer`, `git`.
         metadata: None when it was not told.
+        announces_issuer: whether its callbacks name their issuer; None when it was not told.
     """
 
     checks: list[Check]
     is_answering: bool
     addresses: dict[str, str] = field(default_factory=dict)
     metadata: Metadata | None = None
+    announces_issuer: bool | None = None
 
 
 def look(runtime: Runtime, connection: Connection, progress: Progress) -> Looked:
@@ -62,7 +64,8 @@ def look(runtime: Runtime, connection: Connection, progress: Progress) -> Looked
         version = checklist.version_check(Connection(**{**connection.model_dump(), **seen}))
         checks["version"] = replace(version, title=TITLES["version"])
     addresses = {**_issuer_of(found), **asked.addresses}
-    return Looked([checks.get(key) or skipped(key) for key in TITLES], is_answering, addresses, asked.metadata)
+    rows = [checks.get(key) or skipped(key) for key in TITLES]
+    return Looked(rows, is_answering, addresses, asked.metadata, found.announces_issuer)
 
 
 @dataclass(frozen=True)

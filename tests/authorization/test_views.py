@@ -294,7 +294,7 @@ def test_edit_during_the_trip_voids_the_attempt(
 
 
 def test_wrong_issuer_is_refused_before_any_request(
-    sandbox: RunningSandbox, owner: Visitor, prepared: Prepared
+    runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, prepared: Prepared
 ) -> None:
     location = pass_gitlab(sandbox, start(owner, prepared.slug), "gatehouse")
     sandbox.requests.clear()
@@ -302,7 +302,8 @@ def test_wrong_issuer_is_refused_before_any_request(
     answer = come_back(owner, location + "&iss=https%3A%2F%2Fevil.example")
 
     assert answer.status_code == 400
-    assert sandbox.requests.count(TOKEN) == 0
+    assert sandbox.requests.all() == []
+    assert newest(runtime).outcome == AttemptState.FAILED
 
 
 def test_session_that_ended_during_the_trip_voids_the_attempt(

@@ -18,8 +18,8 @@ from sqlmodel import Session, col, select
 from portal import audit
 from portal.accounts.principal import Principal
 from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
+from portal.authorization.service.frozen import freeze, refusal_of_issuer
 from portal.connections.models import Application, Connection
-from portal.connections.service.applications import redirect_uri_of, wanted_scopes
 from portal.connections.service.connections import get_connection_for_admin
 from portal.db import utc_now
 from portal.errors import BadRequest, Card, Conflict, NotFound
@@ -59,7 +59,7 @@ def start_attempt(runtime: Runtime, principal: Principal, slug: str, *, in_popup
             user_id=principal.user_id,
             state_hash=_digest(state.reveal()),
             browser_hash=_digest(browser.reveal()),
-            frozen=_freeze(runtime, connection, application),
+            frozen=freeze(runtime, connection, application),
             row_version=connection.row_version,
             details={"in_popup": in_popup},
             expires_at=utc_now() + timedelta(minutes=ATTEMPT_MINUTES),
@@ -108,7 +108,8 @@ def claim_attempt(
         The attempt, now claimed; None when it was claimed before, by a double click or a reload.
 
     Raises:
-        BadRequest: unknown, another browser's, another person's, over, or from another issuer; nothing is spent.
+        BadRequest: unknown, another browser's, another person's or over; nothing is spent. Or from another issuer,
+            or from none although GitLab announces to name it: the attempt has failed.
         Conflict: the connection was edited after the start; the attempt is void.
     """
     with runtime.database.transaction() as session:
@@ -122,16 +123,12 @@ def claim_attempt(
         _check_binding(attempt, principal, browser_token)
         if attempt.outcome != AttemptState.STARTED:
             return None
-        _check_time_and_issuer(attempt, issuer)
-        if attempt.row_version != connection.row_version:
-            _finish_row(attempt, AttemptState.ABANDONED)
-            voided = True
-        elif not _claim_row(session, attempt):
+        _check_time(attempt)
+        if not _claim_row(session, attempt):
             return None
-        else:
-            voided = False
-    if voided:
-        raise Conflict("The connection was changed while you were in GitLab. Nothing was stored; authorize again.")
+        refusal = _end_when_refused(session, attempt, connection, issuer)
+    if refusal:
+        raise refusal
     return attempt
 
 
@@ -197,12 +194,22 @@ def _check_binding(attempt: AuthorizationAttempt, principal: Principal, browser_
         raise BadRequest("This authorization was started by somebody else. Start it again yourself.")
 
 
-def _check_time_and_issuer(attempt: AuthorizationAttempt, issuer: str | None) -> None:
+def _check_time(attempt: AuthorizationAttempt) -> None:
     if is_over(attempt):
         raise BadRequest(f"This authorization is older than {ATTEMPT_MINUTES} minutes. Start it again.")
-    # RFC 9207: an issuer that is sent must be the one the attempt was started for, character by character.
-    if issuer is not None and issuer != attempt.frozen["browser_url"]:
-        raise BadRequest("The answer came from another GitLab than the one asked. Nothing was stored.")
+
+
+def _end_when_refused(
+    session: Session, attempt: AuthorizationAttempt, connection: Connection, issuer: str | None
+) -> BadRequest | Conflict | None:
+    """End a claimed attempt whose answer must not be used, and return the error that says so."""
+    if attempt.row_version != connection.row_version:
+        _finish_row(attempt, AttemptState.ABANDONED)
+        return Conflict("The connection was changed while you were in GitLab. Nothing was stored; authorize again.")
+    if card := refusal_of_issuer(attempt.frozen, issuer):
+        finish_attempt(session, id_of(attempt), AttemptState.FAILED, card=card)
+        return BadRequest(f"{card.sentence} {card.remedy}", code=card.code)
+    return None
 
 
 def _claim_row(session: Session, attempt: AuthorizationAttempt) -> bool:
@@ -236,17 +243,6 @@ def _abandon_open_attempts(session: Session, principal: Principal, connection: C
         )
         .values(outcome=AttemptState.ABANDONED, finished_at=utc_now(), state_sealed=None, verifier_sealed=None)
     )
-
-
-def _freeze(runtime: Runtime, connection: Connection, application: Application) -> dict[str, Any]:
-    return {
-        "browser_url": connection.external_url,
-        "api_url": connection.api_url,
-        "client_id": application.client_id,
-        "redirect_uri": redirect_uri_of(runtime, connection),
-        "scopes": wanted_scopes(connection),
-        "service_username": connection.service_username,
-    }
 
 
 def _application_of(session: Session, connection: Connection) -> Application:

@@ -19,8 +19,10 @@ __all__ = [
     "Check",
     "CheckState",
     "Checklist",
+    "announces_issuer",
     "is_known_gitlab",
     "look_at",
+    "note_announcement",
     "run_checklist",
     "stored_checklist",
     "version_check",
@@ -55,12 +57,25 @@ def stored_checklist(connection: Connection) -> Checklist | None:
     return Checklist.from_json(data) if "checks" in data else None
 
 
+def announces_issuer(connection: Connection) -> bool:
+    """Tell whether GitLab, when it was last asked, said that its callbacks name their issuer (RFC 9207 §3)."""
+    return bool((connection.checks or {}).get("announces_issuer"))
+
+
+def note_announcement(connection: Connection, announces: bool | None) -> None:
+    """Keep what a later look was told of it; None keeps what is known, so that silence never loosens the check."""
+    if connection.checks is not None and announces is not None:
+        connection.checks = {**connection.checks, "announces_issuer": announces}
+
+
 def _keep(session: Session, looked_at: Connection, found: Checklist) -> None:
     connection = session.get(Connection, looked_at.id, with_for_update=True)
     if connection is None:
         raise NotFound("The draft was discarded meanwhile.")
     if reached_by(connection) != reached_by(looked_at):
         return  # Edited meanwhile: what was found is about another way.
-    connection.checks = found.to_json()
+    known, connection.checks = announces_issuer(connection), found.to_json()
+    if found.announces_issuer is None:
+        note_announcement(connection, known)
     if found.is_passed:
         mark_step_done(session, connection, Step.INSTANCE)

@@ -37,12 +37,17 @@ class Check:
 
 @dataclass(frozen=True)
 class Checklist:
-    """All lines, the certificates seen, and when they were looked at."""
+    """All lines, the certificates seen, and when they were looked at.
+
+    Attributes:
+        announces_issuer: whether GitLab says that its callbacks name their issuer (RFC 9207 §3); None: not told.
+    """
 
     checks: list[Check]
     chain: list[dict[str, Any]]
     checked_at: datetime
     suggested_url: str = ""
+    announces_issuer: bool | None = None
 
     @property
     def is_passed(self) -> bool:
@@ -61,6 +66,7 @@ class Checklist:
             "chain": self.chain,
             "checked_at": self.checked_at.isoformat(),
             "suggested_url": self.suggested_url,
+            "announces_issuer": self.announces_issuer,
         }
 
     @classmethod
@@ -71,6 +77,7 @@ class Checklist:
             chain=data["chain"],
             checked_at=datetime.fromisoformat(data["checked_at"]),
             suggested_url=data.get("suggested_url", ""),
+            announces_issuer=data.get("announces_issuer"),
         )
 
 

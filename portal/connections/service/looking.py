@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -14,6 +14,7 @@ from portal.db import utc_now
 from portal.errors import Card, Layer, Mender
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import GitLabError
+from portal.gitlab.payloads import Discovery
 from portal.gitlab.version import consequences_of, parse_version
 from portal.net import (
     AddressRefused,
@@ -32,15 +33,22 @@ EXPIRY_WARNING_DAYS = 14
 MAX_ROOT_PROBES = 3
 
 
+@dataclass(frozen=True)
+class _Told:
+    """What GitLab's own answers told; `announces_issuer` is None when its discovery document was not read."""
+
+    checks: list[Check]
+    suggested_url: str = ""
+    announces_issuer: bool | None = None
+
+
 def look_at(runtime: Runtime, connection: Connection) -> Checklist:
     """Run every check; the first failure leaves those after it out."""
     with open_line(runtime, connection) as line:
         examination = line.examine()
         checks = _layer_checks(examination, line.address.scheme)
-        suggested = ""
-        if examination.failure is None:
-            more, suggested = _gitlab_checks(runtime, connection, line)
-            checks += more
+        told = _gitlab_checks(runtime, connection, line) if examination.failure is None else _Told([])
+    checks += told.checks
     known = {check.key for check in checks}
     checks += [Check(key, title, CheckState.SKIPPED) for key, title in TITLES.items() if key not in known]
     order = list(TITLES)
@@ -48,7 +56,8 @@ def look_at(runtime: Runtime, connection: Connection) -> Checklist:
         checks=sorted(checks, key=lambda check: order.index(check.key)),
         chain=[_certificate_json(item) for item in examination.chain],
         checked_at=utc_now(),
-        suggested_url=suggested,
+        suggested_url=told.suggested_url,
+        announces_issuer=told.announces_issuer,
     )
 
 
@@ -76,27 +85,28 @@ def _certificate_check(examination: Examination) -> Check:
     return passed("certificate", until)
 
 
-def _gitlab_checks(runtime: Runtime, connection: Connection, line: Line) -> tuple[list[Check], str]:
+def _gitlab_checks(runtime: Runtime, connection: Connection, line: Line) -> _Told:
     client = GitLabClient(line, None)
     try:
         answer = client.probe_api()
     except (GitLabError, OutboundError) as error:
         root = _find_root(runtime, connection)
-        return [failed("gitlab", _not_gitlab_card(error, root))], root
+        return _Told([failed("gitlab", _not_gitlab_card(error, root))], root)
     checks = [
         passed("gitlab", "Its API answers."),
         _clock_check(answer.headers.get("date", "")),
         version_check(connection),
     ]
-    external, suggested = _external_url_check(connection, client)
-    return [*checks, external], suggested
-
-
-def _external_url_check(connection: Connection, client: GitLabClient) -> tuple[Check, str]:
     try:
         discovery = client.discover()
     except (GitLabError, OutboundError):
-        return warned("external_url", "GitLab does not tell its own address, so it cannot be compared."), ""
+        silent = warned("external_url", "GitLab does not tell its own address, so it cannot be compared.")
+        return _Told([*checks, silent])
+    external, suggested = _external_url_check(connection, discovery)
+    return _Told([*checks, external], suggested, discovery.authorization_response_iss_parameter_supported)
+
+
+def _external_url_check(connection: Connection, discovery: Discovery) -> tuple[Check, str]:
     issuer = plain_text(discovery.issuer, 300).rstrip("/")
     if issuer == connection.external_url:
         return passed("external_url", issuer), ""
