@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
 import socket
 import threading
 from collections.abc import Callable
+
+import structlog
 
 from portal.errors import Layer
 from portal.net.address import Address
@@ -17,7 +18,7 @@ from portal.net.policy import NetworkPolicy
 
 # (host, port) to addresses as text; raises OSError when there are none.
 Resolve = Callable[[str, int], list[str]]
-log = logging.getLogger(__name__)
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 
 def system_resolve(host: str, port: int) -> list[str]:
@@ -45,7 +46,8 @@ def resolve_checked(policy: NetworkPolicy, address: Address, resolve: Resolve) -
             policy.check_ip(ip, address)
     except AddressForbidden as error:
         # A name that turned inward is an attack or a broken name server: either way, somebody wants to know.
-        log.warning("door_refused host=%s port=%d reason=%s", address.host, address.port, error.code)
+        kind, host, port = "address_refused", address.host, address.port
+        log.warning("security_event", kind=kind, host=host, port=port, layer=error.layer, error_code=error.code)
         raise
     return found
 

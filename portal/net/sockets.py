@@ -5,12 +5,16 @@ from __future__ import annotations
 import socket
 import ssl
 
+import structlog
+
 from portal.errors import Layer
 from portal.net import tls
 from portal.net.deadline import current
 from portal.net.embedded import IPAddress
 from portal.net.errors import ConnectFailed, DeadlinePassed, TLSFailed
 from portal.net.guard import through_the_door
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 
 def connect_first(found: list[IPAddress], port: int) -> socket.socket:
@@ -59,10 +63,16 @@ def handshake(sock: socket.socket, context: ssl.SSLContext, server_hostname: str
         raise current().passed() from None
     except ssl.SSLError as error:
         sock.close()
-        raise tls.translate(error) from None
+        raise _noted(tls.translate(error), server_hostname) from None
     except (OSError, ValueError):
         sock.close()
-        raise TLSFailed("failed") from None
+        raise _noted(TLSFailed("failed"), server_hostname) from None
     except DeadlinePassed:
         sock.close()
         raise
+
+
+def _noted(failure: TLSFailed, host: str) -> TLSFailed:
+    # A certificate that is suddenly another one may be somebody in between.
+    log.warning("security_event", kind="tls_failed", host=host, layer=failure.layer, error_code=failure.code)
+    return failure

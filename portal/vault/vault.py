@@ -8,15 +8,18 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from portal.errors import Layer
 from portal.vault.envelope import FORMAT, NONCE_BYTES, Envelope, SecretUnreadable
 from portal.vault.keyring import KeyRing, derive
 from portal.vault.secret import Secret
 from portal.vault.watched import WatchedRing
 
 FINGERPRINT_LENGTH = 16
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,15 @@ class Vault:
         ).to_bytes()
 
     def _decrypt(self, sealed: bytes, place: Place, origin: str) -> bytes:
+        try:
+            return self._open_envelope(sealed, place, origin)
+        except SecretUnreadable as error:
+            # A key that is gone, or a database that somebody changed.
+            where = {"table": place.table, "row": place.row_id, "column": place.column}
+            log.warning("security_event", kind="secret_unreadable", layer=Layer.PORTAL, reason=str(error), **where)
+            raise
+
+    def _open_envelope(self, sealed: bytes, place: Place, origin: str) -> bytes:
         envelope = Envelope.from_bytes(sealed)
         key = self.ring.get(envelope.key_id) or self._watched.read_again().get(envelope.key_id)
         if key is None:

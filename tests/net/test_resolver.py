@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from portal.net import Address, AddressForbidden, DeadlinePassed, Door, Line, Na
 from portal.net.guard import only_the_door
 from tests.net.lines import HOST, answering, line_to
 from tests.net.servers import Server, always, response, then_close
+from tests.security.logged import catching_lines
 
 GITLAB = Address("https", "gitlab.example.com", 443)
 
@@ -43,14 +43,15 @@ def test_name_that_turns_to_another_address_is_refused_at_that_connection(turn: 
 
 @pytest.mark.parametrize("answers", [("10.0.0.5", "127.0.0.1"), ("8.8.8.8", "::1"), ("8.8.8.8", "10.0.0.5", "fe80::1")])
 def test_mixed_answers_are_refused_and_told_to_the_operator(
-    answers: tuple[str, ...], caplog: pytest.LogCaptureFixture
+    answers: tuple[str, ...],
 ) -> None:
-    with line_resolving(answering(*answers)) as line, only_the_door() as watch, caplog.at_level(logging.WARNING):
+    with line_resolving(answering(*answers)) as line, only_the_door() as watch, catching_lines() as lines:
         with pytest.raises(AddressForbidden):
             line.fetch("GET", "/")
 
         assert watch.attempts == []
-    assert "door_refused host=gitlab.example.com" in caplog.text
+    (event,) = lines.named("security_event")
+    assert (event["kind"], event["host"], event["layer"]) == ("address_refused", GITLAB.host, "Network policy")
 
 
 @pytest.mark.parametrize("error", [OSError("SERVFAIL"), UnicodeError("label"), TimeoutError()])

@@ -12,6 +12,7 @@ from portal.connections.service.connections import get_connection_for_admin, nee
 from portal.connections.steps import Step
 from portal.db import utc_now
 from portal.errors import Card, CardAction, InvalidInput, Layer, Mender
+from portal.logs import get_logger
 from portal.net import (
     Address,
     AddressForbidden,
@@ -26,6 +27,7 @@ from portal.net import (
 )
 from portal.runtime import Runtime
 
+log = get_logger(__name__)
 PROXY_SENTENCE = "Enter the proxy as host:port, for example proxy.example.com:3128."
 
 
@@ -175,6 +177,7 @@ def _read_address(
         return None
     except OutboundError as error:
         problems[name] = error.sentence
+        _note_refused(address, error)
         return None
     return address
 
@@ -203,8 +206,14 @@ def _read_proxy(runtime: Runtime, text: str, problems: dict[str, str]) -> str:
     except AddressForbidden as error:
         ports = f"Proxies are only used at port {_in_words(allowed)}; the operator can allow others."
         problems["proxy"] = ports if error.code == "address_port" else error.sentence
+        _note_refused(address, error)
         return ""
     return address.origin
+
+
+def _note_refused(address: Address, error: OutboundError) -> None:
+    kind, host, port = "address_refused", address.host, address.port
+    log.warning("security_event", kind=kind, host=host, port=port, layer=error.layer, error_code=error.code)
 
 
 def _in_words(ports: frozenset[int]) -> str:
