@@ -9,9 +9,9 @@ from portal.accounts.principal import current_principal
 from portal.accounts.rights import Right, requires
 from portal.connections import setup_views
 from portal.connections.forms import MethodForm, RenameForm
-from portal.connections.models import ConnectionState, Method, name_key_of
+from portal.connections.models import Connection, ConnectionState, Method, name_key_of
 from portal.connections.panels import panels_for
-from portal.connections.service import applications, checklist, connections
+from portal.connections.service import applications, checklist, connections, instance
 from portal.connections.steps import Step, first_open_step, next_url, rail, step_url
 from portal.errors import Card, InvalidInput
 from portal.forms import problems_of
@@ -28,6 +28,7 @@ def register(app: Flask, runtime: Runtime) -> None:
         setup_views.add_routes(blueprint)
     app.register_blueprint(blueprint)
     app.add_template_filter(step_url, "step_url")
+    app.add_template_global(_is_in_clear, "is_in_clear")
 
 
 @blueprint.get("/")
@@ -89,6 +90,11 @@ def rename(slug: str) -> Response:
     except InvalidInput as error:
         return _render_show(slug, form, errors=error.field_errors)
     return leave_to(url_for(".show", slug=slug))
+
+
+def _is_in_clear(connection: object) -> bool:
+    # Asked by the layout: what a page calls its connection may also be none.
+    return isinstance(connection, Connection) and instance.is_in_clear(current_runtime(), connection)
 
 
 def _render_new(form: MethodForm, errors: dict[str, str] | None = None) -> Response:

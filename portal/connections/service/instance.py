@@ -126,6 +126,11 @@ def is_sandbox(runtime: Runtime, connection: Connection) -> bool:
     return bool(origin and connection.api_url) and origin_of(connection.api_url) == origin_of(origin or "")
 
 
+def is_in_clear(runtime: Runtime, connection: Connection) -> bool:
+    """Tell whether tokens and code cross a network unencrypted; the sandbox is on this machine."""
+    return connection.api_url.startswith("http:") and not is_sandbox(runtime, connection)
+
+
 def reached_by(connection: Connection) -> tuple[str, ...]:
     """Return everything that decides which server answers."""
     return (connection.external_url, connection.api_url, connection.ca_certificate, connection.proxy)
