@@ -111,12 +111,20 @@ class Application(SQLModel, table=True):
     # Sealed by the vault for `origin`; null until the secret is entered.
     client_secret_sealed: bytes | None = None
     client_secret_hint: str = Field(default="", max_length=8)
+    # The vault's HMAC of the secret: two that are the same can be told without showing either. Null: not known.
+    client_secret_fingerprint: str | None = Field(default=None, max_length=16)
     # The API origin (scheme, host, port) that the secret was entered for; another one never gets it (S32).
     origin: str = Field(default="", max_length=300)
     kind: str = Field(default="instance", max_length=20)
     # When GitLab last accepted client_id and secret; null when it never did.
     checked_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     updated_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+
+    @property
+    def short_fingerprint(self) -> str:
+        """Eight hex characters for people to compare (`3f2a-91c0`); empty when it is not known."""
+        known = self.client_secret_fingerprint or ""
+        return f"{known[:4]}-{known[4:8]}" if known else ""
 
 
 register_columns("application", "client_secret_sealed", origin_column="origin")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from typing import Any
 
 from flask import Flask
 from playwright.sync_api import Browser, BrowserContext
+from sqlmodel import col, select
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from portal.accounts.sessions import DatabaseSessions, PortalSession
+from portal.jobs.models import Job
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.browser.watching import Watch
@@ -68,6 +71,17 @@ class Site:
             sessions.begin(session, actor.user_id, actor.organization_id)
         context.add_cookies([{"name": sessions.cookie_name, "value": session.token, "url": self.url}])
         return context
+
+    def await_jobs(self) -> None:
+        """Wait until the worker has done everything that people asked for, so that no page has to be waited for."""
+        asked = select(Job.id).where(col(Job.finished_at).is_(None), col(Job.organization_id).is_not(None)).limit(1)
+        end = time.monotonic() + WAIT_MILLISECONDS / 1000
+        while time.monotonic() < end:
+            with self.runtime.database.reading() as session:
+                if session.exec(asked).first() is None:
+                    return
+            time.sleep(0.02)
+        raise TimeoutError("a job has not ended")
 
 
 @contextmanager

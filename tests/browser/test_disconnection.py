@@ -23,10 +23,7 @@ POLL_MILLISECONDS = 10_500
 def in_use(site: Site) -> str:
     """Authorize a connection, have its catalogue read, enable some repositories; return its address."""
     prepared = walk.authorized_connection(site)
-    page = site.sign_in(site.open_context()).new_page()
-    page.goto(f"{site.url}/connections/{prepared.slug}/setup/repositories")
-    expect(page.locator("#catalogue progress")).to_have_count(0, timeout=20_000)
-    page.close()
+    site.await_jobs()
     with site.runtime.database.reading() as session:
         found = session.exec(select(Repository.id).where(Repository.unavailable_reason == "").limit(12)).all()
     Visitor(site.app).sign_in(site.cast.owner).post("/repositories/enable", {"repository_id": [str(i) for i in found]})

@@ -55,6 +55,7 @@ def await_read(page: Page) -> None:
 def panel(page: Page, site: Site) -> Page:
     """The repositories' page once everything is read."""
     walk.authorized_connection(site)
+    site.await_jobs()
     page.goto(site.url + "/repositories/")
     await_read(page)
     return page

@@ -242,6 +242,7 @@ def _store(
     assert application.id is not None
     application.origin = origin_of(connection.api_url)
     application.client_secret_hint = entered.client_secret.hint
+    application.client_secret_fingerprint = runtime.vault.fingerprint(entered.client_secret)
     application.client_secret_sealed = runtime.vault.seal(
         entered.client_secret, Place(TABLE, application.id, COLUMN), application.origin
     )

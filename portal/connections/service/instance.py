@@ -162,6 +162,7 @@ def _moved_card(connection: Connection) -> Card:
 def _quarantine_secret(connection: Connection, application: Application) -> None:
     application.client_secret_sealed = None
     application.client_secret_hint = ""
+    application.client_secret_fingerprint = None
     application.origin = ""
     application.checked_at = None
     connection.steps_done = [step for step in connection.steps_done if step not in {Step.CREDENTIALS, Step.AUTHORIZE}]

@@ -329,6 +329,7 @@ def upgrade() -> None:
         sa.Column("client_id", sqlmodel.sql.sqltypes.AutoString(length=255), nullable=False),
         sa.Column("client_secret_sealed", sa.LargeBinary(), nullable=True),
         sa.Column("client_secret_hint", sqlmodel.sql.sqltypes.AutoString(length=8), nullable=False),
+        sa.Column("client_secret_fingerprint", sqlmodel.sql.sqltypes.AutoString(length=16), nullable=True),
         sa.Column("origin", sqlmodel.sql.sqltypes.AutoString(length=300), nullable=False),
         sa.Column("kind", sqlmodel.sql.sqltypes.AutoString(length=20), nullable=False),
         sa.Column("checked_at", sa.DateTime(timezone=True), nullable=True),
