@@ -150,6 +150,11 @@ def test_an_authorized_connection(site: Site, theme: str) -> None:
     look(page, "jobs")
     page.locator("main a[href^='/jobs/']").first.click()
     look(page, "job")
+    # Nobody told the portal that this GitLab is its sandbox: then it is one over plain http.
+    object.__setattr__(site.runtime.settings, "sandbox_origin", None)
+    page.goto(f"{site.url}/connections/{prepared.slug}")
+    expect(page.locator("#in-clear")).to_contain_text("unencrypted")
+    look(page, "details-in-clear")
     assert look.problems == []
 
 
