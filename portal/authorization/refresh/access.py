@@ -27,6 +27,8 @@ from portal.vault import Secret, SecretUnreadable
 MAX_ROUNDS = 3
 # A refused token younger than this was not refused for its age.
 SETTLED_SECONDS = 600.0
+# What changes whenever a credential does: few columns, as those who wait ask for them often.
+WATCHED = ("generation", "state", "lease_owner", "lease_until", "refresh_at", "cooldown_until")
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,9 @@ def demand_access(runtime: Runtime, connection_id: int, *, reason: str, times: R
         if rounds < MAX_ROUNDS and _try_refresh(runtime, view, reason, times):
             rounds += 1
             continue
-        _raise_when_hopeless(_look(runtime, connection_id), time.monotonic() > end or rounds >= MAX_ROUNDS)
-        time.sleep(times.look * (0.3 + 0.7 * random.random()))  # noqa: S311 - spreads, does not protect
+        seen = _look(runtime, connection_id)
+        _raise_when_hopeless(seen, time.monotonic() > end or rounds >= MAX_ROUNDS)
+        _await_change(runtime, seen.credential, times)
 
 
 class AccessSource:
@@ -136,6 +139,20 @@ def _look(runtime: Runtime, connection_id: int) -> _View:
     if found is None:
         raise AccessUnavailable(VERDICTS[CredentialState.ERASED])
     return _View(*found)
+
+
+def _await_change(runtime: Runtime, seen: Credential, times: RefreshTimes) -> None:
+    """Wait until somebody did something about a credential, or for a while: another machine's lease may just end."""
+    columns = [getattr(Credential, name) for name in WATCHED]
+    statement = select(*columns).where(Credential.id == seen.id)
+    before = tuple(getattr(seen, name) for name in WATCHED)
+    end = time.monotonic() + times.wait
+    while time.monotonic() < end:
+        time.sleep(times.look * (0.5 + 0.5 * random.random()))  # noqa: S311 - spreads, does not protect
+        with runtime.database.reading() as session:
+            now = session.execute(statement).first()
+        if now is None or tuple(now) != before:
+            return
 
 
 def _usable(runtime: Runtime, view: _View) -> Access | None:

@@ -23,6 +23,7 @@ class RefreshTimes:
         commit: kept of the lease for storing the outcome.
         lease: how long one process has the credential for itself; more than `request` and `commit`.
         look: longest pause between two looks at a credential that somebody else refreshes.
+        wait: longest time in which only those looks are taken.
         patience: how long a demand waits in all.
     """
 
@@ -31,7 +32,8 @@ class RefreshTimes:
     request: float = 60.0
     commit: float = 10.0
     lease: float = 90.0
-    look: float = 0.03
+    look: float = 0.01
+    wait: float = 0.25
     patience: float = 60.0
 
     def plan(self, expires_at: datetime | None, now: datetime) -> datetime | None:
