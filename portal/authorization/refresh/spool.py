@@ -105,11 +105,10 @@ class Spool:
     def _read(self, path: Path) -> Spooled | None:
         try:
             credential_id = int(path.name.split("-")[1])
-            content = path.read_bytes()
-            length = int.from_bytes(content[:4], "big")
-            return _from_text(self._vault.open(content[4 : 4 + length], _place(credential_id)).reveal())
+            sealed = _sealed_in(path)
+            return _from_text(self._vault.open(sealed, _place(credential_id)).reveal()) if sealed else None
         except (OSError, SecretUnreadable):
-            return None  # Only taken, half written, gone meanwhile, or its key is not here now.
+            return None  # Half written, gone meanwhile, or its key is not here now.
         except (ValueError, KeyError, TypeError, IndexError):
             log.error("spool_entry_unknown", file=path.name)  # Another version's; it is kept for that.
             return None
@@ -122,10 +121,15 @@ def sealed_answers(data_dir: Path) -> Iterator[bytes]:
     """Yield every envelope in a data folder's spool; rooms that are only reserved are left out."""
     for path in sorted((data_dir / FOLDER).glob("credential-*")):
         with suppress(OSError):
-            content = path.read_bytes()
-            sealed = content[4 : 4 + int.from_bytes(content[:4], "big")]
+            sealed = _sealed_in(path)
             if key_id_of(sealed):
                 yield sealed
+
+
+def _sealed_in(path: Path) -> bytes:
+    """Return what is kept in a room; empty when it is only taken."""
+    with path.open("rb") as file:
+        return file.read(int.from_bytes(file.read(4), "big"))
 
 
 def _place(credential_id: int) -> Place:
