@@ -52,8 +52,12 @@ class Crew:
 
     def ask(self, count: int) -> None:
         """Let everybody demand so many times."""
-        for _, pipe in self.members:
-            pipe.send(count)
+        for number, (_, pipe) in enumerate(self.members):
+            try:
+                pipe.send(count)
+            except BrokenPipeError:  # Killed after its last answer.
+                self._replace(number)
+                self.members[number][1].send(count)
 
     def answers(self) -> tuple[list[float], list[str]]:
         """Return the milliseconds and the refusals of all that are alive; replace the others."""
@@ -67,8 +71,7 @@ class Crew:
                 took += more
                 refused += codes
                 continue
-            self.members[number] = self._start()
-            self._await_ready(number)
+            self._replace(number)
         return took, refused
 
     def disturb(self, number: int) -> None:
@@ -95,6 +98,10 @@ class Crew:
         process.start()
         theirs.close()
         return process, mine
+
+    def _replace(self, number: int) -> None:
+        self.members[number] = self._start()
+        self._await_ready(number)
 
     def _await_ready(self, number: int) -> None:
         assert self.members[number][1].recv() == "ready"
