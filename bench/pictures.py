@@ -6,7 +6,7 @@ import shutil
 import threading
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 from werkzeug.serving import make_server
 
 from bench.pages import signed_in_cookie
@@ -16,12 +16,7 @@ from portal import create_app
 from portal.repositories.catalogue.run import read_catalogue
 
 FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
-SHOTS = {
-    "selection": "/repositories/",
-    "application": "/connections/bench/setup/application",
-    "authorize": "/connections/bench/setup/authorize",
-    "details": "/connections/bench",
-}
+SHOTS = {"selection": "/repositories/"}
 PORT = 8000
 
 
@@ -45,9 +40,9 @@ def main() -> None:
             for shot, path in SHOTS.items():
                 page.goto(f"http://127.0.0.1:{PORT}{path}")
                 if shot == "selection":
-                    for _ in range(3):
-                        page.get_by_role("button", name="Enable ").first.click()
-                        page.locator(".gh-toast").wait_for()
+                    for number in range(1, 4):
+                        page.locator("#listing tbody button[aria-label^='Enable ']").first.click()
+                        expect(page.locator("#listing tbody button[aria-label^='Disable ']")).to_have_count(number)
                     page.locator("[data-dismiss-toast]").click()
                 page.screenshot(path=FOLDER / f"{shot}.png")
             browser.close()
