@@ -16,6 +16,8 @@ from portal.audit.text import clean_details, encode_controls, foreign_paths
 from portal.db import utc_now
 from portal.requestinfo import current_request_info
 
+# Who did it when no person did.
+PORTAL = "Gatehouse"
 _ACTION = re.compile(r"[a-z_]+\.[a-z_]+")
 _actor_name: ContextVar[str] = ContextVar("actor_name", default="")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlmodel import Session, col, select
 
-from portal import audit
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.service.checklist import Check, CheckState, note_announcement
-from portal.connections.service.connections import need_attention
+from portal.connections.service.connections import need_attention, record
 from portal.errors import Card
 from portal.health.findings import UNREACHABLE, Finding, Findings, is_over, read_findings
 from portal.health.judge import CONTINUES_WITHIN, Seen, Track, judge
@@ -204,14 +204,10 @@ def _clear_attention(connection: Connection, findings: Findings) -> None:
 
 
 def _record(session: Session, connection: Connection, incident: Incident, action: str) -> None:
-    audit.record(
-        session,
-        action=action,
-        organization_id=connection.organization_id,
-        actor_user_id=None,
-        actor_name="Gatehouse",
-        object_type="connection",
-        object_id=str(connection.id),
-        object_name=connection.display_name,
-        details={"cause": incident.cause, "layer": incident.layer, "level": incident.level, "count": incident.count},
-    )
+    about: dict[str, Any] = {
+        "cause": incident.cause,
+        "layer": incident.layer,
+        "level": incident.level,
+        "count": incident.count,
+    }
+    record(session, None, connection, action, **about)

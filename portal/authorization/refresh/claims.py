@@ -12,11 +12,11 @@ from sqlmodel import Session, select
 
 from portal.authorization.models import Credential, CredentialState
 from portal.authorization.refresh.cards import HEALED_BY_REFRESH, VERDICTS, with_way
-from portal.authorization.refresh.rows import PROCESS, digest, lock_credential, note, open_token, record, seal_pair
+from portal.authorization.refresh.rows import PROCESS, digest, lock_credential, note, open_token, seal_pair
 from portal.authorization.refresh.spool import Spooled
 from portal.authorization.refresh.times import MAX_ASKED_SECONDS, RefreshTimes
 from portal.connections.models import Application, Connection, ConnectionState
-from portal.connections.service.connections import need_attention
+from portal.connections.service.connections import need_attention, record
 from portal.db import utc_now
 from portal.errors import Card, UpstreamFailed
 from portal.runtime import Runtime
@@ -152,7 +152,7 @@ def store(runtime: Runtime, entry: Spooled, connection_id: int, reason: str, tim
         credential.cooldown_until = credential.failure = credential.failed_at = None
         _heal(connection)
         note(session, credential, "refreshed", reason, spent_generation=entry.generation)
-        record(session, connection, credential, "credential.refreshed", reason=reason)
+        record(session, None, connection, "credential.refreshed", generation=credential.generation, reason=reason)
         return Stored.STORED
 
 
@@ -179,7 +179,8 @@ def give_verdict(
         credential.state, credential.failure, credential.failed_at = state, card.to_json(), utc_now()
         note(session, credential, str(state), claim.reason, code=card.code, request_id=card.request_id)
         need_attention(session, claim.connection_id, card)
-        record(session, connection, credential, f"credential.{state}", result="failed", code=card.code)
+        about = {"generation": credential.generation, "code": card.code}
+        record(session, None, connection, f"credential.{state}", result="failed", **about)
         return True
 
 

@@ -9,9 +9,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from portal import audit
 from portal.authorization.models import Credential, CredentialEvent
-from portal.connections.models import Connection
 from portal.gitlab import oauth
 from portal.runtime import Runtime
 from portal.vault import Place, Secret
@@ -71,22 +69,4 @@ def note(session: Session, credential: Credential, kind: str, reason: str, **det
             reason=reason,
             details=details,
         )
-    )
-
-
-def record(
-    session: Session, connection: Connection, credential: Credential, action: str, *, result: str = "ok", **details: Any
-) -> None:
-    """Write the audit row of something the portal did by itself."""
-    audit.record(
-        session,
-        action=action,
-        organization_id=connection.organization_id,
-        actor_user_id=None,
-        actor_name="Gatehouse",
-        object_type="connection",
-        object_id=str(connection.id),
-        object_name=connection.display_name,
-        result=result,
-        details={"generation": credential.generation, **details},
     )

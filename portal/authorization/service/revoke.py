@@ -108,7 +108,7 @@ def _record(session: Session, row: RetiredToken, action: str, card: Card | None)
         action=action,
         organization_id=row.organization_id,
         actor_user_id=None,
-        actor_name="Gatehouse",
+        actor_name=audit.PORTAL,
         object_type="connection",
         object_id=row.connection_id,
         object_name=row.connection_name,

@@ -245,19 +245,20 @@ def _service_user_card(connection: Connection) -> Card:
 
 def record(
     session: Session,
-    principal: Principal,
+    principal: Principal | None,
     connection: Connection,
     action: str,
     *,
     result: str = "ok",
     **details: object,
 ) -> None:
-    """Write the audit row of a change to a connection, in its transaction."""
+    """Write the audit row of a change to a connection, in its transaction; without a principal the portal did it."""
     audit.record(
         session,
         action=action,
         organization_id=connection.organization_id,
-        actor_user_id=principal.user_id,
+        actor_user_id=principal.user_id if principal else None,
+        actor_name=None if principal else audit.PORTAL,
         object_type="connection",
         object_id=str(connection.id),
         object_name=connection.display_name,

@@ -113,7 +113,7 @@ def _erase_rest(context: JobContext, connection_id: int) -> None:
             action="connection.erased",
             organization_id=connection.organization_id,
             actor_user_id=wish.requested_by_user_id,
-            actor_name="Gatehouse",
+            actor_name=audit.PORTAL,
             object_type="connection",
             object_id=connection_id,
             object_name=connection.display_name,
