@@ -81,6 +81,22 @@ def invite(runtime: Runtime, principal: Principal, email: str, role: str) -> str
     return f"{runtime.settings.base_url}/invitations/{token}"
 
 
+def withdraw_invitation(runtime: Runtime, principal: Principal, invitation_id: int) -> str:
+    """Let the link of an open invitation die; return whom it was for.
+
+    Raises:
+        NotFound: no such invitation here, or it was accepted meanwhile.
+    """
+    mine = (col(Invitation.id) == invitation_id, col(Invitation.organization_id) == principal.organization_id)
+    with runtime.database.transaction() as session:
+        found = session.exec(select(Invitation).where(*mine, col(Invitation.accepted_at).is_(None))).first()
+        if found is None:
+            raise NotFound
+        session.delete(found)
+        _record(session, principal, "member.invitation_withdrawn", found.email, role=found.role)
+        return found.email
+
+
 def find_invitation(runtime: Runtime, token: str) -> Invitation:
     """Return an invitation that can still be accepted.
 

@@ -197,6 +197,16 @@ def invite() -> Response:
     return _members(InviteForm(formdata=None), link=link, invited=_text(form, "email"))
 
 
+@blueprint.post("/members/invitations/<int(max=2147483647):invitation_id>/withdrawal")
+@requires(Right.MANAGE_MEMBERS)
+def withdraw_invitation(invitation_id: int) -> Response:
+    """Let the link of an invitation die."""
+    refuse_unknown_fields()
+    email = members.withdraw_invitation(current_runtime(), current_principal(), invitation_id)
+    flash(f"The invitation for {email} is withdrawn.", "success")
+    return leave_to(url_for(".members"))
+
+
 @blueprint.post("/members/<int(max=2147483647):membership_id>/role")
 @requires(Right.MANAGE_MEMBERS)
 def change_role(membership_id: int) -> Response:

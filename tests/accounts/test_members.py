@@ -103,6 +103,25 @@ def test_old_link_is_dead(runtime: Runtime, owner: Visitor, visitor: Visitor) ->
     assert "new@example.com" not in owner.get("/members").text
 
 
+def test_withdrawn_invitation_is_dead_and_gone(
+    runtime: Runtime, cast: Cast, owner: Visitor, administrator: Visitor, visitor: Visitor
+) -> None:
+    link = invite(owner)
+    with runtime.database.reading() as session:
+        address = f"/members/invitations/{session.exec(select(Invitation.id)).one()}/withdrawal"
+
+    assert administrator.post(address).status_code == 404
+    assert visitor.get(link).status_code == 200
+    assert owner.post(address).status_code == 303
+
+    page = owner.get("/members").text
+    assert "The invitation for new@example.com is withdrawn." in page
+    assert page.count("new@example.com") == 1
+    assert (visitor.get(link).status_code, visitor.post(link, PERSON).status_code) == (404, 404)
+    assert owner.post(address).status_code == 404
+    assert actions(runtime) == ["member.invited", "member.invitation_withdrawn"]
+
+
 @pytest.mark.parametrize(
     ("form", "field"),
     [

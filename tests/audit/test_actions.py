@@ -45,6 +45,7 @@ BY_ADDRESS: dict[str, tuple[str, dict[str, str]]] = {
     "session.others_ended": ("/profile/sessions/end", {}),
     "person.renamed": ("/profile/name", {"name": "Olga Other"}),
     "member.invited": ("/members/invitations", {"email": "new@example.com", "role": "auditor"}),
+    "member.invitation_withdrawn": ("/members/invitations/{invitation_id}/withdrawal", {}),
     "member.role_changed": ("/members/{membership_id}/role", {"role": "auditor"}),
     "member.removed": ("/members/{membership_id}/removal", {}),
     "job.stop": ("/jobs/{job}/stop", {}),

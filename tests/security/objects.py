@@ -9,7 +9,7 @@ from datetime import timedelta
 from sqlmodel import Session, select
 
 from portal import audit
-from portal.accounts.models import Membership, User
+from portal.accounts.models import Invitation, Membership, User
 from portal.audit.models import AuditEvent
 from portal.authorization.models import AuthorizationAttempt
 from portal.connections.models import Application, Connection, ConnectionState
@@ -26,6 +26,7 @@ MISSING = {
     "public_id": "no-such-attempt",
     "job": "no-such-job",
     "membership_id": "999999",
+    "invitation_id": "999999",
     "repository": "999999",
     "group": "999999",
     "audit_number": "999999",
@@ -40,6 +41,7 @@ class Objects:
     public_id: str
     job: str
     membership_id: str
+    invitation_id: str
     repository: str
     group: str
     audit_number: str
@@ -84,11 +86,20 @@ def make_objects(runtime: Runtime, organization_id: int, user_id: int) -> Object
             connection_id=connection.id, client_id="client", client_secret_sealed=b"sealed", origin=UNREACHABLE
         )
         attempt = _attempt(connection, user_id, mark)
-        session.add_all([member, repository, group, application, attempt])
+        invitation = Invitation(
+            organization_id=organization_id,
+            token_hash=secrets.token_hex(32),
+            email=f"invited-{mark}@example.com",
+            role="auditor",
+            invited_by_user_id=user_id,
+            created_at=utc_now(),
+            expires_at=utc_now() + timedelta(days=1),
+        )
+        session.add_all([member, repository, group, application, attempt, invitation])
         session.flush()
         _record(session, organization_id, mark)
-    names = (connection.slug, attempt.public_id, job.public_id, str(member.id), str(repository.id), str(group.id))
-    return Objects(*names, audit_number=_number_of(runtime, mark))
+    ids = (str(row.id) for row in (member, invitation, repository, group))
+    return Objects(connection.slug, attempt.public_id, job.public_id, *ids, _number_of(runtime, mark))
 
 
 def _record(session: Session, organization_id: int, mark: str) -> None:

@@ -83,6 +83,13 @@ ROWS = (
     ),
     Row(
         "POST",
+        "/members/invitations/{invitation_id}/withdrawal",
+        "accounts.withdraw_invitation",
+        Right.MANAGE_MEMBERS,
+        303,
+    ),
+    Row(
+        "POST",
         "/members/{membership_id}/role",
         "accounts.change_role",
         Right.MANAGE_MEMBERS,
