@@ -119,7 +119,7 @@ def test_withdrawn_invitation_is_dead_and_gone(
     assert page.count("new@example.com") == 1
     assert (visitor.get(link).status_code, visitor.post(link, PERSON).status_code) == (404, 404)
     assert owner.post(address).status_code == 404
-    assert actions(runtime) == ["member.invited", "member.invitation_withdrawn"]
+    assert actions(runtime) == ["member.invited", "access.refused", "member.invitation_withdrawn"]
 
 
 @pytest.mark.parametrize(
