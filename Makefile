@@ -5,7 +5,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 SANDBOX ?= 1
-WORKERS ?= 2
+WORKERS ?= 3
 
 .PHONY: run test lint bench lock pictures clean
 
