@@ -14,15 +14,9 @@ FAINT_PLACEHOLDERS = (Path(__file__).parent / "faint_placeholders.js").read_text
 HIDDEN_FOCUS = (Path(__file__).parent / "hidden_focus.js").read_text(encoding="utf-8")
 
 
-# Below this a page is laid out as on a phone; what axe looks at is the same on all of them, and it takes long.
-SMALLEST_LIKE_ANY_PHONE = 390
-
-
 def problems_of(page: Page) -> list[str]:
     """Return what is wrong with the page as it stands, at its present width; empty when nothing is."""
-    assert page.viewport_size
-    is_smallest = page.viewport_size["width"] < SMALLEST_LIKE_ANY_PHONE
-    axe = [] if is_smallest else [f"axe {finding}" for finding in axe_findings(page)]
+    axe = [f"axe {finding}" for finding in axe_findings(page)]
     # The last one moves the focus, and edges then change their colour for a moment.
     return [*axe, *_edges(page), *_placeholders(page), *_overflow(page), *_hidden_focus(page)]
 
