@@ -6,7 +6,6 @@ import base64
 import hashlib
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
 from sqlalchemy import inspect, text
 from sqlmodel import col, select
 
@@ -17,16 +16,9 @@ from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.people import Cast
 from tests.support.visitor import Visitor
-from tests.support.walkthrough import Prepared, come_back, pass_gitlab, prepare, principal_of, start
+from tests.support.walkthrough import Prepared, come_back, pass_gitlab, principal_of, start
 
 STARTS = 20
-
-
-@pytest.fixture
-def prepared(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> Prepared:
-    prepared = prepare(runtime, sandbox, cast.owner)
-    sandbox.requests.clear()
-    return prepared
 
 
 def newest(runtime: Runtime) -> AuthorizationAttempt:

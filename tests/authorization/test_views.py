@@ -23,13 +23,6 @@ from tests.support.walkthrough import Prepared, authorize, come_back, pass_gitla
 TOKEN = "/oauth/token"
 
 
-@pytest.fixture
-def prepared(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> Prepared:
-    prepared = prepare(runtime, sandbox, cast.owner)
-    sandbox.requests.clear()
-    return prepared
-
-
 def newest(runtime: Runtime) -> AuthorizationAttempt:
     with runtime.database.reading() as session:
         return session.exec(select(AuthorizationAttempt).order_by(AuthorizationAttempt.id.desc())).first()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -8,9 +8,9 @@ from portal.errors import Layer
 from portal.gitlab import oauth
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import GitLabError
-from portal.net import Door, Line, NetworkPolicy, OutboundError, parse_address
+from portal.net import Line, OutboundError
 from portal.vault import Secret
-from tests.gitlab.malformed import CASES, ScriptedServer, scripted_server
+from tests.gitlab.malformed import CASES, ScriptedServer
 
 APPLICATION = oauth.ClientCredentials("client", Secret("a secret of the tests"))
 TOKEN = Secret("a token of the tests")
@@ -48,19 +48,6 @@ HONEST = {
 
 def client(line: Line) -> GitLabClient:
     return GitLabClient(line, TOKEN, sleep=lambda seconds: None)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ScriptedServer]:
-    with scripted_server() as server:
-        yield server
-
-
-@pytest.fixture
-def line(server: ScriptedServer) -> Iterator[Line]:
-    address = parse_address(server.url, allow_http=True)
-    with Door(NetworkPolicy(exempt=address)).line(address) as line:
-        yield line
 
 
 def test_there_are_at_least_forty_of_them() -> None:

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from portal.gitlab import oauth
 from portal.gitlab.errors import MalformedAnswer
-from portal.net import Door, Line, NetworkPolicy, parse_address
+from portal.net import Line
 from portal.vault import Secret
-from tests.gitlab.malformed import ScriptedServer, response, scripted_server
+from tests.gitlab.malformed import ScriptedServer, response
 
 APPLICATION = oauth.ClientCredentials("client", Secret("a secret of the tests"))
 CALLBACK = "http://127.0.0.1:8000/oauth/callback/gitlab"
 GOOD = {"access_token": "a" * 64, "refresh_token": "b" * 64, "token_type": "Bearer", "expires_in": 7200}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ScriptedServer]:
-    with scripted_server() as server:
-        yield server
-
-
-@pytest.fixture
-def line(server: ScriptedServer) -> Iterator[Line]:
-    address = parse_address(server.url, allow_http=True)
-    with Door(NetworkPolicy(exempt=address)).line(address) as line:
-        yield line
 
 
 def exchange(line: Line, server: ScriptedServer, body: str) -> oauth.TokenAnswer:

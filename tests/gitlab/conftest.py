@@ -1,0 +1,25 @@
+"""A server that answers what it is told, and a line to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from portal.net import Door, Line, NetworkPolicy, parse_address
+from tests.gitlab.malformed import ScriptedServer, scripted_server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ScriptedServer]:
+    """It serves all tests of a file."""
+    with scripted_server() as server:
+        yield server
+
+
+@pytest.fixture
+def line(server: ScriptedServer) -> Iterator[Line]:
+    """A line of a door that lets only this server through."""
+    address = parse_address(server.url, allow_http=True)
+    with Door(NetworkPolicy(exempt=address)).line(address) as line:
+        yield line
