@@ -17,12 +17,14 @@ from urllib.parse import unquote_to_bytes
 
 from portal.sandbox.faults import Fault, Faults
 from portal.sandbox.requestlog import RequestLog, SeenRequest
+from portal.sandbox.spoil import Answer, spoil
 from portal.sandbox.world import World
 
 if TYPE_CHECKING:
     from portal.sandbox.server import _Listener
 
 IDLE_SECONDS = 65.0
+HELD_POLL_SECONDS = 0.02
 MAX_BODY_BYTES = 10 * 1024 * 1024
 BODILESS = frozenset({204, 304})
 
@@ -39,19 +41,6 @@ class Site:
     requests: RequestLog
     scheme: str
     stopping: threading.Event = field(default_factory=threading.Event)
-
-
-@dataclass
-class Answer:
-    """One answer, ready to be sent; `headers` are pairs because a name may occur twice."""
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-
-    def set_header(self, name: str, value: str) -> None:
-        """Replace a header."""
-        self.headers = [pair for pair in self.headers if pair[0].lower() != name.lower()] + [(name, value)]
 
 
 class Connection(BaseHTTPRequestHandler):
@@ -117,13 +106,16 @@ class Connection(BaseHTTPRequestHandler):
         below_root = self._below_root(path)
         # Remote control stays in reach under a fault for everything.
         controls = below_root.startswith("/-/sandbox/")
-        fault = None if controls else self.site.faults.strike(self.command, below_root, query)
+        fault = None if controls else self.site.faults.strike(self.command, below_root, query, body)
         if fault is None:
             return self._compressed(self._ask_gitlab(path, query, body)), None
         seen.faulty = True
         # Waits on the event, so that stopping the server does not wait for a slow answer.
         if fault.delay_seconds and self.site.stopping.wait(fault.delay_seconds):
             return None, fault
+        while fault.held and not fault.released.wait(HELD_POLL_SECONDS):
+            if self.site.stopping.is_set():
+                return None, fault
         if fault.drop == "before":
             return None, fault
         if fault.answers and not (fault.processed or fault.drop):
@@ -131,7 +123,7 @@ class Connection(BaseHTTPRequestHandler):
         answer = self._ask_gitlab(path, query, body)
         if fault.drop == "after":
             return None, fault
-        return (_own_answer(fault) if fault.answers else _spoilt(answer, fault)), fault
+        return (_own_answer(fault) if fault.answers else spoil(answer, fault)), fault
 
     def _compressed(self, answer: Answer) -> Answer:
         is_json = any(name.lower() == "content-type" and "json" in value for name, value in answer.headers)
@@ -229,11 +221,3 @@ def _head(answer: Answer) -> bytes:
 def _own_answer(fault: Fault) -> Answer:
     status, headers, body = fault.answer()
     return Answer(status, list(headers.items()), body)
-
-
-def _spoilt(answer: Answer, fault: Fault) -> Answer:
-    for name, value in fault.headers.items():
-        answer.set_header(name, value)
-    if fault.content_type is not None:
-        answer.set_header("Content-Type", fault.content_type)
-    return answer

@@ -42,6 +42,11 @@ def _add_faults(blueprint: Blueprint, faults: Faults) -> None:
             abort(422, str(error))
         return "", 204
 
+    @blueprint.post("/faults/release")
+    def release_held_requests() -> ResponseReturnValue:
+        faults.release()
+        return "", 204
+
     @blueprint.delete("/faults")
     def clear_faults() -> ResponseReturnValue:
         faults.clear()

@@ -1,7 +1,8 @@
 """Faults on demand: wrong answers, slow answers, no answers, for requests that match a pattern.
 
 A fault with `status`, `body`, `html` or `redirect` answers instead of GitLab. Without them GitLab answers itself and
-the fault only spoils the answer: delay, extra headers, another content type, cut short, or sent in drips.
+the fault only spoils the answer: delay, extra headers, another content type, JSON members changed, cut short, or sent
+in drips.
 """
 
 from __future__ import annotations
@@ -28,10 +29,17 @@ class Fault:
     Attributes:
         path_pattern: a shell pattern over the path as sent, without relative root and query.
         query_pattern: a shell pattern over the query string, as sent.
+        body_pattern: a shell pattern over the body, as sent: `*grant_type=refresh_token*` means refreshes only.
         skip: so many matching requests pass unharmed first.
         times: how often it strikes; None for ever.
+        delay_seconds: wait so long first; GitLab then processes the request although the client may have left.
+        held: wait until `Faults.release`, as in a queue in front of GitLab, and then do the same.
         drop: close the connection without an answer, `before` or `after` the request was processed.
         processed: GitLab processes the request before this fault's own answer hides the result.
+        set_members: members of GitLab's JSON to replace; `namespace.full_path` reaches inside.
+        drop_members: members of GitLab's JSON to leave out.
+        encoding: send the body in this content encoding, asked for or not; one that is not `gzip` or `deflate` is
+            claimed only.
         truncate: send only so many bytes of the body, although the length says otherwise, then close.
         drip: (bytes, seconds): send the body in pieces of so many bytes with a pause after each.
     """
@@ -39,32 +47,39 @@ class Fault:
     path_pattern: str
     method: str | None = None
     query_pattern: str = "*"
+    body_pattern: str = "*"
     status: int | None = None
     body: str | bytes | dict[str, Any] | list[Any] | None = None
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str | None = None
     delay_seconds: float = 0.0
+    held: bool = False
     drop: Drop | None = None
     processed: bool = False
     html: bool = False
     redirect: str | None = None
+    set_members: dict[str, Any] = field(default_factory=dict)
+    drop_members: tuple[str, ...] = ()
+    encoding: str | None = None
     truncate: int | None = None
     drip: tuple[int, float] | None = None
     skip: int = 0
     times: int | None = None
     used: int = 0
+    released: threading.Event = field(default_factory=threading.Event, repr=False)
 
     @property
     def answers(self) -> bool:
         """Return whether it answers instead of GitLab."""
         return self.status is not None or self.body is not None or self.html or self.redirect is not None
 
-    def matches(self, method: str, path: str, query: str) -> bool:
+    def matches(self, method: str, path: str, query: str, body: bytes) -> bool:
         """Return whether a request is meant, leaving counts aside."""
         return (
             self.method in (None, method)
             and fnmatchcase(path, self.path_pattern)
             and fnmatchcase(query, self.query_pattern)
+            and (self.body_pattern == "*" or fnmatchcase(body.decode("latin-1"), self.body_pattern))
         )
 
     def answer(self) -> tuple[int, dict[str, str], bytes]:
@@ -101,7 +116,9 @@ class Faults:
             self._faults.append(fault)
         return fault
 
-    def throttle(self, path_pattern: str, *, retry_after_seconds: int = 1, times: int | None = 1) -> Fault:
+    def throttle(
+        self, path_pattern: str, *, retry_after_seconds: int = 1, times: int | None = 1, **details: Any
+    ) -> Fault:
         """Answer 429 as GitLab's request throttling does: plain text and all rate headers."""
         headers = {
             "RateLimit-Name": "throttle_authenticated_api",
@@ -110,15 +127,26 @@ class Faults:
             "RateLimit-Remaining": "0",
             "Retry-After": str(retry_after_seconds),
         }
-        return self.add(path_pattern, status=429, body="Retry later\n", headers=headers, times=times)
+        return self.add(path_pattern, status=429, body="Retry later\n", headers=headers, times=times, **details)
 
     def limit(self, path_pattern: str, *, times: int | None = 1) -> Fault:
         """Answer 429 as GitLab's application limits do: JSON, no rate headers, no `Retry-After`."""
         text = "This endpoint has been requested too many times. Try again later."
         return self.add(path_pattern, status=429, body={"message": {"error": text}}, times=times)
 
+    def hold(self, path_pattern: str, method: str | None = None, *, times: int | None = 1, **details: Any) -> Fault:
+        """Keep a request in a queue in front of GitLab until `release`."""
+        return self.add(path_pattern, method, held=True, times=times, **details)
+
+    def release(self) -> None:
+        """Let GitLab have every request that is held, and hold no more."""
+        with self._lock:
+            for fault in self._faults:
+                fault.released.set()
+
     def clear(self) -> None:
-        """Remove all faults."""
+        """Remove all faults; requests that are held go on."""
+        self.release()
         with self._lock:
             self._faults.clear()
 
@@ -127,11 +155,11 @@ class Faults:
         with self._lock:
             return list(self._faults)
 
-    def strike(self, method: str, path: str, query: str) -> Fault | None:
+    def strike(self, method: str, path: str, query: str, body: bytes) -> Fault | None:
         """Return the fault for a request and count it."""
         with self._lock:
             for fault in self._faults:
-                if fault.times == 0 or not fault.matches(method, path, query):
+                if fault.times == 0 or not fault.matches(method, path, query, body):
                     continue
                 if fault.skip:
                     fault.skip -= 1

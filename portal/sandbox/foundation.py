@@ -59,6 +59,13 @@ class Foundation:
                 getattr(self.settings, name)
                 setattr(self.settings, name, value)
 
+    def use_up(self, switch: str) -> bool:
+        """Count down a switch that says how often something happens; False when it is at 0."""
+        with self.lock:
+            left: int = getattr(self.settings, switch)
+            setattr(self.settings, switch, max(left - 1, 0))
+            return left > 0
+
     # People
 
     def all_users(self) -> list[User]:

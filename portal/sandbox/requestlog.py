@@ -114,6 +114,16 @@ class RequestLog:
                 raise TimeoutError(f"{len(self._matching(path_pattern, None))} of {count} requests for {path_pattern}")
             return self._matching(path_pattern, None)
 
+    def wait_until_answered(self, path_pattern: str, count: int = 1, timeout_seconds: float = 5.0) -> None:
+        """Wait until `count` such requests were processed, answered or not. Raises TimeoutError."""
+        with self._changed:
+
+            def answered() -> int:
+                return sum(seen.seconds is not None for seen in self._matching(path_pattern, None))
+
+            if not self._changed.wait_for(lambda: answered() >= count, timeout_seconds):
+                raise TimeoutError(f"{answered()} of {count} requests for {path_pattern} were processed")
+
     def clear(self) -> None:
         """Forget all requests."""
         with self._changed:

@@ -22,6 +22,9 @@ class SandboxSettings:
         read_only: a Geo secondary; writes answer 403.
         token_type: the casing at `/oauth/token`; `bearer` in very old versions.
         lazy_refresh: the old pair lives until the new one is first used (no real GitLab does this).
+        refuse_good_refreshes: so many good refresh tokens are answered `invalid_grant`, then they are accepted, as
+            where a database replica lags behind (https://gitlab.com/gitlab-org/gitlab/-/issues/599181).
+        refuse_good_clients: so many right client credentials are answered `invalid_client` at `/oauth/token`.
         coop_same_origin: pages send `Cross-Origin-Opener-Policy: same-origin`.
         allow_local_hooks: hooks may go to loopback and private addresses.
         max_project_hooks: hooks one project may have.
@@ -47,6 +50,8 @@ class SandboxSettings:
     read_only: bool = False
     token_type: str = "Bearer"
     lazy_refresh: bool = False
+    refuse_good_refreshes: int = 0
+    refuse_good_clients: int = 0
     coop_same_origin: bool = False
     allow_local_hooks: bool = False
     max_project_hooks: int = 100

@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from authlib.oauth2.rfc6749 import ClientMixin
 from authlib.oauth2.rfc6749.util import extract_basic_authorization
 
 from portal.sandbox.oauth.redirect_uris import matches
 from portal.sandbox.oauth.store import Application, OAuthStore
+
+if TYPE_CHECKING:
+    from portal.sandbox.world import World
 
 AUTH_METHOD = "basic_then_body"
 
@@ -77,11 +80,11 @@ def authenticated_application(store: OAuthStore, request: Any) -> Application | 
     return application if application.accepts_secret(secret) else None
 
 
-def client_authenticator(store: OAuthStore) -> Any:
+def client_authenticator(world: World) -> Any:
     """Return the function authlib calls for `AUTH_METHOD`."""
 
     def authenticate(query_client: Any, request: Any) -> Client | None:
-        application = authenticated_application(store, request)
-        return Client(application) if application else None
+        application = authenticated_application(world.oauth, request)
+        return Client(application) if application and not world.use_up("refuse_good_clients") else None
 
     return authenticate

@@ -58,7 +58,7 @@ class Provider(AuthorizationServer):
         self.store = store
         self.signing_key = SigningKey()
         self.register_token_generator("default", _token_generator())
-        self.register_client_auth_method(AUTH_METHOD, client_authenticator(store))
+        self.register_client_auth_method(AUTH_METHOD, client_authenticator(world))
         for grant in (CodeGrant, RefreshGrant, PasswordGrant, ClientCredentialsGrant):
             self.register_grant(grant)
         for endpoint in (RevocationEndpoint, IntrospectionEndpoint):

@@ -55,6 +55,10 @@ class RefreshGrant(_RefreshTokenGrant):
             raise InvalidClientError()
         if application is None or token.application_id != application.id:
             raise InvalidGrantError()
+        if self.server.world.use_up("refuse_good_refreshes"):
+            raise InvalidGrantError()
+        if self.server.world.use_up("refuse_good_clients"):
+            raise InvalidClientError()
         self.request.client = Client(application)
         self.request.scope = scope_within(self.request.form.get("scope") or "", token.scopes)
         self.request.refresh_token = token

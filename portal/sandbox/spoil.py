@@ -1,0 +1,58 @@
+"""Answers on their way out, and what faults change in them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+from portal.sandbox.faults import Fault
+
+
+@dataclass
+class Answer:
+    """One answer, ready to be sent; `headers` are pairs because a name may occur twice."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def set_header(self, name: str, value: str) -> None:
+        """Replace a header."""
+        self.headers = [pair for pair in self.headers if pair[0].lower() != name.lower()] + [(name, value)]
+
+
+def spoil(answer: Answer, fault: Fault) -> Answer:
+    """Change GitLab's own answer as a fault says."""
+    if fault.set_members or fault.drop_members:
+        document = json.loads(answer.body)
+        for row in document if isinstance(document, list) else [document]:
+            _change(row, fault)
+        answer.body = json.dumps(document).encode()
+    for name, value in fault.headers.items():
+        answer.set_header(name, value)
+    if fault.content_type is not None:
+        answer.set_header("Content-Type", fault.content_type)
+    if fault.encoding is not None:
+        answer.set_header("Content-Encoding", fault.encoding)
+        if fault.encoding == "gzip":
+            answer.body = gzip.compress(answer.body, 1)
+        elif fault.encoding == "deflate":
+            answer.body = zlib.compress(answer.body)
+    return answer
+
+
+def _change(row: dict[str, Any], fault: Fault) -> None:
+    for path, value in [*fault.set_members.items(), *((path, None) for path in fault.drop_members)]:
+        *parents, name = path.split(".")
+        place: Any = row
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if not isinstance(place, dict):
+            continue  # This row has nothing there, such as the owner of a group's project.
+        if path in fault.drop_members:
+            place.pop(name, None)
+        else:
+            place[name] = value
