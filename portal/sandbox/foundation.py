@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from portal.sandbox.clock import Clock
-from portal.sandbox.oauth.store import OAuthStore
+from portal.sandbox.oauth.store import OAuthStore, Token
 from portal.sandbox.options import SandboxOptions
 from portal.sandbox.people import People, User, initial_people
 from portal.sandbox.personal_tokens import PREFIX_SINCE, PersonalToken, PersonalTokens
@@ -65,6 +65,10 @@ class Foundation:
             left: int = getattr(self.settings, switch)
             setattr(self.settings, switch, max(left - 1, 0))
             return left > 0
+
+    def is_too_fresh(self, token: Token) -> bool:
+        """Return whether the database replica that is asked does not know this token yet."""
+        return self.now() < token.created_at + timedelta(seconds=self.settings.refuse_fresh_tokens_seconds)
 
     # People
 

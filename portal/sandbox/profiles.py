@@ -20,6 +20,8 @@ SINCE: dict[str, tuple[int, int]] = {
     "descendant_groups": (13, 5),
     "moved_projects": (16, 7),
     "project_keyset": (12, 7),
+    "revoke_expired": (17, 9),
+    "narrowed_refresh": (14, 0),
     # Parameters
     "updated_after": (15, 10),
     # Members of answers

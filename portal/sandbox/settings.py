@@ -25,6 +25,13 @@ class SandboxSettings:
         refuse_good_refreshes: so many good refresh tokens are answered `invalid_grant`, then they are accepted, as
             where a database replica lags behind (https://gitlab.com/gitlab-org/gitlab/-/issues/599181).
         refuse_good_clients: so many right client credentials are answered `invalid_client` at `/oauth/token`.
+        refuse_fresh_tokens_seconds: an OAuth access token is unknown for so long after its issue, as where a database
+            replica lags behind.
+        token_lifetime_seconds: how long new access tokens live, and what `expires_in` says; refreshes keep the old one.
+        end_tokens_after_seconds: new access tokens end after so long, whatever `expires_in` says.
+        bare_refusals: a dead token is refused without a reason, as an unknown one is.
+        revokes_expired: whether `/oauth/revoke` kills the refresh token of an expired access token; None goes by the
+            version, as Doorkeeper learned it in 5.8.1.
         coop_same_origin: pages send `Cross-Origin-Opener-Policy: same-origin`.
         allow_local_hooks: hooks may go to loopback and private addresses.
         max_project_hooks: hooks one project may have.
@@ -52,6 +59,11 @@ class SandboxSettings:
     lazy_refresh: bool = False
     refuse_good_refreshes: int = 0
     refuse_good_clients: int = 0
+    refuse_fresh_tokens_seconds: float = 0.0
+    token_lifetime_seconds: int = 7200
+    end_tokens_after_seconds: float | None = None
+    bare_refusals: bool = False
+    revokes_expired: bool | None = None
     coop_same_origin: bool = False
     allow_local_hooks: bool = False
     max_project_hooks: int = 100

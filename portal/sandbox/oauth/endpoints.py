@@ -13,6 +13,7 @@ from authlib.oauth2.rfc7662 import IntrospectionEndpoint as _IntrospectionEndpoi
 from portal.sandbox.oauth.clients import Client, authenticated_application, credentials_of
 from portal.sandbox.oauth.errors import InvalidClientError, InvalidRequestError, UnauthorizedToRevoke
 from portal.sandbox.oauth.store import Token
+from portal.sandbox.profiles import has
 
 if TYPE_CHECKING:
     from portal.sandbox.oauth.server import Provider
@@ -39,7 +40,16 @@ class RevocationEndpoint(_RevocationEndpoint):
         return token
 
     def revoke_token(self, token: Token, request: Any) -> None:
-        """Kill both halves."""
+        """Kill both halves, if the access half is still alive.
+
+        Once it has expired, the refresh half kills both from Doorkeeper 5.8.1 on; the access half never does. The
+        answer is the same. See https://github.com/doorkeeper-gem/doorkeeper/pull/1744.
+        """
+        if token.is_expired(self.server.now()):
+            world = self.server.world
+            by_version = has(world, "revoke_expired") and request.form.get("token") == token.refresh_token
+            if not (by_version if world.settings.revokes_expired is None else world.settings.revokes_expired):
+                return
         self.server.store.revoke_token(token)
 
 

@@ -70,6 +70,7 @@ class Token:
         refresh_token: empty when the grant gives none (client credentials).
         user_id: None for client credentials.
         previous_id: in the lazy mode, the row this one replaces as soon as it is first used.
+        ended_at: when the access half stops working although `expires_in` promises more.
     """
 
     id: int
@@ -82,6 +83,7 @@ class Token:
     expires_in_seconds: int = TOKEN_LIFETIME_SECONDS
     revoked_at: datetime | None = None
     previous_id: int | None = None
+    ended_at: datetime | None = None
 
     @property
     def expires_at(self) -> datetime:
@@ -90,7 +92,7 @@ class Token:
 
     def is_expired(self, now: datetime) -> bool:
         """Return whether the access half is past its time."""
-        return now >= self.expires_at
+        return now >= min(self.expires_at, self.ended_at or self.expires_at)
 
     @property
     def is_revoked(self) -> bool:

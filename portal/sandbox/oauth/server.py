@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from authlib.integrations.flask_oauth2.authorization_server import AuthorizationServer
@@ -22,7 +22,7 @@ from portal.sandbox.oauth.clients import AUTH_METHOD, Client, client_authenticat
 from portal.sandbox.oauth.endpoints import IntrospectionEndpoint, RevocationEndpoint
 from portal.sandbox.oauth.errors import MissingParameter, sentence_of, status_of
 from portal.sandbox.oauth.openid import SigningKey, id_token
-from portal.sandbox.oauth.store import TOKEN_LIFETIME_SECONDS, OAuthStore
+from portal.sandbox.oauth.store import OAuthStore
 from portal.sandbox.oauth.token_grants import ClientCredentialsGrant, PasswordGrant, RefreshGrant
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Provider(AuthorizationServer):
         self.world = world
         self.store = store
         self.signing_key = SigningKey()
-        self.register_token_generator("default", _token_generator())
+        self.register_token_generator("default", _token_generator(world))
         self.register_client_auth_method(AUTH_METHOD, client_authenticator(world))
         for grant in (CodeGrant, RefreshGrant, PasswordGrant, ClientCredentialsGrant):
             self.register_grant(grant)
@@ -104,12 +104,15 @@ class Provider(AuthorizationServer):
         row = self.store.create_token(
             request.client.application.id,
             request.user.id if request.user else None,
-            token["scope"].split(),
+            token.get("scope", "").split(),
             access_token=token["access_token"],
             refresh_token=token.get("refresh_token", ""),
             expires_in_seconds=token["expires_in"],
             previous_id=previous.id if previous else None,
         )
+        early_end = self.world.settings.end_tokens_after_seconds
+        if early_end is not None:
+            row.ended_at = row.created_at + timedelta(seconds=early_end)
         token["token_type"] = self.token_type
         token["created_at"] = int(row.created_at.timestamp())
 
@@ -149,8 +152,8 @@ class Provider(AuthorizationServer):
         return response
 
 
-def _token_generator() -> BearerTokenGenerator:
+def _token_generator(world: World) -> BearerTokenGenerator:
     def draw(**_: Any) -> str:
         return secrets.token_hex(32)
 
-    return BearerTokenGenerator(draw, draw, TOKEN_LIFETIME_SECONDS)
+    return BearerTokenGenerator(draw, draw, lambda *_: world.settings.token_lifetime_seconds)

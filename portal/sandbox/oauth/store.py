@@ -204,6 +204,13 @@ class OAuthStore:
         with self.lock:
             token.revoked_at = token.revoked_at or self._now()
 
+    def end_access_token(self, text: str) -> None:
+        """End the access half now; the refresh half stays. Raises LookupError when it is unknown."""
+        token = self._tables.by_access_token.get(text)
+        if token is None:
+            raise LookupError("no such access token")
+        token.ended_at = self._now()
+
     def tokens(self, *, user_id: int | None = None, application_id: int | None = None) -> list[Token]:
         """Return rows of one user, one application or both, oldest first, dead ones included."""
         with self.lock:

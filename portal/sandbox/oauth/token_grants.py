@@ -28,6 +28,7 @@ from portal.sandbox.oauth.errors import (
 )
 from portal.sandbox.oauth.scopes import DEFAULT_SCOPE
 from portal.sandbox.oauth.store import Application, Token
+from portal.sandbox.profiles import has
 
 if TYPE_CHECKING:
     from portal.sandbox.oauth.server import Provider
@@ -60,8 +61,15 @@ class RefreshGrant(_RefreshTokenGrant):
         if self.server.world.use_up("refuse_good_clients"):
             raise InvalidClientError()
         self.request.client = Client(application)
-        self.request.scope = scope_within(self.request.form.get("scope") or "", token.scopes)
+        self.request.scope = self._scope(self.request.form.get("scope") or "", token, application)
         self.request.refresh_token = token
+
+    def _scope(self, asked: str, token: Token, application: Application) -> str:
+        """Return the scope of the new pair. Unasked, the engine leaves out what the application has lost meanwhile."""
+        names = scope_within(asked, token.scopes).split()
+        if not asked and application.scopes and has(self.server.world, "narrowed_refresh"):
+            names = [name for name in names if name in application.scopes]
+        return " ".join(names)
 
     def create_token_response(self) -> tuple[int, dict[str, Any], Any]:
         """Issue the new pair and kill the old one: at once, or in the lazy mode when the new one is first used."""

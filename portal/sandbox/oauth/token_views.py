@@ -62,7 +62,7 @@ def _live_token(provider: Provider) -> Token | None:
     token = provider.store.find_token(text)
     if token is None or token.access_token != text or token.is_revoked or token.is_expired(provider.now()):
         return None
-    return token
+    return None if provider.world.is_too_fresh(token) else token
 
 
 def _token_info(provider: Provider, token: Token) -> Response:
