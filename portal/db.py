@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Dialect, Engine, create_engine, delete, event, text
+from sqlalchemy import URL, BigInteger, Dialect, Engine, Integer, create_engine, delete, event, text
 from sqlalchemy.engine import Connection
-from sqlalchemy.types import DateTime, TypeDecorator
+from sqlalchemy.types import DateTime, TypeDecorator, TypeEngine
 from sqlmodel import Session
 
 BUSY_TIMEOUT_SECONDS = 15
@@ -25,6 +25,8 @@ DELETE_BATCH = 500
 IDLE_IN_TRANSACTION_SECONDS = 30
 # The text of a database error would hold what a statement was given: hashes, names, sealed secrets.
 HIDE_PARAMETERS = True
+# No database has a larger one; PostgreSQL answers an error when it is asked for it.
+MAX_ID = 2**63 - 1
 _WRITES = "gatehouse_writes"
 # Names in `session_info`.
 AUDIT_KEY = "audit_key"
@@ -55,6 +57,26 @@ class UTCDateTime(TypeDecorator[datetime]):
         if value is None or value.tzinfo is not None:
             return value.astimezone(UTC) if value else None
         return value.replace(tzinfo=UTC)
+
+
+class BigId(TypeDecorator[int]):
+    """Identity of a row, here or at GitLab: 64 bits in both databases.
+
+    SQLite's INTEGER has them, and only a column declared with that very word numbers its rows by itself.
+    """
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the type that the columns are declared with."""
+        return dialect.type_descriptor(Integer() if dialect.name == "sqlite" else BigInteger())
+
+
+def read_id(text: str) -> int | None:
+    """Return the id that a text from outside is; None when it is none, or larger than a database can compare with."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)) else None
+    return number if number is not None and number <= MAX_ID else None
 
 
 class Database:

@@ -77,3 +77,64 @@ def test_newer_schema_is_refused(empty: Database) -> None:
 
     with pytest.raises(NewerSchema, match="9999"):
         upgrade(empty)
+
+
+# Whole numbers that the portal counts itself, from 0 or 1 on: the only ones with 32 bits.
+COUNTS = {
+    "authorization_attempt.row_version",
+    "catalogue_run.groups_seen",
+    "catalogue_run.projects_seen",
+    "connection.row_version",
+    "credential.failures",
+    "credential.generation",
+    "credential_event.generation",
+    "executor.pid",
+    "incident.count",
+    "incident.row_count",
+    "job.attempts",
+    "job.dispatch",
+    "job.done",
+    "job.fence",
+    "job.total",
+    "retired_token.tries",
+}
+
+
+@pytest.mark.postgresql
+def test_every_id_has_64_bits_and_so_has_what_numbers_it(cluster: Cluster) -> None:
+    database = Database(cluster.create_database().replace("postgresql://", "postgresql+psycopg://"))
+    upgrade(database)
+    own = [table.name for table in load_metadata().tables.values()]
+    columns = sa.text(
+        "SELECT table_name || '.' || column_name, data_type FROM information_schema.columns"
+        " WHERE table_schema = 'public' AND table_name = ANY(:own)"
+        " AND data_type IN ('smallint', 'integer', 'bigint', 'numeric')"
+    )
+    with database.reading() as session:
+        found = dict(map(tuple, session.execute(columns, {"own": own})))
+        numbering = dict(map(tuple, session.execute(sa.text("SELECT sequencename, data_type::text FROM pg_sequences"))))
+    database.close()
+
+    assert {name for name, kind in found.items() if kind != "bigint"} == COUNTS
+    ids = {name for name in found if name.endswith(("_id", ".id", ".number"))}
+    assert len(ids) > 60
+    assert len(numbering) > 25
+    assert {name for name, kind in numbering.items() if kind != "bigint"} == set()
+
+
+def test_schema_of_the_first_release_is_brought_up_to_date_with_its_rows(empty: Database) -> None:
+    upgrade(empty, "0002")
+    now = "2026-01-01 00:00:00+00:00"
+    with empty.transaction() as session:
+        run = session.connection().exec_driver_sql
+        run("UPDATE audit_head SET number = 1, hash = 'h' WHERE id = 1")
+        run(f"INSERT INTO organization (id, name, plan, created_at) VALUES (7, 'Seven', 'enterprise', '{now}')")
+
+    upgrade(empty)
+
+    with empty.transaction() as session:
+        run = session.connection().exec_driver_sql
+        assert run("SELECT number FROM audit_head").scalar() == 1
+        assert run("SELECT name FROM organization WHERE id = 7").scalar() == "Seven"
+    with pytest.raises(sa.exc.DBAPIError), empty.transaction() as session:
+        session.connection().exec_driver_sql("UPDATE audit_head SET number = 0")

@@ -9,7 +9,7 @@ from sqlalchemy import JSON, BigInteger, Column, Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from portal.accounts.roles import Role
-from portal.db import UTCDateTime, utc_now
+from portal.db import BigId, UTCDateTime, utc_now
 
 HASH_LENGTH = 64
 
@@ -19,7 +19,7 @@ class Organization(SQLModel, table=True):
 
     __tablename__ = "organization"
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     name: str = Field(max_length=100)
     plan: str = Field(default="enterprise", max_length=40)
     created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
@@ -30,7 +30,7 @@ class User(SQLModel, table=True):
 
     __tablename__ = "user"
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     # Lower case; two spellings of one address are one person.
     email: str = Field(unique=True, max_length=254)
     name: str = Field(max_length=100)
@@ -47,9 +47,9 @@ class Membership(SQLModel, table=True):
     __tablename__ = "membership"
     __table_args__ = (UniqueConstraint("organization_id", "user_id"),)
 
-    id: int | None = Field(default=None, primary_key=True)
-    organization_id: int = Field(foreign_key="organization.id", ondelete="CASCADE")
-    user_id: int = Field(foreign_key="user.id", index=True, ondelete="CASCADE")
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    organization_id: int = Field(foreign_key="organization.id", ondelete="CASCADE", sa_type=BigId)
+    user_id: int = Field(foreign_key="user.id", index=True, ondelete="CASCADE", sa_type=BigId)
     role: str = Field(default=Role.TEAM_LEAD, max_length=20)
     created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
 
@@ -60,12 +60,12 @@ class GroupGrant(SQLModel, table=True):
     __tablename__ = "group_grant"
     __table_args__ = (UniqueConstraint("membership_id", "connection_id", "gitlab_group_id"),)
 
-    id: int | None = Field(default=None, primary_key=True)
-    membership_id: int = Field(foreign_key="membership.id", ondelete="CASCADE")
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    membership_id: int = Field(foreign_key="membership.id", ondelete="CASCADE", sa_type=BigId)
     # No foreign key: connections are a higher capability, which removes the grants of one it deletes.
-    connection_id: int = Field(index=True)
+    connection_id: int = Field(index=True, sa_type=BigId)
     gitlab_group_id: int = Field(sa_column=Column(BigInteger, nullable=False))
-    granted_by_user_id: int | None = Field(default=None, foreign_key="user.id")
+    granted_by_user_id: int | None = Field(default=None, foreign_key="user.id", sa_type=BigId)
     created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
 
 
@@ -74,11 +74,11 @@ class SessionRecord(SQLModel, table=True):
 
     __tablename__ = "session"
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     # SHA-256 of the cookie; the cookie itself is stored nowhere.
     token_hash: str = Field(unique=True, max_length=HASH_LENGTH)
-    user_id: int = Field(foreign_key="user.id", index=True, ondelete="CASCADE")
-    organization_id: int = Field(foreign_key="organization.id", ondelete="CASCADE")
+    user_id: int = Field(foreign_key="user.id", index=True, ondelete="CASCADE", sa_type=BigId)
+    organization_id: int = Field(foreign_key="organization.id", ondelete="CASCADE", sa_type=BigId)
     data: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     # The absolute limit counts from here, whatever happens in between.
     created_at: datetime = Field(sa_type=UTCDateTime)
@@ -94,12 +94,12 @@ class Invitation(SQLModel, table=True):
 
     __tablename__ = "invitation"
 
-    id: int | None = Field(default=None, primary_key=True)
-    organization_id: int = Field(foreign_key="organization.id", index=True, ondelete="CASCADE")
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    organization_id: int = Field(foreign_key="organization.id", index=True, ondelete="CASCADE", sa_type=BigId)
     token_hash: str = Field(unique=True, max_length=HASH_LENGTH)
     email: str = Field(max_length=254)
     role: str = Field(max_length=20)
-    invited_by_user_id: int | None = Field(default=None, foreign_key="user.id")
+    invited_by_user_id: int | None = Field(default=None, foreign_key="user.id", sa_type=BigId)
     created_at: datetime = Field(sa_type=UTCDateTime)
     expires_at: datetime = Field(sa_type=UTCDateTime)
     # Null while the link can still be used.
@@ -111,7 +111,7 @@ class SetupToken(SQLModel, table=True):
 
     __tablename__ = "setup_token"
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     token_hash: str = Field(unique=True, max_length=HASH_LENGTH)
     created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     # Null while the link can still be used.
@@ -127,7 +127,7 @@ class SignInAttempt(SQLModel, table=True):
         Index("ix_sign_in_attempt_source", "source_hash", "at"),
     )
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     account_hash: str = Field(max_length=HASH_LENGTH)
     source_hash: str = Field(max_length=HASH_LENGTH)
     # Written as a failure before the password is checked, so that parallel tries count each other.

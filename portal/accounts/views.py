@@ -22,6 +22,7 @@ from portal.accounts.principal import current_principal, find_principal, forget_
 from portal.accounts.proof import require_proof
 from portal.accounts.rights import ROLE_SENTENCES, Right, Role, public, requires, signed_in
 from portal.accounts.sessions import current_sessions
+from portal.db import MAX_ID
 from portal.errors import InvalidInput
 from portal.forms import refuse_unknown_fields
 from portal.htmx import leave_to, render
@@ -197,7 +198,7 @@ def invite() -> Response:
     return _members(InviteForm(formdata=None), link=link, invited=_text(form, "email"))
 
 
-@blueprint.post("/members/invitations/<int(max=2147483647):invitation_id>/withdrawal")
+@blueprint.post(f"/members/invitations/<int(max={MAX_ID}):invitation_id>/withdrawal")
 @requires(Right.MANAGE_MEMBERS)
 def withdraw_invitation(invitation_id: int) -> Response:
     """Let the link of an invitation die."""
@@ -207,7 +208,7 @@ def withdraw_invitation(invitation_id: int) -> Response:
     return leave_to(url_for(".members"))
 
 
-@blueprint.post("/members/<int(max=2147483647):membership_id>/role")
+@blueprint.post(f"/members/<int(max={MAX_ID}):membership_id>/role")
 @requires(Right.MANAGE_MEMBERS)
 def change_role(membership_id: int) -> Response:
     """Give a member another role."""
@@ -223,7 +224,7 @@ def change_role(membership_id: int) -> Response:
     return leave_to(url_for(".members" if may_stay else "connections.index"))
 
 
-@blueprint.post("/members/<int(max=2147483647):membership_id>/removal")
+@blueprint.post(f"/members/<int(max={MAX_ID}):membership_id>/removal")
 @requires(Right.MANAGE_MEMBERS)
 def remove(membership_id: int) -> Response:
     """Remove a member."""

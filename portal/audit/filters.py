@@ -8,11 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 
 from portal.audit.models import RESULTS
 from portal.audit.search import Search
+from portal.db import read_id
 from portal.errors import BadRequest
 
 MAX_TEXT = 100
-# Databases have no number beyond 64 bits, and fail on one.
-MAX_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,10 @@ def read_number(arguments: Mapping[str, str], name: str) -> int | None:
         BadRequest: it is none.
     """
     text = arguments.get(name, "")
-    if text and not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
+    number = read_id(text)
+    if text and number is None:
         raise BadRequest
-    return int(text) if text else None
+    return number
 
 
 def read_date(text: str) -> date:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, Column, Index
 from sqlmodel import Field, SQLModel
 
-from portal.db import UTCDateTime, utc_now
+from portal.db import BigId, UTCDateTime, utc_now
 
 RESULTS = ("ok", "refused", "failed")
 # What the first event follows.
@@ -29,11 +29,11 @@ class AuditEvent(SQLModel, table=True):
     )
 
     # 1, 2, 3 … over all organizations, without a gap: one that is missing was taken out.
-    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False}, sa_type=BigId)
     at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     # Null when nobody can tell whose it is (a sign-in for an unknown account).
-    organization_id: int | None = None
-    actor_user_id: int | None = None
+    organization_id: int | None = Field(default=None, sa_type=BigId)
+    actor_user_id: int | None = Field(default=None, sa_type=BigId)
     actor_name: str = Field(default="", max_length=200)
     # noun.verb, such as `connection.authorized`.
     action: str = Field(max_length=80)
@@ -58,8 +58,8 @@ class AuditHead(SQLModel, table=True):
 
     __tablename__ = "audit_head"
 
-    id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
-    number: int
+    id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False}, sa_type=BigId)
+    number: int = Field(sa_type=BigId)
     hash: str = Field(max_length=64)
 
 
@@ -68,10 +68,10 @@ class AuditVerification(SQLModel, table=True):
 
     __tablename__ = "audit_verification"
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     # How many events were found to be right, from the first on.
-    checked: int
+    checked: int = Field(sa_type=BigId)
     # The first event that is not as it was written, and what is wrong with it; null when all are.
-    fault_number: int | None = None
+    fault_number: int | None = Field(default=None, sa_type=BigId)
     fault: str = Field(default="", max_length=300)

@@ -13,7 +13,7 @@ from portal.audit.jobs import request_verification, verification_state
 from portal.audit.models import RESULTS
 from portal.audit.search import find_event, iterate_events, list_actions, list_events
 from portal.audit.service import record
-from portal.db import utc_now
+from portal.db import MAX_ID, utc_now
 from portal.errors import BadRequest
 from portal.forms import refuse_unknown_fields
 from portal.htmx import leave_to, render, wants_fragment
@@ -47,7 +47,7 @@ def index() -> Response:
     )
 
 
-@blueprint.get("/<int(max=2147483647):number>")
+@blueprint.get(f"/<int(max={MAX_ID}):number>")
 @requires(Right.SEE_AUDIT)
 def show(number: int) -> Response:
     """Show every field of one event."""

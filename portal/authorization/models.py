@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import JSON, Column
 from sqlmodel import Field, SQLModel
 
-from portal.db import UTCDateTime, utc_now
+from portal.db import BigId, UTCDateTime, utc_now
 from portal.vault import register_columns
 
 
@@ -46,10 +46,10 @@ class AuthorizationAttempt(SQLModel, table=True):
 
     __tablename__ = "authorization_attempt"
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     public_id: str = Field(unique=True, max_length=40)
-    connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE")
-    user_id: int = Field(foreign_key="user.id")
+    connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE", sa_type=BigId)
+    user_id: int = Field(foreign_key="user.id", sa_type=BigId)
     state_hash: str = Field(unique=True, max_length=64)
     # SHA-256 of the cookie that binds the attempt to the browser it was started in (RFC 9700 §4.7).
     browser_hash: str = Field(max_length=64)
@@ -74,8 +74,8 @@ class Credential(SQLModel, table=True):
 
     __tablename__ = "credential"
 
-    id: int | None = Field(default=None, primary_key=True)
-    connection_id: int = Field(foreign_key="connection.id", unique=True, ondelete="CASCADE")
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", unique=True, ondelete="CASCADE", sa_type=BigId)
     kind: str = Field(default="oauth", max_length=20)
     access_token_sealed: bytes | None = None
     refresh_token_sealed: bytes | None = None
@@ -84,14 +84,14 @@ class Credential(SQLModel, table=True):
     scopes: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     # When the access token ends, by our clock: the moment the request was sent plus `expires_in`.
     expires_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    gitlab_user_id: int
+    gitlab_user_id: int = Field(sa_type=BigId)
     gitlab_username: str = Field(max_length=255)
     gitlab_name: str = Field(default="", max_length=255)
     # Counts the pairs: it grows with every new pair and with nothing else, so a comparison with it tells whether the
     # pair is still the one that was spent (S37). Sealing a pair again with another key leaves it.
     generation: int = Field(default=1)
     obtained_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
-    authorized_by_user_id: int | None = Field(default=None, foreign_key="user.id")
+    authorized_by_user_id: int | None = Field(default=None, foreign_key="user.id", sa_type=BigId)
     state: str = Field(default=CredentialState.ALIVE, max_length=20)
     # When the next refresh is planned; nobody is handed the token for longer (S42). Null: never, it does not expire.
     refresh_at: datetime | None = Field(default=None, sa_type=UTCDateTime, index=True)
@@ -121,8 +121,8 @@ class CredentialEvent(SQLModel, table=True):
 
     __tablename__ = "credential_event"
 
-    id: int | None = Field(default=None, primary_key=True)
-    credential_id: int = Field(foreign_key="credential.id", index=True, ondelete="CASCADE")
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    credential_id: int = Field(foreign_key="credential.id", index=True, ondelete="CASCADE", sa_type=BigId)
     at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     # `authorized`, `refreshed`, `refresh_failed`, `revoked`, `lost`, `recovered`, `erased` …
     kind: str = Field(max_length=40)
@@ -141,9 +141,9 @@ class RetiredToken(SQLModel, table=True):
 
     __tablename__ = "retired_token"
 
-    id: int | None = Field(default=None, primary_key=True)
-    organization_id: int = Field(index=True)
-    connection_id: int = Field(index=True)
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    organization_id: int = Field(index=True, sa_type=BigId)
+    connection_id: int = Field(index=True, sa_type=BigId)
     connection_name: str = Field(max_length=100)
     token_sealed: bytes | None = None
     # What the revocation needs, as it was: API URL, CA, proxy, client id; and the Secret, sealed.

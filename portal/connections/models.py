@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, Column, UniqueConstraint, event
 from sqlmodel import Field, SQLModel
 
-from portal.db import UTCDateTime, utc_now
+from portal.db import BigId, UTCDateTime, utc_now
 from portal.vault import register_columns
 
 MAX_NAME_KEY = 400
@@ -44,8 +44,8 @@ class Connection(SQLModel, table=True):
     # Audit rows and jobs outlive a connection: its number is never given to another one.
     __table_args__ = (UniqueConstraint("organization_id", "name_key"), {"sqlite_autoincrement": True})
 
-    id: int | None = Field(default=None, primary_key=True)
-    organization_id: int = Field(foreign_key="organization.id", index=True)
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    organization_id: int = Field(foreign_key="organization.id", index=True, sa_type=BigId)
     slug: str = Field(unique=True, max_length=64)
     display_name: str = Field(max_length=100)
     # What makes two names the same to a person; kept by `_keep_name_key`.
@@ -70,7 +70,7 @@ class Connection(SQLModel, table=True):
     steps_done: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     # Grows whenever an endpoint or the application changes: an authorization started before then is void (S21).
     row_version: int = Field(default=1)
-    created_by_user_id: int | None = Field(default=None, foreign_key="user.id")
+    created_by_user_id: int | None = Field(default=None, foreign_key="user.id", sa_type=BigId)
     created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     updated_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     authorized_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
@@ -83,8 +83,8 @@ class OutboundTry(SQLModel, table=True):
 
     __tablename__ = "outbound_try"
 
-    id: int | None = Field(default=None, primary_key=True)
-    organization_id: int = Field(index=True)
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    organization_id: int = Field(index=True, sa_type=BigId)
     kind: str = Field(max_length=20)
     at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
 
@@ -105,8 +105,8 @@ class Application(SQLModel, table=True):
 
     __tablename__ = "application"
 
-    id: int | None = Field(default=None, primary_key=True)
-    connection_id: int = Field(foreign_key="connection.id", unique=True, ondelete="CASCADE")
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", unique=True, ondelete="CASCADE", sa_type=BigId)
     client_id: str = Field(max_length=255)
     # Sealed by the vault for `origin`; null until the secret is entered.
     client_secret_sealed: bytes | None = None

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from sqlmodel import Field, SQLModel
 
-from portal.db import UTCDateTime, utc_now
+from portal.db import BigId, UTCDateTime, utc_now
 
 
 class Choice(StrEnum):
@@ -25,8 +25,8 @@ class Disconnection(SQLModel, table=True):
 
     __tablename__ = "disconnection"
 
-    id: int | None = Field(default=None, primary_key=True)
-    connection_id: int = Field(foreign_key="connection.id", unique=True, ondelete="CASCADE")
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", unique=True, ondelete="CASCADE", sa_type=BigId)
     choice: str = Field(max_length=10)
-    requested_by_user_id: int | None = Field(default=None, foreign_key="user.id")
+    requested_by_user_id: int | None = Field(default=None, foreign_key="user.id", sa_type=BigId)
     requested_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import JSON, Column, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from portal.db import UTCDateTime, utc_now
+from portal.db import BigId, UTCDateTime, utc_now
 
 CURRENT = text("is_current")
 UNFINISHED = text("phase <> 'closed'")
@@ -37,7 +37,7 @@ class HealthWatch(SQLModel, table=True):
 
     __tablename__ = "health_watch"
 
-    connection_id: int = Field(primary_key=True, foreign_key="connection.id", ondelete="CASCADE")
+    connection_id: int = Field(primary_key=True, foreign_key="connection.id", ondelete="CASCADE", sa_type=BigId)
     # The worst of its checks: `pass`, `warn` or `fail`.
     state: str = Field(max_length=10)
     since: datetime = Field(sa_type=UTCDateTime)
@@ -65,8 +65,8 @@ class HealthCheck(SQLModel, table=True):
         ),
     )
 
-    id: int | None = Field(default=None, primary_key=True)
-    connection_id: int = Field(foreign_key="connection.id", ondelete="CASCADE")
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", ondelete="CASCADE", sa_type=BigId)
     key: str = Field(max_length=30)
     at: datetime = Field(sa_type=UTCDateTime)
     seen_at: datetime = Field(index=True, sa_type=UTCDateTime)
@@ -96,8 +96,8 @@ class Incident(SQLModel, table=True):
         Index("ix_incident_listing", "connection_id", "id"),
     )
 
-    id: int | None = Field(default=None, primary_key=True)
-    connection_id: int = Field(foreign_key="connection.id", ondelete="CASCADE")
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", ondelete="CASCADE", sa_type=BigId)
     cause: str = Field(max_length=60)
     # The check that tells whether it is over.
     check_key: str = Field(max_length=30)
@@ -127,9 +127,9 @@ class AlarmMail(SQLModel, table=True):
     __tablename__ = "alarm_mail"
     __table_args__ = (UniqueConstraint("incident_id", "kind", "user_id"),)
 
-    id: int | None = Field(default=None, primary_key=True)
-    incident_id: int = Field(foreign_key="incident.id", ondelete="CASCADE")
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    incident_id: int = Field(foreign_key="incident.id", ondelete="CASCADE", sa_type=BigId)
     # `opened` or `over`.
     kind: str = Field(max_length=10)
-    user_id: int = Field(foreign_key="user.id", ondelete="CASCADE")
+    user_id: int = Field(foreign_key="user.id", ondelete="CASCADE", sa_type=BigId)
     sent_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)

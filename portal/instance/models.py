@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlmodel import Field, SQLModel
 
-from portal.db import UTCDateTime, utc_now
+from portal.db import BigId, UTCDateTime, utc_now
 
 
 class Instance(SQLModel, table=True):
@@ -14,7 +14,7 @@ class Instance(SQLModel, table=True):
 
     __tablename__ = "instance"
 
-    id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False}, sa_type=BigId)
     # Another one after every restore: which line of token pairs this database goes on with.
     epoch: str = Field(max_length=32)
     # Where the database physically is: tells a copy from the original. Empty when the server does not say.

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, Column, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from portal.db import UTCDateTime, utc_now
+from portal.db import BigId, UTCDateTime, utc_now
 
 UNFINISHED = text("finished_at IS NULL")
 KEY_TAKEN = text("key IS NOT NULL AND finished_at IS NULL")
@@ -49,12 +49,12 @@ class Job(SQLModel, table=True):
         Index("ix_job_organization_listing", "organization_id", "id"),
     )
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     public_id: str = Field(default_factory=new_public_id, unique=True, max_length=32)
     # No foreign key: organizations are a capability above this one. Null for work of the portal itself.
-    organization_id: int | None = None
+    organization_id: int | None = Field(default=None, sa_type=BigId)
     # Who asked for it; null when the portal itself did.
-    requested_by_user_id: int | None = None
+    requested_by_user_id: int | None = Field(default=None, sa_type=BigId)
     name: str = Field(max_length=100)
     title: str = Field(max_length=300)
     # What it is about, as `noun:id` (`connection:12`); empty when nothing in particular.
@@ -115,8 +115,8 @@ class JobItem(SQLModel, table=True):
     __tablename__ = "job_item"
     __table_args__ = (UniqueConstraint("job_id", "ref"),)
 
-    id: int | None = Field(default=None, primary_key=True)
-    job_id: int = Field(foreign_key="job.id", ondelete="CASCADE")
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    job_id: int = Field(foreign_key="job.id", ondelete="CASCADE", sa_type=BigId)
     ref: str = Field(max_length=200)
     # What people call it (a path); only shown to those who may see every item.
     label: str = Field(default="", max_length=1000)

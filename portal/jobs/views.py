@@ -9,6 +9,7 @@ from sqlmodel import Session
 from portal import audit
 from portal.accounts.principal import Principal, current_principal
 from portal.accounts.rights import Right, requires
+from portal.db import read_id
 from portal.errors import NotFound
 from portal.forms import refuse_unknown_fields
 from portal.htmx import hx_trigger, leave_to, render
@@ -19,7 +20,6 @@ from portal.runtime import Runtime, current_runtime
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
 # What the rest of a job's page waits for.
 FINISHED_EVENT = "job-finished"
-MAX_DIGITS = 18
 
 
 def register(app: Flask, _runtime: Runtime) -> None:
@@ -31,7 +31,7 @@ def register(app: Flask, _runtime: Runtime) -> None:
 @requires(Right.SEE_JOBS)
 def index() -> ResponseReturnValue:
     """List the organization's jobs, newest first; the list alone for htmx."""
-    before = _read_before()
+    before = read_id(request.args.get("before", ""))
     with current_runtime().database.reading() as session:
         listing = service.list_jobs(session, current_principal().organization_id, before=before)
     return render("jobs/index.html", "jobs/_list.html", listing=listing, before=before)
@@ -68,12 +68,6 @@ def stop(public_id: str) -> ResponseReturnValue:
             service.request_stop(session, public_id)
             _record_stop(session, principal, job)
     return leave_to(url_for("jobs.show", public_id=public_id))
-
-
-def _read_before() -> int | None:
-    text = request.args.get("before", "")
-    # Databases have no number beyond 64 bits, and fail on one.
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
 
 
 def _load(principal: Principal, public_id: str) -> tuple[Job, service.ItemSummary, bool]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
-from portal.db import UTCDateTime
+from portal.db import BigId, UTCDateTime
 from portal.migrations.models import load_metadata
 
 
@@ -15,6 +15,8 @@ def _render_item(kind: str, item: Any, _autogen: AutogenContext) -> str | Litera
     # Migrations stand on their own: our column types are written as what they store.
     if kind == "type" and isinstance(item, UTCDateTime):
         return "sa.DateTime(timezone=True)"
+    if kind == "type" and isinstance(item, BigId):
+        return 'sa.BigInteger().with_variant(sa.Integer(), "sqlite")'
     return False
 
 

@@ -26,8 +26,12 @@ class NewerSchema(Exception):
     """The database was made by a newer version of the portal; this one would damage it."""
 
 
-def upgrade(database: Database) -> str:
+def upgrade(database: Database, target: str = "head") -> str:
     """Run every missing migration in one transaction; of several processes one does it and the others wait.
+
+    Args:
+        database: which.
+        target: the revision to stop at.
 
     Returns:
         The revision the database is at afterwards.
@@ -42,8 +46,9 @@ def upgrade(database: Database) -> str:
         if present and present not in {script.revision for script in known.walk_revisions()}:
             raise NewerSchema(f"The database is at revision {present}, which this version does not know.")
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-    return known.get_current_head() or ""
+        command.upgrade(config, target)
+        reached = MigrationContext.configure(connection).get_current_revision()
+    return reached or ""
 
 
 def current_and_head(database: Database) -> tuple[str | None, str | None]:

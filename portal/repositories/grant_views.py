@@ -10,6 +10,7 @@ from flask import Blueprint, Flask, Response, flash, request, url_for
 from portal.accounts import notes
 from portal.accounts.principal import current_principal
 from portal.accounts.rights import Right, requires
+from portal.db import MAX_ID, read_id
 from portal.errors import BadRequest
 from portal.forms import refuse_unknown_fields
 from portal.htmx import leave_to, render, wants_fragment
@@ -17,8 +18,7 @@ from portal.repositories import grants
 from portal.repositories.grants import MAX_QUERY
 from portal.runtime import current_runtime
 
-blueprint = Blueprint("grants", __name__, url_prefix="/members/<int(max=2147483647):membership_id>/groups")
-MAX_ID = 2**31 - 1
+blueprint = Blueprint("grants", __name__, url_prefix=f"/members/<int(max={MAX_ID}):membership_id>/groups")
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _id_of(name: str) -> int:
     Raises:
         BadRequest: it is none.
     """
-    text = request.form.get(name, "")
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)) and int(text) <= MAX_ID):
+    found = read_id(request.form.get(name, ""))
+    if found is None:
         raise BadRequest
-    return int(text)
+    return found

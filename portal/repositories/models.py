@@ -8,7 +8,7 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, Column, Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from portal.db import UTCDateTime, utc_now
+from portal.db import BigId, UTCDateTime, utc_now
 
 
 class RepositoryState(StrEnum):
@@ -27,15 +27,15 @@ class GitLabGroup(SQLModel, table=True):
     __tablename__ = "gitlab_group"
     __table_args__ = (UniqueConstraint("connection_id", "gitlab_group_id"),)
 
-    id: int | None = Field(default=None, primary_key=True)
-    connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE")
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE", sa_type=BigId)
     gitlab_group_id: int = Field(sa_column=Column(BigInteger, nullable=False))
     parent_gitlab_group_id: int | None = Field(default=None, sa_column=Column(BigInteger))
     name: str = Field(max_length=500)
     full_path: str = Field(max_length=1000)
     # `group` or `user`, GitLab's namespace kind.
     kind: str = Field(default="group", max_length=10)
-    seen_in_run_id: int | None = None
+    seen_in_run_id: int | None = Field(default=None, sa_type=BigId)
 
 
 class Repository(SQLModel, table=True):
@@ -48,8 +48,8 @@ class Repository(SQLModel, table=True):
         Index("ix_repository_namespace", "connection_id", "namespace_path"),
     )
 
-    id: int | None = Field(default=None, primary_key=True)
-    connection_id: int = Field(foreign_key="connection.id", ondelete="CASCADE")
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", ondelete="CASCADE", sa_type=BigId)
     gitlab_project_id: int = Field(sa_column=Column(BigInteger, nullable=False))
     name: str = Field(max_length=500)
     path_with_namespace: str = Field(max_length=1000)
@@ -60,7 +60,7 @@ class Repository(SQLModel, table=True):
     default_branch: str = Field(default="", max_length=500)
     visibility: str = Field(default="", max_length=20)
     # The role the list itself tells (T11: it may be too low); null when it tells none.
-    access_level: int | None = None
+    access_level: int | None = Field(default=None, sa_type=BigId)
     archived: bool = False
     is_empty: bool = False
     # GitLab's `repository_object_format`, `sha1` or `sha256`; empty when not told.
@@ -83,11 +83,11 @@ class Enablement(SQLModel, table=True):
 
     __tablename__ = "enablement"
 
-    id: int | None = Field(default=None, primary_key=True)
-    repository_id: int = Field(foreign_key="repository.id", unique=True, ondelete="CASCADE")
-    connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE")
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    repository_id: int = Field(foreign_key="repository.id", unique=True, ondelete="CASCADE", sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE", sa_type=BigId)
     state: str = Field(default=RepositoryState.ENABLED, max_length=20)
-    enabled_by_user_id: int | None = Field(default=None, foreign_key="user.id")
+    enabled_by_user_id: int | None = Field(default=None, foreign_key="user.id", sa_type=BigId)
     enabled_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
 
 
@@ -96,8 +96,8 @@ class CatalogueRun(SQLModel, table=True):
 
     __tablename__ = "catalogue_run"
 
-    id: int | None = Field(default=None, primary_key=True)
-    connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE")
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE", sa_type=BigId)
     job_public_id: str = Field(default="", max_length=64)
     complete: bool = False
     projects_seen: int = 0

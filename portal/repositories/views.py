@@ -18,6 +18,7 @@ from portal.connections.service.connections import (
     record,
 )
 from portal.connections.steps import Step, rail, step_to_do_first
+from portal.db import read_id
 from portal.errors import BadRequest, Conflict, InvalidInput
 from portal.forms import refuse_unknown_fields
 from portal.htmx import leave_to, render, wants_fragment
@@ -33,7 +34,6 @@ blueprint = Blueprint("repositories", __name__)
 # What the panel sends along with a change, so that the answer shows the same view.
 PANEL_FIELDS = ("connection", "q", "group", "state", "after", "before", "on")
 MAX_PATH = 1000
-MAX_DIGITS = 18
 
 
 def register(app: Flask, runtime: Runtime) -> None:
@@ -143,10 +143,11 @@ def read_view(arguments: MultiDict[str, str], connection: str = "") -> View:
 def _read_key(text: str) -> tuple[str, int] | None:
     if not text:
         return None
-    number, _, path = text.partition(":")
-    if not number.isascii() or not number.isdigit() or len(number) > MAX_DIGITS:
+    text_of_id, _, path = text.partition(":")
+    number = read_id(text_of_id)
+    if number is None:
         raise ValueError(text)
-    return path, int(number)
+    return path, number
 
 
 def _chosen_ids() -> list[int]:
@@ -155,13 +156,14 @@ def _chosen_ids() -> list[int]:
     form = request.form
     values = form.getlist("only") or form.get("repository_ids", "").split(",")
     values = [value for value in values if value] or form.getlist("repository_id")
-    if not all(value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS for value in values):
+    ids = [number for value in values if (number := read_id(value)) is not None]
+    if len(ids) != len(values):
         raise BadRequest
     if not values:
         raise InvalidInput("Choose at least one repository first.")
     if len(values) > MAX_AT_ONCE:
         raise InvalidInput(f"Choose at most {MAX_AT_ONCE} repositories at once.")
-    return [int(value) for value in values]
+    return ids
 
 
 def _panel_of_form(arguments: MultiDict[str, str], slug: str = "") -> Panel:

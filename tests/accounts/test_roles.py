@@ -120,7 +120,7 @@ def test_role_that_does_not_exist_is_refused(runtime: Runtime, cast: Cast, owner
     assert role_of(runtime, cast.lead) == Role.TEAM_LEAD
 
 
-@pytest.mark.parametrize("number", ["0", "999999", "2147483648", "9" * 30, "-1", "1.5", "x"])
+@pytest.mark.parametrize("number", ["0", "999999", "9223372036854775808", "9" * 30, "-1", "1.5", "x"])
 @pytest.mark.parametrize("action", ["role", "removal"])
 @BOTH_DATABASES
 def test_member_who_does_not_exist_is_404(owner: Visitor, number: str, action: str) -> None:

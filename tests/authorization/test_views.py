@@ -12,7 +12,7 @@ from portal.authorization.models import AttemptState, AuthorizationAttempt, Cred
 from portal.authorization.refresh import demand_access
 from portal.connections.models import Connection, ConnectionState, Method
 from portal.connections.service import connections
-from portal.db import utc_now
+from portal.db import MAX_ID, utc_now
 from portal.jobs.models import Job
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
@@ -371,6 +371,27 @@ def test_fewer_scopes_than_asked_are_refused_by_name(
     assert attempt.outcome == AttemptState.FAILED
     assert "read_api, read_repository" in attempt.card["sentence"]
     assert stored(runtime) == []
+
+
+@pytest.mark.parametrize(("user_id", "outcome"), [(MAX_ID, AttemptState.SUCCEEDED), (MAX_ID + 1, AttemptState.FAILED)])
+def test_user_id_may_be_the_largest_a_database_takes_and_a_larger_one_is_no_answer(
+    runtime: Runtime,
+    sandbox: RunningSandbox,
+    owner: Visitor,
+    prepared: Prepared,
+    user_id: int,
+    outcome: AttemptState,
+) -> None:
+    location = pass_gitlab(sandbox, start(owner, prepared.slug), "gatehouse")
+    sandbox.faults.add("/api/v4/user", body={"id": user_id, "username": "gatehouse", "state": "active"})
+
+    assert come_back(owner, location).status_code == 303
+
+    assert newest(runtime).outcome == outcome
+    assert [row.gitlab_user_id for row in stored(runtime)] == ([user_id] if outcome == AttemptState.SUCCEEDED else [])
+    page = owner.get(f"/connections/{prepared.slug}")
+    assert page.status_code == 200
+    assert (str(MAX_ID) in page.text) == (outcome == AttemptState.SUCCEEDED)
 
 
 def test_popup_ends_on_the_page_that_closes_it(sandbox: RunningSandbox, owner: Visitor, prepared: Prepared) -> None:

@@ -8,6 +8,7 @@ from sqlmodel import col, func, select
 
 from portal.authorization.refresh import AccessUnavailable
 from portal.connections.models import Connection, ConnectionState
+from portal.db import MAX_ID
 from portal.gitlab.errors import GitLabError
 from portal.jobs.models import Job, JobState
 from portal.jobs.testing import run_pending
@@ -18,6 +19,7 @@ from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.connected import connect, let_through
 from tests.support.people import Cast
+from tests.support.visitor import Visitor
 
 PROJECTS = "/api/v4/projects"
 
@@ -227,3 +229,36 @@ def test_ranges_cover_every_id_once_however_they_are_split(pool: RangePool) -> N
         thread.join(10)
 
     assert sorted(set(seen)) == list(range(1, 10_001))
+
+
+def test_ids_of_64_bits_are_read_shown_and_enabled(
+    runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, connection_id: int
+) -> None:
+    """The largest number a database takes; a larger one is no answer of GitLab's (RFC 8259 §6: readers have limits)."""
+    largest = MAX_ID
+    project = {
+        "id": largest,
+        "name": "Large",
+        "path_with_namespace": "big/large",
+        "namespace": {"id": largest - 1, "full_path": "big", "kind": "group"},
+        "permissions": {"project_access": {"access_level": 40}},
+    }
+    group = {"id": largest - 1, "name": "Big", "full_path": "big", "parent_id": largest - 2}
+    sandbox.faults.add(PROJECTS, query_pattern="*sort=desc*", body=[project])
+    sandbox.faults.add(PROJECTS, query_pattern=f"*id_before={largest + 1}*", body=[project])
+    sandbox.faults.add(PROJECTS, body=[])
+    sandbox.faults.add("/api/v4/groups", body=[group])
+
+    assert read_catalogue(runtime, connection_id, "job", quiet) == 1
+
+    row = rows(runtime)[largest]
+    assert row.gitlab_namespace_id == largest - 1
+    assert "big/large" in owner.get("/repositories/").text
+    assert owner.post("/repositories/enable", {"repository_id": str(row.id)}).status_code == 303
+    assert owner.post("/repositories/enable", {"repository_id": str(largest)}).status_code == 303
+    assert owner.post("/repositories/enable", {"repository_id": str(largest + 1)}).status_code == 400
+
+    sandbox.faults.clear()
+    sandbox.faults.add(PROJECTS, body=[{**project, "id": largest + 1}])
+    with pytest.raises(GitLabError):
+        read_catalogue(runtime, connection_id, "job", quiet)

@@ -1,0 +1,62 @@
+"""Give every id 64 bits on PostgreSQL, GitLab's among them; SQLite's INTEGER has them already."""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+# The columns that were INTEGER.
+IDS: dict[str, tuple[str, ...]] = {
+    "alarm_mail": ("id", "incident_id", "user_id"),
+    "application": ("id", "connection_id"),
+    "audit_event": ("number", "organization_id", "actor_user_id"),
+    "audit_head": ("id", "number"),
+    "audit_verification": ("id", "checked", "fault_number"),
+    "authorization_attempt": ("id", "connection_id", "user_id"),
+    "catalogue_run": ("id", "connection_id"),
+    "connection": ("id", "organization_id", "created_by_user_id"),
+    "credential": ("id", "connection_id", "gitlab_user_id", "authorized_by_user_id"),
+    "credential_event": ("id", "credential_id"),
+    "disconnection": ("id", "connection_id", "requested_by_user_id"),
+    "enablement": ("id", "repository_id", "connection_id", "enabled_by_user_id"),
+    "gitlab_group": ("id", "connection_id", "seen_in_run_id"),
+    "group_grant": ("id", "membership_id", "connection_id", "granted_by_user_id"),
+    "health_check": ("id", "connection_id"),
+    "health_watch": ("connection_id",),
+    "incident": ("id", "connection_id"),
+    "instance": ("id",),
+    "invitation": ("id", "organization_id", "invited_by_user_id"),
+    "job": ("id", "organization_id", "requested_by_user_id"),
+    "job_item": ("id", "job_id"),
+    "membership": ("id", "organization_id", "user_id"),
+    "organization": ("id",),
+    "outbound_try": ("id", "organization_id"),
+    "repository": ("id", "connection_id", "access_level"),
+    "retired_token": ("id", "organization_id", "connection_id"),
+    "session": ("id", "user_id", "organization_id"),
+    "setup_token": ("id",),
+    "sign_in_attempt": ("id",),
+    "user": ("id",),
+}
+
+
+def upgrade() -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        _widen_ids()
+
+
+def _widen_ids() -> None:
+    # PostgreSQL changes no column that a trigger's condition names.
+    op.execute("DROP TRIGGER audit_head_only_grows ON audit_head")
+    for table, columns in IDS.items():
+        changes = ", ".join(f'ALTER COLUMN "{column}" TYPE BIGINT' for column in columns)
+        op.execute(f'ALTER TABLE "{table}" {changes}')
+    op.execute(
+        """CREATE TRIGGER audit_head_only_grows BEFORE UPDATE ON audit_head
+           FOR EACH ROW WHEN (NEW.number <= OLD.number) EXECUTE FUNCTION audit_refuse()"""
+    )
+    # What numbers the rows has a type of its own, which ends where INTEGER ends.
+    for table in IDS:
+        op.execute(f'ALTER SEQUENCE IF EXISTS "{table}_id_seq" AS BIGINT')
