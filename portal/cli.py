@@ -100,6 +100,7 @@ def sandbox(
     projects: Annotated[int, typer.Option(help="How many projects it has.")] = 60,
     version: Annotated[str, typer.Option(help="The GitLab version it plays.")] = "18.5.0",
     root: Annotated[str, typer.Option(help="A sub-path such as /gitlab.")] = "",
+    iam: Annotated[bool, typer.Option("--iam", help="Issue OAuth tokens as GitLab's new token service does.")] = False,
 ) -> None:
     """Run the sandbox: a simulated GitLab on loopback, with people, groups and projects."""
     from portal.sandbox.options import SandboxOptions
@@ -111,6 +112,7 @@ def sandbox(
         relative_root=root,
         version=version,
         project_count=projects,
+        iam=iam,
     )
     console.print(f"The sandbox answers at {options.external_url}")
     serve_sandbox(options)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flask import request
 
 from portal.sandbox.api.answers import ApiError
+from portal.sandbox.oauth.iam import is_access_token, read_access_token
 from portal.sandbox.people import User
 from portal.sandbox.personal_tokens import PersonalToken
 
@@ -91,6 +92,8 @@ def _found(world: World) -> Caller | None:
     text = text or request.args.get("access_token", "")
     if not text:
         return None
+    if is_access_token(world, text):
+        return _by_iam_token(world, text)
     token = world.oauth.find_access_token(text)
     if token is None:
         return _by_personal_token(world, text)
@@ -101,6 +104,16 @@ def _found(world: World) -> Caller | None:
         raise unauthorized()
     _check_alive(world, revoked=token.is_revoked, expired=token.is_expired(world.now()))
     return Caller(user, token.scopes, _acts_as_admin(world, user, token.scopes), None)
+
+
+def _by_iam_token(world: World, text: str) -> Caller:
+    """The new token service's are good while their signature and time are."""
+    claims = read_access_token(world, text)
+    user = world.user(claims.user_id) if claims else None
+    if claims is None or user is None:
+        raise unauthorized()
+    _check_alive(world, revoked=False, expired=world.now() >= claims.expires_at)
+    return Caller(user, claims.scopes, _acts_as_admin(world, user, claims.scopes), None)
 
 
 def _by_personal_token(world: World, text: str) -> Caller:

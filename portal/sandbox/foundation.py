@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from portal.sandbox.clock import Clock
+from portal.sandbox.oauth.openid import SigningKey
 from portal.sandbox.oauth.store import OAuthStore, Token
 from portal.sandbox.options import SandboxOptions
 from portal.sandbox.people import People, User, initial_people
@@ -32,6 +33,7 @@ class Foundation:
         self.people = People(initial_people(self.anchor, with_service_user=self.options.with_service_user))
         self.personal_access_tokens = PersonalTokens()
         self.oauth = OAuthStore(self.now, lambda: self.release)
+        self.signing_key = SigningKey()
 
     def _revision(self) -> int:
         return self.revision

@@ -26,6 +26,7 @@ class SandboxOptions:
         project_count: how many projects exist; the first 60 hold one of each special kind.
         seed: shifts the drawn attributes of projects beyond the first 60.
         with_service_user: also create `gatehouse` (password `sandbox-gatehouse`), Maintainer on most groups.
+        iam: GitLab's new token service answers for OAuth from the start; see `portal.sandbox.oauth.iam`.
         control: offer `/-/sandbox/…`, which sets faults and switches over HTTP.
     """
 
@@ -38,6 +39,7 @@ class SandboxOptions:
     project_count: int = DEFAULT_PROJECT_COUNT
     seed: int = 0
     with_service_user: bool = False
+    iam: bool = False
     control: bool = False
 
     def __post_init__(self) -> None:

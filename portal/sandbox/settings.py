@@ -30,6 +30,8 @@ class SandboxSettings:
         token_lifetime_seconds: how long new access tokens live, and what `expires_in` says; refreshes keep the old one.
         end_tokens_after_seconds: new access tokens end after so long, whatever `expires_in` says.
         bare_refusals: a dead token is refused without a reason, as an unknown one is.
+        iam: applications that say nothing else get their tokens from GitLab's new token service.
+        iam_token_prefix: what its access tokens begin with; GitLab has used `giat_` and `gliamat-` so far.
         revokes_expired: whether `/oauth/revoke` kills the refresh token of an expired access token; None goes by the
             version, as Doorkeeper learned it in 5.8.1.
         coop_same_origin: pages send `Cross-Origin-Opener-Policy: same-origin`.
@@ -63,6 +65,8 @@ class SandboxSettings:
     token_lifetime_seconds: int = 7200
     end_tokens_after_seconds: float | None = None
     bare_refusals: bool = False
+    iam: bool = False
+    iam_token_prefix: str = "giat_"
     revokes_expired: bool | None = None
     coop_same_origin: bool = False
     allow_local_hooks: bool = False
@@ -83,6 +87,7 @@ class SandboxSettings:
             relative_root=options.relative_root,
             version=options.version,
             edition=options.edition,
+            iam=options.iam,
         )
 
     @property

@@ -110,7 +110,7 @@ class CodeGrant(AuthorizationCodeGrant):
         client = self.authenticate_token_endpoint_client()
         if grant is None or grant.application_id != client.application.id or not grant.is_accessible(self.server.now()):
             raise InvalidGrantError()
-        if grant.redirect_uri != form["redirect_uri"] or not _verifier_fits(grant, form.get("code_verifier") or ""):
+        if grant.redirect_uri != form["redirect_uri"] or not verifier_fits(grant, form.get("code_verifier") or ""):
             raise InvalidGrantError()
         self.request.client, self.request.authorization_code = client, grant
         # authlib reads the scope of the new token from here; the request's own `scope` means nothing in an exchange.
@@ -138,7 +138,8 @@ def challenge_of(verifier: str) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def _verifier_fits(grant: Grant, verifier: str) -> bool:
+def verifier_fits(grant: Grant, verifier: str) -> bool:
+    """Return whether this is the verifier of the challenge that came with the authorization (RFC 7636 §4.6)."""
     if not verifier:
         return not grant.code_challenge
     if grant.code_challenge_method == "S256":

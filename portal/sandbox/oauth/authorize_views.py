@@ -70,7 +70,7 @@ def _page_for(world: World, provider: Provider, user: User) -> ResponseReturnVal
     try:
         grant: CodeGrant = provider.get_consent_grant(end_user=user)
     except OAuth2Error as error:
-        return _error_page(sentence_of(error))
+        return _error_page(sentence_of(error)), _status_of_page(world, error)
     application: Application = grant.request.client.application
     if _forbidden_to_administrator(world, user, application):
         return render_template("sandbox/oauth/forbidden.html", application=application)
@@ -97,7 +97,7 @@ def _decided(world: World, provider: Provider, user: User, *, denies: bool) -> R
     try:
         grant: CodeGrant = provider.get_consent_grant(end_user=user)
     except OAuth2Error as error:
-        return _error_page(sentence_of(error))
+        return _error_page(sentence_of(error)), _status_of_page(world, error)
     if not user.confirmed or _forbidden_to_administrator(world, user, grant.request.client.application):
         return _error_page(texts.ACCESS_DENIED)
     if denies:
@@ -132,6 +132,11 @@ def _needs_no_consent(provider: Provider, user: User, application: Application, 
 def _forbidden_to_administrator(world: World, user: User, application: Application) -> bool:
     guarded = world.settings.disable_admin_oauth_scopes and user.admin and not application.trusted
     return guarded and not ADMIN_RISK_SCOPES.isdisjoint(application.scopes)
+
+
+def _status_of_page(world: World, error: OAuth2Error) -> int:
+    """The engine shows every error with 200; the new token service refuses unknown clients with 401."""
+    return 401 if world.settings.iam and error.error == "invalid_client" else 200
 
 
 def _error_page(sentence: str) -> str:

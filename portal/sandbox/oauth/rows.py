@@ -21,6 +21,7 @@ class Application:
     Attributes:
         id: the number the Applications API uses; `uid` is what clients know it by (64 hex characters).
         redirect_uri: one or more URIs, separated by whitespace, as typed.
+        iam: whether GitLab's new token service answers for it; None goes by the setting of the whole GitLab.
         secret_text: the secret itself while this GitLab keeps it readable (before 15.10), else empty.
     """
 
@@ -36,6 +37,7 @@ class Application:
     created_at: datetime
     secret_digest: str = ""
     secret_text: str = ""
+    iam: bool | None = None
 
     def accepts_secret(self, secret: str) -> bool:
         """Compare in constant time."""
@@ -44,7 +46,11 @@ class Application:
 
 @dataclass
 class Grant:
-    """One authorization code: ten minutes, one use, bound to user, application and redirect URI."""
+    """One authorization code: ten minutes, one use, bound to user, application and redirect URI.
+
+    Attributes:
+        family: what the new token service made of it; None before, and with Doorkeeper.
+    """
 
     code: str
     application_id: int
@@ -56,6 +62,7 @@ class Grant:
     code_challenge_method: str = ""
     nonce: str = ""
     revoked_at: datetime | None = None
+    family: int | None = None
 
     def is_accessible(self, now: datetime) -> bool:
         """Return whether the code may still be exchanged."""
@@ -70,6 +77,7 @@ class Token:
         refresh_token: empty when the grant gives none (client credentials).
         user_id: None for client credentials.
         previous_id: in the lazy mode, the row this one replaces as soon as it is first used.
+        family: the pairs that came from one authorization at the new token service; None for Doorkeeper's.
         ended_at: when the access half stops working although `expires_in` promises more.
     """
 
@@ -84,6 +92,7 @@ class Token:
     revoked_at: datetime | None = None
     previous_id: int | None = None
     ended_at: datetime | None = None
+    family: int | None = None
 
     @property
     def expires_at(self) -> datetime:
@@ -96,7 +105,7 @@ class Token:
 
     @property
     def is_revoked(self) -> bool:
-        """Return whether both halves are dead."""
+        """Return whether both halves are dead; of the new token service's, only the refresh half is."""
         return self.revoked_at is not None
 
 

@@ -21,7 +21,7 @@ from portal.sandbox.oauth.authorize import CodeGrant
 from portal.sandbox.oauth.clients import AUTH_METHOD, Client, client_authenticator
 from portal.sandbox.oauth.endpoints import IntrospectionEndpoint, RevocationEndpoint
 from portal.sandbox.oauth.errors import MissingParameter, sentence_of, status_of
-from portal.sandbox.oauth.openid import SigningKey, id_token
+from portal.sandbox.oauth.openid import id_token
 from portal.sandbox.oauth.store import OAuthStore
 from portal.sandbox.oauth.token_grants import ClientCredentialsGrant, PasswordGrant, RefreshGrant
 
@@ -56,7 +56,7 @@ class Provider(AuthorizationServer):
         super().__init__(query_client=self._client_of, save_token=self._save_token)
         self.world = world
         self.store = store
-        self.signing_key = SigningKey()
+        self.signing_key = world.signing_key
         self.register_token_generator("default", _token_generator(world))
         self.register_client_auth_method(AUTH_METHOD, client_authenticator(world))
         for grant in (CodeGrant, RefreshGrant, PasswordGrant, ClientCredentialsGrant):

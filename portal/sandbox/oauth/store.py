@@ -124,6 +124,10 @@ class OAuthStore:
                 tables.by_refresh_token.pop(token.refresh_token, None)
             return True
 
+    def use_iam(self, application_id: int, on: bool | None = True) -> None:
+        """Have the new token service answer for this application, or not; None: as for the whole GitLab."""
+        self._tables.applications[application_id].iam = on
+
     # Authorization codes
 
     def save_grant(self, grant: Grant) -> None:
@@ -155,6 +159,7 @@ class OAuthStore:
         refresh_token: str | None = None,
         expires_in_seconds: int = TOKEN_LIFETIME_SECONDS,
         previous_id: int | None = None,
+        family: int | None = None,
     ) -> Token:
         """Issue a new row; halves not given are drawn, an empty refresh half means there is none."""
         with self.lock:
@@ -168,6 +173,7 @@ class OAuthStore:
                 self._now(),
                 expires_in_seconds,
                 previous_id=previous_id,
+                family=family,
             )
             self._tables.tokens[token.id] = token
             self._tables.by_access_token[token.access_token] = token
@@ -179,7 +185,7 @@ class OAuthStore:
         """Return a user's token by access half, dead ones included; finding it counts as its first use."""
         with self.lock:
             token = self._tables.by_access_token.get(text)
-            if token is None or token.user_id is None:
+            if token is None or token.user_id is None or token.family is not None:
                 return None
             self._replace_previous(token)
             return token
@@ -192,6 +198,18 @@ class OAuthStore:
         """Return by either half, without counting as a use."""
         tables = self._tables
         return tables.by_access_token.get(text or "") or tables.by_refresh_token.get(text or "")
+
+    def new_family(self) -> int:
+        """Return the number of a new family of pairs."""
+        with self.lock:
+            return self._new_id()
+
+    def end_family(self, family: int) -> None:
+        """Kill the refresh half of every pair of a family."""
+        with self.lock:
+            for token in self._tables.tokens.values():
+                if token.family == family:
+                    self.revoke_token(token)
 
     def _replace_previous(self, token: Token) -> None:
         previous = self._tables.tokens.get(token.previous_id or 0)

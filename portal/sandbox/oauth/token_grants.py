@@ -49,7 +49,7 @@ class RefreshGrant(_RefreshTokenGrant):
         if not text:
             raise MissingParameter("refresh_token", self.server.release)
         token = self.server.store.find_refresh_token(text)
-        if token is None or token.is_revoked:
+        if token is None or token.is_revoked or token.family is not None:
             raise InvalidGrantError()
         application = authenticated_application(self.server.store, self.request)
         if application is None and credentials_of(self.request) is not None:

@@ -1,4 +1,7 @@
-"""The machine side: token, token/info, revoke, introspect, userinfo, keys, discovery."""
+"""The machine side: token, token/info, revoke, introspect, userinfo, keys, discovery.
+
+GitLab's engine answers, or its new token service, as the application of the request has it.
+"""
 
 # authlib is untyped.
 # mypy: allow-untyped-calls, allow-subclassing-any
@@ -7,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, abort, jsonify, request
 
-from portal.sandbox.oauth import texts
+from portal.sandbox.oauth import iam, texts
 from portal.sandbox.oauth.openid import discovery, user_claims
 from portal.sandbox.oauth.server import Provider
 from portal.sandbox.oauth.store import Token
@@ -24,20 +27,26 @@ def token_blueprint(world: World, provider: Provider) -> Blueprint:
 
     @blueprint.post("/oauth/token")
     def token() -> Response:
-        return provider.create_token_response()
+        return iam.token_response(world) if _is_for_iam(world) else provider.create_token_response()
 
     @blueprint.post("/oauth/revoke")
     def revoke() -> Response:
+        if _is_for_iam(world):
+            return iam.revoke_response(world)
         response: Response = provider.create_endpoint_response("revocation")
         return response
 
     @blueprint.post("/oauth/introspect")
     def introspect() -> Response:
+        if _is_for_iam(world):
+            return iam.introspect_response(world)
         response: Response = provider.create_endpoint_response("introspection")
         return response
 
     @blueprint.get("/oauth/token/info")
     def token_info() -> Response:
+        if world.settings.iam:
+            abort(404)
         row = _live_token(provider)
         return _token_info(provider, row) if row else _bad_token_info()
 
@@ -47,7 +56,7 @@ def token_blueprint(world: World, provider: Provider) -> Blueprint:
 
     @blueprint.get("/oauth/discovery/keys")
     def keys() -> Response:
-        return jsonify(provider.signing_key.public_set())
+        return jsonify(world.signing_key.public_set())
 
     @blueprint.get("/.well-known/openid-configuration")
     def openid_configuration() -> Response:
@@ -56,11 +65,23 @@ def token_blueprint(world: World, provider: Provider) -> Blueprint:
     return blueprint
 
 
-def _live_token(provider: Provider) -> Token | None:
+def _is_for_iam(world: World) -> bool:
+    basic = request.authorization if request.authorization and request.authorization.type == "basic" else None
+    uid = (basic.username if basic else None) or request.form.get("client_id")
+    return iam.answers_for(world, world.oauth.find_application(uid))
+
+
+def _bearer() -> str:
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    text = value.strip() if scheme.lower() == "bearer" else request.values.get("access_token", "")
+    return value.strip() if scheme.lower() == "bearer" else request.values.get("access_token", "")
+
+
+def _live_token(provider: Provider) -> Token | None:
+    text = _bearer()
     token = provider.store.find_token(text)
-    if token is None or token.access_token != text or token.is_revoked or token.is_expired(provider.now()):
+    if token is None or token.access_token != text or token.family is not None:
+        return None
+    if token.is_revoked or token.is_expired(provider.now()):
         return None
     return None if provider.world.is_too_fresh(token) else token
 
@@ -87,7 +108,8 @@ def _bad_token_info() -> Response:
 
 
 def _userinfo(world: World, provider: Provider) -> Response:
-    token = _live_token(provider)
+    text = _bearer()
+    token = iam.read_access_token(world, text) if iam.is_access_token(world, text) else _live_token(provider)
     user = provider.user(token.user_id) if token else None
     if token is None or user is None:
         return _refused(401, "invalid_token", "The access token is invalid")
