@@ -12,8 +12,8 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from portal.gitlab.answers import failure_of, read_answer
-from portal.gitlab.errors import GitLabNotFound, GitLabRateLimited, GitLabUnavailable, MalformedAnswer, Unauthorized
-from portal.gitlab.payloads import Discovery, Group, Metadata, Page, Project, TokenInfo, User
+from portal.gitlab.errors import GitLabNotFound, GitLabRateLimited, GitLabUnavailable, MalformedAnswer
+from portal.gitlab.payloads import Group, Metadata, Page, Project, TokenInfo, User
 from portal.net import Answer, Line, OutboundError
 from portal.net.retry import backoff_seconds, retry_idempotent
 from portal.net.text import plain_text
@@ -78,24 +78,6 @@ class GitLabClient:
     def token_info(self) -> TokenInfo:
         """Return the scopes and the user id of an OAuth token (api/oauth2); needs no scope."""
         return read_answer(self._fetch("/oauth/token/info", {}), TokenInfo)
-
-    def discover(self) -> Discovery:
-        """Return the OpenID configuration; asked without credential."""
-        answer = self._line.fetch("GET", "/.well-known/openid-configuration")
-        return read_answer(answer, Discovery)
-
-    def probe_api(self) -> Answer:
-        """Ask for the version without credential; GitLab's 401 in JSON proves that its API is reached (§6.2).
-
-        Raises:
-            GitLabError: something else answered.
-        """
-        answer = self._line.fetch("GET", f"{API}/version")
-        if answer.status == 200:  # An instance behind a gateway that signs requests in by itself.
-            read_answer(answer, Metadata)
-        elif not isinstance(failure := failure_of(answer), Unauthorized):
-            raise failure
-        return answer
 
     def projects_page(
         self,

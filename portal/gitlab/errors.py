@@ -2,6 +2,8 @@
 
 GitLabError
 ├── NotGitLab            something else answered: a login page, a proxy, a captive portal
+│   ├── OtherAPI         an API, but not GitLab's
+│   └── Unproved         looks like GitLab's API, but what only GitLab sends with it is missing
 ├── MalformedAnswer      GitLab's address, but not GitLab's shape
 ├── GitLabUnavailable    5xx, maintenance
 ├── GitLabRateLimited    429, with how long to wait when GitLab says so
@@ -62,6 +64,33 @@ class NotGitLab(GitLabError):
     layer = Layer.HTTP
     sentence = "Something answered, but it was not GitLab's API."
     remedy = "Check the domain and the sub-path. A sign-in page or gateway in front of GitLab must let the API through."
+
+
+class OtherAPI(NotGitLab):
+    """JSON at the address of GitLab's API that GitLab never sends there."""
+
+    code = "other_api"
+    sentence = "An API answered, but not the way GitLab's does."
+    remedy = (
+        "Check the domain and the sub-path. If a gateway stands in front of GitLab, it must let /api/v4/ and "
+        "/.well-known/openid-configuration through."
+    )
+    mender = Mender.YOU
+
+
+class Unproved(NotGitLab):
+    """GitLab's own words at the address of its API, and nothing else that only GitLab sends."""
+
+    code = "gitlab_unproved"
+    sentence = (
+        "This could be GitLab, but nothing that only GitLab sends came with the answer: no X-Request-Id header, and no "
+        "discovery document that names this address. Until then no Secret is sent there."
+    )
+    remedy = (
+        "Have the proxy in front of GitLab pass on the response header X-Request-Id or the path "
+        "/.well-known/openid-configuration. If GitLab is known by another address, enter that one as Domain and this "
+        "one as API URL."
+    )
 
 
 class MalformedAnswer(GitLabError):

@@ -14,6 +14,7 @@ from portal.runtime import Runtime
 
 DATE = "Sat, 21 Nov 2026 09:00:00 GMT"
 UNAUTHORIZED = (401, "application/json", '{"message":"401 Unauthorized"}')
+ENDPOINTS = {"authorization": "authorize", "token": "token"}
 PAGE = (200, "text/html", "<html><title>internal-wiki-7</title></html>")
 
 
@@ -37,7 +38,7 @@ class Peer:
         if self.hidden and path.startswith(self.hidden):
             return 404, "text/html", "<html>not here</html>"
         if "openid" in path:
-            endpoints = {"authorization_endpoint": self.url, "token_endpoint": self.url}
+            endpoints = {f"{name}_endpoint": f"{self.url}/oauth/{path}" for name, path in ENDPOINTS.items()}
             return 200, "application/json", json.dumps({"issuer": self.issuer or self.url, **endpoints})
         return self.api
 
@@ -60,6 +61,7 @@ def serving(runtime: Runtime, peer: Peer) -> Iterator[Peer]:
         def _send(self, status: int, kind: str, body: str) -> None:
             self.send_response_only(status)
             headers = {"Date": peer.date, "Content-Type": kind, "Content-Length": str(len(body.encode()))}
+            headers["X-Request-Id"] = "01HF3Q5W6VY9KX8Z1C2B3D4E5F"
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()

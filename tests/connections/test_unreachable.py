@@ -133,7 +133,7 @@ WAYS = [
     pytest.param(redis("https"), Answered("certificate", "TLS", "tls_not_tls"), id="not TLS"),
     pytest.param(redis("http"), Answered("gitlab", "HTTP", "answer_broken"), id="not HTTP"),
     pytest.param(web_site, Answered("gitlab", "HTTP", "not_gitlab"), id="a web site"),
-    pytest.param(other_api, Answered("gitlab", "Role", "forbidden_by_role"), id="another API"),
+    pytest.param(other_api, Answered("gitlab", "HTTP", "other_api"), id="another API"),
 ]
 
 

@@ -8,6 +8,7 @@ from portal.errors import Layer
 from portal.gitlab import oauth
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import GitLabError
+from portal.gitlab.identification import identify
 from portal.net import Line, OutboundError
 from portal.vault import Secret
 from tests.gitlab.malformed import CASES, ScriptedServer
@@ -20,8 +21,7 @@ CALLS: dict[str, Callable[[Line], object]] = {
     "user": lambda line: client(line).current_user(),
     "metadata": lambda line: client(line).metadata(),
     "token_info": lambda line: client(line).token_info(),
-    "discovery": lambda line: client(line).discover(),
-    "probe": lambda line: client(line).probe_api(),
+    "identification": identify,
     "projects": lambda line: client(line).projects_page(id_after=0),
     "highest_project": lambda line: client(line).highest_project_id(),
     "count": lambda line: client(line).count_projects(),
@@ -31,10 +31,9 @@ CALLS: dict[str, Callable[[Line], object]] = {
     "revoke": lambda line: oauth.revoke(line, APPLICATION, TOKEN),
     "check_client": lambda line: oauth.check_client(line, APPLICATION, CALLBACK),
 }
-# Bodies that this endpoint may honestly give: `/oauth/revoke` answers any object, a list of one is asked for its first
-# item only, and a 401 in GitLab's JSON is what proves that its API is there, whatever else the headers hold.
+# Bodies that this endpoint may honestly give: `/oauth/revoke` answers any object, and a list of one is asked for its
+# first item only.
 HONEST = {
-    ("probe", "header_injection"),
     ("highest_project", "ids_repeat"),
     ("highest_project", "ids_go_backwards"),
     ("count", "ids_repeat"),

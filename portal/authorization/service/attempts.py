@@ -20,9 +20,11 @@ from portal.accounts.principal import Principal
 from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
 from portal.authorization.service.frozen import freeze, refusal_of_issuer
 from portal.connections.models import Application, Connection
+from portal.connections.service.checklist import find_hindrance
 from portal.connections.service.connections import get_connection_for_admin
+from portal.connections.steps import Step
 from portal.db import utc_now
-from portal.errors import BadRequest, Card, Conflict, NotFound
+from portal.errors import BadRequest, Card, Conflict, NotFound, UpstreamFailed
 from portal.gitlab import oauth
 from portal.runtime import Runtime
 from portal.vault import Place, Secret
@@ -46,7 +48,14 @@ def start_attempt(runtime: Runtime, principal: Principal, slug: str, *, in_popup
     Raises:
         NotFound: no such connection for this person.
         Conflict: the connection's application has no secret yet.
+        UpstreamFailed: the address was changed, and what answers there is not known to be a GitLab.
     """
+    with runtime.database.reading() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        _application_of(session, connection)
+    # The step is open again whenever the address, or the way to it, was changed.
+    if Step.INSTANCE not in connection.steps_done and (found := find_hindrance(runtime, principal, connection)):
+        raise UpstreamFailed(found)
     state, browser = _random_secret(), _random_secret()
     verifier = oauth.new_verifier()
     with runtime.database.transaction() as session:

@@ -9,7 +9,7 @@ from sqlmodel import Session, select
 
 from portal.accounts.principal import Principal
 from portal.connections.models import Application, Connection, ConnectionState
-from portal.connections.service.checklist import is_known_gitlab, run_checklist
+from portal.connections.service.checklist import find_hindrance
 from portal.connections.service.connections import get_connection_for_admin, mark_step_done, need_attention, record
 from portal.connections.service.instance import open_line
 from portal.connections.service.tries import CREDENTIALS, count_try
@@ -18,6 +18,7 @@ from portal.db import utc_now
 from portal.errors import Card, CardAction, Conflict, InvalidInput, Layer, Mender
 from portal.gitlab import oauth
 from portal.gitlab.errors import GitLabError
+from portal.gitlab.identification import identify
 from portal.gitlab.scopes import ScopeReason, Service, scopes_for
 from portal.net import OutboundError, origin_of
 from portal.runtime import Runtime
@@ -135,9 +136,8 @@ def save_credentials(
         stored = application is not None and application.client_secret_sealed is not None
         entered = check_entered(client_id, client_secret, stored=stored)
         count_try(session, principal, CREDENTIALS)
-    # A Secret is only sent to what was found to be a GitLab.
-    if not is_known_gitlab(connection) and (failure := run_checklist(runtime, principal, slug).failure):
-        return connection, failure
+    if hindrance := find_hindrance(runtime, principal, connection):
+        return connection, hindrance
     card = _check_entered_with_gitlab(runtime, connection, entered)
     with runtime.database.transaction() as session:
         current = get_connection_for_admin(session, principal, slug, is_locked=True)
@@ -158,6 +158,8 @@ def _check_entered_with_gitlab(runtime: Runtime, connection: Connection, entered
 def _ask_gitlab(runtime: Runtime, connection: Connection, application: oauth.ClientCredentials) -> Card | None:
     try:
         with open_line(runtime, connection) as line:
+            # Whatever was found earlier: a name may lead elsewhere by now.
+            identify(line, connection.external_url)
             verdict = oauth.check_client(line, application, redirect_uri_of(runtime, connection))
     except (GitLabError, OutboundError) as error:
         return error.card()

@@ -12,7 +12,7 @@ from portal.connections.service.instance import reached_by
 from portal.connections.service.looking import look_at, version_check
 from portal.connections.service.tries import CHECKS, count_try
 from portal.connections.steps import Step
-from portal.errors import NotFound
+from portal.errors import Card, NotFound
 from portal.runtime import Runtime
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
     "CheckState",
     "Checklist",
     "announces_issuer",
-    "is_known_gitlab",
+    "find_hindrance",
     "look_at",
     "note_announcement",
     "run_checklist",
@@ -45,10 +45,16 @@ def run_checklist(runtime: Runtime, principal: Principal, slug: str) -> Checklis
     return found
 
 
-def is_known_gitlab(connection: Connection) -> bool:
-    """Tell whether the address, as it is now, was found to be a GitLab: before that no Secret is sent to it (S53)."""
+def find_hindrance(runtime: Runtime, principal: Principal, connection: Connection) -> Card | None:
+    """Return why no Secret may be sent to the address as it is now; None once it was found to be a GitLab (S53).
+
+    Raises:
+        RateLimited, NotFound: as `run_checklist`, which runs if the address or the way to it changed.
+    """
     found = stored_checklist(connection)
-    return found is not None and found.is_passed
+    if found is None or not found.is_passed:
+        found = run_checklist(runtime, principal, connection.slug)
+    return found.failure
 
 
 def stored_checklist(connection: Connection) -> Checklist | None:

@@ -9,9 +9,12 @@ from sqlmodel import Session, select
 from portal.accounts.principal import Principal
 from portal.connections.models import Application, Connection
 from portal.connections.service.connections import get_connection_for_admin, need_attention, record
+from portal.connections.service.tries import CHECKS, count_try
 from portal.connections.steps import Step
 from portal.db import utc_now
 from portal.errors import Card, CardAction, InvalidInput, Layer, Mender
+from portal.gitlab.errors import GitLabError
+from portal.gitlab.identification import identify
 from portal.logs import get_logger
 from portal.net import (
     Address,
@@ -85,8 +88,10 @@ def save_instance(runtime: Runtime, principal: Principal, slug: str, entered: En
 
     Raises:
         InvalidInput: with a sentence per field; nothing is changed.
+        RateLimited: the organization looked at addresses too often in the last minute.
     """
     understood = understand(runtime, entered)
+    _require_gitlab_at_new_path(runtime, principal, slug, entered, understood)
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug, is_locked=True)
         before = reached_by(connection)
@@ -108,6 +113,33 @@ def save_instance(runtime: Runtime, principal: Principal, slug: str, entered: En
             _quarantine_secret(connection, application)
         session.add(connection)
         return connection
+
+
+def _require_gitlab_at_new_path(
+    runtime: Runtime, principal: Principal, slug: str, entered: Entered, understood: Understood
+) -> None:
+    """Look before secrets move along: they are bound to scheme, host and port, and one server may hold many paths.
+
+    Raises:
+        InvalidInput: no GitLab answers at the new path.
+    """
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        if connection.api_url in {"", understood.api.url} or origin_of(connection.api_url) != understood.api.origin:
+            return
+        application = session.exec(select(Application).where(Application.connection_id == connection.id)).first()
+        if application is None or application.client_secret_sealed is None:
+            return
+        count_try(session, principal, CHECKS)
+    try:
+        with runtime.door.line(
+            understood.api, ca_certificate=understood.ca_certificate, proxy=understood.proxy
+        ) as line:
+            identify(line, understood.external.url)
+    except (GitLabError, OutboundError) as error:
+        field = "api_url" if entered.api_url.strip() else "domain"
+        kept = "The stored Secret belongs to this server, so the path is changed only to one where GitLab answers."
+        raise InvalidInput(field_errors={field: f"{error.sentence} {kept}"}) from None
 
 
 def would_change(runtime: Runtime, connection: Connection, entered: Entered) -> bool:

@@ -12,8 +12,8 @@ from portal.connections.service.checks import TITLES, Check, Checklist, CheckSta
 from portal.connections.service.instance import open_line
 from portal.db import utc_now
 from portal.errors import Card, Layer, Mender
-from portal.gitlab.client import GitLabClient
-from portal.gitlab.errors import GitLabError
+from portal.gitlab.errors import GitLabError, NotGitLab
+from portal.gitlab.identification import identify
 from portal.gitlab.payloads import Discovery
 from portal.gitlab.version import consequences_of, parse_version
 from portal.net import (
@@ -30,7 +30,7 @@ from portal.runtime import Runtime
 
 MAX_SKEW_SECONDS = 60
 EXPIRY_WARNING_DAYS = 14
-MAX_ROOT_PROBES = 3
+MAX_ROOT_PROBES = 8
 
 
 @dataclass(frozen=True)
@@ -86,24 +86,21 @@ def _certificate_check(examination: Examination) -> Check:
 
 
 def _gitlab_checks(runtime: Runtime, connection: Connection, line: Line) -> _Told:
-    client = GitLabClient(line, None)
     try:
-        answer = client.probe_api()
+        found = identify(line, connection.external_url)
     except (GitLabError, OutboundError) as error:
-        root = _find_root(runtime, connection)
+        root = _find_root(runtime, connection) if isinstance(error, (NotGitLab, RedirectRefused)) else ""
         return _Told([failed("gitlab", _not_gitlab_card(error, root))], root)
     checks = [
         passed("gitlab", "Its API answers."),
-        _clock_check(answer.headers.get("date", "")),
+        _clock_check(found.api.headers.get("date", "")),
         version_check(connection),
     ]
-    try:
-        discovery = client.discover()
-    except (GitLabError, OutboundError):
+    if found.discovery is None:
         silent = warned("external_url", "GitLab does not tell its own address, so it cannot be compared.")
         return _Told([*checks, silent])
-    external, suggested = _external_url_check(connection, discovery)
-    return _Told([*checks, external], suggested, discovery.authorization_response_iss_parameter_supported)
+    external, suggested = _external_url_check(connection, found.discovery)
+    return _Told([*checks, external], suggested, found.discovery.authorization_response_iss_parameter_supported)
 
 
 def _external_url_check(connection: Connection, discovery: Discovery) -> tuple[Check, str]:
@@ -159,17 +156,14 @@ def version_check(connection: Connection) -> Check:
 
 
 def _find_root(runtime: Runtime, connection: Connection) -> str:
-    """Look for GitLab at the paths above the one entered; people copy addresses of pages (A8)."""
-    base = connection.api_url
-    for _ in range(MAX_ROOT_PROBES):
-        origin = "/".join(base.split("/")[:3])
-        if base == origin:
-            return ""
-        base = base.rpartition("/")[0]
+    """Look for GitLab at the paths above the one entered, from the top down: people copy addresses of pages."""
+    parts = connection.api_url.split("/")
+    for length in range(3, min(len(parts), 3 + MAX_ROOT_PROBES)):
+        base = "/".join(parts[:length])
         probed = Connection(**{**connection.model_dump(exclude={"id"}), "api_url": base})
         try:
             with open_line(runtime, probed) as line:
-                GitLabClient(line, None).probe_api()
+                identify(line, connection.external_url)
         except (GitLabError, OutboundError):
             continue
         return base
