@@ -5,12 +5,15 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 SANDBOX ?= 1
+SANDBOX_PORT ?= 8929
+DATA_DIR := $(or $(GATEHOUSE_DATA_DIR),var)
 WORKERS ?= 3
 
 .PHONY: run test lint bench lock pictures clean
 
 run: $(VENV)/.runtime
-	$(BIN)/python -m portal serve $(if $(filter 1,$(SANDBOX)),--sandbox) --log-file=var/gatehouse.log
+	$(if $(PORT),GATEHOUSE_BASE_URL=http://127.0.0.1:$(PORT)) $(BIN)/python -m portal serve \
+	  $(if $(filter 1,$(SANDBOX)),--sandbox --sandbox-port=$(SANDBOX_PORT)) --log-file='$(DATA_DIR)/gatehouse.log'
 
 test: $(VENV)/.dev
 	tests/system_packages.sh

@@ -1,5 +1,27 @@
 """The WSGI application: `gunicorn wsgi:app`."""
 
-from portal import create_app
+import signal
+import sys
 
-app = create_app()
+from flask import Flask
+
+from portal import create_app
+from portal.settings import EXIT_CONFIG, Settings, SettingsError
+from portal.start import Refused, check_for_web
+
+# Gunicorn starts a worker again and again that ends with any code but its own for an application that cannot be loaded.
+GUNICORN_LOAD_ERROR = 4
+
+
+def _load() -> Flask:
+    try:
+        return create_app(runtime=check_for_web(Settings.from_environ()))
+    except (Refused, SettingsError) as refused:
+        sys.stderr.write(f"{refused}\n")
+        sys.stderr.flush()
+    # In gunicorn's master, with --preload, and in every other server our own code arrives.
+    owner = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    raise SystemExit(GUNICORN_LOAD_ERROR if type(owner).__module__.startswith("gunicorn.workers") else EXIT_CONFIG)
+
+
+app = _load()

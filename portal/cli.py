@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.panel import Panel
 
 from portal.audit.commands import app as audit
 from portal.backup.commands import register as add_backup_commands
 from portal.keys.commands import app as keys
-from portal.settings import Settings, SettingsError
-
-if TYPE_CHECKING:
-    from portal.runtime import Runtime
+from portal.settings import EXIT_CONFIG, Settings
 
 EXIT_REFUSED = 2
-EXIT_CONFIG = 78
+EXIT_UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h.
 SANDBOX_PORT = 8929
+# An earlier version took it; scripts that still do are told what to do instead.
+REFUSED_PASSWORD = typer.Option("--password", hidden=True)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,25 +38,24 @@ console = Console()
 
 def main() -> None:
     """Run the command line; what the operator has to put right ends it with one clear line each."""
-    from portal.migrations.upgrade import NewerSchema
-    from portal.vault import KeyRingError, WrongKey
+    from portal.start import Refused, plain_refusals
 
     try:
-        app()
-    except SettingsError as error:
-        console.print(f"[red]Settings:[/red] {error}")
-        raise SystemExit(EXIT_CONFIG) from None
-    except (KeyRingError, WrongKey, NewerSchema) as error:
-        console.print(f"[red]Stopped:[/red] {error}", soft_wrap=True, highlight=False)
+        with plain_refusals():
+            app()
+    except Refused as refused:
+        typer.echo(str(refused), err=True)
         raise SystemExit(EXIT_CONFIG) from None
 
 
 @app.command()
 def serve(
     sandbox: Annotated[bool, typer.Option(help="Also run the sandbox, a simulated GitLab, on loopback.")] = False,
-    sandbox_port: Annotated[int, typer.Option(help="Port of the sandbox.")] = SANDBOX_PORT,
-    bind: Annotated[str, typer.Option(help="host:port to listen on; by default that of the base URL.")] = "",
-    workers: Annotated[int, typer.Option(help="Web processes.")] = 1,
+    sandbox_port: Annotated[int, typer.Option(help="Port of the sandbox.", min=1, max=65535)] = SANDBOX_PORT,
+    bind: Annotated[
+        str, typer.Option(help="host:port to listen on; by default that of the base URL, if it is on loopback.")
+    ] = "",
+    workers: Annotated[int, typer.Option(help="Web processes.", min=1)] = 1,
     log_file: Annotated[Path | None, typer.Option(help="Write logs here and only the links to the terminal.")] = None,
     without_key: Annotated[
         bool,
@@ -66,21 +64,29 @@ def serve(
 ) -> None:
     """Run the portal: web server and worker, and print the setup link at first start."""
     from portal import serving, start
+    from portal.preflight import check_ground
 
-    if sandbox:
-        serving.export(sandbox_origin=f"http://localhost:{sandbox_port}", allow_http="true")
-    settings = Settings.from_environ()
-    prepared = start.prepare(settings, without_key=without_key)
-    supervisor = serving.Supervisor(log_file=log_file)
-    supervisor.listen()
-    if sandbox:
-        supervisor.start("sandbox", ["-m", "portal", "sandbox", f"--port={sandbox_port}"])
-    if settings.embedded_worker:
-        supervisor.start("worker", ["-m", "portal", "worker"])
-    supervisor.start("web", serving.web_arguments(settings, bind or serving.bind_address(settings), workers))
-    start.wait_until_answering(bind or serving.bind_address(settings))
-    console.print(Panel(start.banner(settings, prepared, log_file), title="Gatehouse", expand=False))
-    raise SystemExit(supervisor.run())
+    with_sandbox = {"sandbox_origin": f"http://localhost:{sandbox_port}", "allow_http": "true"} if sandbox else {}
+    settings = Settings.from_environ(**with_sandbox)
+    # Before anything is made or told: a portal that cannot answer must not end the link of one that does.
+    with start.taken_ports(settings, bind, sandbox_port if sandbox else None) as sockets:
+        check_ground(settings)
+        prepared = start.prepare(settings, without_key=without_key)
+        supervisor = serving.Supervisor(log_file=log_file, settings=with_sandbox)
+        supervisor.listen()
+        try:
+            serving.start_children(supervisor, settings, sockets, workers)
+            code = 0
+            if start.wait_until_answering(supervisor, settings, sockets):
+                for line in start.banner(settings, prepared, log_file):
+                    typer.echo(line)
+                code = supervisor.run()
+        except start.NotAnswering as problem:
+            typer.echo(str(problem), err=True)
+            code = EXIT_UNAVAILABLE
+        finally:
+            supervisor.stop()
+    raise SystemExit(code)
 
 
 @app.command()
@@ -88,8 +94,10 @@ def worker() -> None:
     """Run one background worker. On PostgreSQL start as many as you like; on SQLite exactly one runs."""
     from portal.jobs.worker import run_worker
     from portal.logs import configure_logs
+    from portal.preflight import check_ground
 
     settings = Settings.from_environ()
+    check_ground(settings)
     configure_logs(settings.log_level)
     raise SystemExit(run_worker(settings))
 
@@ -101,6 +109,7 @@ def sandbox(
     version: Annotated[str, typer.Option(help="The GitLab version it plays.")] = "18.5.0",
     root: Annotated[str, typer.Option(help="A sub-path such as /gitlab.")] = "",
     iam: Annotated[bool, typer.Option("--iam", help="Issue OAuth tokens as GitLab's new token service does.")] = False,
+    listen_fd: Annotated[list[int] | None, typer.Option(hidden=True, help="A socket of `serve`'s.")] = None,
 ) -> None:
     """Run the sandbox: a simulated GitLab on loopback, with people, groups and projects."""
     from portal.sandbox.options import SandboxOptions
@@ -115,16 +124,18 @@ def sandbox(
         iam=iam,
     )
     console.print(f"The sandbox answers at {options.external_url}")
-    serve_sandbox(options)
+    serve_sandbox(options, descriptors=listen_fd or [])
 
 
 @app.command()
 def migrate() -> None:
     """Bring the database to the newest schema."""
     from portal.db import Database
+    from portal.preflight import check_ground
     from portal.start import bring_up_to_date
 
     settings = Settings.from_environ()
+    check_ground(settings)
     console.print(f"The database is at revision {bring_up_to_date(Database(settings.resolved_database_url))}.")
 
 
@@ -133,14 +144,16 @@ def add_user(
     email: Annotated[str, typer.Argument(help="Their e-mail address.")],
     name: Annotated[str, typer.Option(help="Their name.", prompt=True)],
     role: Annotated[str, typer.Option(help="owner, administrator, team_lead or auditor.")] = "administrator",
-    password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)] = "",
+    password: Annotated[str | None, REFUSED_PASSWORD] = None,
 ) -> None:
-    """Add a person to the portal's organization."""
+    """Add a person to the portal's organization. Their password is asked for, or is a line of standard input."""
     from portal.accounts import people
     from portal.accounts.roles import Role
+    from portal.runtime import opened_runtime
 
-    with _runtime() as runtime, _clear_refusals():
-        person = people.check_person(name, email, password)
+    typed = _read_password(password)
+    with opened_runtime() as runtime, _clear_refusals():
+        person = people.check_person(name, email, typed)
         with runtime.database.transaction() as session:
             organization = people.only_organization(session)
             assert organization.id is not None
@@ -151,13 +164,15 @@ def add_user(
 @users.command("password")
 def set_user_password(
     email: Annotated[str, typer.Argument(help="Whose password.")],
-    password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)] = "",
+    password: Annotated[str | None, REFUSED_PASSWORD] = None,
 ) -> None:
-    """Give a person another password; all their sessions end."""
+    """Give a person another password; all their sessions end. It is asked for, or is a line of standard input."""
     from portal.accounts import people
+    from portal.runtime import opened_runtime
 
-    with _runtime() as runtime, _clear_refusals():
-        people.set_password(runtime, email, password)
+    typed = _read_password(password)
+    with opened_runtime() as runtime, _clear_refusals():
+        people.set_password(runtime, email, typed)
     console.print(f"The password of {email} is changed.")
 
 
@@ -167,22 +182,26 @@ def list_users() -> None:
     from sqlmodel import select
 
     from portal.accounts.models import Membership, User
+    from portal.runtime import opened_runtime
 
-    with _runtime() as runtime, runtime.database.reading() as session:
+    with opened_runtime() as runtime, runtime.database.reading() as session:
         for user in session.exec(select(User)):
             membership = session.exec(select(Membership).where(Membership.user_id == user.id)).first()
             console.print(f"{user.email}  {user.name}  {membership.role if membership else 'removed'}", highlight=False)
 
 
-@contextmanager
-def _runtime() -> Iterator[Runtime]:
-    from portal.runtime import build_runtime
-
-    runtime = build_runtime(Settings.from_environ())
-    try:
-        yield runtime
-    finally:
-        runtime.database.close()
+def _read_password(given: str | None) -> str:
+    """Ask for a password twice, or read a line of standard input where nobody sits before a terminal."""
+    if given is not None:
+        typer.echo(
+            "A password on the command line can be read by everybody on this machine and stays in the shell's history. "
+            "Leave --password out: the password is asked for, or is read from standard input.",
+            err=True,
+        )
+        raise SystemExit(EXIT_REFUSED)
+    if sys.stdin.isatty():
+        return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+    return sys.stdin.readline().rstrip("\r\n")
 
 
 @contextmanager

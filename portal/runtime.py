@@ -5,12 +5,15 @@ Services take it as their first argument, so that the same function serves a pag
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from flask import Flask, current_app
 
 from portal.db import AUDIT_HEAD_FILE, AUDIT_KEY, Database
 from portal.net import Door, NetworkPolicy
+from portal.preflight import check_ground
 from portal.settings import Settings
 from portal.vault import KeyRing, Vault
 from portal.vault.keyring import is_in_environment
@@ -46,6 +49,23 @@ def build_runtime(settings: Settings) -> Runtime:
         vault=Vault(KeyRing.from_settings(path), None if is_in_environment() else path),
         door=Door(NetworkPolicy.from_settings(settings)),
     )
+
+
+@contextmanager
+def opened_runtime() -> Iterator[Runtime]:
+    """Yield a runtime for one command, made from the environment; close it at the end.
+
+    Raises:
+        SettingsError: a setting is wrong, or what it leads to cannot be used.
+        KeyRingError: the key ring cannot be used.
+    """
+    settings = Settings.from_environ()
+    check_ground(settings)
+    runtime = build_runtime(settings)
+    try:
+        yield runtime
+    finally:
+        runtime.database.close()
 
 
 def attach_runtime(app: Flask, runtime: Runtime) -> None:

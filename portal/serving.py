@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import IO
 from urllib.parse import urlsplit
 
-from portal.settings import ENV_PREFIX, Settings
+from portal.listening import SUPERVISOR_VARIABLE, Endpoint, Listener, own_mark
+from portal.settings import DEFAULT_PORTS, ENV_PREFIX, LOOPBACK_HOSTS, Settings
 
 ACCESS_LOG_FORMAT = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(L)ss'  # No query string: it may hold `code` and `state`.
 GRACE_SECONDS = 20
@@ -21,25 +25,71 @@ WEB_THREADS = 8
 # Longer than the longest deadline of a request of ours to GitLab, so that none is cut in the middle.
 WEB_TIMEOUT_SECONDS = 150
 CHECK_SECONDS = 0.5
+# A child that dies at once, again and again, is started ever more rarely.
+RESTART_SECONDS = 0.5
+MAX_RESTART_SECONDS = 30.0
+PROXIED_PORT = 8000
+PR_SET_PDEATHSIG = 1  # From linux/prctl.h.
+
+
+@dataclass
+class Child:
+    """One program that the supervisor started.
+
+    Attributes:
+        arguments: of the Python interpreter.
+        sockets: already listening, handed over under the same numbers; its arguments name them.
+    """
+
+    arguments: list[str]
+    sockets: Sequence[Listener]
+    process: subprocess.Popen[bytes]
+    started_at: float
+    restarts: int = 0
+    restart_at: float | None = None
 
 
 @dataclass
 class Supervisor:
-    """Keeps child processes running until a signal ends them all; a worker that dies is started again."""
+    """Keeps child processes running until a signal ends them all; a worker that dies is started again.
+
+    When this process dies, killed included, the kernel ends its children.
+    """
 
     log_file: Path | None = None
-    children: dict[str, tuple[list[str], subprocess.Popen[bytes]]] = field(default_factory=dict)
+    # What the children's environment has besides ours, by the name of the setting.
+    settings: Mapping[str, str] = field(default_factory=dict)
+    children: dict[str, Child] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
     # Their death is survivable: jobs wait, the portal's pages still answer.
     restartable: frozenset[str] = frozenset({"worker", "sandbox"})
 
-    def start(self, name: str, arguments: list[str]) -> None:
+    def start(self, name: str, arguments: list[str], sockets: Sequence[Listener] = ()) -> None:
         """Start `python <arguments>` under a name."""
         output = self._output()
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own arguments
-            [sys.executable, *arguments], stdout=output, stderr=output, start_new_session=True
-        )
-        self.children[name] = (arguments, process)
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own arguments
+                [sys.executable, *arguments],
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                pass_fds=[listener.fileno() for listener in sockets],
+                env={
+                    **os.environ,
+                    **{ENV_PREFIX + name.upper(): value for name, value in self.settings.items()},
+                    SUPERVISOR_VARIABLE: own_mark(),
+                },
+                preexec_fn=_end_with_parent(),
+            )
+        finally:
+            if output is not None:
+                output.close()
+        self.children[name] = Child(arguments, sockets, process, time.monotonic())
+
+    def hand_over(self, name: str) -> None:
+        """Close our copies of a child's sockets; when it ends, nobody is left hanging at a port that nobody serves."""
+        for listener in self.children[name].sockets:
+            listener.close()
 
     def listen(self) -> None:
         """Take the signals that end the program; call it before the first child starts, so that none is orphaned."""
@@ -58,23 +108,35 @@ class Supervisor:
 
     def stop(self) -> None:
         """Ask every child to finish, and wait for it within the grace period."""
-        for _, process in self.children.values():
-            if process.poll() is None:
-                process.terminate()
-        for _, process in self.children.values():
+        for name, child in self.children.items():
+            self.hand_over(name)
+            if child.process.poll() is None:
+                child.process.terminate()
+        for child in self.children.values():
             try:
-                process.wait(GRACE_SECONDS)
+                child.process.wait(GRACE_SECONDS)
             except subprocess.TimeoutExpired:
-                process.kill()
+                child.process.kill()
+
+    def ended(self, name: str) -> int | None:
+        """Return the exit code of a child; None while it runs."""
+        return self.children[name].process.poll()
 
     def _mind_children(self) -> int:
-        for name, (arguments, process) in list(self.children.items()):
-            code = process.poll()
+        now = time.monotonic()
+        for name, child in list(self.children.items()):
+            code = child.process.poll()
             if code is None:
                 continue
             if name not in self.restartable:
-                return code or 1
-            self.start(name, arguments)
+                return code if code > 0 else 1
+            if child.restart_at is None:
+                lived = now - child.started_at
+                restarts = child.restarts + 1 if lived < MAX_RESTART_SECONDS else 1
+                child.restarts, child.restart_at = restarts, now + _pause(restarts)
+            if child.restart_at <= now:
+                self.start(name, child.arguments, child.sockets)
+                self.children[name].restarts = child.restarts
         return 0
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
@@ -84,7 +146,31 @@ class Supervisor:
         if self.log_file is None:
             return None
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        return self.log_file.open("ab")
+        descriptor = os.open(self.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.fchmod(descriptor, 0o600)  # One from an earlier version may be readable by others.
+        return os.fdopen(descriptor, "ab")
+
+
+def _pause(restarts: int) -> float:
+    return 0.0 if restarts == 1 else min(MAX_RESTART_SECONDS, RESTART_SECONDS * 2.0 ** (restarts - 1))
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """Return what a child does before its program begins: have the kernel send SIGTERM when this process dies.
+
+    The request outlives `exec`. It does not pass on to children of children: gunicorn's workers watch their parent.
+    """
+    if sys.platform != "linux":
+        return None
+    # Looked up here: between fork and exec a child may do next to nothing.
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        if os.getppid() != parent:  # It died in between.
+            os._exit(1)
+
+    return ask
 
 
 def web_arguments(settings: Settings, bind: str, workers: int) -> list[str]:
@@ -106,12 +192,24 @@ def web_arguments(settings: Settings, bind: str, workers: int) -> list[str]:
     ]
 
 
-def bind_address(settings: Settings) -> str:
-    """Return `host:port` of the base URL, where a portal without a reverse proxy listens."""
+def start_children(
+    supervisor: Supervisor, settings: Settings, sockets: Mapping[str, Sequence[Listener]], workers: int
+) -> None:
+    """Start the sandbox where there are sockets for it, the worker unless it runs elsewhere, and the web server."""
+    if at_sandbox := sockets.get("sandbox"):
+        numbers = [f"--listen-fd={listener.fileno()}" for listener in at_sandbox]
+        port = at_sandbox[0].getsockname()[1]
+        supervisor.start("sandbox", ["-m", "portal", "sandbox", f"--port={port}", *numbers], at_sandbox)
+    if settings.embedded_worker:
+        supervisor.start("worker", ["-m", "portal", "worker"])
+    first, *others = [f"fd://{listener.fileno()}" for listener in sockets["web"]]
+    arguments = [*web_arguments(settings, first, workers), *(f"--bind={other}" for other in others)]
+    supervisor.start("web", arguments, sockets["web"])
+
+
+def default_endpoint(settings: Settings) -> Endpoint:
+    """Return where the base URL leads when that is this machine; behind a reverse proxy, port 8000 of loopback."""
     parts = urlsplit(settings.base_url)
-    return f"{parts.hostname}:{parts.port or 8000}"
-
-
-def export(**values: str) -> None:
-    """Hand settings on to the children, through their environment."""
-    os.environ.update({ENV_PREFIX + name.upper(): value for name, value in values.items()})
+    if parts.hostname not in LOOPBACK_HOSTS or settings.is_https:
+        return Endpoint("127.0.0.1", PROXIED_PORT)
+    return Endpoint(parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme])

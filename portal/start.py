@@ -1,29 +1,52 @@
-"""What has to be true before the portal answers: a key ring, the newest schema, the right key, a first person."""
+"""What has to be true before the portal answers: a key ring, the newest schema, the right key, a first person.
+
+And how it is told: what stops a start is one sentence, and the setup link is printed once the portal answers.
+"""
 
 from __future__ import annotations
 
 import http.client
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from rich.markup import escape
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from portal.accounts.first_run import ensure_setup_link
 from portal.db import Database
 from portal.instance import look_for_copy
 from portal.jobs.store import prepare_tables
 from portal.keys.unreadable import Unreadable, note_unreadable
-from portal.migrations.upgrade import upgrade
+from portal.listening import Endpoint, Listener, take_port
+from portal.migrations.upgrade import NewerSchema, current_and_head, is_known, upgrade
+from portal.preflight import check_ground, explain
 from portal.runtime import Runtime, build_runtime
-from portal.settings import Settings
-from portal.vault import KeyRing, KeyRingError, verify_ring
+from portal.serving import Supervisor, default_endpoint
+from portal.settings import Settings, SettingsError
+from portal.vault import KeyRing, KeyRingError, WrongKey, verify_ring
 from portal.vault.keyfile import write_down_audit_key
 from portal.vault.keyring import is_in_environment
 from portal.vault.ring_check import remember_new_ring
 
-START_SECONDS = 30
+START_SECONDS = 60
+LOOK_SECONDS = 0.05
+LOG_LINES = 12
+PROGRAMS = {"web": "web server", "sandbox": "sandbox"}
+ANOTHER_PORT = "choose another port: make run PORT={port}, or GATEHOUSE_BASE_URL=http://127.0.0.1:{port}"
+ANOTHER_BIND = "choose another port with --bind"
+ANOTHER_SANDBOX_PORT = "choose another port: make run SANDBOX_PORT={port}, or gatehouse serve --sandbox-port={port}"
+
+
+class NotAnswering(Exception):
+    """A program that the start needs does not answer; the text says which."""
+
+
+class Refused(Exception):
+    """What an operator has to put right before anything works; the text is one sentence for each thing."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +65,7 @@ class Prepared:
 
 
 def prepare(settings: Settings, *, without_key: bool = False) -> Prepared:
-    """Make what is missing, check what is there, and leave the database ready.
+    """Make what is missing, check what is there, and leave the database ready; `check_ground` has succeeded before.
 
     Args:
         settings: of this portal.
@@ -86,8 +109,8 @@ def _make_key_file(settings: Settings, without_key: bool) -> Path | None:
         lost = _has_keys(database)
         if lost and not without_key:
             raise KeyRingError(
-                f"The key file {path} is missing, but this database was written with one. Put it back. Is it lost, "
-                "`gatehouse serve --without-key` starts with a new one, and every stored secret is to be entered again."
+                f"The key file {path} is missing, but this database was written with one. Put it back. If it is lost, "
+                "`gatehouse serve --without-key` starts with a new one; every stored secret must then be entered again."
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         ring = KeyRing.generate()
@@ -114,40 +137,132 @@ def _check_key(runtime: Runtime) -> None:
         verify_ring(session, runtime.vault.ring)
 
 
-def wait_until_answering(bind: str, seconds: float = START_SECONDS) -> bool:
-    """Wait until the web server answers on `host:port`; return whether it did in time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            connection = http.client.HTTPConnection(bind, timeout=1)
-            connection.request("GET", "/healthz")
-            connection.getresponse().read()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return True
+@contextmanager
+def plain_refusals() -> Iterator[None]:
+    """Turn everything that an operator has to put right into `Refused`, and leave faults of the program as they are.
+
+    Raises:
+        Refused: with the sentence.
+    """
+    try:
+        yield
+    except (SettingsError, KeyRingError, WrongKey, NewerSchema) as error:
+        raise Refused(str(error)) from None
+    except DBAPIError as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        raise Refused(sentence) from None
+
+
+def check_for_web(settings: Settings) -> Runtime:
+    """Check all that a web server needs which somebody else starts, change nothing, and return its runtime.
+
+    Raises:
+        Refused: something has to be put right first.
+    """
+    with plain_refusals():
+        check_ground(settings)
+        runtime = build_runtime(settings)
+        present, newest = current_and_head(runtime.database)
+        if present and not is_known(present):
+            raise NewerSchema(f"The database is at revision {present}, which this version does not know.")
+        if present != newest:
+            raise SettingsError("The database does not have this version's schema: run `gatehouse migrate` first.")
+        _check_key(runtime)
+        runtime.database.close()  # The server may fork after this.
+        return runtime
+
+
+@contextmanager
+def taken_ports(settings: Settings, bind: str, sandbox_port: int | None) -> Iterator[dict[str, list[Listener]]]:
+    """Yield the sockets of the web server and, with a port for it, of the sandbox; they are closed at the end.
+
+    Raises:
+        SettingsError: a port is taken, or `bind` cannot be listened at.
+    """
+    with ExitStack() as held:
+        endpoint = Endpoint.parse(bind) if bind else default_endpoint(settings)
+        sockets = {"web": take_port(endpoint, "the portal", ANOTHER_BIND if bind else ANOTHER_PORT)}
+        for listener in sockets["web"]:
+            held.enter_context(listener)
+        if sandbox_port is not None:
+            at_sandbox = Endpoint("localhost", sandbox_port)
+            sockets["sandbox"] = take_port(at_sandbox, "the sandbox", ANOTHER_SANDBOX_PORT)
+            for listener in sockets["sandbox"]:
+                held.enter_context(listener)
+        yield sockets
+
+
+def wait_until_answering(supervisor: Supervisor, settings: Settings, sockets: Mapping[str, Sequence[Listener]]) -> bool:
+    """Wait until every child that was given sockets answers; then those of the web server are only its own.
+
+    Returns:
+        False when a signal came first.
+
+    Raises:
+        NotAnswering: one ended or did not answer in time.
+    """
+    hosts = {"web": settings.host, "sandbox": urlsplit(settings.sandbox_origin or "").netloc}
+    paths = {"web": "/healthz", "sandbox": "/users/sign_in"}
+    silent, end = set(sockets), time.monotonic() + START_SECONDS
+    while silent:
+        silent -= {name for name in silent if _answers(sockets[name][0], paths[name], hosts[name])}
+        ended = [name for name in sockets if supervisor.ended(name) is not None]
+        if supervisor.stopping.is_set():
+            return False
+        if ended or time.monotonic() > end:
+            name = (ended or sorted(silent))[0]
+            how = f"ended with code {supervisor.ended(name)}" if ended else f"did not answer within {START_SECONDS} s"
+            raise NotAnswering(f"The {PROGRAMS[name]} {how}.{_last_lines(supervisor.log_file)}")
+        supervisor.stopping.wait(LOOK_SECONDS if silent else 0)
+    supervisor.hand_over("web")
+    return True
+
+
+def _answers(listener: Listener, path: str, host: str) -> bool:
+    """Tell whether the child that has this socket answers with success.
+
+    The socket is ours, and nobody else can listen at its address: whoever answers there is what we started.
+    """
+    address = listener.getsockname()
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104 - compared, not bound
+    connection = http.client.HTTPConnection(name, address[1], timeout=1)
+    with suppress(OSError, http.client.HTTPException):
+        connection.request("GET", path, headers={"Host": host})
+        return connection.getresponse().status < http.client.BAD_REQUEST
     return False
 
 
-def banner(settings: Settings, prepared: Prepared, log_file: Path | None) -> str:
-    """Return what the terminal shows once the portal answers."""
-    rows = [f"The portal answers at [bold]{settings.base_url}[/bold]"]
+def _last_lines(log_file: Path | None) -> str:
+    if log_file is None:
+        return ""  # They are on the terminal already.
+    lines = log_file.read_text(errors="replace").splitlines()[-LOG_LINES:]
+    return "\n".join([f" The last lines of {log_file}:", *lines])
+
+
+def banner(settings: Settings, prepared: Prepared, log_file: Path | None) -> list[str]:
+    """Return the lines the terminal shows once the portal answers; addresses stand on lines of their own."""
+    lines = [f"Gatehouse answers at {settings.base_url}", ""]
     if prepared.setup_link:
-        rows.append(f"Open this link once to set it up:\n  [bold]{prepared.setup_link}[/bold]")
+        lines += ["Open this link once to set it up:", prepared.setup_link, ""]
     if settings.sandbox_origin:
-        rows.append(f"A simulated GitLab to try it with: {settings.sandbox_origin}")
+        lines += ["A simulated GitLab to try it with:", settings.sandbox_origin, ""]
     if prepared.made_key_file:
-        rows.append(
-            f"The encryption key was made in {prepared.made_key_file}. Keep a copy apart from the database:\n"
-            "without it no stored secret can be read."
-        )
+        lines += [
+            "The encryption key was made in",
+            str(prepared.made_key_file.absolute()),
+            "Keep a copy of it, apart from the database. Without it no stored secret can be read.",
+            "",
+        ]
     if prepared.unreadable:
-        lines = "".join(f"\n  {escape(str(item))}" for item in prepared.unreadable)
-        rows.append(
-            f"[red]Secrets that cannot be read, because their key is not in the key ring:[/red]{lines}\n"
-            "Put the key back. Is it lost, `gatehouse serve --without-key` has the connections say what to enter."
-        )
+        lines += [
+            "These secrets cannot be read, because their key is not in the key ring:",
+            *(f"  {item}" for item in prepared.unreadable),
+            "Put the key back. If it is lost, start with `gatehouse serve --without-key`: "
+            "each connection then says what to enter again.",
+            "",
+        ]
     if log_file:
-        rows.append(f"Logs: {log_file}")
-    rows.append("Stop with Ctrl+C.")
-    return "\n\n".join(rows)
+        lines += [f"Logs: {log_file}"]
+    return [*lines, "Stop with Ctrl+C."]

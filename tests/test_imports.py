@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent / "portal"
 # A module may import from its own floor and from those below it.
 FLOORS = (
     ("settings", "errors", "db", "htmx", "requestinfo", "assets", "crash_points", "durable", "instance"),
+    ("listening", "preflight"),
     ("net",),
     ("vault",),
     ("logs", "error_pages", "runtime"),

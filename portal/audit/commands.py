@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +11,6 @@ from rich.progress import Progress
 
 from portal.audit.export import Format
 from portal.errors import BadRequest
-from portal.settings import Settings
 
 if TYPE_CHECKING:
     from portal.audit.filters import Filters
@@ -31,8 +28,9 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 def verify() -> None:
     """Check every event; exit code 1, and the first wrong one by its number, when one is not as it was written."""
     from portal.audit.verify import verify_chain
+    from portal.runtime import opened_runtime
 
-    with _runtime() as runtime, _bar() as bar:
+    with opened_runtime() as runtime, _bar() as bar:
         task = bar.add_task("Verifying")
         head_file = runtime.settings.audit_head_file
         try:
@@ -57,13 +55,14 @@ def export(
     """Write the events of all organizations to standard output, oldest first; that itself is recorded."""
     from portal.audit.filters import Filters
     from portal.audit.search import iterate_events
+    from portal.runtime import opened_runtime
 
     try:
         filters = Filters.read({"from": from_, "to": to})
     except BadRequest as error:
         console.print(error.sentence)
         raise SystemExit(EXIT_REFUSED) from None
-    with _runtime() as runtime:
+    with opened_runtime() as runtime:
         _record(runtime, filters, format)
         for line in format.lines(iterate_events(runtime.database, filters.for_organization(None))):
             sys.stdout.write(line)
@@ -87,14 +86,3 @@ def _record(runtime: Runtime, filters: Filters, chosen: Format) -> None:
 
 def _bar() -> Progress:
     return Progress(console=console, transient=True, disable=not console.is_terminal)
-
-
-@contextmanager
-def _runtime() -> Iterator[Runtime]:
-    from portal.runtime import build_runtime
-
-    runtime = build_runtime(Settings.from_environ())
-    try:
-        yield runtime
-    finally:
-        runtime.database.close()

@@ -26,15 +26,13 @@ def backup(folder: Annotated[Path, typer.Argument(help="A new or empty folder.")
     """Write a consistent backup while the portal works. It holds no keys: keep the key ring apart from it."""
     from portal.backup.errors import BackupRefused
     from portal.backup.service import make_backup
-    from portal.runtime import build_runtime
+    from portal.runtime import opened_runtime
 
-    runtime = build_runtime(Settings.from_environ())
-    try:
-        manifest = make_backup(runtime, folder)
-    except BackupRefused as error:
-        raise _refused(error) from None
-    finally:
-        runtime.database.close()
+    with opened_runtime() as runtime:
+        try:
+            manifest = make_backup(runtime, folder)
+        except BackupRefused as error:
+            raise _refused(error) from None
     contents = manifest.contents
     console.print(f"{folder}: {sum(contents.rows.values())} rows, audit log up to event {contents.audit_number}.")
     if contents.key_ids:
@@ -51,11 +49,13 @@ def restore(
 ) -> None:
     """Verify a backup and put it in place. The restored portal does nothing by itself until that is confirmed."""
     from portal.backup.errors import BackupRefused
+    from portal.preflight import check_ground
 
     settings = Settings.from_environ()
+    check_ground(settings)
     try:
         if confirm_running:
-            _confirm_running(settings)
+            _confirm_running()
         elif folder is None:
             raise BackupRefused("Name the backup's folder, or use --confirm-running.")
         else:
@@ -84,16 +84,13 @@ def _restore(settings: Settings, folder: Path, *, replace: bool, typed: str) -> 
     )
 
 
-def _confirm_running(settings: Settings) -> None:
+def _confirm_running() -> None:
     from portal.backup.errors import BackupRefused
     from portal.backup.restored import confirm_running
-    from portal.runtime import build_runtime
+    from portal.runtime import opened_runtime
 
-    runtime = build_runtime(settings)
-    try:
+    with opened_runtime() as runtime:
         count = confirm_running(runtime)
-    finally:
-        runtime.database.close()
     if count is None:
         raise BackupRefused("This portal is not waiting for a confirmation.")
     console.print(f"Confirmed. {count} credentials are tried out before anything is renewed.")

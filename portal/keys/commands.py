@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 
 from portal.errors import PortalError
-from portal.settings import Settings
 
 if TYPE_CHECKING:
     from portal.runtime import Runtime
@@ -99,13 +98,11 @@ def _tell(resealed: Resealed) -> str:
 
 @contextmanager
 def _runtime() -> Iterator[Runtime]:
-    from portal.runtime import build_runtime
+    from portal.runtime import opened_runtime
 
-    runtime = build_runtime(Settings.from_environ())
-    try:
-        yield runtime
-    except PortalError as error:
-        console.print(error.sentence)
-        raise SystemExit(EXIT_REFUSED) from None
-    finally:
-        runtime.database.close()
+    with opened_runtime() as runtime:
+        try:
+            yield runtime
+        except PortalError as error:
+            console.print(error.sentence)
+            raise SystemExit(EXIT_REFUSED) from None

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 from portal.sandbox.options import SandboxOptions
 from portal.sandbox.server import SandboxServer
 
 
-def serve(options: SandboxOptions, ready: Callable[[str], None] | None = None) -> None:
+def serve(options: SandboxOptions, ready: Callable[[str], None] | None = None, descriptors: Sequence[int] = ()) -> None:
     """Answer until SIGINT or SIGTERM; `ready` is called with the address once the port is open.
+
+    `descriptors` are sockets that listen already; without any the sandbox binds its own.
 
     Must run in the main thread. Raises NotLoopback for any other place to listen, OSError when the port is taken.
     """
@@ -24,7 +27,7 @@ def serve(options: SandboxOptions, ready: Callable[[str], None] | None = None) -
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     server = SandboxServer(options)
-    server.start()
+    server.start([socket.socket(fileno=number) for number in descriptors])
     try:
         if ready is not None:
             ready(server.url)

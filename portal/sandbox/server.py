@@ -10,6 +10,7 @@ import ipaddress
 import socket
 import ssl
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from http.server import HTTPServer
 from typing import Any
@@ -61,9 +62,15 @@ class SandboxServer:
         """Where it answers: scheme, `localhost`, port and relative root; the external URL may differ."""
         return f"{self._site.scheme}://localhost:{self.port}{self.options.relative_root}"
 
-    def start(self) -> None:
-        """Bind and answer from threads. Raises NotLoopback, or OSError when the port is taken."""
-        self._listeners = _listeners(self.options.host, self.options.port, self._site, self._tls)
+    def start(self, sockets: Sequence[socket.socket] = ()) -> None:
+        """Bind, or take sockets that listen already, and answer from threads.
+
+        Raises NotLoopback, or OSError when the port is taken.
+        """
+        if sockets:
+            self._listeners = [_Listener.on(listening, self._site, self._tls) for listening in sockets]
+        else:
+            self._listeners = _listeners(self.options.host, self.options.port, self._site, self._tls)
         if not self.options.external_url:
             self.world.settings.external_url = self.url
         for listener in self._listeners:
@@ -87,13 +94,26 @@ class _Listener(HTTPServer):
 
     request_queue_size = 128
 
-    def __init__(self, family: int, address: tuple[str, int], site: Site, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, family: int, address: tuple[str, int], site: Site, tls: ssl.SSLContext | None, *, is_bound: bool = False
+    ) -> None:
         self.address_family = family
         self.site = site
         self._tls = tls
         self._open: dict[threading.Thread, socket.socket] = {}
         self._lock = threading.Lock()
-        super().__init__(address, Connection)
+        super().__init__(address, Connection, bind_and_activate=not is_bound)
+
+    @classmethod
+    def on(cls, listening: socket.socket, site: Site, tls: ssl.SSLContext | None) -> _Listener:
+        """Return one for a socket that somebody else bound; on loopback, as any of ours."""
+        address = listening.getsockname()
+        _loopback(address[0])
+        listener = cls(listening.family, address[:2], site, tls, is_bound=True)
+        listener.socket.close()
+        listener.socket = listening
+        listener.server_name, listener.server_port = "localhost", int(address[1])
+        return listener
 
     def server_bind(self) -> None:
         """Bind without the reverse look-up that HTTPServer makes."""

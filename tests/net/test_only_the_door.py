@@ -44,6 +44,7 @@ ALLOWED = {
     ("backup/postgresql.py", "subprocess"): "pg_dump and pg_restore, for the portal's own database",
     ("health/mail.py", "smtplib"): "mail to the operator's own server, which is a setting and nobody's input",
     ("jobs/heartbeat.py", "socket"): "the machine's name",
+    ("listening.py", "socket"): "where the portal itself listens",
     ("serving.py", "subprocess"): "starts the portal's own processes",
     ("start.py", "http.client"): "waits for the portal's own web server",
 }

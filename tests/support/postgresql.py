@@ -20,6 +20,7 @@ import psycopg
 from psycopg import sql
 
 START_SECONDS = 60
+LOCKED_ROLE = "locked"
 # Nothing here has to survive a power cut.
 CONFIGURATION = """
 listen_addresses = ''
@@ -88,6 +89,9 @@ def running_cluster() -> Iterator[Cluster]:
         _run(user, home, binaries / "initdb", "-D", data, "-U", "portal", "-A", "trust", "-E", "UTF8", "--no-sync")
         with (data / "postgresql.conf").open("a") as file:
             file.write(CONFIGURATION + f"unix_socket_directories = '{home}'\n")
+        # One role needs a password; every other is trusted.
+        rules = data / "pg_hba.conf"
+        rules.write_text(f"local all {LOCKED_ROLE} scram-sha-256\n{rules.read_text()}")
         log = home / "server.log"
         _run(user, home, binaries / "pg_ctl", "-D", data, "-l", log, "-w", "-t", str(START_SECONDS), "start")
         try:

@@ -81,5 +81,5 @@ def test_command_ends_with_one_line_and_the_exit_code_of_a_bad_configuration(set
     )
 
     assert ended.returncode == 78
-    assert ended.stdout == "Stopped: The key ring holds none of the keys this database was written with.\n"
-    assert ended.stderr == ""
+    assert ended.stderr == "The key ring holds none of the keys this database was written with.\n"
+    assert ended.stdout == ""
