@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass, field
+
+import idna
+
+from portal.net.pasted import find_invisible, trim_pasted, unquote
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
 MAX_TEXT = 2000
 MAX_HOST = 253
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
+# One slash too few or too many, and a scheme pasted before an address that has one.
+_SLASHES = re.compile(r"^(https?):(?:/|///+)(?!/)", re.IGNORECASE)
+_NO_SLASHES = re.compile(r"^https?:(?![0-9/])", re.IGNORECASE)
+_TWICE = re.compile(r"^(https?://)(?=\1)", re.IGNORECASE)
 _LABEL = re.compile(r"^(?!-)[a-z0-9_-]{1,63}(?<!-)$")
 _PATH = re.compile(r"^(/[A-Za-z0-9._~-]+)*$")
 _NUMERIC_LABEL = re.compile(r"^(0x[0-9a-f]*|[0-9]+)$")
 # Pages and interfaces that people copy from their address bar along with the address.
-_TAILS = re.compile(r"/(?:(?:users/sign_in|api/v4|admin|dashboard|explore)(?:/.*)?|(?:-|oauth)/.*)$")
+_TAILS = re.compile(
+    r"/(?:(?:users/(?:sign_in|sign_up|password|auth)|api/v4|admin|dashboard|explore)(?:/.*)?|(?:-|oauth)/.*)$"
+)
+# Scripts whose letters pass for Latin ones: next to those they make a name look like another one (UTS 39).
+_LOOKALIKES = {"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU"}
 
 
 class AddressRefused(ValueError):
@@ -70,7 +83,7 @@ def parse_address(text: str, *, allow_http: bool = False, allowed_ports: Collect
     Raises:
         AddressRefused: with the reason.
     """
-    cleaned = text.strip(" \t\r\n")
+    cleaned = _without_what_was_pasted_along(text)
     _refuse_odd_characters(cleaned)
     scheme, rest = _split_scheme(cleaned, allow_http)
     authority, slash, path = rest.partition("/")
@@ -87,13 +100,25 @@ def origin_of(url: str) -> str:
     return parse_address(url, allow_http=True).origin
 
 
+def _without_what_was_pasted_along(text: str) -> str:
+    """Cut what does not belong to an address: blanks, quotes, a doubled scheme, the question behind a known page."""
+    cleaned = unquote(trim_pasted(text[: MAX_TEXT + 1]))
+    cleaned = _TWICE.sub("", _SLASHES.sub(r"\1://", cleaned))
+    before, _, behind = cleaned.partition("#")
+    page, _, question = before.partition("?")
+    # Of any other page it is not known whether it stands at the root of a GitLab.
+    if "@" not in cleaned and "\\" not in page and (_TAILS.search(page.rstrip("/")) or not (behind or question)):
+        return page
+    return cleaned
+
+
 def _refuse_odd_characters(text: str) -> None:
     if not text:
         raise AddressRefused("empty", "Enter the address of your GitLab, for example gitlab.example.com.")
     if len(text) > MAX_TEXT:
         raise AddressRefused("too_long", "That is too long for an address.")
     if not text.isascii():
-        raise AddressRefused("not_ascii", f"Write the name in its ASCII form{_punycode(text)}.")
+        raise _foreign_letters(text)
     if any(character <= " " or character == "\x7f" for character in text):
         raise AddressRefused("blank", "An address has no blanks, tabs or control characters in it.")
     for character, name in (("\\", "backslash"), ("%", "percent sign"), ("#", "fragment (#)"), ("?", "query (?)")):
@@ -103,26 +128,65 @@ def _refuse_odd_characters(text: str) -> None:
         raise AddressRefused("user_info", "An address has no user name or @ in it.")
 
 
-def _punycode(text: str) -> str:
-    host = _SCHEME.sub("", text).partition("/")[0].rpartition("@")[2]
+def _foreign_letters(text: str) -> AddressRefused:
+    """Return why letters beyond ASCII are refused, with the form browsers use if there is exactly one."""
+    rest = _SCHEME.sub("", text)
+    host = rest.partition("/")[0].rpartition("@")[2].partition(":")[0]
+    if ascii_form := ascii_form_of(host):
+        return AddressRefused("not_ascii", f"Write the name in its ASCII form: {ascii_form}.")
+    if told := find_invisible(text):
+        return AddressRefused("invisible", f"{told} Delete it, or type the address.")
+    if letter := _lookalike_in(host):
+        name = unicodedata.name(letter, "").capitalize()
+        sentence = f"“{letter}” ({name}) only looks like a Latin letter. Type the name, and check whose it is."
+        return AddressRefused("lookalike", sentence)
+    if host.isascii():
+        return AddressRefused("not_ascii", "The part after the host has letters that no GitLab address has in it.")
+    return AddressRefused("not_ascii", "Write the name with plain letters and digits, or in its ASCII form (xn--…).")
+
+
+def ascii_form_of(host: str) -> str:
+    """Return what browsers make of a host name (UTS 46, IDNA 2008, non-transitional); empty if that is not certain.
+
+    It is not certain where the mapping changes more than case: digits in circles or wide letters would become plain
+    ones, and that is a trick to be refused, not a name to be offered.
+    """
+    plain = unicodedata.normalize("NFC", host.lower())
+    if any(not letter.isascii() and letter.lower().isascii() for letter in host):
+        return ""  # The sign for kelvin is no k.
     try:
-        ascii_form = host.encode("idna").decode()
-    except UnicodeError:
+        if host.isascii() or idna.uts46_remap(plain, std3_rules=True, transitional=False) != plain:
+            return ""
+        ascii_form = idna.encode(plain, strict=True).decode()
+    except (idna.IDNAError, UnicodeError):
         return ""
-    # Digits in circles and the like become plain ones: that is a trick to be refused, not a name to be offered.
-    return f": {ascii_form}" if "xn--" in ascii_form else ""
+    return "" if _lookalike_in(plain) else ascii_form
+
+
+def _lookalike_in(host: str) -> str:
+    """Return the first letter of another script that passes for Latin, in a label that has Latin letters as well."""
+    for label in host.split("."):
+        scripts = [(letter, unicodedata.name(letter, "").split(" ")[0]) for letter in label if letter.isalpha()]
+        if any(script == "LATIN" for _, script in scripts):
+            found = [letter for letter, script in scripts if script in _LOOKALIKES]
+            if found:
+                return found[0]
+    return ""
 
 
 def _split_scheme(text: str, allow_http: bool) -> tuple[str, str]:
     match = _SCHEME.match(text)
+    if _NO_SLASHES.match(text):
+        raise AddressRefused("scheme", "Two slashes are missing after the colon: https://gitlab.example.com.")
     scheme = match.group(1).lower() if match else "https"
-    if scheme not in DEFAULT_PORTS:
+    rest = text[match.end() :] if match else text
+    if scheme not in DEFAULT_PORTS or _SCHEME.match(rest):
         raise AddressRefused("scheme", "The address must begin with https://.")
     if scheme == "http" and not allow_http:
         raise AddressRefused(
             "http_not_allowed", "Plain http would send secrets in clear. Enter the https address of your GitLab."
         )
-    return scheme, text[match.end() :] if match else text
+    return scheme, rest
 
 
 def _split_port(authority: str) -> tuple[str, str | None]:

@@ -14,6 +14,7 @@ from portal.net.address import Address, AddressRefused, parse_address
 from portal.net.deadline import current
 from portal.net.embedded import IPAddress
 from portal.net.errors import ConnectFailed, DeadlinePassed, NameNotResolved, ProxyFailed
+from portal.net.pasted import trim_pasted
 from portal.net.policy import NetworkPolicy
 from portal.net.resolver import Resolve, resolve_checked
 from portal.net.sockets import connect_first
@@ -27,7 +28,8 @@ def parse_proxy(text: str) -> Address:
     Raises:
         AddressRefused: it is neither.
     """
-    address = parse_address(text if "://" in text else f"http://{text.strip()}", allow_http=True)
+    typed = trim_pasted(text)
+    address = parse_address(typed if "://" in typed else f"http://{typed}", allow_http=True)
     if address.scheme != "http" or address.path:
         raise AddressRefused("proxy", "Enter the proxy as host:port, for example proxy.example.com:3128.")
     return address

@@ -21,7 +21,10 @@ WRONG = "gloas-" + "0" * 64
 def test_accepted_credentials_are_sealed_and_go_on(runtime: Runtime, owner: Visitor, prepared: Prepared) -> None:
     answer = owner.post(
         f"/connections/{prepared.slug}/setup/credentials",
-        {"application_id": f" {prepared.application.uid}\n", "secret": f" {prepared.secret} "},
+        {
+            "application_id": f"\ufeff {prepared.application.uid}\n",
+            "secret": f"\u00a0{prepared.secret} \u200b",
+        },
     )
 
     assert answer.headers["Location"].endswith("/setup/authorize")
@@ -54,6 +57,8 @@ def test_wrong_secret_is_told_here_and_not_after_the_popup(owner: Visitor, sandb
         ("a" * 64, "a" * 64, "Application ID once more"),
         ("", "x" * 64, "Paste the Application ID"),
         ("a" * 64, "x y" * 20, "no blanks"),
+        ("a" * 64, "gloas-\u200b" + "x" * 58, "an invisible character in the middle"),
+        ("a" * 30 + "\ufeff" + "a" * 34, "x" * 64, "invisible character (U+FEFF)"),
     ],
 )
 def test_usual_paste_mistakes_are_named(

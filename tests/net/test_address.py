@@ -38,6 +38,26 @@ UNDERSTOOD = {
     "gitlab": "https://gitlab",
     "3com.example": "https://3com.example",
     "1.2.3.example": "https://1.2.3.example",
+    # What comes along with copy and paste.
+    "gitlab.example.com\u200b": "https://gitlab.example.com",
+    "\ufeffgitlab.example.com": "https://gitlab.example.com",
+    "gitlab.example.com\u00a0": "https://gitlab.example.com",
+    "\u2066gitlab.example.com\u2069": "https://gitlab.example.com",
+    '"https://gitlab.example.com"': "https://gitlab.example.com",
+    "“gitlab.example.com”": "https://gitlab.example.com",
+    "<https://gitlab.example.com>": "https://gitlab.example.com",
+    "' gitlab.example.com '": "https://gitlab.example.com",
+    "https:/gitlab.example.com": "https://gitlab.example.com",
+    "https:///gitlab.example.com": "https://gitlab.example.com",
+    "https://https://gitlab.example.com": "https://gitlab.example.com",
+    "https://gitlab.example.com/#": "https://gitlab.example.com",
+    "https://gitlab.example.com/?": "https://gitlab.example.com",
+    "https://gitlab.example.com/users/sign_in?redirect_to_referer=yes": "https://gitlab.example.com",
+    "https://gitlab.example.com/users/sign_in#%2f": "https://gitlab.example.com",
+    "https://example.com/git/dashboard/projects?sort=name_asc&a=%20": "https://example.com/git",
+    "https://gitlab.example.com/platform/api/-/merge_requests?state=opened#note_1": (
+        "https://gitlab.example.com/platform/api"
+    ),
 }
 
 
@@ -85,6 +105,21 @@ REFUSED = {
     "gitlab.com/a;b": "path",
     "gitlab.com//evil.com": "path",
     "gitlab.com:8443": "port_not_allowed",
+    "git\u200blab.com": "invisible",
+    "gitlab.com\u2060/x": "invisible",
+    "gitlab.com/\u200b/x": "invisible",
+    "git\u200dlab.com": "invisible",
+    "gitl\u0430b.com": "lookalike",
+    "gοοgle.example": "lookalike",
+    "gitlab.com/straße": "not_ascii",
+    "https:gitlab.com": "scheme",
+    "https://http://gitlab.com": "scheme",
+    "evil.com#/users/sign_in": "odd_character",
+    "evil.com?/users/sign_in": "odd_character",
+    "evil.com/-/#@gitlab.com": "odd_character",
+    "evil.com/users/sign_in?@gitlab.com": "odd_character",
+    "evil.com\\/users/sign_in?x": "odd_character",
+    '"gitlab.com': "host",
 }
 
 
@@ -105,11 +140,89 @@ def test_name_in_another_script_is_shown_in_punycode() -> None:
     assert "xn--itlab-qmc.com" in caught.value.sentence
 
 
-def test_digits_in_disguise_are_not_offered_as_an_address() -> None:
-    with pytest.raises(AddressRefused) as caught:
-        parse_address("①②⑦.⓪.⓪.①")
+# Typed, and where browsers go with it; Python's own codec, which is IDNA 2003, makes another domain of the first four.
+BROWSERS_GO_TO = {
+    "straße.müller.example": "xn--strae-oqa.xn--mller-kva.example",
+    "βόλος.com": "xn--nxasmm1c.com",
+    "نامه\u200cای.com": "xn--mgba3gch31f060k.com",
+    "ශ්\u200dරී.com": "xn--10cl1a0b660p.com",
+    "Bücher.example": "xn--bcher-kva.example",
+    "BÜCHER.example": "xn--bcher-kva.example",
+    "bu\u0308cher.example": "xn--bcher-kva.example",
+    "пример.example": "xn--e1afmkfd.example",
+    "例え.example": "xn--r8jz45g.example",
+    "gitlab例え.example": "xn--gitlab-u53ep00u.example",
+}
 
+
+@pytest.mark.parametrize("typed", BROWSERS_GO_TO)
+def test_proposed_name_is_the_one_browsers_use(typed: str) -> None:
+    with pytest.raises(AddressRefused) as caught:
+        parse_address(f"https://{typed}:8443/gitlab")
+
+    assert caught.value.code == "not_ascii"
+    assert caught.value.sentence == f"Write the name in its ASCII form: {BROWSERS_GO_TO[typed]}."
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "①②⑦.⓪.⓪.①",
+        "①.bücher.example",
+        "ｇｉｔｌａｂ.com",
+        "ｇitlab.bücher.example",
+        "gitlab。com",
+        "bücher。example",
+        "ﬁnance.bücher.example",
+        "gitlаb.com",
+        "gіtlab.bücher.example",
+        "ß\u200d.example",
+        "a\u200cb.example",
+        "☕.example",
+        "bü_cher.example",
+        "-bücher.example",
+        "xn--bü.example",
+        "ü" * 64 + ".example",
+        "bücher..example",
+        "ª.example",
+        "\u212a.bücher.example",
+    ],
+)
+def test_no_name_is_proposed_where_it_could_be_somebody_elses(typed: str) -> None:
+    with pytest.raises(AddressRefused) as caught:
+        parse_address(typed)
+
+    assert "form:" not in caught.value.sentence
     assert "127" not in caught.value.sentence
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("git\u200blab.example.com", "There is an invisible character (U+200B) after “git”."),
+        ("gitlab.example.com/a\u00adb", "There is an invisible character (U+00AD) after “mple.com/a”."),
+        ("https://\u200egitlab.example.com", "There is an invisible character (U+200E) after “https://”."),
+    ],
+)
+def test_invisible_character_is_named_with_its_place(typed: str, told: str) -> None:
+    with pytest.raises(AddressRefused) as caught:
+        parse_address(typed)
+
+    assert caught.value.sentence.startswith(told)
+
+
+def test_lookalike_letter_is_named() -> None:
+    with pytest.raises(AddressRefused) as caught:
+        parse_address("gitl\u0430b.com")
+
+    assert "“а” (Cyrillic small letter a) only looks like a Latin letter" in caught.value.sentence
+
+
+def test_nothing_is_said_about_a_port_that_nobody_typed() -> None:
+    with pytest.raises(AddressRefused) as caught:
+        parse_address("https:gitlab.example.com")
+
+    assert "port" not in caught.value.sentence
 
 
 def test_address_remembers_whether_the_scheme_was_typed() -> None:

@@ -21,6 +21,7 @@ from portal.gitlab.errors import GitLabError
 from portal.gitlab.identification import identify
 from portal.gitlab.scopes import ScopeReason, Service, scopes_for
 from portal.net import OutboundError, origin_of
+from portal.net.pasted import find_invisible, trim_pasted
 from portal.runtime import Runtime
 from portal.vault import Place, Secret, SecretUnreadable
 
@@ -95,10 +96,12 @@ def check_entered(client_id: str, client_secret: str, *, stored: bool) -> Entere
     Raises:
         InvalidInput: with a sentence per field.
     """
-    typed_id, typed_secret = client_id.strip(), client_secret.strip()
+    typed_id, typed_secret = trim_pasted(client_id), trim_pasted(client_secret)
     problems: dict[str, str] = {}
     if typed_id.startswith(SECRET_PREFIX):
         problems["application_id"] = "That is the Secret. The Application ID is the other of the two values."
+    elif told := find_invisible(typed_id):
+        problems["application_id"] = f"{told} Delete it, or copy the Application ID once more."
     elif not _ID.match(typed_id):
         problems["application_id"] = "Paste the Application ID: letters and digits only, 64 of them as a rule."
     if typed_secret.startswith(TOKEN_PREFIX):
@@ -107,6 +110,9 @@ def check_entered(client_id: str, client_secret: str, *, stored: bool) -> Entere
         problems["secret"] = "That is the Application ID once more. Paste the Secret."
     elif not typed_secret and not stored:
         problems["secret"] = "Paste the Secret. GitLab shows it once, right after the application is saved."
+    elif find_invisible(typed_secret):
+        # Nothing of the Secret itself may be repeated.
+        problems["secret"] = "There is an invisible character in the middle of it. Copy it once more."
     elif typed_secret and not (typed_secret.isascii() and typed_secret.isprintable() and " " not in typed_secret):
         problems["secret"] = "A Secret has no blanks or special characters in it. Copy it once more."
     if problems:

@@ -223,7 +223,7 @@ def _read_address(
 def _read_forgiving(runtime: Runtime, text: str) -> Address:
     """Read an address; one without a scheme that names the sandbox means the sandbox's plain http."""
     address = parse_address(text, allow_http=True)
-    if "://" not in text:
+    if not address.is_scheme_typed:
         plain = Address("http", address.host, address.port, address.path)
         if runtime.door.policy.is_exempt(plain):
             return plain

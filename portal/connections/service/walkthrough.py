@@ -21,6 +21,7 @@ from portal.connections.service.connections import (
 from portal.connections.steps import Step, step_url
 from portal.errors import Card, CardAction, InvalidInput, Layer, Mender
 from portal.gitlab.scopes import Service
+from portal.net.pasted import trim_pasted
 from portal.runtime import Runtime
 
 # The code that the checks of a connection in use give to the same finding.
@@ -57,7 +58,7 @@ def save_service_user(runtime: Runtime, principal: Principal, slug: str, usernam
     Raises:
         InvalidInput: that is no GitLab user name.
     """
-    name = username.strip().removeprefix("@")
+    name = trim_pasted(username).removeprefix("@")
     if not _USERNAME.match(name):
         sentence = "Enter the user name as GitLab shows it after the @: letters, digits, dots, dashes, underscores."
         raise InvalidInput(field_errors={"service_username": sentence})
