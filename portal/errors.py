@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from portal.foreign import ShortText, Words
+
 
 class Layer(StrEnum):
     """Where on the way to GitLab something failed; the value is the word people read."""
@@ -63,7 +65,7 @@ class Card:
 
     Attributes:
         code: stable, for tests, support and the audit log (`tls_unknown_ca`).
-        words: GitLab's own words, already neutralised, at most 200 characters.
+        words: GitLab's own words; whatever is given or was stored is cleaned.
         request_id: GitLab's `x-request-id`, for its administrator's log search.
     """
 
@@ -75,6 +77,11 @@ class Card:
     words: str = ""
     request_id: str = ""
     actions: tuple[CardAction, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Clean what is foreign: also of a row that an older version wrote."""
+        object.__setattr__(self, "words", Words(self.words))
+        object.__setattr__(self, "request_id", ShortText(self.request_id))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types, for a row of ours."""

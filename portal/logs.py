@@ -13,8 +13,8 @@ from typing import Any
 import structlog
 from structlog.types import EventDict, WrappedLogger
 
+from portal.redaction import redact
 from portal.requestinfo import current_request_info
-from portal.vault.secret import redact
 
 MAX_TEXT = 2000
 SECRET_NAMES = ("secret", "token", "password", "authorization", "cookie", "verifier")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from flask import Flask
 from playwright.sync_api import Browser, sync_playwright
 from werkzeug.routing import Rule
 
-from portal import create_app
+from portal import create_app, redaction
 from portal.accounts import passwords
 from portal.db import Database
 from portal.net import Door, NetworkPolicy, parse_address
@@ -68,6 +69,13 @@ def real_hasher() -> Iterator[PasswordHasher]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         yield real
+
+
+@pytest.fixture
+def no_known_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the secrets that other tests held, as a process does that has just started."""
+    for name, empty in {"_values": OrderedDict(), "_pieces": {}, "_blank_pieces": set()}.items():
+        monkeypatch.setattr(redaction, name, empty)
 
 
 @pytest.fixture(scope="session")

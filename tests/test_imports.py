@@ -11,7 +11,10 @@ ROOT = Path(__file__).parent.parent / "portal"
 
 # A module may import from its own floor and from those below it.
 FLOORS = (
-    ("settings", "errors", "db", "htmx", "requestinfo", "assets", "crash_points", "durable", "instance"),
+    (
+        *("settings", "errors", "db", "htmx", "requestinfo", "assets", "crash_points", "durable", "instance"),
+        *("foreign", "redaction"),
+    ),
     ("listening", "preflight"),
     ("net",),
     ("vault",),

@@ -8,10 +8,14 @@ from datetime import UTC, date, datetime, timedelta
 
 from portal.audit.models import RESULTS
 from portal.audit.search import Search
+from portal.audit.text import encode_controls
 from portal.db import read_id
 from portal.errors import BadRequest
+from portal.foreign import clean
 
-MAX_TEXT = 100
+MAX_TEXT = 300
+# What is hidden in a text is written out with eight characters.
+MAX_CLEANED = MAX_TEXT * 8
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,11 @@ class Filters:
         result = arguments.get("result", "")
         if result and result not in RESULTS:
             raise BadRequest("There is no such result.")
-        action, person, about = (arguments.get(name, "").strip()[:MAX_TEXT] for name in cls.FIELDS[:3])
+        # As the events are written: names of GitLab's are cleaned before, and every text is one line.
+        action, person, about = (
+            encode_controls(clean(arguments.get(name, "").strip()[:MAX_TEXT], MAX_CLEANED), MAX_CLEANED)
+            for name in cls.FIELDS[:3]
+        )
         return cls(action, person, about, result, _read_day(arguments, "from"), _read_day(arguments, "to"))
 
     def for_organization(self, organization_id: int | None) -> Search:

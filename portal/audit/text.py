@@ -6,14 +6,10 @@ import math
 import unicodedata
 from typing import Any
 
+from portal.foreign import Foreign
+
 MAX_DETAIL_LENGTH = 500
 MAX_KEY_LENGTH = 80
-
-
-class Foreign(str):
-    """A text that GitLab chose, and whoever may write there: stored as it is, and marked wherever it is shown."""
-
-    __slots__ = ()
 
 
 def encode_controls(text: str, limit: int) -> str:

@@ -6,14 +6,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from portal.foreign import Words
 from portal.gitlab import errors
 from portal.net import Answer
 from portal.net.json_reader import JSONRefused, read_json
 from portal.net.retry import read_retry_after
-from portal.net.text import plain_text
 
-MAX_WORDS = 200
-MAX_REQUEST_ID = 64
 T = TypeVar("T")
 # GitLab's texts for a dead token are told apart by their second word only (§5.1).
 _TOKEN_REASONS = {"expired": "expired", "revoked": "revoked", "impersonation": "impersonation_disabled"}
@@ -49,24 +47,21 @@ def failure_of(answer: Answer) -> errors.GitLabError:
     if status == 401:
         return errors.Unauthorized(words=words, request_id=request_id, reason=_token_reason(body))
     if status == 403 and body.get("error") == "insufficient_scope":
-        scopes = tuple(plain_text(str(body.get("scope", "")), MAX_WORDS).split())
-        return errors.InsufficientScope(scopes, words=words, request_id=request_id)
+        return errors.InsufficientScope(str(body.get("scope", "")), words=words, request_id=request_id)
     kinds = {403: errors.ForbiddenByRole, 404: errors.GitLabNotFound}
     kind = kinds.get(status, errors.UnexpectedStatus)
     return kind(status=status, words=words, request_id=request_id)
 
 
-def error_text(body: dict[str, Any]) -> str:
-    """Return GitLab's own words from any of its error shapes (§5.3), neutralised, at most 200 characters."""
-    for name in ("error_description", "message", "error"):
-        if text := _flatten(body.get(name)):
-            return plain_text(text, MAX_WORDS)
-    return ""
+def error_text(body: dict[str, Any]) -> Words:
+    """Return GitLab's own words from any of its error shapes (§5.3)."""
+    found = (_flatten(body.get(name)) for name in ("error_description", "message", "error"))
+    return Words(next(filter(None, found), ""))
 
 
 def request_id_of(answer: Answer) -> str:
-    """Return GitLab's `x-request-id`, neutralised; empty when there is none."""
-    return plain_text(answer.headers.get("x-request-id", ""), MAX_REQUEST_ID)
+    """Return GitLab's `x-request-id`; empty when there is none."""
+    return answer.headers.get("x-request-id", "")
 
 
 def _flatten(value: Any, depth: int = 3) -> str:

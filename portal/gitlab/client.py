@@ -9,14 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, TypeVar
 
-import msgspec
-
 from portal.gitlab.answers import failure_of, read_answer
 from portal.gitlab.errors import GitLabNotFound, GitLabRateLimited, GitLabUnavailable, MalformedAnswer
 from portal.gitlab.payloads import Group, Metadata, Page, Project, TokenInfo, User
 from portal.net import Answer, Line, OutboundError
 from portal.net.retry import backoff_seconds, retry_idempotent
-from portal.net.text import plain_text
 from portal.vault import Secret
 
 API = "/api/v4"
@@ -26,8 +23,6 @@ MAX_PAGES = 5000
 TRIES = 4
 # A request of a page waits no longer than this for GitLab's limit; longer waits are the job's business.
 MAX_WAIT_SECONDS = 60.0
-NAME_LENGTH = 500
-PATH_LENGTH = 1000
 # Why GitLab refuses a token for good (§5.1).
 OVER = {"expired", "revoked"}
 T = TypeVar("T")
@@ -65,8 +60,7 @@ class GitLabClient:
 
     def current_user(self) -> User:
         """Return who the token acts as (api/users; scopes read_user, read_api or api)."""
-        user = self._get("/user", User)
-        return msgspec.structs.replace(user, username=plain_text(user.username, 255), name=plain_text(user.name, 255))
+        return self._get("/user", User)
 
     def metadata(self) -> Metadata:
         """Return version and edition (api/metadata, 15.2; api/version before)."""
@@ -101,7 +95,7 @@ class GitLabClient:
             query["simple"] = "true"
         page = self._list("/projects", Project, {"membership": "true", **query})
         _require_ascending(page.items, id_after)
-        return Page([_plain_project(project) for project in page.items], page.total)
+        return page
 
     def highest_project_id(self) -> int:
         """Return the highest id among the user's projects; 0 when there is none."""
@@ -119,7 +113,7 @@ class GitLabClient:
         for _ in range(MAX_PAGES):
             query: Query = {"all_available": "false", "order_by": "id", "per_page": PER_PAGE, "page": page_number or 1}
             page = self._list("/groups", Group, query)
-            yield Page([_plain_group(group) for group in page.items], page.total)
+            yield page
             if page.next_page is None or page.next_page <= (page_number or 1):
                 return
             page_number = page.next_page
@@ -175,22 +169,3 @@ def _require_ascending(projects: list[Project], id_after: int) -> None:
 def _header_number(answer: Answer, name: str) -> int | None:
     text = answer.headers.get(name, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
-
-
-def _plain_project(project: Project) -> Project:
-    return msgspec.structs.replace(
-        project,
-        name=plain_text(project.name, NAME_LENGTH),
-        path_with_namespace=plain_text(project.path_with_namespace, PATH_LENGTH),
-        description=plain_text(project.description or "", NAME_LENGTH),
-        default_branch=plain_text(project.default_branch or "", NAME_LENGTH),
-        web_url=project.web_url[:1500],
-        visibility=plain_text(project.visibility or "", 20),
-        repository_object_format=plain_text(project.repository_object_format or "", 10),
-    )
-
-
-def _plain_group(group: Group) -> Group:
-    return msgspec.structs.replace(
-        group, name=plain_text(group.name, NAME_LENGTH), full_path=plain_text(group.full_path, PATH_LENGTH)
-    )

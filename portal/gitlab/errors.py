@@ -17,10 +17,13 @@ GitLabError
 
 from __future__ import annotations
 
-from portal.errors import Card, Layer, Mender
-from portal.net.text import plain_text
+from collections.abc import Iterable
 
-MAX_WORDS = 200
+from portal.errors import Card, Layer, Mender
+from portal.foreign import Scopes, ShortText, Words
+
+# Why GitLab refuses a token, when it says so (RFC 6750 §3.1 has one code for all of them).
+TOKEN_REASONS = frozenset({"expired", "revoked", "impersonation_disabled"})
 
 
 class GitLabError(Exception):
@@ -28,8 +31,8 @@ class GitLabError(Exception):
 
     Attributes:
         status: of the HTTP answer.
-        words: GitLab's own, neutralised, at most 200 characters.
-        request_id: GitLab's `x-request-id`; empty when there was none.
+        words: GitLab's own, cleaned.
+        request_id: GitLab's `x-request-id`, cleaned; empty when there was none.
     """
 
     code = "gitlab_failed"
@@ -40,8 +43,8 @@ class GitLabError(Exception):
 
     def __init__(self, *, status: int = 0, words: str = "", request_id: str = "") -> None:
         self.status = status
-        self.words = plain_text(words, MAX_WORDS)
-        self.request_id = request_id
+        self.words = Words(words)
+        self.request_id = ShortText(request_id)
         super().__init__(f"{self.code} (status {status})")
 
     def card(self) -> Card:
@@ -136,7 +139,7 @@ class Unauthorized(GitLabError):
 
     def __init__(self, *, status: int = 401, words: str = "", request_id: str = "", reason: str = "unknown") -> None:
         super().__init__(status=status, words=words, request_id=request_id)
-        self.reason = reason
+        self.reason = reason if reason in TOKEN_REASONS else "unknown"
 
 
 class InsufficientScope(GitLabError):
@@ -147,11 +150,11 @@ class InsufficientScope(GitLabError):
     sentence = "The token lacks a scope for this."
     remedy = "Tick the missing scope in the application in GitLab, then authorize again."
 
-    def __init__(self, scopes: tuple[str, ...], *, words: str = "", request_id: str = "") -> None:
+    def __init__(self, scopes: str | Iterable[str], *, words: str = "", request_id: str = "") -> None:
         super().__init__(status=403, words=words, request_id=request_id)
-        self.scopes = scopes
+        self.scopes = Scopes(scopes)
         if scopes:
-            self.sentence = f"The token lacks a scope for this; one of these would do: {', '.join(scopes)}."
+            self.sentence = f"The token lacks a scope for this; one of these would do: {', '.join(self.scopes)}."
 
 
 class ForbiddenByRole(GitLabError):

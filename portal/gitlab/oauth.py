@@ -207,7 +207,7 @@ def _read_token(payload: TokenAnswerPayload) -> TokenAnswer:
     return TokenAnswer(
         access_token=Secret(payload.access_token),
         refresh_token=Secret(payload.refresh_token) if payload.refresh_token else None,
-        scopes=tuple(payload.scope.split()),
+        scopes=payload.scope,
         expires_in=_read_lifetime(payload.expires_in),
     )
 

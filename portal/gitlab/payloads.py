@@ -1,6 +1,6 @@
 """GitLab's JSON as far as the portal uses it: every field optional that any version leaves out (gitlab-contract).
 
-Unknown fields are ignored. Text is foreign: it is made plain where a client method returns it.
+Unknown fields are ignored. Every text is foreign, so its type is a kind of `Foreign`: decoding cleans it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from portal.foreign import Path, PersonName, Scopes, ShortText, Title, WebAddress
+
 T = TypeVar("T")
 
 
@@ -17,10 +19,9 @@ class User(msgspec.Struct, frozen=True):
     """`GET /user` (§3.1). `is_admin` is only there for administrators."""
 
     id: int
-    username: str
-    name: str = ""
-    state: str = ""
-    web_url: str = ""
+    username: PersonName
+    name: PersonName = PersonName()
+    state: ShortText = ShortText()
     is_admin: bool | None = None
     external: bool | None = None
     bot: bool | None = None
@@ -29,8 +30,8 @@ class User(msgspec.Struct, frozen=True):
 class Metadata(msgspec.Struct, frozen=True):
     """`GET /metadata` (15.2) or `GET /version` (§6.1)."""
 
-    version: str
-    revision: str = ""
+    version: ShortText
+    revision: ShortText = ShortText()
     enterprise: bool | None = None
 
 
@@ -38,20 +39,15 @@ class Group(msgspec.Struct, frozen=True):
     """One of `GET /groups` (§8)."""
 
     id: int
-    name: str
-    full_path: str
+    name: Title
+    full_path: Path
     parent_id: int | None = None
-    web_url: str = ""
 
 
 class Namespace(msgspec.Struct, frozen=True):
-    """A project's namespace; `kind` is `group` or `user`."""
+    """A project's namespace."""
 
     id: int
-    full_path: str = ""
-    kind: str = "group"
-    name: str = ""
-    parent_id: int | None = None
 
 
 class Access(msgspec.Struct, frozen=True):
@@ -71,20 +67,20 @@ class Project(msgspec.Struct, frozen=True):
     """One of `GET /projects` (§7.2)."""
 
     id: int
-    name: str
-    path_with_namespace: str
-    web_url: str = ""
+    name: Title
+    path_with_namespace: Path
+    web_url: WebAddress = WebAddress()
     # Where git reads it, which an instance may have on a host of its own.
-    http_url_to_repo: str = ""
-    description: str | None = None
-    default_branch: str | None = None
-    visibility: str | None = None
+    http_url_to_repo: WebAddress = WebAddress()
+    description: Title | None = None
+    default_branch: Title | None = None
+    visibility: ShortText | None = None
     archived: bool = False
     empty_repo: bool = False
-    repository_object_format: str | None = None
-    repository_access_level: str | None = None
-    marked_for_deletion_on: str | None = None
-    marked_for_deletion_at: str | None = None
+    repository_object_format: ShortText | None = None
+    repository_access_level: ShortText | None = None
+    marked_for_deletion_on: ShortText | None = None
+    marked_for_deletion_at: ShortText | None = None
     last_activity_at: datetime | None = None
     namespace: Namespace | None = None
     permissions: Permissions | None = None
@@ -112,18 +108,18 @@ class TokenInfo(msgspec.Struct, frozen=True):
     """`GET /oauth/token/info` (§1.6): here `scope` is an array."""
 
     resource_owner_id: int
-    scope: list[str] = []
+    scope: Scopes = Scopes()
     expires_in: int | None = None
 
 
 class Discovery(msgspec.Struct, frozen=True):
     """`/.well-known/openid-configuration` (§1.6)."""
 
-    issuer: str
-    authorization_endpoint: str
-    token_endpoint: str = ""
-    scopes_supported: list[str] = []
-    code_challenge_methods_supported: list[str] = []
+    issuer: WebAddress
+    authorization_endpoint: WebAddress
+    token_endpoint: WebAddress = WebAddress()
+    scopes_supported: Scopes = Scopes()
+    code_challenge_methods_supported: Scopes = Scopes()
     # RFC 9207 §3: every callback says which server it comes from.
     authorization_response_iss_parameter_supported: bool = False
 
@@ -132,9 +128,9 @@ class TokenAnswerPayload(msgspec.Struct, frozen=True):
     """`POST /oauth/token` (§1.3). `expires_in` is checked by the reader: strangers send anything."""
 
     access_token: str
-    token_type: str
+    token_type: ShortText
     refresh_token: str | None = None
-    scope: str = ""
+    scope: Scopes = Scopes()
     expires_in: Any = None
     created_at: Any = None
 

@@ -22,8 +22,8 @@ from portal.connections.service.connections import get_connection_for_admin
 from portal.db import utc_now
 from portal.health.models import HealthCheck, HealthWatch, Incident
 from portal.jobs.models import Job
+from portal.redaction import redact
 from portal.runtime import Runtime
-from portal.vault.secret import redact
 
 MAX_ROWS = 500
 MAX_JOBS = 50

@@ -10,6 +10,7 @@ from portal.connections.service import checklist
 from portal.connections.service.checklist import Check, Checklist, CheckState
 from portal.connections.service.instance import open_line
 from portal.errors import Card, Layer, Mender
+from portal.foreign import WebAddress
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import GitLabError
 from portal.gitlab.payloads import Metadata
@@ -18,7 +19,6 @@ from portal.health import credential
 from portal.health.directions import TITLES, failed, passed, skipped, warned
 from portal.health.findings import EXPIRES, classify
 from portal.net import OutboundError
-from portal.net.text import plain_text
 from portal.runtime import Runtime
 
 WARN_DAYS = 14
@@ -109,7 +109,7 @@ def _git_check(connection: Connection, client: GitLabClient) -> tuple[Check, dic
         return skipped("git", "The service user sees no project that could tell."), {}
     project = page.items[0]
     # Only the part that is the same for all: the path would name a project to people who may not see it.
-    base = plain_text(project.http_url_to_repo.removesuffix(f"/{project.path_with_namespace}.git"), 300)
+    base = WebAddress(project.http_url_to_repo.removesuffix(f"/{project.path_with_namespace}.git"))
     if base == connection.api_url:
         return passed("git", base), {"git": base}
     if base == connection.external_url:

@@ -12,7 +12,7 @@ from email.utils import format_datetime
 
 from portal.db import utc_now
 from portal.errors import Card, Layer, Mender
-from portal.net.text import plain_text
+from portal.foreign import clean
 from portal.settings import Settings
 
 TIMEOUT_SECONDS = 15.0
@@ -65,10 +65,10 @@ def compose(settings: Settings, message: Message) -> EmailMessage:
     try:
         mail["From"] = Address("Gatehouse", addr_spec=settings.smtp_sender or f"gatehouse@{host}")
         # Names come from people: one line, nothing hidden; the library quotes and encodes the rest.
-        mail["To"] = Address(plain_text(message.to_name, MAX_NAME), addr_spec=message.to_address)
+        mail["To"] = Address(clean(message.to_name, MAX_NAME), addr_spec=message.to_address)
     except (ValueError, IndexError):
         raise MailFailed("An e-mail address cannot be written to.") from None
-    mail["Subject"] = plain_text(message.subject, MAX_SUBJECT)
+    mail["Subject"] = clean(message.subject, MAX_SUBJECT)
     mail["Date"] = format_datetime(utc_now())
     mail["Message-ID"] = f"<{message.reference}@{host}>"
     # No vacation answers, and no loops (RFC 3834).

@@ -16,6 +16,7 @@ OutboundError
 from __future__ import annotations
 
 from portal.errors import Card, Layer, Mender
+from portal.foreign import Words
 
 TLS_CASES = {
     "expired": ("The certificate has expired.", "Renew the certificate on the GitLab server."),
@@ -183,10 +184,10 @@ class RedirectRefused(OutboundError):
 
     def __init__(self, status: int, target: str) -> None:
         self.status = status
-        # Already neutral: shown as text only, never as a link.
-        self.target = target
+        # Shown as text only, never as a link.
+        self.target = Words(target)
         super().__init__(may_have_been_processed=False)
 
     def card(self) -> Card:
-        """Return what a person reads; the target is the only text of the peer, neutralised and short."""
+        """Return what a person reads; the target is the only text of the peer."""
         return Card(self.code, self.layer, self.sentence, self.remedy, self.mender, words=self.target)

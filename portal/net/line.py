@@ -12,7 +12,7 @@ from typing import Any, Self
 import httpx2
 
 from portal.net.address import Address
-from portal.net.answer import Answer
+from portal.net.answer import Answer, Headers
 from portal.net.backend import GuardedBackend
 from portal.net.deadline import DEFAULT_MAX_BYTES, Exchange, exchange
 from portal.net.examination import Examination, examine
@@ -21,8 +21,12 @@ from portal.net.proxy import parse_proxy
 from portal.net.resolver import Resolve, system_resolve
 from portal.net.tls import make_context, make_trustless_context
 from portal.net.transport import GuardedTransport
+from portal.redaction import register
 
 DEFAULT_SECONDS = 10.0
+# What a form or a header may hold that is no secret; everything else that is sent may come back in an answer's text.
+PUBLIC_FIELDS = {"client_id", "grant_type", "redirect_uri", "scope", "token_type_hint"}
+PUBLIC_HEADERS = {"accept", "content-type", "user-agent"}
 DEFAULT_HEADERS = {"User-Agent": "Gatehouse", "Accept": "*/*"}
 
 
@@ -96,6 +100,7 @@ class Line:
         """
         if not path.startswith("/"):
             raise ValueError("a path begins with /")  # "@evil.example" would become another host.
+        _register_secrets(headers or {}, form or {})
         started = time.monotonic()
         body = json_module.dumps(json).encode() if json is not None else content
         sent = {"Content-Type": "application/json"} if json is not None else {}
@@ -111,9 +116,18 @@ class Line:
             answer = self.transport.handle_request(request)
             received = answer.read()
         url = self.address.url + path.partition("?")[0]
-        return Answer(answer.status_code, answer.headers, received, time.monotonic() - started, url)
+        return Answer(answer.status_code, Headers(answer.headers), received, time.monotonic() - started, url)
 
     def examine(self, deadline_seconds: float = DEFAULT_SECONDS) -> Examination:
         """Look at the way to the address layer by layer, without any credential and without a request."""
         with exchange(deadline_seconds):
             return examine(self._backend, self.address, self._ca_certificate)
+
+
+def _register_secrets(headers: Mapping[str, str], form: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if name.lower() not in PUBLIC_HEADERS:
+            register(value.rpartition(" ")[2])  # Behind the scheme, such as `Bearer`.
+    for name, value in form.items():
+        if name not in PUBLIC_FIELDS:
+            register(value)

@@ -12,6 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from portal.foreign import Words
 from portal.net.errors import TLSFailed
 
 MAX_PEM_BYTES = 64 * 1024
@@ -54,8 +55,8 @@ class CertificateRefused(ValueError):
 class CertificateInfo:
     """One certificate of a chain as people compare it; names are the certificate's own, unverified."""
 
-    subject: str
-    issuer: str
+    subject: Words
+    issuer: Words
     sha256: str
     not_before: datetime
     not_after: datetime
@@ -153,8 +154,8 @@ def _readable(ders: list[bytes]) -> Iterator[CertificateInfo]:
 def describe(certificate: x509.Certificate) -> CertificateInfo:
     """Return the parts of a certificate that people compare."""
     return CertificateInfo(
-        subject=certificate.subject.rfc4514_string()[:200],
-        issuer=certificate.issuer.rfc4514_string()[:200],
+        subject=Words(certificate.subject.rfc4514_string()),
+        issuer=Words(certificate.issuer.rfc4514_string()),
         sha256=certificate.fingerprint(SHA256()).hex(":").upper(),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,

@@ -16,12 +16,10 @@ from portal.net.backend import GuardedBackend
 from portal.net.deadline import MAX_BYTES_OF_ERRORS, current
 from portal.net.decoding import decoded
 from portal.net.errors import AnswerBroken, AnswerTooLarge, RedirectRefused
-from portal.net.text import plain_text
 
 MAX_CONNECTIONS = 10
 # A pooled connection keeps its once-checked address; after this many idle seconds the name is resolved anew.
 KEEP_ALIVE_SECONDS = 30.0
-MAX_TARGET = 200
 
 
 class GuardedTransport(httpx2.BaseTransport):
@@ -99,8 +97,7 @@ def _engine_request(request: httpx2.Request) -> httpcore2.Request:
 def _refuse_redirect(status: int, headers: httpx2.Headers) -> None:
     if 300 <= status < 400:
         # A query may hold a code or a state: it is not for pages or logs.
-        location = headers.get("Location", "").partition("?")[0].partition("#")[0]
-        raise RedirectRefused(status, plain_text(location, MAX_TARGET))
+        raise RedirectRefused(status, headers.get("Location", "").partition("?")[0].partition("#")[0])
 
 
 def _without_encoding(headers: httpx2.Headers) -> httpx2.Headers:

@@ -15,7 +15,7 @@ from portal.errors import BadRequest
 from portal.forms import refuse_unknown_fields
 from portal.htmx import leave_to, render, wants_fragment
 from portal.repositories import grants
-from portal.repositories.grants import MAX_QUERY
+from portal.repositories.service.visibility import as_searched
 from portal.runtime import current_runtime
 
 blueprint = Blueprint("grants", __name__, url_prefix=f"/members/<int(max={MAX_ID}):membership_id>/groups")
@@ -39,7 +39,7 @@ def register(app: Flask) -> None:
 @requires(Right.GRANT_GROUPS)
 def index(membership_id: int) -> Response:
     """Show a lead's groups and search for more."""
-    return _show(membership_id, _query(request.args.get("q", "")))
+    return _show(membership_id, as_searched(request.args.get("q", "")))
 
 
 @blueprint.post("")
@@ -69,7 +69,7 @@ def revoke(membership_id: int) -> Response:
 
 
 def _done(membership_id: int, sentence: str, undo: Undo | None = None) -> Response:
-    query = _query(request.form.get("q", ""))
+    query = as_searched(request.form.get("q", ""))
     if wants_fragment():
         return _show(membership_id, query, sentence=sentence, undo=undo)
     flash(sentence, "success")
@@ -79,18 +79,6 @@ def _done(membership_id: int, sentence: str, undo: Undo | None = None) -> Respon
 def _show(membership_id: int, query: str, **context: Any) -> Response:
     page = grants.load_page(current_runtime(), current_principal(), membership_id, query)
     return render("repositories/grants.html", "repositories/_grants.html", page=page, **context)
-
-
-def _query(text: str) -> str:
-    """Return what is searched for.
-
-    Raises:
-        BadRequest: longer than any path, or with characters that no path has.
-    """
-    clean = " ".join(text.split())
-    if len(clean) > MAX_QUERY or not clean.isprintable():
-        raise BadRequest("The search is too long or has characters that no group has.")
-    return clean
 
 
 def _id_of(name: str) -> int:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, CursorResult, Select, delete, func, or_, select
+from sqlalchemy import ColumnElement, CursorResult, Select, SQLColumnExpression, delete, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
@@ -22,11 +22,10 @@ from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.errors import Conflict, NotFound
 from portal.repositories.models import GitLabGroup
-from portal.repositories.service.visibility import LIKE_ESCAPE, escape_like
+from portal.repositories.service.visibility import LIKE_ESCAPE, MAX_WORDS, escape_like
 from portal.runtime import Runtime
 
 PAGE_SIZE = 50
-MAX_QUERY = 200
 
 
 @dataclass(frozen=True)
@@ -188,9 +187,16 @@ def _granted(session: Session, principal: Principal, leads: Collection[int]) -> 
 
 
 def _search(query: str) -> list[ColumnElement[bool]]:
-    columns = (func.lower(col(GitLabGroup.full_path)), func.lower(col(GitLabGroup.name)))
-    patterns = [f"%{escape_like(word)}%" for word in query.lower().split()]
-    return [or_(*(column.like(pattern, escape=LIKE_ESCAPE) for column in columns)) for pattern in patterns]
+    names = (col(GitLabGroup.full_path), col(GitLabGroup.name))
+    return [
+        # As it is, too: SQLite knows no capitals but A to Z, and PostgreSQL only those of its locale.
+        or_(*(_contains(name, word) | _contains(func.lower(name), word.lower()) for name in names))
+        for word in query.split()[:MAX_WORDS]
+    ]
+
+
+def _contains(name: SQLColumnExpression[str], word: str) -> ColumnElement[bool]:
+    return name.like(f"%{escape_like(word)}%", escape=LIKE_ESCAPE)
 
 
 def _via(group: GitLabGroup, granted: list[Granted]) -> str:

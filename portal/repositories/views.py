@@ -20,20 +20,22 @@ from portal.connections.service.connections import (
 from portal.connections.steps import Step, rail, step_to_do_first
 from portal.db import read_id
 from portal.errors import BadRequest, Conflict, InvalidInput
+from portal.foreign import Path
 from portal.forms import refuse_unknown_fields
 from portal.htmx import leave_to, render, wants_fragment
 from portal.repositories import details, grant_views
 from portal.repositories.availability import explain, role_name
 from portal.repositories.panel import Panel, load_panel
 from portal.repositories.service.enablement import MAX_AT_ONCE, Change, disable_repositories, enable_repositories
-from portal.repositories.service.selection import MAX_QUERY, StateFilter, View
+from portal.repositories.service.selection import StateFilter, View
+from portal.repositories.service.visibility import as_searched
 from portal.runtime import Runtime, current_runtime
 from portal.security import polling, safe_next
 
 blueprint = Blueprint("repositories", __name__)
+MAX_SLUG = 64
 # What the panel sends along with a change, so that the answer shows the same view.
 PANEL_FIELDS = ("connection", "q", "group", "state", "after", "before", "on")
-MAX_PATH = 1000
 
 
 def register(app: Flask, runtime: Runtime) -> None:
@@ -129,9 +131,9 @@ def read_view(arguments: MultiDict[str, str], connection: str = "") -> View:
     """Read the panel's view from an address or a form; what makes no sense there is a 400."""
     try:
         return View(
-            connection=connection or arguments.get("connection", "")[:MAX_QUERY],
-            query=arguments.get("q", "").strip()[:MAX_QUERY],
-            group=arguments.get("group", "")[:MAX_PATH],
+            connection=connection or arguments.get("connection", "")[:MAX_SLUG],
+            query=as_searched(arguments.get("q", "")),
+            group=Path(arguments.get("group", "")),
             state=StateFilter(arguments.get("state", "")),
             after=_read_key(arguments.get("after", "")),
             before=_read_key(arguments.get("before", "")),

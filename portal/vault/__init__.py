@@ -4,7 +4,7 @@ from portal.vault.columns import register_columns
 from portal.vault.envelope import SecretUnreadable
 from portal.vault.keyring import KeyRing, KeyRingError
 from portal.vault.ring_check import WrongKey, verify_ring
-from portal.vault.secret import Secret, redact
+from portal.vault.secret import Secret
 from portal.vault.vault import Place, Vault
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "SecretUnreadable",
     "Vault",
     "WrongKey",
-    "redact",
     "register_columns",
     "verify_ring",
 ]

@@ -192,7 +192,7 @@ def test_authorization_and_the_tokens_it_replaces_are_recorded(
     run_pending(runtime)
 
     again = only_event(runtime, first.number, "connection.authorized")
-    assert again.foreign_fields == ["details.gitlab_username"]
+    assert sorted(again.foreign_fields) == ["details.gitlab_username", "details.scopes"]
     assert again.details["gitlab_username"] == "gatehouse"
     revoked = events_after(runtime, first.number, "token.revoked")
     assert {event.actor_name for event in revoked} == {"Gatehouse"}

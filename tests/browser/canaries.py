@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import inspect, text
 
 from portal.logs import configure_logs
+from portal.redaction import registered_values
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
-from portal.vault.secret import registered_values
 
 MIN_LENGTH = 12
 WSGI = Callable[..., Iterable[bytes]]

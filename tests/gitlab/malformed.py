@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from urllib.parse import parse_qsl
 
 JSON = "application/json"
 PLAIN_PROJECT = b'{"id":1,"name":"a","path_with_namespace":"a/a"}'
@@ -94,10 +95,15 @@ CASES: dict[str, bytes] = {**_json_cases(), **_http_cases()}
 
 
 class ScriptedServer:
-    """Answers every request with `answer`; `answers` maps the start of a path to its own, which wins."""
+    """Answers every request with `answer`; `answers` maps the start of a path to its own, which wins.
+
+    `echo` makes the answer of the secrets that a request carried; all of them are in `secrets`.
+    """
 
     def __init__(self) -> None:
         self.answer = b""
+        self.echo: Callable[[list[str]], bytes] | None = None
+        self.secrets: set[str] = set()
         self.answers: dict[str, bytes] = {}
         self.requests = 0
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -119,8 +125,14 @@ class ScriptedServer:
         with connection:
             try:
                 connection.settimeout(5)
-                head = _read_request(connection)
+                head, body = _read_request(connection)
                 self.requests += 1
+                secrets = _secrets_in(head, body)
+                self.secrets.update(secrets)
+                if self.echo:
+                    connection.sendall(self.echo(secrets))
+                    connection.shutdown(socket.SHUT_WR)
+                    return
                 path = head.split(b" ")[1].decode("latin-1") if b" " in head else ""
                 special = (answer for start, answer in self.answers.items() if path.startswith(start))
                 connection.sendall(next(special, self.answer))
@@ -129,7 +141,16 @@ class ScriptedServer:
                 return
 
 
-def _read_request(connection: socket.socket) -> bytes:
+PUBLIC = {"client_id", "grant_type", "redirect_uri"}
+
+
+def _secrets_in(head: bytes, body: bytes) -> list[str]:
+    lines = head.decode("latin-1").split("\r\n")
+    tokens = [line.rpartition(" ")[2] for line in lines if line.lower().startswith("authorization:")]
+    return tokens + [value for name, value in parse_qsl(body.decode("latin-1")) if name not in PUBLIC]
+
+
+def _read_request(connection: socket.socket) -> tuple[bytes, bytes]:
     data = b""
     while b"\r\n\r\n" not in data:
         data += connection.recv(65536) or b"\r\n\r\n"
@@ -138,7 +159,7 @@ def _read_request(connection: socket.socket) -> bytes:
     length = next((int(line.split(b":")[1]) for line in lines), 0)
     while len(body) < length:
         body += connection.recv(65536) or b"x" * length
-    return head
+    return head, body
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from portal.net import Line, OutboundError
 from portal.vault import Secret
 from tests.gitlab.malformed import CASES, ScriptedServer
 
-APPLICATION = oauth.ClientCredentials("client", Secret("a secret of the tests"))
-TOKEN = Secret("a token of the tests")
+APPLICATION = oauth.ClientCredentials("client", Secret("gloas-" + "9b1e" * 16))
+TOKEN = Secret("7f3a" * 16)
 CALLBACK = "http://127.0.0.1:8000/oauth/callback/gitlab"
 
 CALLS: dict[str, Callable[[Line], object]] = {
@@ -26,7 +26,7 @@ CALLS: dict[str, Callable[[Line], object]] = {
     "highest_project": lambda line: client(line).highest_project_id(),
     "count": lambda line: client(line).count_projects(),
     "groups": lambda line: list(client(line).group_pages()),
-    "exchange": lambda line: oauth.exchange_code(line, APPLICATION, "code", CALLBACK, oauth.new_verifier()),
+    "exchange": lambda line: oauth.exchange_code(line, APPLICATION, "c0de" * 16, CALLBACK, oauth.new_verifier()),
     "refresh": lambda line: oauth.refresh(line, APPLICATION, TOKEN, CALLBACK),
     "revoke": lambda line: oauth.revoke(line, APPLICATION, TOKEN),
     "check_client": lambda line: oauth.check_client(line, APPLICATION, CALLBACK),

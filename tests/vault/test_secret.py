@@ -6,17 +6,12 @@ import json
 import logging
 import pickle  # noqa: TID251 - to see that it refuses
 import pprint
-import re
 import traceback
-from collections import OrderedDict
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from portal.vault import Secret, redact
-from portal.vault.secret import MASK, MAX_REGISTERED, registered_values
+from portal.vault import Secret
 
 TOKEN = "glpat-canary-51b0c7d9e2aa"
 
@@ -106,71 +101,6 @@ def test_truth_is_whether_there_is_a_text() -> None:
 )
 def test_hint_is_the_last_four_characters_of_a_long_secret_only(text: str, hint: str) -> None:
     assert Secret(text).hint == hint
-
-
-def test_redaction_blanks_every_secret_the_process_held() -> None:
-    first, second = Secret("glpat-canary-first-000"), Secret("glpat-canary-second-00")
-
-    text = redact(f"Bearer {first.reveal()}, again {first.reveal()}; {second.reveal()}.")
-
-    assert text == f"Bearer {MASK}, again {MASK}; {MASK}."
-
-
-def test_redaction_takes_the_longer_of_two_secrets_that_begin_alike() -> None:
-    Secret("glpat-canary-alike")
-    Secret("glpat-canary-alike-and-longer")
-
-    assert redact("glpat-canary-alike-and-longer") == MASK
-    assert redact("glpat-canary-alike") == MASK
-
-
-def test_redaction_takes_special_characters_literally() -> None:
-    Secret("a.c*[(+?)]|^$\\x")
-
-    assert redact("x a.c*[(+?)]|^$\\x y") == f"x {MASK} y"
-    assert redact("abc*[(+?)]|^$\\x") == "abc*[(+?)]|^$\\x"
-
-
-def test_short_secrets_are_not_redacted_because_they_are_ordinary_words() -> None:
-    Secret("of")
-    Secret("")
-
-    assert redact("a word of it") == "a word of it"
-
-
-@pytest.fixture
-def empty_register(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portal.vault.secret._values", OrderedDict())
-    monkeypatch.setattr("portal.vault.secret._by_head", {})
-
-
-@pytest.mark.usefixtures("empty_register")
-def test_register_of_secrets_is_bounded_and_keeps_the_latest() -> None:
-    oldest, latest = "glpat-canary-oldest-0", f"glpat-canary-{MAX_REGISTERED}"
-    Secret(oldest)
-    for number in range(MAX_REGISTERED):
-        Secret(f"glpat-canary-{number + 1}")
-
-    assert len(registered_values()) <= MAX_REGISTERED
-    assert oldest not in registered_values()
-    assert redact(oldest) == oldest
-    assert redact(latest) == MASK
-
-
-WORDS = st.text("ab", min_size=8, max_size=12)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(secrets=st.lists(WORDS, max_size=4), pieces=st.lists(st.one_of(WORDS, st.text("abc", max_size=6)), max_size=6))
-def test_redaction_leaves_no_secret_and_nothing_else_out(
-    empty_register: None, secrets: list[str], pieces: list[str]
-) -> None:
-    for value in secrets:
-        Secret(value)
-    text = "".join(pieces)
-    known = sorted(registered_values(), key=len, reverse=True)
-
-    assert redact(text) == (re.sub("|".join(map(re.escape, known)), MASK, text) if known else text)
 
 
 def test_traceback_and_log_of_a_failure_with_a_secret_hold_no_secret(caplog: pytest.LogCaptureFixture) -> None:

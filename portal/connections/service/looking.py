@@ -25,7 +25,6 @@ from portal.net import (
     RedirectRefused,
     parse_address,
 )
-from portal.net.text import plain_text
 from portal.runtime import Runtime
 
 MAX_SKEW_SECONDS = 60
@@ -104,7 +103,7 @@ def _gitlab_checks(runtime: Runtime, connection: Connection, line: Line) -> _Tol
 
 
 def _external_url_check(connection: Connection, discovery: Discovery) -> tuple[Check, str]:
-    issuer = plain_text(discovery.issuer, 300).rstrip("/")
+    issuer = discovery.issuer.rstrip("/")
     if issuer == connection.external_url:
         return passed("external_url", issuer), ""
     if not _is_address(discovery.issuer):
@@ -194,8 +193,8 @@ def _too_old_card(version: str) -> Card:
 
 def _certificate_json(item: CertificateInfo) -> dict[str, Any]:
     return {
-        "subject": plain_text(item.subject, 200),
-        "issuer": plain_text(item.issuer, 200),
+        "subject": item.subject,
+        "issuer": item.issuer,
         "sha256": item.sha256,
         "not_after": f"{item.not_after:%d %B %Y}",
         "days_left": item.days_left,

@@ -12,6 +12,8 @@ from portal.repositories.availability import Facts, reason_against
 
 DIGEST_BYTES = 8
 DESCRIPTION_LENGTH = 300
+# A letter may become two in lower case.
+SEARCH_LENGTH = 1600
 
 
 def row_of(connection_id: int, project: Project, access_level: int | None) -> dict[str, Any]:
@@ -35,8 +37,8 @@ def row_of(connection_id: int, project: Project, access_level: int | None) -> di
         "last_activity_at": project.last_activity_at,
     }
     row["unavailable_reason"] = reason_against(_facts(row)) or ""
-    row["search_text"] = f"{row['path_with_namespace']} {row['name']}".lower()
-    row["digest"] = hashlib.blake2b(msgspec.json.encode(row), digest_size=DIGEST_BYTES).digest()
+    row["search_text"] = f"{row['path_with_namespace']} {row['name']}".lower()[:SEARCH_LENGTH]
+    row["digest"] = hashlib.blake2b(msgspec.json.encode(row, enc_hook=str), digest_size=DIGEST_BYTES).digest()
     row["connection_id"] = connection_id
     return row
 

@@ -13,7 +13,6 @@ from portal.connections.service.instance import open_line
 from portal.db import utc_now
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.payloads import Group
-from portal.net.text import plain_text
 from portal.repositories.catalogue.reader import CataloguePage, CatalogueReader
 from portal.repositories.catalogue.rows import row_of
 from portal.repositories.catalogue.writer import mark_missing, write_groups, write_repositories
@@ -21,7 +20,6 @@ from portal.repositories.models import CatalogueRun, GitLabGroup
 from portal.runtime import Runtime
 
 Progress = Callable[[int, int | None, str], None]
-NAME_LENGTH = 500
 
 
 def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, progress: Progress) -> int:
@@ -91,7 +89,7 @@ def _group_row(connection_id: int, group: Group, run_id: int) -> dict[str, objec
         "connection_id": connection_id,
         "gitlab_group_id": group.id,
         "parent_gitlab_group_id": group.parent_id,
-        "name": plain_text(group.name, NAME_LENGTH),
+        "name": group.name,
         "full_path": group.full_path,
         "kind": "group",
         "seen_in_run_id": run_id,

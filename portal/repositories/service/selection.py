@@ -12,10 +12,9 @@ from portal.accounts.principal import Principal
 from portal.connections.models import Connection, ConnectionState
 from portal.repositories.availability import Reason
 from portal.repositories.models import Enablement, Repository, RepositoryState
-from portal.repositories.service.visibility import LIKE_ESCAPE, escape_like, inside_path, visible_to
+from portal.repositories.service.visibility import LIKE_ESCAPE, MAX_WORDS, escape_like, inside_path, visible_to
 
 PAGE_SIZE = 50
-MAX_QUERY = 200
 
 
 class StateFilter(StrEnum):
@@ -149,7 +148,7 @@ def _filters(view: View) -> list[ColumnElement[bool]]:
         conditions.append(col(Connection.slug) == view.connection)
     if view.group:
         conditions.append(inside_path(view.group))
-    for word in view.query.lower().split():
+    for word in view.query.lower().split()[:MAX_WORDS]:
         pattern = f"%{escape_like(word)}%"
         conditions.append(col(Repository.search_text).like(pattern, escape=LIKE_ESCAPE))
     return conditions

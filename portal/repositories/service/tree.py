@@ -13,10 +13,13 @@ from portal.connections.models import Connection
 from portal.repositories.models import Enablement, GitLabGroup, Repository
 from portal.repositories.service.visibility import visible_to
 
+# GitLab nests no deeper (docs.gitlab.com/user/group/subgroups); whoever tells of more does not decide how deep we go.
+MAX_DEPTH = 20
+
 
 @dataclass
 class TreeNode:
-    """One group; counts include everything below it."""
+    """One group; counts include everything below it. Below `MAX_DEPTH` levels the rest of a path is one group."""
 
     path: str
     name: str
@@ -33,26 +36,24 @@ def group_tree(session: Session, principal: Principal, connection_slug: str) -> 
     counts = _counts_by_namespace(session, principal, connection_slug)
     names = _group_names(session, principal, connection_slug)
     nodes: dict[str, TreeNode] = {}
-    for path in sorted({*counts, *names}):
+    roots: list[TreeNode] = []
+    for path in sorted({*counts, *names}, key=lambda path: path.split("/")):
+        siblings, above = roots, ""
         for ancestor in _with_ancestors(path):
-            nodes.setdefault(ancestor, TreeNode(ancestor, names.get(ancestor) or ancestor.rpartition("/")[2]))
-        for ancestor in _with_ancestors(path):
+            if ancestor not in nodes:
+                name = names.get(ancestor) or ancestor.removeprefix(f"{above}/")
+                nodes[ancestor] = TreeNode(ancestor, name)
+                siblings.append(nodes[ancestor])
             nodes[ancestor].total += counts[path][0]
             nodes[ancestor].enabled += counts[path][1]
-    return _nest(nodes)
-
-
-def _nest(nodes: dict[str, TreeNode]) -> list[TreeNode]:
-    roots: list[TreeNode] = []
-    for path in sorted(nodes):
-        parent = nodes.get(path.rpartition("/")[0])
-        (parent.children if parent else roots).append(nodes[path])
+            siblings, above = nodes[ancestor].children, ancestor
     return roots
 
 
 def _with_ancestors(path: str) -> list[str]:
     parts = path.split("/")
-    return ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]
+    levels = ["/".join(parts[:length]) for length in range(1, min(len(parts), MAX_DEPTH) + 1)]
+    return levels if len(parts) <= MAX_DEPTH else [*levels, path]
 
 
 def _counts_by_namespace(

@@ -9,9 +9,13 @@ from portal.accounts.models import GroupGrant
 from portal.accounts.principal import Principal
 from portal.accounts.rights import Role
 from portal.connections.models import Connection
+from portal.foreign import clean
 from portal.repositories.models import GitLabGroup, Repository
 
 LIKE_ESCAPE = "\\"
+# As long as a path may be, so that any that is pasted finds what it names; SQLite takes so many conditions at once.
+MAX_QUERY = 1000
+MAX_WORDS = 50
 
 
 def visible_to(session: Session, principal: Principal) -> ColumnElement[bool]:
@@ -37,6 +41,12 @@ def inside_path(path: str) -> ColumnElement[bool]:
         col(Repository.namespace_path) == path,
         col(Repository.namespace_path).like(f"{escape_like(path)}/%", escape=LIKE_ESCAPE),
     )
+
+
+def as_searched(text: str) -> str:
+    """Return a question as GitLab's names are stored: composed, with what they hide written out."""
+    # Each hidden character becomes eight: nothing of it is cut off.
+    return clean(text.strip()[:MAX_QUERY], MAX_QUERY * 8)
 
 
 def escape_like(text: str) -> str:

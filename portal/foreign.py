@@ -1,0 +1,153 @@
+"""Text that somebody else chose, above all GitLab: it passes `clean` when it comes in, and has a type from then on.
+
+Whatever is shown, stored or logged of an answer is a `Foreign`: there is no way to one but through `clean`, payloads
+are decoded to them, and errors and cards make them of their words. Nothing here makes a text trusted.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import ClassVar, Self
+
+from portal.redaction import redact_foreign, redact_random
+
+ELLIPSIS = "…"
+REPLACEMENT = "\ufffd"
+# As much as a text may lose by composing and redacting; no more of a longer one is ever looked at.
+SPARE = 4096
+ZERO_WIDTH_NON_JOINER, ZERO_WIDTH_JOINER, EMOJI_STYLE = "\u200c", "\u200d", "\ufe0f"
+# Letters and marks that show nothing, so `isprintable` lets them pass: joiners, vowel and syllable fillers.
+_EMPTY = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]")
+# Flags of parts of countries are a black flag and letters that show nothing (UTS 51, ED-14a).
+_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")
+# Scripts whose letters join, where a non-joiner decides how a word is written: Arabic, Syriac, N'Ko, Mongolian.
+_JOINING = re.compile("[\u0600-\u08ff\u1800-\u18af\ufb50-\ufdff\ufe70-\ufefc]")
+_VIRAMA = 9  # The combining class of the sign after which Indic scripts form conjuncts.
+
+
+def clean(value: str, limit: int = 500, *, is_sentence: bool = False) -> str:
+    """Return NFC text of at most `limit` characters, without secrets, with control and hidden characters made visible.
+
+    Tabs and line ends become blanks, control characters U+FFFD; bidirectional controls, zero-width and other
+    characters that show nothing become ⟨U+202E⟩ and the like, because they make a text look like another one.
+    Joiners stay where they join: inside an emoji, and in scripts that are not read without them (RFC 5892 A.1, A.2).
+    In a sentence everything goes that may be a secret; a name may be as random as one.
+    """
+    # Secrets first: cutting, composing and writing out may leave parts of one that nobody recognises.
+    text = redact_foreign(value[: limit * 2 + SPARE])
+    text = unicodedata.normalize("NFC", redact_random(text) if is_sentence else text)
+    if not text.isprintable() or _EMPTY.search(text):
+        text = _written_out(text)
+    if len(text) > limit or len(value) > limit * 2 + SPARE:
+        return text[: limit - 1].rstrip(ZERO_WIDTH_JOINER + ZERO_WIDTH_NON_JOINER) + ELLIPSIS
+    return text
+
+
+class Foreign(str):
+    """A text that somebody else chose, cleaned; `limit` is how long its kind may be."""
+
+    __slots__ = ()
+    limit: ClassVar[int] = 500
+    is_sentence: ClassVar[bool] = False
+
+    def __new__(cls, value: str = "") -> Self:
+        """Clean a text, unless it is of this kind already."""
+        if type(value) is cls:
+            return value
+        if not isinstance(value, str):  # The decoder of JSON leaves the check of its type to us.
+            raise TypeError("not a text")
+        return super().__new__(cls, clean(value, cls.limit, is_sentence=cls.is_sentence))
+
+
+class Words(Foreign):
+    """What a peer says of a failure, for a person to read: it may repeat secrets that no process here ever held."""
+
+    __slots__ = ()
+    limit = 200
+    is_sentence = True
+
+
+class ShortText(Foreign):
+    """A code, a state, an id of a request."""
+
+    __slots__ = ()
+    limit = 64
+
+
+class PersonName(Foreign):
+    """A user's name or username."""
+
+    __slots__ = ()
+    limit = 255
+
+
+class Title(Foreign):
+    """The name of a group, a project or a branch."""
+
+    __slots__ = ()
+
+
+class Path(Foreign):
+    """Where a group or a project is."""
+
+    __slots__ = ()
+    limit = 1000
+
+
+class WebAddress(Foreign):
+    """An address that a peer gives; whether it may become a link is for the page to decide."""
+
+    __slots__ = ()
+    limit = 1500
+
+
+class Scopes(tuple[str, ...]):
+    """Scopes of OAuth, from a list or from RFC 6749's text with blanks; at most `limit` of them."""
+
+    __slots__ = ()
+    limit: ClassVar[int] = 50
+
+    def __new__(cls, value: str | Iterable[str] = ()) -> Self:
+        """Take them as a list or as one text."""
+        if type(value) is cls:
+            return value
+        names = value[: cls.limit * ShortText.limit].split() if isinstance(value, str) else list(value)
+        return super().__new__(cls, tuple(map(ShortText, names[: cls.limit])))
+
+
+def _written_out(text: str) -> str:
+    kept = {at for flag in _FLAG.finditer(text) for at in range(*flag.span())}
+    return "".join(
+        character if at in kept or _joins(text, at) else _visible(character) for at, character in enumerate(text)
+    )
+
+
+def _joins(text: str, at: int) -> bool:
+    """Tell whether a joiner joins what stands beside it; anywhere else it only hides."""
+    if text[at] not in {ZERO_WIDTH_JOINER, ZERO_WIDTH_NON_JOINER} or at == 0:
+        return False
+    before, after = text[at - 1], text[at + 1 : at + 2]
+    if unicodedata.combining(before) == _VIRAMA:
+        return True
+    if text[at] == ZERO_WIDTH_NON_JOINER:
+        return bool(_JOINING.match(before) and _JOINING.match(after))
+    return (before == EMOJI_STYLE or _is_emoji(before)) and _is_emoji(after)
+
+
+def _is_emoji(character: str) -> bool:
+    # The last range is kept free for emoji: Python may not know the newest of them.
+    is_symbol = bool(character) and unicodedata.category(character) in {"So", "Sk"} and character >= "\u203c"
+    return is_symbol or "\U0001f000" <= character <= "\U0001faff"
+
+
+def _visible(character: str) -> str:
+    if character in "\t\n\r\u2028\u2029":
+        return " "
+    category = unicodedata.category(character)
+    if category in {"Cc", "Cs"}:
+        return REPLACEMENT
+    if category == "Cf" or _EMPTY.match(character):
+        return f"⟨U+{ord(character):04X}⟩"
+    return character
