@@ -215,6 +215,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 "GATEHOUSE_SMTP_USERNAME and GATEHOUSE_SMTP_PASSWORD belong together: set both or neither."
             )
+        if self.smtp_username and self.smtp_security == "none" and self.smtp_host.lower() not in LOOPBACK_HOSTS:
+            raise ValueError(
+                "GATEHOUSE_SMTP_SECURITY=none would send GATEHOUSE_SMTP_PASSWORD unencrypted. Use starttls or tls; "
+                "without encryption a password is only sent to a mail server on this machine."
+            )
         return self
 
     @classmethod

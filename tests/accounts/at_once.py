@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from typing import TypeVar
 
+from sqlalchemy import Connection, text
+
+from portal.db import Database
+
 Answer = TypeVar("Answer")
+PATIENCE_SECONDS = 60
 
 
 def at_once(*actions: Callable[[], Answer]) -> list[Answer]:
@@ -20,3 +27,33 @@ def at_once(*actions: Callable[[], Answer]) -> list[Answer]:
 
     with ThreadPoolExecutor(len(actions)) as pool:
         return list(pool.map(start, actions))
+
+
+def crowd(database: Database, table: str, *actions: Callable[[], Answer]) -> list[Answer]:
+    """Run every action in a thread of its own, and let none write to a table before all of them have come that far.
+
+    What they look at first they have all looked at before the first of them changes anything: only a guard in the
+    write itself, or a lock that is taken before the look, still tells them apart. So a missing guard shows every time
+    and not now and then. SQLite has one writer at a time; there they only start together.
+    """
+    if database.is_sqlite:
+        return at_once(*actions)
+    with ExitStack() as stack:
+        watcher = stack.enter_context(database.engine.connect())
+        pool = stack.enter_context(ThreadPoolExecutor(len(actions)))
+        with database.engine.connect() as gate:
+            gate.execute(text(f"LOCK TABLE {table} IN SHARE MODE"))  # Readers pass; whoever writes waits.
+            running = [pool.submit(action) for action in actions]
+            ends = time.monotonic() + PATIENCE_SECONDS
+            while sum(future.done() for future in running) + _waiting(watcher) < len(actions):
+                assert time.monotonic() < ends, "not all of them came as far as the table"
+                wait(running, timeout=0.02)
+            gate.rollback()
+        return [future.result() for future in running]
+
+
+def _waiting(watcher: Connection) -> int:
+    statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    found = watcher.execute(text(statement)).scalar_one()
+    watcher.rollback()
+    return int(found)

@@ -12,7 +12,7 @@ from portal.accounts.sessions import hash_of
 from portal.audit.models import AuditEvent
 from portal.db import utc_now
 from portal.runtime import Runtime
-from tests.accounts.at_once import at_once
+from tests.accounts.at_once import crowd
 from tests.accounts.support import BOTH_DATABASES, give_password, is_signed_in
 from tests.support.people import PASSWORD, Cast
 from tests.support.visitor import Visitor
@@ -71,8 +71,10 @@ def test_link_used_by_many_at_once_makes_one_member(app: Flask, runtime: Runtime
     visitors = [Visitor(app) for _ in range(8)]
     tokens = [visitor.csrf_token() for visitor in visitors]
 
-    statuses = at_once(
-        *(lambda v=v, t=t: v.post(link, PERSON, token=t).status_code for v, t in zip(visitors, tokens, strict=True))
+    statuses = crowd(
+        runtime.database,
+        "invitation",
+        *(lambda v=v, t=t: v.post(link, PERSON, token=t).status_code for v, t in zip(visitors, tokens, strict=True)),
     )
 
     assert sorted(statuses) == [303] + [404] * 7
@@ -84,11 +86,13 @@ def test_two_links_for_one_address_make_one_member(app: Flask, runtime: Runtime,
     visitors = [Visitor(app), Visitor(app)]
     tokens = [visitor.csrf_token() for visitor in visitors]
 
-    statuses = at_once(
+    statuses = crowd(
+        runtime.database,
+        "invitation",
         *(
             lambda v=v, p=path, t=token: v.post(p, PERSON, token=t).status_code
             for v, path, token in zip(visitors, links, tokens, strict=True)
-        )
+        ),
     )
 
     assert sorted(statuses) == [303, 422]

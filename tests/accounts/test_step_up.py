@@ -12,7 +12,16 @@ from portal.accounts.rights import signed_in
 from portal.accounts.sessions import hash_of
 from portal.audit.models import AuditEvent
 from portal.runtime import Runtime
-from tests.accounts.support import cookie_of, form_on, is_signed_in, let_time_pass, record_of, with_cookie
+from tests.accounts.at_once import crowd
+from tests.accounts.support import (
+    BOTH_DATABASES,
+    cookie_of,
+    form_on,
+    is_signed_in,
+    let_time_pass,
+    record_of,
+    with_cookie,
+)
 from tests.security.tables import digests
 from tests.support.people import PASSWORD, Cast
 from tests.support.visitor import Visitor
@@ -114,6 +123,23 @@ def test_proof_gives_the_session_another_id_and_the_old_one_dies(
     assert not is_signed_in(with_cookie(app, old))
     assert (renewed.id, renewed.created_at) == (row.id, row.created_at)
     assert renewed.proved_at > row.proved_at
+
+
+@BOTH_DATABASES
+def test_of_two_proofs_at_once_one_browser_has_the_new_session(app: Flask, runtime: Runtime, cast: Cast) -> None:
+    owner = Visitor(app).sign_in(cast.owner)
+    copy = with_cookie(app, cookie_of(owner))
+    token = owner.csrf_token()
+    browsers = (owner, copy)
+
+    statuses = crowd(
+        runtime.database,
+        "session",
+        *(lambda b=browser: b.post("/prove", {"password": PASSWORD}, token=token).status_code for browser in browsers),
+    )
+
+    assert max(statuses) < 500
+    assert sum(is_signed_in(browser) for browser in browsers) == 1
 
 
 def test_page_that_was_open_before_the_proof_still_works(app: Flask, cast: Cast, owner: Visitor) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 from sqlmodel import select
 
@@ -12,6 +10,7 @@ from portal.connections.models import Application, Connection, Method
 from portal.connections.service.connections import create_draft
 from portal.errors import InvalidInput
 from portal.runtime import Runtime
+from tests.accounts.at_once import crowd
 from tests.accounts.support import BOTH_DATABASES
 from tests.connections.drafts import connection_named, draft
 from tests.support.people import Cast
@@ -71,8 +70,8 @@ def test_name_that_many_want_at_once_is_given_to_one(runtime: Runtime, cast: Cas
             return error.field_errors["display_name"].partition("”")[2]
         return "made"
 
-    with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(make, ["Äpfel", "äpfel", "ÄPFEL", "A\u0308pfel"]))
+    names = ["Äpfel", "äpfel", "ÄPFEL", "A\u0308pfel"]
+    made = crowd(runtime.database, "connection", *(lambda name=name: make(name) for name in names))
 
     assert sorted(made) == [" is taken. Choose a name that tells the two apart."] * 3 + ["made"]
 

@@ -10,8 +10,12 @@ from contextlib import contextmanager
 import pytest
 
 from portal.connections.service.connections import discard_draft
+from portal.connections.service.tries import CHECKS, count_try
 from portal.connections.steps import Step
+from portal.errors import RateLimited
 from portal.runtime import Runtime
+from tests.accounts.at_once import crowd
+from tests.accounts.support import BOTH_DATABASES
 from tests.connections.drafts import connection_named, draft
 from tests.connections.peers import PAGE, Peer, let_through, serving
 from tests.support.people import Cast
@@ -147,6 +151,21 @@ def test_checks_are_limited_for_the_organization_and_not_for_each_draft(owner: V
                 statuses.append(owner.post(f"/connections/{slug}/setup/instance/checks", htmx=True).status_code)
 
     assert statuses == [200] * 5 + [429] * 4
+
+
+@BOTH_DATABASES
+def test_tries_at_the_same_moment_count_each_other(runtime: Runtime, cast: Cast) -> None:
+    principal = principal_of(runtime, cast.owner)
+
+    def look() -> bool:
+        try:
+            with runtime.database.transaction() as session:
+                count_try(session, principal, CHECKS)
+        except RateLimited:
+            return False
+        return True
+
+    assert sum(crowd(runtime.database, "outbound_try", *[look] * 9)) == 5
 
 
 def test_too_many_tries_leave_the_page_with_what_was_typed(owner: Visitor, runtime: Runtime) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -19,6 +18,7 @@ from portal.disconnection.service.disconnect import disconnect
 from portal.jobs.models import JobState
 from portal.repositories.models import Enablement, Repository
 from portal.runtime import Runtime
+from tests.accounts.at_once import crowd
 from tests.disconnection.world import ADDRESS, ENABLED, NAME, PATHS, REVOKE, World
 from tests.support.people import PASSWORD
 from tests.support.visitor import Visitor
@@ -181,8 +181,11 @@ def test_second_disconnection_changes_nothing(world: World, owner: Visitor, admi
 def test_two_people_at_once_disconnect_once(world: World) -> None:
     people = [principal_of(world.runtime, actor) for actor in (world.cast.owner, world.cast.administrator)]
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda person: disconnect(world.runtime, person, "gitlab", "keep", NAME), people * 2))
+    crowd(
+        world.runtime.database,
+        "retired_token",
+        *(lambda person=person: disconnect(world.runtime, person, "gitlab", "keep", NAME) for person in people * 2),
+    )
 
     assert len(world.retired()) == 1
     assert world.actions().count("connection.disconnected") == 1

@@ -14,9 +14,14 @@ from email.policy import default
 
 @dataclass
 class Mailbox:
-    """What came in. While `refuses` is true, every recipient is refused for now; those in `unknown` always are."""
+    """What came in. While `refuses` is true, every recipient is refused for now; those in `unknown` always are.
+
+    `offers` are the extensions it names besides its usual ones; `heard` is every line but those of messages.
+    """
 
     port: int = 0
+    offers: tuple[str, ...] = ()
+    heard: list[bytes] = field(default_factory=list)
     refuses: bool = False
     unknown: set[str] = field(default_factory=set)
     raw: list[bytes] = field(default_factory=list)
@@ -38,6 +43,7 @@ class _Session(socketserver.StreamRequestHandler):
         self._say("220 mailbox")
         while line := self.rfile.readline().strip():
             verb = line.split(b" ")[0].upper()
+            box.heard.append(line)
             if verb == b"DATA":
                 self._say("354 go on")
                 box.raw.append(self._read_message())
@@ -50,7 +56,12 @@ class _Session(socketserver.StreamRequestHandler):
             elif verb == b"RCPT" and _address_in(line) in box.unknown:
                 self._say("550 nobody of this name")
             elif verb == b"EHLO":
-                self._say("250-mailbox\r\n250-8BITMIME\r\n250 SMTPUTF8")
+                extensions = (*box.offers, "8BITMIME", "SMTPUTF8")
+                self._say("\r\n".join(["250-mailbox", *(f"250-{name}" for name in extensions), "250 HELP"]))
+            elif verb == b"STARTTLS":
+                self._say("454 not now")
+            elif verb == b"AUTH":
+                self._say("235 welcome")
             else:
                 if verb == b"RCPT":
                     box.recipients.append(_address_in(line))

@@ -73,16 +73,30 @@ def test_address_that_is_none_is_refused(address: str) -> None:
         compose(SETTINGS, message(to_address=address))
 
 
-def test_password_is_not_sent_in_clear_to_a_server_without_tls(mailbox: Mailbox) -> None:
-    settings = to(
-        mailbox, smtp_security="starttls", smtp_username="portal", smtp_password=SecretStr("quiet lantern over marsh")
-    )
+@pytest.mark.parametrize("offers", [("AUTH PLAIN LOGIN",), ("STARTTLS", "AUTH PLAIN LOGIN"), ()])
+def test_password_is_not_sent_in_clear_to_a_server_without_tls(mailbox: Mailbox, offers: tuple[str, ...]) -> None:
+    """The server would take it: it offers to, and either no TLS, or one that it then refuses."""
+    mailbox.offers = offers
+    password = SecretStr("quiet lantern over marsh")
+    settings = to(mailbox, smtp_security="starttls", smtp_username="portal", smtp_password=password)
 
     with pytest.raises(MailFailed) as caught:
         send(settings, message())
 
     assert mailbox.raw == []
+    assert {line.split(b" ")[0] for line in mailbox.heard} <= {b"ehlo", b"STARTTLS", b"QUIT", b"quit"}
     assert "lantern" not in str(caught.value.card)
+
+
+def test_password_goes_to_a_server_on_this_machine_that_takes_it(mailbox: Mailbox) -> None:
+    """The other side of the test before: with the guard gone, this is what would be seen there."""
+    mailbox.offers = ("AUTH PLAIN",)
+    password = SecretStr("quiet lantern over marsh")
+
+    send(to(mailbox, smtp_username="portal", smtp_password=password), message())
+
+    assert any(line.startswith(b"AUTH PLAIN") for line in mailbox.heard)
+    assert len(mailbox.raw) == 1
 
 
 def test_server_that_is_not_there_is_a_card_without_its_words() -> None:

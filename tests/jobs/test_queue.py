@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from portal.db import utc_now
 from portal.jobs import Job, enqueue, find_unfinished
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
+from tests.accounts.at_once import crowd
 from tests.jobs.conftest import states
 from tests.jobs.sample_jobs import noted
 
@@ -81,15 +81,11 @@ def test_key_is_free_again_when_the_job_has_finished(runtime: Runtime, log: str)
 
 
 def test_key_taken_in_parallel_makes_one_job(runtime: Runtime) -> None:
-    together = threading.Barrier(6)
-
-    def enqueue_together(_number: int) -> str:
-        together.wait()
+    def enqueue_together() -> str:
         with runtime.database.transaction() as session:
             return enqueue(session, "sample.note", organization_id=1, title="Note", key="same").public_id
 
-    with ThreadPoolExecutor(6) as pool:
-        public_ids = set(pool.map(enqueue_together, range(6)))
+    public_ids = set(crowd(runtime.database, "job", *[enqueue_together] * 6))
 
     assert len(public_ids) == 1
     assert states(runtime.database) == {"Queued": 1}

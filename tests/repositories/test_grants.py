@@ -13,7 +13,7 @@ from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.repositories.models import GitLabGroup, Repository
 from portal.runtime import Runtime
-from tests.accounts.at_once import at_once
+from tests.accounts.at_once import crowd
 from tests.security.objects import make_objects
 from tests.support.people import Cast, add_actor
 from tests.support.visitor import Visitor
@@ -300,15 +300,40 @@ def test_granted_by_many_at_once_is_one_grant(app: Flask, runtime: Runtime, cast
     visitors = [Visitor(app).sign_in(cast.administrator) for _ in range(6)]
     tokens = [visitor.csrf_token() for visitor in visitors]
 
-    statuses = at_once(
+    statuses = crowd(
+        runtime.database,
+        "group_grant",
         *(
             lambda v=visitor, t=token: v.post(page_of(cast), {"group_id": str(group.id)}, token=t).status_code
             for visitor, token in zip(visitors, tokens, strict=True)
-        )
+        ),
     )
 
     assert set(statuses) == {303}
     assert len(grants_of(runtime)) == 1
+
+
+def test_grant_that_many_take_back_at_once_is_taken_back_once(
+    app: Flask, runtime: Runtime, cast: Cast, administrator: Visitor, connection_id: int
+) -> None:
+    grant(administrator, cast, runtime, "web", connection_id)
+    form = {"grant_id": str(grants_of(runtime)[0].id)}
+    visitors = [Visitor(app).sign_in(cast.administrator) for _ in range(4)]
+    tokens = [visitor.csrf_token() for visitor in visitors]
+
+    statuses = crowd(
+        runtime.database,
+        "group_grant",
+        *(
+            lambda v=visitor, t=token: v.post(f"{page_of(cast)}/revocation", form, token=t).status_code
+            for visitor, token in zip(visitors, tokens, strict=True)
+        ),
+    )
+
+    assert set(statuses) == {303}
+    with runtime.database.reading() as session:
+        events = session.exec(select(AuditEvent.action).order_by(col(AuditEvent.number))).all()
+    assert events == ["member.group_granted", "member.group_revoked"]
 
 
 def test_members_page_asks_as_often_for_one_lead_as_for_many(

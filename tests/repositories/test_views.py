@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from flask import Flask
 from sqlalchemy import event
 from sqlmodel import col, select
 
@@ -12,6 +13,7 @@ from portal.repositories.catalogue.run import read_catalogue
 from portal.repositories.models import Enablement, GitLabGroup, Repository
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
+from tests.accounts.at_once import crowd
 from tests.support.connected import connect
 from tests.support.people import Cast
 from tests.support.visitor import Visitor
@@ -172,6 +174,29 @@ def test_every_change_has_its_audit_row(runtime: Runtime, owner: Visitor, connec
         ("repository.enabled", chosen[1]),
         ("repository.disabled", chosen[0]),
     ]
+
+
+def test_repository_that_many_enable_at_once_is_enabled_once(
+    app: Flask, runtime: Runtime, cast: Cast, connection_id: int
+) -> None:
+    chosen = repositories(runtime, unavailable_reason="")[0].id
+    visitors = [Visitor(app).sign_in(cast.owner) for _ in range(4)]
+    tokens = [visitor.csrf_token() for visitor in visitors]
+
+    statuses = crowd(
+        runtime.database,
+        "enablement",
+        *(
+            lambda v=visitor, t=token: v.post("/repositories/enable", {"only": str(chosen)}, token=t).status_code
+            for visitor, token in zip(visitors, tokens, strict=True)
+        ),
+    )
+
+    assert set(statuses) == {303}
+    assert enabled(runtime) == {chosen}
+    with runtime.database.reading() as session:
+        events = session.exec(select(AuditEvent).where(AuditEvent.object_type == "repository")).all()
+    assert [event.action for event in events] == ["repository.enabled"]
 
 
 def test_outsider_sees_and_changes_nothing(runtime: Runtime, outsider: Visitor, connection_id: int) -> None:
