@@ -12,8 +12,8 @@ from sqlmodel import Session, col, select
 from portal import audit
 from portal.accounts.models import Invitation, Membership, Organization, SessionRecord, User
 from portal.accounts.people import EMAIL_TAKEN, add_member, check_person, clean_email, is_member
-from portal.accounts.principal import Principal
-from portal.accounts.roles import Role
+from portal.accounts.principal import Principal, require_right_now
+from portal.accounts.roles import Right, Role
 from portal.accounts.sessions import end_other_sessions, hash_of
 from portal.db import utc_now
 from portal.errors import Conflict, InvalidInput, NotFound
@@ -65,6 +65,7 @@ def invite(runtime: Runtime, principal: Principal, email: str, role: str) -> str
     token = secrets.token_urlsafe(32)
     now = utc_now()
     with runtime.database.transaction() as session:
+        require_right_now(session, principal, Right.MANAGE_MEMBERS)
         if is_member(session, clean):
             raise InvalidInput(field_errors={"email": EMAIL_TAKEN})
         invitation = Invitation(
@@ -89,6 +90,7 @@ def withdraw_invitation(runtime: Runtime, principal: Principal, invitation_id: i
     """
     mine = (col(Invitation.id) == invitation_id, col(Invitation.organization_id) == principal.organization_id)
     with runtime.database.transaction() as session:
+        require_right_now(session, principal, Right.MANAGE_MEMBERS)
         found = session.exec(select(Invitation).where(*mine, col(Invitation.accepted_at).is_(None))).first()
         if found is None:
             raise NotFound
@@ -105,6 +107,26 @@ def find_invitation(runtime: Runtime, token: str) -> Invitation:
     """
     with runtime.database.reading() as session:
         return _find_invitation(session, token)
+
+
+def note_refused_invitation(runtime: Runtime, token: str) -> None:
+    """Write down that somebody used a link that was used before or is too old; a link we never made is nobody's."""
+    with runtime.database.transaction() as session:
+        found = session.exec(select(Invitation).where(Invitation.token_hash == hash_of(token))).first()
+        if found is None:
+            return
+        audit.record(
+            session,
+            action="member.invitation_refused",
+            organization_id=found.organization_id,
+            actor_user_id=None,
+            actor_name="",
+            object_type="person",
+            object_id=found.email,
+            object_name=found.email,
+            result="refused",
+            details={"code": "used" if found.accepted_at else "too_old"},
+        )
 
 
 def accept_invitation(runtime: Runtime, token: str, name: str, password: str) -> Membership:
@@ -192,6 +214,8 @@ def _find_member(session: Session, principal: Principal, membership_id: int) -> 
     statement = select(Organization.id).where(Organization.id == principal.organization_id)
     # Not a full lock: rows that only refer to the organization, such as the audit log's, need not wait.
     session.exec(statement.with_for_update(key_share=True)).one()
+    # Only now: two who put each other out at once must not both succeed.
+    require_right_now(session, principal, Right.MANAGE_MEMBERS)
     membership = session.get(Membership, membership_id)
     if membership is None or membership.organization_id != principal.organization_id:
         raise NotFound

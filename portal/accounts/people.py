@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from portal import audit
 from portal.accounts.models import Membership, Organization, User
@@ -13,9 +14,10 @@ from portal.accounts.passwords import PasswordRefused, hash_password, verify_pas
 from portal.accounts.principal import Principal
 from portal.accounts.roles import Role
 from portal.accounts.sessions import end_other_sessions
-from portal.accounts.throttle import count_try, note_success
+from portal.accounts.throttle import WINDOW_MINUTES, count_try, note_success
+from portal.audit.models import AuditEvent
 from portal.db import utc_now
-from portal.errors import InvalidInput, NotFound
+from portal.errors import InvalidInput, NotFound, RateLimited
 from portal.runtime import Runtime
 
 MAX_NAME = 100
@@ -95,7 +97,7 @@ def check_sign_in(runtime: Runtime, email: str, password: str, source: str) -> M
         RateLimited: too many tries.
     """
     clean = email.strip().lower()[:MAX_EMAIL]
-    attempt_id = count_try(runtime, clean, source)
+    attempt_id = _count_try(runtime, clean, source)
     with runtime.database.reading() as session:
         # What is no text for a database (NUL) is nobody's address either.
         user = session.exec(select(User).where(User.email == (clean if clean.isprintable() else ""))).first()
@@ -119,7 +121,7 @@ def verify_own_password(runtime: Runtime, principal: Principal, password: str, s
         InvalidInput: it is wrong.
         RateLimited: too many tries.
     """
-    attempt_id = count_try(runtime, principal.email, source)
+    attempt_id = _count_try(runtime, principal.email, source)
     with runtime.database.reading() as session:
         password_hash = session.get_one(User, principal.user_id).password_hash
     right = verify_password(password, password_hash)
@@ -180,6 +182,48 @@ def only_organization(session: Session) -> Organization:
     if found is None:
         raise NotFound("The portal is not set up yet: open the setup link first.")
     return found
+
+
+def _count_try(runtime: Runtime, email: str, source: str) -> int:
+    """Count a try at a password; the first one that is too many is written down, and those right after it are not.
+
+    Raises:
+        RateLimited: too many tries.
+    """
+    try:
+        return count_try(runtime, email, source)
+    except RateLimited:
+        _note_throttled(runtime, email, source)
+        raise
+
+
+def _note_throttled(runtime: Runtime, email: str, source: str) -> None:
+    with runtime.database.reading() as session:
+        user = session.exec(select(User).where(User.email == (email if email.isprintable() else ""))).first()
+        membership = _membership(session, user)
+        organization_id = membership.organization_id if membership else None
+        about = str(user.id) if user else ""
+        same = select(AuditEvent.number).where(
+            AuditEvent.organization_id == organization_id,
+            AuditEvent.action == "session.throttled",
+            AuditEvent.object_id == about,
+            AuditEvent.source_address == source,
+            col(AuditEvent.at) > utc_now() - timedelta(minutes=WINDOW_MINUTES),
+        )
+        if session.exec(same.limit(1)).first() is not None:
+            return
+    with runtime.database.transaction() as session:
+        audit.record(
+            session,
+            action="session.throttled",
+            organization_id=organization_id,
+            actor_user_id=None,
+            actor_name="",
+            object_type="person",
+            object_id=about,
+            object_name=user.email if user else "",
+            result="refused",
+        )
 
 
 def _is_name(text: str) -> bool:

@@ -9,9 +9,9 @@ from flask import g, session
 from sqlalchemy.orm import Session as DatabaseSession
 from sqlmodel import col, select
 
-from portal.accounts.models import Membership, Organization, User
+from portal.accounts.models import Membership, Organization, SessionRecord, User
 from portal.accounts.roles import ROLE_RIGHTS, Right, Role
-from portal.errors import SignInRequired
+from portal.errors import NotFound, SignInRequired
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,45 @@ def load_principal(
         session_id=session_id,
         proved_at=proved_at,
     )
+
+
+class RightLost(NotFound):
+    """Somebody had the right when their request began, and has not got it any more."""
+
+    code = "right_lost"
+    title = "You no longer have the right to do this"
+    sentence = "Your role or your session changed while this was under way. Nothing was changed."
+
+    def __init__(self, right: Right, sentence: str | None = None) -> None:
+        super().__init__(sentence)
+        self.right = right
+
+
+def require_right_now(database: DatabaseSession, principal: Principal, right: Right) -> Principal:
+    """Read somebody's rights again in the transaction that acts for them, and return them as they are now.
+
+    Between the start of a request and its last write there may be a minute of waiting for GitLab, or for a lock.
+    Whoever changes their role, removes them or ends their session from here on waits for this transaction.
+
+    Raises:
+        RightLost: role, membership, account or session no longer allow it.
+    """
+    mine = (col(Membership.user_id) == principal.user_id, col(Membership.organization_id) == principal.organization_id)
+    database.execute(select(Membership.id).where(*mine).with_for_update(read=True))
+    if principal.session_id is not None:
+        own = select(SessionRecord.id).where(col(SessionRecord.id) == principal.session_id)
+        if database.execute(own.with_for_update(read=True)).first() is None:
+            raise RightLost(right)
+    now = load_principal(
+        database,
+        principal.user_id,
+        principal.organization_id,
+        session_id=principal.session_id,
+        proved_at=principal.proved_at,
+    )
+    if now is None or not now.may(right):
+        raise RightLost(right)
+    return now
 
 
 def find_principal() -> Principal | None:

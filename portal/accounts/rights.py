@@ -6,17 +6,18 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from flask import Flask, request
+from flask import Flask, Response, request
 
 from portal import audit
-from portal.accounts.principal import Principal, current_principal, find_principal
+from portal.accounts.principal import Principal, RightLost, current_principal, find_principal
 from portal.accounts.roles import ROLE_RIGHTS, ROLE_SENTENCES, Right, Role
+from portal.error_pages import answer
 from portal.errors import NotFound, PortalError
 from portal.logs import get_logger
 from portal.runtime import current_runtime
 
 __all__ = ["ROLE_RIGHTS", "ROLE_SENTENCES", "Access", "Right", "Role", "declared_right", "public", "requires"]
-__all__ += ["refuse_undeclared", "signed_in"]
+__all__ += ["record_refusal", "refuse_undeclared", "signed_in"]
 
 log = get_logger(__name__)
 View = TypeVar("View", bound=Callable[..., Any])
@@ -69,6 +70,7 @@ def declared_right(app: Flask, endpoint: str) -> Right | Access | None:
 def refuse_undeclared(app: Flask) -> None:
     """Check the declared right before every view of the app."""
     app.before_request(lambda: _check(app))
+    app.register_error_handler(RightLost, _answer_right_lost)
 
 
 def _check(app: Flask) -> None:
@@ -81,11 +83,19 @@ def _check(app: Flask) -> None:
         return
     principal = current_principal()
     if isinstance(declared, Right) and not principal.may(declared):
-        _record_refusal(principal, declared)
+        record_refusal(principal, declared)
         raise NotFound
 
 
-def _record_refusal(principal: Principal, right: Right) -> None:
+def _answer_right_lost(error: RightLost) -> Response:
+    # The principal as this request began: who it was, whatever they may now.
+    if principal := find_principal():
+        record_refusal(principal, error.right)
+    return answer(error)
+
+
+def record_refusal(principal: Principal, right: Right) -> None:
+    """Write down that somebody asked for what they have no right to; in no transaction of the caller's."""
     log.warning("access_refused", user_id=principal.user_id, right=right, path=request.path, method=request.method)
     if request.method in SAFE_METHODS:  # A GET changes nothing, the audit log included.
         return

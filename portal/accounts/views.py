@@ -23,7 +23,7 @@ from portal.accounts.proof import require_proof
 from portal.accounts.rights import ROLE_SENTENCES, Right, Role, public, requires, signed_in
 from portal.accounts.sessions import current_sessions
 from portal.db import MAX_ID
-from portal.errors import InvalidInput
+from portal.errors import InvalidInput, NotFound
 from portal.forms import refuse_unknown_fields
 from portal.htmx import leave_to, render
 from portal.requestinfo import current_request_info
@@ -120,7 +120,12 @@ def sign_out() -> Response:
 def accept_invitation(token: str) -> Response:
     """Become a member."""
     runtime = current_runtime()
-    invitation = members.find_invitation(runtime, token)
+    try:
+        invitation = members.find_invitation(runtime, token)
+    except NotFound:
+        if request.method not in SAFE_METHODS:
+            members.note_refused_invitation(runtime, token)
+        raise
     form = InvitationForm()
     if request.method in SAFE_METHODS:
         return _page("invitation", form, invitation=invitation)

@@ -135,7 +135,7 @@ def callback(slug: str) -> Response:
     if attempt is not None and "code" in answer:
         exchange.take_code(runtime, principal, attempt, answer["code"])
     elif attempt is not None:
-        exchange.take_refusal(runtime, attempt, answer["error"], answer.get("error_description", ""))
+        exchange.take_refusal(runtime, principal, attempt, answer["error"], answer.get("error_description", ""))
     return _to_result(runtime, slug, answer["state"])
 
 

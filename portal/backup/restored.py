@@ -11,7 +11,8 @@ from sqlmodel import Session, col, func, or_, select
 
 from portal import audit, instance
 from portal.accounts.models import Organization
-from portal.accounts.principal import Principal
+from portal.accounts.principal import Principal, require_right_now
+from portal.accounts.roles import Right
 from portal.authorization.models import Credential, CredentialState
 from portal.authorization.refresh.rows import note
 from portal.db import utc_now
@@ -46,6 +47,8 @@ def confirm_running(runtime: Runtime, principal: Principal | None = None) -> int
         How many credentials are tried out; None when there was nothing to confirm.
     """
     with runtime.database.transaction() as session:
+        if principal is not None:
+            require_right_now(session, principal, Right.CONFIRM_RESTORED)
         if not instance.confirm(session):
             return None
         credentials = session.exec(select(Credential).where(_probed()).with_for_update()).all()

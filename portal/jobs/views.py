@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from portal import audit
 from portal.accounts.principal import Principal, current_principal
-from portal.accounts.rights import Right, requires
+from portal.accounts.rights import Right, record_refusal, requires
 from portal.db import read_id
 from portal.errors import NotFound
 from portal.forms import refuse_unknown_fields
@@ -62,11 +62,13 @@ def stop(public_id: str) -> ResponseReturnValue:
     principal = current_principal()
     with current_runtime().database.transaction() as session:
         job = service.find_job(session, principal.organization_id, public_id)
-        if not _may_stop(principal, job):
-            raise NotFound
-        if not job.is_finished:
+        is_allowed = _may_stop(principal, job)
+        if is_allowed and not job.is_finished:
             service.request_stop(session, public_id)
             _record_stop(session, principal, job)
+    if not is_allowed:
+        record_refusal(principal, Right.MANAGE_CONNECTIONS)
+        raise NotFound
     return leave_to(url_for("jobs.show", public_id=public_id))
 
 

@@ -16,8 +16,8 @@ from sqlmodel import Session, col
 from portal import audit
 from portal.accounts.models import GroupGrant, Membership, User
 from portal.accounts.notes import Notes
-from portal.accounts.principal import Principal
-from portal.accounts.roles import Role
+from portal.accounts.principal import Principal, require_right_now
+from portal.accounts.roles import Right, Role
 from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.errors import Conflict, NotFound
@@ -103,6 +103,7 @@ def grant_group(runtime: Runtime, principal: Principal, membership_id: int, grou
         Conflict: the member is no team lead.
     """
     with runtime.database.transaction() as session:
+        require_right_now(session, principal, Right.GRANT_GROUPS)
         user = _find_lead(session, principal, membership_id)
         found = session.execute(_groups(principal).where(col(GitLabGroup.id) == group_id)).first()
         if found is None:
@@ -124,6 +125,7 @@ def revoke_group(runtime: Runtime, principal: Principal, membership_id: int, gra
         Conflict: the member is no team lead.
     """
     with runtime.database.transaction() as session:
+        require_right_now(session, principal, Right.GRANT_GROUPS)
         user = _find_lead(session, principal, membership_id)
         granted = _granted(session, principal, [membership_id])[membership_id]
         revoked = next((item for item in granted if item.grant.id == grant_id), None)

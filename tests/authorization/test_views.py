@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 from flask import Flask
@@ -286,13 +287,14 @@ def test_edit_during_the_trip_voids_the_attempt(
     assert newest(runtime).outcome == AttemptState.ABANDONED
 
 
+@pytest.mark.parametrize("issuer", ["https://evil.example", "{url}.evil.example", "{url}/", "{url}@evil.example", ""])
 def test_wrong_issuer_is_refused_before_any_request(
-    runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, prepared: Prepared
+    runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, prepared: Prepared, issuer: str
 ) -> None:
     location = pass_gitlab(sandbox, start(owner, prepared.slug), "gatehouse")
     sandbox.requests.clear()
 
-    answer = come_back(owner, location + "&iss=https%3A%2F%2Fevil.example")
+    answer = come_back(owner, f"{location}&iss={quote(issuer.format(url=sandbox.url), safe='')}")
 
     assert answer.status_code == 400
     assert sandbox.requests.all() == []

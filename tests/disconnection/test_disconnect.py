@@ -165,6 +165,25 @@ def test_gitlab_that_cannot_be_reached_ends_by_the_word_of_a_person(world: World
     assert "Revocation pending" not in owner.get(ADDRESS).text
 
 
+def test_word_that_it_was_revoked_by_hand_wants_the_password_again(
+    runtime: Runtime, world: World, owner: Visitor
+) -> None:
+    world.sandbox.faults.add(REVOKE, drop="before")
+    world.disconnect(owner)
+    world.run()
+    with runtime.database.transaction() as session:
+        for row in session.exec(select(SessionRecord)):
+            row.proved_at = utc_now() - timedelta(minutes=6)
+
+    assert owner.post(f"{ADDRESS}/disconnection/revoked-by-hand", {"revoked": "1"}).status_code == 401
+
+    assert world.retired()[0].token_sealed is not None
+    assert "token.revoked_by_hand" not in world.actions()
+    given = {"revoked": "1", "proof_password": PASSWORD}
+    assert owner.post(f"{ADDRESS}/disconnection/revoked-by-hand", given).status_code == 303
+    assert world.retired()[0].token_sealed is None
+
+
 def test_second_disconnection_changes_nothing(world: World, owner: Visitor, administrator: Visitor) -> None:
     world.disconnect(owner)
     wish = world.wish()

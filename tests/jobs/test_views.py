@@ -134,7 +134,7 @@ def test_stop_is_for_those_who_manage_connections_or_asked_for_the_job(
     assert (answer.status_code, reload(runtime.database, job).state) == (status, state)
     with runtime.database.reading() as session:
         recorded = [(event.action, event.object_name) for event in session.exec(select(AuditEvent))]
-    assert recorded == ([("job.stop", "Read")] if status == 204 else [])
+    assert recorded == ([("job.stop", "Read") if status == 204 else ("access.refused", "")])
 
 
 def test_stop_without_htmx_leads_back_to_the_job(add: Add, seen_as: As) -> None:

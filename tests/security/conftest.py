@@ -44,7 +44,7 @@ class World:
 
     def ask(self, row: Row, visitor: Visitor, names: dict[str, str], **details: Any) -> TestResponse:
         """Send the request of a row."""
-        path = row.path.format(**names)
+        path = (row.path + row.query).format(**names)
         details["buffered"] = True
         if row.method == "POST":
             return visitor.post(path, self.form(row, names), **details)

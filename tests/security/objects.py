@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +25,7 @@ UNREACHABLE = "https://127.0.0.1"
 MISSING = {
     "slug": "no-such-connection",
     "public_id": "no-such-attempt",
+    "state": "no-such-state",
     "job": "no-such-job",
     "membership_id": "999999",
     "invitation_id": "999999",
@@ -39,6 +41,7 @@ class Objects:
 
     slug: str
     public_id: str
+    state: str
     job: str
     membership_id: str
     invitation_id: str
@@ -99,7 +102,12 @@ def make_objects(runtime: Runtime, organization_id: int, user_id: int) -> Object
         session.flush()
         _record(session, organization_id, mark)
     ids = (str(row.id) for row in (member, invitation, repository, group))
-    return Objects(connection.slug, attempt.public_id, job.public_id, *ids, _number_of(runtime, mark))
+    return Objects(connection.slug, attempt.public_id, state_of(mark), job.public_id, *ids, _number_of(runtime, mark))
+
+
+def state_of(mark: str) -> str:
+    """Return the `state` of the attempt that was made with a mark."""
+    return f"state-of-{mark}"
 
 
 def _record(session: Session, organization_id: int, mark: str) -> None:
@@ -123,7 +131,7 @@ def _attempt(connection: Connection, user_id: int, mark: str) -> AuthorizationAt
         public_id=f"attempt-{mark}",
         connection_id=connection.id,
         user_id=user_id,
-        state_hash=secrets.token_hex(32),
+        state_hash=hashlib.sha256(state_of(mark).encode()).hexdigest(),
         browser_hash=secrets.token_hex(32),
         expires_at=utc_now() + timedelta(minutes=10),
         row_version=1,

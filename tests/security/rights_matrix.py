@@ -35,6 +35,8 @@ class Row:
         form: what is sent, with the same placeholders.
         only: roles that the view narrows its right to, by the object; None when the right alone decides.
         foreign: the answer for an object of another organization, or none at all.
+        visitor: of a public address, the answer to somebody who is not signed in; None when it is the same.
+        query: behind the path, with the same placeholders.
     """
 
     method: str
@@ -45,11 +47,13 @@ class Row:
     form: dict[str, str] = field(default_factory=dict)
     only: frozenset[Role] | None = None
     foreign: int = 404
+    visitor: int | None = None
+    query: str = ""
 
     @property
     def names_object(self) -> bool:
         """Whether the request names an object that belongs to an organization."""
-        return "{" in self.path + "".join(self.form.values())
+        return "{" in self.path + self.query + "".join(self.form.values())
 
 
 SEE, MANAGE = Right.SEE_CONNECTIONS, Right.MANAGE_CONNECTIONS
@@ -64,7 +68,7 @@ ROWS = (
     Row("GET", "/restored", "backup.show", SIGNED_IN, 200),
     Row("POST", "/restored", "backup.confirm", Right.CONFIRM_RESTORED, 303),
     Row("POST", "/theme", "theme.choose", PUBLIC, 303, {"theme": "dark"}),
-    Row("GET", "/sign-in", "accounts.sign_in", PUBLIC, 303),
+    Row("GET", "/sign-in", "accounts.sign_in", PUBLIC, 303, visitor=200),
     Row("POST", "/sign-in", "accounts.sign_in", PUBLIC, 422, {"email": "nobody@example.com", "password": "x" * 2000}),
     Row("POST", "/sign-out", "accounts.sign_out", PUBLIC, 303),
     Row("GET", "/setup/wrong", "accounts.setup", PUBLIC, 404),
@@ -147,7 +151,17 @@ ROWS = (
     Row("GET", AUTHORIZATION + "/{public_id}/go", "authorization.go", MANAGE, 404),
     Row("GET", AUTHORIZATION + "/{public_id}", "authorization.done", MANAGE, 200),
     Row("POST", AUTHORIZATION + "/expected-user", "authorization.expect", MANAGE, 400),
-    Row("GET", "/oauth/callback/gitlab", "authorization.callback", PUBLIC, 400),
+    # Without that cookie the answer of GitLab counts for nobody, signed in or not, whoever's attempt it is.
+    Row(
+        "GET",
+        "/oauth/callback/{slug}",
+        "authorization.callback",
+        PUBLIC,
+        400,
+        foreign=400,
+        visitor=401,
+        query="?state={state}&code=code",
+    ),
     Row("GET", "/connections/{slug}/disconnect", "disconnection.ask", MANAGE, 200),
     Row("POST", "/connections/{slug}/disconnect", "disconnection.disconnect", MANAGE, 422),
     Row("GET", "/connections/{slug}/disconnection", "disconnection.status", SEE, 303),

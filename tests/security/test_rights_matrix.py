@@ -19,6 +19,7 @@ from tests.support.visitor import Visitor
 
 ACTORS = ("owner", "administrator", "lead", "auditor", "outsider")
 REQUEST_ID = re.compile(r"<code>[0-9a-f]{16}</code>|nonce|csrf_token\" value=\"[^\"]+\"|X-CSRFToken\": \"[^\"]+\"")
+OPEN = [row for row in ROWS if row.right == PUBLIC]
 PROTECTED = [row for row in ROWS if row.right != PUBLIC]
 
 
@@ -84,6 +85,16 @@ def test_visitor_is_sent_to_sign_in_from_every_protected_address(world: World, r
         assert page.headers["Location"].partition("?")[0] == "/sign-in"
         assert (fragment.status_code, fragment.headers["HX-Redirect"]) == (401, "/sign-in")
         assert fragment.data == b""
+
+
+@pytest.mark.parametrize("row", OPEN, ids=name_of)
+def test_visitor_gets_from_every_public_address_what_its_row_says(world: World, row: Row) -> None:
+    visitor = Visitor(world.app)
+    token = visitor.csrf_token() if row.method == "POST" else ""
+
+    answer = world.ask(row, visitor, world.names(world.cast.owner, "own"), token=token)
+
+    assert answer.status_code == (row.status if row.visitor is None else row.visitor)
 
 
 @pytest.mark.parametrize("row", [row for row in PROTECTED if row.names_object], ids=name_of)

@@ -16,7 +16,8 @@ from sqlalchemy import CursorResult, update
 from sqlmodel import Session, col, select
 
 from portal import audit
-from portal.accounts.principal import Principal
+from portal.accounts.principal import Principal, RightLost, require_right_now
+from portal.accounts.roles import Right
 from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
 from portal.authorization.service.frozen import freeze, refusal_of_issuer
 from portal.connections.models import Application, Connection
@@ -24,7 +25,7 @@ from portal.connections.service.checklist import find_hindrance
 from portal.connections.service.connections import get_connection_for_admin
 from portal.connections.steps import Step
 from portal.db import utc_now
-from portal.errors import BadRequest, Card, Conflict, NotFound, UpstreamFailed
+from portal.errors import BadRequest, Card, Conflict, Layer, Mender, NotFound, PortalError, UpstreamFailed
 from portal.gitlab import oauth
 from portal.runtime import Runtime
 from portal.vault import Place, Secret
@@ -120,6 +121,7 @@ def claim_attempt(
         BadRequest: unknown, another browser's, another person's or over; nothing is spent. Or from another issuer,
             or from none although GitLab announces to name it: the attempt has failed.
         Conflict: the connection was edited after the start; the attempt is void.
+        RightLost: the person may not manage connections any more; the attempt has failed.
     """
     with runtime.database.transaction() as session:
         attempt = find_by_state(session, state)
@@ -129,14 +131,14 @@ def claim_attempt(
         # A finished attempt's cookie is gone; who reloads the callback only sees how their own attempt ended.
         if attempt.finished_at and attempt.user_id == principal.user_id:
             return None
-        _check_binding(attempt, principal, browser_token)
-        if attempt.outcome != AttemptState.STARTED:
-            return None
-        _check_time(attempt)
-        if not _claim_row(session, attempt):
-            return None
-        refusal = _end_when_refused(session, attempt, connection, issuer)
-    if refusal:
+        refusal: PortalError | None = _refusal_of_binding(attempt, principal, browser_token)
+        if refusal is None:
+            if attempt.outcome != AttemptState.STARTED or not _claim_row(session, attempt):
+                return None
+            refusal = _end_when_refused(session, principal, attempt, connection, issuer)
+        if refusal is not None:
+            record_end(session, connection, principal, "authorization.refused", refusal.code)
+    if refusal is not None:
         raise refusal
     return attempt
 
@@ -152,13 +154,47 @@ def finish_attempt(
     return attempt
 
 
+def record_end(
+    session: Session,
+    connection: Connection,
+    principal: Principal | None,
+    action: str,
+    code: str,
+    **details: Any,
+) -> None:
+    """Write down that an authorization did not come about: `authorization.refused` by a rule or by a person, else
+    `authorization.failed`.
+
+    `principal` is whoever came back from GitLab; None when nobody is signed in. Somebody of another organization is
+    not named to this one.
+    """
+    is_known = principal is not None and principal.organization_id == connection.organization_id
+    audit.record(
+        session,
+        action=action,
+        organization_id=connection.organization_id,
+        actor_user_id=principal.user_id if principal and is_known else None,
+        actor_name=principal.name if principal and is_known else "",
+        object_type="connection",
+        object_id=str(connection.id),
+        object_name=connection.display_name,
+        result="refused" if action == "authorization.refused" else "failed",
+        details={"code": code, **details},
+    )
+
+
 def abandon_by_state(runtime: Runtime, state: str, browser_tokens: dict[str, str]) -> None:
     """End an attempt whose person is no longer signed in, if this is the browser it was started in."""
     with runtime.database.transaction() as session:
         attempt = find_by_state(session, state)
-        is_open = attempt is not None and attempt.outcome == AttemptState.STARTED
-        if attempt and is_open and _same_browser(attempt, browser_tokens.get(attempt.public_id, "")):
+        if attempt is None or attempt.outcome != AttemptState.STARTED:
+            return
+        is_same = _same_browser(attempt, browser_tokens.get(attempt.public_id, ""))
+        if is_same:
             _finish_row(attempt, AttemptState.ABANDONED)
+        connection = session.get_one(Connection, attempt.connection_id)
+        code = "session_ended" if is_same else "other_browser"
+        record_end(session, connection, None, "authorization.refused", code)
 
 
 def latest_attempt(session: Session, principal: Principal, connection_id: int) -> AuthorizationAttempt | None:
@@ -180,6 +216,35 @@ def get_own_attempt(session: Session, principal: Principal, public_id: str) -> A
     return _find_own(session, principal, public_id)
 
 
+def may_authorize(session: Session, principal: Principal, connection: Connection) -> bool:
+    """Read again whether whoever comes back from GitLab may still authorize this connection."""
+    try:
+        now = require_right_now(session, principal, Right.MANAGE_CONNECTIONS)
+    except RightLost:
+        return False
+    return now.organization_id == connection.organization_id
+
+
+def right_lost_card() -> Card:
+    """Return what an attempt says whose person lost the right meanwhile."""
+    return Card(
+        code="right_lost",
+        layer=Layer.PORTAL,
+        sentence="Whoever began this authorization lost the right to manage connections meanwhile. Nothing was stored.",
+        remedy="Somebody who may manage connections can authorize it.",
+        mender=Mender.YOU,
+    )
+
+
+def right_lost() -> RightLost:
+    """Return what such a person reads themselves."""
+    sentence = (
+        "You no longer have the right to authorize this connection. Nothing was stored; "
+        "an owner or administrator of your organization can do it."
+    )
+    return RightLost(Right.MANAGE_CONNECTIONS, sentence)
+
+
 def open_verifier(runtime: Runtime, attempt: AuthorizationAttempt) -> Secret:
     """Return the PKCE verifier of an attempt (RFC 7636 §4.1)."""
     return runtime.vault.open(attempt.verifier_sealed or b"", _place(attempt, "verifier_sealed"))
@@ -196,25 +261,30 @@ def id_of(row: AuthorizationAttempt | Connection | Credential) -> int:
     return row.id
 
 
-def _check_binding(attempt: AuthorizationAttempt, principal: Principal, browser_token: str) -> None:
+def _refusal_of_binding(attempt: AuthorizationAttempt, principal: Principal, browser_token: str) -> BadRequest | None:
     if not _same_browser(attempt, browser_token):
-        raise BadRequest("This authorization was started in another browser. Start it again in this one.")
+        sentence = "This authorization was started in another browser. Start it again in this one."
+        return BadRequest(sentence, code="other_browser")
     if attempt.user_id != principal.user_id:
-        raise BadRequest("This authorization was started by somebody else. Start it again yourself.")
-
-
-def _check_time(attempt: AuthorizationAttempt) -> None:
-    if is_over(attempt):
-        raise BadRequest(f"This authorization is older than {ATTEMPT_MINUTES} minutes. Start it again.")
+        sentence = "This authorization was started by somebody else. Start it again yourself."
+        return BadRequest(sentence, code="other_person")
+    if attempt.outcome == AttemptState.STARTED and is_over(attempt):
+        sentence = f"This authorization is older than {ATTEMPT_MINUTES} minutes. Start it again."
+        return BadRequest(sentence, code="attempt_too_old")
+    return None
 
 
 def _end_when_refused(
-    session: Session, attempt: AuthorizationAttempt, connection: Connection, issuer: str | None
-) -> BadRequest | Conflict | None:
+    session: Session, principal: Principal, attempt: AuthorizationAttempt, connection: Connection, issuer: str | None
+) -> PortalError | None:
     """End a claimed attempt whose answer must not be used, and return the error that says so."""
+    if not may_authorize(session, principal, connection):
+        finish_attempt(session, id_of(attempt), AttemptState.FAILED, card=right_lost_card())
+        return right_lost()
     if attempt.row_version != connection.row_version:
         _finish_row(attempt, AttemptState.ABANDONED)
-        return Conflict("The connection was changed while you were in GitLab. Nothing was stored; authorize again.")
+        sentence = "The connection was changed while you were in GitLab. Nothing was stored; authorize again."
+        return Conflict(sentence, code="connection_changed")
     if card := refusal_of_issuer(attempt.frozen, issuer):
         finish_attempt(session, id_of(attempt), AttemptState.FAILED, card=card)
         return BadRequest(f"{card.sentence} {card.remedy}", code=card.code)

@@ -7,7 +7,8 @@ from datetime import datetime
 from sqlmodel import Session, select
 
 from portal import audit
-from portal.accounts.principal import Principal
+from portal.accounts.principal import Principal, RightLost
+from portal.accounts.roles import Right
 from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, CredentialState
 from portal.authorization.person import Person
 from portal.authorization.refresh import TIMES
@@ -43,13 +44,15 @@ def keep_credential(
     """Seal and store the pair, connect the connection, and start reading the catalogue: all in one transaction.
 
     Raises:
-        ConnectionChanged: nothing is stored; the pair has to be revoked.
+        ConnectionChanged, RightLost: nothing is stored; the pair has to be revoked.
     """
     application = open_client_credentials(runtime, _connection_of(runtime, attempt))
     _recover_first(runtime, attempt.connection_id)
     with runtime.database.transaction() as session:
         credential = lock_credential(session, attempt.connection_id)
         connection = _unchanged(session, attempt)
+        if not attempts.may_authorize(session, principal, connection):
+            raise RightLost(Right.MANAGE_CONNECTIONS)
         # Somebody else may have authorized first while this one waited for the connection.
         credential = credential or lock_credential(session, attempt.connection_id) or _new_credential(attempt)
         if credential.id:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from portal.accounts.principal import Principal
+from portal import audit
+from portal.accounts.principal import Principal, RightLost
 from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.authorization.person import SENTENCES, Doubt, Person, judge
 from portal.authorization.service import attempts
@@ -30,6 +32,10 @@ from portal.vault import Secret
 
 log = get_logger(__name__)
 DENIED = "access_denied"
+# Somebody or a rule said no; every other end is a failure.
+REFUSED = frozenset(
+    {AttemptState.WRONG_PERSON, AttemptState.DENIED, "scopes_missing", "connection_changed", "right_lost"}
+)
 REVOKE_TRIES = 3
 
 
@@ -45,13 +51,14 @@ class Granted:
     sent_at: datetime
 
 
-def take_refusal(runtime: Runtime, attempt: AuthorizationAttempt, error: str, description: str) -> None:
+def take_refusal(
+    runtime: Runtime, principal: Principal, attempt: AuthorizationAttempt, error: str, description: str
+) -> None:
     """End an attempt that GitLab answered with an error instead of a code (RFC 6749 §4.1.2.1)."""
-    denied = error == DENIED
-    card = _denied_card(runtime, attempt) if denied else OAuthRefused(error, description).card()
-    with runtime.database.transaction() as session:
-        outcome = AttemptState.DENIED if denied else AttemptState.FAILED
-        attempts.finish_attempt(session, attempts.id_of(attempt), outcome, card=card)
+    if error == DENIED:
+        _end(runtime, principal, attempt, AttemptState.DENIED, _denied_card(attempt))
+    else:
+        _end(runtime, principal, attempt, AttemptState.FAILED, OAuthRefused(error, description).card())
 
 
 def take_code(runtime: Runtime, principal: Principal, attempt: AuthorizationAttempt, code: str) -> None:
@@ -66,8 +73,7 @@ def take_code(runtime: Runtime, principal: Principal, attempt: AuthorizationAtte
             _exchange_and_judge(runtime, principal, attempt, connection, line, code)
     except (GitLabError, OutboundError) as error:
         log.info("authorization_failed", connection_id=connection.id, error_code=error.code)
-        with runtime.database.transaction() as session:
-            attempts.finish_attempt(session, attempts.id_of(attempt), AttemptState.FAILED, card=error.card())
+        _end(runtime, principal, attempt, AttemptState.FAILED, error.card())
 
 
 def _exchange_and_judge(
@@ -95,7 +101,7 @@ def _exchange_and_judge(
     missing = sorted(set(attempt.frozen["scopes"]) - set(tokens.scopes))
     if doubts or missing:
         revoked = _revoke(line, application, tokens.access_token)
-        _refuse(runtime, attempt, connection, granted, doubts, missing, revoked=revoked)
+        _refuse(runtime, principal, attempt, connection, granted, doubts, missing, revoked=revoked)
     else:
         _keep(runtime, principal, attempt, line, application, granted)
 
@@ -112,10 +118,11 @@ def _keep(
         keep_credential(runtime, principal, attempt, granted.tokens, granted.person, expires_at(granted))
     except ConnectionChanged:
         revoked = _revoke(line, application, granted.tokens.access_token)
-        with runtime.database.transaction() as session:
-            attempts.finish_attempt(
-                session, attempts.id_of(attempt), AttemptState.FAILED, card=_changed_card(), revoked=revoked
-            )
+        _end(runtime, principal, attempt, AttemptState.FAILED, _changed_card(), revoked=revoked)
+    except RightLost:
+        revoked = _revoke(line, application, granted.tokens.access_token)
+        _end(runtime, principal, attempt, AttemptState.FAILED, attempts.right_lost_card(), revoked=revoked)
+        raise attempts.right_lost() from None
     except Exception:
         # Whatever kept it from being stored (a database that is locked or gone): nobody knows the pair but us.
         _revoke(line, application, granted.tokens.access_token)
@@ -129,8 +136,27 @@ def expires_at(granted: Granted) -> datetime | None:
     return None if seconds is None else (granted.sent_at + timedelta(seconds=seconds)).astimezone(UTC)
 
 
+def _end(
+    runtime: Runtime,
+    principal: Principal,
+    attempt: AuthorizationAttempt,
+    outcome: AttemptState,
+    card: Card,
+    **details: Any,
+) -> None:
+    """End an attempt that stored nothing, for the person who waits and for the audit log."""
+    action = "authorization.refused" if outcome in REFUSED or card.code in REFUSED else "authorization.failed"
+    told = {name: audit.Foreign(details[name]) for name in ("actual",) if name in details}
+    told |= {name: details[name] for name in ("expected", "doubts") if name in details}
+    with runtime.database.transaction() as session:
+        attempts.finish_attempt(session, attempts.id_of(attempt), outcome, card=card, **details)
+        connection = session.get_one(Connection, attempt.connection_id)
+        attempts.record_end(session, connection, principal, action, card.code, **told)
+
+
 def _refuse(
     runtime: Runtime,
+    principal: Principal,
     attempt: AuthorizationAttempt,
     connection: Connection,
     granted: Granted,
@@ -141,18 +167,18 @@ def _refuse(
 ) -> None:
     outcome = AttemptState.WRONG_PERSON if doubts else AttemptState.FAILED
     card = _wrong_person_card(doubts) if doubts else _missing_scopes_card(connection, missing)
-    with runtime.database.transaction() as session:
-        attempts.finish_attempt(
-            session,
-            attempts.id_of(attempt),
-            outcome,
-            card=card,
-            expected=attempt.frozen["service_username"],
-            actual=granted.person.username,
-            actual_name=granted.person.name,
-            doubts=[str(doubt) for doubt in doubts],
-            revoked=revoked,
-        )
+    _end(
+        runtime,
+        principal,
+        attempt,
+        outcome,
+        card,
+        expected=attempt.frozen["service_username"],
+        actual=granted.person.username,
+        actual_name=granted.person.name,
+        doubts=[str(doubt) for doubt in doubts],
+        revoked=revoked,
+    )
 
 
 def _revoke(line: Line, application: oauth.ClientCredentials, token: Secret) -> bool:
@@ -201,7 +227,7 @@ def _changed_card() -> Card:
     )
 
 
-def _denied_card(runtime: Runtime, attempt: AuthorizationAttempt) -> Card:
+def _denied_card(attempt: AuthorizationAttempt) -> Card:
     return Card(
         code="authorization_denied",
         layer=Layer.OAUTH,

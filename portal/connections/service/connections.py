@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 
 from portal import audit
 from portal.accounts.models import GroupGrant
-from portal.accounts.principal import Principal
+from portal.accounts.principal import Principal, require_right_now
 from portal.accounts.rights import Right
 from portal.connections.models import MAX_NAME_KEY, Connection, ConnectionState, Method, name_key_of
 from portal.connections.steps import Step, step_url
@@ -62,10 +62,9 @@ def get_connection_for_admin(
         is_locked: hold its row until the end of the transaction, so that what is read of it stays true.
 
     Raises:
-        NotFound: this person may not manage it, or it does not exist.
+        NotFound: this person may not manage it, or no longer may, or it does not exist.
     """
-    if not principal.may(Right.MANAGE_CONNECTIONS):
-        raise NotFound
+    require_right_now(session, principal, Right.MANAGE_CONNECTIONS)
     return _find(session, principal, slug, is_locked=is_locked)
 
 
@@ -83,6 +82,7 @@ def create_draft(runtime: Runtime, principal: Principal, display_name: str, meth
     if not is_included(principal):
         raise InvalidInput("Your organization's plan does not include self-hosted GitLab.")
     with runtime.database.transaction() as session:
+        require_right_now(session, principal, Right.MANAGE_CONNECTIONS)
         name = check_name(session, principal, display_name)
         connection = Connection(
             organization_id=principal.organization_id,

@@ -10,7 +10,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
 from portal import audit
-from portal.accounts.principal import Principal
+from portal.accounts.principal import Principal, require_right_now
+from portal.accounts.roles import Right
 from portal.db import utc_now
 from portal.repositories.models import Enablement, RepositoryState
 from portal.repositories.service.selection import Row, get_rows
@@ -64,6 +65,7 @@ class Change:
 def enable_repositories(runtime: Runtime, principal: Principal, repository_ids: list[int]) -> Change:
     """Enable those that can be; ids this person may not see are passed over like ids that do not exist."""
     with runtime.database.transaction() as session:
+        principal = require_right_now(session, principal, Right.ENABLE_REPOSITORIES)
         rows = get_rows(session, principal, repository_ids[:MAX_AT_ONCE])
         results = [(row, _enable(session, principal, row)) for row in rows]
         _record(session, principal, "repository.enabled", results)
@@ -73,6 +75,7 @@ def enable_repositories(runtime: Runtime, principal: Principal, repository_ids: 
 def disable_repositories(runtime: Runtime, principal: Principal, repository_ids: list[int]) -> Change:
     """Take the wish back; nothing in GitLab is deleted by this."""
     with runtime.database.transaction() as session:
+        principal = require_right_now(session, principal, Right.ENABLE_REPOSITORIES)
         rows = get_rows(session, principal, repository_ids[:MAX_AT_ONCE])
         results = [(row, _disable(session, row)) for row in rows]
         _record(session, principal, "repository.disabled", results)
