@@ -17,6 +17,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.types import DateTime, TypeDecorator, TypeEngine
 from sqlmodel import Session
 
+from portal.private import close_to_others, private_file, private_folder
+
 BUSY_TIMEOUT_SECONDS = 15
 POOL_SIZE = 10
 # A writer of SQLite keeps all others waiting.
@@ -140,7 +142,7 @@ def _make_engine(url: str) -> Engine:
         return make_postgresql_engine(url)
     path = url.removeprefix("sqlite:///")
     if path and path != ":memory:":
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        private_folder(Path(path).parent)
     engine = create_engine(
         url,
         pool_size=POOL_SIZE,
@@ -148,9 +150,18 @@ def _make_engine(url: str) -> Engine:
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
         hide_parameters=HIDE_PARAMETERS,
     )
+    if path and path != ":memory:" and not path.startswith("file:"):
+        event.listen(engine, "do_connect", lambda *_: _close_to_others(Path(path)))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _close_to_others(path: Path) -> None:
+    # SQLite makes its companions with the mode of the database.
+    private_file(path)
+    for companion in ("-wal", "-shm"):
+        close_to_others(Path(f"{path}{companion}"))
 
 
 def make_postgresql_engine(url: str | URL) -> Engine:

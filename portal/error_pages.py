@@ -14,7 +14,7 @@ from portal import errors
 from portal.errors import PortalError
 from portal.htmx import leave_to, wants_fragment
 from portal.logs import get_logger
-from portal.requestinfo import current_request_info
+from portal.requestinfo import current_request_info, loggable_path
 
 log = get_logger(__name__)
 
@@ -53,15 +53,6 @@ class TooLarge(PortalError):
     sentence = "What was sent is larger than this page accepts."
 
 
-class TooSlow(PortalError):
-    """The request body did not arrive in time."""
-
-    status = 408
-    code = "too_slow"
-    title = "That took too long"
-    sentence = "Not all of the request arrived in time. Nothing was changed; try again."
-
-
 def register(app: Flask) -> None:
     """Answer every error through `answer`."""
     app.register_error_handler(PortalError, _answer_portal_error)
@@ -75,7 +66,7 @@ def _answer_portal_error(error: PortalError) -> Response:
     if isinstance(error, errors.SignInRequired) and request.blueprint != "api":
         return _send_to_sign_in(error)
     if error.status >= 500:
-        log.warning("request_failed", error_code=error.code, path=request.path, status=error.status)
+        log.warning("request_failed", error_code=error.code, path=loggable_path(request.path), status=error.status)
     return answer(error)
 
 
@@ -86,7 +77,7 @@ def _answer_http_exception(error: HTTPException) -> Response:
         # Also what happens before a view is looked for, such as reading the session.
         cause = error.original_exception
         return _answer_database_away(cause) if isinstance(cause, _AWAY) else _answer_unexpected(error)
-    kinds = {**_BY_STATUS, 405: MethodNotAllowed, 408: TooSlow, 413: TooLarge}
+    kinds = {**_BY_STATUS, 405: MethodNotAllowed, 413: TooLarge}
     kind = kinds.get(error.code or 500, errors.BadRequest)
     response = answer(kind())
     response.status_code = error.code or 400
@@ -98,14 +89,14 @@ def _answer_http_exception(error: HTTPException) -> Response:
 
 def _answer_unexpected(error: Exception) -> Response:
     # The last resort: the log has the traceback, the page has its request id and nothing else.
-    log.error("unexpected_error", path=request.path, exc_info=error)
+    log.error("unexpected_error", path=loggable_path(request.path), exc_info=error)
     return answer(PortalError())
 
 
 def _answer_database_away(error: SQLAlchemyError) -> Response:
     if getattr(getattr(error, "orig", None), "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
         return _answer_unexpected(error)  # A wrong statement of ours, which SQLite's driver calls operational too.
-    log.error("database_away", path=request.path, exc_info=error)
+    log.error("database_away", path=loggable_path(request.path), exc_info=error)
     response = answer(errors.Unavailable(DATABASE_AWAY))
     response.headers["Retry-After"] = str(RETRY_SECONDS)
     return response

@@ -16,6 +16,7 @@ import psycopg
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
+from portal.private import private_folder
 from portal.settings import Settings, SettingsError
 
 CONNECT_SECONDS = 10
@@ -72,7 +73,7 @@ def explain(error: DBAPIError) -> str | None:
 def _check_data_dir(folder: Path) -> None:
     name = f"GATEHOUSE_DATA_DIR: the folder {folder.absolute()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
     except OSError as error:
         raise SettingsError(f"{name} cannot be made: {error.strerror}.") from None
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -91,7 +92,7 @@ def _check_head_file(path: Path) -> None:
 def _check_sqlite(path: Path, setting: str) -> None:
     name = f"{setting or 'GATEHOUSE_DATA_DIR'}: the database {path.absolute()}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         exists = path.exists()
     except OSError as error:
         raise SettingsError(f"{name} cannot be made: {error.strerror}.") from None

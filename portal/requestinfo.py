@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from urllib.parse import quote
+
+from portal.redaction import MASK, redact
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,24 @@ class RequestInfo:
     user_agent: str = ""
 
 
+# Addresses whose next part is as good as a password, or belongs to one person's browser, wherever they are asked for.
+_SECRET_PART = re.compile(r"(/(?:setup|invitations|authorization)/+)[^/]{16,}")
+_MAX_PATH = 500
 _current: ContextVar[RequestInfo | None] = ContextVar("request_info", default=None)
 
 
 def new_request_id() -> str:
     """Return 16 random hex characters."""
     return secrets.token_hex(8)
+
+
+def loggable_path(path: str) -> str:
+    """Return the path of a request as logs may have it: encoded, so that it is one word, and without what is secret.
+
+    One-time links and invitations carry their token in the path, an authorization the id of its attempt.
+    """
+    encoded = quote(path.encode("utf-8", "surrogateescape"), safe="/%:@!$&()*+,;=~")
+    return redact(_SECRET_PART.sub(rf"\1{MASK}", encoded))[:_MAX_PATH]
 
 
 def current_request_info() -> RequestInfo:

@@ -17,6 +17,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from portal.listening import SUPERVISOR_VARIABLE, Endpoint, Listener, own_mark
+from portal.private import private_folder
 from portal.settings import DEFAULT_PORTS, ENV_PREFIX, LOOPBACK_HOSTS, Settings
 
 ACCESS_LOG_FORMAT = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(L)ss'  # No query string: it may hold `code` and `state`.
@@ -145,7 +146,7 @@ class Supervisor:
     def _output(self) -> IO[bytes] | None:
         if self.log_file is None:
             return None
-        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self.log_file.parent)
         descriptor = os.open(self.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.fchmod(descriptor, 0o600)  # One from an earlier version may be readable by others.
         return os.fdopen(descriptor, "ab")
@@ -187,6 +188,7 @@ def web_arguments(settings: Settings, bind: str, workers: int) -> list[str]:
         f"--graceful-timeout={GRACE_SECONDS}",
         "--no-control-socket",  # It would write under the home directory.
         "--access-logfile=-",
+        "--logger-class=gatehouse_access_log.AccessLog",
         f"--access-logformat={ACCESS_LOG_FORMAT}",
         f"--log-level={settings.log_level.lower()}",
     ]

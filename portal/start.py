@@ -24,6 +24,7 @@ from portal.keys.unreadable import Unreadable, note_unreadable
 from portal.listening import Endpoint, Listener, take_port
 from portal.migrations.upgrade import NewerSchema, current_and_head, is_known, upgrade
 from portal.preflight import check_ground, explain
+from portal.private import private_folder
 from portal.runtime import Runtime, build_runtime
 from portal.serving import Supervisor, default_endpoint
 from portal.settings import Settings, SettingsError
@@ -112,7 +113,7 @@ def _make_key_file(settings: Settings, without_key: bool) -> Path | None:
                 f"The key file {path} is missing, but this database was written with one. Put it back. If it is lost, "
                 "`gatehouse serve --without-key` starts with a new one; every stored secret must then be entered again."
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         ring = KeyRing.generate()
         if lost:
             # First: a new file that the database does not know would be a wrong one at the next start.

@@ -24,6 +24,7 @@ from portal.serving import default_endpoint
 from portal.settings import Settings, SettingsError
 from portal.start import prepare
 from tests.jobs.waiting import until
+from tests.support.modes import open_to_others
 from tests.support.postgresql import LOCKED_ROLE, Cluster
 from tests.support.processes import ending, free_port, lines_until
 
@@ -81,14 +82,16 @@ def test_serve_prints_a_setup_link_that_works_until_somebody_exists(
         page = httpx2.get(link, trust_env=False)
         sign_in = httpx2.get(f"{url}/", trust_env=False, follow_redirects=True)
         sandbox = httpx2.get(f"http://localhost:{sandbox_port}/users/sign_in", trust_env=False)
+        assert (folder / "gatehouse.db-wal").exists()
+        assert open_to_others(folder) == {}
+        log = (folder / "log").read_text()
 
     assert page.status_code == sign_in.status_code == sandbox.status_code == 200
     assert "Set up Gatehouse" in page.text
     assert f"http://localhost:{sandbox_port}\n" in lines
-    assert {path.name: path.stat().st_mode & 0o777 for path in (folder / "keys.json", folder / "log")} == {
-        "keys.json": 0o600,
-        "log": 0o600,
-    }
+    assert {path.name for path in folder.iterdir()} >= {"keys.json", "log", "gatehouse.db"}
+    assert link.rpartition("/")[2] not in log
+    assert '"GET /setup/*** HTTP' in log or '"GET /setup/***" 200' in log
 
 
 def test_killed_serve_takes_its_children_with_it_and_the_next_start_just_works(tmp_path: Path) -> None:
@@ -386,7 +389,7 @@ def test_wheel_starts_with_its_templates_and_static_files(tmp_path: Path) -> Non
     (tmp_path / "var").mkdir()
     with serving(tmp_path / "var", cwd=tmp_path / "unpacked", embedded_worker="false") as (base_url, lines):
         page = httpx2.get(LINK.search("".join(lines)).group(), trust_env=False)
-        sheet = re.search(r'href="(/static/css/[^"]+)"', page.text)[1]
+        sheet = re.search(r'href="(/static/css/base[^"]+)"', page.text)[1]
         style = httpx2.get(base_url + sheet, trust_env=False)
 
     assert "wsgi.py" in names

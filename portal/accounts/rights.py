@@ -14,6 +14,7 @@ from portal.accounts.roles import ROLE_RIGHTS, ROLE_SENTENCES, Right, Role
 from portal.error_pages import answer
 from portal.errors import NotFound, PortalError
 from portal.logs import get_logger
+from portal.requestinfo import loggable_path
 from portal.runtime import current_runtime
 
 __all__ = ["ROLE_RIGHTS", "ROLE_SENTENCES", "Access", "Right", "Role", "declared_right", "public", "requires"]
@@ -96,7 +97,8 @@ def _answer_right_lost(error: RightLost) -> Response:
 
 def record_refusal(principal: Principal, right: Right) -> None:
     """Write down that somebody asked for what they have no right to; in no transaction of the caller's."""
-    log.warning("access_refused", user_id=principal.user_id, right=right, path=request.path, method=request.method)
+    path = loggable_path(request.path)
+    log.warning("access_refused", user_id=principal.user_id, right=right, path=path, method=request.method)
     if request.method in SAFE_METHODS:  # A GET changes nothing, the audit log included.
         return
     with current_runtime().database.transaction() as session:
@@ -107,7 +109,7 @@ def record_refusal(principal: Principal, right: Right) -> None:
             actor_user_id=principal.user_id,
             actor_name=principal.name,
             object_type="address",
-            object_id=request.path,
+            object_id=path,
             result="refused",
             details={"right": right.value, "method": request.method},
         )

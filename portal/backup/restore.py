@@ -24,6 +24,7 @@ from portal.instance.loading import begin_loading, end_loading
 from portal.instance.service import mark_restored, place_of
 from portal.migrations.upgrade import is_known, upgrade
 from portal.net import Door, NetworkPolicy
+from portal.private import private_file, private_folder
 from portal.runtime import Runtime
 from portal.settings import Settings
 from portal.vault import KeyRing, Vault, verify_ring
@@ -93,12 +94,12 @@ def restore(settings: Settings, folder: Path, *, replace: bool = False) -> Resto
 
 def _restore_file(settings: Settings, folder: Path, manifest: Manifest, replace: bool) -> Path | None:
     target = Path(settings.resolved_database_url.removeprefix("sqlite:///"))
-    target.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(target.parent)
     _check_target(target, replace)
     staged = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        shutil.copy(folder / sqlite.FILE, staged)
-        staged.chmod(0o600)
+        private_file(staged)
+        shutil.copyfile(folder / sqlite.FILE, staged)
         sqlite.check_integrity(staged)
         with sqlite.looking_at(staged) as connection:
             _compare(connection, manifest.contents)

@@ -15,6 +15,7 @@ from portal.backup.manifest import Manifest, hash_of
 from portal.backup.snapshot import Contents, read_contents
 from portal.db import utc_now
 from portal.durable import sync
+from portal.private import close_to_others, private_folder
 from portal.runtime import Runtime
 
 
@@ -27,7 +28,7 @@ def make_backup(runtime: Runtime, folder: Path) -> Manifest:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BackupRefused(f"{folder} is not an empty folder. Nothing is ever overwritten.")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(folder.parent)
         work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
         raise BackupRefused(f"{folder} cannot be written: {error.strerror}.") from None
@@ -49,9 +50,10 @@ def make_backup(runtime: Runtime, folder: Path) -> Manifest:
 def _write(runtime: Runtime, work: Path) -> Manifest:
     made_at = utc_now().isoformat(timespec="seconds")
     name, contents = _dump_sqlite(runtime, work) if runtime.database.is_sqlite else _dump_postgresql(runtime, work)
-    (work / name).chmod(0o600)
     manifest = Manifest(made_at, runtime.database.engine.dialect.name, contents, {name: hash_of(work / name)})
     manifest.write(work, runtime.vault)
+    for path in work.iterdir():
+        close_to_others(path)
     return manifest
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from portal.logs import get_logger
+from portal.private import private_file, private_folder
 
 WAIT_SECONDS = 0.5
 
@@ -23,7 +24,8 @@ class WorkerLock:
 
     def acquire(self, given_up: threading.Event) -> bool:
         """Wait until no other process holds the lock; return False when the event is set before that."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self._path.parent)
+        private_file(self._path)
         self._file = self._path.open("a")
         told = False
         while not self._try(self._file):

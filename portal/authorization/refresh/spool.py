@@ -19,6 +19,7 @@ from typing import Any
 from portal.authorization.service.retire import Revoker
 from portal.gitlab.oauth import TokenAnswer
 from portal.logs import get_logger
+from portal.private import private_folder
 from portal.runtime import Runtime
 from portal.vault import Place, Secret, SecretUnreadable
 from portal.vault.envelope import key_id_of
@@ -64,7 +65,7 @@ class Spool:
         Raises:
             OSError: there is none.
         """
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(self._folder)
         descriptor = os.open(self._path(credential_id, intent_id), os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         with open(descriptor, "wb") as file:
             # Written, not only allocated: a file system that compresses holes would give the room away again.
@@ -115,11 +116,6 @@ class Spool:
 
     def _path(self, credential_id: int, intent_id: str) -> Path:
         return self._folder / f"credential-{credential_id}-{intent_id}"
-
-
-def is_in_use(data_dir: Path) -> bool:
-    """Tell whether a data folder's spool has an answer, or room for one, that somebody has to look at."""
-    return next((data_dir / FOLDER).glob("credential-*"), None) is not None
 
 
 def sealed_answers(data_dir: Path) -> Iterator[bytes]:
