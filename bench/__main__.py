@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 
-from bench import audit, backup, catalogue, pages, refresh, rotation, sign_in_timing, start, week
+from bench import audit, backup, catalogue, idle, pages, refresh, rotation, sign_in_timing, start, week
 
 MEASUREMENTS = {
     "start": lambda: start.run(runs=5),
     "refresh": lambda: refresh.run(demands=10_000, expiries=10),
     "refresh-kills": lambda: refresh.run_with_kills(disturbances=1_000),
     "week": lambda: week.run(days=7, seed=1),
+    "idle": lambda: idle.run(minutes=10),
     "pages": lambda: pages.run(runs=40),
     "catalogue": lambda: catalogue.run(projects=2_000, runs=3),
     "audit": lambda: audit.run(changes=4_000, events=100_000, runs=3),

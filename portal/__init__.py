@@ -31,7 +31,7 @@ def create_app(settings: Settings | None = None, runtime: Runtime | None = None)
     runtime = runtime or build_runtime(settings or Settings.from_environ())
     # Before anything can fail: the libraries' own ways of printing errors show local variables, secrets included.
     configure_logs(runtime.settings.log_level)
-    app = Flask("portal", template_folder=str(assets.TEMPLATES), static_folder=str(assets.STATIC))
+    app = Flask("portal", template_folder=str(assets.TEMPLATES), static_folder=None)
     attach_runtime(app, runtime)
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
     for ground in (assets, htmx, error_pages):

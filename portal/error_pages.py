@@ -53,6 +53,15 @@ class TooLarge(PortalError):
     sentence = "What was sent is larger than this page accepts."
 
 
+class TooSlow(PortalError):
+    """The request body did not arrive in time."""
+
+    status = 408
+    code = "too_slow"
+    title = "That took too long"
+    sentence = "Not all of the request arrived in time. Nothing was changed; try again."
+
+
 def register(app: Flask) -> None:
     """Answer every error through `answer`."""
     app.register_error_handler(PortalError, _answer_portal_error)
@@ -77,7 +86,7 @@ def _answer_http_exception(error: HTTPException) -> Response:
         # Also what happens before a view is looked for, such as reading the session.
         cause = error.original_exception
         return _answer_database_away(cause) if isinstance(cause, _AWAY) else _answer_unexpected(error)
-    kinds = {**_BY_STATUS, 405: MethodNotAllowed, 413: TooLarge}
+    kinds = {**_BY_STATUS, 405: MethodNotAllowed, 408: TooSlow, 413: TooLarge}
     kind = kinds.get(error.code or 500, errors.BadRequest)
     response = answer(kind())
     response.status_code = error.code or 400

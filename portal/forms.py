@@ -41,5 +41,5 @@ def refuse_unknown_fields(*known: str, many: Collection[str] = ()) -> None:
     if set(request.form) - set(known) - set(many) - COMMON_FIELDS:
         raise BadRequest("The request has a field that this page does not.")
     # Of two values, one check might look at the first and another at the last.
-    if any(len(request.form.getlist(name)) > 1 for name in set(known) - set(many)):
+    if any(len(request.form.getlist(name)) > 1 for name in (set(known) | COMMON_FIELDS) - set(many)):
         raise BadRequest("The request has a field twice.")

@@ -389,7 +389,7 @@ def test_wheel_starts_with_its_templates_and_static_files(tmp_path: Path) -> Non
     (tmp_path / "var").mkdir()
     with serving(tmp_path / "var", cwd=tmp_path / "unpacked", embedded_worker="false") as (base_url, lines):
         page = httpx2.get(LINK.search("".join(lines)).group(), trust_env=False)
-        sheet = re.search(r'href="(/static/css/base[^"]+)"', page.text)[1]
+        sheet = re.search(r'href="(/static/css/[^"]+)"', page.text)[1]
         style = httpx2.get(base_url + sheet, trust_env=False)
 
     assert "wsgi.py" in names

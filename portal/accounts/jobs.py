@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import delete, or_
-from sqlmodel import col
+from sqlalchemy import ColumnElement, delete, or_
+from sqlmodel import col, select
 
 from portal.accounts.models import Invitation, SessionRecord, SignInAttempt
 from portal.accounts.throttle import WINDOW_MINUTES
 from portal.db import utc_now
 from portal.jobs import JobContext
 from portal.jobs.registry import every
+from portal.runtime import Runtime
 
 KEEP_INVITATION_DAYS = 30
 
 
-@every(3600, "accounts.forget", "Forget ended sessions and old invitations")
+def _has_ended(runtime: Runtime) -> bool:
+    with runtime.database.reading() as session:
+        return any(
+            session.exec(select(table.id).where(ended).limit(1)).first() is not None for table, ended in _ended(runtime)
+        )
+
+
+@every(3600, "accounts.forget", "Forget ended sessions and old invitations", is_due=_has_ended)
 def forget_ended(context: JobContext) -> None:
     """Delete sessions beyond their limits, tries to sign in beyond the throttle's window, and old invitations."""
-    settings, now = context.runtime.settings, utc_now()
+    with context.transaction() as session:
+        for table, ended in _ended(context.runtime):
+            session.execute(delete(table).where(ended))
+
+
+def _ended(runtime: Runtime) -> list[tuple[Any, ColumnElement[bool]]]:
+    settings, now = runtime.settings, utc_now()
     idle = now - timedelta(minutes=settings.session_idle_minutes)
     absolute = now - timedelta(hours=settings.session_absolute_hours)
-    with context.transaction() as session:
-        ended = or_(col(SessionRecord.last_active_at) < idle, col(SessionRecord.created_at) < absolute)
-        session.execute(delete(SessionRecord).where(ended))
-        session.execute(delete(SignInAttempt).where(col(SignInAttempt.at) < now - timedelta(minutes=WINDOW_MINUTES)))
-        old = col(Invitation.expires_at) < now - timedelta(days=KEEP_INVITATION_DAYS)
-        session.execute(delete(Invitation).where(old))
+    return [
+        (SessionRecord, or_(col(SessionRecord.last_active_at) < idle, col(SessionRecord.created_at) < absolute)),
+        (SignInAttempt, col(SignInAttempt.at) < now - timedelta(minutes=WINDOW_MINUTES)),
+        (Invitation, col(Invitation.expires_at) < now - timedelta(days=KEEP_INVITATION_DAYS)),
+    ]

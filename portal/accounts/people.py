@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from sqlalchemy.exc import IntegrityError
@@ -14,7 +16,7 @@ from portal.accounts.passwords import PasswordRefused, hash_password, verify_pas
 from portal.accounts.principal import Principal
 from portal.accounts.roles import Role
 from portal.accounts.sessions import end_other_sessions
-from portal.accounts.throttle import WINDOW_MINUTES, count_try, note_success
+from portal.accounts.throttle import WINDOW_MINUTES, counted_try, note_success
 from portal.audit.models import AuditEvent
 from portal.db import utc_now
 from portal.errors import InvalidInput, NotFound, RateLimited
@@ -89,20 +91,27 @@ def is_member(session: Session, email: str) -> bool:
     return _membership(session, session.exec(select(User).where(User.email == email)).first()) is not None
 
 
-def check_sign_in(runtime: Runtime, email: str, password: str, source: str) -> Membership:
+def check_sign_in(runtime: Runtime, email: str, password: str, source: str, device: str = "") -> Membership:
     """Return the membership of whoever gave the right password; text and time are the same for every failure.
+
+    Args:
+        runtime: of this portal.
+        email: as typed.
+        password: as typed.
+        source: the client's address.
+        device: from `throttle.known_device`.
 
     Raises:
         InvalidInput: unknown, disabled, not a member any more, or a wrong password.
         RateLimited: too many tries.
     """
     clean = email.strip().lower()[:MAX_EMAIL]
-    attempt_id = _count_try(runtime, clean, source)
-    with runtime.database.reading() as session:
-        # What is no text for a database (NUL) is nobody's address either.
-        user = session.exec(select(User).where(User.email == (clean if clean.isprintable() else ""))).first()
-    usable = user is not None and not user.is_disabled
-    right = verify_password(password, user.password_hash if user and usable else None)
+    with _counted_try(runtime, clean, source, device=device) as attempt_id:
+        with runtime.database.reading() as session:
+            # What is no text for a database (NUL) is nobody's address either.
+            user = session.exec(select(User).where(User.email == (clean if clean.isprintable() else ""))).first()
+        usable = user is not None and not user.is_disabled
+        right = verify_password(password, user.password_hash if user and usable else None)
     with runtime.database.transaction() as session:
         membership = _membership(session, user)
         _record_sign_in(session, user, membership, is_right=right)
@@ -121,10 +130,10 @@ def verify_own_password(runtime: Runtime, principal: Principal, password: str, s
         InvalidInput: it is wrong.
         RateLimited: too many tries.
     """
-    attempt_id = _count_try(runtime, principal.email, source)
-    with runtime.database.reading() as session:
-        password_hash = session.get_one(User, principal.user_id).password_hash
-    right = verify_password(password, password_hash)
+    with _counted_try(runtime, principal.email, source, session_id=principal.session_id) as attempt_id:
+        with runtime.database.reading() as session:
+            password_hash = session.get_one(User, principal.user_id).password_hash
+        right = verify_password(password, password_hash)
     with runtime.database.transaction() as session:
         user = session.get_one(User, principal.user_id)
         _record(session, "session.proved", principal.organization_id, user, result="ok" if right else "refused")
@@ -184,14 +193,18 @@ def only_organization(session: Session) -> Organization:
     return found
 
 
-def _count_try(runtime: Runtime, email: str, source: str) -> int:
+@contextmanager
+def _counted_try(
+    runtime: Runtime, email: str, source: str, *, device: str = "", session_id: int | None = None
+) -> Iterator[int]:
     """Count a try at a password; the first one that is too many is written down, and those right after it are not.
 
     Raises:
         RateLimited: too many tries.
     """
     try:
-        return count_try(runtime, email, source)
+        with counted_try(runtime, email, source, device=device, session_id=session_id) as attempt_id:
+            yield attempt_id
     except RateLimited:
         _note_throttled(runtime, email, source)
         raise

@@ -12,7 +12,7 @@ from portal.errors import InvalidInput
 from portal.forms import PROOF_FIELD
 from portal.htmx import leave_to, render, wants_fragment
 from portal.security.addresses import safe_next
-from portal.security.requests import SAFE_METHODS
+from portal.security.incoming import SAFE_METHODS
 
 
 def register(app: Flask) -> None:

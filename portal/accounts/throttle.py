@@ -1,12 +1,20 @@
-"""Slow down guessing without locking anybody out for good (S6).
+"""Slow down guessing without shutting anybody out (S6).
 
-A source that fails too often waits, whatever accounts it tries; an account that is tried from everywhere waits for
-sources that have failed on it, so that its owner still gets in from another address.
+Each pair of account and source has its own tries, also for accounts that do not exist. A source that fails on many
+accounts, and an account that many sources fail on, leave fewer tries for each pair, but never none: behind a reverse
+proxy that nobody configured, all visitors are one source. A browser that signed somebody in before has tries of its own
+for that account, and so has a session that asks for its person's password again: strangers cannot use them up.
 """
 
 from __future__ import annotations
 
 import hmac
+import ipaddress
+import re
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement, delete, func, update
@@ -18,36 +26,60 @@ from portal.errors import RateLimited
 from portal.runtime import Runtime
 
 WINDOW_MINUTES = 15
-MAX_PER_SOURCE_AND_ACCOUNT = 10
-MAX_PER_SOURCE = 50
-# An account that is tried from many sources leaves each of them fewer tries, its owner's among them.
-MAX_PER_ACCOUNT = 50
-MAX_PER_SOURCE_AND_BESIEGED_ACCOUNT = 3
+MAX_PER_PAIR = 10
+# From so many failures of a source on any accounts, or of any sources on an account, a pair has fewer tries.
+MANY, MAX_PER_PAIR_OF_MANY = 50, 3
+VERY_MANY, MAX_PER_PAIR_OF_VERY_MANY = 500, 1
+DEVICE_DAYS = 180
+# Accounts that one browser may be known for.
+MAX_DEVICES = 3
+BUSY_SECONDS = 3
+
+_DEVICE = re.compile(r"[\w-]{22}\.\d{1,12}\.[0-9a-f]{64}", re.ASCII)
+# A crowd that fails from one source has one password looked at at a time: hashing is slow on purpose.
+_crowd = threading.Lock()
 
 
-def count_try(runtime: Runtime, email: str, source: str) -> int:
-    """Note a try as failed before the password is looked at, and return its id for `note_success`.
+@contextmanager
+def counted_try(
+    runtime: Runtime, email: str, source: str, *, device: str = "", session_id: int | None = None
+) -> Iterator[int]:
+    """Note a try as failed before the password is looked at; yield its id for `note_success`.
+
+    Args:
+        runtime: of this portal.
+        email: the account, as typed.
+        source: the client's address.
+        device: from `known_device`; its tries come before those of its source.
+        session_id: of a person who is signed in and proves it again; its tries are the only ones.
 
     Raises:
         RateLimited: too many failed tries; the password is not looked at.
     """
-    account_hash, source_hash = _hash(runtime, email), _hash(runtime, source)
-    now = utc_now()
-    # Noted first and counted afterwards: of many at once, none is left out of the count.
-    with runtime.database.transaction() as session:
-        session.execute(delete(SignInAttempt).where(col(SignInAttempt.at) < now - timedelta(minutes=WINDOW_MINUTES)))
-        attempt = SignInAttempt(account_hash=account_hash, source_hash=source_hash, at=now)
-        session.add(attempt)
-        session.flush()
-        assert attempt.id is not None
-    with runtime.database.transaction() as session:
-        is_too_much = _is_too_much(session, account_hash, source_hash)
-        if is_too_much:  # Knocking at a closed door does not keep it closed.
-            session.delete(session.get_one(SignInAttempt, attempt.id))
-    if is_too_much:
-        sentence = "Too many tries. Wait some minutes, or ask for a new password."
+    account_hash = _hash(runtime, email)
+    sources = [f"device {device}", _network_of(source)] if device else [_network_of(source)]
+    for name in sources if session_id is None else [f"session {session_id}"]:
+        attempt_id, is_crowded = _note(runtime, account_hash, _hash(runtime, name))
+        if attempt_id is not None:
+            break
+    else:
+        sentence = (
+            f"Too many wrong passwords. Wait {WINDOW_MINUTES} minutes, "
+            "or use a browser in which you have signed in before."
+        )
         raise RateLimited(sentence, retry_after_seconds=WINDOW_MINUTES * 60)
-    return attempt.id
+    if not is_crowded:
+        yield attempt_id
+        return
+    if not _crowd.acquire(blocking=False):
+        with runtime.database.transaction() as session:
+            session.execute(delete(SignInAttempt).where(col(SignInAttempt.id) == attempt_id))
+        sentence = "Too many sign-ins fail from your network at this moment. Try again in some seconds."
+        raise RateLimited(sentence, retry_after_seconds=BUSY_SECONDS)
+    try:
+        yield attempt_id
+    finally:
+        _crowd.release()
 
 
 def note_success(session: Session, attempt_id: int) -> None:
@@ -60,11 +92,51 @@ def note_success(session: Session, attempt_id: int) -> None:
     session.execute(update(SignInAttempt).where(*same).values(succeeded=True))
 
 
-def _is_too_much(session: Session, account_hash: str, source_hash: str) -> bool:
-    source, account = SignInAttempt.source_hash == source_hash, SignInAttempt.account_hash == account_hash
-    is_besieged = _failed(session, account) > MAX_PER_ACCOUNT
-    for_pair = MAX_PER_SOURCE_AND_BESIEGED_ACCOUNT if is_besieged else MAX_PER_SOURCE_AND_ACCOUNT
-    return _failed(session, source, account) > for_pair or _failed(session, source) > MAX_PER_SOURCE
+def remember_device(runtime: Runtime, email: str, cookie: str) -> str:
+    """Return the device cookie of a browser that has just signed somebody in, from the one it has."""
+    nonce, issued = secrets.token_urlsafe(16), str(int(utc_now().timestamp()))
+    others = [one for one in cookie.split("~") if _DEVICE.fullmatch(one) and not _nonce_in(runtime, email, one)]
+    return "~".join([f"{nonce}.{issued}.{_seal(runtime, email, nonce, issued)}", *others][:MAX_DEVICES])
+
+
+def known_device(runtime: Runtime, email: str, cookie: str) -> str:
+    """Return a name for the browser if it signed this account in before, else nothing. It proves no more than that."""
+    return next(filter(None, (_nonce_in(runtime, email, one) for one in cookie.split("~")[:MAX_DEVICES])), "")
+
+
+def _nonce_in(runtime: Runtime, email: str, text: str) -> str:
+    nonce, _, rest = text.partition(".")
+    issued, _, seal = rest.partition(".")
+    if not _DEVICE.fullmatch(text) or not hmac.compare_digest(_seal(runtime, email, nonce, issued), seal):
+        return ""
+    return nonce if utc_now().timestamp() - int(issued) < DEVICE_DAYS * 24 * 3600 else ""
+
+
+def _seal(runtime: Runtime, email: str, nonce: str, issued: str) -> str:
+    # The account is in the seal only: the cookie names nobody.
+    key = runtime.vault.derive_stable_key("device")
+    return hmac.digest(key, f"{nonce}.{issued}.{email.strip().lower()}".encode(), "sha256").hex()
+
+
+def _note(runtime: Runtime, account_hash: str, source_hash: str) -> tuple[int | None, bool]:
+    """Note a failed try; return its id, None if it is one too many, and whether its source fails on many accounts."""
+    now = utc_now()
+    # Noted first and counted afterwards: of many at once, none is left out of the count.
+    with runtime.database.transaction() as session:
+        session.execute(delete(SignInAttempt).where(col(SignInAttempt.at) < now - timedelta(minutes=WINDOW_MINUTES)))
+        attempt = SignInAttempt(account_hash=account_hash, source_hash=source_hash, at=now)
+        session.add(attempt)
+        session.flush()
+    account, source = SignInAttempt.account_hash == account_hash, SignInAttempt.source_hash == source_hash
+    with runtime.database.transaction() as session:
+        of_source, of_account = _failed(session, source), _failed(session, account)
+        allowed = MAX_PER_PAIR if max(of_source, of_account) <= MANY else MAX_PER_PAIR_OF_MANY
+        # Only of the source: whoever is known by name would have no more than one try otherwise.
+        allowed = MAX_PER_PAIR_OF_VERY_MANY if of_source > VERY_MANY else allowed
+        is_too_much = _failed(session, account, source) > allowed
+        if is_too_much:  # Knocking at a closed door does not keep it closed.
+            session.delete(session.get_one(SignInAttempt, attempt.id))
+    return (None if is_too_much else attempt.id), of_source > MANY
 
 
 def _failed(session: Session, *where: ColumnElement[bool] | bool) -> int:
@@ -72,5 +144,14 @@ def _failed(session: Session, *where: ColumnElement[bool] | bool) -> int:
     return int(session.exec(statement).one())
 
 
+def _network_of(source: str) -> str:
+    """Return what counts as one source: of IPv6 addresses everybody has 2^64, all in one network."""
+    try:
+        address = ipaddress.ip_address(source)
+    except ValueError:
+        return source
+    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else source
+
+
 def _hash(runtime: Runtime, text: str) -> str:
-    return hmac.digest(runtime.vault.derive_stable_key("throttle"), text.lower().encode(), "sha256").hex()
+    return hmac.digest(runtime.vault.derive_stable_key("throttle"), text.strip().lower().encode(), "sha256").hex()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, Flask, Response, flash, request, session, url_for
+from flask import Blueprint, Flask, Response, after_this_request, flash, request, session, url_for
 
-from portal.accounts import first_run, members, notes, people, proof_views
+from portal.accounts import first_run, members, notes, people, proof_views, throttle
 from portal.accounts.forms import (
     InvitationForm,
     InviteForm,
@@ -29,7 +29,7 @@ from portal.htmx import leave_to, render
 from portal.requestinfo import current_request_info
 from portal.runtime import Runtime, current_runtime
 from portal.security.addresses import safe_next
-from portal.security.requests import SAFE_METHODS
+from portal.security.incoming import SAFE_METHODS
 
 blueprint = Blueprint("accounts", __name__)
 
@@ -93,9 +93,9 @@ def sign_in() -> Response:
     if request.method in SAFE_METHODS:
         return leave_to(target) if find_principal() else _page("sign_in", form, next=target)
     try:
-        membership = people.check_sign_in(
-            runtime, _text(form, "email"), _text(form, "password"), current_request_info().source_address
-        )
+        email, source = _text(form, "email"), current_request_info().source_address
+        device = throttle.known_device(runtime, email, _device_cookie())
+        membership = people.check_sign_in(runtime, email, _text(form, "password"), source, device)
     except InvalidInput as error:
         return _page("sign_in", form, error, next=target)
     _begin_session(membership)
@@ -245,6 +245,31 @@ def remove(membership_id: int) -> Response:
 def _begin_session(membership: Membership) -> None:
     current_sessions().begin(session, membership.user_id, membership.organization_id)  # type: ignore[arg-type]
     forget_principal()
+    runtime = current_runtime()
+    known = throttle.remember_device(runtime, current_principal().email, _device_cookie())
+
+    @after_this_request
+    def remember(response: Response) -> Response:
+        response.set_cookie(
+            _device_cookie_name(),
+            known,
+            max_age=throttle.DEVICE_DAYS * 24 * 3600,
+            secure=runtime.settings.is_https,
+            httponly=True,
+            samesite="Lax",
+            path="/",
+        )
+        return response
+
+
+def _device_cookie_name() -> str:
+    return "__Host-gatehouse-device" if current_runtime().settings.is_https else "gatehouse-device"
+
+
+def _device_cookie() -> str:
+    """Return what the browser shows of earlier sign-ins; nothing if it came twice: one may be another's."""
+    values = request.cookies.getlist(_device_cookie_name())
+    return values[0] if len(values) == 1 else ""
 
 
 def _text(form: Any, name: str) -> str:

@@ -23,6 +23,7 @@ TAIL_BYTES = 400
 _LINE = re.compile(r"(\S{1,40}) ([0-9]{1,18}) ([0-9a-f]{64})")
 _lock = threading.Lock()
 _told_at: dict[Path | None, float] = {}
+_written: dict[Path | None, int] = {}
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,18 @@ def write_head(path: Path | None, head: Head) -> None:
     """
     if structlog.is_configured():  # The command line has no log, and its output is its own.
         log.info("audit_head", number=head.number, hash=head.hash)
+    _written[path] = head.number
     if path is None or head.number == 0:
         return
     try:
         _append(path, head)
     except OSError as error:
         log.error("audit_head_not_written", path=str(path), error=error.strerror)
+
+
+def last_written(path: Path | None) -> int:
+    """Return the number of the head that this process wrote last; 0 before the first one."""
+    return _written.get(path, 0)
 
 
 def last_noted(path: Path | None) -> Noted | None:

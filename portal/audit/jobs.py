@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlmodel import col, select
 
-from portal.audit.head import last_noted, write_head
+from portal.audit.head import last_noted, last_written, write_head
 from portal.audit.models import AuditVerification
 from portal.audit.service import record
 from portal.audit.verify import Verdict, read_head, verify_chain
@@ -50,7 +50,19 @@ def verify(context: JobContext) -> None:
     context.progress(verdict.checked, None, message)
 
 
-@every(60, "audit.write_head", "Write down the newest event of the audit log")
+def _has_news(runtime: Runtime) -> bool:
+    path = runtime.settings.audit_head_file
+    try:
+        noted = last_noted(path)
+    except OSError:
+        return True  # The job says so.
+    number = read_head(runtime.database).number
+    if path is None or number == 0:
+        return number != last_written(path)
+    return noted is None or noted.number != number
+
+
+@every(60, "audit.write_head", "Write down the newest event of the audit log", is_due=_has_news)
 def tell(context: JobContext) -> None:
     """Write the head to the log and the head file, and raise the alarm when the log is behind that file."""
     path = context.runtime.settings.audit_head_file

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from portal.authorization.refresh import TIMES, due_credentials, refresh_credential
 from portal.authorization.refresh.spend import sweep_spool
+from portal.authorization.refresh.spool import is_in_use
 from portal.authorization.service.retire import REVOKE_RETIRED
 from portal.authorization.service.revoke import due_revocations, revoke_one
 from portal.authorization.thinning import thin
 from portal.jobs import JobContext, every
 from portal.jobs.crew import for_each
+from portal.runtime import Runtime
 
 
-@every(30, "authorization.keep_alive", "Renew tokens before they end")
+def _has_due_credentials(runtime: Runtime) -> bool:
+    return is_in_use(runtime.settings.data_dir) or bool(due_credentials(runtime))
+
+
+@every(30, "authorization.keep_alive", "Renew tokens before they end", is_due=_has_due_credentials)
 def keep_alive(context: JobContext) -> None:
     """Refresh every credential that is due; one that cannot be waits for its next turn, the others go on."""
     sweep_spool(context.runtime, TIMES)
@@ -19,7 +25,9 @@ def keep_alive(context: JobContext) -> None:
     for_each(context, due, lambda connection_id: refresh_credential(context.runtime, connection_id))
 
 
-@every(60, REVOKE_RETIRED, "Revoke tokens that are no longer used")
+@every(
+    60, REVOKE_RETIRED, "Revoke tokens that are no longer used", is_due=lambda runtime: bool(due_revocations(runtime))
+)
 def revoke_retired(context: JobContext) -> None:
     """Revoke every token whose time has come; one that fails waits for its next try."""
     due = due_revocations(context.runtime)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portal.disconnection.service.erase import ERASE, enqueue_wanted, erase_connection
+from portal.disconnection.service.erase import ERASE, enqueue_wanted, erase_connection, has_wanted
 from portal.jobs import JobContext, define, every
 
 FOLLOW = "disconnection.follow"
@@ -14,7 +14,7 @@ def run_erase(context: JobContext, *, connection_id: int) -> None:
     erase_connection(context, connection_id)
 
 
-@every(60, FOLLOW, "Erase connections whose tokens are revoked")
+@every(60, FOLLOW, "Erase connections whose tokens are revoked", is_due=has_wanted)
 def follow(context: JobContext) -> None:
     """Start the erasures that waited for GitLab."""
     count = enqueue_wanted(context.runtime)

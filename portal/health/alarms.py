@@ -5,6 +5,7 @@ Who is to be told what is in the incident rows; the job makes it so, and is star
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, func, select
@@ -53,10 +54,14 @@ def enqueue_due_mails(runtime: Runtime, now: datetime | None = None) -> None:
     if not is_configured(runtime.settings):
         return
     with runtime.database.transaction() as session:
-        for incident, connection in session.exec(_unmailed(now)).all():
-            kind = OVER if incident.phase == Phase.CLOSED else OPENED
-            if _is_due(session, incident, kind, now):
-                enqueue_mail(session, runtime, connection, incident, kind)
+        for incident, connection, kind in _due_mails(session, now):
+            enqueue_mail(session, runtime, connection, incident, kind)
+
+
+def has_due_mails(runtime: Runtime) -> bool:
+    """Tell whether a mail is to be started."""
+    with runtime.database.reading() as session:
+        return is_configured(runtime.settings) and any(_due_mails(session, utc_now()))
 
 
 def mail_alarm(runtime: Runtime, incident_id: int, kind: str) -> None:
@@ -118,6 +123,13 @@ def write(
 
 def _key_of(incident: Incident, kind: str) -> str:
     return f"alarm:{incident.id}:{kind}"
+
+
+def _due_mails(session: Session, now: datetime) -> Iterator[tuple[Incident, Connection, str]]:
+    for incident, connection in session.exec(_unmailed(now)).all():
+        kind = OVER if incident.phase == Phase.CLOSED else OPENED
+        if _is_due(session, incident, kind, now):
+            yield incident, connection, kind
 
 
 def _is_due(session: Session, incident: Incident, kind: str, now: datetime) -> bool:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from portal.health.alarms import MAIL_ALARM, enqueue_due_mails, mail_alarm
+from portal.health.alarms import MAIL_ALARM, enqueue_due_mails, has_due_mails, mail_alarm
 from portal.health.mail import MailFailed
-from portal.health.service import CHECK_ONE, check_connection, due_connections, end_unwatched
+from portal.health.service import (
+    CHECK_ONE,
+    check_connection,
+    due_connections,
+    end_unwatched,
+    unwatched_with_incidents,
+)
 from portal.health.thinning import thin
 from portal.jobs import JobContext, RetryLater, define, every
 from portal.jobs.context import JobInterrupted, JobStopped, JobSuperseded
 from portal.jobs.crew import for_each
 from portal.jobs.models import ItemState
 from portal.logs import get_logger
+from portal.runtime import Runtime
 
 EVERY_SECONDS = 60
 MAIL_AGAIN_SECONDS = 60.0
@@ -18,7 +25,11 @@ MAIL_AGAIN_SECONDS = 60.0
 log = get_logger(__name__)
 
 
-@every(EVERY_SECONDS, "health.check", "Check connections")
+def _is_due(runtime: Runtime) -> bool:
+    return bool(due_connections(runtime)) or bool(unwatched_with_incidents(runtime)) or has_due_mails(runtime)
+
+
+@every(EVERY_SECONDS, "health.check", "Check connections", is_due=_is_due)
 def check_due(context: JobContext) -> None:
     """Check every connection that is due, a few at once; then start the mails whose time has come."""
     done = context.recorded_refs()

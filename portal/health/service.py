@@ -77,6 +77,15 @@ def check_connection(
 
 def end_unwatched(runtime: Runtime, now: datetime | None = None) -> None:
     """End the incidents of connections that are not in use any more; whoever disconnected them knows."""
+    for connection_id in unwatched_with_incidents(runtime):
+        with runtime.database.transaction() as session:
+            locked = _locked(session, connection_id)
+            if locked and not is_watched(locked):
+                close_all(session, locked, now or utc_now())
+
+
+def unwatched_with_incidents(runtime: Runtime) -> list[int]:
+    """Return the connections that are not in use any more and have incidents that are not closed."""
     statement = (
         select(Connection.id)
         .join(Incident, col(Incident.connection_id) == col(Connection.id))
@@ -84,12 +93,7 @@ def end_unwatched(runtime: Runtime, now: datetime | None = None) -> None:
         .distinct()
     )
     with runtime.database.reading() as session:
-        found = list(session.exec(statement))
-    for connection_id in found:
-        with runtime.database.transaction() as session:
-            locked = _locked(session, connection_id or 0)
-            if locked and not is_watched(locked):
-                close_all(session, locked, now or utc_now())
+        return [found for found in session.exec(statement) if found is not None]
 
 
 def request_check(runtime: Runtime, principal: Principal, slug: str) -> Job:

@@ -6,6 +6,7 @@ DBOS is one per process, so this is too. Web processes never import this module.
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import threading
 import time
@@ -63,6 +64,8 @@ class Engine:
         self._engine: sa.Engine | None = None
         self._active = 0
         self._counting = threading.Lock()
+        self._beating = threading.Lock()
+        self._beat_at = -math.inf
 
     def start(self, given_up: threading.Event | None = None) -> bool:
         """Begin to do jobs; return False when the event was set while another worker had to be waited for."""
@@ -73,7 +76,7 @@ class Engine:
             self._lock.release()
             return False
         load_jobs()
-        heartbeat.beat(self.runtime.database, self.executor_id)
+        self._beat()
         _running = self
         self._engine = store.make_engine(self.runtime.database)
         self._launch(self._engine)
@@ -108,10 +111,22 @@ class Engine:
         with self._counting:
             self._active += 1
         try:
+            _try(self._beat_while_busy)
             self._runner.run(public_id, dispatch)
         finally:
             with self._counting:
                 self._active -= 1
+
+    def _beat_while_busy(self) -> None:
+        """Say that this worker is alive while others could think that its jobs are orphans; else write nothing."""
+        if self._active > 0 and not self.runtime.database.is_sqlite:
+            self._beat()
+
+    def _beat(self) -> None:
+        with self._beating:
+            if time.monotonic() - self._beat_at >= self.pace.heartbeat_seconds:
+                heartbeat.beat(self.runtime.database, self.executor_id)
+                self._beat_at = time.monotonic()
 
     def _wait_until_confirmed(self, given_up: threading.Event) -> bool:
         """Do nothing on a copy of another database until an owner says that it is the only one (S108)."""
@@ -146,8 +161,8 @@ class Engine:
 
     def _keep_house(self) -> None:
         duties: list[tuple[float, Callable[[], object]]] = [
-            (self.pace.heartbeat_seconds, lambda: heartbeat.beat(self.runtime.database, self.executor_id)),
-            (self.pace.schedule_seconds, lambda: enqueue_due(self.runtime.database)),
+            (TICK_SECONDS, self._beat_while_busy),
+            (self.pace.schedule_seconds, lambda: enqueue_due(self.runtime)),
             (self.pace.sweep_seconds, self._sweeper.sweep),
         ]
         due = [0.0 for _ in duties]

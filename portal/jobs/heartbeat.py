@@ -1,4 +1,7 @@
-"""Which worker processes are alive. Times are the database's, because the clocks of two hosts need not agree."""
+"""Which worker processes are alive. Times are the database's, because the clocks of two hosts need not agree.
+
+A worker without a job is silent: nobody has to know whether it lives, and an idle portal writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from sqlmodel import Session, col, select
 
 from portal.db import Database, utc_now
 from portal.jobs.models import Executor
+
+KEEP_DAYS = 7
 
 
 def beat(database: Database, executor_id: str) -> None:
@@ -36,12 +41,21 @@ def leave(database: Database, executor_id: str) -> None:
         session.connection().execute(delete(Executor).where(col(Executor.executor_id) == executor_id))
 
 
-def bury_silent(database: Database, silent_seconds: float) -> set[str]:
-    """Strike out workers without a heartbeat for so long; return the ids of those that are alive."""
-    with database.transaction() as session:
-        limit = _now(session) - timedelta(seconds=silent_seconds)
-        session.connection().execute(delete(Executor).where(col(Executor.heartbeat_at) < limit))
-        return set(session.exec(select(Executor.executor_id)))
+def heard_within(database: Database, seconds: float) -> set[str]:
+    """Return the ids of the workers that said so recently that they are alive; one without a job may be missing."""
+    with database.reading() as session:
+        heard = col(Executor.heartbeat_at) >= _now(session) - timedelta(seconds=seconds)
+        return set(session.exec(select(Executor.executor_id).where(heard)))
+
+
+def forget_silent(database: Database) -> None:
+    """Strike out workers that died long ago."""
+    with database.reading() as session:
+        silent = col(Executor.heartbeat_at) < _now(session) - timedelta(days=KEEP_DAYS)
+        ids = session.exec(select(Executor.executor_id).where(silent)).all()
+    if ids:
+        with database.transaction() as session:
+            session.connection().execute(delete(Executor).where(col(Executor.executor_id).in_(ids), silent))
 
 
 def _now(session: Session) -> datetime:

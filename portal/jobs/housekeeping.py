@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import delete
 from sqlmodel import col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from portal.db import utc_now
 from portal.jobs.context import JobContext
 from portal.jobs.models import Job, JobItem
 from portal.jobs.registry import every
+from portal.runtime import Runtime
 
 KEEP_DAYS = 30
 # Periodic work that nobody asked for leaves a row each time.
@@ -18,16 +21,19 @@ KEEP_OWN_HOURS = 24
 BATCH = 500
 
 
-@every(3600, "jobs.forget", "Forget finished jobs")
+def _has_old(runtime: Runtime) -> bool:
+    with runtime.database.reading() as session:
+        return session.exec(_old().limit(1)).first() is not None
+
+
+@every(3600, "jobs.forget", "Forget finished jobs", is_due=_has_old)
 def forget_finished(context: JobContext) -> None:
     """Delete jobs that ended long ago, with their items, in short transactions."""
-    now, deleted = utc_now(), 0
-    own = col(Job.organization_id).is_(None) & (col(Job.finished_at) < now - timedelta(hours=KEEP_OWN_HOURS))
-    old = select(Job.id).where((col(Job.finished_at) < now - timedelta(days=KEEP_DAYS)) | own).limit(BATCH)
+    deleted = 0
     while True:
         context.raise_if_stopped()
         with context.transaction() as session:
-            ids = list(session.exec(old))
+            ids = list(session.exec(_old().limit(BATCH)))
             connection = session.connection()
             connection.execute(delete(JobItem).where(col(JobItem.job_id).in_(ids)))
             connection.execute(delete(Job).where(col(Job.id).in_(ids)))
@@ -35,3 +41,9 @@ def forget_finished(context: JobContext) -> None:
         context.progress(deleted)
         if len(ids) < BATCH:
             return
+
+
+def _old() -> SelectOfScalar[Any]:
+    now = utc_now()
+    own = col(Job.organization_id).is_(None) & (col(Job.finished_at) < now - timedelta(hours=KEEP_OWN_HOURS))
+    return select(Job.id).where((col(Job.finished_at) < now - timedelta(days=KEEP_DAYS)) | own)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from portal.jobs.context import JobContext
+    from portal.runtime import Runtime
 
 JobFunction = Callable[..., None]
 
@@ -20,11 +21,16 @@ CAPABILITIES = ("accounts", "audit", "connections", "authorization", "repositori
 
 @dataclass(frozen=True)
 class Periodic:
-    """A job that the portal enqueues for itself."""
+    """A job that the portal enqueues for itself.
+
+    Attributes:
+        is_due: asked when its time has come; while there is nothing to do, nothing is written.
+    """
 
     name: str
     title: str
     seconds: float
+    is_due: Callable[[Runtime], bool]
 
 
 _functions: dict[str, JobFunction] = {}
@@ -52,13 +58,17 @@ def define(name: str) -> Callable[[JobFunction], JobFunction]:
 
 
 def every(
-    seconds: float, name: str, title: str
+    seconds: float, name: str, title: str, *, is_due: Callable[[Runtime], bool] = lambda runtime: True
 ) -> Callable[[Callable[[JobContext], None]], Callable[[JobContext], None]]:
-    """Register a job that is enqueued every so many seconds, once over all workers, and never twice at a time."""
+    """Register a job that is enqueued every so many seconds, once over all workers, and never twice at a time.
+
+    `is_due` reads whether there is anything to do. Give one to whatever runs more often than daily: a portal that has
+    nothing to do writes nothing. It is asked every few seconds until it says yes.
+    """
 
     def register(function: Callable[[JobContext], None]) -> Callable[[JobContext], None]:
         define(name)(function)
-        _periodic[name] = Periodic(name, title, seconds)
+        _periodic[name] = Periodic(name, title, seconds, is_due)
         return function
 
     return register

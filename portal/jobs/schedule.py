@@ -8,22 +8,27 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from portal.db import Database, utc_now
+from portal.db import utc_now
 from portal.jobs.models import JobSchedule
 from portal.jobs.queue import enqueue
 from portal.jobs.registry import Periodic, periodic_jobs
+from portal.runtime import Runtime
 
 
-def enqueue_due(database: Database) -> list[str]:
-    """Enqueue each periodic job whose time has come (or that never ran); return their names."""
-    with database.reading() as session:
+def enqueue_due(runtime: Runtime) -> list[str]:
+    """Enqueue each periodic job whose time has come (or that never ran) and that has something to do.
+
+    Returns:
+        Their names.
+    """
+    with runtime.database.reading() as session:
         known = {row.name: row.enqueued_at for row in session.exec(select(JobSchedule))}
     now = utc_now()
     names = []
     for job in periodic_jobs().values():
         last = known.get(job.name)
-        if last is None or last <= now - timedelta(seconds=job.seconds):
-            with database.transaction() as session:
+        if (last is None or last <= now - timedelta(seconds=job.seconds)) and job.is_due(runtime):
+            with runtime.database.transaction() as session:
                 if _is_ours(session, job):
                     key = f"every:{job.name}"
                     enqueue(session, job.name, organization_id=None, title=job.title, key=key)

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlmodel import col, select
 
 from portal.db import Database, utc_now
-from portal.jobs.heartbeat import bury_silent
+from portal.jobs.heartbeat import forget_silent, heard_within
 from portal.jobs.models import Job, JobState
 from portal.jobs.pace import Pace
 from portal.jobs.runner import locked, requeue
@@ -28,6 +28,7 @@ ADVISORY_LOCK = 7_214_336_202
 BATCH = 500
 # The engine's row of a finished dispatch says nothing that ours does not.
 KEEP_ENGINE_ROWS = timedelta(hours=1)
+JUST_TAKEN = timedelta(seconds=2)
 IN_HAND = frozenset({"ENQUEUED", "DELAYED", "PENDING"})
 
 log = get_logger(__name__)
@@ -44,7 +45,10 @@ class Sweeper:
         """Do everything once, unless another worker is at it."""
         with self._alone() as alone:
             if alone:
-                self.take_over_orphans(bury_silent(self.database, self.pace.silent_seconds))
+                # The one worker of SQLite has a lock on a file instead; DBOS recovers what it left at its next start.
+                if not self.database.is_sqlite:
+                    self.take_over_orphans(heard_within(self.database, self.pace.silent_seconds))
+                    forget_silent(self.database)
                 self.hand_over_waiting()
                 self.revive_lost(self.pace.forgotten_seconds)
                 self.forget_engine_rows()
@@ -52,7 +56,13 @@ class Sweeper:
     def take_over_orphans(self, alive: set[str]) -> int:
         """Queue again what belongs to workers that are dead; their fence has passed on when it is claimed."""
         pending = DBOS.list_workflows(
-            status="PENDING", queue_name=QUEUE, limit=BATCH, load_input=False, load_output=False
+            status="PENDING",
+            queue_name=QUEUE,
+            # Who takes a job after a pause says that it is alive a moment after it has taken it.
+            dequeued_before=(datetime.now(UTC) - JUST_TAKEN).isoformat(),
+            limit=BATCH,
+            load_input=False,
+            load_output=False,
         )
         orphans = [row.workflow_id for row in pending if row.executor_id not in alive]
         if orphans:

@@ -40,8 +40,10 @@ def add_headers(response: Response, *, is_https: bool) -> Response:
 
 
 def _set_caching(response: Response) -> None:
-    if request.endpoint == "static" and response.status_code == 200:
-        fresh = f"public, max-age={YEAR_SECONDS}, immutable" if request.args.get("v") else "no-cache"
+    if request.endpoint == "static" and response.status_code in {200, 304}:
+        # Not under the digest of another version: for a while an update runs beside what it replaces.
+        is_named = (response.get_etag()[0] or "").partition("-")[0] == request.args.get("v")
+        fresh = f"public, max-age={YEAR_SECONDS}, immutable" if is_named else "no-cache"
         response.headers["Cache-Control"] = fresh
         return
     response.headers["Cache-Control"] = "no-store"

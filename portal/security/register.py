@@ -15,11 +15,11 @@ from portal.error_pages import answer
 from portal.errors import Forbidden
 from portal.requestinfo import current_request_info, requesting
 from portal.runtime import Runtime
-from portal.security import requests as request_checks
+from portal.security import incoming
 from portal.security.headers import add_headers
+from portal.security.proxies import describe_request, is_opened_over_http, proxy_problem, trust_configured_hops
 from portal.security.theme import add_theme, chosen_theme
 
-MAX_FORM_PARTS = 2000
 TOKEN_SECONDS = 12 * 3600
 _SIGNING_RING = "gatehouse_signing_ring"
 
@@ -28,13 +28,12 @@ def register(app: Flask, runtime: Runtime) -> None:
     """Add sessions, CSRF protection, checks, headers and what every template needs."""
     settings = runtime.settings
     app.config.update(
-        MAX_CONTENT_LENGTH=request_checks.MAX_BODY_BYTES,
-        MAX_FORM_MEMORY_SIZE=request_checks.MAX_BODY_BYTES,
-        MAX_FORM_PARTS=MAX_FORM_PARTS,
         WTF_CSRF_TIME_LIMIT=TOKEN_SECONDS,
         WTF_CSRF_SSL_STRICT=False,  # It wants a Referer, which our pages do not send; check_origin is stricter.
         WTF_CSRF_HEADERS=["X-CSRFToken"],
     )
+    app.request_class = incoming.FormRequest
+    trust_configured_hops(app, settings)
     app.session_interface = DatabaseSessions(runtime)
     follow_ring(app, runtime)
     app.before_request(lambda: follow_ring(app, runtime))
@@ -60,15 +59,15 @@ def follow_ring(app: Flask, runtime: Runtime) -> None:
 
 
 def _begin(runtime: Runtime) -> None:
-    g.entered = requesting(request_checks.describe_request(runtime.settings))
+    g.entered = requesting(describe_request())
     g.entered.__enter__()
     if session.failure:  # type: ignore[attr-defined]
         raise session.failure  # type: ignore[attr-defined]
-    request_checks.check_host(runtime.settings)
-    request_checks.check_size()
-    request_checks.check_type()
-    request_checks.check_text()
-    request_checks.check_origin(runtime.settings)
+    incoming.check_target(runtime.settings)
+    incoming.check_size()
+    incoming.check_address()
+    incoming.check_body()
+    incoming.check_origin(runtime.settings)
     principal = find_principal()
     g.acting = acting_as(principal.name if principal else "")
     g.acting.__enter__()
@@ -100,4 +99,6 @@ def _add_template_names(app: Flask, runtime: Runtime) -> None:
             },
             "theme": chosen_theme(request),
             "request_id": current_request_info().request_id,
+            "proxy_problem": lambda: proxy_problem(runtime.settings),
+            "is_opened_over_http": lambda: is_opened_over_http(runtime.settings),
         }

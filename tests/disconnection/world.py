@@ -66,7 +66,7 @@ class World:
 
     def run_periodic(self) -> None:
         """Do every periodic job the portal has, as after a long pause."""
-        enqueue_due(self.runtime.database)
+        enqueue_due(self.runtime)
         run_pending(self.runtime)
 
     def let_pauses_pass(self) -> None:

@@ -33,18 +33,25 @@ def let_time_pass(runtime: Runtime, seconds: float) -> None:
 
 
 def test_periodic_job_is_due_at_the_first_start_and_then_once_per_period(runtime: Runtime) -> None:
-    first = enqueue_due(runtime.database)
+    first = enqueue_due(runtime)
     run_pending(runtime)
-    again = enqueue_due(runtime.database)
+    again = enqueue_due(runtime)
     let_time_pass(runtime, 600)
 
-    assert (first, again, enqueue_due(runtime.database)) == (["test.tick"], [], ["test.tick"])
+    assert (first, again, enqueue_due(runtime)) == (["test.tick"], [], ["test.tick"])
+
+
+def test_periodic_job_that_has_nothing_to_do_is_not_enqueued_and_asked_again(runtime: Runtime) -> None:
+    answers = [False, False, True]
+    every(600, "test.seldom", "Seldom", is_due=lambda runtime: answers.pop(0))(lambda context: None)
+
+    assert [enqueue_due(runtime) for _ in range(4)] == [["test.tick"], [], ["test.seldom"], []]
 
 
 def test_periodic_job_that_still_runs_is_not_enqueued_twice(runtime: Runtime) -> None:
-    enqueue_due(runtime.database)
+    enqueue_due(runtime)
     let_time_pass(runtime, 600)
-    enqueue_due(runtime.database)
+    enqueue_due(runtime)
 
     assert len(run_pending(runtime)) == 1
 
@@ -52,11 +59,11 @@ def test_periodic_job_that_still_runs_is_not_enqueued_twice(runtime: Runtime) ->
 @pytest.mark.parametrize("is_first", [True, False])
 def test_periodic_job_is_enqueued_by_one_of_several_workers(runtime: Runtime, is_first: bool) -> None:
     if not is_first:
-        enqueue_due(runtime.database)
+        enqueue_due(runtime)
         run_pending(runtime)
         let_time_pass(runtime, 600)
 
-    names = sorted(crowd(runtime.database, "job_schedule", *[lambda: enqueue_due(runtime.database)] * 4))
+    names = sorted(crowd(runtime.database, "job_schedule", *[lambda: enqueue_due(runtime)] * 4))
 
     assert names == [[], [], [], ["test.tick"]]
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from dbos import DBOS
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import select
 
 from portal.db import Database, utc_now
 from portal.jobs import Job, JobState
 from portal.jobs.engine import Engine
-from portal.jobs.heartbeat import beat, bury_silent, leave
+from portal.jobs.heartbeat import beat, forget_silent, heard_within, leave
 from portal.jobs.models import Executor
 from portal.jobs.pace import Pace
 from portal.jobs.runner import Runner
 from portal.jobs.store import QUEUE
 from portal.jobs.sweeper import Sweeper
-from portal.jobs.testing import running_worker
+from portal.jobs.testing import QUICK, running_worker
 from portal.runtime import Runtime
 from tests.jobs.conftest import reload
 from tests.jobs.sample_jobs import noted
@@ -121,24 +123,45 @@ def test_whole_database_restored_without_the_engines_rows_goes_on(runtime: Runti
     assert sorted(noted(log)) == ["0", "1", "2"]
 
 
-def test_silent_worker_is_buried_and_the_living_are_told(runtime: Runtime) -> None:
-    for name in ("dead", "alive"):
+def test_silent_worker_counts_as_dead_and_is_forgotten_after_a_week(runtime: Runtime) -> None:
+    for name, silent in (("dead", timedelta(days=8)), ("silent", timedelta(seconds=31)), ("alive", timedelta(0))):
         beat(runtime.database, name)
-    with runtime.database.transaction() as session:
-        dead = session.get(Executor, "dead")
-        assert dead is not None
-        dead.heartbeat_at = utc_now() - timedelta(seconds=31)
+        with runtime.database.transaction() as session:
+            session.get_one(Executor, name).heartbeat_at = utc_now() - silent
 
-    assert bury_silent(runtime.database, 30) == {"alive"}
+    assert heard_within(runtime.database, 30) == {"alive"}
+    forget_silent(runtime.database)
+    with runtime.database.reading() as session:
+        assert set(session.exec(select(Executor.executor_id))) == {"silent", "alive"}
 
 
-def test_worker_that_was_buried_enters_itself_again(runtime: Runtime) -> None:
+def test_worker_that_was_struck_out_enters_itself_again(runtime: Runtime) -> None:
     beat(runtime.database, "one")
     leave(runtime.database, "one")
 
     beat(runtime.database, "one")
 
-    assert bury_silent(runtime.database, 30) == {"one"}
+    assert heard_within(runtime.database, 30) == {"one"}
+
+
+def test_worker_says_that_it_is_alive_while_it_has_a_job_and_only_then(
+    runtime: Runtime, add: Add, log: str, gate: Path
+) -> None:
+    def heard() -> datetime:
+        with runtime.database.reading() as session:
+            return session.exec(select(Executor.heartbeat_at)).one()
+
+    with running_worker(runtime, replace(QUICK, heartbeat_seconds=0.01)) as engine:
+        at_start = heard()
+        job = add("sample.gated", log=log, line="1", gate=str(gate))
+        if not runtime.database.is_sqlite:  # There the one worker has a lock instead.
+            until(lambda: heard() > at_start)
+        gate.touch()
+        until(lambda: reload(runtime.database, job).is_finished and engine._active == 0)
+
+        at_end = heard()
+        engine._beat_while_busy()
+        assert heard() == at_end
 
 
 @pytest.mark.parametrize("settings", ["postgresql"], indirect=True)

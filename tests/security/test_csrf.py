@@ -45,6 +45,8 @@ def test_no_change_without_the_token_of_this_session_from_this_site(world: World
         "same-site": send(world, row, owner, names, {"Sec-Fetch-Site": "same-site"}, token),
         "foreign origin": send(world, row, owner, names, {"Origin": EVIL}, token),
         "origin with another port": send(world, row, owner, names, {"Origin": "http://127.0.0.1:8001"}, token),
+        "origin that begins like ours": send(world, row, owner, names, {"Origin": f"{BASE_URL}.evil.example"}, token),
+        "origin that ours begins like": send(world, row, owner, names, {"Origin": BASE_URL[:-1]}, token),
         "null origin": send(world, row, owner, names, {"Origin": "null"}, token),
     }
 

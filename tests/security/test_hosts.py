@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from sqlmodel import col, select
 
+from portal import create_app
 from portal.audit.models import AuditEvent
-from portal.security.requests import source_address
+from portal.settings import Settings
 from tests.conftest import BASE_URL
 from tests.security.conftest import World
 from tests.support.visitor import Visitor
@@ -85,22 +88,106 @@ def test_links_that_leave_the_portal_have_the_configured_base(world: World) -> N
         (2, "1.2.3.4", "127.0.0.1"),
         (2, "1.2.3.4, 5.6.7.8", "1.2.3.4"),
         (2, "9.9.9.9, 1.2.3.4, 5.6.7.8", "1.2.3.4"),
-        (1, "x" * 500, "x" * 64),
+        # With the port, as some proxies write it: another one for each connection is no other client.
+        (1, "5.6.7.8:1234", "5.6.7.8"),
+        (1, "[2001:db8::1]:1234", "2001:db8::1"),
+        (1, "2001:db8::1", "2001:db8::1"),
+        (1, "x" * 500, "127.0.0.1"),
+        (1, "unknown", "127.0.0.1"),
     ],
 )
 def test_source_is_what_the_trusted_hops_saw(world: World, hops: int, forwarded: str | None, expected: str) -> None:
+    app = create_app(runtime=replace(world.runtime, settings=Settings(base_url=BASE_URL, trusted_proxy_hops=hops)))
     headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
+    form = {"email": f"{hops}@example.com", "password": "x" * 2000}
 
-    with world.app.test_request_context("/", headers=headers, environ_base={"REMOTE_ADDR": "127.0.0.1"}):
-        assert source_address(hops) == expected
+    Visitor(app).post("/sign-in", form, headers=headers)
+
+    assert newest_event(world).source_address == expected
 
 
 def test_audit_shows_the_socket_address_however_the_header_lies(world: World) -> None:
     form = {"email": world.cast.owner.email, "password": "x" * 2000}
     Visitor(world.app).post("/sign-in", form, headers={"X-Forwarded-For": "1.2.3.4", "X-Real-IP": "1.2.3.4"})
 
+    assert newest_event(world).result == "refused"
+    assert newest_event(world).source_address == "127.0.0.1"
+
+
+def newest_event(world: World) -> AuditEvent:
     with world.runtime.database.reading() as session:
         found = session.exec(select(AuditEvent).order_by(col(AuditEvent.number).desc())).first()
     assert found is not None
-    assert found.result == "refused"
-    assert found.source_address == "127.0.0.1"
+    return found
+
+
+@pytest.mark.parametrize("target", ["http://evil.example.com/sign-in", "https://127.0.0.1:8000@evil/sign-in", "*", "x"])
+def test_address_in_absolute_form_counts_more_than_the_header(world: World, target: str) -> None:
+    refused = Visitor(world.app).get("/sign-in", environ_overrides={"RAW_URI": target})
+    own = Visitor(world.app).get("/sign-in", environ_overrides={"RAW_URI": f"{BASE_URL}/sign-in"})
+
+    assert (refused.status_code, own.status_code) == (400, 200)
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/connections/", "/no-such-page", "/static/css/base.css"])
+def test_prefix_and_scheme_that_a_server_took_from_a_request_change_no_link(world: World, path: str) -> None:
+    # As gunicorn hands them on when it is started without our settings: SCRIPT_NAME, and X-Forwarded-Proto as scheme.
+    taken = {"SCRIPT_NAME": "/evil", "wsgi.url_scheme": "https"}
+    owner = world.signed_in()
+
+    inside = owner.http.get(path, base_url=BASE_URL, environ_overrides=taken, buffered=True)
+    whole = owner.http.get(path, base_url=BASE_URL, environ_overrides={**taken, "SCRIPT_NAME": ""}, buffered=True)
+    plain = owner.http.get(path, base_url=BASE_URL, buffered=True)
+
+    assert inside.status_code == 404
+    assert "evil" not in inside.text + str(inside.headers)
+    assert whole.status_code == plain.status_code
+    assert "https://127.0.0.1:8000" not in whole.text + str(whole.headers)
+
+
+def test_redirect_uri_is_that_of_the_settings_whatever_the_server_says(world: World) -> None:
+    names = world.names(world.cast.owner, "own")
+    page = f"/connections/{names['slug']}/setup/application"
+
+    answer = world.signed_in().get(page, environ_overrides={"wsgi.url_scheme": "https"}, headers=FORWARDED)
+
+    assert f"{BASE_URL}/oauth/callback/{names['slug']}" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("base_url", "hops", "headers", "sentence"),
+    [
+        ("http://127.0.0.1:8000", 0, {}, ""),
+        ("http://127.0.0.1:8000", 0, {"X-Forwarded-For": "192.0.2.7"}, "TRUSTED_PROXY_HOPS is 0"),
+        ("http://127.0.0.1:8000", 0, {"Forwarded": "for=192.0.2.7"}, "TRUSTED_PROXY_HOPS is 0"),
+        # The portal itself speaks plain HTTP only: somebody decrypts before it.
+        ("https://127.0.0.1:8000", 0, {}, "TRUSTED_PROXY_HOPS is 0"),
+        ("https://127.0.0.1:8000", 1, {"X-Forwarded-For": "192.0.2.7"}, ""),
+        ("https://127.0.0.1:8000", 1, {}, "names 0 addresses"),
+        ("https://127.0.0.1:8000", 2, {"X-Forwarded-For": "192.0.2.7"}, "names 1 addresses"),
+    ],
+)
+def test_administrators_see_that_proxies_and_settings_do_not_fit(
+    world: World, base_url: str, hops: int, headers: dict[str, str], sentence: str
+) -> None:
+    app = create_app(runtime=replace(world.runtime, settings=Settings(base_url=base_url, trusted_proxy_hops=hops)))
+    # The server's side of the connection is plain HTTP in every row.
+    details = {"headers": headers, "environ_overrides": {"wsgi.url_scheme": "http"}}
+    owner, auditor = (Visitor(app).sign_in(who) for who in (world.cast.owner, world.cast.auditor))
+
+    page = owner.get("/connections/", **details)
+
+    assert page.status_code == 200
+    assert ('id="proxy-problem"' in page.text) is bool(sentence)
+    assert sentence in page.text
+    assert 'id="proxy-problem"' not in auditor.get("/connections/", **details).text
+    assert 'id="proxy-problem"' not in Visitor(app).get("/sign-in", **details).text
+
+
+def test_page_that_was_opened_over_plain_http_says_where_to_sign_in(world: World) -> None:
+    app = create_app(runtime=replace(world.runtime, settings=Settings(base_url="https://127.0.0.1:8000")))
+
+    opened = {proto: Visitor(app).get("/sign-in", headers={"X-Forwarded-Proto": proto}) for proto in ("http", "https")}
+
+    assert "opened over plain HTTP" in opened["http"].text
+    assert "opened over plain HTTP" not in opened["https"].text

@@ -13,6 +13,9 @@ from tests.support.visitor import Visitor
 START = "/connections/"
 REFUSED = [
     "//evil.example.com",
+    # A route of ours matches what follows the first slash; a browser takes it for a host.
+    "//profile",
+    "//jobs",
     "///evil.example.com",
     "/\\evil.example.com",
     "\\/evil.example.com",
@@ -110,15 +113,16 @@ def test_sign_in_form_does_not_carry_it_on(world: World, text: str) -> None:
         assert carried is None or is_ours(carried.group(1))
 
 
-@pytest.mark.parametrize("raw", ["%ff", "%0d%0aX:y", "%", "%zz", "+", "%c0%af%c0%afevil.example.com"])
-def test_broken_bytes_never_fail(world: World, raw: str) -> None:
+@pytest.mark.parametrize("raw", ["%0d%0aX:y", "+"])
+def test_odd_bytes_lead_nowhere_else(world: World, raw: str) -> None:
     answer = world.signed_in().http.get(f"/sign-in?next=/{raw}", base_url=BASE_URL)
 
     assert (answer.status_code, answer.headers["Location"]) == (303, START)
 
 
-def test_nul_is_a_bad_request(world: World) -> None:
-    assert world.signed_in().http.get("/sign-in?next=/%00", base_url=BASE_URL).status_code == 400
+@pytest.mark.parametrize("raw", ["%00", "%ff", "%", "%zz", "%c0%af%c0%afevil.example.com"])
+def test_broken_bytes_are_a_bad_request(world: World, raw: str) -> None:
+    assert world.signed_in().http.get(f"/sign-in?next=/{raw}", base_url=BASE_URL).status_code == 400
 
 
 @pytest.mark.parametrize("text", ALLOWED)

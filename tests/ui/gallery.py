@@ -159,12 +159,12 @@ def page_context() -> dict[str, object]:
 
 def create_gallery() -> Flask:
     """Build the application: one address per page, a few that answer fragments, and a stand-in for each endpoint."""
-    app = Flask("gallery", static_folder=str(assets.STATIC), template_folder=str(HERE / "gallery"))
+    app = Flask("gallery", static_folder=None, template_folder=str(HERE / "gallery"))
     app.config["SECRET_KEY"] = "only the gallery's"
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
     app.jinja_loader = FileSystemLoader([HERE / "gallery", assets.TEMPLATES])
     app.context_processor(common_context)
-    app.add_template_global(assets.asset, "asset")
+    assets.register(app)
     app.add_template_global(lambda: "token", "csrf_token")
     app.add_template_global(lambda name: name in app.view_functions, "has_endpoint")
     for endpoint in ENDPOINTS:

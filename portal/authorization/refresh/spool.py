@@ -118,6 +118,11 @@ class Spool:
         return self._folder / f"credential-{credential_id}-{intent_id}"
 
 
+def is_in_use(data_dir: Path) -> bool:
+    """Tell whether a data folder's spool has an answer, or room for one, that somebody has to look at."""
+    return next((data_dir / FOLDER).glob("credential-*"), None) is not None
+
+
 def sealed_answers(data_dir: Path) -> Iterator[bytes]:
     """Yield every envelope in a data folder's spool; rooms that are only reserved are left out."""
     for path in sorted((data_dir / FOLDER).glob("credential-*")):

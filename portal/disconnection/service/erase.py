@@ -49,18 +49,28 @@ def enqueue_erasure(session: Session, connection: Connection) -> Job:
     )
 
 
+def has_wanted(runtime: Runtime) -> bool:
+    """Tell whether an erasure that waited for a revocation need wait no longer."""
+    with runtime.database.reading() as session:
+        return bool(_wanted(session))
+
+
 def enqueue_wanted(runtime: Runtime) -> int:
     """Start every erasure that waited for a revocation and need wait no longer; return how many there are."""
+    with runtime.database.transaction() as session:
+        ready = _wanted(session)
+        for connection in ready:
+            enqueue_erasure(session, connection)
+        return len(ready)
+
+
+def _wanted(session: Session) -> list[Connection]:
     statement = (
         select(Connection)
         .join(Disconnection, col(Disconnection.connection_id) == col(Connection.id))
         .where(Disconnection.choice == Choice.ERASE, Connection.state == ConnectionState.DISCONNECTED)
     )
-    with runtime.database.transaction() as session:
-        ready = [item for item in session.exec(statement) if not pending_revocations(session, item.id or 0)]
-        for connection in ready:
-            enqueue_erasure(session, connection)
-        return len(ready)
+    return [item for item in session.exec(statement) if not pending_revocations(session, item.id or 0)]
 
 
 def erase_connection(context: JobContext, connection_id: int) -> int:

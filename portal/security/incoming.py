@@ -1,0 +1,152 @@
+"""What a request may bring: a form in UTF-8 from a page of ours, or nothing. All else is refused first (S9, S99)."""
+
+from __future__ import annotations
+
+import re
+from typing import IO, Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from flask import request
+from htmx_flask.requests import HtmxAwareRequest
+from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
+from werkzeug.formparser import FormDataParser
+
+from portal.errors import BadRequest, Forbidden
+from portal.settings import Settings
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+OWN_SITES = frozenset({"same-origin", "none"})
+FORM_TYPES = frozenset({"", "application/x-www-form-urlencoded", "multipart/form-data"})
+MAX_BODY_BYTES = 1024 * 1024
+MAX_QUERY_LENGTH = 8192
+MAX_FORM_PARTS = 2000
+# The web worker reads bodies before a thread works on them, and leaves here what went wrong.
+BODY_PROBLEM = "gatehouse.body_problem"
+BODY_TOO_SLOW, BODY_BROKEN, BODY_TOO_LARGE = "slow", "broken", "large"
+# What Werkzeug decodes with "replace" shows as this.
+UNDECODED = "\ufffd"
+_LONE_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+class FormRequest(HtmxAwareRequest):  # type: ignore[misc,unused-ignore]
+    """A request whose body has to be a form of text fields, and whole."""
+
+    max_content_length = MAX_BODY_BYTES
+    max_form_memory_size = MAX_BODY_BYTES
+    max_form_parts = MAX_FORM_PARTS
+
+    def make_form_data_parser(self) -> FormDataParser:
+        """Return a parser that raises ValueError for what it cannot read, instead of calling it an empty form."""
+        parser: FormDataParser = super().make_form_data_parser()
+        parser.silent = False
+        return parser
+
+    def _get_file_stream(self, *_args: Any, **_names: Any) -> IO[bytes]:
+        raise BadRequest("No page of this portal takes a file. Send text fields only.")
+
+
+def check_target(settings: Settings) -> None:
+    """Refuse a request for another host; links are made from the base URL, never from this header.
+
+    Raises:
+        BadRequest: the Host header, or the absolute form of the address, is not that of the base URL.
+    """
+    target = str(request.environ.get("RAW_URI", "/"))
+    hosts = [request.headers.get("Host", "")]
+    if not target.startswith("/"):  # RFC 9112, 3.2.2: then its host counts, not the header's.
+        try:
+            hosts.append(urlsplit(target).netloc)
+        except ValueError:
+            hosts.append("")
+    if any(host.lower() != settings.host.lower() for host in hosts):
+        raise BadRequest(f"This portal is only reached at {settings.base_url}.")
+
+
+def check_size() -> None:
+    """Refuse an address or a body that is longer than any of ours, whether a view reads it or not."""
+    if len(request.query_string) > MAX_QUERY_LENGTH or (request.content_length or 0) > MAX_BODY_BYTES:
+        raise RequestEntityTooLarge
+
+
+def check_body() -> None:
+    """Refuse a body that is no form, is not whole, or has anything but named text fields.
+
+    Raises:
+        BadRequest: it is so.
+        RequestTimeout: it did not arrive in time.
+        RequestEntityTooLarge: it is longer than any of ours.
+    """
+    problem = request.environ.get(BODY_PROBLEM)
+    if problem == BODY_TOO_SLOW:
+        raise RequestTimeout
+    if problem == BODY_TOO_LARGE:
+        raise RequestEntityTooLarge
+    if problem == BODY_BROKEN:
+        raise BadRequest("The request ended before all of it was here, or its length is not what it says.")
+    is_there = bool(request.content_length) or "Transfer-Encoding" in request.headers
+    if is_there and request.method in SAFE_METHODS:
+        raise BadRequest(f"A {request.method} request has no body.")
+    # The form library would read JSON too, without any of our limits. A body without a type is no form either.
+    is_known = request.mimetype in FORM_TYPES and request.headers.get("Content-Type", "").isascii()
+    if not is_known or (is_there and not request.mimetype):
+        raise BadRequest("This portal reads forms only.")
+    if request.mimetype == "application/x-www-form-urlencoded":
+        check_encoded(request.get_data(cache=True, parse_form_data=False))
+    try:
+        fields = list(request.form.items(multi=True))
+    except ValueError:
+        raise BadRequest("The form that was sent cannot be read.") from None
+    for name, value in fields:
+        if name is None or not isinstance(value, str):
+            raise BadRequest("A part of the form has no name.")
+        check_text(name, value)
+
+
+def check_address() -> None:
+    """Refuse an address whose path or query is no text in UTF-8.
+
+    Raises:
+        BadRequest: it is not.
+    """
+    check_encoded(request.query_string)
+    check_text(request.path, *request.args.keys(), *request.args.values())
+
+
+def check_encoded(encoded: bytes) -> None:
+    """Refuse percent-encoding that is not well formed or does not encode UTF-8.
+
+    Raises:
+        BadRequest: it is so.
+    """
+    if _LONE_PERCENT.search(encoded):
+        raise BadRequest("There is a % that is not followed by two hexadecimal digits. A plain % is written as %25.")
+    try:
+        unquote_to_bytes(encoded).decode()
+    except UnicodeDecodeError:
+        raise BadRequest("The request has bytes that are no text in UTF-8.") from None
+
+
+def check_text(*texts: str) -> None:
+    """Refuse NUL, which PostgreSQL stores in no text, and what could not be decoded.
+
+    Raises:
+        BadRequest: there is one.
+    """
+    if any("\0" in text or UNDECODED in text for text in texts):
+        raise BadRequest("The request has a character that no text has.")
+
+
+def check_origin(settings: Settings) -> None:
+    """Refuse a change that another site asks for: Fetch Metadata decides, `Origin` where a browser sends none.
+
+    Raises:
+        Forbidden: it comes from elsewhere.
+    """
+    if request.method in SAFE_METHODS:
+        return
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    if site is not None and site not in OWN_SITES:
+        raise Forbidden
+    if site is None and origin is not None and origin != settings.base_url:
+        raise Forbidden
