@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +71,44 @@ def test_of_several_upgrades_at_once_one_does_it(empty: Database) -> None:
     assert failures == []
     present, head = current_and_head(empty)
     assert present == head
+
+
+KILLED = """
+import os, sys
+from sqlalchemy import event
+from portal.db import Database
+from portal.migrations.upgrade import upgrade
+
+database, left = Database(sys.argv[1]), int(sys.argv[2])
+
+@event.listens_for(database.engine, "after_cursor_execute")
+def count(connection, cursor, statement, *_):
+    global left
+    left -= not statement.startswith(("SELECT", "PRAGMA", "BEGIN"))
+    if left == 0:
+        os.kill(os.getpid(), 9)
+
+upgrade(database)
+print(left)
+"""
+
+
+def killed_after(database: Database, changes: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", KILLED, database.url, str(changes)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+
+@pytest.mark.parametrize("changes", [1, 30, 70])
+def test_upgrade_that_is_killed_leaves_nothing_and_the_next_one_completes(empty: Database, changes: int) -> None:
+    killed = killed_after(empty, changes)
+
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert current_and_head(empty)[0] is None
+    assert sa.inspect(empty.engine).get_table_names() in ([], ["alembic_version"])
+    upgrade(empty)
+    with empty.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": same_type})
+        assert compare_metadata(context, load_metadata()) == []
 
 
 def test_newer_schema_is_refused(empty: Database) -> None:

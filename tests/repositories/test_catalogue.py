@@ -8,13 +8,13 @@ from sqlmodel import col, func, select
 
 from portal.authorization.refresh import AccessUnavailable
 from portal.connections.models import Connection, ConnectionState
-from portal.db import MAX_ID
+from portal.db import MAX_ID, utc_now
 from portal.gitlab.errors import GitLabError
 from portal.jobs.models import Job, JobState
 from portal.jobs.testing import run_pending
 from portal.repositories.catalogue.ranges import RangePool
 from portal.repositories.catalogue.run import read_catalogue
-from portal.repositories.models import CatalogueRun, GitLabGroup, Repository
+from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, Repository, RepositoryState
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.connected import connect, let_through
@@ -262,3 +262,86 @@ def test_ids_of_64_bits_are_read_shown_and_enabled(
     sandbox.faults.add(PROJECTS, body=[{**project, "id": largest + 1}])
     with pytest.raises(GitLabError):
         read_catalogue(runtime, connection_id, "job", quiet)
+
+
+def test_moved_project_is_followed_by_its_id(runtime: Runtime, sandbox: RunningSandbox, connection_id: int) -> None:
+    read_catalogue(runtime, connection_id, "job", quiet)
+    inside = next(row for row in rows(runtime).values() if row.path_with_namespace.startswith("data/"))
+    enable(runtime, inside)
+    sandbox.world.rename_group(sandbox.world.group("data").id, "facts")
+
+    read_catalogue(runtime, connection_id, "job", quiet)
+
+    moved = rows(runtime)[inside.gitlab_project_id]
+    assert (moved.id, moved.path_with_namespace) == (inside.id, "facts" + inside.path_with_namespace[4:])
+    assert enabled(runtime) == {inside.id}
+
+
+def test_path_that_another_project_takes_over_is_another_repository(
+    runtime: Runtime, sandbox: RunningSandbox, connection_id: int
+) -> None:
+    read_catalogue(runtime, connection_id, "job", quiet)
+    old = next(row for row in rows(runtime).values() if row.path_with_namespace.startswith("data/"))
+    enable(runtime, old)
+    sandbox.world.delete_project(old.gitlab_project_id)
+    new = sandbox.world.add_project(old.path_with_namespace)
+    sandbox.world.add_member(sandbox.world.user_by_username("gatehouse"), new, 40)
+
+    read_catalogue(runtime, connection_id, "job", quiet)
+
+    found = rows(runtime)
+    assert found[new.id].path_with_namespace == found[old.gitlab_project_id].path_with_namespace
+    assert (found[new.id].missing_since, found[old.gitlab_project_id].missing_since is None) == (None, False)
+    assert enabled(runtime) == {old.id}
+
+
+def test_group_that_is_gone_shrinks_what_is_seen(runtime: Runtime, sandbox: RunningSandbox, connection_id: int) -> None:
+    read_catalogue(runtime, connection_id, "job", quiet)
+    user = sandbox.world.user_by_username("gatehouse")
+    for group, _ in sandbox.world.memberships_of(user):
+        if group.full_path == "data":
+            sandbox.world.add_group_member(group.id, user.id, 0)
+            break
+    else:
+        raise AssertionError("the service user is no member of data")
+
+    read_catalogue(runtime, connection_id, "job", quiet)
+
+    missing = {row.gitlab_project_id for row in rows(runtime).values() if row.missing_since is not None}
+    assert missing == set(rows(runtime)) - visible(sandbox)
+    assert missing
+    with runtime.database.reading() as session:
+        assert "data" not in session.exec(select(GitLabGroup.full_path)).all()
+
+
+def test_gitlab_that_is_upgraded_between_two_reads_changes_no_row(
+    runtime: Runtime, sandbox: RunningSandbox, connection_id: int
+) -> None:
+    sandbox.world.change_settings(version="15.11.0-ee")
+    read_catalogue(runtime, connection_id, "job", quiet)
+    before = {number: (row.id, row.path_with_namespace) for number, row in rows(runtime).items()}
+    sandbox.world.change_settings(version="19.0.0-ee")
+
+    read_catalogue(runtime, connection_id, "job", quiet)
+
+    assert {number: (row.id, row.path_with_namespace) for number, row in rows(runtime).items()} == before
+    with runtime.database.reading() as session:
+        assert session.get_one(Connection, connection_id).version_seen == "19.0.0-ee"
+
+
+def enable(runtime: Runtime, row: Repository) -> None:
+    with runtime.database.transaction() as session:
+        session.add(
+            Enablement(
+                repository_id=row.id,
+                connection_id=row.connection_id,
+                enabled_by_user_id=1,
+                state=RepositoryState.ENABLED,
+                enabled_at=utc_now(),
+            )
+        )
+
+
+def enabled(runtime: Runtime) -> set[int]:
+    with runtime.database.reading() as session:
+        return set(session.exec(select(Enablement.repository_id)))
