@@ -12,7 +12,7 @@ WORKERS ?= 3
 .PHONY: run test lint bench lock pictures clean
 
 run: $(VENV)/.runtime
-	$(if $(PORT),GATEHOUSE_BASE_URL=http://127.0.0.1:$(PORT)) $(BIN)/python -m portal serve \
+	@$(if $(PORT),GATEHOUSE_BASE_URL=http://127.0.0.1:$(PORT)) $(BIN)/python -m portal serve \
 	  $(if $(filter 1,$(SANDBOX)),--sandbox --sandbox-port=$(SANDBOX_PORT)) --log-file='$(DATA_DIR)/gatehouse.log'
 
 test: $(VENV)/.dev
@@ -35,13 +35,18 @@ lock: $(VENV)/.dev
 	$(BIN)/uv pip compile pyproject.toml --group dev -c requirements.txt --generate-hashes --no-header --no-emit-index-url --python-version 3.11 -o requirements-dev.txt
 
 $(VENV)/.runtime: requirements.txt
-	test -d $(VENV) || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
-	$(BIN)/pip install --quiet --require-hashes --only-binary :all: -r requirements.txt
-	touch $@
+	@# An installation that was interrupted may have left half an environment.
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) 2>/dev/null || python3 -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Gatehouse needs Python 3.11 or newer. Remove $(VENV), and name one: make run PYTHON=python3.12" >&2; exit 1; }
+	@echo "Installing Python packages into $(VENV), once: about a minute …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.txt
+	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
-	$(BIN)/pip install --quiet --require-hashes --only-binary :all: -r requirements-dev.txt
-	touch $@
+	@echo "Installing what the tests need into $(VENV), once: about a minute …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.txt
+	@touch $@
 
 pictures: $(VENV)/.dev
 	$(BIN)/python -m bench.pictures

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 from sqlalchemy import func, select, text
 from sqlmodel import col
 
@@ -32,6 +33,10 @@ def run(minutes: float) -> None:
     ):
         for runtime in (sqlite, server):
             new_organization(runtime)
+        # What the server tidies up after the migrations is not the portal's.
+        with psycopg.connect(cluster.url(), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET autovacuum = off")
+            connection.execute("SELECT pg_reload_conf()")
         with _worker(sqlite) as at_sqlite, _worker(server):
             time.sleep(SETTLE_SECONDS)
             before = _written(sqlite, at_sqlite), _written(server, 0)

@@ -259,6 +259,12 @@ class Settings(BaseSettings):
         """Host as browsers write it in the Host header: with the port, unless it is the scheme's own."""
         return urlsplit(self.base_url).netloc
 
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Every way to write it: a client or proxy may add the scheme's own port (RFC 9110, 4.2.3)."""
+        parts = urlsplit(self.base_url)
+        return frozenset({self.host, self.host if parts.port else f"{self.host}:{DEFAULT_PORTS[parts.scheme]}"})
+
 
 def _split_origin(text: str) -> SplitResult:
     example = "it must be an address such as https://gatehouse.example.com"

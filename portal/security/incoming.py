@@ -58,7 +58,7 @@ def check_target(settings: Settings) -> None:
             hosts.append(urlsplit(target).netloc)
         except ValueError:
             hosts.append("")
-    if any(host.lower() != settings.host.lower() for host in hosts):
+    if any(host.lower() not in settings.hosts for host in hosts):
         raise BadRequest(f"This portal is only reached at {settings.base_url}.")
 
 

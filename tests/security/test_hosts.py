@@ -191,3 +191,16 @@ def test_page_that_was_opened_over_plain_http_says_where_to_sign_in(world: World
 
     assert "opened over plain HTTP" in opened["http"].text
     assert "opened over plain HTTP" not in opened["https"].text
+
+
+@pytest.mark.parametrize("host", ["gatehouse.example.com", "gatehouse.example.com:443", "GateHouse.example.com"])
+def test_address_with_the_default_port_and_capitals_is_the_one_browsers_send(world: World, host: str) -> None:
+    settings = Settings(
+        base_url="https://Gatehouse.example.com:443/",
+        data_dir=world.runtime.settings.data_dir,
+        database_url=world.runtime.settings.database_url,
+    )
+    client = create_app(runtime=replace(world.runtime, settings=settings)).test_client()
+
+    assert client.get("/sign-in", headers={"Host": host}, base_url=settings.base_url).status_code == 200
+    assert client.get("/sign-in", headers={"Host": f"{host}:8443"}, base_url=settings.base_url).status_code == 400
