@@ -73,7 +73,7 @@ def register(app: Flask) -> None:
 
 def _answer_portal_error(error: PortalError) -> Response:
     if isinstance(error, errors.SignInRequired) and request.blueprint != "api":
-        return _send_to_sign_in(error)
+        return _send_to_sign_in()
     if error.status >= 500:
         log.warning("request_failed", error_code=error.code, path=loggable_path(request.path), status=error.status)
     return answer(error)
@@ -130,11 +130,10 @@ def answer(error: PortalError) -> Response:
     return response
 
 
-def _send_to_sign_in(error: errors.SignInRequired) -> Response:
+def _send_to_sign_in() -> Response:
     if wants_fragment():
         response = leave_to(url_for("accounts.sign_in"))
         response.status_code = 401  # The session is over; htmx follows HX-Redirect whatever the status.
         return response
     next_path = request.full_path.rstrip("?") if request.method == "GET" else None
-    endpoint = "accounts.prove" if isinstance(error, errors.ProofRequired) else "accounts.sign_in"
-    return leave_to(url_for(endpoint, next=next_path))
+    return leave_to(url_for("accounts.sign_in", next=next_path))

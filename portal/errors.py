@@ -3,7 +3,6 @@
     PortalError                  500  our fault
     ├── BadRequest               400  the request itself makes no sense
     ├── SignInRequired           401  nobody is signed in
-    │   └── ProofRequired        401  signed in, but the password has to be given again
     ├── NotFound                 404  does not exist, or may not be seen: the two look the same
     ├── Conflict                 409  somebody or something changed it meanwhile
     ├── InvalidInput             422  a form has errors
@@ -136,14 +135,6 @@ class SignInRequired(PortalError):
     code = "sign_in_required"
     title = "Please sign in"
     sentence = "Your session has ended. Sign in to go on."
-
-
-class ProofRequired(SignInRequired):
-    """The person is signed in, but this change needs the password again (step-up)."""
-
-    code = "proof_required"
-    title = "Please confirm it is you"
-    sentence = "This change needs your password again."
 
 
 class NotFound(PortalError):

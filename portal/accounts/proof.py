@@ -30,7 +30,7 @@ from flask import request, session
 from portal.accounts import people
 from portal.accounts.principal import Principal, current_principal, forget_principal
 from portal.accounts.sessions import current_sessions
-from portal.errors import InvalidInput, ProofRequired
+from portal.errors import InvalidInput, SignInRequired
 from portal.forms import COMMON_FIELDS, PROOF_FIELD
 from portal.requestinfo import current_request_info
 from portal.runtime import current_runtime
@@ -38,7 +38,7 @@ from portal.runtime import current_runtime
 PROOF_MINUTES = 5
 
 
-class StaleProof(ProofRequired):
+class StaleProof(SignInRequired):
     """The password was given too long ago, or was wrong now.
 
     Attributes:
@@ -46,6 +46,8 @@ class StaleProof(ProofRequired):
         back: where to go after the password instead; empty when the caller did not say.
         problem: what was wrong with the password that came along; empty when none did.
     """
+
+    code = "proof_required"
 
     def __init__(self, kept: list[tuple[str, str]] | None, back: str, problem: str = "") -> None:
         super().__init__()
@@ -62,7 +64,7 @@ def require_proof(*, keep: Collection[str] = (), back: str = "") -> None:
         back: an address of ours to go to after the password, when the form cannot be sent again by itself.
 
     Raises:
-        ProofRequired: it was longer ago; the question is answered to the browser, nothing else is to be done.
+        StaleProof: it was longer ago; the question is answered to the browser, nothing else is to be done.
         SignInRequired: nobody is signed in, or the session was ended meanwhile.
         RateLimited: too many wrong passwords.
     """
