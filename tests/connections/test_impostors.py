@@ -118,3 +118,28 @@ def test_root_is_found_from_the_top_down_at_every_level(owner: Visitor, runtime:
     found = owner.post(f"{setup}/instance/checks", htmx=True).text
 
     assert f"GitLab answers at {server.url}/git." in found
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Reply(403, "<html>challenge</html>", {"cf-mitigated": "challenge"}),
+        Reply(404, "<html>nothing here</html>"),
+        Reply(404, {"error": "404 Not Found"}),
+        Reply(405, {"message": "405 Method Not Allowed"}),
+        Reply(422, "<html>The change you wanted was rejected.</html>"),
+        Reply(401, {"message": "No API key found in request"}),
+        Reply(200, "<html>Sign in</html>"),
+    ],
+    ids=lambda reply: f"{reply.status} {reply.content_type.partition(';')[0]}",
+)
+def test_oauth_that_is_blocked_is_named_and_the_domain_is_not_blamed(
+    owner: Visitor, server: Impostor, setup: str, answer: Reply
+) -> None:
+    server.table = {**GITLABS["new"], "/oauth/token": answer}
+
+    page = owner.post(f"{setup}/credentials", CREDENTIALS).text
+
+    assert "API is reached, but /oauth/token is not: something else answered" in page
+    assert "let /oauth/ through" in page
+    assert "Check the domain" not in page

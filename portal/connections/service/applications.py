@@ -17,7 +17,15 @@ from portal.connections.steps import Step, step_url
 from portal.db import utc_now
 from portal.errors import Card, CardAction, Conflict, InvalidInput, Layer, Mender
 from portal.gitlab import oauth
-from portal.gitlab.errors import GitLabError
+from portal.gitlab.errors import (
+    ForbiddenByRole,
+    GitLabError,
+    GitLabNotFound,
+    MalformedAnswer,
+    NotGitLab,
+    Unauthorized,
+    UnexpectedStatus,
+)
 from portal.gitlab.identification import identify
 from portal.gitlab.scopes import ScopeReason, Service, scopes_for
 from portal.net import OutboundError, origin_of
@@ -30,6 +38,8 @@ COLUMN = "client_secret_sealed"
 APPLICATION_NAME = "Gatehouse"
 SECRET_PREFIX = "gloas-"
 TOKEN_PREFIX = "glpat-"
+# What GitLab's OAuth never answers to a client that shows its ID and Secret; its API just did answer.
+NOT_FROM_OAUTH = (ForbiddenByRole, GitLabNotFound, MalformedAnswer, NotGitLab, Unauthorized, UnexpectedStatus)
 _ID = re.compile(r"^[A-Za-z0-9_-]{8,255}$")
 
 # Service presets of step 3; step 7 sets them one by one.
@@ -166,7 +176,10 @@ def _ask_gitlab(runtime: Runtime, connection: Connection, application: oauth.Cli
         with open_line(runtime, connection) as line:
             # Whatever was found earlier: a name may lead elsewhere by now.
             identify(line, connection.external_url)
-            verdict = oauth.check_client(line, application, redirect_uri_of(runtime, connection))
+            try:
+                verdict = oauth.check_client(line, application, redirect_uri_of(runtime, connection))
+            except NOT_FROM_OAUTH as error:
+                return _oauth_blocked_card(error)
     except (GitLabError, OutboundError) as error:
         return error.card()
     return None if verdict == oauth.ClientVerdict.ACCEPTED else _refused_card()
@@ -232,6 +245,17 @@ def _refused_card() -> Card:
         remedy="Compare both with the application in GitLab. The Secret is shown there only once: if in doubt, press "
         "Renew secret and paste the new one here. Make sure it is the application of this GitLab.",
         mender=Mender.YOU,
+    )
+
+
+def _oauth_blocked_card(error: GitLabError) -> Card:
+    return Card(
+        code="oauth_blocked",
+        layer=Layer.HTTP,
+        sentence=f"GitLab's API is reached, but {oauth.TOKEN_PATH} is not: something else answered ({error.status}).",
+        remedy="Have whoever runs the proxy or gateway in front of GitLab let /oauth/ through as well as /api/, for "
+        "programs too: without a sign-in page, a challenge or a redirect.",
+        mender=Mender.NETWORK,
     )
 
 
