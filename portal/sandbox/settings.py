@@ -41,6 +41,7 @@ class SandboxSettings:
         proxy_decodes_slashes: a reverse proxy turns `%2F` into `/`, so encoded paths are not found.
         rate_limit_per_minute: requests one user may make; None switches throttling and its headers off.
         gzip: compress JSON for clients that accept it, as the web server in front of a real GitLab does.
+        max_per_page: the largest page a list gives, whatever was asked.
         max_offset: the offset at which lists answer 405.
         hide_totals_above: the number of records above which totals are left out.
     """
@@ -75,6 +76,7 @@ class SandboxSettings:
     proxy_decodes_slashes: bool = False
     rate_limit_per_minute: int | None = None
     gzip: bool = False
+    max_per_page: int = 100
     max_offset: int = 50_000
     hide_totals_above: int = 10_000
 

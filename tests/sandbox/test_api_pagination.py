@@ -71,6 +71,9 @@ def test_page_size_is_at_most_one_hundred(sandbox: RunningSandbox) -> None:
     ("query", "problem"),
     [
         ("per_page=ten", "per_page is invalid"),
+        ("per_page=0", "per_page has a value not allowed"),
+        ("min_access_level=41", "min_access_level does not have a valid value"),
+        ("min_access_level=high", "min_access_level is invalid"),
         ("order_by=colour", "order_by does not have a valid value"),
         ("archived=perhaps", "archived is invalid"),
         ("id_after=x", "id_after is invalid"),

@@ -49,6 +49,7 @@ def test_token_info_of_a_bad_token_is_a_bad_request(sandbox: RunningSandbox) -> 
 
     assert answer.status_code == 400
     assert answer.json() == {"error": "invalid_request", "error_description": texts.INVALID_REQUEST}
+    assert answer.headers["WWW-Authenticate"].startswith('Bearer realm="Doorkeeper", error="invalid_request"')
 
 
 @pytest.mark.parametrize("half", ["access_token", "refresh_token"])
@@ -114,7 +115,34 @@ def test_userinfo_needs_the_openid_scope(
 
     assert (body["sub"], body["preferred_username"], body["email_verified"]) == ("1", "root", True)
     assert get(f"{sandbox.url}/oauth/userinfo", plain["access_token"]).status_code == 403
-    assert get(f"{sandbox.url}/oauth/userinfo", "nonsense").status_code == 401
+
+
+def test_userinfo_says_why_in_a_header_only(
+    sandbox: RunningSandbox, registered: Registered, pair: dict[str, Any]
+) -> None:
+    new = registered.refresh(pair["refresh_token"]).json()
+    unknown, revoked = (get(f"{sandbox.url}/oauth/userinfo", text) for text in ("nonsense", pair["access_token"]))
+    sandbox.world.clock.advance(7201)
+    expired = get(f"{sandbox.url}/oauth/userinfo", new["access_token"])
+
+    assert [(a.status_code, a.content) for a in (unknown, revoked, expired)] == [(401, b"")] * 3
+    reasons = [a.headers["WWW-Authenticate"].partition("error_description=")[2] for a in (unknown, revoked, expired)]
+    assert reasons == [
+        '"The access token is invalid"',
+        '"The access token was revoked"',
+        '"The access token expired"',
+    ]
+
+
+@pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/oauth/token/info", "/users/sign_in"])
+def test_every_answer_has_rails_headers_and_says_that_it_is_the_sandbox(sandbox: RunningSandbox, path: str) -> None:
+    headers = get(f"{sandbox.url}{path}").headers
+
+    assert headers["X-Frame-Options"] == "SAMEORIGIN"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Permitted-Cross-Domain-Policies"] == "none"
+    assert headers["X-Gitlab-Meta"] == f'{{"correlation_id":"{headers["X-Request-Id"]}","version":"1"}}'
+    assert headers["X-Gatehouse-Sandbox"] == "demo"
 
 
 def test_discovery_tells_the_configured_address_and_this_releases_scopes(

@@ -127,7 +127,9 @@ def test_json_is_compressed_when_switched_on(sandbox: RunningSandbox) -> None:
 
 def test_control_is_off_unless_asked_for() -> None:
     with RunningSandbox() as sandbox:
-        assert httpx2.get(f"{sandbox.url}/-/sandbox/requests", trust_env=False).status_code == 404
+        answer = httpx2.post(f"{sandbox.url}/-/sandbox/settings", json={"maintenance": True}, trust_env=False)
+
+    assert answer.status_code == 404
 
 
 def test_control_sets_faults_and_switches_and_reads_the_log() -> None:

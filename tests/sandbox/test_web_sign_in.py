@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from portal.sandbox.testing import RunningSandbox
 from tests.sandbox.browser import Person
 
@@ -39,14 +37,26 @@ def test_blocked_person_is_told_and_a_running_session_ends(sandbox: RunningSandb
     assert "Your account has been blocked." in answer.text
 
 
-@pytest.mark.parametrize("way", ["link", "button"])
-def test_signing_out_ends_the_session(root: Person, way: str) -> None:
-    page = root.get("/")
-
-    answer = root.get("/users/sign_out") if way == "link" else root.press(page, "Sign out")
+def test_signing_out_ends_the_session(root: Person) -> None:
+    answer = root.press(root.get("/"), "Sign out")
 
     assert answer.headers["Location"] == "/users/sign_in"
     assert root.get("/").status_code == 302
+
+
+def test_nobody_signs_out_by_a_link(root: Person) -> None:
+    assert root.get("/users/sign_out").status_code == 404
+    assert root.get("/").status_code == 200
+
+
+def test_address_that_leads_nowhere_asks_strangers_to_sign_in(sandbox: RunningSandbox, root: Person) -> None:
+    with Person(sandbox.url) as stranger:
+        answers = [stranger.get(path) for path in ("/no/such/page", "/users/sign_out", "/oauth/token")]
+        posted = stranger.client.post(f"{sandbox.url}/no/such/page")
+
+    assert [(answer.status_code, answer.headers["Location"]) for answer in answers] == [(302, "/users/sign_in")] * 3
+    assert posted.status_code == 404
+    assert root.get("/no/such/page").status_code == 404
 
 
 def test_forms_without_session_token_are_refused(sandbox: RunningSandbox, root: Person) -> None:

@@ -7,10 +7,12 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, Flask, Response, g, request
-from werkzeug.exceptions import HTTPException
+from flask import Blueprint, Flask, Response, g, redirect, request, url_for
+from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.wrappers import Response as WerkzeugResponse
 
 from portal.sandbox.api.answers import ApiError, answer, raw_answer
+from portal.sandbox.web.session import current_user
 
 if TYPE_CHECKING:
     from portal.sandbox.world import World
@@ -27,6 +29,8 @@ WRITES_ALLOWED = (
     "/-/sandbox/",
 )
 REQUEST_ID_BYTES = 15
+# On every answer, so that nobody takes the sandbox for a GitLab. Anyone can send it: it proves nothing.
+SANDBOX_HEADER = "X-Gatehouse-Sandbox"
 
 
 def register(app: Flask, world: World) -> None:
@@ -50,7 +54,7 @@ def register(app: Flask, world: World) -> None:
         part.add_routes(blueprint, world)
     app.register_blueprint(blueprint)
     app.register_error_handler(ApiError, lambda error: answer(error.body, error.status, error.headers))
-    app.register_error_handler(HTTPException, lambda error: _unmatched(root, error))
+    app.register_error_handler(HTTPException, lambda error: _unmatched(world, error))
     app.before_request(_start)
     app.before_request(lambda: _refuse_writes(world))
     throttle.register(app, world)
@@ -61,12 +65,18 @@ def _start() -> None:
     g.started_at = time.perf_counter()
 
 
-def _unmatched(root: str, error: HTTPException) -> Response | HTTPException:
-    """Answer what no route matched: JSON below `/api`, the framework's page elsewhere."""
+def _unmatched(world: World, error: HTTPException) -> Response | HTTPException | WerkzeugResponse:
+    """Answer what no route matched: JSON below `/api`; elsewhere a page, or the sign-in page for strangers."""
+    root = world.settings.relative_root
     if request.path.startswith(f"{root}/api/v3/"):
         return answer({"error": "API V3 is no longer supported. Use API V4 instead."}, 410)
     if not request.path.startswith(f"{root}/api/"):
-        return error
+        is_route = error.code not in (404, 405)
+        if is_route or not request.path.startswith(f"{root}/"):
+            return error
+        # A wrong method is no route either. GET has a route for everything, and that one asks people to sign in.
+        strangers_read = request.method == "GET" and current_user(world) is None
+        return redirect(url_for("web.sign_in")) if strangers_read else NotFound()
     if error.code == 405:
         return answer({"error": "405 Not Allowed"}, 405)
     if error.code == 404:
@@ -90,14 +100,20 @@ def _refuse_writes(world: World) -> Response | None:
 def _with_headers(root: str, response: Response) -> Response:
     request_id = "01" + base64.b32encode(secrets.token_bytes(REQUEST_ID_BYTES)).decode()
     headers = response.headers
+    headers.setdefault(SANDBOX_HEADER, "demo")
     headers.setdefault("X-Request-Id", request_id)
     headers.setdefault("X-Runtime", f"{time.perf_counter() - g.get('started_at', time.perf_counter()):.6f}")
     headers.setdefault("X-Gitlab-Meta", f'{{"correlation_id":"{headers["X-Request-Id"]}","version":"1"}}')
     if request.path.startswith(f"{root}/api/"):
         headers.setdefault("Cache-Control", "max-age=0, private, must-revalidate")
         headers.setdefault("Vary", "Origin")
-        headers.setdefault("X-Content-Type-Options", "nosniff")
-        headers.setdefault("X-Frame-Options", "SAMEORIGIN")
+    else:
+        headers.setdefault("X-Download-Options", "noopen")
+        headers.setdefault("X-Permitted-Cross-Domain-Policies", "none")
+        headers.setdefault("X-XSS-Protection", "1; mode=block")
+        headers.setdefault("Referrer-Policy", "strict-origin-when-cross-origin")
+    headers.setdefault("X-Content-Type-Options", "nosniff")
+    headers.setdefault("X-Frame-Options", "SAMEORIGIN")
     return response
 
 

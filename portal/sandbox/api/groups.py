@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from portal.sandbox.world import World
 
 EMBEDDED_PROJECTS = 100
-ORDERS = frozenset({"name", "path", "id", "similarity"})
+ORDERS, OLD_ORDERS = frozenset({"name", "path", "id", "similarity"}), frozenset({"name", "path"})
 
 
 def add_routes(blueprint: Blueprint, world: World) -> None:
@@ -38,12 +38,14 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
         who = optional_caller(world)
         group = find_group(world, who, group_id)
         body = group_entity(world, group)
-        if params.flag("with_projects") is not False:
+        if params.flag("with_projects") is not False or not has(world, "with_projects"):
             body |= _embedded(world, who, group)
         return answer(body)
 
     @blueprint.get("/groups/<group_id>/subgroups")
     def list_subgroups(group_id: str) -> Response:
+        if not has(world, "subgroups"):
+            raise no_route()
         who = optional_caller(world)
         group = find_group(world, who, group_id)
         return _list(world, [row for row in _visible(world, who, widely=True) if row.parent_id == group.id])
@@ -85,7 +87,7 @@ def group_entity(world: World, group: Group) -> dict[str, Any]:
         "full_path": group.full_path,
         "created_at": stamp(world.anchor),
         "parent_id": group.parent_id,
-        "organization_id": 1,
+        **({"organization_id": 1} if has(world, "organizations") else {}),
         "shared_runners_setting": "enabled",
         "marked_for_deletion_on": group.marked_for_deletion_on,
     }
@@ -93,7 +95,7 @@ def group_entity(world: World, group: Group) -> dict[str, Any]:
 
 def _visible(world: World, who: Caller | None, *, widely: bool = False) -> list[Group]:
     """Return the groups this list may show; `widely` is the default below one group, where all visible ones count."""
-    least = params.whole_number("min_access_level") or 0
+    least = params.access_level("min_access_level") if has(world, "min_access_level") else 0
     if params.flag("owned"):
         least = max(least, OWNER)
     asked = params.flag("all_available")
@@ -121,7 +123,7 @@ def _list(world: World, groups: list[Group], *, capped_kind: str = "") -> Respon
         groups = [group for group in groups if group.visibility == visibility]
     if params.flag("active"):
         groups = [group for group in groups if group.marked_for_deletion_on is None]
-    order = params.choice("order_by", ORDERS, "name")
+    order = params.choice("order_by", ORDERS if has(world, "groups_by_id") else OLD_ORDERS, "name")
     descending = params.choice("sort", frozenset({"asc", "desc"}), "asc") == "desc"
     groups = sorted(groups, key=lambda group: _order_key(group, order), reverse=descending)
     rows, headers = offset_page(world, groups, capped_kind=capped_kind)

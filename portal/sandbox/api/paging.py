@@ -9,12 +9,12 @@ from urllib.parse import urlencode, urlsplit
 from flask import request
 
 from portal.sandbox.api.answers import ApiError
-from portal.sandbox.api.params import whole_number
+from portal.sandbox.api.params import refused, whole_number
 
 if TYPE_CHECKING:
     from portal.sandbox.world import World
 
-DEFAULT_PER_PAGE, MAX_PER_PAGE = 20, 100
+DEFAULT_PER_PAGE = 20
 OFFSET_CAP_SINCE = (13, 0)
 CREDENTIALS = ("private_token", "access_token")
 OFFSET_REFUSED = (
@@ -25,9 +25,12 @@ OFFSET_REFUSED = (
 Item = TypeVar("Item")
 
 
-def per_page() -> int:
-    """Return the page size asked for, within GitLab's bounds."""
-    return min(max(whole_number("per_page") or DEFAULT_PER_PAGE, 1), MAX_PER_PAGE)
+def per_page(world: World) -> int:
+    """Return the page size asked for, within this GitLab's bounds. Raises ApiError 400 for 0."""
+    asked = whole_number("per_page")
+    if asked == 0:
+        raise refused("per_page", "has a value not allowed")
+    return min(max(asked or DEFAULT_PER_PAGE, 1), world.settings.max_per_page)
 
 
 def offset_page(
@@ -38,7 +41,7 @@ def offset_page(
     `capped_kind` names the kind of list that offers keyset too and so refuses large offsets; `shown` are defaults
     that GitLab writes into the links.
     """
-    page, size = max(whole_number("page") or 1, 1), per_page()
+    page, size = max(whole_number("page") or 1, 1), per_page(world)
     limit = world.settings.max_offset
     if capped_kind and world.release >= OFFSET_CAP_SINCE and page * size > limit:
         raise ApiError(405, {"error": OFFSET_REFUSED.format(limit=limit, kind=capped_kind)})

@@ -11,6 +11,7 @@ from flask import request
 from portal.sandbox.api.answers import ApiError
 
 TRUE_WORDS = frozenset({"true", "1", "t", "on", "yes"})
+ACCESS_LEVELS = frozenset({10, 15, 20, 30, 40, 50})
 FALSE_WORDS = frozenset({"false", "0", "f", "off", "no"})
 
 
@@ -33,6 +34,14 @@ def whole_number(name: str) -> int | None:
         return int(value)
     except ValueError:
         raise refused(name) from None
+
+
+def access_level(name: str) -> int:
+    """Return an access level from the query, 0 when it is not sent; one that GitLab does not have is refused."""
+    level = whole_number(name)
+    if level is not None and level not in ACCESS_LEVELS:
+        raise refused(name, "does not have a valid value")
+    return level or 0
 
 
 def flag(name: str) -> bool | None:

@@ -23,7 +23,7 @@ PERSONAL_NAMESPACE_BASE = 100_000
 
 FEATURES = (
     *("topics", "visibility_in_simple", "would_be_default_branch", "empty_repo", "repository_object_format"),
-    *("deletion_for_all_editions", "marked_for_deletion_on"),
+    *("deletion_for_all_editions", "marked_for_deletion_on", "readme_url"),
 )
 ACCESS_LEVELS = ("issues", "merge_requests", "wiki", "builds", "snippets", "forking", "analytics", "releases")
 # The same for every project of this simulated GitLab.
@@ -132,9 +132,11 @@ class ProjectWriter:
         if reads_code_at(self._world, self._who, project, level):
             empty = project.empty and "would_be_default_branch" not in self._known
             body["default_branch"] = None if empty else project.default_branch
+            body["forks_count"] = project.forks
+            if "readme_url" not in self._known:
+                return body
             readme = f"{base}/{full_path}/-/blob/{project.default_branch}/README.md"
             body["readme_url"] = None if project.empty else readme
-            body["forks_count"] = project.forks
         return body
 
     def _details(self, project: Project, level: int) -> dict[str, Any]:

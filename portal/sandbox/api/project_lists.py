@@ -29,6 +29,7 @@ def project_filter(
 ) -> ProjectFilter:
     """Read the filters of this request."""
     order_by = params.choice("order_by", ORDER_KEYS, "created_at")
+    least = params.access_level("min_access_level") if has(world, "min_access_level") else 0
     if not has(world, "updated_after"):
         updated_after = updated_before = None
     else:
@@ -41,7 +42,7 @@ def project_filter(
         sees_everything=who is not None and who.acts_as_admin,
         membership=who is not None and bool(params.flag("membership")),
         owned=who is not None and bool(params.flag("owned")),
-        min_access_level=(params.whole_number("min_access_level") or 0) if who else 0,
+        min_access_level=least if who else 0,
         archived=params.flag("archived"),
         active=params.flag("active"),
         visibility=params.choice("visibility", VISIBILITIES, ""),
@@ -50,8 +51,8 @@ def project_filter(
         topics=tuple(topic for topic in params.text("topic").split(",") if topic),
         updated_after=updated_after,
         updated_before=updated_before,
-        last_activity_after=params.moment("last_activity_after"),
-        last_activity_before=params.moment("last_activity_before"),
+        last_activity_after=params.moment("last_activity_after") if has(world, "last_activity_after") else None,
+        last_activity_before=params.moment("last_activity_before") if has(world, "last_activity_after") else None,
         group_ids=group_ids,
         with_shared=with_shared,
         order_by=order_by,
@@ -61,13 +62,15 @@ def project_filter(
 
 def answer_list(world: World, wanted: ProjectFilter, writer: ProjectWriter, *, keyset_allowed: bool) -> Response:
     """Answer one page of a list."""
-    id_after, id_before = params.whole_number("id_after"), params.whole_number("id_before")
+    id_after = id_before = None
+    if has(world, "id_after"):
+        id_after, id_before = params.whole_number("id_after"), params.whole_number("id_before")
     rows = _within(world.selections.projects(wanted), wanted, id_after, id_before)
     shown = {"order_by": wanted.order_by, "sort": "desc" if wanted.descending else "asc"}
     if params.text("pagination") == "keyset" and keyset_allowed and has(world, "project_keyset"):
         if wanted.order_by != "id":
             raise ApiError(405, {"error": KEYSET_REFUSED})
-        page = list(rows[: per_page()])
+        page = list(rows[: per_page(world)])
         return raw_answer(writer.page(page), headers=_keyset_headers(world, wanted, page))
     page_rows, headers = offset_page(world, rows, capped_kind="Project" if keyset_allowed else "", shown=shown)
     return raw_answer(writer.page(list(page_rows)), headers=headers)
@@ -114,5 +117,5 @@ def _keyset_headers(world: World, wanted: ProjectFilter, page: list[Project]) ->
     if not page:
         return {}
     bound = "id_before" if wanted.descending else "id_after"
-    members = {bound: str(page[-1].id), "per_page": str(per_page())}
+    members = {bound: str(page[-1].id), "per_page": str(per_page(world))}
     return {"Link": next_link(world, **members)}

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, Response
 
 from portal.sandbox.api import params
-from portal.sandbox.api.answers import answer, raw_answer
+from portal.sandbox.api.answers import answer, no_route, raw_answer
 from portal.sandbox.api.places import find_group, find_project
 from portal.sandbox.api.project_entity import ProjectWriter
 from portal.sandbox.api.project_lists import answer_list, project_filter
 from portal.sandbox.bearer import optional_caller
+from portal.sandbox.profiles import has
 
 if TYPE_CHECKING:
     from portal.sandbox.world import World
@@ -39,6 +40,8 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
 
     @blueprint.get("/projects/<project_id>/languages")
     def languages(project_id: str) -> Response:
+        if not has(world, "languages"):
+            raise no_route()
         project = find_project(world, optional_caller(world), project_id)
         return answer({} if project.empty or not project.topics else {project.topics[0].title(): 100.0})
 

@@ -47,6 +47,8 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
 
     @blueprint.post("/users/<int:user_id>/personal_access_tokens")
     def create_for_user(user_id: int) -> Response:
+        if not has(world, "tokens_for_users"):
+            raise no_route()
         if not caller(world).acts_as_admin:
             raise forbidden()
         user, body = world.user(user_id), params.body()

@@ -54,24 +54,27 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
 def basic_user(world: World, user: User) -> dict[str, Any]:
     """Return what everybody may know of a person."""
     picture = hashlib.sha256(user.email.encode()).hexdigest()
-    locked = {"locked": False} if has(world, "locked") else {}
     return {
         "id": user.id,
         "username": user.username,
-        "public_email": user.public_email or None,
         "name": user.name,
         "state": user.state,
-        **locked,
         "avatar_url": f"{world.settings.external_url}/uploads/-/system/user/avatar/{user.id}/{picture[:8]}.png",
         "web_url": f"{world.settings.external_url}/{user.username}",
+        **_known(world, {"locked": False, "public_email": user.public_email or None}),
     }
+
+
+def _known(world: World, members: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what this version does not have; the table of versions has entries of the same names."""
+    return {name: value for name, value in members.items() if has(world, name)}
 
 
 def _shown(world: World, user: User, *, to_admin: bool) -> dict[str, Any]:
     if to_admin:
         return _own(world, user) | _for_admins(world, user)
-    extra = {"created_at": stamp(user.created_at), "bio": "", "location": None, "bot": user.bot, "job_title": ""}
-    return basic_user(world, user) | extra
+    extra = {"created_at": stamp(user.created_at), "bio": "", "location": None}
+    return basic_user(world, user) | extra | _known(world, {"bot": user.bot, "job_title": ""})
 
 
 def _own(world: World, user: User) -> dict[str, Any]:
@@ -82,14 +85,8 @@ def _own(world: World, user: User) -> dict[str, Any]:
         "location": None,
         "linkedin": "",
         "twitter": "",
-        "discord": "",
         "website_url": "",
-        "github": "",
-        "job_title": "",
-        "pronouns": None,
         "organization": "",
-        "bot": user.bot,
-        "work_information": None,
         "local_time": None,
         "last_sign_in_at": created_at,
         "confirmed_at": created_at if user.confirmed else None,
@@ -104,13 +101,23 @@ def _own(world: World, user: User) -> dict[str, Any]:
         "can_create_project": not user.external,
         "two_factor_enabled": False,
         "external": user.external,
-        "private_profile": False,
-        "commit_email": user.email,
+        **_known(
+            world,
+            {
+                "private_profile": False,
+                "commit_email": user.email,
+                "job_title": "",
+                "bot": user.bot,
+                "pronouns": None,
+                "discord": "",
+                "github": "",
+            },
+        ),
     }
 
 
 def _for_admins(world: World, user: User) -> dict[str, Any]:
-    extra = {"is_admin": user.admin, "note": None, "namespace_id": 100000 + user.id, "created_by": None}
+    extra = {"is_admin": user.admin, "note": None} | _known(world, {"namespace_id": 100000 + user.id})
     if world.settings.edition == "ee":
         extra |= {"is_auditor": False, "using_license_seat": not user.bot}
     return extra

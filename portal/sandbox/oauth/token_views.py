@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, Response, abort, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 
 from portal.sandbox.oauth import iam, texts
 from portal.sandbox.oauth.openid import discovery, user_claims
@@ -46,7 +46,7 @@ def token_blueprint(world: World, provider: Provider) -> Blueprint:
     @blueprint.get("/oauth/token/info")
     def token_info() -> Response:
         if world.settings.iam:
-            abort(404)
+            return Response("404 page not found\n", 404, content_type="text/plain; charset=utf-8")
         row = _live_token(provider)
         return _token_info(provider, row) if row else _bad_token_info()
 
@@ -104,6 +104,7 @@ def _bad_token_info() -> Response:
     """GitLab overrides the engine here: a dead token is a bad request, not a 401."""
     response = jsonify(error="invalid_request", error_description=texts.INVALID_REQUEST)
     response.status_code = 400
+    response.headers["WWW-Authenticate"] = _challenge("invalid_request", texts.INVALID_REQUEST)
     return response
 
 
@@ -112,15 +113,23 @@ def _userinfo(world: World, provider: Provider) -> Response:
     token = iam.read_access_token(world, text) if iam.is_access_token(world, text) else _live_token(provider)
     user = provider.user(token.user_id) if token else None
     if token is None or user is None:
-        return _refused(401, "invalid_token", "The access token is invalid")
+        return _refused(401, "invalid_token", _why_dead(provider, text))
     if "openid" not in token.scopes:
-        return _refused(403, "insufficient_scope", "The request requires the scope openid")
+        return _refused(403, "insufficient_scope", 'Access to this resource requires scope "openid".')
     return jsonify(user_claims(world, user, token.scopes))
 
 
+def _why_dead(provider: Provider, text: str) -> str:
+    token = provider.store.find_token(text)
+    if token is None or token.access_token != text:
+        return "The access token is invalid"
+    return "The access token was revoked" if token.is_revoked else "The access token expired"
+
+
 def _refused(status: int, error: str, description: str) -> Response:
-    response = jsonify(error=error, error_description=description)
-    response.status_code = status
-    challenge = f'Bearer realm="Doorkeeper", error="{error}", error_description="{description}"'
-    response.headers["WWW-Authenticate"] = challenge
-    return response
+    """The engine says why in the header only; the body is empty."""
+    return Response(status=status, headers={"WWW-Authenticate": _challenge(error, description)})
+
+
+def _challenge(error: str, description: str) -> str:
+    return f'Bearer realm="Doorkeeper", error="{error}", error_description="{description}"'

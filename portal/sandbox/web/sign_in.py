@@ -40,7 +40,8 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
             return _start(world, request.form.get("user[login]", "").strip(), request.form.get("user[password]", ""))
         return redirect(url_for("web.home")) if current_user(world) else _sign_in_page(world)
 
-    @blueprint.route("/users/sign_out", methods=["GET", "POST"])
+    # By POST only, as on a real GitLab: a link there leads to a 404.
+    @blueprint.post("/users/sign_out")
     def sign_out() -> ResponseReturnValue:
         refuse_forged_forms()
         end_session()

@@ -1,0 +1,44 @@
+"""Members of groups and projects over REST."""
+
+from __future__ import annotations
+
+import pytest
+
+from portal.sandbox.testing import RunningSandbox
+from tests.sandbox.rest import api
+
+
+@pytest.mark.parametrize("place", ["groups/web%2Fshop", "projects/web%2Fapi-gateway"])
+def test_direct_members_and_all_members(sandbox: RunningSandbox, place: str) -> None:
+    world = sandbox.world
+    world.add_member(world.user(7), world.group("web/shop"), 20)
+    world.add_member(world.user(7), world.project("web/api-gateway"), 20)
+    with api(sandbox) as client:
+        direct = client.get(f"/{place}/members").json()
+        everybody = client.get(f"/{place}/members/all", params={"per_page": "2"})
+        found = client.get(f"/{place}/members/all", params={"query": "gateh"}).json()
+
+    assert [(row["id"], row["access_level"]) for row in direct] == [(7, 20)]
+    assert everybody.headers["x-total"] == "5"
+    assert len(everybody.json()) == 2
+    assert [(row["username"], row["access_level"]) for row in found] == [("gatehouse", 40)]
+
+
+@pytest.mark.parametrize("place", ["groups/web%2Fshop", "projects/web%2Fapi-gateway"])
+def test_one_member(sandbox: RunningSandbox, place: str) -> None:
+    with api(sandbox) as client:
+        inherited = client.get(f"/{place}/members/all/20")
+        direct, stranger = client.get(f"/{place}/members/20"), client.get(f"/{place}/members/all/999")
+        garbled = client.get(f"/{place}/members/all/me")
+
+    assert inherited.json()["access_level"] == 40
+    assert [answer.json() for answer in (direct, stranger)] == [{"message": "404 Not found"}] * 2
+    assert (garbled.status_code, garbled.json()) == (400, {"error": "user_id is invalid"})
+
+
+def test_members_of_what_one_may_not_see(sandbox: RunningSandbox) -> None:
+    with api(sandbox) as client:
+        group, project = client.get("/groups/security/members/all"), client.get("/projects/999/members")
+
+    assert (group.status_code, group.json()) == (404, {"message": "404 Group Not Found"})
+    assert (project.status_code, project.json()) == (404, {"message": "404 Project Not Found"})
