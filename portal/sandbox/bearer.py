@@ -12,6 +12,7 @@ from portal.sandbox.api.answers import ApiError
 from portal.sandbox.oauth.iam import is_access_token, read_access_token
 from portal.sandbox.people import User
 from portal.sandbox.personal_tokens import PersonalToken
+from portal.sandbox.profiles import has
 
 if TYPE_CHECKING:
     from portal.sandbox.world import World
@@ -71,7 +72,8 @@ def optional_caller(world: World, *extra_scopes: str, any_scope: bool = False) -
     if found is None:
         return None
     _check_account(world, found.user)
-    accepted = ["api", *(["read_api"] if request.method in ("GET", "HEAD") else []), *extra_scopes]
+    reads = request.method in ("GET", "HEAD") and has(world, "read_api")
+    accepted = ["api", *(["read_api"] if reads else []), *extra_scopes]
     if not any_scope and not set(accepted) & set(found.scopes):
         body = {"error": "insufficient_scope", "error_description": TOO_NARROW, "scope": " ".join(accepted)}
         raise ApiError(403, body)
@@ -96,6 +98,8 @@ def _found(world: World) -> Caller | None:
         return _by_iam_token(world, text)
     token = world.oauth.find_access_token(text)
     if token is None:
+        if not has(world, "personal_token_as_bearer"):
+            raise unauthorized()
         return _by_personal_token(world, text)
     user = world.user(token.user_id or 0)
     if user is None:

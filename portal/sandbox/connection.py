@@ -175,6 +175,8 @@ class Connection(BaseHTTPRequestHandler):
             "wsgi.input_terminated": True,
         }
         for name, value in self.headers.items():
+            if settings.proxy_drops_authorization and name.lower() == "authorization":
+                continue
             key = name.upper().replace("-", "_")
             environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = value
         return environ

@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 Drop = Literal["before", "after"]
+Arrangement = Literal["doubled", "swapped", "reversed"]
 
 HTML_PAGE = (
     "<!DOCTYPE html>\n<html><head><title>{title}</title></head>"
@@ -38,6 +39,10 @@ class Fault:
         processed: GitLab processes the request before this fault's own answer hides the result.
         set_members: members of GitLab's JSON to replace; `namespace.full_path` reaches inside.
         drop_members: members of GitLab's JSON to leave out.
+        only_rows: change members in rows with these ids only; empty for all.
+        max_rows: cut a list to so many rows, as a gateway may; the headers stay GitLab's.
+        arrange: send the first row of a list twice, swap its first two rows, or turn it round.
+        drop_headers: headers of GitLab's to leave out, such as `X-Next-Page`.
         encoding: send the body in this content encoding, asked for or not; one that is not `gzip` or `deflate` is
             claimed only.
         truncate: send only so many bytes of the body, although the length says otherwise, then close.
@@ -60,6 +65,10 @@ class Fault:
     redirect: str | None = None
     set_members: dict[str, Any] = field(default_factory=dict)
     drop_members: tuple[str, ...] = ()
+    only_rows: tuple[int, ...] = ()
+    max_rows: int | None = None
+    arrange: Arrangement | None = None
+    drop_headers: tuple[str, ...] = ()
     encoding: str | None = None
     truncate: int | None = None
     drip: tuple[int, float] | None = None

@@ -17,6 +17,8 @@ SINCE: dict[str, tuple[int, int]] = {
     "token_self_delete_any_scope": (15, 4),
     "token_self_rotate": (16, 10),
     "self_rotate_scope": (17, 9),
+    "read_user_is_enough": (9, 4),
+    "personal_token_as_bearer": (12, 2),
     "subgroups": (10, 3),
     "languages": (10, 8),
     "members_all": (11, 2),
@@ -27,6 +29,7 @@ SINCE: dict[str, tuple[int, int]] = {
     "project_keyset": (12, 7),
     "revoke_expired": (17, 9),
     "narrowed_refresh": (14, 0),
+    "read_api": (12, 10),
     # Parameters
     "groups_by_id": (11, 0),
     "min_access_level": (11, 2),

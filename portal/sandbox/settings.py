@@ -39,6 +39,7 @@ class SandboxSettings:
         max_project_hooks: hooks one project may have.
         unresolvable_hosts: names this GitLab's resolver does not know, besides `*.invalid`.
         proxy_decodes_slashes: a reverse proxy turns `%2F` into `/`, so encoded paths are not found.
+        proxy_drops_authorization: a reverse proxy takes the header `Authorization` away.
         rate_limit_per_minute: requests one user may make; None switches throttling and its headers off.
         gzip: compress JSON for clients that accept it, as the web server in front of a real GitLab does.
         max_per_page: the largest page a list gives, whatever was asked.
@@ -74,6 +75,7 @@ class SandboxSettings:
     max_project_hooks: int = 100
     unresolvable_hosts: frozenset[str] = frozenset()
     proxy_decodes_slashes: bool = False
+    proxy_drops_authorization: bool = False
     rate_limit_per_minute: int | None = None
     gzip: bool = False
     max_per_page: int = 100

@@ -26,11 +26,10 @@ class Answer:
 
 def spoil(answer: Answer, fault: Fault) -> Answer:
     """Change GitLab's own answer as a fault says."""
-    if fault.set_members or fault.drop_members:
-        document = json.loads(answer.body)
-        for row in document if isinstance(document, list) else [document]:
-            _change(row, fault)
-        answer.body = json.dumps(document).encode()
+    if fault.set_members or fault.drop_members or fault.max_rows is not None or fault.arrange:
+        answer.body = json.dumps(_spoilt_document(json.loads(answer.body), fault)).encode()
+    dropped = {name.lower() for name in fault.drop_headers}
+    answer.headers = [pair for pair in answer.headers if pair[0].lower() not in dropped]
     for name, value in fault.headers.items():
         answer.set_header(name, value)
     if fault.content_type is not None:
@@ -42,6 +41,21 @@ def spoil(answer: Answer, fault: Fault) -> Answer:
         elif fault.encoding == "deflate":
             answer.body = zlib.compress(answer.body)
     return answer
+
+
+def _spoilt_document(document: Any, fault: Fault) -> Any:
+    for row in document if isinstance(document, list) else [document]:
+        if not fault.only_rows or row.get("id") in fault.only_rows:
+            _change(row, fault)
+    if not isinstance(document, list):
+        return document
+    if fault.arrange == "doubled":
+        document = document[:1] + document
+    elif fault.arrange == "swapped":
+        document[:2] = document[1::-1]
+    elif fault.arrange == "reversed":
+        document.reverse()
+    return document[: fault.max_rows]
 
 
 def _change(row: dict[str, Any], fault: Fault) -> None:

@@ -93,6 +93,12 @@ class RunningSandbox:
             user, scopes=scopes or ("api",), expires_at=expires_at, impersonation=impersonation
         )
 
+    def access_token(self, username: str = "root", *scopes: str) -> str:
+        """Issue an OAuth access token (scope `api` unless named) of an application of its own; return its text."""
+        store = self.world.oauth
+        application, _ = store.create_application("Test", "http://127.0.0.1/callback", scopes or ("api",))
+        return store.create_token(application.id, self._user(username).id, scopes or ("api",)).access_token
+
     def service_user(self, username: str = "gatehouse", access_level: int = 40, **details: Any) -> User:
         """Create a user as the walkthrough has it done: with a role on every group that suggests one."""
         user = self.world.create_user(name="Gatehouse service user", username=username, **details)

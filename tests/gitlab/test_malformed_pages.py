@@ -148,7 +148,7 @@ def test_catalogue_read_ends_with_a_card_and_marks_nothing(
     class Served:
         url = server.url
 
-        def token(self, _username: str) -> str:
+        def access_token(self, _username: str) -> str:
             return "t" * 20
 
     connection_id = connect(runtime, Served(), cast.owner, enqueue=True)

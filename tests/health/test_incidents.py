@@ -279,5 +279,5 @@ def test_checks_of_one_connection_at_the_same_moment_open_one_incident(watched: 
 
 
 def _revoke_all(sandbox: RunningSandbox) -> None:
-    for token in sandbox.world.personal_access_tokens.all():
+    for token in sandbox.world.oauth.tokens():
         token.revoked_at = sandbox.world.clock.now()

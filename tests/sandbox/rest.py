@@ -9,7 +9,8 @@ from portal.sandbox.testing import RunningSandbox
 
 def api(sandbox: RunningSandbox, username: str = "gatehouse", *scopes: str) -> httpx2.Client:
     """Return a client of the REST API that holds a fresh personal access token (scope `api` unless named)."""
-    return with_token(sandbox, sandbox.token(username, *scopes))
+    headers = {"PRIVATE-TOKEN": sandbox.token(username, *scopes)}
+    return httpx2.Client(base_url=sandbox.api, headers=headers, trust_env=False)
 
 
 def with_token(sandbox: RunningSandbox, token: str) -> httpx2.Client:

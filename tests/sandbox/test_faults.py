@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 import pytest
@@ -189,3 +190,53 @@ def test_stopping_does_not_wait_for_a_slow_answer() -> None:
 
     assert time.perf_counter() - started < 5
     assert len(failed) == 1
+
+
+ASCENDING = {"order_by": "id", "sort": "asc", "membership": "true"}
+
+
+def test_members_of_rows_are_replaced_or_left_out(sandbox: RunningSandbox, client: httpx2.Client) -> None:
+    whole = client.get("/projects", params=ASCENDING).json()
+    sandbox.faults.add(
+        "/api/v4/projects",
+        set_members={"web_url": None, "namespace.full_path": None, "owner.name": None},
+        drop_members=("namespace.kind",),
+        only_rows=(whole[1]["id"],),
+    )
+
+    rows = client.get("/projects", params=ASCENDING).json()
+
+    namespace = {name: value for name, value in whole[1]["namespace"].items() if name != "kind"}
+    changed = whole[1] | {"web_url": None, "namespace": namespace | {"full_path": None}}
+    assert rows == [whole[0], changed, *whole[2:]]
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        ({"max_rows": 3}, [0, 1, 2]),
+        ({"max_rows": 0}, []),
+        ({"arrange": "doubled", "max_rows": 3}, [0, 0, 1]),
+        ({"arrange": "swapped", "max_rows": 3}, [1, 0, 2]),
+        ({"arrange": "reversed", "max_rows": 2}, [-1, -2]),
+    ],
+)
+def test_rows_of_a_list_are_cut_and_rearranged(
+    sandbox: RunningSandbox, client: httpx2.Client, details: dict[str, Any], expected: list[int]
+) -> None:
+    whole = client.get("/projects", params=ASCENDING)
+    sandbox.faults.add("/api/v4/projects", **details)
+
+    spoilt = client.get("/projects", params=ASCENDING)
+
+    assert spoilt.json() == [whole.json()[place] for place in expected]
+    assert spoilt.headers["Link"] == whole.headers["Link"]
+
+
+def test_headers_of_a_page_are_left_out(sandbox: RunningSandbox, client: httpx2.Client) -> None:
+    sandbox.faults.add("/api/v4/groups", drop_headers=("X-Next-Page", "x-total", "Link"))
+
+    headers = client.get("/groups").headers
+
+    assert not {"x-next-page", "x-total", "link"} & set(headers)
+    assert headers["x-page"] == "1"

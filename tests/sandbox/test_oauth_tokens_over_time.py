@@ -144,3 +144,12 @@ def test_deleted_application_leaves_nothing_to_tell(
     assert (refused.status_code, refused.json()) == (401, BARE)
     assert (refresh.status_code, refresh.json()["error"]) == (400, "invalid_grant")
     assert (revoked.status_code, revoked.json()["error"]) == (403, "unauthorized_client")
+
+
+def test_proxy_takes_the_token_away(sandbox: RunningSandbox, registered: Registered, pair: dict[str, Any]) -> None:
+    sandbox.world.settings.proxy_drops_authorization = True
+
+    refused = user(sandbox, pair)
+
+    assert (refused.status_code, refused.json()) == (401, BARE)
+    assert registered.refresh(pair["refresh_token"]).status_code == 200

@@ -74,7 +74,7 @@ def test_request_log_keeps_what_was_sent(sandbox: RunningSandbox) -> None:
     form, body = sandbox.requests.all("/api/v4/projects/*/hooks", "POST")
 
     assert (form.query, form.form["token"], form.status, form.json) == ({"x": "1"}, "t", 201, None)
-    assert form.headers["authorization"].startswith("Bearer glpat-")
+    assert form.headers["private-token"].startswith("glpat-")
     assert (body.json, body.form, body.status) == ({"url": "nowhere"}, {}, 422)
     assert form.seconds is not None
     assert sandbox.requests.last().path == "/api/v4/projects/1/hooks"

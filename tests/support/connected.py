@@ -33,7 +33,7 @@ def connect(
         )
         session.add(connection)
         session.flush()
-        _add_credential(runtime, session, connection, sandbox.token("gatehouse"))
+        _add_credential(runtime, session, connection, sandbox.access_token("gatehouse"))
         if enqueue:
             enqueue_catalogue_read(session, principal_of(runtime, actor), connection)
         return connection.id
