@@ -81,9 +81,12 @@ def test_request_log_keeps_what_was_sent(sandbox: RunningSandbox) -> None:
 
 
 def test_request_log_counts_what_runs_at_once(sandbox: RunningSandbox) -> None:
-    sandbox.faults.add("/api/v4/projects", delay_seconds=0.3)
+    sandbox.faults.hold("/api/v4/projects", times=None)
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: httpx2.get(f"{sandbox.api}/projects", trust_env=False), range(4)))
+        waiting = pool.map(lambda _: httpx2.get(f"{sandbox.api}/projects", trust_env=False, timeout=30), range(4))
+        sandbox.requests.wait_for("*/projects", 4, timeout_seconds=30)
+        sandbox.faults.release()
+        answers = list(waiting)
 
     assert [answer.status_code for answer in answers] == [200] * 4
     assert sandbox.requests.most_at_once == 4
