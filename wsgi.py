@@ -21,7 +21,8 @@ def _load() -> Flask:
         sys.stderr.flush()
     # In gunicorn's master, with --preload, and in every other server our own code arrives.
     owner = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    raise SystemExit(GUNICORN_LOAD_ERROR if type(owner).__module__.startswith("gunicorn.workers") else EXIT_CONFIG)
+    in_worker = any(base.__module__.startswith("gunicorn.workers") for base in type(owner).__mro__)
+    raise SystemExit(GUNICORN_LOAD_ERROR if in_worker else EXIT_CONFIG)
 
 
 app = _load()

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 
-from bench import audit, backup, catalogue, idle, pages, refresh, rotation, sign_in_timing, start, week
+from bench import audit, backup, catalogue, idle, pages, refresh, rotation, sign_in_timing, slow_clients, start, week
 
 MEASUREMENTS = {
     "start": lambda: start.run(runs=5),
@@ -14,6 +14,7 @@ MEASUREMENTS = {
     "refresh-kills": lambda: refresh.run_with_kills(disturbances=1_000),
     "week": lambda: week.run(days=7, seed=1),
     "idle": lambda: idle.run(minutes=10),
+    "slow-clients": lambda: slow_clients.run(clients=32, seconds=10),
     "pages": lambda: pages.run(runs=40),
     "catalogue": lambda: catalogue.run(projects=2_000, runs=3),
     "audit": lambda: audit.run(changes=4_000, events=100_000, runs=3),

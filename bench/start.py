@@ -34,8 +34,8 @@ def first_response(application: str, path: str, environment: dict[str, str]) -> 
     """Start a server and wait for its first answer."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
-    arguments = ["-m", "gunicorn", application, f"--bind=127.0.0.1:{port}", "--worker-class=gthread", "--threads=4"]
-    arguments += ["--no-control-socket", "--log-level=error"]
+    arguments = ["-m", "gunicorn", "--config=python:gatehouse_gunicorn", application, f"--bind=127.0.0.1:{port}"]
+    arguments += ["--log-level=error"]
     root = Path(__file__).parent.parent
     environment = {**environment, "GATEHOUSE_BASE_URL": f"http://127.0.0.1:{port}"}
     with subprocess.Popen([sys.executable, *arguments], env=environment, cwd=root) as process:

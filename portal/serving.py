@@ -22,9 +22,6 @@ from portal.settings import DEFAULT_PORTS, ENV_PREFIX, LOOPBACK_HOSTS, Settings
 
 ACCESS_LOG_FORMAT = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(L)ss'  # No query string: it may hold `code` and `state`.
 GRACE_SECONDS = 20
-WEB_THREADS = 8
-# Longer than the longest deadline of a request of ours to GitLab, so that none is cut in the middle.
-WEB_TIMEOUT_SECONDS = 150
 CHECK_SECONDS = 0.5
 # A child that dies at once, again and again, is started ever more rarely.
 RESTART_SECONDS = 0.5
@@ -175,20 +172,16 @@ def _end_with_parent() -> Callable[[], None] | None:
 
 
 def web_arguments(settings: Settings, bind: str, workers: int) -> list[str]:
-    """Return the arguments that start gunicorn on `bind` (`host:port`)."""
+    """Return the arguments that start gunicorn on `bind` (`host:port`); the rest is in `gatehouse_gunicorn.py`."""
     return [
         "-m",
         "gunicorn",
+        "--config=python:gatehouse_gunicorn",
         "portal:create_app()",
         f"--bind={bind}",
         f"--workers={workers}",
-        "--worker-class=gthread",
-        f"--threads={WEB_THREADS}",
-        f"--timeout={WEB_TIMEOUT_SECONDS}",
         f"--graceful-timeout={GRACE_SECONDS}",
-        "--no-control-socket",  # It would write under the home directory.
         "--access-logfile=-",
-        "--logger-class=gatehouse_access_log.AccessLog",
         f"--access-logformat={ACCESS_LOG_FORMAT}",
         f"--log-level={settings.log_level.lower()}",
     ]

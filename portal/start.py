@@ -256,6 +256,12 @@ def banner(settings: Settings, prepared: Prepared, log_file: Path | None) -> lis
             "Keep a copy of it, apart from the database. Without it no stored secret can be read.",
             "",
         ]
+    if settings.is_https and not settings.trusted_proxy_hops:
+        lines += [
+            "Browsers reach this portal over https, so a reverse proxy stands in front, but",
+            "GATEHOUSE_TRUSTED_PROXY_HOPS is 0: all visitors seem to have one address. Set it to their number.",
+            "",
+        ]
     if prepared.unreadable:
         lines += [
             "These secrets cannot be read, because their key is not in the key ring:",

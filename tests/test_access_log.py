@@ -11,9 +11,8 @@ from flask import Flask
 from gunicorn.config import Config
 from werkzeug.routing import UnicodeConverter
 
+import gatehouse_gunicorn
 from portal.accounts import first_run
-from portal.serving import web_arguments
-from portal.settings import Settings
 from tests.conftest import BASE_URL
 from tests.security.logged import catching_lines
 from tests.support.people import Cast
@@ -44,9 +43,8 @@ HEADERS = [("Cookie", "gatehouse=canary-3"), ("Authorization", "Basic Y2FuYXJ5LT
 def line_for(tmp_path: Path, log_format: str = "", **environ: str) -> str:
     """Return what gunicorn writes for a request, with the logger and the format that the portal starts it with."""
     config = Config()
-    given = config.parser().parse_args(web_arguments(Settings(data_dir=tmp_path), "127.0.0.1:0", 1)[2:])
-    config.set("access_log_format", log_format or given.access_log_format)
-    config.set("logger_class", given.logger_class)
+    config.set("access_log_format", log_format or gatehouse_gunicorn.access_log_format)
+    config.set("logger_class", gatehouse_gunicorn.logger_class)
     logger = config.logger_class(config)
     request = SimpleNamespace(headers=HEADERS)
     atoms = logger.atoms(RESPONSE, request, {**ENVIRON, **environ}, timedelta(seconds=1))

@@ -8,6 +8,7 @@ from sqlmodel import col, select
 from portal import create_app
 from portal.audit.models import AuditEvent
 from portal.settings import Settings
+from portal.start import Prepared, banner
 from tests.conftest import BASE_URL
 from tests.security.conftest import World
 from tests.support.visitor import Visitor
@@ -204,3 +205,14 @@ def test_address_with_the_default_port_and_capitals_is_the_one_browsers_send(wor
 
     assert client.get("/sign-in", headers={"Host": host}, base_url=settings.base_url).status_code == 200
     assert client.get("/sign-in", headers={"Host": f"{host}:8443"}, base_url=settings.base_url).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("base_url", "hops", "told"), [("https://p.example", 0, 1), ("https://p.example", 1, 0), (BASE_URL, 0, 0)]
+)
+def test_start_says_that_a_proxy_is_in_front_that_the_settings_do_not_know(base_url: str, hops: int, told: int) -> None:
+    settings = Settings(base_url=base_url, trusted_proxy_hops=hops)
+
+    lines = banner(settings, Prepared(setup_link=None, made_key_file=None), None)
+
+    assert sum("GATEHOUSE_TRUSTED_PROXY_HOPS" in line for line in lines) == told
