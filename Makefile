@@ -9,7 +9,7 @@ SANDBOX_PORT ?= 8929
 DATA_DIR := $(or $(GATEHOUSE_DATA_DIR),var)
 WORKERS ?= 3
 
-.PHONY: run test lint bench lock pictures clean
+.PHONY: run test lint bench fuzz lock pictures clean
 
 run: $(VENV)/.runtime
 	@$(if $(PORT),GATEHOUSE_BASE_URL=http://127.0.0.1:$(PORT)) $(BIN)/python -m portal serve \
@@ -47,6 +47,10 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 	@echo "Installing what the tests need into $(VENV), once: about a minute …"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.txt
 	@touch $@
+
+# REQUESTS=1000000 SEED=1; a failure prints the seed that shows it again.
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m bench.fuzz $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(SEED),--seed $(SEED))
 
 pictures: $(VENV)/.dev
 	$(BIN)/python -m bench.pictures

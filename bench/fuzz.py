@@ -1,0 +1,153 @@
+"""`make fuzz`: requests from hell over all routes, in several processes, a share of them as bytes to a real server.
+
+A failure prints the seed that shows it again: `python -m bench.fuzz --seed 1 --block 17`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from argon2 import PasswordHasher
+from rich.table import Table
+
+from bench.figures import console
+from portal.accounts import passwords
+from portal.db import Database
+from portal.start import bring_up_to_date
+from portal.vault import KeyRing
+from tests.fuzz.raw import run_raw_block
+from tests.fuzz.world import ACTORS, BLOCK, Found, FuzzWorld
+from tests.web_server.served import Served, serving
+
+# One block in so many goes over a socket.
+RAW_EVERY = 50
+REPORT_EVERY = 100_000
+MEMORY = Path("/dev/shm")
+
+
+class Process:
+    """What one process asks: an application of its own, and a server when the first block needs it."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        # Hashing is slow on purpose, and not what is tried here.
+        passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        self._seed = seed
+        self._folder = folder / str(os.getpid())
+        self._stack = ExitStack()
+        ring = KeyRing.from_file(folder / "keys.json")
+        self._world = FuzzWorld(self._folder / "world", folder / "migrated.db", ring)
+        self._stack.callback(self._world.close)
+        self._served: Served | None = None
+
+    def run(self, number: int) -> Found:
+        """Ask one block."""
+        if number % RAW_EVERY:
+            return self._world.run_block(self._seed, number)
+        if self._served is None:
+            (self._folder / "served").mkdir()
+            self._served = self._stack.enter_context(serving(self._folder / "served", self._world.beginning))
+        email = self._world.cast.auditor.email if number // RAW_EVERY % 2 else ""
+        world = self._world
+        return run_raw_block(self._served, world.app, world.names, email, self._seed, number, BLOCK)
+
+    def close(self) -> None:
+        """End the server and close the database."""
+        self._stack.close()
+
+
+def work(folder: Path, seed: int, numbers: multiprocessing.SimpleQueue, results: multiprocessing.SimpleQueue) -> None:
+    """Ask blocks until there are no more."""
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+    process = Process(folder, seed)
+    try:
+        while (number := numbers.get()) is not None:
+            try:
+                found = process.run(number)
+            except Exception:
+                found = Found(failures=[f"block {seed}:{number} ended with {traceback.format_exc()}"])
+            results.put(found)
+    finally:
+        process.close()
+
+
+@contextmanager
+def prepared() -> Iterator[Path]:
+    """A folder in memory, where there is one, with a migrated database and a key ring."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as name:
+        folder = Path(name)
+        database = Database(f"sqlite:///{folder / 'migrated.db'}")
+        bring_up_to_date(database)
+        with database.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        database.close()
+        KeyRing.create_file(folder / "keys.json")
+        yield folder
+
+
+def run(requests: int, seed: int, processes: int, block: int | None = None) -> int:
+    """Ask so many requests, or one block; print what was found and return the number of failures."""
+    blocks = [block] if block is not None else range(-(-requests // BLOCK))
+    context, total, started = multiprocessing.get_context("spawn"), Found(), time.monotonic()
+    with prepared() as folder:
+        numbers, results = context.SimpleQueue(), context.SimpleQueue()
+        workers = [
+            context.Process(target=work, args=(folder, seed, numbers, results))
+            for _ in range(min(processes, len(blocks)))
+        ]
+        for worker in workers:
+            worker.start()
+        # The queues are pipes: no more is put in than is being worked on.
+        waiting = iter(blocks)
+        for number in [next(waiting) for _ in workers]:
+            numbers.put(number)
+        for done in range(1, len(blocks) + 1):
+            found = results.get()
+            total.add(found)
+            for failure in found.failures:
+                print(failure, flush=True)
+            numbers.put(next(waiting, None))
+            if done * BLOCK % REPORT_EVERY == 0:
+                print(
+                    f"{total.requests:,} in {time.monotonic() - started:.0f} s, {len(total.failures)} failures",
+                    flush=True,
+                )
+        for worker in workers:
+            worker.join()
+    _show(total, time.monotonic() - started)
+    return len(total.failures)
+
+
+def _show(total: Found, seconds: float) -> None:
+    table = Table(title=f"{total.requests:,} requests as {', '.join(ACTORS)}", title_justify="left")
+    for heading in ("failures", "5xx", "longest answer, s", "longest work on one, s", "requests/s"):
+        table.add_column(heading, justify="right")
+    errors = sum(count for status, count in total.statuses.items() if status >= 500)
+    longest, work_longest = total.longest
+    rate = total.requests / seconds
+    table.add_row(str(len(total.failures)), str(errors), f"{longest:.2f}", f"{work_longest:.2f}", f"{rate:,.0f}")
+    console.print(table)
+    console.print(", ".join(f"{status or 'closed'}: {count:,}" for status, count in sorted(total.statuses.items())))
+
+
+def main() -> None:
+    """Read the command line; the exit code tells whether there are failures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--block", type=int, help="ask this one block only")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    given = parser.parse_args()
+    sys.exit(1 if run(given.requests, given.seed, given.processes, given.block) else 0)
+
+
+if __name__ == "__main__":
+    main()
