@@ -41,6 +41,7 @@ class Mutant:
         first: and `last`: lines of the statement it is in; tests that run none of them cannot find it.
         text: what it does, as a person reads it.
         source: of the whole file.
+        function: the outermost function whose body it is in, by its qualified name; empty for the top of the module.
     """
 
     path: str
@@ -48,11 +49,13 @@ class Mutant:
     last: int
     text: str
     source: str
+    function: str
 
 
 def mutants_of(path: str, source: str) -> list[Mutant]:
     """Return every mutant of a file, in order."""
     tree = ast.parse(source)
+    functions = _functions(tree)
     found = []
     for statement, node, name in _places(tree):
         for replacement, text in _faults(node):
@@ -63,7 +66,19 @@ def mutants_of(path: str, source: str) -> list[Mutant]:
             except (SyntaxError, ValueError):
                 continue
             first, last = _span(statement)
-            found.append(Mutant(path, first, last, f"{node.lineno}: {text}", compiled))
+            found.append(Mutant(path, first, last, f"{node.lineno}: {text}", compiled, functions.get(id(node), "")))
+    return found
+
+
+def _functions(tree: ast.Module) -> dict[int, str]:
+    """Return, by the identity of each node inside one, the outermost function whose body it is in."""
+    found = {}
+    for statement in tree.body:
+        prefix = f"{statement.name}." if isinstance(statement, ast.ClassDef) else ""
+        for function in statement.body if isinstance(statement, ast.ClassDef) else [statement]:
+            if isinstance(function, ast.FunctionDef):
+                for inner in function.body:
+                    found |= {id(node): prefix + function.name for node in ast.walk(inner)}
     return found
 
 
