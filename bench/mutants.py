@@ -9,6 +9,7 @@ import ast
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq,
@@ -89,10 +90,10 @@ def _span(statement: ast.stmt) -> tuple[int, int]:
     return statement.lineno, max(last, statement.lineno)
 
 
-def _places(tree: ast.Module) -> Iterator[tuple[ast.stmt, ast.AST, str]]:
+def _places(tree: ast.Module) -> Iterator[tuple[ast.stmt, Any, str]]:
     """Yield each node that may be changed with the statement it is in."""
 
-    def walk(node: ast.AST, statement: ast.stmt) -> Iterator[tuple[ast.stmt, ast.AST, str]]:
+    def walk(node: ast.AST, statement: ast.stmt) -> Iterator[tuple[ast.stmt, Any, str]]:
         for name, value in ast.iter_fields(node):
             if name in {"annotation", "returns", "type_comment", "type_params", "decorator_list"}:
                 continue
@@ -100,7 +101,7 @@ def _places(tree: ast.Module) -> Iterator[tuple[ast.stmt, ast.AST, str]]:
                 if not isinstance(child, ast.AST) or _is_left_alone(child):
                     continue
                 inside = child if isinstance(child, ast.stmt) else statement
-                if hasattr(child, "lineno"):
+                if isinstance(child, ast.stmt | ast.expr | ast.keyword):
                     yield inside, child, name
                 yield from walk(child, inside)
 
@@ -126,6 +127,7 @@ def _is_left_alone(node: ast.AST) -> bool:
 
 def _faults(node: ast.AST) -> Iterator[tuple[ast.AST | None, str]]:
     """Yield what may stand in a node's place; None deletes a statement or an element."""
+    changed: Any
     shown = ast.unparse(node).splitlines()[0][:90] if not isinstance(node, ast.excepthandler) else ""
     match node:
         case ast.Compare(ops=[op]) if type(op) in COMPARISONS:
@@ -201,5 +203,5 @@ def _replaced(tree: ast.Module, node: ast.AST, field: str, replacement: ast.AST 
             return replacement
 
     # The transformer changes in place: a shallow walk keeps the identity of `node`, so the copy is made afterwards.
-    saved = copy.deepcopy(tree, {id(node): node})
-    return Replace().visit(saved)
+    mutated: ast.Module = Replace().visit(copy.deepcopy(tree, {id(node): node}))
+    return mutated

@@ -179,7 +179,7 @@ def test_session_that_ends_during_a_request_does_no_harm(
     app: Flask, runtime: Runtime, owner: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_time_pass(app, minutes=1)
-    original = type(app.session_interface)._touch
+    original = type(app.session_interface)._touch  # type: ignore[attr-defined]
 
     def end_first(*arguments: object) -> None:
         with runtime.database.transaction() as session:

@@ -13,8 +13,8 @@ from sqlmodel import select
 
 from portal.audit.models import RESULTS, AuditEvent
 from portal.authorization.models import CredentialState
-from portal.authorization.refresh.access import TIMES
 from portal.authorization.refresh.claims import give_verdict, take_claim
+from portal.authorization.refresh.times import TIMES
 from portal.backup.restored import confirm_running
 from portal.instance.service import mark_restored, place_of
 from portal.jobs.testing import run_pending

@@ -62,7 +62,7 @@ def test_events_of_one_transaction_are_chained_in_their_order(runtime: Runtime) 
 
 
 def test_hash_covers_every_field_but_itself() -> None:
-    assert set(FIELDS) == set(AuditEvent.__table__.columns.keys()) - {"hash"}
+    assert set(FIELDS) == set(AuditEvent.__table__.columns.keys()) - {"hash"}  # type: ignore[attr-defined]
 
 
 def test_many_writers_at_once_leave_no_gap(runtime: Runtime) -> None:

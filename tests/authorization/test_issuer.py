@@ -35,7 +35,7 @@ def announcing(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> Prepare
 
 def newest(runtime: Runtime) -> AuthorizationAttempt:
     with runtime.database.reading() as session:
-        return session.exec(select(AuthorizationAttempt).order_by(AuthorizationAttempt.id.desc())).first()
+        return session.exec(select(AuthorizationAttempt).order_by(AuthorizationAttempt.id.desc())).first()  # type: ignore[attr-defined]
 
 
 def is_announced(runtime: Runtime, prepared: Prepared) -> bool:

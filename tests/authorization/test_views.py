@@ -26,7 +26,7 @@ TOKEN = "/oauth/token"
 
 def newest(runtime: Runtime) -> AuthorizationAttempt:
     with runtime.database.reading() as session:
-        return session.exec(select(AuthorizationAttempt).order_by(AuthorizationAttempt.id.desc())).first()
+        return session.exec(select(AuthorizationAttempt).order_by(AuthorizationAttempt.id.desc())).first()  # type: ignore[attr-defined]
 
 
 def stored(runtime: Runtime) -> list[Credential]:

@@ -144,7 +144,7 @@ def test_worker_of_a_restored_portal_begins_with_the_confirmation(
     prepare(elsewhere)
     there = runtime_of(elsewhere, Database(elsewhere.resolved_database_url))
     engine, given_up, started = Engine(there, PACE), threading.Event(), threading.Event()
-    starting = threading.Thread(target=lambda: engine.start(given_up) and started.set())
+    starting = threading.Thread(target=lambda: engine.start(given_up) and started.set())  # type: ignore[func-returns-value]
     starting.start()
 
     assert not started.wait(0.5)

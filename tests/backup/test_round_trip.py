@@ -114,7 +114,7 @@ def test_restored_portal_begins_another_epoch_waits_and_signs_everybody_out(
         assert is_restored(session)
         assert find_instance(session).epoch != manifest.contents.epoch
         assert session.exec(select(SessionRecord)).all() == []
-        last = session.exec(select(AuditEvent).order_by(AuditEvent.number.desc())).first()
+        last = session.exec(select(AuditEvent).order_by(AuditEvent.number.desc())).first()  # type: ignore[attr-defined]
         assert last.action == "portal.restored"
     database.close()
     with runtime.database.reading() as session:

@@ -177,7 +177,7 @@ def test_worker_that_froze_in_a_sweep_keeps_nobody_from_sweeping(runtime: Runtim
         def take_over_orphans(self, alive: set[str]) -> int:
             Other(runtime.database, STILL).sweep()
             swept.append("frozen")
-            until(lambda: Other(runtime.database, STILL).sweep() or swept[-1] == "other", 20)
+            until(lambda: Other(runtime.database, STILL).sweep() or swept[-1] == "other", 20)  # type: ignore[func-returns-value]
             return 0
 
     with suppress(SQLAlchemyError):  # It wakes up and finds that its connection has ended.

@@ -86,6 +86,6 @@ def open_all(runtime: Runtime) -> dict[Place, str]:
         ):
             for row in session.exec(select(model)):
                 for column in columns:
-                    place = Place(model.__tablename__, row.id, column)
+                    place = Place(model.__tablename__, row.id, column)  # type: ignore[attr-defined]
                     found[place] = runtime.vault.open(getattr(row, column), place, ORIGIN).reveal()
     return found

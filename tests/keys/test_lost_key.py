@@ -15,11 +15,11 @@ from sqlmodel import SQLModel, select
 
 from portal import create_app
 from portal.audit.models import AuditEvent
-from portal.authorization.jobs import REVOKE_RETIRED
 from portal.authorization.models import Credential, CredentialEvent, CredentialState
 from portal.authorization.refresh import AccessUnavailable, demand_access
-from portal.authorization.refresh.claims import VERDICTS
+from portal.authorization.refresh.cards import VERDICTS
 from portal.authorization.refresh.rows import lock_credential
+from portal.authorization.service.retire import REVOKE_RETIRED
 from portal.connections.models import ConnectionState
 from portal.connections.service.connections import need_attention
 from portal.db import Database

@@ -33,7 +33,7 @@ def refresh(runtime: Runtime, credential_id: int, generation: int) -> str:
             .where(col(Credential.id) == credential_id, col(Credential.generation) == generation)
             .values(access_token_sealed=sealed, generation=generation + 1)
         )
-        assert changed.rowcount == 1
+        assert changed.rowcount == 1  # type: ignore[attr-defined]
     return text
 
 
@@ -140,7 +140,7 @@ def test_refreshes_during_a_rotation_are_kept_and_nothing_is_lost(runtime: Runti
 
 def test_value_that_changes_between_reading_and_storing_wins(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     add_secrets(runtime, 1)
-    monkeypatch.setattr("portal.vault.rotation.crash_point", lambda name: name == SEALED and between())
+    monkeypatch.setattr("portal.vault.rotation.crash_point", lambda name: name == SEALED and between())  # type: ignore[func-returns-value]
     texts: list[str] = []
 
     def between() -> None:

@@ -25,7 +25,7 @@ def restarted(visitor: Visitor) -> Visitor:
     """Return the same browser after the portal was started again."""
     runtime = visitor.app.extensions["gatehouse_runtime"]
     again = Visitor(create_app(runtime=runtime_on(runtime.settings, runtime.database)))
-    cookie = visitor.http.get_cookie(visitor.app.session_interface.cookie_name, domain="127.0.0.1")
+    cookie = visitor.http.get_cookie(visitor.app.session_interface.cookie_name, domain="127.0.0.1")  # type: ignore[attr-defined]
     again.http.set_cookie(cookie.key, cookie.value, domain="127.0.0.1")
     return again
 

@@ -159,4 +159,4 @@ def test_token_answer_of_an_unexpected_type_and_encoding(
 
     assert (answer.headers["content-type"], answer.headers["content-encoding"]) == ("text/plain", encoding)
     read = {"gzip": gzip.decompress, "deflate": zlib.decompress, "br": bytes}[encoding]
-    assert b"access_token" in read(raw)
+    assert b"access_token" in read(raw)  # type: ignore[operator]

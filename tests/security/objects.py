@@ -102,7 +102,7 @@ def make_objects(runtime: Runtime, organization_id: int, user_id: int) -> Object
         session.flush()
         _record(session, organization_id, mark)
     ids = (str(row.id) for row in (member, invitation, repository, group))
-    return Objects(connection.slug, attempt.public_id, state_of(mark), job.public_id, *ids, _number_of(runtime, mark))
+    return Objects(connection.slug, attempt.public_id, state_of(mark), job.public_id, *ids, _number_of(runtime, mark))  # type: ignore[call-arg]
 
 
 def state_of(mark: str) -> str:

@@ -48,7 +48,7 @@ def replace(app: Flask, endpoint: str, raising: Callable[[], Exception]) -> None
     def view(**_: str) -> str:
         raise raising()
 
-    view.declared_right = declared
+    view.declared_right = declared  # type: ignore[attr-defined]
     app.view_functions[endpoint] = view
 
 
