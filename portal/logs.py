@@ -17,6 +17,7 @@ from portal.redaction import redact
 from portal.requestinfo import current_request_info
 
 MAX_TEXT = 2000
+MAX_DEPTH = 10
 SECRET_NAMES = ("secret", "token", "password", "authorization", "cookie", "verifier")
 
 
@@ -69,14 +70,18 @@ def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
     return {key: _clean(key, value) for key, value in event.items()}
 
 
-def _clean(key: str, value: Any) -> Any:
+def _clean(key: str, value: Any, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        return "…"  # Whatever is logged, logging it never fails.
     if any(name in key.lower() for name in SECRET_NAMES):
         return "***"
     if isinstance(value, (int, float, bool, type(None))):
         return value
     if isinstance(value, dict):
-        return {str(name): _clean(str(name), item) for name, item in value.items()}
+        return {str(name): _clean(str(name), item, depth + 1) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_clean(key, item) for item in value]
-    limit = None if key == "exception" else MAX_TEXT
-    return redact(str(value))[:limit]
+        return [_clean(key, item, depth + 1) for item in value]
+    if key == "exception":
+        return redact(str(value))
+    # A part of a secret that is cut off here is recognised as well.
+    return redact(str(value)[: MAX_TEXT * 4])[:MAX_TEXT]

@@ -76,15 +76,12 @@ def redact(text: str) -> str:
     if not _may_hold_one(text):
         return text
     kept: list[str] = []
-    begin = at = 0
-    while at <= len(text) - MIN_LENGTH:
-        found = _longest(text, at, begin)
-        if found is None:
-            at += 1
-            continue
-        start, end = found
-        kept += (text[begin:start], MASK)
-        begin = at = end
+    begin = 0
+    for at in [at for at in range(len(text) - MIN_LENGTH + 1) if text[at : at + MIN_LENGTH] in _pieces]:
+        if at >= begin and (found := _longest(text, at, begin)) is not None:
+            start, end = found
+            kept += (text[begin:start], MASK)
+            begin = end
     return "".join(kept) + text[begin:]
 
 

@@ -23,6 +23,7 @@ from portal.error_pages import MethodNotAllowed
 from portal.errors import BadRequest
 from portal.forms import refuse_unknown_fields
 from portal.htmx import leave_to, render
+from portal.redaction import register as register_secret
 from portal.runtime import Runtime, current_runtime
 from portal.security import opens_popup, polling
 
@@ -132,6 +133,9 @@ def callback(slug: str) -> Response:
         attempts.abandon_by_state(runtime, answer["state"], _browser_tokens(runtime))
         return render("authorization/signed_out.html", slug=slug, status=401)
     attempt = _find_and_claim(runtime, slug, answer)
+    if attempt is not None:
+        # Only of an attempt of ours: a stranger must not choose what is taken out of texts.
+        register_secret(answer["state"])
     if attempt is not None and "code" in answer:
         exchange.take_code(runtime, principal, attempt, answer["code"])
     elif attempt is not None:

@@ -20,13 +20,14 @@ from portal.authorization.models import Credential, CredentialEvent
 from portal.connections.models import Application, Connection
 from portal.connections.service.connections import get_connection_for_admin
 from portal.db import utc_now
+from portal.foreign import clean
 from portal.health.models import HealthCheck, HealthWatch, Incident
 from portal.jobs.models import Job
-from portal.redaction import redact
 from portal.runtime import Runtime
 
 MAX_ROWS = 500
 MAX_JOBS = 50
+MAX_TEXT = 2000
 PACKAGES = ("gatehouse", "flask", "sqlalchemy", "sqlmodel", "httpx2", "cryptography", "dbos", "authlib")
 SETTINGS = (
     *("base_url", "network_policy", "outbound_ports", "allow_http", "sandbox_origin", "trusted_proxy_hops"),
@@ -66,7 +67,7 @@ def make_bundle(runtime: Runtime, principal: Principal, slug: str) -> dict[str, 
         connection = get_connection_for_admin(session, principal, slug)
         collected = {"gatehouse": _portal(runtime), **_collect(session, connection)}
         _record(session, principal, connection)
-    # Nothing above names a secret; this takes out one that came in with somebody's words all the same.
+    # Nothing above names a secret; this takes out one that an earlier version let in with somebody's words.
     cleaned: dict[str, Any] = _clean(collected)
     return cleaned
 
@@ -140,7 +141,7 @@ def _clean(value: Any) -> Any:
         return value.isoformat()
     if value is None or (isinstance(value, (bool, int, float)) and not isinstance(value, Enum)):
         return value
-    return redact(str(value))
+    return clean(str(value), MAX_TEXT)
 
 
 def _record(session: Session, principal: Principal, connection: Connection) -> None:

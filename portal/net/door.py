@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from portal.net.address import Address
 from portal.net.line import Line
 from portal.net.policy import NetworkPolicy
@@ -15,17 +17,30 @@ class Door:
         self.policy = policy
         self._resolve = resolve
 
-    def line(self, address: Address, *, ca_certificate: str | None = None, proxy: str | None = None) -> Line:
+    def line(
+        self,
+        address: Address,
+        *,
+        ca_certificate: str | None = None,
+        proxy: str | None = None,
+        recall: Callable[[], None] | None = None,
+    ) -> Line:
         """Return a line to one address; use it as a context manager.
 
         Args:
             address: where to.
             ca_certificate: PEM; when given, nothing else is trusted.
             proxy: `host:port` of an HTTP proxy that tunnels.
+            recall: called once, before what the peer says is read: it registers the secrets it may repeat.
 
         Raises:
             CertificateRefused: the CA certificate cannot be read. AddressRefused: the proxy cannot.
         """
         return Line(
-            self.policy, address, ca_certificate=ca_certificate or None, proxy=proxy or None, resolve=self._resolve
+            self.policy,
+            address,
+            ca_certificate=ca_certificate or None,
+            proxy=proxy or None,
+            resolve=self._resolve,
+            recall=recall,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -41,8 +41,10 @@ class Line:
         ca_certificate: str | None = None,
         proxy: str | None = None,
         resolve: Resolve = system_resolve,
+        recall: Callable[[], None] | None = None,
     ) -> None:
         self.address = address
+        self._recall = recall
         self._backend = GuardedBackend(policy, address, resolve, parse_proxy(proxy) if proxy else None)
         self._ca_certificate = ca_certificate
         # Loading the system's authorities takes 20 ms; http has no use for them.
@@ -101,6 +103,8 @@ class Line:
         if not path.startswith("/"):
             raise ValueError("a path begins with /")  # "@evil.example" would become another host.
         _register_secrets(headers or {}, form or {})
+        if form is None:
+            self._recall_once()
         started = time.monotonic()
         body = json_module.dumps(json).encode() if json is not None else content
         sent = {"Content-Type": "application/json"} if json is not None else {}
@@ -115,11 +119,20 @@ class Line:
         with exchange(deadline_seconds, max_bytes):
             answer = self.transport.handle_request(request)
             received = answer.read()
+        # A form that is accepted brings tokens and no words: nobody waits for the database because of it.
+        if answer.status_code >= 400:
+            self._recall_once()
         url = self.address.url + path.partition("?")[0]
         return Answer(answer.status_code, Headers(answer.headers), received, time.monotonic() - started, url)
 
+    def _recall_once(self) -> None:
+        recall, self._recall = self._recall, None
+        if recall is not None:
+            recall()
+
     def examine(self, deadline_seconds: float = DEFAULT_SECONDS) -> Examination:
         """Look at the way to the address layer by layer, without any credential and without a request."""
+        self._recall_once()
         with exchange(deadline_seconds):
             return examine(self._backend, self.address, self._ca_certificate)
 

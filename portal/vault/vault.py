@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from portal.errors import Layer
+from portal.redaction import register
 from portal.vault.envelope import FORMAT, NONCE_BYTES, Envelope, SecretUnreadable
 from portal.vault.keyring import KeyRing, derive
 from portal.vault.secret import Secret
@@ -56,6 +58,11 @@ class Vault:
             return Secret(self._decrypt(sealed, place, origin).decode())
         except UnicodeDecodeError:
             raise _unreadable(place) from None
+
+    def recall(self, sealed: bytes, place: Place, origin: str = "") -> None:
+        """Have a stored secret taken out of texts; one that cannot be opened is no event, as nobody needs it here."""
+        with suppress(SecretUnreadable, UnicodeDecodeError):
+            register(self._open_envelope(sealed, place, origin).decode())
 
     def seal_again(self, sealed: bytes, place: Place, origin: str = "") -> bytes:
         """Return the envelope of the same secret under the newest key; the secret is in no registry and no object.

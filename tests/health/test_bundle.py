@@ -94,6 +94,19 @@ def test_bundle_has_everything_but_secrets(watched: Watched, owner: Visitor) -> 
     assert "sealed" not in answer.text
 
 
+def test_what_an_earlier_version_stored_of_gitlab_is_clean_and_short(watched: Watched, owner: Visitor) -> None:
+    def spoil(connection: Connection) -> None:
+        connection.version_seen = "18.4\u202e\x1b[31m\r\n" + "x" * 400_000
+
+    watched.change(spoil)
+
+    answer = owner.post(BUNDLE)
+
+    version = json.loads(answer.text)["connection"]["version_seen"]
+    assert version.startswith("18.4⟨U+202E⟩\ufffd[31m  ")
+    assert len(version) <= 2000
+
+
 def test_taking_it_is_in_the_audit_log_and_only_for_people_who_manage(
     watched: Watched, runtime: Runtime, administrator: Visitor, auditor: Visitor
 ) -> None:

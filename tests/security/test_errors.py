@@ -229,6 +229,20 @@ def test_secret_never_reaches_a_line(lines: Lines, values: dict[str, object]) ->
     assert "***" in lines.text
 
 
+def test_deep_and_long_values_are_cut_and_never_fail(lines: Lines) -> None:
+    deep: list[object] = ["the innermost"]
+    for _ in range(100):
+        deep = [deep]
+    Secret(VALUE)
+
+    get_logger("portal.test").info("something", deep=deep, long="x" * 10_000_000, cut="y" * 7980 + VALUE)
+
+    (event,) = lines.named("something")
+    assert len(str(event)) < 10_000
+    assert "the innermost" not in lines.text
+    assert VALUE[:16] not in lines.text
+
+
 def test_secret_in_a_chained_exception_is_redacted(lines: Lines) -> None:
     Secret(VALUE)
     try:

@@ -116,6 +116,9 @@ def check_entered(client_id: str, client_secret: str, *, stored: bool) -> Entere
         problems["application_id"] = "Paste the Application ID: letters and digits only, 64 of them as a rule."
     if typed_secret.startswith(TOKEN_PREFIX):
         problems["secret"] = "That is a personal access token. Paste the Secret of the application."
+    elif "://" in typed_secret:
+        # As a secret it would be taken out of every text that names this address.
+        problems["secret"] = "That is an address. Paste the Secret of the application."
     elif typed_secret and typed_secret == typed_id:
         problems["secret"] = "That is the Application ID once more. Paste the Secret."
     elif not typed_secret and not stored:

@@ -29,6 +29,7 @@ from portal.net import (
     parse_proxy,
 )
 from portal.runtime import Runtime
+from portal.vault.recall import recalling
 
 log = get_logger(__name__)
 PROXY_SENTENCE = "Enter the proxy as host:port, for example proxy.example.com:3128."
@@ -57,7 +58,12 @@ class Understood:
 def open_line(runtime: Runtime, connection: Connection) -> Line:
     """Return a line to a connection's API side, with its own CA and proxy."""
     address = parse_address(connection.api_url, allow_http=True)
-    return runtime.door.line(address, ca_certificate=connection.ca_certificate, proxy=connection.proxy)
+    return runtime.door.line(
+        address,
+        ca_certificate=connection.ca_certificate,
+        proxy=connection.proxy,
+        recall=recalling(runtime.database, runtime.vault, connection.id),
+    )
 
 
 def understand(runtime: Runtime, entered: Entered) -> Understood:
