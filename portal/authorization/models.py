@@ -134,7 +134,10 @@ class CredentialEvent(SQLModel, table=True):
 
 
 class RetiredToken(SQLModel, table=True):
-    """A token that must end at GitLab: kept, sealed, until GitLab has revoked it, then erased (S33).
+    """A pair that must end at GitLab: kept, sealed, until it is proved to be dead there, then erased (S33).
+
+    A pair that GitLab has just given is one, too, until it is stored as the credential: held, with no try before
+    `next_try_at`. Whatever happens to the process meanwhile, it does not stay alive at GitLab unknown to anybody.
 
     `connection_id` is no foreign key: a deleted connection may still have a token to be revoked.
     """
@@ -145,22 +148,29 @@ class RetiredToken(SQLModel, table=True):
     organization_id: int = Field(index=True, sa_type=BigId)
     connection_id: int = Field(index=True, sa_type=BigId)
     connection_name: str = Field(max_length=100)
+    # The refresh token, which stands for both; the access token if there is no other. Null: there is nothing to try.
     token_sealed: bytes | None = None
+    # With it GitLab is asked whether the pair is dead.
+    access_token_sealed: bytes | None = None
+    # Written before the refresh token is spent to learn whether it is dead, removed with the outcome.
+    refresh_sent_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     # What the revocation needs, as it was: API URL, CA, proxy, client id; and the Secret, sealed.
     frozen: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     client_secret_sealed: bytes | None = None
     origin: str = Field(max_length=300)
-    # `replaced`, `disconnected`.
+    # `replaced`, `disconnected`, `stray`.
     reason: str = Field(max_length=40)
     created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     tries: int = Field(default=0)
     next_try_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     failure: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     revoked_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # How it is known to be dead: a `Proof`, or `by_hand` for somebody's word. Empty: GitLab only answered that it is.
+    proof: str = Field(default="", max_length=40)
 
 
 register_columns("authorization_attempt", "state_sealed", "verifier_sealed")
 register_columns(
     "credential", "access_token_sealed", "refresh_token_sealed", "client_secret_sealed", origin_column="origin"
 )
-register_columns("retired_token", "token_sealed", "client_secret_sealed", origin_column="origin")
+register_columns("retired_token", "token_sealed", "access_token_sealed", "client_secret_sealed", origin_column="origin")

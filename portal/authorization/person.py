@@ -29,6 +29,20 @@ SENTENCES = {
 }
 
 
+TITLES = {
+    Doubt.OTHER_USER: "That was somebody else",
+    Doubt.ADMINISTRATOR: "This user is an administrator",
+    Doubt.BLOCKED: "This user is not active",
+    Doubt.EXTERNAL: "This user is external",
+}
+REMEDIES = {
+    Doubt.OTHER_USER: "Sign in to GitLab as the service user, or impersonate it, then authorize again.",
+    Doubt.ADMINISTRATOR: "Use a service user without administrator rights, or take them away in GitLab's Admin area.",
+    Doubt.BLOCKED: "Unblock or activate the service user in GitLab's Admin area, then authorize again.",
+    Doubt.EXTERNAL: "Untick External for the service user in GitLab's Admin area, then authorize again.",
+}
+
+
 @dataclass(frozen=True)
 class Person:
     """A GitLab user as the judgement needs it; `is_admin` is false when GitLab does not tell."""

@@ -9,7 +9,8 @@ from sqlmodel import Session
 
 from portal.accounts.models import User as PortalUser
 from portal.accounts.principal import Principal
-from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, CredentialState
+from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, CredentialState, RetiredToken
+from portal.authorization.person import TITLES, Doubt
 from portal.authorization.service import attempts
 from portal.authorization.service.credentials import get_credential
 from portal.connections.models import Connection
@@ -35,6 +36,8 @@ class Status:
     """One look at a connection's authorization.
 
     Attributes:
+        fresh_token: what became of a token that GitLab gave and that was not kept: `revoked`, `pending` while the
+            portal keeps trying, `unknown` if only a person can end it; empty if there was none.
         credential: what is stored; None before the first success and after a disconnection.
         missing_scopes: wanted now, but not granted then.
         unused_scopes: granted, but no longer wanted.
@@ -46,12 +49,18 @@ class Status:
     credential: Credential | None
     authorized_by: str
     card: Card | None
+    fresh_token: str
     wanted_scopes: list[str]
     missing_scopes: list[str]
     unused_scopes: list[str]
-    sign_out_url: str
     user_url: str
     manage_url: str
+
+    @property
+    def title_of_doubt(self) -> str:
+        """What the panel is called if the user who authorized may not be the service user."""
+        doubts = self.attempt.details.get("doubts", []) if self.attempt else []
+        return TITLES[Doubt(doubts[0]) if doubts else Doubt.OTHER_USER]
 
 
 _PHASES = {
@@ -67,6 +76,7 @@ def load_status(runtime: Runtime, principal: Principal, connection: Connection) 
         attempt = attempts.latest_attempt(session, principal, attempts.id_of(connection))
         credential = _in_use(get_credential(session, attempts.id_of(connection)))
         authorized_by = user_name(session, credential.authorized_by_user_id) if credential else ""
+        fresh_token = _fresh_token(session, attempt)
     wanted = wanted_scopes(connection)
     granted = credential.scopes if credential else []
     return Status(
@@ -74,11 +84,11 @@ def load_status(runtime: Runtime, principal: Principal, connection: Connection) 
         attempt=attempt,
         credential=credential,
         authorized_by=authorized_by,
-        card=Card.from_json(attempt.card) if attempt and attempt.card else None,
+        card=_card(attempt, connection),
+        fresh_token=fresh_token,
         wanted_scopes=wanted,
         missing_scopes=sorted(set(wanted) - set(granted)) if credential else [],
         unused_scopes=sorted(set(granted) - set(wanted)),
-        sign_out_url=links.sign_out(connection.external_url),
         user_url=links.user(connection.external_url, connection.service_username),
         manage_url=links.own_applications(connection.external_url, parse_version(connection.version_seen)),
     )
@@ -96,11 +106,29 @@ def _in_use(credential: Credential | None) -> Credential | None:
 
 
 def _phase(attempt: AuthorizationAttempt | None, credential: Credential | None) -> Phase:
+    if attempt and attempts.is_interrupted(attempt):
+        return Phase.FAILED
     if attempt and attempt.outcome in {AttemptState.STARTED, AttemptState.CLAIMED} and not attempts.is_over(attempt):
         return Phase.WAITING
     if attempt and AttemptState(attempt.outcome) in _PHASES:
         return _PHASES[AttemptState(attempt.outcome)]
     return Phase.AUTHORIZED if credential else Phase.READY
+
+
+def _card(attempt: AuthorizationAttempt | None, connection: Connection) -> Card | None:
+    if attempt and attempts.is_interrupted(attempt):
+        return attempts.interruption_card(attempt, connection)
+    return Card.from_json(attempt.card) if attempt and attempt.card else None
+
+
+def _fresh_token(session: Session, attempt: AuthorizationAttempt | None) -> str:
+    row_id = attempt.details.get("retired_token_id") if attempt else None
+    row = session.get(RetiredToken, row_id) if row_id else None
+    if row is None:
+        return ""
+    if row.revoked_at is not None:
+        return "revoked"
+    return "unknown" if row.token_sealed is None else "pending"
 
 
 def user_name(session: Session, user_id: int | None) -> str:

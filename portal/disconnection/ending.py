@@ -40,7 +40,8 @@ class Ending:
         wish: None while the connection is in use; then this is about left-over tokens only.
         card: why GitLab has not revoked them yet, as of the last try.
         next_try_at: when the portal asks again by itself; None when it cannot, because the token is unreadable.
-        revoked_at: when GitLab revoked the newest one.
+        revoked_at: when the newest one was found to be dead.
+        proof: how that is known, as on its row.
         erasure: the newest job that erases it.
         manage_url: where the service user sees and revokes its authorized applications in GitLab.
         applications_url: where an administrator deletes the application, which ends all its tokens.
@@ -55,6 +56,7 @@ class Ending:
     card: Card | None
     next_try_at: datetime | None
     revoked_at: datetime | None
+    proof: str
     erasure: Job | None
     manage_url: str
     applications_url: str
@@ -89,18 +91,22 @@ def _look(session: Session, connection: Connection, pending: list[RetiredToken])
     credential = session.exec(select(Credential).where(Credential.connection_id == connection.id)).first()
     failed = next((row.failure for row in pending if row.failure), None)
     planned = [row.next_try_at for row in pending if row.token_sealed is not None]
-    revoked_at = _newest_revocation(session, connection)
+    revoked = _newest_revocation(session, connection)
     username = credential.gitlab_username if credential else connection.service_username
+    if pending:
+        # A token that was not kept may be another user's.
+        username = pending[0].frozen.get("gitlab_username") or username
     base = connection.external_url
     return Ending(
         wish=wish,
         requested_by=user_name(session, wish.requested_by_user_id) if wish else "",
         username=username,
-        phase=_phase(pending, failed is not None, revoked_at),
+        phase=_phase(pending, failed is not None, revoked is not None),
         pending=len(pending),
         card=Card.from_json(failed) if failed else None,
         next_try_at=min(planned, default=None),
-        revoked_at=revoked_at,
+        revoked_at=revoked.revoked_at if revoked else None,
+        proof=revoked.proof if revoked else "",
         erasure=_erasure(session, connection),
         manage_url=links.own_applications(base, parse_version(connection.version_seen)),
         applications_url=links.applications(base),
@@ -108,15 +114,15 @@ def _look(session: Session, connection: Connection, pending: list[RetiredToken])
     )
 
 
-def _phase(pending: list[RetiredToken], has_failed: bool, revoked_at: datetime | None) -> Phase:
+def _phase(pending: list[RetiredToken], has_failed: bool, is_revoked: bool) -> Phase:
     if pending:
         return Phase.PENDING if has_failed else Phase.REVOKING
-    return Phase.REVOKED if revoked_at else Phase.NOTHING
+    return Phase.REVOKED if is_revoked else Phase.NOTHING
 
 
-def _newest_revocation(session: Session, connection: Connection) -> datetime | None:
+def _newest_revocation(session: Session, connection: Connection) -> RetiredToken | None:
     statement = (
-        select(RetiredToken.revoked_at)
+        select(RetiredToken)
         .where(RetiredToken.connection_id == connection.id, col(RetiredToken.revoked_at).is_not(None))
         .order_by(col(RetiredToken.revoked_at).desc())
         .limit(1)

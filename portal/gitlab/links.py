@@ -45,11 +45,6 @@ def sign_in(base: str) -> str:
     return f"{base}/users/sign_in"
 
 
-def sign_out(base: str) -> str:
-    """Return the address that signs out; newer versions ask first."""
-    return f"{base}/users/sign_out"
-
-
 def groups(base: str) -> str:
     """Return the list of the signed-in user's groups."""
     return f"{base}/dashboard/groups"

@@ -6,8 +6,10 @@ here, because GitLab's own words, status and request id have to survive.
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -15,10 +17,11 @@ from authlib.common.security import generate_token
 from authlib.integrations.httpx_client import OAuth2Client
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
+from portal.foreign import Scopes
 from portal.gitlab import errors
 from portal.gitlab.answers import error_text, failure_of, read_answer, request_id_of
-from portal.gitlab.payloads import TokenAnswerPayload, User
-from portal.net import Answer, Line
+from portal.gitlab.payloads import User
+from portal.net import Answer, Line, OutboundError
 from portal.net.json_reader import JSONRefused, read_json
 from portal.vault import Secret
 
@@ -31,8 +34,13 @@ PROBE_SECONDS = 10.0
 # A refresh that is cut off may have spent the pair: it is given more time than anything else.
 REFRESH_SECONDS = 60.0
 VERIFIER_LENGTH = 64
-MAX_LIFETIME_SECONDS = 366 * 24 * 3600
+# GitLab's fixed lifetime (doc/integration/oauth_provider.md): what is believed instead of a number that makes no sense.
+LIFETIME_SECONDS = 7200
+MAX_LIFETIME_SECONDS = 10 * 366 * 24 * 3600
 MAX_TOKEN_LENGTH = 4096
+MAX_ANSWER_BYTES = 1024 * 1024
+# Window bits by which zlib tells the two apart.
+GZIP, ZLIB = 31, 15
 # Nobody ever gets this code, so a client that GitLab accepts hears `invalid_grant`.
 BAD_CODE = "gatehouse-checks-these-credentials"
 
@@ -47,12 +55,19 @@ class ClientCredentials:
 
 @dataclass(frozen=True)
 class TokenAnswer:
-    """A token pair; `expires_in` is in seconds, None when GitLab names none (before 15.0)."""
+    """A token pair, and what was readable of all that came beside it.
+
+    Attributes:
+        scopes: None if the answer did not name any (RFC 6749 §5.1; at a refresh Doorkeeper means "none left" by it).
+        expires_in: in seconds; None if GitLab names none (before 15.0).
+        is_bearer: whether it may be sent as `Authorization: Bearer` (RFC 6750).
+    """
 
     access_token: Secret
     refresh_token: Secret | None
-    scopes: tuple[str, ...]
+    scopes: tuple[str, ...] | None
     expires_in: int | None
+    is_bearer: bool = True
 
 
 class ClientVerdict(StrEnum):
@@ -108,13 +123,15 @@ def exchange_code(
     return _token_request(line, application, "authorization_code", form)
 
 
-def refresh(line: Line, application: ClientCredentials, refresh_token: Secret, redirect_uri: str) -> TokenAnswer:
+def refresh(
+    line: Line, application: ClientCredentials, refresh_token: Secret, redirect_uri: str | None = None
+) -> TokenAnswer:
     """Spend a refresh token for a new pair; GitLab kills the old pair at once (§1.5).
 
     Raises:
         OAuthRefused: GitLab's verdict. GitLabError, OutboundError: no verdict; the pair may be spent all the same.
     """
-    form = {"refresh_token": refresh_token.reveal(), "redirect_uri": redirect_uri}
+    form = {"refresh_token": refresh_token.reveal(), **({"redirect_uri": redirect_uri} if redirect_uri else {})}
     return _token_request(line, application, "refresh_token", form, REFRESH_SECONDS)
 
 
@@ -142,9 +159,21 @@ def revoke(line: Line, application: ClientCredentials, token: Secret) -> None:
         GitLabError, OutboundError: it is not known to be revoked.
     """
     answer = _post(line, REVOKE_PATH, application, {"token": token.reveal()})
-    if answer.status != 200:
+    if answer.status not in {200, 204}:
         raise _refusal_of(answer)
-    read_answer(answer, dict[str, Any])  # A login page with status 200 has revoked nothing.
+    if answer.content.strip():  # Doorkeeper sends `{}`, others nothing; a login page has revoked nothing.
+        read_answer(answer, dict[str, Any])
+
+
+def may_have_issued(error: errors.GitLabError | OutboundError) -> bool:
+    """Tell whether GitLab may have given a pair although this is what came of the token request.
+
+    An OAuth error comes before anything is done. Behind a 5xx, a limit, a page or a broken body GitLab may have done it
+    all: whatever stands in front of it may have answered in its place.
+    """
+    if isinstance(error, OutboundError):
+        return error.may_have_been_processed
+    return not isinstance(error, errors.OAuthRefused)
 
 
 def check_client(line: Line, application: ClientCredentials, redirect_uri: str) -> ClientVerdict:
@@ -169,20 +198,27 @@ def _token_request(
     line: Line, application: ClientCredentials, grant_type: str, form: dict[str, str], seconds: float = TOKEN_SECONDS
 ) -> TokenAnswer:
     answer = _post(line, TOKEN_PATH, application, {"grant_type": grant_type, **form}, seconds)
-    if answer.status != 200:
+    if not 200 <= answer.status < 300:
         raise _refusal_of(answer)
-    try:
-        payload = read_json(answer.content, answer.headers.get("content-type", ""), TokenAnswerPayload)
-        return _read_token(payload)
-    except (JSONRefused, ValueError):
-        raise errors.MalformedAnswer(status=answer.status, request_id=request_id_of(answer)) from None
+    found = read_tokens(answer.content)
+    if found is None:
+        raise errors.MalformedAnswer(status=answer.status, request_id=request_id_of(answer))
+    return found
 
 
 def _post(
     line: Line, path: str, application: ClientCredentials, form: dict[str, str], seconds: float = TOKEN_SECONDS
 ) -> Answer:
     credentials = {"client_id": application.client_id, "client_secret": application.client_secret.reveal()}
-    return line.fetch("POST", path, form={**credentials, **form}, deadline_seconds=seconds)
+    answer = line.fetch(
+        "POST",
+        path,
+        form={**credentials, **form},
+        deadline_seconds=seconds,
+        max_bytes=MAX_ANSWER_BYTES,
+        takes_any_encoding=True,
+    )
+    return replace(answer, content=_decoded(answer.content))
 
 
 def _refusal_of(answer: Answer) -> errors.GitLabError:
@@ -198,28 +234,66 @@ def _refusal_of(answer: Answer) -> errors.GitLabError:
     return errors.OAuthRefused(error, error_text(body), status=answer.status, request_id=request_id_of(answer))
 
 
-def _read_token(payload: TokenAnswerPayload) -> TokenAnswer:
-    for token in (payload.access_token, payload.refresh_token or "x"):
-        if not token or len(token) > MAX_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
-            raise ValueError("token")
-    if payload.token_type.lower() != "bearer":
-        raise ValueError("token_type")
+def read_tokens(content: bytes) -> TokenAnswer | None:
+    """Read a token pair out of the body of a 2xx answer; None if there is no usable access token in it.
+
+    The pair exists at GitLab from now on and this answer comes once only, so nothing beside the tokens loses them: not
+    a content type, a member that is missing, or one that is something else than RFC 6749 §5.1 says.
+    """
+    try:
+        body = json.loads(content, parse_int=_read_int)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(body, dict) or (access_token := _token_in(body, "access_token")) is None:
+        return None
+    kind = body.get("token_type")
     return TokenAnswer(
-        access_token=Secret(payload.access_token),
-        refresh_token=Secret(payload.refresh_token) if payload.refresh_token else None,
-        scopes=payload.scope,
-        expires_in=_read_lifetime(payload.expires_in),
+        access_token=access_token,
+        refresh_token=_token_in(body, "refresh_token"),
+        scopes=_scopes_in(body),
+        expires_in=_lifetime_in(body),
+        is_bearer=not isinstance(kind, str) or kind.strip().lower() in {"", "bearer"},
     )
 
 
-def _read_lifetime(value: Any) -> int | None:
-    """Accept a whole number of seconds, also as text; None when absent (S26)."""
+def _token_in(body: dict[str, Any], name: str) -> Secret | None:
+    text = body.get(name)
+    is_token = isinstance(text, str) and 0 < len(text) <= MAX_TOKEN_LENGTH and text.isascii() and text.isprintable()
+    return Secret(text) if isinstance(text, str) and is_token and " " not in text else None
+
+
+def _scopes_in(body: dict[str, Any]) -> tuple[str, ...] | None:
+    told = body.get("scope")
+    if isinstance(told, str) or (isinstance(told, list) and all(isinstance(name, str) for name in told)):
+        return Scopes(told)
+    return None
+
+
+def _lifetime_in(body: dict[str, Any]) -> int | None:
+    """Return a whole number of seconds, also from a float or text; GitLab's own lifetime for what makes no sense."""
+    value = body.get("expires_in")
     if value is None:
         return None
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and len(value) < 20:
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError("expires_in")
-    if not 0 < value <= MAX_LIFETIME_SECONDS:
-        raise ValueError("expires_in")
-    return int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_LIFETIME_SECONDS:
+        return LIFETIME_SECONDS
+    return max(int(value), 1)
+
+
+def _read_int(text: str) -> int | float:
+    # Python refuses to read numbers of thousands of digits, and takes long for those of hundreds.
+    return int(text) if len(text) < 20 else math.inf
+
+
+def _decoded(content: bytes) -> bytes:
+    """Undo gzip or deflate where a body is encoded, whatever its header says; what remains is left as it is."""
+    for kind, begins in ((GZIP, b"\x1f\x8b"), (ZLIB, b"\x78")):
+        if content.startswith(begins):
+            decoder = zlib.decompressobj(kind)
+            try:
+                plain = decoder.decompress(content, MAX_ANSWER_BYTES)
+            except zlib.error:
+                return content
+            return plain if decoder.eof else content
+    return content

@@ -6,7 +6,7 @@ Unknown fields are ignored. Every text is foreign, so its type is a kind of `For
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -122,17 +122,6 @@ class Discovery(msgspec.Struct, frozen=True):
     code_challenge_methods_supported: Scopes = Scopes()
     # RFC 9207 §3: every callback says which server it comes from.
     authorization_response_iss_parameter_supported: bool = False
-
-
-class TokenAnswerPayload(msgspec.Struct, frozen=True):
-    """`POST /oauth/token` (§1.3). `expires_in` is checked by the reader: strangers send anything."""
-
-    access_token: str
-    token_type: ShortText
-    refresh_token: str | None = None
-    scope: Scopes = Scopes()
-    expires_in: Any = None
-    created_at: Any = None
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):

@@ -31,6 +31,7 @@ class Exchange:
         layer: how far it came, so that a passed deadline says where the time went.
         sent: whether a byte of the present request has left.
         late_since: when the first look after the end was, on the monotonic clock.
+        takes_any_encoding: leave bodies as they came, however they are said to be encoded.
     """
 
     ends_at: float
@@ -38,6 +39,7 @@ class Exchange:
     layer: Layer = Layer.HTTP
     sent: bool = False
     late_since: float | None = None
+    takes_any_encoding: bool = False
 
     def begin_request(self) -> None:
         """Start a request; several may share one deadline."""

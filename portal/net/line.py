@@ -81,6 +81,7 @@ class Line:
         json: Any = None,
         deadline_seconds: float = DEFAULT_SECONDS,
         max_bytes: int = DEFAULT_MAX_BYTES,
+        takes_any_encoding: bool = False,
     ) -> Answer:
         """Send one request and read the whole answer within a wall-clock deadline.
 
@@ -96,6 +97,7 @@ class Line:
             json: sent as JSON.
             deadline_seconds: for resolving, connecting, TLS, headers and body together.
             max_bytes: of the decoded body; answers from 400 upwards have 64 KiB.
+            takes_any_encoding: for an answer that comes once only: the body as it came, for the caller to decode.
 
         Raises:
             OutboundError: no usable answer; a redirect is none.
@@ -116,7 +118,8 @@ class Line:
             content=body,
             data=dict(form) if form is not None else None,
         )
-        with exchange(deadline_seconds, max_bytes):
+        with exchange(deadline_seconds, max_bytes) as limits:
+            limits.takes_any_encoding = takes_any_encoding
             answer = self.transport.handle_request(request)
             received = answer.read()
         # A form that is accepted brings tokens and no words: nobody waits for the database because of it.

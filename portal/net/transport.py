@@ -65,7 +65,8 @@ class _CappedBody(httpx2.SyncByteStream):
         if declared.isascii() and declared.isdigit() and int(declared[:18]) > cap:
             raise AnswerTooLarge(may_have_been_processed=True)
         self._answer = answer
-        encoding = headers.get("Content-Encoding", "identity").strip().lower()
+        told = "identity" if current().takes_any_encoding else headers.get("Content-Encoding", "identity")
+        encoding = told.strip().lower()
         self._chunks = decoded(answer.iter_stream(), encoding, cap)
 
     def __iter__(self) -> Iterator[bytes]:

@@ -96,16 +96,6 @@ ANSWERS = {
     "200_empty": ({"status": 200, "body": ""}, CredentialState.ALIVE, True),
     "200_array": ({"status": 200, "body": []}, CredentialState.ALIVE, True),
     "200_no_token": ({"status": 200, "body": {"token_type": "Bearer"}}, CredentialState.ALIVE, True),
-    "200_wrong_type": (
-        {"status": 200, "body": {"access_token": "a", "token_type": "mac", "expires_in": 7200}},
-        CredentialState.ALIVE,
-        True,
-    ),
-    "200_bad_life": (
-        {"status": 200, "body": {"access_token": "a", "token_type": "Bearer", "expires_in": -1}},
-        CredentialState.ALIVE,
-        True,
-    ),
     "204": ({"status": 204, "body": ""}, CredentialState.ALIVE, True),
     "redirect": ({"redirect": "https://elsewhere.example.com/"}, CredentialState.ALIVE, False),
     "drop_before": ({"drop": "before"}, CredentialState.ALIVE, True),

@@ -8,12 +8,15 @@ import pytest
 from flask import Flask
 from sqlmodel import select
 
-from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
+from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, RetiredToken
 from portal.authorization.refresh import demand_access
+from portal.authorization.service.retire import REVOKE_RETIRED
 from portal.connections.models import Connection, ConnectionState, Method
 from portal.connections.service import connections
 from portal.db import MAX_ID, utc_now
+from portal.jobs import enqueue
 from portal.jobs.models import Job
+from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.accounts.at_once import at_once, crowd
@@ -37,6 +40,14 @@ def stored(runtime: Runtime) -> list[Credential]:
 def connection_of(runtime: Runtime, prepared: Prepared) -> Connection:
     with runtime.database.reading() as session:
         return session.get_one(Connection, prepared.connection.id)
+
+
+def let_pauses_pass(runtime: Runtime) -> None:
+    """Let every pair whose revocation waits be due, and the job that revokes be queued."""
+    with runtime.database.transaction() as session:
+        for row in session.exec(select(RetiredToken)):
+            row.next_try_at = utc_now() - timedelta(seconds=1)
+        enqueue(session, REVOKE_RETIRED, organization_id=None, title="Revoke", key=f"every:{REVOKE_RETIRED}")
 
 
 def test_authorizing_stores_a_sealed_pair_and_starts_the_catalogue_read(
@@ -98,8 +109,13 @@ def test_failed_revocation_is_told_on_the_wrong_person_page(
 
     authorize(owner, sandbox, prepared.slug, "root")
 
-    assert newest(runtime).details["revoked"] is False
-    assert "could not be revoked" in owner.get(f"/connections/{prepared.slug}/setup/authorize").text
+    page = f"/connections/{prepared.slug}/setup/authorize"
+    assert "is not revoked yet" in owner.get(page).text
+    sandbox.faults.clear()
+    let_pauses_pass(runtime)
+    run_pending(runtime)
+    assert [token.is_revoked for token in sandbox.world.oauth.tokens()] == [True]
+    assert "GitLab has revoked the token" in owner.get(page).text
 
 
 def test_other_user_can_be_made_the_expected_one_and_has_to_authorize_again(

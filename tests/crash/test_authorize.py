@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from sqlmodel import select
 
-from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
+from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, RetiredToken
 from portal.authorization.refresh import demand_access
+from portal.authorization.service.attempts import CLAIM_MINUTES
+from portal.authorization.service.retire import REVOKE_RETIRED
 from portal.crash_points import POINTS
+from portal.db import utc_now
+from portal.jobs import enqueue
+from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.children import DIED, run_child
@@ -18,6 +24,13 @@ from tests.support.visitor import Visitor
 from tests.support.walkthrough import authorize, pass_gitlab, prepare, start
 
 CHILD = "tests.crash.take_code"
+REVOKED_LATER = {
+    "authorize:claimed": [],
+    "authorize:exchanged": [False],
+    "authorize:held": [True],
+    "authorize:judged": [True],
+    "authorize:stored": [False],
+}
 
 
 @pytest.mark.parametrize("point", [point for point in POINTS if point.startswith("authorize:")])
@@ -41,12 +54,32 @@ def test_process_dies_in_an_authorization(
     assert len(stored) == (1 if point == "authorize:stored" else 0)
     attempt = attempts(runtime)[0]
     assert attempt.outcome == (AttemptState.SUCCEEDED if stored else AttemptState.CLAIMED)
-    assert owner.get(f"/connections/{prepared.slug}/setup/authorize").status_code == 200
+    page = f"/connections/{prepared.slug}/setup/authorize"
+    assert "Waiting for GitLab" in owner.get(page).text or stored
+    let_minutes_pass(runtime)
+    if not stored:
+        is_on_record = True in REVOKED_LATER[point]
+        assert ("which nobody knows" in owner.get(page).text) != is_on_record
+        assert ("before it could keep the token" in owner.get(page).text) == is_on_record
+    run_pending(runtime)
+    issued = sandbox.world.oauth.tokens(application_id=prepared.application.id)
+    # Between GitLab's answer and the record of it nobody can know the pair; from then on none stays alive.
+    assert [token.is_revoked for token in issued] == REVOKED_LATER[point]
 
     authorize(owner, sandbox, prepared.slug)
     issued = sandbox.world.oauth.tokens(application_id=prepared.application.id)
     token = demand_access(runtime, prepared.connection.id, reason="test").token.reveal()
     assert token == issued[-1].access_token
+
+
+def let_minutes_pass(runtime: Runtime) -> None:
+    """Let the process that died be given up, and what it held be due."""
+    with runtime.database.transaction() as session:
+        for attempt in session.exec(select(AuthorizationAttempt)):
+            attempt.claimed_at = utc_now() - timedelta(minutes=CLAIM_MINUTES, seconds=1)
+        for row in session.exec(select(RetiredToken)):
+            row.next_try_at = utc_now() - timedelta(seconds=1)
+        enqueue(session, REVOKE_RETIRED, organization_id=None, title="Revoke", key=f"every:{REVOKE_RETIRED}")
 
 
 def browser_token(visitor: Visitor, runtime: Runtime) -> str:

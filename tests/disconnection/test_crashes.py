@@ -35,7 +35,7 @@ def give_back_what_the_dead_held(world: World) -> None:
 def test_these_are_all_the_points() -> None:
     named = {point for point in POINTS if point.startswith("disconnect:")}
 
-    assert named == {"disconnect:retired", *WORK_POINTS, "disconnect:batch_erased"}
+    assert named == {"disconnect:retired", *WORK_POINTS, "disconnect:batch_erased", "disconnect:spent"}
 
 
 def test_process_that_dies_right_after_the_tokens_are_retired_has_disconnected(world: World, owner: Visitor) -> None:
@@ -59,7 +59,8 @@ def test_process_that_dies_while_it_revokes_is_followed_by_one_that_does(
     is_done = point == "disconnect:erased"
     assert (world.retired()[0].token_sealed is None) == is_done
     give_back_what_the_dead_held(world)
-    run_pending(world.runtime)
+    world.let_pauses_pass()
+    world.run()
 
     assert_ended(world)
     assert world.sandbox.requests.count(REVOKE) == (2 if point == "disconnect:revoked" else 1)

@@ -222,7 +222,7 @@ def test_work_under_way_stops_and_nothing_is_read_or_refreshed_any_more(world: W
     with pytest.raises(AccessUnavailable):
         demand_access(world.runtime, world.connection_id, reason="test")
     assert owner.post(f"{ADDRESS}/catalogue").status_code == 409
-    assert {seen.path for seen in world.sandbox.requests.all()} == {REVOKE}
+    assert {seen.path for seen in world.sandbox.requests.all()} == {REVOKE, "/api/v4/user"}
 
 
 def test_authorization_under_way_is_void(world: World, owner: Visitor) -> None:

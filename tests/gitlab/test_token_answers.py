@@ -1,8 +1,10 @@
-"""What GitLab says of a fresh token: how long it lives and of which kind it is."""
+"""A pair that GitLab gave comes once: nothing that stands beside the tokens loses them (RFC 6749 §5.1)."""
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -18,48 +20,124 @@ CALLBACK = "http://127.0.0.1:8000/oauth/callback/gitlab"
 GOOD = {"access_token": "a" * 64, "refresh_token": "b" * 64, "token_type": "Bearer", "expires_in": 7200}
 
 
-def exchange(line: Line, server: ScriptedServer, body: str) -> oauth.TokenAnswer:
-    server.answer = response(body.encode())
+def exchange(line: Line, server: ScriptedServer, answer: bytes) -> oauth.TokenAnswer:
+    server.answer = answer
     return oauth.exchange_code(line, APPLICATION, "code", CALLBACK, oauth.new_verifier())
 
 
+def pair_of(found: oauth.TokenAnswer) -> tuple[str, str | None]:
+    return found.access_token.reveal(), found.refresh_token.reveal() if found.refresh_token else None
+
+
 @pytest.mark.parametrize(
-    ("told", "seconds"), [("7200", 7200), ('"7200"', 7200), ("7200.0", 7200), ("1", 1), ("null", None)]
+    ("told", "seconds"),
+    [
+        ("7200", 7200),
+        ('"7200"', 7200),
+        ("7200.0", 7200),
+        ("7199.9", 7199),
+        ("0.5", 1),
+        ("1", 1),
+        (str(400 * 86400), 400 * 86400),
+        ("null", None),
+        # GitLab's own lifetime instead of what makes no sense.
+        *((odd, 7200) for odd in ("0", "-1", "1e308", "1e999", "9" * 30, '"-1"', '"soon"', "true", "[]", "{}", "NaN")),
+    ],
 )
-def test_lifetime_is_a_whole_number_of_seconds_or_none(
+def test_lifetime_is_a_number_of_seconds_that_makes_sense_and_never_loses_the_pair(
     line: Line, server: ScriptedServer, told: str, seconds: int | None
 ) -> None:
-    body = json.dumps(GOOD).replace("7200", told)
+    found = exchange(line, server, response(json.dumps(GOOD).replace("7200", told).encode()))
 
-    assert exchange(line, server, body).expires_in == seconds
-
-
-def test_lifetime_may_be_absent(line: Line, server: ScriptedServer) -> None:
-    body = json.dumps({name: value for name, value in GOOD.items() if name != "expires_in"})
-
-    assert exchange(line, server, body).expires_in is None
+    assert found.expires_in == seconds
+    assert pair_of(found) == ("a" * 64, "b" * 64)
 
 
-@pytest.mark.parametrize("told", ["-1", "0", "1e308", "99999999999", '"-1"', '"soon"', "true", "[]", "{}", "1e999"])
-def test_lifetime_that_makes_no_sense_is_a_malformed_answer(line: Line, server: ScriptedServer, told: str) -> None:
-    with pytest.raises(MalformedAnswer):
-        exchange(line, server, json.dumps(GOOD).replace("7200", told))
+@pytest.mark.parametrize(
+    ("told", "scopes"),
+    [
+        ({"scope": "read_api  read_user"}, ("read_api", "read_user")),
+        ({"scope": ["read_api", "read_user"]}, ("read_api", "read_user")),
+        ({"scope": ""}, ()),
+        ({}, None),
+        ({"scope": None}, None),
+        ({"scope": 7}, None),
+        ({"scope": ["read_api", 7]}, None),
+    ],
+)
+def test_scopes_are_told_or_not_and_never_lose_the_pair(
+    line: Line, server: ScriptedServer, told: dict[str, Any], scopes: tuple[str, ...] | None
+) -> None:
+    found = exchange(line, server, response(json.dumps({**GOOD, **told}).encode()))
+
+    assert found.scopes == scopes
+    assert pair_of(found) == ("a" * 64, "b" * 64)
+
+
+@pytest.mark.parametrize(
+    ("change", "refresh_token", "is_bearer"),
+    [
+        ({"token_type": "bearer"}, "b" * 64, True),
+        ({"token_type": ""}, "b" * 64, True),
+        ({"token_type": None}, "b" * 64, True),
+        ({"token_type": "mac"}, "b" * 64, False),
+        ({"refresh_token": None}, None, True),
+        ({"refresh_token": "ü"}, None, True),
+        ({"refresh_token": ["b"]}, None, True),
+        ({"created_at": "yesterday", "id_token": 7, "more": {"a": [1]}}, "b" * 64, True),
+    ],
+    ids=str,
+)
+def test_access_token_is_found_whatever_the_other_members_are(
+    line: Line, server: ScriptedServer, change: dict[str, Any], refresh_token: str | None, is_bearer: bool
+) -> None:
+    found = exchange(line, server, response(json.dumps({**GOOD, **change}).encode()))
+
+    assert pair_of(found) == ("a" * 64, refresh_token)
+    assert found.is_bearer is is_bearer
+
+
+BODY = json.dumps(GOOD).encode()
+SHELLS = {
+    "created": response(BODY, status="201 Created"),
+    "text": response(BODY, content_type="text/plain"),
+    "html": response(BODY, content_type="text/html; charset=utf-8"),
+    "form": response(BODY, content_type="application/x-www-form-urlencoded"),
+    "no type": response(BODY, content_type=""),
+    "byte order mark": response(b"\xef\xbb\xbf" + BODY),
+    "utf-16": response(json.dumps(GOOD).encode("utf-16")),
+    "gzip": response(gzip.compress(BODY), headers=("Content-Encoding: gzip",)),
+    "gzip unsaid": response(gzip.compress(BODY)),
+    "deflate": response(zlib.compress(BODY), headers=("Content-Encoding: deflate",)),
+    "said to be gzip": response(BODY, headers=("Content-Encoding: gzip",)),
+    "said to be brotli": response(BODY, headers=("Content-Encoding: br",)),
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_pair_is_found_whatever_it_is_said_to_come_as(line: Line, server: ScriptedServer, shell: str) -> None:
+    assert pair_of(exchange(line, server, SHELLS[shell])) == ("a" * 64, "b" * 64)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"token_type": "mac"},
-        {"token_type": ""},
         {"access_token": ""},
+        {"access_token": None},
         {"access_token": "a b\r\nX: y"},
         {"access_token": "a" * 5000},
-        {"refresh_token": "ü"},
+        {"access_token": {"token": "a"}},
     ],
     ids=str,
 )
-def test_token_that_cannot_be_one_is_a_malformed_answer(
+def test_answer_without_an_access_token_that_can_be_sent_is_malformed(
     line: Line, server: ScriptedServer, change: dict[str, Any]
 ) -> None:
     with pytest.raises(MalformedAnswer):
-        exchange(line, server, json.dumps({**GOOD, **change}))
+        exchange(line, server, response(json.dumps({**GOOD, **change}).encode()))
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b"<!doctype html>", b"[" * 100_000, BODY[:-20]], ids=len)
+def test_body_that_is_no_token_answer_is_malformed(line: Line, server: ScriptedServer, body: bytes) -> None:
+    with pytest.raises(MalformedAnswer):
+        exchange(line, server, response(body))

@@ -267,7 +267,7 @@ def _write_pair(runtime: Runtime, credential: Credential, entry: Spooled, times:
     credential.expires_at = expires_at
     credential.refresh_at = times.plan(expires_at, entry.sent_at)
     credential.refreshed_at = credential.obtained_at = utc_now()
-    credential.scopes = list(tokens.scopes) or credential.scopes
+    credential.scopes = credential.scopes if tokens.scopes is None else list(tokens.scopes)
     seal_pair(runtime, credential, tokens.access_token, tokens.refresh_token)
 
 

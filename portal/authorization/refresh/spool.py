@@ -171,7 +171,7 @@ def _from_text(text: str) -> Spooled:
         tokens=TokenAnswer(
             access_token=Secret(data["access_token"]),
             refresh_token=Secret(refresh_token) if refresh_token else None,
-            scopes=tuple(data["scopes"]),
+            scopes=None if data["scopes"] is None else tuple(data["scopes"]),
             expires_in=data["expires_in"],
         ),
         sent_at=datetime.fromisoformat(data["sent_at"]),

@@ -19,18 +19,21 @@ from portal import audit
 from portal.accounts.principal import Principal, RightLost, require_right_now
 from portal.accounts.roles import Right
 from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
+from portal.authorization.service import cards
 from portal.authorization.service.frozen import freeze, refusal_of_issuer
 from portal.connections.models import Application, Connection
 from portal.connections.service.checklist import find_hindrance
 from portal.connections.service.connections import get_connection_for_admin
 from portal.connections.steps import Step
 from portal.db import utc_now
-from portal.errors import BadRequest, Card, Conflict, Layer, Mender, NotFound, PortalError, UpstreamFailed
+from portal.errors import BadRequest, Card, Conflict, NotFound, PortalError, UpstreamFailed
 from portal.gitlab import oauth
 from portal.runtime import Runtime
 from portal.vault import Place, Secret
 
 ATTEMPT_MINUTES = 10
+# Exchange and judgement take less; whoever claimed an attempt and has not ended it by then is gone.
+CLAIM_MINUTES = 3
 RANDOM_BYTES = 32
 TABLE = "authorization_attempt"
 
@@ -63,6 +66,7 @@ def start_attempt(runtime: Runtime, principal: Principal, slug: str, *, in_popup
         connection = get_connection_for_admin(session, principal, slug)
         application = _application_of(session, connection)
         _abandon_open_attempts(session, principal, connection)
+        _end_interrupted(session, principal, connection)
         attempt = AuthorizationAttempt(
             public_id=secrets.token_urlsafe(16),
             connection_id=id_of(connection),
@@ -225,26 +229,6 @@ def may_authorize(session: Session, principal: Principal, connection: Connection
     return now.organization_id == connection.organization_id
 
 
-def right_lost_card() -> Card:
-    """Return what an attempt says whose person lost the right meanwhile."""
-    return Card(
-        code="right_lost",
-        layer=Layer.PORTAL,
-        sentence="Whoever began this authorization lost the right to manage connections meanwhile. Nothing was stored.",
-        remedy="Somebody who may manage connections can authorize it.",
-        mender=Mender.YOU,
-    )
-
-
-def right_lost() -> RightLost:
-    """Return what such a person reads themselves."""
-    sentence = (
-        "You no longer have the right to authorize this connection. Nothing was stored; "
-        "an owner or administrator of your organization can do it."
-    )
-    return RightLost(Right.MANAGE_CONNECTIONS, sentence)
-
-
 def open_verifier(runtime: Runtime, attempt: AuthorizationAttempt) -> Secret:
     """Return the PKCE verifier of an attempt (RFC 7636 §4.1)."""
     return runtime.vault.open(attempt.verifier_sealed or b"", _place(attempt, "verifier_sealed"))
@@ -253,6 +237,18 @@ def open_verifier(runtime: Runtime, attempt: AuthorizationAttempt) -> Secret:
 def is_over(attempt: AuthorizationAttempt, now: datetime | None = None) -> bool:
     """Tell whether the ten minutes are over."""
     return attempt.expires_at <= (now or utc_now())
+
+
+def is_interrupted(attempt: AuthorizationAttempt) -> bool:
+    """Tell whether the process that exchanged the code is gone: GitLab may have given it a pair."""
+    end = utc_now() - timedelta(minutes=CLAIM_MINUTES)
+    return attempt.outcome == AttemptState.CLAIMED and attempt.claimed_at is not None and attempt.claimed_at < end
+
+
+def interruption_card(attempt: AuthorizationAttempt, connection: Connection) -> Card:
+    """Return what such an attempt says: whether the pair that GitLab may have given is on record here."""
+    is_known = attempt.details.get("retired_token_id") is not None
+    return cards.interrupted_card() if is_known else cards.lost_card(connection)
 
 
 def id_of(row: AuthorizationAttempt | Connection | Credential) -> int:
@@ -279,8 +275,8 @@ def _end_when_refused(
 ) -> PortalError | None:
     """End a claimed attempt whose answer must not be used, and return the error that says so."""
     if not may_authorize(session, principal, connection):
-        finish_attempt(session, id_of(attempt), AttemptState.FAILED, card=right_lost_card())
-        return right_lost()
+        finish_attempt(session, id_of(attempt), AttemptState.FAILED, card=cards.right_lost_card())
+        return cards.right_lost()
     if attempt.row_version != connection.row_version:
         _finish_row(attempt, AttemptState.ABANDONED)
         sentence = "The connection was changed while you were in GitLab. Nothing was stored; authorize again."
@@ -322,6 +318,19 @@ def _abandon_open_attempts(session: Session, principal: Principal, connection: C
         )
         .values(outcome=AttemptState.ABANDONED, finished_at=utc_now(), state_sealed=None, verifier_sealed=None)
     )
+
+
+def _end_interrupted(session: Session, principal: Principal, connection: Connection) -> None:
+    claimed = select(AuthorizationAttempt).where(
+        AuthorizationAttempt.connection_id == connection.id,
+        AuthorizationAttempt.user_id == principal.user_id,
+        AuthorizationAttempt.outcome == AttemptState.CLAIMED,
+    )
+    for attempt in session.exec(claimed):
+        if is_interrupted(attempt):
+            card = interruption_card(attempt, connection)
+            finish_attempt(session, id_of(attempt), AttemptState.FAILED, card=card)
+            record_end(session, connection, principal, "authorization.failed", card.code)
 
 
 def _application_of(session: Session, connection: Connection) -> Application:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlmodel import Session, select
@@ -15,9 +16,8 @@ from portal.authorization.refresh import TIMES
 from portal.authorization.refresh.rows import lock_credential, note, seal_client, seal_pair
 from portal.authorization.refresh.spend import recover
 from portal.authorization.service import attempts
-from portal.authorization.service.retire import retire_tokens
+from portal.authorization.service.retire import retire_tokens, take_held
 from portal.connections.models import Connection
-from portal.connections.service.applications import open_client_credentials
 from portal.connections.service.connections import mark_authorized
 from portal.db import utc_now
 from portal.errors import Conflict
@@ -33,34 +33,48 @@ class ConnectionChanged(Conflict):
     """The connection was edited or disconnected while the code was exchanged: the new pair is not wanted (S21)."""
 
 
+@dataclass(frozen=True)
+class Granted:
+    """What GitLab gave and to whom, judged; `expires_at` is by our clock, None if GitLab names no end (before 15.0)."""
+
+    tokens: oauth.TokenAnswer
+    person: Person
+    scopes: tuple[str, ...]
+    expires_at: datetime | None
+
+
 def keep_credential(
     runtime: Runtime,
     principal: Principal,
     attempt: AuthorizationAttempt,
-    tokens: oauth.TokenAnswer,
-    person: Person,
-    expires_at: datetime | None,
+    application: oauth.ClientCredentials,
+    granted: Granted,
+    held: int,
 ) -> None:
     """Seal and store the pair, connect the connection, and start reading the catalogue: all in one transaction.
+
+    `held` is the row under which the pair is on record until then; it goes in the same transaction.
 
     Raises:
         ConnectionChanged, RightLost: nothing is stored; the pair has to be revoked.
     """
-    application = open_client_credentials(runtime, _connection_of(runtime, attempt))
+    person = granted.person
     _recover_first(runtime, attempt.connection_id)
     with runtime.database.transaction() as session:
         credential = lock_credential(session, attempt.connection_id)
         connection = _unchanged(session, attempt)
         if not attempts.may_authorize(session, principal, connection):
             raise RightLost(Right.MANAGE_CONNECTIONS)
+        if not take_held(session, held):
+            raise ConnectionChanged  # It took so long that the pair is being revoked by now.
         # Somebody else may have authorized first while this one waited for the connection.
         credential = credential or lock_credential(session, attempt.connection_id) or _new_credential(attempt)
         if credential.id:
             credential.generation += 1
             retire_tokens(session, runtime, connection, credential, "replaced")
         credential.origin = origin_of(attempt.frozen["api_url"])
-        credential.scopes = list(tokens.scopes)
-        credential.expires_at = expires_at
+        credential.scopes = list(granted.scopes)
+        credential.expires_at = granted.expires_at
         credential.gitlab_user_id = person.gitlab_user_id
         credential.gitlab_username = person.username
         credential.gitlab_name = person.name
@@ -69,7 +83,7 @@ def keep_credential(
         _begin_anew(credential)
         session.add(credential)
         session.flush()
-        seal_pair(runtime, credential, tokens.access_token, tokens.refresh_token)
+        seal_pair(runtime, credential, granted.tokens.access_token, granted.tokens.refresh_token)
         seal_client(runtime, credential, application)
         note(session, credential, "authorized", f"by {principal.name}"[:200], gitlab_username=person.username)
         mark_authorized(session, connection)
@@ -109,11 +123,6 @@ def catalogue_key(connection: Connection) -> str:
 def get_credential(session: Session, connection_id: int) -> Credential | None:
     """Return the credential of a connection, if it ever was authorized."""
     return session.exec(select(Credential).where(Credential.connection_id == connection_id)).first()
-
-
-def _connection_of(runtime: Runtime, attempt: AuthorizationAttempt) -> Connection:
-    with runtime.database.reading() as session:
-        return session.get_one(Connection, attempt.connection_id)
 
 
 def _recover_first(runtime: Runtime, connection_id: int) -> None:

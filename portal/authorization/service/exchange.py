@@ -1,11 +1,14 @@
-"""From an authorization code to a stored credential: exchange, judge, keep or throw away.
+"""From an authorization code to a stored credential: exchange, put on record, judge, keep or have revoked.
 
 Intent, call, outcome: the attempt is claimed in one transaction, GitLab is called without any, and the outcome is
-written in another. A code can be exchanged once, so nothing here is ever retried (gitlab-contract T1).
+written in another. A code can be exchanged once, so nothing here is ever retried; and a pair that GitLab gave is on
+record, sealed, before anything about it is judged, so that none stays alive there unknown to anybody.
 """
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,22 +16,24 @@ from typing import Any
 from portal import audit
 from portal.accounts.principal import Principal, RightLost
 from portal.authorization.models import AttemptState, AuthorizationAttempt
-from portal.authorization.person import SENTENCES, Doubt, Person, judge
-from portal.authorization.service import attempts
-from portal.authorization.service.credentials import ConnectionChanged, keep_credential
+from portal.authorization.person import Doubt, Person, judge
+from portal.authorization.refresh.spool import Spool, Spooled
+from portal.authorization.service import attempts, cards, retire
+from portal.authorization.service.credentials import ConnectionChanged, Granted, keep_credential
+from portal.authorization.service.revoke import revoke_one
 from portal.connections.models import Connection
 from portal.connections.service.applications import open_client_credentials
 from portal.connections.service.instance import open_line
 from portal.crash_points import crash_point
 from portal.db import utc_now
-from portal.errors import Card, CardAction, Layer, Mender
-from portal.gitlab import links, oauth
+from portal.errors import Card, Conflict, InvalidInput
+from portal.gitlab import oauth
 from portal.gitlab.client import GitLabClient
-from portal.gitlab.errors import GitLabError, OAuthRefused
+from portal.gitlab.errors import GitLabError, GitLabRateLimited, OAuthRefused, Unauthorized
+from portal.gitlab.payloads import User
 from portal.logs import get_logger
-from portal.net import Line, OutboundError
+from portal.net import Line, OutboundError, origin_of
 from portal.runtime import Runtime
-from portal.vault import Secret
 
 log = get_logger(__name__)
 DENIED = "access_denied"
@@ -36,19 +41,19 @@ DENIED = "access_denied"
 REFUSED = frozenset(
     {AttemptState.WRONG_PERSON, AttemptState.DENIED, "scopes_missing", "connection_changed", "right_lost"}
 )
+# GitLab may not know a token that it gave a moment ago, where a database replica is asked (gitlab-org/gitlab!257390).
+PAUSES_BETWEEN_LOOKS = (1.0, 2.0)
 REVOKE_TRIES = 3
 
 
-@dataclass(frozen=True)
-class Granted:
-    """What GitLab gave and to whom: everything that is judged before anything is stored.
+@dataclass(eq=False)
+class _Refused(Exception):
+    """Why a pair is not kept, for the person who waits."""
 
-    `sent_at` is our clock when the token request left; expiry counts from it (S44).
-    """
-
-    tokens: oauth.TokenAnswer
-    person: Person
-    sent_at: datetime
+    outcome: AttemptState
+    card: Card
+    person: Person | None = None
+    doubts: tuple[Doubt, ...] = ()
 
 
 def take_refusal(
@@ -56,7 +61,7 @@ def take_refusal(
 ) -> None:
     """End an attempt that GitLab answered with an error instead of a code (RFC 6749 §4.1.2.1)."""
     if error == DENIED:
-        _end(runtime, principal, attempt, AttemptState.DENIED, _denied_card(attempt))
+        _end(runtime, principal, attempt, AttemptState.DENIED, cards.denied_card(attempt))
     else:
         _end(runtime, principal, attempt, AttemptState.FAILED, OAuthRefused(error, description).card())
 
@@ -64,76 +69,164 @@ def take_refusal(
 def take_code(runtime: Runtime, principal: Principal, attempt: AuthorizationAttempt, code: str) -> None:
     """Exchange the code, judge who authorized, and end the attempt one way or the other.
 
-    Never raises for what GitLab does: the outcome is on the attempt, for the page that polls it.
+    What GitLab does is no error here: the outcome is on the attempt, for the page that polls it.
+
+    Raises:
+        RightLost: the person may not authorize it any more; the attempt has ended, too.
     """
     with runtime.database.reading() as session:
         connection = session.get_one(Connection, attempt.connection_id)
     try:
+        application = open_client_credentials(runtime, connection)
         with open_line(runtime, connection) as line:
-            _exchange_and_judge(runtime, principal, attempt, connection, line, code)
+            _exchange(runtime, principal, attempt, connection, line, application, code)
+    except (Conflict, InvalidInput) as error:
+        _end(runtime, principal, attempt, AttemptState.FAILED, cards.no_secret_card(error.sentence))
     except (GitLabError, OutboundError) as error:
         log.info("authorization_failed", connection_id=connection.id, error_code=error.code)
-        _end(runtime, principal, attempt, AttemptState.FAILED, error.card())
+        # GitLab counts requests before it does anything.
+        is_lost = oauth.may_have_issued(error) and not isinstance(error, GitLabRateLimited)
+        card = cards.lost_card(connection, error.card()) if is_lost else error.card()
+        _end(runtime, principal, attempt, AttemptState.FAILED, card)
 
 
-def _exchange_and_judge(
+def _exchange(
     runtime: Runtime,
     principal: Principal,
     attempt: AuthorizationAttempt,
     connection: Connection,
     line: Line,
+    application: oauth.ClientCredentials,
     code: str,
 ) -> None:
-    application = open_client_credentials(runtime, connection)
     crash_point("authorize:claimed")
     sent_at = utc_now()
     tokens = oauth.exchange_code(
         line, application, code, attempt.frozen["redirect_uri"], attempts.open_verifier(runtime, attempt)
     )
     crash_point("authorize:exchanged")
+    held = _hold(runtime, connection, attempt, line, application, tokens, sent_at)
+    crash_point("authorize:held")
     try:
-        granted = Granted(tokens, Person.from_user(GitLabClient(line, tokens.access_token).current_user()), sent_at)
-    except (GitLabError, OutboundError):
-        _revoke(line, application, tokens.access_token)
-        raise
-    crash_point("authorize:judged")
-    doubts = judge(granted.person, attempt.frozen["service_username"])
-    missing = sorted(set(attempt.frozen["scopes"]) - set(tokens.scopes))
-    if doubts or missing:
-        revoked = _revoke(line, application, tokens.access_token)
-        _refuse(runtime, principal, attempt, connection, granted, doubts, missing, revoked=revoked)
+        granted = _judge(line, attempt, connection, tokens, sent_at)
+        crash_point("authorize:judged")
+        keep_credential(runtime, principal, attempt, application, granted, held)
+    except _Refused as refused:
+        _refuse(runtime, principal, attempt, refused, held)
+    except ConnectionChanged:
+        _refuse(runtime, principal, attempt, _Refused(AttemptState.FAILED, cards.changed_card()), held)
+    except RightLost:
+        _refuse(runtime, principal, attempt, _Refused(AttemptState.FAILED, cards.right_lost_card()), held)
+        raise cards.right_lost() from None
     else:
-        _keep(runtime, principal, attempt, line, application, granted)
+        crash_point("authorize:stored")
 
 
-def _keep(
+def _hold(
     runtime: Runtime,
-    principal: Principal,
+    connection: Connection,
     attempt: AuthorizationAttempt,
     line: Line,
     application: oauth.ClientCredentials,
-    granted: Granted,
-) -> None:
+    tokens: oauth.TokenAnswer,
+    sent_at: datetime,
+) -> int:
+    """Put a fresh pair on record. If the database does not take it, have it revoked now, or by whoever finds the spool.
+
+    Raises:
+        Exception: the database's.
+    """
+    origin, expected = origin_of(attempt.frozen["api_url"]), attempt.frozen["service_username"]
+    revoker = retire.Revoker(
+        organization_id=connection.organization_id,
+        connection_id=attempt.connection_id,
+        connection_name=connection.display_name,
+        origin=origin,
+        frozen=retire.freeze(connection, application.client_id, origin, expected),
+        client_secret=application.client_secret,
+    )
     try:
-        keep_credential(runtime, principal, attempt, granted.tokens, granted.person, expires_at(granted))
-    except ConnectionChanged:
-        revoked = _revoke(line, application, granted.tokens.access_token)
-        _end(runtime, principal, attempt, AttemptState.FAILED, _changed_card(), revoked=revoked)
-    except RightLost:
-        revoked = _revoke(line, application, granted.tokens.access_token)
-        _end(runtime, principal, attempt, AttemptState.FAILED, attempts.right_lost_card(), revoked=revoked)
-        raise attempts.right_lost() from None
-    except Exception:
-        # Whatever kept it from being stored (a database that is locked or gone): nobody knows the pair but us.
-        _revoke(line, application, granted.tokens.access_token)
+        with runtime.database.transaction() as session:
+            held = retire.hold_pair(session, runtime, revoker, tokens)
+            stored = session.get_one(AuthorizationAttempt, attempt.id)
+            stored.details = {**stored.details, "retired_token_id": held}
+            return held
+    except Exception as error:
+        log.error("pair_not_held", connection_id=connection.id, error=type(error).__name__)
+        # Of no credential and no generation, so that nobody ever takes it for one that is to be stored.
+        entry = Spooled(0, -1, attempt.public_id, "", tokens, sent_at, revoker)
+        with suppress(OSError):
+            Spool(runtime).reserve(entry.credential_id, entry.intent_id)
+            Spool(runtime).keep(entry)
+        for _ in range(REVOKE_TRIES):
+            with suppress(GitLabError, OutboundError):
+                oauth.revoke(line, application, tokens.refresh_token or tokens.access_token)
+                break
         raise
-    crash_point("authorize:stored")
 
 
-def expires_at(granted: Granted) -> datetime | None:
-    """Return when the access token ends by our clock; None when GitLab names no lifetime (before 15.0)."""
-    seconds = granted.tokens.expires_in
-    return None if seconds is None else (granted.sent_at + timedelta(seconds=seconds)).astimezone(UTC)
+def _judge(
+    line: Line, attempt: AuthorizationAttempt, connection: Connection, tokens: oauth.TokenAnswer, sent_at: datetime
+) -> Granted:
+    """Return what may be kept.
+
+    Raises:
+        _Refused: it may not.
+    """
+    if not tokens.is_bearer:
+        raise _Refused(AttemptState.FAILED, cards.no_bearer_card())
+    try:
+        person = Person.from_user(_ask_who(line, tokens))
+    except Unauthorized as error:
+        raise _Refused(AttemptState.FAILED, cards.refused_at_once_card(error)) from None
+    except (GitLabError, OutboundError) as error:
+        log.info("authorization_failed", connection_id=connection.id, error_code=error.code)
+        raise _Refused(AttemptState.FAILED, error.card()) from None
+    # RFC 6749 §5.1: scopes that are not told are those that were asked for. GitLab can say it more precisely.
+    scopes = tuple(attempt.frozen["scopes"]) if tokens.scopes is None else tokens.scopes
+    seconds = tokens.expires_in
+    if tokens.scopes is None or seconds is None:
+        with suppress(GitLabError, OutboundError):
+            info = GitLabClient(line, tokens.access_token, tries=1).token_info()
+            scopes = tuple(info.scope) if tokens.scopes is None else scopes
+            seconds = seconds or info.expires_in
+    if doubts := judge(person, attempt.frozen["service_username"]):
+        raise _Refused(AttemptState.WRONG_PERSON, cards.wrong_person_card(doubts), person, doubts)
+    if missing := sorted(set(attempt.frozen["scopes"]) - set(scopes)):
+        raise _Refused(AttemptState.FAILED, cards.missing_scopes_card(connection, missing), person)
+    expires_at = None if not seconds else (sent_at + timedelta(seconds=seconds)).astimezone(UTC)
+    return Granted(tokens, person, scopes, expires_at)
+
+
+def _ask_who(line: Line, tokens: oauth.TokenAnswer) -> User:
+    """Ask GitLab whose the token is: three times over some seconds while it refuses it without a reason."""
+    for pause in (*PAUSES_BETWEEN_LOOKS, None):
+        try:
+            return GitLabClient(line, tokens.access_token).current_user()
+        except Unauthorized as error:
+            if error.reason != "unknown" or pause is None:
+                raise
+            time.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def _refuse(
+    runtime: Runtime, principal: Principal, attempt: AuthorizationAttempt, refused: _Refused, held: int
+) -> None:
+    """End an attempt whose pair is not kept, and have the pair revoked: at once if GitLab can, else by a job."""
+    details: dict[str, Any] = {}
+    if refused.person is not None:
+        details |= {
+            "expected": attempt.frozen["service_username"],
+            "actual": refused.person.username,
+            "actual_name": refused.person.name,
+            "doubts": [str(doubt) for doubt in refused.doubts],
+        }
+    _end(runtime, principal, attempt, refused.outcome, refused.card, held=held, **details)
+    try:
+        revoke_one(runtime, held)
+    except Exception as error:  # The row is there: a job goes on with it.
+        log.warning("revocation_put_off", error=type(error).__name__)
 
 
 def _end(
@@ -142,96 +235,18 @@ def _end(
     attempt: AuthorizationAttempt,
     outcome: AttemptState,
     card: Card,
+    *,
+    held: int | None = None,
     **details: Any,
 ) -> None:
-    """End an attempt that stored nothing, for the person who waits and for the audit log."""
+    """End an attempt that stored nothing: for the person who waits, the audit log, and the pair if there is one."""
     action = "authorization.refused" if outcome in REFUSED or card.code in REFUSED else "authorization.failed"
-    told = {name: audit.Foreign(details[name]) for name in ("actual",) if name in details}
-    told |= {name: details[name] for name in ("expected", "doubts") if name in details}
+    told: dict[str, Any] = {name: details[name] for name in ("expected", "doubts") if name in details}
+    if "actual" in details:
+        told["actual"] = audit.Foreign(details["actual"])
     with runtime.database.transaction() as session:
         attempts.finish_attempt(session, attempts.id_of(attempt), outcome, card=card, **details)
         connection = session.get_one(Connection, attempt.connection_id)
         attempts.record_end(session, connection, principal, action, card.code, **told)
-
-
-def _refuse(
-    runtime: Runtime,
-    principal: Principal,
-    attempt: AuthorizationAttempt,
-    connection: Connection,
-    granted: Granted,
-    doubts: tuple[Doubt, ...],
-    missing: list[str],
-    *,
-    revoked: bool,
-) -> None:
-    outcome = AttemptState.WRONG_PERSON if doubts else AttemptState.FAILED
-    card = _wrong_person_card(doubts) if doubts else _missing_scopes_card(connection, missing)
-    _end(
-        runtime,
-        principal,
-        attempt,
-        outcome,
-        card,
-        expected=attempt.frozen["service_username"],
-        actual=granted.person.username,
-        actual_name=granted.person.name,
-        doubts=[str(doubt) for doubt in doubts],
-        revoked=revoked,
-    )
-
-
-def _revoke(line: Line, application: oauth.ClientCredentials, token: Secret) -> bool:
-    """Revoke a token that must not stay; revoking twice is harmless, so it may be retried."""
-    for _ in range(REVOKE_TRIES):
-        try:
-            oauth.revoke(line, application, token)
-        except (GitLabError, OutboundError) as error:
-            log.warning("revoke_failed", error_code=error.code)
-        else:
-            return True
-    return False
-
-
-def _wrong_person_card(doubts: tuple[Doubt, ...]) -> Card:
-    return Card(
-        code=f"wrong_person_{doubts[0]}",
-        layer=Layer.OAUTH,
-        sentence=" ".join(SENTENCES[doubt] for doubt in doubts),
-        remedy="Sign in to GitLab as the service user, or impersonate it, then authorize again.",
-        mender=Mender.YOU,
-    )
-
-
-def _missing_scopes_card(connection: Connection, missing: list[str]) -> Card:
-    names = ", ".join(missing)
-    return Card(
-        code="scopes_missing",
-        layer=Layer.SCOPE,
-        sentence=f"GitLab granted less than was asked for. Missing: {names}.",
-        remedy=f"Tick {names} in the application's scopes in GitLab, save, then authorize again.",
-        mender=Mender.GITLAB_ADMIN,
-        actions=(
-            CardAction("Open the applications in GitLab", links.applications(connection.external_url), external=True),
-        ),
-    )
-
-
-def _changed_card() -> Card:
-    return Card(
-        code="connection_changed",
-        layer=Layer.PORTAL,
-        sentence="The connection was changed or disconnected while you were in GitLab. Nothing was stored.",
-        remedy="Authorize again if it is still wanted.",
-        mender=Mender.YOU,
-    )
-
-
-def _denied_card(attempt: AuthorizationAttempt) -> Card:
-    return Card(
-        code="authorization_denied",
-        layer=Layer.OAUTH,
-        sentence="The authorization was denied in GitLab.",
-        remedy=f"Press Authorize on GitLab's page as @{attempt.frozen['service_username']}. Nothing was stored.",
-        mender=Mender.YOU,
-    )
+        if held is not None:
+            retire.let_go(session, held, details.get("actual") or attempt.frozen["service_username"])

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from portal.authorization.service.cards import issuer_missing_card, issuer_wrong_card
 from portal.connections.models import Application, Connection
 from portal.connections.service.applications import redirect_uri_of, wanted_scopes
 from portal.connections.service.checklist import announces_issuer
-from portal.errors import Card, Layer, Mender
+from portal.errors import Card
 from portal.runtime import Runtime
 
 
@@ -39,26 +40,5 @@ def refusal_of_issuer(frozen: dict[str, Any], issuer: str | None) -> Card | None
     """
     if issuer is None:
         # Few GitLabs name themselves; for the others the connection's own redirect URI stands in.
-        return _missing_card() if frozen.get("names_issuer") else None
-    return None if issuer == frozen["browser_url"] else _wrong_card()
-
-
-def _missing_card() -> Card:
-    return Card(
-        code="issuer_missing",
-        layer=Layer.OAUTH,
-        sentence="The answer does not say which GitLab it comes from, although yours announces that its answers do."
-        " Nothing was sent to GitLab and nothing was stored.",
-        remedy="Authorize again. If it stays, something between browser and GitLab changes addresses.",
-        mender=Mender.GITLAB_ADMIN,
-    )
-
-
-def _wrong_card() -> Card:
-    return Card(
-        code="issuer_wrong",
-        layer=Layer.OAUTH,
-        sentence="The answer came from another GitLab than the one asked. Nothing was stored.",
-        remedy="Authorize again. If it stays, compare the domain with the address that GitLab calls its own.",
-        mender=Mender.YOU,
-    )
+        return issuer_missing_card() if frozen.get("names_issuer") else None
+    return None if issuer == frozen["browser_url"] else issuer_wrong_card()

@@ -1,12 +1,13 @@
-"""Tokens that must end at GitLab: kept sealed until GitLab has revoked them, then erased (S33; RFC 7009).
+"""Pairs that must end at GitLab: kept sealed until they are proved to be dead there, then erased (S33; RFC 7009).
 
-Desired state first: the row is written in the transaction that takes the credential away, a job makes GitLab match
-(`revoke.py`).
+Desired state first: the row is written in the transaction that takes the credential away, or as soon as GitLab has
+given a pair that may not be kept; a job makes GitLab match (`revoke.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -24,6 +25,10 @@ from portal.vault import Place, Secret, SecretUnreadable
 TABLE = "retired_token"
 TABLE_OF_APPLICATION = "application"
 REVOKE_RETIRED = "authorization.revoke_retired"
+# A pair that is held for longer than any judgement takes is nobody's any more.
+HOLD_SECONDS = 300.0
+BY_HAND = "by_hand"
+HOW_BY_HAND = "Revoke it in GitLab: sign in as the service user, Applications, Authorized applications, Revoke."
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def retire_tokens(
     Returns:
         The row that waits for its revocation; None when there was no token.
     """
-    token = _open_pair(runtime, credential)
+    token, access_token = _open_pair(runtime, credential)
     had_token = credential.access_token_sealed is not None
     credential.access_token_sealed = credential.refresh_token_sealed = None
     credential.state = CredentialState.ERASED
@@ -67,7 +72,7 @@ def retire_tokens(
     if token is None:
         row.failure = unreadable_card().to_json()
     else:
-        row.token_sealed = runtime.vault.seal(token, place_of(row, "token_sealed"), row.origin)
+        seal_tokens(runtime, row, token, access_token)
     _enqueue(session, revoker)
     return row
 
@@ -88,6 +93,43 @@ def revoker_of(
     )
 
 
+def hold_pair(session: Session, runtime: Runtime, revoker: Revoker, tokens: oauth.TokenAnswer) -> int:
+    """Put a pair that GitLab has just given on record before anything about it is judged; return its row's id.
+
+    Without `take_held` or `let_go` it is revoked a few minutes later.
+    """
+    row = _new_row(session, runtime, revoker, "stray")
+    seal_tokens(runtime, row, tokens.refresh_token or tokens.access_token, tokens.access_token)
+    row.next_try_at = utc_now() + timedelta(seconds=HOLD_SECONDS)
+    assert row.id is not None
+    return row.id
+
+
+def take_held(session: Session, row_id: int) -> bool:
+    """Take a held pair off the record, in the transaction that stores it; tell whether it may still be stored."""
+    row = session.get(RetiredToken, row_id, with_for_update=True)
+    if row is None or not is_held(row):
+        return False
+    session.delete(row)
+    return True
+
+
+def let_go(session: Session, row_id: int, username: str) -> None:
+    """Have a held pair revoked, in the transaction that decides against it; `username` is who could do it by hand."""
+    row = session.get(RetiredToken, row_id, with_for_update=True)
+    if row is None or not is_held(row):
+        return
+    row.next_try_at = utc_now()
+    row.frozen = {**row.frozen, "gitlab_username": username}
+    session.add(row)
+    _enqueue(session, row)
+
+
+def is_held(row: RetiredToken) -> bool:
+    """Tell whether a pair is still being judged."""
+    return row.tries == 0 and row.revoked_at is None and row.next_try_at > utc_now()
+
+
 def retire_stray(runtime: Runtime, revoker: Revoker, tokens: oauth.TokenAnswer) -> None:
     """Have a pair revoked that GitLab gave and nobody stored, also when the connection is gone meanwhile.
 
@@ -97,26 +139,29 @@ def retire_stray(runtime: Runtime, revoker: Revoker, tokens: oauth.TokenAnswer) 
     with runtime.database.transaction() as session:
         statement = select(Credential).where(Credential.connection_id == revoker.connection_id).with_for_update()
         credential = session.exec(statement).first()
-        if credential is not None and _open_pair(runtime, credential) == token:
+        if credential is not None and _open_pair(runtime, credential)[0] == token:
             return
         row = _new_row(session, runtime, revoker, "stray")
-        row.token_sealed = runtime.vault.seal(token, place_of(row, "token_sealed"), row.origin)
+        seal_tokens(runtime, row, token, tokens.access_token)
         _enqueue(session, revoker)
 
 
-def pending_revocations(session: Session, connection_id: int) -> list[RetiredToken]:
-    """Return the tokens of a connection that GitLab has not revoked yet, oldest first."""
+def pending_revocations(session: Session, connection_id: int, *, with_held: bool = False) -> list[RetiredToken]:
+    """Return the pairs of a connection that are not known to be dead at GitLab yet, oldest first."""
     statement = select(RetiredToken).where(
         RetiredToken.connection_id == connection_id, col(RetiredToken.revoked_at).is_(None)
     )
-    return list(session.exec(statement.order_by(col(RetiredToken.id))))
+    rows = session.exec(statement.order_by(col(RetiredToken.id)))
+    return [row for row in rows if with_held or not is_held(row)]
 
 
 def try_again_now(session: Session, connection: Connection) -> None:
     """Make every pending revocation of a connection due, and start the job."""
-    for row in pending_revocations(session, connection.id or 0):
+    rows = pending_revocations(session, connection.id or 0)
+    for row in rows:
         row.next_try_at = utc_now()
-    _enqueue(session, connection)
+    if rows:
+        _enqueue(session, rows[0])
 
 
 def _new_row(session: Session, runtime: Runtime, revoker: Revoker, reason: str) -> RetiredToken:
@@ -149,17 +194,26 @@ def freeze(connection: Connection, client_id: str, origin: str, username: str) -
     }
 
 
-def _open_pair(runtime: Runtime, credential: Credential) -> Secret | None:
-    """Return one half of the pair, which stands for both when it is revoked; None when neither can be read."""
+def seal_tokens(runtime: Runtime, row: RetiredToken, token: Secret, access_token: Secret | None) -> None:
+    """Keep in a row what is posted to be revoked, and what tells whether it was."""
+    row.token_sealed = runtime.vault.seal(token, place_of(row, "token_sealed"), row.origin)
+    row.access_token_sealed = None
+    if access_token is not None:
+        row.access_token_sealed = runtime.vault.seal(access_token, place_of(row, "access_token_sealed"), row.origin)
+
+
+def _open_pair(runtime: Runtime, credential: Credential) -> tuple[Secret | None, Secret | None]:
+    """Return the half that stands for both when it is revoked, and the access token; None for what cannot be read."""
+    halves: list[Secret | None] = []
     for column in ("refresh_token_sealed", "access_token_sealed"):
         sealed = getattr(credential, column)
-        if sealed is None or credential.id is None:
-            continue
         try:
-            return runtime.vault.open(sealed, Place("credential", credential.id, column), credential.origin)
+            assert credential.id is not None
+            place = Place("credential", credential.id, column)
+            halves.append(runtime.vault.open(sealed, place, credential.origin) if sealed else None)
         except SecretUnreadable:
-            continue
-    return None
+            halves.append(None)
+    return halves[0] or halves[1], halves[1]
 
 
 def _open_client_secret(runtime: Runtime, application: Application | None, credential: Credential) -> Secret | None:
@@ -189,16 +243,14 @@ def _application_of(session: Session, connection: Connection) -> Application | N
     return session.exec(select(Application).where(Application.connection_id == connection.id)).first()
 
 
-def _enqueue(session: Session, about: Revoker | Connection) -> None:
-    connection_id = about.connection_id if isinstance(about, Revoker) else about.id
-    name = about.connection_name if isinstance(about, Revoker) else about.display_name
+def _enqueue(session: Session, about: Revoker | RetiredToken) -> None:
     enqueue(
         session,
         REVOKE_RETIRED,
         organization_id=about.organization_id,
-        title=f"Revoke the token of {name} at GitLab",
-        key=f"revoke:{connection_id}",
-        subject=f"connection:{connection_id}",
+        title=f"Revoke the token of {about.connection_name} at GitLab",
+        key=f"revoke:{about.connection_id}",
+        subject=f"connection:{about.connection_id}",
     )
 
 
@@ -214,6 +266,6 @@ def unreadable_card() -> Card:
         code="secret_unreadable",
         layer=Layer.PORTAL,
         sentence="The token or the Secret that revokes it cannot be read here, so GitLab was not asked.",
-        remedy="Revoke it in GitLab: sign in as the service user, Applications, Authorized applications, Revoke.",
+        remedy=HOW_BY_HAND,
         mender=Mender.GITLAB_ADMIN,
     )

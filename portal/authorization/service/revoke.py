@@ -1,30 +1,75 @@
-"""Have GitLab revoke retired tokens, and erase each once it has (RFC 7009).
+"""Have GitLab revoke retired pairs, see that each is dead there, and erase it only then (RFC 7009).
 
-A row may be revoked twice, which GitLab answers as if it were the first time (gitlab-contract §1.6).
+`/oauth/revoke` answers 200 whatever it does, and Doorkeeper before 5.8.1 does nothing for a pair whose access token has
+expired, although its refresh token goes on working (docs/gitlab.md). So every revocation is followed by a look:
+
+- GitLab calls the access token revoked: the pair is dead.
+- GitLab still takes the access token: it is alive, and tried again later.
+- It is expired or unknown: only the refresh token can tell. It is spent once. Refused, the pair is dead; accepted,
+  GitLab has given another pair, which takes the row's place and is revoked in turn. If that answer is lost, nobody
+  knows the pair, and only a person can end it: in GitLab.
+
+A row may be revoked twice, which GitLab answers as if it were the first time.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 
 from sqlmodel import Session, col, select
 
 from portal import audit
 from portal.authorization.models import RetiredToken
-from portal.authorization.service.retire import TABLE_OF_APPLICATION, open_secret, place_of, unreadable_card
+from portal.authorization.service.retire import (
+    HOW_BY_HAND,
+    TABLE_OF_APPLICATION,
+    open_secret,
+    place_of,
+    seal_tokens,
+    unreadable_card,
+)
 from portal.connections.models import Application
 from portal.crash_points import crash_point
 from portal.db import utc_now
-from portal.errors import Card
+from portal.errors import Card, Layer, Mender
 from portal.gitlab import oauth
-from portal.gitlab.errors import GitLabError
-from portal.net import OutboundError, parse_address
+from portal.gitlab.client import GitLabClient
+from portal.gitlab.errors import GitLabError, OAuthRefused, Unauthorized
+from portal.net import Line, OutboundError, parse_address
 from portal.runtime import Runtime
 from portal.vault import Secret, SecretUnreadable
 
 FIRST_WAIT_SECONDS = 5.0
 MAX_WAIT_SECONDS = 3600.0
+# Longer than one try takes: revoke, look, refresh, and revoke and look once more.
+CLAIM_SECONDS = 180.0
+# A pair younger than this may be unknown to the part of GitLab that was asked (its database replica).
+SETTLED_SECONDS = 60.0
 BATCH = 50
+LOST = "revocation_unknown"
+
+
+class Proof(StrEnum):
+    """How it is known that a pair is dead."""
+
+    REVOKED = "access_token_revoked"
+    EXPIRED = "access_token_expired"
+    REFUSED = "refresh_token_refused"
+
+
+@dataclass
+class _Pair:
+    """What is opened of a row while GitLab is asked about it."""
+
+    application: oauth.ClientCredentials
+    token: Secret
+    access_token: Secret | None
+
+    @property
+    def refresh_token(self) -> Secret | None:
+        return None if self.token == self.access_token else self.token
 
 
 def due_revocations(runtime: Runtime) -> list[int]:
@@ -39,41 +84,123 @@ def due_revocations(runtime: Runtime) -> list[int]:
 
 
 def revoke_one(runtime: Runtime, row_id: int) -> bool:
-    """Have GitLab revoke one token, then erase it here; return whether it is done."""
-    with runtime.database.reading() as session:
-        row = session.get(RetiredToken, row_id)
-    if row is None or row.revoked_at is not None:
-        return True
+    """Try to end one pair at GitLab; return whether it is known to be dead, and erased here."""
+    row = _claim(runtime, row_id)
+    if row is None:
+        return False
     crash_point("disconnect:before_revoke")
-    card = _revoke_at_gitlab(runtime, row)
+    outcome = _end_at_gitlab(runtime, row)
     crash_point("disconnect:revoked")
     with runtime.database.transaction() as session:
-        row = session.get(RetiredToken, row_id, with_for_update=True)
-        if row is None or row.revoked_at is not None:
-            return True
-        _note_outcome(session, row, card)
+        found = session.get(RetiredToken, row_id, with_for_update=True)
+        if found is None or found.revoked_at is not None:
+            return found is not None
+        _note_outcome(session, found, outcome)
     crash_point("disconnect:erased")
-    return card is None
+    return isinstance(outcome, Proof)
 
 
-def _revoke_at_gitlab(runtime: Runtime, row: RetiredToken) -> Card | None:
-    """Return None once the token is dead, else why it may live."""
+def _claim(runtime: Runtime, row_id: int) -> RetiredToken | None:
+    """Take a row for one try, so that no refresh token is spent by two at once; None when it is not to be tried now."""
+    with runtime.database.transaction() as session:
+        row = session.get(RetiredToken, row_id, with_for_update=True)
+        if row is None or row.revoked_at is not None or row.token_sealed is None or row.next_try_at > utc_now():
+            return None
+        row.tries += 1
+        row.next_try_at = utc_now() + timedelta(seconds=CLAIM_SECONDS)
+        session.add(row)
+        return row
+
+
+def _end_at_gitlab(runtime: Runtime, row: RetiredToken) -> Proof | Card:
+    """Return the proof that the pair is dead, else why it may live."""
     frozen = row.frozen
     try:
-        token = runtime.vault.open(row.token_sealed or b"", place_of(row, "token_sealed"), row.origin)
-        secret = _present_secret(runtime, row) or runtime.vault.open(
-            row.client_secret_sealed or b"", place_of(row, "client_secret_sealed"), row.origin
-        )
+        pair = _open(runtime, row)
     except SecretUnreadable:
         return unreadable_card()
     address = parse_address(frozen["api_url"], allow_http=True)
-    line = runtime.door.line(address, ca_certificate=frozen["ca_certificate"], proxy=frozen["proxy"])
     try:
-        with line:
-            oauth.revoke(line, oauth.ClientCredentials(frozen["client_id"], secret), token)
+        with runtime.door.line(address, ca_certificate=frozen["ca_certificate"], proxy=frozen["proxy"]) as line:
+            # A second time for what a refresh token that still worked was exchanged for.
+            for _ in range(2):
+                outcome = _revoke_and_look(runtime, row, line, pair)
+                if not isinstance(outcome, _Pair):
+                    return outcome
+                pair = outcome
+            return _unproved_card()
     except (GitLabError, OutboundError) as error:
         return error.card()
-    return None
+
+
+def _revoke_and_look(runtime: Runtime, row: RetiredToken, line: Line, pair: _Pair) -> Proof | Card | _Pair:
+    refusal: OAuthRefused | None = None
+    try:
+        oauth.revoke(line, pair.application, pair.token)
+    except OAuthRefused as error:
+        refusal = error  # Of a client that GitLab does not take: the pair may be dead all the same, see below.
+    seen = _look(line, pair.access_token) if pair.access_token else "unknown"
+    if seen == "revoked":
+        return Proof.REVOKED
+    if seen == "alive":
+        return refusal.card() if refusal else _ignored_card()
+    if pair.refresh_token is None:
+        return Proof.EXPIRED if seen == "expired" else (refusal.card() if refusal else _unproved_card())
+    if row.refresh_sent_at is not None:
+        return _lost_card()
+    if seen == "unknown" and utc_now() - row.created_at < timedelta(seconds=SETTLED_SECONDS):
+        return refusal.card() if refusal else _unproved_card()
+    return _spend(runtime, row, line, pair, pair.refresh_token)
+
+
+def _look(line: Line, access_token: Secret) -> str:
+    """Return what GitLab says of an access token: `alive`, or why not.
+
+    Raises:
+        GitLabError, OutboundError: nothing.
+    """
+    try:
+        GitLabClient(line, access_token, tries=1).current_user()
+    except Unauthorized as error:
+        return error.reason
+    return "alive"
+
+
+def _spend(runtime: Runtime, row: RetiredToken, line: Line, pair: _Pair, refresh_token: Secret) -> Proof | Card | _Pair:
+    """Learn from the refresh token whether the pair is dead; return the pair that GitLab gave for it if it was not."""
+    _note_spending(runtime, row, None, is_under_way=True)
+    crash_point("disconnect:spent")
+    try:
+        tokens = oauth.refresh(line, pair.application, refresh_token)
+    except (GitLabError, OutboundError) as error:
+        if oauth.may_have_issued(error):
+            return _lost_card()
+        _note_spending(runtime, row, None, is_under_way=False)
+        return Proof.REFUSED if isinstance(error, OAuthRefused) and error.error == "invalid_grant" else error.card()
+    _note_spending(runtime, row, tokens, is_under_way=False)
+    return _Pair(pair.application, tokens.refresh_token or tokens.access_token, tokens.access_token)
+
+
+def _note_spending(
+    runtime: Runtime, row: RetiredToken, tokens: oauth.TokenAnswer | None, *, is_under_way: bool
+) -> None:
+    with runtime.database.transaction() as session:
+        found = session.get_one(RetiredToken, row.id, with_for_update=True)
+        found.refresh_sent_at = utc_now() if is_under_way else None
+        if tokens is not None:
+            seal_tokens(runtime, found, tokens.refresh_token or tokens.access_token, tokens.access_token)
+        session.add(found)
+
+
+def _open(runtime: Runtime, row: RetiredToken) -> _Pair:
+    token = runtime.vault.open(row.token_sealed or b"", place_of(row, "token_sealed"), row.origin)
+    secret = _present_secret(runtime, row) or runtime.vault.open(
+        row.client_secret_sealed or b"", place_of(row, "client_secret_sealed"), row.origin
+    )
+    access_token = None
+    if row.access_token_sealed is not None:
+        access_token = runtime.vault.open(row.access_token_sealed, place_of(row, "access_token_sealed"), row.origin)
+    return _Pair(oauth.ClientCredentials(row.frozen["client_id"], secret), token, access_token)
 
 
 def _present_secret(runtime: Runtime, row: RetiredToken) -> Secret | None:
@@ -88,30 +215,68 @@ def _present_secret(runtime: Runtime, row: RetiredToken) -> Secret | None:
     return open_secret(runtime, TABLE_OF_APPLICATION, application.id, sealed, row.origin)
 
 
-def _note_outcome(session: Session, row: RetiredToken, card: Card | None) -> None:
-    row.tries += 1
-    if card is None:
-        row.token_sealed = row.client_secret_sealed = None
-        row.failure, row.revoked_at = None, utc_now()
+def _note_outcome(session: Session, row: RetiredToken, outcome: Proof | Card) -> None:
+    if isinstance(outcome, Proof):
+        row.token_sealed = row.access_token_sealed = row.client_secret_sealed = None
+        row.failure, row.revoked_at, row.proof = None, utc_now(), str(outcome)
     else:
-        row.failure = card.to_json()
-        wait = min(FIRST_WAIT_SECONDS * 2 ** (row.tries - 1), MAX_WAIT_SECONDS)
+        row.failure = outcome.to_json()
+        wait = min(FIRST_WAIT_SECONDS * 2 ** min(row.tries - 1, 20), MAX_WAIT_SECONDS)
         row.next_try_at = utc_now() + timedelta(seconds=wait)
+        if outcome.code == LOST:
+            # Spent: there is nothing left that could be tried.
+            row.token_sealed = row.access_token_sealed = row.client_secret_sealed = None
     # Every further failure looks like the first; the row itself counts them.
-    if card is None or row.tries == 1:
-        _record(session, row, "token.revoked" if card is None else "token.revocation_failed", card)
+    if isinstance(outcome, Proof) or row.tries == 1 or outcome.code == LOST:
+        _record(session, row, outcome)
 
 
-def _record(session: Session, row: RetiredToken, action: str, card: Card | None) -> None:
+def _record(session: Session, row: RetiredToken, outcome: Proof | Card) -> None:
+    is_dead = isinstance(outcome, Proof)
     audit.record(
         session,
-        action=action,
+        action="token.revoked" if is_dead else "token.revocation_failed",
         organization_id=row.organization_id,
         actor_user_id=None,
         actor_name=audit.PORTAL,
         object_type="connection",
         object_id=row.connection_id,
         object_name=row.connection_name,
-        result="failed" if card else "ok",
-        details={"reason": row.reason, "tries": row.tries, **({"code": card.code} if card else {})},
+        result="ok" if is_dead else "failed",
+        details={
+            "reason": row.reason,
+            "tries": row.tries,
+            **({"proof": str(outcome)} if isinstance(outcome, Proof) else {"code": outcome.code}),
+        },
+    )
+
+
+def _lost_card() -> Card:
+    return Card(
+        code=LOST,
+        layer=Layer.OAUTH,
+        sentence="It is not known whether the token is dead. Its access token had expired, the refresh token was tried "
+        "to find out, and GitLab's answer was lost: GitLab may hold a token that nobody knows.",
+        remedy=HOW_BY_HAND,
+        mender=Mender.GITLAB_ADMIN,
+    )
+
+
+def _ignored_card() -> Card:
+    return Card(
+        code="revocation_ignored",
+        layer=Layer.OAUTH,
+        sentence="GitLab answered that the token is revoked, but still accepts it.",
+        remedy="Gatehouse tries again. To end it at once, revoke it in GitLab by hand.",
+        mender=Mender.GITLAB_ADMIN,
+    )
+
+
+def _unproved_card() -> Card:
+    return Card(
+        code="revocation_unproved",
+        layer=Layer.OAUTH,
+        sentence="GitLab answered that the token is revoked, but does not say yet that it is dead.",
+        remedy="Gatehouse looks again by itself. To be sure at once, revoke it in GitLab by hand.",
+        mender=Mender.NOBODY,
     )

@@ -17,7 +17,7 @@ from portal.authorization.models import AttemptState, AuthorizationAttempt, Cred
 from portal.authorization.refresh import TIMES
 from portal.authorization.refresh.rows import lock_credential, note
 from portal.authorization.refresh.spend import recover
-from portal.authorization.service.retire import pending_revocations, retire_tokens, try_again_now
+from portal.authorization.service.retire import BY_HAND, pending_revocations, retire_tokens, try_again_now
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.service.connections import get_connection, get_connection_for_admin, record
 from portal.connections.steps import Step
@@ -97,8 +97,8 @@ def confirm_revoked_by_hand(runtime: Runtime, principal: Principal, slug: str) -
         connection = get_connection_for_admin(session, principal, slug)
         rows = pending_revocations(session, connection.id or 0)
         for row in rows:
-            row.token_sealed = row.client_secret_sealed = None
-            row.revoked_at = utc_now()
+            row.token_sealed = row.access_token_sealed = row.client_secret_sealed = None
+            row.revoked_at, row.proof = utc_now(), BY_HAND
         if rows:
             record(session, principal, connection, "token.revoked_by_hand", tokens=len(rows))
         _erase_when_wanted(session, connection)

@@ -70,7 +70,7 @@ def _wanted(session: Session) -> list[Connection]:
         .join(Disconnection, col(Disconnection.connection_id) == col(Connection.id))
         .where(Disconnection.choice == Choice.ERASE, Connection.state == ConnectionState.DISCONNECTED)
     )
-    return [item for item in session.exec(statement) if not pending_revocations(session, item.id or 0)]
+    return [item for item in session.exec(statement) if not pending_revocations(session, item.id or 0, with_held=True)]
 
 
 def erase_connection(context: JobContext, connection_id: int) -> int:
@@ -148,7 +148,7 @@ def _require_wanted(context: JobContext, session: Session, connection_id: int) -
         raise NotWanted
     # A refresh that was under way may still bring a pair, which has to be revoked as well.
     is_refreshing = credential is not None and not is_free(credential, context.runtime.database.clock(session), TIMES)
-    pending = pending_revocations(session, connection_id)
+    pending = pending_revocations(session, connection_id, with_held=True)
     if pending or is_refreshing:
         told = next((row.failure for row in pending if row.failure), None)
         raise RetryLater(_waiting_card(told))

@@ -1,5 +1,6 @@
 """Give every id 64 bits on PostgreSQL, GitLab's among them; SQLite's INTEGER has them already."""
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0003"
@@ -45,6 +46,13 @@ IDS: dict[str, tuple[str, ...]] = {
 def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         _widen_ids()
+    _add_proof_of_revocation()
+
+
+def _add_proof_of_revocation() -> None:
+    op.add_column("retired_token", sa.Column("access_token_sealed", sa.LargeBinary(), nullable=True))
+    op.add_column("retired_token", sa.Column("proof", sa.String(length=40), nullable=False, server_default=""))
+    op.add_column("retired_token", sa.Column("refresh_sent_at", sa.DateTime(timezone=True), nullable=True))
 
 
 def _widen_ids() -> None:
