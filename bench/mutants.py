@@ -120,8 +120,8 @@ def _is_left_alone(node: ast.AST) -> bool:
         return " " in node.value or not node.value
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         return ast.unparse(node.value.func).startswith("log.")
-    if isinstance(node, ast.Assign | ast.AugAssign):
-        return ast.unparse(node).startswith("__all__")
+    if isinstance(node, ast.Assign | ast.AugAssign):  # Types have names of their own, and texts to say so.
+        return ast.unparse(node).startswith(("__all__", "View =", "Resolve =", "T ="))
     return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 

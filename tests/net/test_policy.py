@@ -76,6 +76,81 @@ def test_forbidden_address_is_refused_for_its_own_reason(ip: str) -> None:
     assert reason(NetworkPolicy(), ip) == REASONS[ip]
 
 
+# First and last address of each network, with what is told of it.
+NETWORKS = {
+    ("169.254.169.254", "169.254.169.254"): "metadata",
+    ("169.254.170.0", "169.254.170.255"): "metadata",
+    ("100.100.100.200", "100.100.100.200"): "metadata",
+    ("168.63.129.16", "168.63.129.16"): "metadata",
+    ("192.0.0.192", "192.0.0.192"): "metadata",
+    ("fd00:ec2::", "fd00:ec2:ffff:ffff:ffff:ffff:ffff:ffff"): "metadata",
+    ("fd20:ce::", "fd20:ce:ffff:ffff:ffff:ffff:ffff:ffff"): "metadata",
+    ("fe80::a9fe:a9fe", "fe80::a9fe:a9fe"): "metadata",
+    ("127.0.0.0", "127.255.255.255"): "loopback",
+    ("0.0.0.0", "0.255.255.255"): "unspecified",
+    ("169.254.0.0", "169.254.255.255"): "link_local",
+    ("fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff"): "link_local",
+    ("fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"): "link_local",
+    ("224.0.0.0", "239.255.255.255"): "multicast",
+    ("ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"): "multicast",
+    ("192.0.2.0", "192.0.2.255"): "documentation",
+    ("198.51.100.0", "198.51.100.255"): "documentation",
+    ("203.0.113.0", "203.0.113.255"): "documentation",
+    ("2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"): "documentation",
+    ("3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff"): "documentation",
+    ("198.18.0.0", "198.19.255.255"): "benchmarking",
+    ("2001:2::", "2001:2:0:ffff:ffff:ffff:ffff:ffff"): "benchmarking",
+    ("240.0.0.0", "255.255.255.254"): "reserved",
+    ("192.0.0.0", "192.0.0.255"): "reserved",
+    ("192.88.99.0", "192.88.99.255"): "reserved",
+    ("2001:10::", "2001:1f:ffff:ffff:ffff:ffff:ffff:ffff"): "reserved",
+    ("2001:20::", "2001:2f:ffff:ffff:ffff:ffff:ffff:ffff"): "reserved",
+    ("4000::", "fbff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"): "reserved",
+}
+ALLOWED_BESIDE = ("126.255.255.255", "128.0.0.0", "1.0.0.0", "223.255.255.255", "169.253.255.255", "169.255.0.0")
+ALLOWED_BESIDE += ("192.0.3.0", "198.17.255.255", "198.20.0.0", "2001:db7::", "2001:db9::", "3ffe::", "2001:30::")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_network_is_refused_from_its_first_to_its_last_address(network: tuple[str, str]) -> None:
+    assert [reason(NetworkPolicy(), ip) for ip in network] == [NETWORKS[network]] * 2
+
+
+@pytest.mark.parametrize("ip", ALLOWED_BESIDE)
+def test_address_beside_a_refused_network_is_allowed(ip: str) -> None:
+    assert reason(NetworkPolicy(), ip) is None
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        ("10.0.0.0", "10.255.255.255"),
+        ("172.16.0.0", "172.31.255.255"),
+        ("192.168.0.0", "192.168.255.255"),
+        ("100.64.0.0", "100.127.255.255"),
+        ("fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+    ],
+)
+def test_private_network_is_open_or_refused_as_a_whole(network: tuple[str, str]) -> None:
+    assert [reason(NetworkPolicy(), ip) for ip in network] == [None, None]
+    assert [reason(NetworkPolicy(mode="public"), ip) for ip in network] == ["private", "private"]
+
+
+@given(st.integers(1 << 24, (1 << 32) - 1))
+def test_address_inside_a_local_nat64_prefix_is_found_at_each_place(inner: int) -> None:
+    """RFC 6052 §2.2, for prefixes of 48, 56, 64 and 96 bits; octet u is left out."""
+    prefix = int(ipaddress.IPv6Address("64:ff9b:1::"))
+    places = (
+        ((inner >> 16) << 64) | ((inner & 0xFFFF) << 40),
+        ((inner >> 24) << 64) | ((inner & 0xFFFFFF) << 32),
+        inner << 24,
+        inner,
+    )
+
+    for place in places:
+        assert ipaddress.IPv4Address(inner) in reached_by(ipaddress.IPv6Address(prefix | place))
+
+
 @pytest.mark.parametrize("mode", ["default", "public"])
 @pytest.mark.parametrize("ip", [*FORBIDDEN_V4, *FORBIDDEN_V6])
 def test_never_list_holds_in_every_mode(mode: str, ip: str) -> None:
