@@ -1,4 +1,4 @@
-"""How many small faults the tests find: `python -m bench mutation [TARGET ...] [--all]`.
+"""How many small faults the tests find: `python -m bench mutation [TARGET ...] [--all | --sample=N]`.
 
 A process runs the tests of a target once, and notes which test runs which lines. Then it forks for each mutant (see
 `mutants.py`): the child puts the fault into the live module and runs the tests that reach it, quickest first, until
@@ -65,11 +65,11 @@ TARGETS = {
         _files(
             "portal/vault/", "envelope", "keyfile", "keyring", "ring_check", "rotation", "secret", "vault", "watched"
         ),
-        ("tests/vault", "tests/keys"),
+        ("tests/vault", *_files("tests/keys/test_", "rotation", "drop", "signing", "crashes")),
     ),
     "policy": Target(
         _files("portal/net/", "policy", "embedded", "resolver"),
-        _files("tests/net/test_", "policy", "forbidden_addresses", "resolver", "check_host", "proxy", "guards"),
+        _files("tests/net/test_", "policy", "forbidden_addresses", "resolver", "check_host", "proxy"),
     ),
     "rights": Target(
         _files("portal/accounts/", "rights", "roles", "principal"),
@@ -119,6 +119,7 @@ class Session:
         self.killed = 0
         self.waiting: list[tuple[Mutant, list[str]]] = []
         self.failing: list[str] = []
+        self._progress = os.dup(2)  # pytest keeps what is written while it runs to itself.
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -185,6 +186,9 @@ class Session:
             if not done:
                 os.waitpid(child, 0)
             del running[child]
+            left = self.total - self.killed - len(self.waiting) - 1
+            if left % 20 == 0:
+                os.write(self._progress, f"  {left} mutants left, {self.killed} killed\n".encode())
             if done and os.waitstatus_to_exitcode(status) in {SURVIVED, NOT_TRIED}:
                 self.waiting.append((mutant, [item.nodeid for item in reaching]))
             else:
@@ -254,17 +258,13 @@ def _put_values_in(module: types.ModuleType, code: types.CodeType) -> bool:
     return is_changed
 
 
-def run(names: list[str], *, sample: int | None = SAMPLE) -> dict[str, Score]:
-    """Measure the targets named, or all of them, and print what survived."""
-    os.chdir(ROOT)
-    scores = {}
+def run(names: list[str], *, sample: int | None = SAMPLE) -> None:
+    """Measure the targets named, or all of them, each in a process of its own, and print what survived."""
     for name in names or list(TARGETS):
-        result = subprocess.run(
-            [sys.executable, "-m", "bench.mutation", "--one", name, str(sample or 0)], check=False, cwd=ROOT
-        )
+        options = [f"--one={name}", f"--sample={sample}" if sample else "--all"]
+        result = subprocess.run([sys.executable, "-m", "bench.mutation", *options], check=False, cwd=ROOT)
         if result.returncode:
             raise SystemExit(result.returncode)
-    return scores
 
 
 def run_one(name: str, sample: int | None) -> Score:
@@ -313,8 +313,16 @@ def _is_killed_alone(mutant: Mutant, tests: list[str], tree: Path) -> bool:
         path.write_text(sound)
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        run_one(sys.argv[2], int(sys.argv[3]) or None)
+def main() -> None:
+    """Read the command line."""
+    named = [name for name in sys.argv[1:] if not name.startswith("--")]
+    given = {name: value for name, _, value in (word.partition("=") for word in sys.argv[1:] if word.startswith("--"))}
+    sample = None if "--all" in given else int(given.get("--sample", SAMPLE))
+    if "--one" in given:
+        run_one(given["--one"], sample)
     else:
-        run([name for name in sys.argv[1:] if name != "--all"], sample=None if "--all" in sys.argv else SAMPLE)
+        run(named, sample=sample)
+
+
+if __name__ == "__main__":
+    main()
