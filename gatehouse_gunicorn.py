@@ -10,6 +10,8 @@ import contextvars
 import errno
 import io
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -41,6 +43,8 @@ LINGER_SECONDS = 2
 MAX_BODY_BYTES = 1024 * 1024
 # A thread makes this much of a long answer, then it is free until the client has taken it.
 BATCH_BYTES = 256 * 1024
+# In the environment of what `gatehouse serve` starts: `portal.listening`.
+SUPERVISED = "_GATEHOUSE_SUPERVISOR"
 # How often a worker looks whether it is to stop, and tells the first process that it lives.
 NOTICE_SECONDS = 0.2
 # What the portal finds in the environment of a request whose body could not be read: `portal.security.incoming`.
@@ -271,6 +275,18 @@ def _stop_listening(server: StreamServer) -> None:
 
 
 # What gunicorn reads.
+
+
+def on_starting(server: Any) -> None:
+    """Look at settings, keys and database first: what is wrong is one sentence and exit code 78, and no process starts.
+
+    A program of its own looks, because this process must not hold the portal's modules. `gatehouse serve` has looked.
+    """
+    if SUPERVISED not in os.environ:
+        command = [sys.executable, "-m", "portal", "check", "--quiet"]
+        if code := subprocess.run(command, cwd=server.cfg.chdir, check=False).returncode:  # noqa: S603 - our own
+            sys.exit(code)
+
 
 worker_class = WebWorker
 # Of each process; as many requests are worked on at once.

@@ -139,6 +139,18 @@ def migrate() -> None:
     console.print(f"The database is at revision {bring_up_to_date(Database(settings.resolved_database_url))}.")
 
 
+@app.command()
+def check(
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing when all is in order.")] = False,
+) -> None:
+    """Check settings, data folder, database and key ring, as every start does; exit code 78 and a sentence if not."""
+    from portal.start import check_for_web
+
+    check_for_web(Settings.from_environ())
+    if not quiet:
+        console.print("Settings, data folder, database and key ring are in order.")
+
+
 @users.command("add")
 def add_user(
     email: Annotated[str, typer.Argument(help="Their e-mail address.")],

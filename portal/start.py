@@ -157,7 +157,7 @@ def plain_refusals() -> Iterator[None]:
 
 
 def check_for_web(settings: Settings) -> Runtime:
-    """Check all that a web server needs which somebody else starts, change nothing, and return its runtime.
+    """Check all that a web server needs which somebody else starts, and return its runtime.
 
     Raises:
         Refused: something has to be put right first.

@@ -210,6 +210,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "serve": ("serve", "--bind=127.0.0.1:0"),
     "worker": ("worker",),
     "migrate": ("migrate",),
+    "check": ("check",),
     "keys": ("keys", "status"),
     "backup": ("backup", "folder"),
     "restore": ("restore", "folder"),
@@ -321,8 +322,8 @@ def test_lost_key_file_stops_the_start_and_is_not_replaced(tmp_path: Path, gateh
 
 @pytest.mark.parametrize(
     ("option", "code"),
-    # Gunicorn ends with its own code unless its first process has loaded the application.
-    [("--preload", 78), ("--no-control-socket", 4), ("--config=python:gatehouse_gunicorn", 4)],
+    # Gunicorn ends with its own code unless its first process finds the fault.
+    [("--preload", 78), ("--no-control-socket", 4), ("--config=python:gatehouse_gunicorn", 78)],
 )
 def test_gunicorn_stops_with_one_sentence_and_does_not_try_again(tmp_path: Path, option: str, code: int) -> None:
     command = [sys.executable, "-m", "gunicorn", "wsgi:app", "--bind=127.0.0.1:0", "--log-level=critical", option]
