@@ -6,7 +6,7 @@ from importlib import import_module
 
 from flask import Flask
 
-from portal import assets, error_pages, htmx
+from portal import assets, error_pages, htmx, times
 from portal.logs import configure_logs
 from portal.runtime import Runtime, attach_runtime, build_runtime
 from portal.security import register as register_security
@@ -34,7 +34,7 @@ def create_app(settings: Settings | None = None, runtime: Runtime | None = None)
     app = Flask("portal", template_folder=str(assets.TEMPLATES), static_folder=None)
     attach_runtime(app, runtime)
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
-    for ground in (assets, htmx, error_pages):
+    for ground in (assets, htmx, error_pages, times):
         ground.register(app)
     register_security(app, runtime)
     for capability in CAPABILITIES:

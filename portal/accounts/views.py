@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Flask, Response, after_this_request, flash, request, session, url_for
@@ -38,19 +37,14 @@ def register(app: Flask, runtime: Runtime) -> None:
     """Add the routes."""
     app.register_blueprint(blueprint)
     proof_views.register(app)
-    app.add_template_filter(moment)
-    app.add_template_filter(day)
+    app.add_template_filter(initials)
     app.add_url_rule("/healthz", "healthz", public(lambda: Response("ok\n", mimetype="text/plain")))
 
 
-def moment(when: datetime) -> str:
-    """Return a time as people read it, in UTC."""
-    return f"{when.astimezone(UTC):%d %b %Y, %H:%M} UTC"
-
-
-def day(when: datetime) -> str:
-    """Return a date as people read it."""
-    return f"{when.astimezone(UTC):%d %b %Y}"
+def initials(name: str) -> str:
+    """Return the first letters of the first and the last word of a name, as capitals."""
+    words = name.split()
+    return "".join(word[0] for word in (words if len(words) < 2 else (words[0], words[-1]))).upper()
 
 
 @blueprint.get("/")

@@ -29,6 +29,7 @@ class Search:
         person: part of the person's name or of the source address.
         object: part of the object's name, id or kind.
         result: `ok`, `refused` or `failed`.
+        about: kind and id of the one object it is about.
         since: the first moment, included.
         until: the last moment, not included.
     """
@@ -38,6 +39,7 @@ class Search:
     person: str = ""
     object: str = ""
     result: str = ""
+    about: tuple[str, str] | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -54,6 +56,9 @@ class Search:
             found.append(_contains(_OBJECT, self.object))
         if self.result:
             found.append(col(AuditEvent.result) == self.result)
+        if self.about:
+            kind, object_id = self.about
+            found += [col(AuditEvent.object_type) == kind, col(AuditEvent.object_id) == object_id]
         if self.since:
             found.append(col(AuditEvent.at) >= self.since)
         if self.until:

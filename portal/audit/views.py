@@ -12,6 +12,7 @@ from portal.audit.filters import Filters, read_number
 from portal.audit.jobs import request_verification, verification_state
 from portal.audit.models import RESULTS
 from portal.audit.search import find_event, iterate_events, list_actions, list_events
+from portal.audit.sentences import sentence_of
 from portal.audit.service import record
 from portal.db import MAX_ID, utc_now
 from portal.errors import BadRequest
@@ -24,8 +25,9 @@ blueprint = Blueprint("audit", __name__, url_prefix="/audit")
 
 
 def register(app: Flask, _runtime: Runtime) -> None:
-    """Add the routes."""
+    """Add the routes, and the filter that says an event in words."""
     app.register_blueprint(blueprint)
+    app.add_template_filter(sentence_of, "sentence")
 
 
 @blueprint.get("")

@@ -1,9 +1,13 @@
-"""The authorization's panel on a connection's details page: who, as whom, when, with which scopes."""
+"""What the authorization shows on a connection's pages: who, as whom, when, with which scopes."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+
 from portal.accounts.principal import Principal
 from portal.accounts.rights import Right
+from portal.authorization.models import Credential, CredentialState
 from portal.authorization.status import granted_scopes, load_status
 from portal.connections import granted, panels
 from portal.connections.models import Connection
@@ -13,15 +17,46 @@ ORDER = 20
 
 
 def register() -> None:
-    """Add the panel; called once per application."""
-    panels.add(ORDER, authorization_panel)
+    """Add the panels; called once per application."""
+    panels.add(ORDER, authorization_panels)
     granted.tell_by(granted_scopes)
 
 
-def authorization_panel(runtime: Runtime, principal: Principal, connection: Connection) -> panels.Panel | None:
-    """Return what is stored; None before anybody authorized."""
+def authorization_panels(runtime: Runtime, principal: Principal, connection: Connection) -> list[panels.Panel]:
+    """Return who it acts as and how the access is, for the overview and the settings; nothing without a credential."""
     status = load_status(runtime, principal, connection)
     if status.credential is None:
-        return None
+        return []
     may_authorize = principal.may(Right.MANAGE_CONNECTIONS)
-    return panels.Panel("authorization/_details.html", {"authorization": status, "may_authorize": may_authorize})
+    fact = {"authorization": status, "access": access_of(status.credential)}
+    return [
+        panels.Panel(panels.Place.FACT, "authorization/_fact.html", fact),
+        panels.Panel(
+            panels.Place.SETTING,
+            "authorization/_setting.html",
+            {"authorization": status, "may_authorize": may_authorize},
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class AccessFact:
+    """How the access is, in a word and a note; `at` completes the note."""
+
+    word: str
+    note: str
+    at: datetime | None = None
+    is_failing: bool = False
+
+
+def access_of(credential: Credential) -> AccessFact:
+    """Return how a credential is doing as the overview says it."""
+    if credential.state == CredentialState.SECRET_CHANGED:
+        return AccessFact("Secret refused", "enter the application's Secret again", is_failing=True)
+    if credential.state != CredentialState.ALIVE:
+        return AccessFact("Ended", "authorize again", is_failing=True)
+    if credential.failures:
+        return AccessFact("Still valid", "renews when GitLab answers")
+    if credential.refresh_at is None:
+        return AccessFact("Does not expire", "")
+    return AccessFact("Renews itself", "next", credential.refresh_at)

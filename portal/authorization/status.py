@@ -1,8 +1,8 @@
-"""What step 6 shows: where the newest attempt stands, and who the connection acts as."""
+"""What step 5 shows: where the newest attempt stands, and who the connection acts as."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sqlmodel import Session
@@ -53,6 +53,7 @@ class Status:
     wanted_scopes: list[str]
     missing_scopes: list[str]
     unused_scopes: list[str]
+    gitlab_url: str
     user_url: str
     manage_url: str
 
@@ -61,6 +62,16 @@ class Status:
         """What the panel is called if the user who authorized may not be the service user."""
         doubts = self.attempt.details.get("doubts", []) if self.attempt else []
         return TITLES[Doubt(doubts[0]) if doubts else Doubt.OTHER_USER]
+
+    @property
+    def latest(self) -> str:
+        """The newest attempt and how far it is, which changes whenever anything happens; empty before the first."""
+        return f"{self.attempt.public_id}.{self.attempt.outcome}" if self.attempt else ""
+
+    def after(self, seen: str) -> Status:
+        """Return what somebody sees who pressed the button when `seen` was the newest: waiting, until that changes."""
+        is_started = bool(self.attempt) and self.latest.partition(".")[0] != seen.partition(".")[0]
+        return self if is_started or self.phase == Phase.WAITING else replace(self, phase=Phase.WAITING)
 
 
 _PHASES = {
@@ -89,6 +100,7 @@ def load_status(runtime: Runtime, principal: Principal, connection: Connection) 
         wanted_scopes=wanted,
         missing_scopes=sorted(set(wanted) - set(granted)) if credential else [],
         unused_scopes=sorted(set(granted) - set(wanted)),
+        gitlab_url=connection.external_url,
         user_url=links.user(connection.external_url, connection.service_username),
         manage_url=links.own_applications(connection.external_url, parse_version(connection.version_seen)),
     )

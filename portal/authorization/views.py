@@ -1,4 +1,4 @@
-"""Step 6 of the walkthrough, the popup's start and its callback.
+"""Step 5 of the walkthrough, the popup's start and its callback.
 
 The way of the popup: POST start → 303 → our own "leave" page, which navigates by itself → GET go → 302 to GitLab →
 callback → 303 → result. Chromium applies CSP `form-action` to every redirect that follows a form POST, so the POST
@@ -22,7 +22,7 @@ from portal.connections.steps import Step, rail, step_to_do_first
 from portal.error_pages import MethodNotAllowed
 from portal.errors import BadRequest
 from portal.forms import refuse_unknown_fields
-from portal.htmx import leave_to, render
+from portal.htmx import leave_to, render, wants_fragment
 from portal.redaction import register as register_secret
 from portal.runtime import Runtime, current_runtime
 from portal.security import opens_popup, polling
@@ -33,7 +33,7 @@ MAX_PARAMETER = 2000
 
 
 def register(app: Flask, runtime: Runtime) -> None:
-    """Add the routes, and the panel on the connection's details page."""
+    """Add the routes, and what the authorization shows on a connection's pages."""
     app.register_blueprint(blueprint)
     panel.register()
 
@@ -42,7 +42,7 @@ def register(app: Flask, runtime: Runtime) -> None:
 @requires(Right.MANAGE_CONNECTIONS)
 @opens_popup
 def show(slug: str) -> Response:
-    """Show step 6: what will happen, the button, and what came of it."""
+    """Show step 5: what will happen, the button, and what came of it."""
     runtime, principal = current_runtime(), current_principal()
     connection = get_connection(runtime, principal, slug)
     if first := step_to_do_first(connection, Step.AUTHORIZE):
@@ -60,7 +60,7 @@ def show(slug: str) -> Response:
 @blueprint.get("/connections/<slug>/credential")
 @requires(Right.SEE_CONNECTIONS)
 def credential(slug: str) -> Response:
-    """Show the flight recorder of a connection's credential."""
+    """Show what became of every pair of tokens of a connection."""
     runtime = current_runtime()
     connection = get_connection(runtime, current_principal(), slug)
     return render("authorization/credential.html", connection=connection, lineage=load_lineage(runtime, connection))
@@ -70,13 +70,33 @@ def credential(slug: str) -> Response:
 @requires(Right.MANAGE_CONNECTIONS)
 @polling
 def status(slug: str) -> Response:
-    """Answer the status panel; it polls this address until the outcome is final."""
+    """Answer what step 5 shows; polled from the press of the button until GitLab's answer is judged.
+
+    `pressed` is the attempt that was the newest when the button was pressed: the window may be slower than this page,
+    and until it has started another one the page waits. `shown` is what the page shows; 204 while that is still so,
+    so that nothing is swapped under the reader's hands.
+    """
     runtime, principal = current_runtime(), current_principal()
     connection = get_connection(runtime, principal, slug)
+    if not wants_fragment():
+        return leave_to(url_for(".show", slug=slug))
     found = load_status(runtime, principal, connection)
-    page = redirect(url_for(".show", slug=slug), code=303)
-    fragment = make_response(render_template("authorization/_status.html", connection=connection, authorization=found))
-    return fragment if request.headers.get("HX-Request") == "true" else make_response(page)
+    pressed = request.args.get("pressed")
+    if pressed is not None:
+        found = found.after(pressed)
+    shown = request.args.get("shown", "")
+    if shown == f"{found.phase}.{found.latest}":
+        return Response(status=204)
+    return make_response(
+        render_template(
+            "authorization/_step.html",
+            connection=connection,
+            authorization=found,
+            pressed=pressed,
+            is_update=shown.partition(".")[0] != found.phase,
+            rail=rail(connection, Step.AUTHORIZE),
+        )
+    )
 
 
 @blueprint.post("/connections/<slug>/authorization")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from wtforms import BooleanField, RadioField, SelectMultipleField, StringField, TextAreaField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import AnyOf, Length
+from wtforms.validators import Length
 
 from portal.connections.models import Method
-from portal.connections.service.applications import PRESETS
 from portal.forms import StrictForm
 from portal.gitlab.scopes import Service
 
@@ -18,7 +17,14 @@ MAX_ADDRESS = 480
 _TOO_LONG = "That is too long."
 
 
-class MethodForm(StrictForm):
+class ServicesForm(StrictForm):
+    """What a connection is used for."""
+
+    services = SelectMultipleField("Services", choices=[SelectChoice(item.value, item.value) for item in Service])
+    hooks_wanted = BooleanField("Webhooks")
+
+
+class PurposeForm(ServicesForm):
     """Step 1."""
 
     display_name = StringField("Display name", [Length(max=200, message=_TOO_LONG)])
@@ -37,30 +43,17 @@ class InstanceForm(StrictForm):
     use_external = StringField("Take this address for browsers", [Length(max=MAX_ADDRESS, message=_TOO_LONG)])
 
 
-class PresetForm(StrictForm):
-    """Step 3: which preset of services the scopes are computed for."""
-
-    preset = StringField("Services", [AnyOf(PRESETS, message="Choose one of these sets of services.")])
-
-
 class ServiceUserForm(StrictForm):
     """Step 4."""
 
     service_username = StringField("Service user", [Length(max=255, message=_TOO_LONG)])
 
 
-class CredentialsForm(StrictForm):
-    """Step 5."""
+class ApplicationForm(StrictForm):
+    """Step 3, and the page that replaces both values later."""
 
     application_id = StringField("Application ID", [Length(max=MAX_TYPED, message=_TOO_LONG)])
     secret = StringField("Secret", [Length(max=MAX_TYPED, message=_TOO_LONG)])
-
-
-class ServicesForm(StrictForm):
-    """Step 7."""
-
-    services = SelectMultipleField("Services", choices=[SelectChoice(item.value, item.value) for item in Service])
-    hooks_wanted = BooleanField("Webhooks")
 
 
 class RenameForm(StrictForm):

@@ -9,7 +9,7 @@ from flask import Response, flash, url_for
 from portal.accounts.principal import current_principal
 from portal.connections.models import Connection
 from portal.connections.service import connections, instance
-from portal.connections.steps import Step, previous_url, rail, step_to_do_first
+from portal.connections.steps import STEPS, Step, previous_url, rail, step_to_do_first
 from portal.errors import Card, Layer, Mender, RateLimited
 from portal.htmx import leave_to, render
 from portal.runtime import current_runtime
@@ -40,7 +40,7 @@ def render_step(
         connection=connection,
         errors=errors or {},
         rail=rail(connection, step),
-        back_url=previous_url(connection, step) if step != Step.INSTANCE else "",
+        back_url=previous_url(connection, step) if step in STEPS else "",
         cancel_url="" if connection.authorized_at else url_for("connections.cancel", slug=connection.slug),
         is_sandbox=instance.is_sandbox(current_runtime(), connection),
         **context,

@@ -1,4 +1,4 @@
-"""Every step's address; the views of steps 3, 4 and 7. Steps 2 and 5 have modules of their own.
+"""Every step's address; the views of steps 1 and 4. Steps 2 and 3 have modules of their own, 5 and 6 other packages.
 
 A draft is saved as soon as it is valid, so every step can be left and resumed.
 """
@@ -11,16 +11,15 @@ from flask import Blueprint, Response, flash, url_for
 
 from portal.accounts.principal import current_principal
 from portal.accounts.rights import Right, requires
-from portal.connections import credentials_views, instance_views
-from portal.connections.forms import PresetForm, ServicesForm, ServiceUserForm
+from portal.connections import application_views, instance_views
+from portal.connections.forms import PurposeForm, ServicesForm, ServiceUserForm
 from portal.connections.models import Connection
-from portal.connections.service import applications, connections, walkthrough
+from portal.connections.service import connections, walkthrough
 from portal.connections.setup_pages import go_first, load_connection, render_step
 from portal.connections.steps import Step, first_open_step, next_url, step_url
 from portal.errors import InvalidInput
 from portal.forms import problems_of, refuse_unknown_fields
 from portal.gitlab import links
-from portal.gitlab.version import parse_version
 from portal.htmx import leave_to, render
 from portal.runtime import current_runtime
 
@@ -35,13 +34,15 @@ def add_routes(blueprint: Blueprint) -> None:
         ("/instance", "POST", instance_views.save_instance),
         ("/instance/checks", "GET", instance_views.checks),
         ("/instance/checks", "POST", instance_views.check_again),
-        ("/application", "GET", setup_application),
-        ("/application", "POST", save_application),
-        ("/application/preset", "POST", choose_preset),
+        ("/purpose", "GET", setup_purpose),
+        ("/purpose", "POST", save_purpose),
+        ("/application", "GET", application_views.setup_application),
+        ("/application", "POST", application_views.save_application),
+        ("/application/check", "POST", application_views.check_application),
         ("/service-user", "GET", setup_service_user),
         ("/service-user", "POST", save_service_user),
-        ("/credentials", "GET", credentials_views.setup_credentials),
-        ("/credentials", "POST", credentials_views.save_credentials),
+        ("/credentials", "GET", application_views.setup_credentials),
+        ("/credentials", "POST", application_views.save_credentials),
         ("/services", "GET", setup_services),
         ("/services", "POST", save_services),
         ("/cancel", "GET", ask_cancel),
@@ -58,30 +59,39 @@ def resume(slug: str) -> Response:
     return leave_to(step_url(connection, first_open_step(connection)))
 
 
-def setup_application(slug: str) -> Response:
-    """Show step 3: the values, in the order of GitLab's form, and where that form is."""
+def setup_purpose(slug: str) -> Response:
+    """Show step 1 of a draft again; a connection in use has a page for its services."""
     connection = load_connection(slug)
-    return go_first(connection, Step.APPLICATION) or _render_application(connection)
+    if connection.authorized_at is not None:
+        return leave_to(step_url(connection, Step.SERVICES))
+    form = PurposeForm(
+        data={
+            "display_name": connection.display_name,
+            "method": connection.method,
+            "services": connection.services,
+            "hooks_wanted": connection.hooks_wanted,
+        }
+    )
+    return render_step(connection, Step.PURPOSE, form=form)
 
 
-def choose_preset(slug: str) -> Response:
-    """Compute the scopes for another set of services."""
-    form, connection = PresetForm(), load_connection(slug)
-    if first := go_first(connection, Step.APPLICATION):
-        return first
+def save_purpose(slug: str) -> Response:
+    """Keep what step 1 asks for."""
+    form, connection = PurposeForm(), load_connection(slug)
+    if connection.authorized_at is not None:
+        return leave_to(step_url(connection, Step.SERVICES))
     if not form.validate():
-        return _render_application(connection, problems_of(form))
-    saved = walkthrough.choose_preset(current_runtime(), current_principal(), slug, form.preset.data or "")
-    return leave_to(step_url(saved, Step.APPLICATION))
-
-
-def save_application(slug: str) -> Response:
-    """Go on once the application is made in GitLab."""
-    refuse_unknown_fields()
-    if first := go_first(load_connection(slug), Step.APPLICATION):
-        return first
-    saved = walkthrough.confirm_application(current_runtime(), current_principal(), slug)
-    return leave_to(next_url(saved, Step.APPLICATION))
+        return render_step(connection, Step.PURPOSE, form=form, errors=problems_of(form))
+    runtime, principal = current_runtime(), current_principal()
+    try:
+        if form.display_name.data != connection.display_name:
+            connections.rename(runtime, principal, slug, form.display_name.data or "")
+        saved = walkthrough.save_services(
+            runtime, principal, slug, form.services.data or [], bool(form.hooks_wanted.data)
+        )
+    except InvalidInput as error:
+        return render_step(connection, Step.PURPOSE, form=form, errors=error.field_errors)
+    return leave_to(next_url(saved, Step.PURPOSE))
 
 
 def setup_service_user(slug: str) -> Response:
@@ -110,19 +120,19 @@ def save_service_user(slug: str) -> Response:
 
 
 def setup_services(slug: str) -> Response:
-    """Show step 7."""
+    """Show the page that changes what a connection is used for; a draft has it in step 1."""
     connection = load_connection(slug)
-    if first := go_first(connection, Step.SERVICES):
-        return first
+    if connection.authorized_at is None:
+        return leave_to(step_url(connection, Step.PURPOSE))
     form = ServicesForm(data={"services": connection.services, "hooks_wanted": connection.hooks_wanted})
     return render_step(connection, Step.SERVICES, form=form)
 
 
 def save_services(slug: str) -> Response:
-    """Keep what the connection is used for."""
+    """Keep what the connection is used for; services that need more scopes lead to the authorization."""
     form, connection = ServicesForm(), load_connection(slug)
-    if first := go_first(connection, Step.SERVICES):
-        return first
+    if connection.authorized_at is None:
+        return leave_to(step_url(connection, Step.PURPOSE))
     if not form.validate():
         return render_step(connection, Step.SERVICES, form=form, errors=problems_of(form))
     try:
@@ -133,7 +143,7 @@ def save_services(slug: str) -> Response:
         return render_step(connection, Step.SERVICES, form=form, errors=error.field_errors)
     if walkthrough.needs_wider_scopes(saved):
         return leave_to(step_url(saved, Step.AUTHORIZE))
-    return leave_to(next_url(saved, Step.SERVICES))
+    return leave_to(url_for("connections.show", slug=slug))
 
 
 def ask_cancel(slug: str) -> Response:
@@ -148,28 +158,6 @@ def cancel(slug: str) -> Response:
     connections.discard_draft(current_runtime(), current_principal(), slug)
     flash(f"The draft “{connection.display_name}” was discarded.", "success")
     return leave_to(url_for("connections.index"))
-
-
-def _preset_of(connection: Connection) -> str:
-    present = (sorted(connection.services), connection.hooks_wanted)
-    presets = applications.PRESETS.items()
-    return next((name for name, (services, hooks) in presets if (sorted(services), hooks) == present), "")
-
-
-def _render_application(connection: Connection, errors: dict[str, Any] | None = None) -> Response:
-    base, version = connection.external_url, parse_version(connection.version_seen)
-    return render_step(
-        connection,
-        Step.APPLICATION,
-        errors=errors,
-        redirect_uri=applications.redirect_uri_of(current_runtime(), connection),
-        name=applications.APPLICATION_NAME,
-        scopes=applications.scope_reasons(connection),
-        preset=_preset_of(connection),
-        instance_url=links.new_application(base),
-        own_url=links.own_applications(base, version),
-        group_url=links.groups(base),
-    )
 
 
 def _render_service_user(

@@ -1,4 +1,4 @@
-"""The eight steps of the walkthrough: addresses, whose they are, which are done, and what comes next."""
+"""The six steps of the walkthrough: addresses, which happen in GitLab, which are done, and what comes next."""
 
 from __future__ import annotations
 
@@ -7,33 +7,31 @@ from enum import StrEnum
 
 from portal.connections.models import Connection
 
-OURS = "Gatehouse"
-THEIRS = "GitLab administrator"
-
 
 class Step(StrEnum):
-    """A step; the value is the last part of its address and what `connection.steps_done` holds."""
+    """A page under `/connections/<slug>/setup/`; the value is its address and what `connection.steps_done` holds."""
 
-    METHOD = "method"
+    PURPOSE = "purpose"
     INSTANCE = "instance"
     APPLICATION = "application"
     SERVICE_USER = "service-user"
-    CREDENTIALS = "credentials"
     AUTHORIZE = "authorize"
-    SERVICES = "services"
     REPOSITORIES = "repositories"
+    # Not steps: they change later what a step asked for.
+    CREDENTIALS = "credentials"
+    SERVICES = "services"
 
 
 LABELS = {
-    Step.METHOD: ("Method", OURS),
-    Step.INSTANCE: ("Instance", OURS),
-    Step.APPLICATION: ("Application", THEIRS),
-    Step.SERVICE_USER: ("Service user", THEIRS),
-    Step.CREDENTIALS: ("Credentials", OURS),
-    Step.AUTHORIZE: ("Authorize", OURS),
-    Step.SERVICES: ("Services", OURS),
-    Step.REPOSITORIES: ("Repositories", OURS),
+    Step.PURPOSE: "Purpose",
+    Step.INSTANCE: "Instance",
+    Step.APPLICATION: "Application",
+    Step.SERVICE_USER: "Service user",
+    Step.AUTHORIZE: "Authorize",
+    Step.REPOSITORIES: "Repositories",
 }
+STEPS = tuple(LABELS)
+IN_GITLAB = frozenset({Step.APPLICATION, Step.SERVICE_USER})
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class RailStep:
     label: str
     url: str | None
     state: str
-    owner: str
+    is_in_gitlab: bool
 
 
 def step_url(connection: Connection, step: Step) -> str:
@@ -57,36 +55,37 @@ def rail(connection: Connection | None, current: Step) -> list[RailStep]:
     done = set(connection.steps_done) if connection else set()
     reachable = True
     rows = []
-    for number, step in enumerate(Step, start=1):
+    for number, step in enumerate(STEPS, start=1):
         state = "current" if step == current else "done" if step in done else "todo"
-        # The first step made the connection; it has no page of its own any more.
-        is_open = reachable and step != Step.METHOD
-        url = step_url(connection, step) if connection and is_open else None
-        label, owner = LABELS[step]
-        rows.append(RailStep(number, label, url, state, owner))
+        url = step_url(connection, step) if connection and reachable else None
+        rows.append(RailStep(number, LABELS[step], url, state, step in IN_GITLAB))
         reachable = reachable and step in done
     return rows
 
 
 def first_open_step(connection: Connection) -> Step:
     """Return where to resume: the first step that is not done, or the last one."""
-    return next((step for step in Step if step not in connection.steps_done), Step.REPOSITORIES)
+    return next((step for step in STEPS if step not in connection.steps_done), Step.REPOSITORIES)
+
+
+def number_and_label(connection: Connection) -> tuple[int, str]:
+    """Return the number and the label of the step at which a draft is resumed."""
+    step = first_open_step(connection)
+    return STEPS.index(step) + 1, LABELS[step]
 
 
 def step_to_do_first(connection: Connection, step: Step) -> str | None:
     """Return the address of an earlier step that is not done yet; None when this one may be shown."""
     first = first_open_step(connection)
-    steps = list(Step)
-    return step_url(connection, first) if steps.index(first) < steps.index(step) else None
+    return step_url(connection, first) if STEPS.index(first) < STEPS.index(step) else None
 
 
 def next_url(connection: Connection, step: Step) -> str:
     """Return where *Continue* leads."""
-    steps = list(Step)
-    return step_url(connection, steps[steps.index(step) + 1])
+    return step_url(connection, STEPS[STEPS.index(step) + 1])
 
 
 def previous_url(connection: Connection, step: Step) -> str:
-    """Return where *Back* leads."""
-    steps = list(Step)
-    return step_url(connection, steps[steps.index(step) - 1])
+    """Return where *Back* leads; empty from the first step."""
+    place = STEPS.index(step)
+    return step_url(connection, STEPS[place - 1]) if place else ""

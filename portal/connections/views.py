@@ -1,25 +1,32 @@
-"""The list of connections, step 1, and the details page; steps 2 to 5 and 7 are in `setup_views`."""
+"""The list of connections, step 1, and the details page; the other steps are in `setup_views`."""
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask, Response, render_template, url_for
+from typing import Any
+
+from flask import Blueprint, Flask, Response, flash, render_template, url_for
 from markupsafe import Markup
 
 from portal.accounts.principal import current_principal
 from portal.accounts.rights import Right, requires
+from portal.audit.search import Search, list_events
+from portal.audit.sentences import sentence_of
 from portal.connections import setup_views
-from portal.connections.forms import MethodForm, RenameForm
-from portal.connections.models import Connection, ConnectionState, Method, name_key_of
+from portal.connections.forms import PurposeForm, RenameForm
+from portal.connections.models import Connection, ConnectionState, Method
 from portal.connections.panels import panels_for
-from portal.connections.service import applications, checklist, connections, instance
-from portal.connections.steps import Step, first_open_step, next_url, rail, step_url
-from portal.errors import Card, InvalidInput
-from portal.forms import problems_of
+from portal.connections.service import applications, connections, instance
+from portal.connections.steps import Step, first_open_step, next_url, number_and_label, rail, step_url
+from portal.errors import Card, InvalidInput, NotFound
+from portal.forms import problems_of, refuse_unknown_fields
+from portal.gitlab.scopes import Service
 from portal.htmx import leave_to, render
 from portal.runtime import Runtime, current_runtime
 
 blueprint = Blueprint("connections", __name__, url_prefix="/connections")
 DEFAULT_NAME = "GitLab"
+SANDBOX_NAME = "Sandbox"
+RECENT = 5
 
 
 def register(app: Flask, runtime: Runtime) -> None:
@@ -29,6 +36,9 @@ def register(app: Flask, runtime: Runtime) -> None:
     app.register_blueprint(blueprint)
     app.add_template_filter(step_url, "step_url")
     app.add_template_global(_is_in_clear, "is_in_clear")
+    app.add_template_global(connections.is_failing, "is_failing")
+    app.add_template_global(number_and_label, "step_of")
+    app.add_template_global(_is_sandbox, "is_sandbox_connection")
 
 
 @blueprint.get("/")
@@ -42,6 +52,7 @@ def index() -> Response:
         connections=found,
         may_manage=principal.may(Right.MANAGE_CONNECTIONS),
         is_included=connections.is_included(principal),
+        sandbox_origin=current_runtime().settings.sandbox_origin,
     )
 
 
@@ -49,47 +60,115 @@ def index() -> Response:
 @requires(Right.MANAGE_CONNECTIONS)
 def new() -> Response:
     """Show step 1."""
-    principal = current_principal()
-    taken = {item.name_key for item in connections.list_connections(current_runtime(), principal)}
-    name = DEFAULT_NAME if name_key_of(DEFAULT_NAME) not in taken else ""
-    return _render_new(MethodForm(data={"display_name": name, "method": Method.OAUTH}))
+    name = connections.free_name(current_runtime(), current_principal(), DEFAULT_NAME)
+    chosen = {"display_name": name, "method": Method.OAUTH, "services": list(Service)}
+    return _render_new(PurposeForm(data=chosen))
 
 
 @blueprint.post("/new")
 @requires(Right.MANAGE_CONNECTIONS)
 def create() -> Response:
     """Make the draft and go on to step 2."""
-    form = MethodForm()
+    form = PurposeForm()
     if not form.validate():
         return _render_new(form, errors=problems_of(form))
     try:
         made = connections.create_draft(
-            current_runtime(), current_principal(), form.display_name.data or "", Method(form.method.data)
+            current_runtime(),
+            current_principal(),
+            form.display_name.data or "",
+            Method(form.method.data),
+            form.services.data or [],
+            hooks_wanted=bool(form.hooks_wanted.data),
         )
     except InvalidInput as error:
         return _render_new(form, errors=error.field_errors or {"": error.sentence})
-    return leave_to(next_url(made, Step.METHOD))
+    return leave_to(next_url(made, Step.PURPOSE))
+
+
+@blueprint.post("/sandbox")
+@requires(Right.MANAGE_CONNECTIONS)
+def try_sandbox() -> Response:
+    """Make a draft for the simulated GitLab beside this portal and go on to step 2, where it is looked at."""
+    refuse_unknown_fields()
+    runtime, principal = current_runtime(), current_principal()
+    if not runtime.settings.sandbox_origin:
+        raise NotFound
+    name = connections.free_name(runtime, principal, SANDBOX_NAME)
+    made = connections.create_draft(runtime, principal, name, Method.OAUTH)
+    instance.save_instance(runtime, principal, made.slug, instance.Entered(runtime.settings.sandbox_origin))
+    return leave_to(next_url(made, Step.PURPOSE))
 
 
 @blueprint.get("/<slug>")
 @requires(Right.SEE_CONNECTIONS)
 def show(slug: str) -> Response:
-    """Show state, address, application and whatever the higher capabilities know of a connection."""
-    return _render_show(slug, RenameForm())
+    """Show what is true of a connection now: what needs a person, the facts, what happened lately."""
+    connection = _get(slug)
+    return _render_page(
+        "show",
+        connection,
+        attention=Card.from_json(connection.attention) if connection.attention else None,
+        activity=_activity_of(connection)[:RECENT],
+        resume_url=step_url(connection, first_open_step(connection)),
+        step=number_and_label(connection),
+        is_draft=connection.state in {ConnectionState.DRAFT, ConnectionState.AWAITING_AUTHORIZATION},
+    )
+
+
+@blueprint.get("/<slug>/activity")
+@requires(Right.SEE_CONNECTIONS)
+def activity(slug: str) -> Response:
+    """Show what happened to a connection, newest first."""
+    connection = _get(slug)
+    return _render_page("activity", connection, activity=_activity_of(connection))
+
+
+@blueprint.get("/<slug>/settings")
+@requires(Right.SEE_CONNECTIONS)
+def settings(slug: str) -> Response:
+    """Show everything that is set for a connection, and the ways to change it."""
+    return _render_settings(_get(slug), RenameForm())
 
 
 @blueprint.post("/<slug>/name")
 @requires(Right.MANAGE_CONNECTIONS)
 def rename(slug: str) -> Response:
     """Change the display name."""
-    form = RenameForm()
+    form, connection = RenameForm(), _get(slug)
     if not form.validate():
-        return _render_show(slug, form, errors=problems_of(form))
+        return _render_settings(connection, form, errors=problems_of(form))
     try:
         connections.rename(current_runtime(), current_principal(), slug, form.display_name.data or "")
     except InvalidInput as error:
-        return _render_show(slug, form, errors=error.field_errors)
-    return leave_to(url_for(".show", slug=slug))
+        return _render_settings(connection, form, errors=error.field_errors)
+    flash("The name was changed.", "success")
+    return leave_to(url_for(".settings", slug=slug))
+
+
+def _get(slug: str) -> Connection:
+    return connections.get_connection(current_runtime(), current_principal(), slug)
+
+
+def _activity_of(connection: Connection) -> list[dict[str, Any]]:
+    """Return the newest events about a connection, for those who may read the audit log."""
+    runtime, principal = current_runtime(), current_principal()
+    if not principal.may(Right.SEE_AUDIT):
+        return []
+    search = Search(principal.organization_id, about=("connection", str(connection.id)))
+    return [
+        {
+            "actor": event.actor_name or "Someone",
+            "is_system": event.actor_user_id is None,
+            "sentence": sentence_of(event),
+            "at": event.at,
+        }
+        for event in list_events(runtime.database, search).events
+    ]
+
+
+def _is_sandbox(connection: Connection) -> bool:
+    return instance.is_sandbox(current_runtime(), connection)
 
 
 def _is_in_clear(connection: object) -> bool:
@@ -97,38 +176,40 @@ def _is_in_clear(connection: object) -> bool:
     return isinstance(connection, Connection) and instance.is_in_clear(current_runtime(), connection)
 
 
-def _render_new(form: MethodForm, errors: dict[str, str] | None = None) -> Response:
+def _render_new(form: PurposeForm, errors: dict[str, str] | None = None) -> Response:
     return render(
         "connections/new.html",
         status=422 if errors else 200,
         form=form,
         errors=errors or {},
-        rail=rail(None, Step.METHOD),
+        rail=rail(None, Step.PURPOSE),
         connection=None,
         is_included=connections.is_included(current_principal()),
     )
 
 
-def _render_show(slug: str, form: RenameForm, errors: dict[str, str] | None = None) -> Response:
+def _render_settings(connection: Connection, form: RenameForm, errors: dict[str, str] | None = None) -> Response:
+    application = applications.get_application(current_runtime(), connection)
+    return _render_page(
+        "settings", connection, 422 if errors else 200, application=application, form=form, errors=errors or {}
+    )
+
+
+def _render_page(name: str, connection: Connection, status: int = 200, **context: Any) -> Response:
     runtime, principal = current_runtime(), current_principal()
-    connection = connections.get_connection(runtime, principal, slug)
+    panels = [
+        {
+            "place": item.place,
+            "html": Markup(render_template(item.template, connection=connection, **item.context)),  # noqa: S704
+        }
+        for item in panels_for(runtime, principal, connection)
+    ]
+    may_manage = principal.may(Right.MANAGE_CONNECTIONS)
     return render(
-        "connections/show.html",
-        status=422 if errors else 200,
+        f"connections/{name}.html",
+        status=status,
         connection=connection,
-        attention=Card.from_json(connection.attention) if connection.attention else None,
-        application=applications.get_application(runtime, connection),
-        checklist=checklist.stored_checklist(connection),
-        panels=[
-            {
-                "html": Markup(render_template(item.template, connection=connection, **item.context)),  # noqa: S704
-                "is_last": item.is_last,
-            }
-            for item in panels_for(runtime, principal, connection)
-        ],
-        may_manage=principal.may(Right.MANAGE_CONNECTIONS),
-        resume_url=step_url(connection, first_open_step(connection)),
-        is_draft=connection.state in {ConnectionState.DRAFT, ConnectionState.AWAITING_AUTHORIZATION},
-        form=form,
-        errors=errors or {},
+        panels=panels,
+        may_manage=may_manage,
+        **context,
     )

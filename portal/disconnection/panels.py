@@ -1,4 +1,4 @@
-"""Panels on a connection's details page: how it ended, and the way to end it."""
+"""What a connection's pages show of its end: how far it is, and the way to it."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def register() -> None:
     panels.add(WAY_ORDER, way_panel)
 
 
-def state_panel(runtime: Runtime, principal: Principal, connection: Connection) -> panels.Panel | None:
-    """Return how far the end is; None while the connection is in use and nothing is left over."""
+def state_panel(runtime: Runtime, principal: Principal, connection: Connection) -> list[panels.Panel]:
+    """Return how far the end is; nothing while the connection is in use and no token is left over."""
     ending = load_ending(runtime, connection)
     if ending is None:
-        return None
-    may_manage = principal.may(Right.MANAGE_CONNECTIONS)
-    return panels.Panel("disconnection/_state.html", {"ending": ending, "may_manage": may_manage})
+        return []
+    context = {"ending": ending, "may_manage": principal.may(Right.MANAGE_CONNECTIONS)}
+    return [panels.Panel(panels.Place.NEEDS, "disconnection/_state.html", context)]
 
 
-def way_panel(runtime: Runtime, principal: Principal, connection: Connection) -> panels.Panel | None:
-    """Return the way to the page that disconnects; None for drafts and for those who may not."""
+def way_panel(runtime: Runtime, principal: Principal, connection: Connection) -> list[panels.Panel]:
+    """Return the way to the page that disconnects; nothing for drafts and for those who may not."""
     if not principal.may(Right.MANAGE_CONNECTIONS) or connection.authorized_at is None:
-        return None
+        return []
     ending = load_ending(runtime, connection)
     if ending is not None and ending.is_erasing:
-        return None
+        return []
     is_over = connection.state == ConnectionState.DISCONNECTED
-    return panels.Panel("disconnection/_way.html", {"is_over": is_over}, is_last=True)
+    return [panels.Panel(panels.Place.SETTING, "disconnection/_way.html", {"is_over": is_over})]

@@ -80,9 +80,10 @@ def status(slug: str) -> Response:
         raise
     if not wants_fragment():
         return leave_to(url_for("connections.show", slug=slug))
-    panel = panels.state_panel(runtime, principal, connection)
-    if panel is None:
+    found = panels.state_panel(runtime, principal, connection)
+    if not found:
         return leave_to(url_for("connections.show", slug=slug))
+    panel = found[0]
     return make_response(render_template(panel.template, connection=connection, **panel.context))
 
 

@@ -1,4 +1,4 @@
-"""Health's panel on a connection's details page: how it is, since when, and the way to the page."""
+"""What health shows on a connection's pages: the incidents that are open."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ ORDER = 10
 
 def register() -> None:
     """Add the panel; called once per application."""
-    panels.add(ORDER, health_panel)
+    panels.add(ORDER, health_panels)
 
 
-def health_panel(runtime: Runtime, principal: Principal, connection: Connection) -> panels.Panel | None:
-    """Return the state; None for a connection that is not checked."""
+def health_panels(runtime: Runtime, principal: Principal, connection: Connection) -> list[panels.Panel]:
+    """Return one line for each open incident that the connection's own attention does not tell already."""
     if not is_watched(connection):
-        return None
-    return panels.Panel("health/_details.html", {"health": load_health(runtime, principal, connection)})
+        return []
+    told = (connection.attention or {}).get("code")
+    alarms = [alarm for alarm in load_health(runtime, principal, connection).alarms if alarm.card.code != told]
+    return [panels.Panel(panels.Place.NEEDS, "health/_needs.html", {"alarms": alarms})] if alarms else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC
 
-from flask import Blueprint, Flask, Response, make_response, render_template, url_for
+from flask import Blueprint, Flask, Response, g, make_response, render_template, url_for
 from sqlalchemy.exc import SQLAlchemyError
 
 from portal.accounts.principal import current_principal, find_principal
@@ -35,7 +35,8 @@ def register(app: Flask, runtime: Runtime) -> None:
 @requires(Right.SEE_CONNECTIONS)
 def show(slug: str) -> Response:
     """Show what works and what does not, by direction and layer."""
-    return render("health/show.html", health=_load(slug))
+    health = _load(slug)
+    return render("health/show.html", health=health, connection=health.connection)
 
 
 @blueprint.get("/progress")
@@ -78,10 +79,12 @@ def banners() -> tuple[list[Alarm], int]:
     principal = find_principal()
     if principal is None or not principal.may(Right.SEE_CONNECTIONS):
         return [], 0
-    try:
-        found = open_alarms(current_runtime(), principal)
-    except SQLAlchemyError:
-        return [], 0  # The page that tells of a broken database must not break over its banner.
+    if "open_alarms" not in g:  # The sidebar, the tabs and the banner ask within one page.
+        try:
+            g.open_alarms = open_alarms(current_runtime(), principal)
+        except SQLAlchemyError:
+            g.open_alarms = []  # The page that tells of a broken database must not break over its banner.
+    found: list[Alarm] = g.open_alarms
     return found[:BANNERS_SHOWN], max(0, len(found) - BANNERS_SHOWN)
 
 

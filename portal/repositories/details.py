@@ -1,26 +1,57 @@
-"""The repositories' panel on a connection's details page."""
+"""What repositories show on a connection's pages: how many are enabled, the last read, what can no longer be read."""
 
 from __future__ import annotations
 
+from sqlalchemy import func, select
+from sqlmodel import col
+
 from portal.accounts.principal import Principal
+from portal.authorization.service.credentials import catalogue_key
 from portal.connections import panels
 from portal.connections.models import Connection
-from portal.repositories.panel import load_panel
-from portal.repositories.service.selection import View
+from portal.jobs.models import Job, JobState
+from portal.repositories.models import Enablement, Repository
+from portal.repositories.service.selection import StateFilter, View, count_by_state
+from portal.repositories.service.visibility import visible_to
 from portal.runtime import Runtime
 
-ORDER = 30
+ORDER = 15
 
 
 def register() -> None:
-    """Add the panel; called once per application."""
-    panels.add(ORDER, repositories_panel)
+    """Add the panels; called once per application."""
+    panels.add(ORDER, repositories_panels)
 
 
-def repositories_panel(runtime: Runtime, principal: Principal, connection: Connection) -> panels.Panel | None:
-    """Return counts, the last read and the way to the selection; None before the first authorization."""
+def repositories_panels(runtime: Runtime, principal: Principal, connection: Connection) -> list[panels.Panel]:
+    """Return the facts, and what needs a person; nothing before the first authorization."""
     if connection.authorized_at is None:
-        return None
-    view = View(connection=connection.slug)
-    panel = load_panel(runtime, principal, view, address="/repositories/", fixed=connection)
-    return panels.Panel("repositories/_details.html", {"panel": panel})
+        return []
+    with runtime.database.reading() as session:
+        counts = count_by_state(session, principal, View(connection=connection.slug))
+        newest = select(Job).where(col(Job.key) == catalogue_key(connection)).order_by(col(Job.id).desc()).limit(1)
+        job = session.execute(newest).scalars().first()
+    needs = counts[StateFilter.NEEDS_ATTENTION]
+    facts = {
+        "counts": {"enabled": counts[StateFilter.ENABLED], "total": counts[StateFilter.ALL]},
+        "job": job,
+        "is_reading": job is not None and not job.is_finished,
+        "failure": job is not None and job.state == JobState.FAILED,
+    }
+    found = [panels.Panel(panels.Place.FACT, "repositories/_fact.html", facts)]
+    if needs:
+        found.append(panels.Panel(panels.Place.NEEDS, "repositories/_needs.html", {"needs": needs}))
+    return found
+
+
+def counts_by_connection(runtime: Runtime, principal: Principal) -> dict[int, tuple[int, int]]:
+    """Return how many repositories of each connection are enabled, and how many there are, as this person sees them."""
+    with runtime.database.reading() as session:
+        statement = (
+            select(col(Repository.connection_id), func.count(col(Enablement.id)), func.count())
+            .join(Connection, col(Connection.id) == col(Repository.connection_id))
+            .outerjoin(Enablement, col(Enablement.repository_id) == col(Repository.id))
+            .where(visible_to(session, principal))
+            .group_by(col(Repository.connection_id))
+        )
+        return {key: (enabled, total) for key, enabled, total in session.execute(statement)}

@@ -59,11 +59,9 @@ class Panel:
 
     @property
     def progress_url(self) -> str:
-        """Address of the progress of the read; it answers this view's rows along with it."""
-        parameters = {**self.view.parameters(), "on": "setup" if self.fixed else "index"}
-        parameters.pop("connection", None)
+        """Address of the progress of the read; the poll adds the view as it is then, and gets its rows along."""
         assert self.connection is not None
-        return f"/connections/{self.connection.slug}/catalogue?{urlencode(parameters)}"
+        return f"/connections/{self.connection.slug}/catalogue?on={'setup' if self.fixed else 'index'}"
 
     @property
     def fields(self) -> dict[str, str]:

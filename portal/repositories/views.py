@@ -1,4 +1,4 @@
-"""The selection panel: as step 8 of a walkthrough and as a page of its own; enabling, disabling, reading again."""
+"""The selection panel: as step 6 of a walkthrough and as a page of its own; enabling, disabling, reading again."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ def register(app: Flask, runtime: Runtime) -> None:
     app.register_blueprint(blueprint)
     app.add_template_filter(explain, "availability")
     app.add_template_filter(role_name, "role")
+    app.add_template_global(_counts, "repository_counts")
     details.register()
     grant_views.register(app)
 
@@ -58,7 +59,7 @@ def index() -> Response:
 @blueprint.get("/connections/<slug>/setup/repositories")
 @requires(Right.MANAGE_CONNECTIONS)
 def setup(slug: str) -> Response:
-    """Show step 8: the selection panel of one connection, filling while GitLab is being read."""
+    """Show step 6: the selection panel of one connection, filling while GitLab is being read."""
     runtime, principal = current_runtime(), current_principal()
     connection = get_connection(runtime, principal, slug)
     if first := step_to_do_first(connection, Step.REPOSITORIES):
@@ -78,12 +79,27 @@ def setup(slug: str) -> Response:
 @blueprint.post("/connections/<slug>/setup/repositories")
 @requires(Right.MANAGE_CONNECTIONS)
 def finish(slug: str) -> Response:
-    """Finish the walkthrough and go to the details page."""
+    """Finish the walkthrough."""
     refuse_unknown_fields()
     runtime, principal = current_runtime(), current_principal()
     with runtime.database.transaction() as session:
         mark_step_done(session, get_connection_for_admin(session, principal, slug), Step.REPOSITORIES)
-    return leave_to(url_for("connections.show", slug=slug))
+    return leave_to(url_for(".finished", slug=slug))
+
+
+@blueprint.get("/connections/<slug>/setup/finished")
+@requires(Right.MANAGE_CONNECTIONS)
+def finished(slug: str) -> Response:
+    """Show what is connected, and what one may do next."""
+    connection = get_connection(current_runtime(), current_principal(), slug)
+    if first := step_to_do_first(connection, Step.REPOSITORIES):
+        return leave_to(first)
+    counts = _counts().get(connection.id or 0, (0, 0))
+    return render("connections/finished.html", connection=connection, counts=counts)
+
+
+def _counts() -> dict[int, tuple[int, int]]:
+    return details.counts_by_connection(current_runtime(), current_principal())
 
 
 @blueprint.get("/connections/<slug>/catalogue")

@@ -1,6 +1,7 @@
 // A form with data-popup="window name" is sent into a small window. The window is opened in the click itself, or the
 // browser blocks it; blocked, or with the button data-popup-skip, the form is sent in this tab as it would be without us.
-// data-popup-event names an event for the page, told once the form is on its way.
+// data-popup-shows names the element that shows how it goes: its data-pressed-url is asked at once, and what comes back
+// asks the server until there is an outcome. The server alone knows; the window may be slower than this page.
 (() => {
   const open = (name) => {
     const [width, height] = [Math.min(720, screen.availWidth), Math.min(820, screen.availHeight)];
@@ -23,9 +24,9 @@
     if (!child) { form.removeAttribute("target"); return; }
     form.target = form.dataset.popup;
     child.focus();
-    // After the browser has sent the form: the page asks the server, which is the only one who knows.
-    setTimeout(() => {
-      if (form.dataset.popupEvent) document.body.dispatchEvent(new CustomEvent(form.dataset.popupEvent, { bubbles: true }));
-    }, 300);
+    const shown = document.querySelector(form.dataset.popupShows);
+    const address = shown?.dataset.pressedUrl;
+    // After the browser has taken the form: it would not send one that is swapped away under it.
+    if (address) setTimeout(() => htmx.ajax("GET", address, { target: shown, swap: "outerMorph" }), 0);
   });
 })();

@@ -43,6 +43,8 @@
     if (!form || !response || response.status >= 400) return;
     for (const box of rows(form)) box.checked = false;
     refresh(form);
+    // The button that was pressed is disabled now; without this the focus would fall off the page.
+    form.querySelector("[data-bulk]")?.focus({ preventScroll: true });
   });
   const everywhere = () => document.querySelectorAll("[data-selection]").forEach(refresh);
   for (const name of ["DOMContentLoaded", "htmx:after:swap", "pageshow"]) window.addEventListener(name, everywhere, true);

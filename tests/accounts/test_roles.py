@@ -61,7 +61,7 @@ def test_demotion_acts_on_the_next_request(runtime: Runtime, cast: Cast, adminis
     with runtime.database.transaction() as session:
         session.get_one(Membership, cast.administrator.membership_id).role = Role.AUDITOR
 
-    form = {"method": "oauth", "display_name": "GitLab"}
+    form = {"services": "repositories", "method": "oauth", "display_name": "GitLab"}
     assert administrator.get("/connections/new").status_code == 404
     assert administrator.post("/connections/new", form, token=token, htmx=True).status_code == 404
 

@@ -12,6 +12,7 @@ import pytest
 from sqlmodel import select
 
 from portal.audit.models import RESULTS, AuditEvent
+from portal.audit.sentences import SENTENCES
 from portal.authorization.models import CredentialState
 from portal.authorization.refresh.claims import give_verdict, take_claim
 from portal.authorization.refresh.times import TIMES
@@ -51,7 +52,10 @@ BY_ADDRESS: dict[str, tuple[str, dict[str, str]]] = {
     "job.stop": ("/jobs/{job}/stop", {}),
     "audit.exported": ("/audit/export", {"format": "csv"}),
     "audit.verify_requested": ("/audit/verification", {}),
-    "connection.created": ("/connections/new", {"method": "oauth", "display_name": "Another"}),
+    "connection.created": (
+        "/connections/new",
+        {"services": "repositories", "method": "oauth", "display_name": "Another"},
+    ),
     "connection.renamed": (CONNECTION + "/name", {"display_name": "Renamed {slug}"}),
     "connection.instance_changed": (CONNECTION + "/setup/instance", {"domain": "gitlab.example.com"}),
     "connection.service_user_changed": (CONNECTION + "/setup/service-user", {"service_username": "bot"}),
@@ -131,7 +135,9 @@ def test_disabling_is_recorded_after_enabling(world: World) -> None:
 
 def test_draft_that_is_discarded_is_recorded(world: World) -> None:
     visitor, before = world.signed_in(), newest(world.runtime)
-    made = visitor.post("/connections/new", {"method": "oauth", "display_name": "Draft"}).headers["Location"]
+    made = visitor.post(
+        "/connections/new", {"services": "repositories", "method": "oauth", "display_name": "Draft"}
+    ).headers["Location"]
 
     visitor.post(made.removesuffix("/instance") + "/cancel")
 
@@ -141,7 +147,9 @@ def test_draft_that_is_discarded_is_recorded(world: World) -> None:
 def test_refusal_of_a_right_is_recorded(world: World) -> None:
     before = newest(world.runtime)
 
-    world.signed_in(world.cast.auditor).post("/connections/new", {"method": "oauth", "display_name": "x"})
+    world.signed_in(world.cast.auditor).post(
+        "/connections/new", {"services": "repositories", "method": "oauth", "display_name": "x"}
+    )
 
     event = only_event(world.runtime, before, "access.refused")
     assert (event.result, event.object_id, event.actor_name) == ("refused", "/connections/new", "Aud Auditor")
@@ -257,3 +265,7 @@ def test_every_action_is_named_by_a_test() -> None:
 
     assert len(recorded_actions()) > 40
     assert [action for action in sorted(recorded_actions()) if f'"{action}"' not in text] == []
+
+
+def test_every_action_has_a_sentence() -> None:
+    assert recorded_actions() - set(SENTENCES) == set()

@@ -222,7 +222,7 @@ def test_lead_finds_nothing_of_it(add: Add, lead: Visitor, runtime: Runtime) -> 
 
 def test_verifying_is_started_watched_and_its_result_shown(add: Add, auditor: Visitor, runtime: Runtime) -> None:
     add(3)
-    assert "was not verified yet" in auditor.get("/audit").text
+    assert "Not verified yet" in auditor.get("/audit").text
 
     begun = auditor.post("/audit/verification", htmx=True)
     polled = auditor.get("/audit/verification", htmx=True)
@@ -232,7 +232,7 @@ def test_verifying_is_started_watched_and_its_result_shown(add: Add, auditor: Vi
     for fragment in (begun.text, polled.text):
         assert 'hx-trigger="every 1500ms"' in fragment
         assert "<progress" in fragment
-    assert "all 4 events are as they were written" in ended.text
+    assert "All 4 events are as written" in ended.text
     assert "hx-trigger" not in ended.text
     assert auditor.post("/audit/verification").headers["Location"] == "/audit"
 

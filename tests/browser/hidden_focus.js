@@ -16,6 +16,8 @@
     });
     if (!free) found.add(element.outerHTML.slice(0, 120));
   }
+  // The body takes no focus: without the blur the link to the content would stay shown, over the menu button.
+  document.activeElement?.blur?.();
   before?.focus?.();
   window.scrollTo(0, 0);
   return [...found];

@@ -1,11 +1,11 @@
-"""Step 6 and its window: everything that may happen between the button and the result."""
+"""Step 5 and its window: everything that may happen between the button and the result."""
 
 from __future__ import annotations
 
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 from sqlmodel import select
 
 from portal.authorization.models import Credential
@@ -24,13 +24,13 @@ def credentials(site: Site) -> list[Credential]:
 
 
 def expect_authorized(page: Page, site: Site, username: str = "gatehouse") -> None:
-    expect(page.get_by_role("heading", name="Authorized", exact=True)).to_be_visible()
-    expect(page.locator("#authorization-status")).to_contain_text(f"@{username}")
+    walk.heading(page, f"Authorized as @{username}")
+    expect(page.get_by_role("link", name="Continue")).to_be_visible()
     assert [found.gitlab_username for found in credentials(site)] == [username]
 
 
 def expect_phase(page: Page, title: str) -> None:
-    expect(page.locator("#authorization-status-title")).to_have_text(title)
+    walk.heading(page, title)
 
 
 def sign_in_as(window: Page, username: str) -> None:
@@ -47,7 +47,7 @@ def sign_out_of_gitlab(context: BrowserContext, site: Site) -> None:
 
 def authorize_address(site: Site, page: Page) -> str:
     """Start an attempt as the page's button does, up to the address of GitLab that its window would open."""
-    token = page.locator("#authorization-status [name=csrf_token]").first.input_value()
+    token = page.locator("#authorization [name=csrf_token]").first.input_value()
     slug = urlsplit(page.url).path.split("/")[2]
     answer = page.request.post(
         f"{site.url}/connections/{slug}/authorization",
@@ -66,10 +66,10 @@ def test_the_wrong_person_is_turned_away_and_the_right_one_gets_in(
     walk.open_authorize(page, site)
     sign_in_as(walk.start_popup(page), "root")
 
-    expect_phase(page, "That was somebody else")
-    panel = page.locator("#authorization-status")
+    expect_phase(page, "@root was signed in, not @gatehouse")
+    panel = page.locator("#authorization")
     expect(panel).to_contain_text("Nothing was stored")
-    expect(panel.locator("dd")).to_contain_text(["@gatehouse", "@root"])
+    expect(panel.locator(".gh-who strong")).to_have_text(["@gatehouse", "@root"])
     assert credentials(site) == []
     assert site.sandbox.requests.count("/oauth/revoke") == 1
     assert [token for token in site.sandbox.world.oauth.tokens() if not token.is_revoked] == []
@@ -95,7 +95,7 @@ def test_an_administrator_cannot_be_made_the_expected_user(page: Page, site: Sit
     walk.open_authorize(page, site)
     sign_in_as(walk.start_popup(page), "root")
 
-    expect_phase(page, "That was somebody else")
+    expect_phase(page, "@root was signed in, not @gatehouse")
     expect(page.get_by_role("button", name="Make @root the expected user")).to_have_count(0)
 
 
@@ -105,7 +105,7 @@ def test_denial_is_told_and_can_be_repeated(page: Page, site: Site) -> None:
     sign_in_as(popup, "gatehouse")
     popup.get_by_role("button", name="Deny").click()
 
-    expect_phase(page, "That did not work")
+    expect_phase(page, "The authorization was denied")
     assert credentials(site) == []
 
     popup = walk.start_popup(page)
@@ -118,13 +118,13 @@ def test_a_wrong_secret_is_told_before_the_popup(page: Page, site: Site, watch: 
     application_id, secret = walk.to_credentials(page, site)
     walk.paste_credentials(page, application_id, "not-the-secret-0123456789")
 
-    expect(page.locator(".gh-failure, [role=alert]").first).to_be_visible()
-    walk.heading(page, "Paste what GitLab showed")
+    expect(page.locator(".gh-result-fail")).to_be_visible()
+    walk.heading(page, "Create the application in GitLab")
     expect(walk.field(page, "Application ID")).to_have_value(application_id)
 
     walk.field(page, "Secret").fill(secret)
     walk.press_continue(page)
-    expect_phase(page, "Authorize")
+    walk.heading(page, "Choose who Gatehouse acts as")
 
 
 def test_a_wrong_redirect_uri_shows_gitlabs_error_and_works_once_it_is_mended(page: Page, site: Site) -> None:
@@ -136,11 +136,44 @@ def test_a_wrong_redirect_uri_shows_gitlabs_error_and_works_once_it_is_mended(pa
 
     expect(popup.get_by_role("heading", name="An error has occurred")).to_be_visible()
     expect_phase(page, "Waiting for GitLab")
-    expect(page.get_by_role("link", name="Application ID, redirect URI and scopes")).to_be_visible()
+    expect(page.get_by_role("link", name="Copy the redirect URI")).to_be_visible()
 
     prepared.application.redirect_uri = right
     walk.start_popup(page, "Start again")
     expect_authorized(page, site)
+
+
+def test_the_page_waits_from_the_press_on_however_slow_the_window_is(
+    page: Page, context: BrowserContext, site: Site
+) -> None:
+    walk.open_authorize(page, site)
+    held: list[Route] = []
+    context.route("**/connections/gitlab/authorization", lambda route: held.append(route))
+    popup = walk.start_popup(page)
+    expect_phase(page, "Waiting for GitLab")
+    with page.expect_response("**/authorization/status**") as asked:
+        pass
+    assert asked.value.status == 204
+    expect_phase(page, "Waiting for GitLab")
+
+    held[0].continue_()
+    sign_in_as(popup, "gatehouse")
+    expect_authorized(page, site)
+    done = page.get_by_role("status").filter(has_text="Authorized as @gatehouse")
+    assert done.evaluate("title => title === document.activeElement")
+
+
+def test_focus_stays_where_it_is_while_the_page_waits(page: Page, site: Site) -> None:
+    walk.open_authorize(page, site)
+    walk.start_popup(page)
+    again = page.get_by_role("button", name="Start again")
+    again.focus()
+    for _ in range(2):
+        with page.expect_response("**/authorization/status**"):
+            pass
+
+    # The small window has the keyboard now; what counts is where it will be when one comes back.
+    assert again.evaluate("button => button === document.activeElement")
 
 
 def test_a_blocked_popup_goes_on_in_the_same_tab(site: Site) -> None:
@@ -158,7 +191,7 @@ def test_a_blocked_popup_goes_on_in_the_same_tab(site: Site) -> None:
 
 def test_this_tab_may_be_used_on_purpose(page: Page, context: BrowserContext, site: Site) -> None:
     walk.open_authorize(page, site)
-    page.get_by_role("button", name="Use this tab instead").click()
+    page.get_by_role("button", name="Use this tab, without a window").click()
     sign_in_as(page, "gatehouse")
 
     expect_authorized(page, site)
@@ -204,23 +237,20 @@ def test_everything_works_without_javascript(site: Site) -> None:
     page.get_by_role("button", name="Check now").click()
     expect(page.get_by_role("heading", name="Everything is in place")).to_be_visible()
     walk.press_continue(page)
-    pair = walk.create_application(page, site)
+    walk.paste_credentials(page, *walk.create_application(page, site))
     walk.press_continue(page)
-    walk.press_continue(page)
-    walk.paste_credentials(page, *pair)
     page.get_by_role("button", name="Authorize as @gatehouse").click()
     sign_in_as(page, "gatehouse")
     page.get_by_role("link", name="Click here to redirect to the application").click()
     expect_authorized(page, site)
 
     page.get_by_role("link", name="Continue").click()
-    walk.press_continue(page)
     row = page.get_by_role("button", name="Enable data/data-contracts")
     reload_until_visible(page, row)
     row.click()
     expect(page.get_by_role("button", name="Disable data/data-contracts")).to_be_visible()
     page.get_by_role("button", name="Finish").click()
-    walk.heading(page, "GitLab")
+    walk.heading(page, "GitLab is connected")
 
 
 def reload_until_visible(page: Page, wanted: Locator) -> None:
@@ -236,7 +266,7 @@ def test_a_reloaded_callback_shows_the_same_and_asks_once(page: Page, site: Site
     asked = site.sandbox.requests.count(TOKEN)
     callbacks: list[str] = []
     page.on("request", lambda request: callbacks.append(request.url) if "/oauth/callback/" in request.url else None)
-    page.get_by_role("button", name="Use this tab instead").click()
+    page.get_by_role("button", name="Use this tab, without a window").click()
     sign_in_as(page, "gatehouse")
     expect_authorized(page, site)
 

@@ -40,7 +40,7 @@ def confirm(page: Page, label: str = "Disconnect") -> None:
 
 
 def test_disconnecting_by_keyboard_ends_with_a_revoked_token(site: Site, page: Page) -> None:
-    page.goto(in_use(site))
+    page.goto(in_use(site) + "/settings")
     page.get_by_role("link", name="Disconnect…").click()
     walk.heading(page, "Disconnect GitLab?")
 
@@ -60,7 +60,7 @@ def test_erasing_is_followed_to_its_end_on_the_same_page(site: Site, page: Page)
 
     expect(page.get_by_text("It is erased")).to_be_visible()
     page.get_by_role("link", name="Go to connections").click()
-    expect(page.get_by_text("Connect your first GitLab")).to_be_visible()
+    expect(page.get_by_text("Connect your GitLab to the software that needs it")).to_be_visible()
 
 
 def test_button_works_only_once_the_name_is_typed(site: Site, page: Page) -> None:
@@ -78,7 +78,7 @@ def test_ticks_of_the_services_tell_at_once_which_scopes_they_need(site: Site, p
     expect(page.locator("#narrowing .gh-notice")).to_have_count(0)
 
     page.get_by_label("Repositories").uncheck()
-    expect(page.get_by_text("Granted, but needed no more")).to_be_visible()
+    expect(page.get_by_text("Granted but no longer needed")).to_be_visible()
     page.get_by_label("Webhooks").check()
     expect(page.get_by_text("Needed, but not granted yet")).to_be_visible()
 

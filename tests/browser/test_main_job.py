@@ -33,7 +33,7 @@ def sign_in_to_portal(page: Page, site: Site) -> None:
     walk.field(page, "E-mail").fill(site.cast.owner.email)
     walk.field(page, "Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
-    walk.heading(page, "Connections")
+    walk.heading(page, "Connect your GitLab to the software that needs it")
 
 
 def make_application_in_gitlab(gitlab: Page, name: str, uri: str, scopes: list[str], *, trusted: bool) -> None:
@@ -75,7 +75,7 @@ def enable(page: Page, path: str) -> None:
 def test_a_gitlab_is_connected_and_three_repositories_are_enabled(site: Site, trusted: bool) -> None:
     page, hands = site.open_context().new_page(), Typist()
     sign_in_to_portal(page, site)
-    page.get_by_role("link", name="Connect", exact=True).click()
+    page.get_by_role("link", name="Connect a GitLab").click()
     hands.type(walk.field(page, "Display name"), "Example engineering")
     walk.press_continue(page)
     walk.reach_instance(page)
@@ -87,38 +87,39 @@ def test_a_gitlab_is_connected_and_three_repositories_are_enabled(site: Site, tr
     make_application_in_gitlab(gitlab, name, uri, scopes, trusted=trusted)
     application_id = walk.field(gitlab, "Application ID").input_value()
     secret = gitlab.get_by_label("Secret", exact=True).input_value()
+    hands.type(walk.field(page, "Application ID"), application_id)
+    hands.type(walk.field(page, "Secret"), secret)
+    walk.field(page, "Secret").blur()
+    expect(page.get_by_text("GitLab accepts both")).to_be_visible()
     walk.press_continue(page)
 
-    walk.heading(page, "Who should Gatehouse be in GitLab?")
+    walk.heading(page, "Choose who Gatehouse acts as")
     values = [page.locator(f"#{id}").inner_text() for id in ("copy-name-in-gitlab", "copy-username", "copy-email")]
     make_user_in_gitlab(gitlab, *values)
     gitlab.locator("#profile > summary").click()
     gitlab.get_by_role("button", name="Sign out").click()
     walk.press_continue(page)
 
-    hands.type(walk.field(page, "Application ID"), application_id)
-    hands.type(walk.field(page, "Secret"), secret)
-    walk.press_continue(page)
-
     popup = walk.start_popup(page)
     popup.get_by_role("button", name="Sign in as gatehouse").click()
     if not trusted:
         popup.get_by_role("button", name="Authorize Gatehouse").click()
-    expect(page.get_by_role("heading", name="Authorized", exact=True)).to_be_visible()
+    walk.heading(page, "Authorized as @gatehouse")
     wait_until_closed(page.context, popup)
     page.get_by_role("link", name="Continue").click()
 
-    walk.heading(page, "What is it used for?")
-    walk.press_continue(page)
     walk.heading(page, "Choose repositories")
     for path in ("data/data-contracts", "data/pipelines/orchestration", "data/reporting/dashboards"):
         enable(page, path)
     page.get_by_role("button", name="Finish").click()
 
+    walk.heading(page, "Example engineering is connected")
+    page.get_by_role("link", name="Open Example engineering").click()
     walk.heading(page, "Example engineering")
-    expect(page.locator("#panel-authorization")).to_contain_text("@gatehouse")
+    expect(page.locator("#fact-authorization")).to_contain_text("@gatehouse")
+    expect(page.locator("#fact-repositories")).to_contain_text(re.compile(r"3\s*of\s*57"))
+    page.get_by_role("link", name="Settings").click()
     assert page.locator("#panel-authorization code").all_inner_texts() == scopes
-    expect(page.locator("#panel-repositories")).to_contain_text(re.compile(r"Enabled\s*3\s*Available"))
     assert hands.fields <= MOST_FIELDS
 
 
@@ -137,36 +138,25 @@ def test_a_phone_gets_through_with_a_reload_at_every_step(site: Site) -> None:
     expect(page.get_by_role("heading", name="Everything is in place")).to_be_visible()
     walk.press_continue(page)
     reload(page, "Create the application in GitLab")
-    pair = walk.create_application(page, site)
+    walk.paste_credentials(page, *walk.create_application(page, site))
+    reload(page, "Choose who Gatehouse acts as")
     walk.press_continue(page)
-    reload(page, "Who should Gatehouse be in GitLab?")
-    walk.press_continue(page)
-    reload(page, "Paste what GitLab showed")
-    walk.paste_credentials(page, *pair)
-    title = page.locator("#authorization-status-title")
-    expect(title).to_have_text("Authorize")
-    page.reload()
+    reload(page, "Authorize as @gatehouse")
 
     popup = walk.start_popup(page)
     popup.wait_for_url("**/users/sign_in**")
-    expect(title).to_have_text("Waiting for GitLab")
-    page.reload()
-    expect(title).to_have_text("Waiting for GitLab")
+    reload(page, "Waiting for GitLab")
     popup.reload()
     popup.get_by_role("button", name="Sign in as gatehouse").click()
-    expect(page.get_by_role("heading", name="Authorized", exact=True)).to_be_visible()
-    page.reload()
-    expect(page.get_by_role("heading", name="Authorized", exact=True)).to_be_visible()
+    reload(page, "Authorized as @gatehouse")
     page.get_by_role("link", name="Continue").click()
 
-    reload(page, "What is it used for?")
-    walk.press_continue(page)
     reload(page, "Choose repositories")
     enable(page, "data/data-contracts")
     page.reload()
     expect(page.get_by_role("button", name="Disable data/data-contracts", exact=True)).to_be_visible()
     page.get_by_role("button", name="Finish").click()
-    reload(page, "Example engineering")
+    reload(page, "Example engineering is connected")
 
 
 def reload(page: Page, title: str) -> None:

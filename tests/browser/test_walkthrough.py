@@ -11,7 +11,7 @@ from tests.browser.watching import Watch
 from tests.support.walkthrough import prepare
 
 pytestmark = pytest.mark.browser
-STEPS = ("instance", "application", "service-user", "credentials", "authorize", "services", "repositories")
+STEPS = ("instance", "application", "service-user", "authorize", "repositories")
 MOST_TABS = 60
 
 
@@ -41,17 +41,18 @@ def test_back_keeps_what_was_entered(page: Page, site: Site) -> None:
     back = page.get_by_role("link", name="Back")
 
     back.click()
+    expect(walk.field(page, "Service user")).to_have_value("robot")
+    back.click()
+    assert walk.values_of_application(page)[1] == prepared.application.redirect_uri
     expect(walk.field(page, "Application ID")).to_have_value(prepared.application.uid)
     expect(walk.field(page, "Secret")).to_have_value("")
     expect(page.locator("#secret-hint")).to_contain_text("Leave empty to keep the stored value")
     back.click()
-    expect(walk.field(page, "Service user")).to_have_value("robot")
-    back.click()
-    assert walk.values_of_application(page)[1] == prepared.application.redirect_uri
-    back.click()
     expect(walk.field(page, "Domain")).to_have_value(site.sandbox.url)
+    back.click()
+    expect(walk.field(page, "Display name")).to_have_value("GitLab")
 
-    for title in ("Create the application", "Who should", "Paste what", "Authorize"):
+    for title in ("Where is your GitLab", "Create the application", "Choose who", "Authorize"):
         walk.press_continue(page)
         expect(page.get_by_role("heading", level=1)).to_contain_text(title)
 
@@ -68,7 +69,7 @@ def test_cancel_asks_and_discards_the_draft(page: Page, site: Site) -> None:
     page.get_by_role("button", name="Cancel").click()
     dialog.get_by_role("button", name="Discard draft").click()
 
-    walk.heading(page, "Connections")
+    walk.heading(page, "Connect your GitLab to the software that needs it")
     expect(page.locator("#alerts")).to_contain_text("Short-lived")
     expect(page.get_by_role("list", name="Connections")).to_have_count(0)
 
@@ -81,26 +82,24 @@ def test_cancel_asks_and_discards_without_javascript(site: Site) -> None:
 
     page.get_by_role("button", name="Discard draft").click()
 
-    walk.heading(page, "Connections")
+    walk.heading(page, "Connect your GitLab to the software that needs it")
     expect(page.get_by_role("list", name="Connections")).to_have_count(0)
 
 
 def test_a_draft_is_resumed_from_the_list_where_it_was_left(page: Page, site: Site) -> None:
-    walk.begin(page, site)
-    walk.reach_instance(page)
-    walk.press_continue(page)
-    walk.heading(page, "Who should Gatehouse be in GitLab?")
-    page.get_by_role("link", name="Close, keep draft").click()
+    walk.paste_credentials(page, *walk.to_credentials(page, site))
+    walk.heading(page, "Choose who Gatehouse acts as")
+    page.get_by_role("link", name="Save and close").click()
+    expect(page.get_by_text("Step 4 of 6:")).to_be_visible()
 
     page.get_by_role("link", name="Resume").click()
 
-    walk.heading(page, "Who should Gatehouse be in GitLab?")
+    walk.heading(page, "Choose who Gatehouse acts as")
 
 
 def test_a_reload_shows_every_step_as_it_was(page: Page, site: Site) -> None:
     prepared = walk.authorized_connection(site)
-    open_step(page, site, prepared.slug, "services")
-    walk.press_continue(page)
+    open_step(page, site, prepared.slug, "repositories")
     expect(page.locator("#catalogue progress")).to_have_count(0)
 
     for step in STEPS:
@@ -110,7 +109,7 @@ def test_a_reload_shows_every_step_as_it_was(page: Page, site: Site) -> None:
         assert page.locator("main").inner_text() == before, step
 
 
-def test_steps_one_to_five_need_no_mouse(page: Page, site: Site) -> None:
+def test_steps_one_to_four_need_no_mouse(page: Page, site: Site) -> None:
     page.goto(site.url + "/connections/new")
     press_by_keyboard(page, "Continue")
     walk.heading(page, "Where is your GitLab?")
@@ -121,16 +120,14 @@ def test_steps_one_to_five_need_no_mouse(page: Page, site: Site) -> None:
     press_by_keyboard(page, "Continue")
     walk.heading(page, "Create the application in GitLab")
     application_id, secret = walk.create_application(page, site)
-    press_by_keyboard(page, "Continue")
-    walk.heading(page, "Who should Gatehouse be in GitLab?")
-    press_by_keyboard(page, "Continue")
-    walk.heading(page, "Paste what GitLab showed")
     tab_to(page, "application_id")
     page.keyboard.type(application_id)
     page.keyboard.press("Tab")
     page.keyboard.type(secret)
     page.keyboard.press("Enter")
-    expect(page.locator("#authorization-status-title")).to_have_text("Authorize")
+    walk.heading(page, "Choose who Gatehouse acts as")
+    press_by_keyboard(page, "Continue")
+    walk.heading(page, "Authorize as @gatehouse")
 
 
 def test_no_step_can_be_skipped(page: Page, site: Site) -> None:
@@ -150,7 +147,7 @@ def test_the_rail_links_only_to_steps_that_can_be_opened(page: Page, site: Site)
     open_step(page, site, prepared.slug, "application")
     links = page.get_by_role("navigation", name="Steps of the walkthrough").get_by_role("link")
 
-    assert links.all_inner_texts() == ["Instance", "Service user", "Credentials", "Authorize"]
+    assert links.all_inner_texts() == ["Purpose", "Instance", "Service user", "Authorize"]
     for address in [link.get_attribute("href") for link in links.all()]:
         answer = page.request.get(site.url + str(address))
         assert answer.ok, address
@@ -192,4 +189,4 @@ def test_a_name_is_needed_and_hostile_ones_are_only_text(page: Page, site: Site,
     walk.field(page, "Display name").fill(hostile)
     walk.press_continue(page)
     walk.heading(page, "Where is your GitLab?")
-    expect(page.locator(".gh-setup-name")).to_have_text(hostile)
+    expect(page.locator(".gh-setup-name")).to_have_text(f"Connect “{hostile}”")

@@ -29,7 +29,7 @@ def press_continue(page: Page) -> None:
 def begin(page: Page, site: Site, name: str = "") -> None:
     """Step 1, from the empty list; ends on step 2."""
     page.goto(site.url + "/connections/")
-    page.get_by_role("link", name="Connect", exact=True).click()
+    page.get_by_role("link", name="Connect a GitLab").first.click()
     if name:
         field(page, "Display name").fill(name)
     press_continue(page)
@@ -48,7 +48,7 @@ def values_of_application(page: Page) -> tuple[str, str, list[str]]:
     """Return name, redirect URI and scopes as step 3 shows them."""
     name = page.locator("#copy-name").inner_text()
     uri = page.locator("#copy-redirect-uri").inner_text()
-    return name, uri, page.locator(".gh-scopes code").all_inner_texts()
+    return name, uri, page.locator("#scopes code").all_inner_texts()
 
 
 def create_application(page: Page, site: Site, *, trusted: bool = True, uri: str = "") -> tuple[str, str]:
@@ -59,33 +59,28 @@ def create_application(page: Page, site: Site, *, trusted: bool = True, uri: str
 
 
 def paste_credentials(page: Page, application_id: str, secret: str) -> None:
-    """Step 5."""
+    """Fill in the boxes of step 3 and go on."""
     field(page, "Application ID").fill(application_id)
     field(page, "Secret").fill(secret)
     press_continue(page)
 
 
 def to_credentials(page: Page, site: Site, *, trusted: bool = True, uri: str = "") -> tuple[str, str]:
-    """Steps 1 to 4; return Application ID and Secret."""
+    """Steps 1 to 3, up to the boxes; return Application ID and Secret."""
     begin(page, site)
     reach_instance(page)
-    pair = create_application(page, site, trusted=trusted, uri=uri)
-    press_continue(page)
-    heading(page, "Who should Gatehouse be in GitLab?")
-    press_continue(page)
-    heading(page, "Paste what GitLab showed")
-    return pair
+    return create_application(page, site, trusted=trusted, uri=uri)
 
 
 def start_popup(page: Page, button: str = "Authorize as @gatehouse") -> Page:
-    """Press the button of step 6; return the small window, wherever it is by now."""
+    """Press the button of step 5; return the small window, wherever it is by now."""
     with page.expect_popup() as opened:
         page.get_by_role("button", name=button).click()
     return opened.value
 
 
 def open_authorize(page: Page, site: Site, *, trusted: bool = True, expected: str = "gatehouse") -> Prepared:
-    """Open step 6 of a connection whose steps 1 to 5 are done."""
+    """Open step 5 of a connection whose earlier steps are done."""
     prepared = prepare(site.runtime, site.sandbox, site.cast.owner, trusted=trusted, expected=expected)
     page.goto(f"{site.url}/connections/{prepared.slug}/setup/authorize")
     return prepared

@@ -23,6 +23,9 @@ def application_of(runtime: Runtime, connection: Connection) -> Application:
 
 def draft(owner: Visitor, name: str = "GitLab") -> str:
     """Go through step 1; return the slug."""
-    answer = owner.post("/connections/new", {"method": "oauth", "display_name": name})
+    answer = owner.post(
+        "/connections/new",
+        {"method": "oauth", "display_name": name, "services": "repositories"},
+    )
     assert answer.status_code == 303, answer.text
     return answer.headers["Location"].removesuffix("/setup/instance").removeprefix("/connections/")

@@ -1,4 +1,4 @@
-"""Step 5: Application ID and Secret, and what GitLab says of them."""
+"""Application ID and Secret, in step 3 and later, and what GitLab says of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_accepted_credentials_are_sealed_and_go_on(runtime: Runtime, owner: Visi
         },
     )
 
-    assert answer.headers["Location"].endswith("/setup/authorize")
+    assert answer.headers["Location"].endswith("/setup/service-user")
     stored = application_of(runtime, prepared.connection)
     assert prepared.secret.encode() not in stored.client_secret_sealed
     assert stored.checked_at is not None
@@ -39,14 +39,12 @@ def test_wrong_secret_is_told_here_and_not_after_the_popup(owner: Visitor, sandb
     setup = f"/connections/{slug}/setup"
     owner.post(f"{setup}/instance", {"domain": sandbox.url})
     owner.post(f"{setup}/instance/checks")
-    owner.post(f"{setup}/application")
-    owner.post(f"{setup}/service-user", {"service_username": "gatehouse"})
 
     answer = owner.post(f"{setup}/credentials", {"application_id": "a" * 64, "secret": "gloas-" + "0" * 64})
 
     assert answer.status_code == 422
     assert "does not accept this Application ID with this Secret" in answer.text
-    assert owner.get(f"{setup}/authorize").headers["Location"].endswith("/credentials")
+    assert owner.get(f"{setup}/authorize").headers["Location"].endswith("/application")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +97,7 @@ def test_accepted_secret_of_a_draft_stays_until_gitlab_accepts_another(
     assert "What was stored before is kept" in answer.text
     connection = connection_named(runtime, "GitLab")
     assert open_client_credentials(runtime, connection).client_secret.reveal() == prepared.secret
-    assert "credentials" in connection.steps_done
+    assert "application" in connection.steps_done
 
 
 def test_connection_that_was_not_looked_at_is_before_its_secret_is_sent(
@@ -176,5 +174,28 @@ def test_draft_never_wants_the_password(app: Flask, owner: Visitor, prepared: Pr
     let_time_pass(app, minutes=6)
 
     form = {"application_id": prepared.application.uid, "secret": prepared.secret}
-    assert owner.get(f"/connections/{prepared.slug}/setup/credentials").status_code == 200
+    assert owner.get(f"/connections/{prepared.slug}/setup/application").status_code == 200
     assert owner.post(f"/connections/{prepared.slug}/setup/credentials", form).status_code == 303
+
+
+def test_both_values_are_checked_as_soon_as_they_are_there(
+    runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, prepared: Prepared
+) -> None:
+    path = f"/connections/{prepared.slug}/setup/application/check"
+    one = owner.post(path, {"application_id": prepared.application.uid, "secret": ""}, htmx=True)
+    assert "GitLab" not in one.text.replace("Asking GitLab", "")
+
+    refused = owner.post(path, {"application_id": prepared.application.uid, "secret": WRONG}, htmx=True)
+    assert "does not accept this Application ID with this Secret" in refused.text
+    assert WRONG not in refused.text
+
+    sandbox.requests.clear()
+    form = {"application_id": prepared.application.uid, "secret": prepared.secret}
+    assert "GitLab accepts both" in owner.post(path, form, htmx=True).text
+    answer = owner.post(f"/connections/{prepared.slug}/setup/application", form)
+    assert answer.headers["Location"].endswith("/setup/service-user")
+    # GitLab has accepted exactly these already.
+    assert sandbox.requests.count("/oauth/token") == 0
+    assert (
+        open_client_credentials(runtime, connection_named(runtime, "GitLab")).client_secret.reveal() == prepared.secret
+    )

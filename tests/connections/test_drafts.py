@@ -30,7 +30,7 @@ def test_draft_is_made_with_a_slug_that_stays_when_it_is_renamed(runtime: Runtim
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 101, "a\x07b"])
 def test_name_that_cannot_be_used_is_422_and_makes_nothing(runtime: Runtime, owner: Visitor, name: str) -> None:
-    answer = owner.post("/connections/new", {"method": "oauth", "display_name": name})
+    answer = owner.post("/connections/new", {"services": "repositories", "method": "oauth", "display_name": name})
 
     assert answer.status_code == 422
     with runtime.database.reading() as session:
@@ -40,8 +40,10 @@ def test_name_that_cannot_be_used_is_422_and_makes_nothing(runtime: Runtime, own
 def test_name_is_unique_in_the_organization_only(owner: Visitor, outsider: Visitor) -> None:
     draft(owner, "GitLab")
 
-    again = owner.post("/connections/new", {"method": "oauth", "display_name": "gitlab"})
-    elsewhere = outsider.post("/connections/new", {"method": "oauth", "display_name": "GitLab"})
+    again = owner.post("/connections/new", {"services": "repositories", "method": "oauth", "display_name": "gitlab"})
+    elsewhere = outsider.post(
+        "/connections/new", {"services": "repositories", "method": "oauth", "display_name": "GitLab"}
+    )
 
     assert again.status_code == 422
     assert "is taken" in again.text
@@ -53,7 +55,7 @@ def test_plan_without_the_feature_says_what_is_missing(runtime: Runtime, owner: 
         session.get_one(Organization, 1).plan = "basic"
 
     page = owner.get("/connections/")
-    answer = owner.post("/connections/new", {"method": "oauth", "display_name": "GitLab"})
+    answer = owner.post("/connections/new", {"services": "repositories", "method": "oauth", "display_name": "GitLab"})
 
     assert "does not include self-hosted GitLab" in page.text
     assert answer.status_code == 422
@@ -78,7 +80,9 @@ def test_name_that_many_want_at_once_is_given_to_one(runtime: Runtime, cast: Cas
 
 @BOTH_DATABASES
 def test_name_whose_characters_stand_for_many_is_422(owner: Visitor) -> None:
-    answer = owner.post("/connections/new", {"method": "oauth", "display_name": "\ufdfa" * 100})
+    answer = owner.post(
+        "/connections/new", {"services": "repositories", "method": "oauth", "display_name": "\ufdfa" * 100}
+    )
 
     assert answer.status_code == 422
 

@@ -13,7 +13,7 @@ from tests.support.people import Cast
 from tests.support.visitor import Visitor
 from tests.support.walkthrough import Prepared, principal_of
 
-SHOWN = re.compile(r"ends in <code>…(\S{4})</code> · fingerprint <code[^>]*>([0-9a-f]{4}-[0-9a-f]{4})</code>")
+SHOWN = re.compile(r"ends in <code>…(\S{4})</code>(?: ·|,) fingerprint <code[^>]*>([0-9a-f]{4}-[0-9a-f]{4})</code>")
 
 
 def shown_on(owner: Visitor, prepared: Prepared, page: str) -> tuple[str, str]:
@@ -28,8 +28,8 @@ def test_stored_secret_is_recognised_by_its_end_and_its_fingerprint(
 ) -> None:
     whole = runtime.vault.fingerprint(Secret(prepared.secret))
 
-    assert shown_on(owner, prepared, "") == (prepared.secret[-4:], f"{whole[:4]}-{whole[4:8]}")
-    assert shown_on(owner, prepared, "/setup/credentials") == shown_on(owner, prepared, "")
+    assert shown_on(owner, prepared, "/settings") == (prepared.secret[-4:], f"{whole[:4]}-{whole[4:8]}")
+    assert shown_on(owner, prepared, "/setup/application") == shown_on(owner, prepared, "/settings")
 
 
 def test_another_secret_with_the_same_end_has_another_fingerprint(
@@ -48,18 +48,18 @@ def test_another_secret_with_the_same_end_has_another_fingerprint(
         {"application_id": prepared.application.uid, "secret": other},
     )
 
-    end, shown = shown_on(owner, prepared, "")
+    end, shown = shown_on(owner, prepared, "/settings")
     assert end == other[-4:]
     assert shown != before
 
 
 def test_secret_that_is_kept_keeps_its_fingerprint(runtime: Runtime, owner: Visitor, prepared: Prepared) -> None:
-    before = shown_on(owner, prepared, "")
+    before = shown_on(owner, prepared, "/settings")
 
     form = {"application_id": prepared.application.uid, "secret": ""}
     assert owner.post(f"/connections/{prepared.slug}/setup/credentials", form).status_code == 303
 
-    assert shown_on(owner, prepared, "") == before
+    assert shown_on(owner, prepared, "/settings") == before
 
 
 def test_another_domain_forgets_the_fingerprint_with_the_secret(
@@ -78,7 +78,7 @@ def test_secret_stored_without_a_fingerprint_shows_its_end_alone(
         application.client_secret_fingerprint = None
         session.merge(application)
 
-    text = owner.get(f"/connections/{prepared.slug}").text
+    text = owner.get(f"/connections/{prepared.slug}/settings").text
 
     assert f"ends in <code>…{prepared.secret[-4:]}</code>" in text
     assert "fingerprint" not in text

@@ -70,7 +70,7 @@ def test_every_page_about_a_connection_over_plain_http_says_so(
     banner = Banner(answer.text)
     assert SENTENCE in banner.text
     assert PLAIN in banner.text
-    assert "Who mends it: your GitLab administrator" in banner.text
+    assert "Who can fix it: your GitLab administrator" in banner.text
     assert not {"button", "form"} & set(banner.tags)
 
 

@@ -1,4 +1,4 @@
-"""Steps 3 and 7: services, and the scopes they need."""
+"""What a connection is used for, and the scopes that needs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def test_services_cannot_be_empty(
     accepted = owner.post(f"/connections/{prepared.slug}/setup/services", {"services": ["repositories"]})
 
     assert refused.status_code == 422
-    assert accepted.headers["Location"].endswith("/setup/repositories")
+    assert accepted.headers["Location"] == f"/connections/{prepared.slug}"
     assert connection_named(runtime, "GitLab").services == ["repositories"]
 
 
 def choose(owner: Visitor, slug: str, form: dict[str, object]) -> str:
-    """Save step 7; return where it leads."""
+    """Save the services; return where it leads."""
     answer = owner.post(f"/connections/{slug}/setup/services", form)
     assert answer.status_code == 303, answer.text
     return answer.headers["Location"].rpartition("/")[2]
@@ -38,8 +38,8 @@ def choose(owner: Visitor, slug: str, form: dict[str, object]) -> str:
 def test_services_that_were_granted_all_along_need_nothing_new(
     runtime: Runtime, owner: Visitor, live: Prepared
 ) -> None:
-    assert choose(owner, live.slug, SOME) == "repositories"
-    assert choose(owner, live.slug, ALL) == "repositories"
+    assert choose(owner, live.slug, SOME) == live.slug
+    assert choose(owner, live.slug, ALL) == live.slug
 
     assert connection_named(runtime, "GitLab").attention is None
 
@@ -47,7 +47,7 @@ def test_services_that_were_granted_all_along_need_nothing_new(
 def test_services_narrowed_again_end_the_attention(runtime: Runtime, owner: Visitor, live: Prepared) -> None:
     assert choose(owner, live.slug, {**ALL, "hooks_wanted": "1"}) == "authorize"
     wider = connection_named(runtime, "GitLab")
-    assert choose(owner, live.slug, ALL) == "repositories"
+    assert choose(owner, live.slug, ALL) == live.slug
 
     assert (wider.state, wider.attention["code"]) == (ConnectionState.NEEDS_ATTENTION, "missing_scopes")
     assert "not granted: api." in wider.attention["sentence"]
@@ -61,17 +61,35 @@ def test_wide_scope_covers_what_it_includes(
     made = prepared.application
     wide = ("api", "read_user", "read_repository")
     sandbox.world.oauth.update_application(made.id, made.name, made.redirect_uri, wide, True, True)
-    owner.post(f"/connections/{prepared.slug}/setup/application/preset", {"preset": "full"})
+    purpose = {"display_name": "GitLab", "method": "oauth", **ALL, "hooks_wanted": "1"}
+    owner.post(f"/connections/{prepared.slug}/setup/purpose", purpose)
     authorize(owner, sandbox, prepared.slug)
 
-    assert choose(owner, prepared.slug, ALL) == "repositories"
+    assert choose(owner, prepared.slug, ALL) == prepared.slug
     assert connection_named(runtime, "GitLab").attention is None
 
 
-@pytest.mark.parametrize("preset", ["", "none", "x" * 5000])
-def test_preset_that_there_is_not_is_422_on_its_page(owner: Visitor, prepared: Prepared, preset: str) -> None:
-    answer = owner.post(f"/connections/{prepared.slug}/setup/application/preset", {"preset": preset})
+@pytest.mark.parametrize("services", [[], ["everything"]])
+def test_purpose_without_a_service_there_is_is_422_on_its_page(owner: Visitor, services: list[str]) -> None:
+    form = {"display_name": "Second", "method": "oauth", "services": services}
+
+    answer = owner.post("/connections/new", form)
 
     assert answer.status_code == 422
-    assert "Choose one of these sets of services." in answer.text
-    assert "Redirect URI" in answer.text
+    assert 'value="Second"' in answer.text
+
+
+def test_draft_may_change_its_purpose_and_keeps_the_rest(owner: Visitor, runtime: Runtime, prepared: Prepared) -> None:
+    path = f"/connections/{prepared.slug}/setup/purpose"
+    assert 'value="GitLab"' in owner.get(path).text
+
+    answer = owner.post(
+        path, {"display_name": "Renamed", "method": "oauth", "services": ["issues"], "hooks_wanted": "1"}
+    )
+
+    assert answer.headers["Location"].endswith("/setup/instance")
+    changed = connection_named(runtime, "Renamed")
+    assert (changed.services, changed.hooks_wanted) == (["issues"], True)
+    page = owner.get(f"/connections/{prepared.slug}/setup/application").text
+    assert "<code>api</code>" in page
+    assert "<code>read_api</code>" not in page

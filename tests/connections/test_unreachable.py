@@ -142,7 +142,7 @@ def draft_at(runtime: Runtime, visitor: Visitor, way: Way) -> str:
     address = Address(way.scheme, way.host, way.port)
     door = Door(NetworkPolicy(exempt=address, own_origin=runtime.settings.base_url), resolve=way.resolve)
     object.__setattr__(runtime, "door", door)
-    visitor.post("/connections/new", {"method": "oauth", "display_name": "GitLab"})
+    visitor.post("/connections/new", {"services": "repositories", "method": "oauth", "display_name": "GitLab"})
     entered = {"domain": address.url, "ca_certificate": way.ca_certificate}
     assert visitor.post("/connections/gitlab/setup/instance", entered).status_code == 303
     return "gitlab"

@@ -250,7 +250,7 @@ def test_list_repositories_and_details_say_that_it_is_disconnected(world: World,
 
 
 def test_draft_is_sent_to_be_discarded(world: World, owner: Visitor) -> None:
-    made = owner.post("/connections/new", {"display_name": "Draft", "method": "oauth"})
+    made = owner.post("/connections/new", {"display_name": "Draft", "method": "oauth", "services": "repositories"})
     slug = made.headers["Location"].split("/")[2]
 
     assert owner.get(f"/connections/{slug}/disconnect").headers["Location"].endswith("/setup/cancel")

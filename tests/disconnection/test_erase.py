@@ -104,7 +104,7 @@ def test_number_of_an_erased_connection_is_never_given_to_another_one(world: Wor
     world.disconnect(owner, choice="erase")
     world.run()
 
-    owner.post("/connections/new", {"display_name": "Another", "method": "oauth"})
+    owner.post("/connections/new", {"display_name": "Another", "method": "oauth", "services": "repositories"})
 
     with world.runtime.database.reading() as session:
         assert session.exec(select(Connection)).one().id > world.connection_id

@@ -81,7 +81,7 @@ def test_administrator_finds_the_page_in_the_members_list_and_lets_a_lead_see_re
 ) -> None:
     assert "data/repo" not in lead.get("/repositories/").text
     members = administrator.get("/members").text
-    assert "No groups yet" in members
+    assert "No groups, so sees no repositories" in members
     assert f'href="{page_of(cast)}"' in members
 
     answer = grant(administrator, cast, runtime, "data", connection_id)
@@ -342,8 +342,8 @@ def test_members_page_asks_as_often_for_one_lead_as_for_many(
     for number in range(5):
         add_actor(runtime, 1, f"Lead{number} Lead", Role.TEAM_LEAD)
 
-    assert administrator.get("/members").text.count("Edit groups of") == 6
-    assert "Edit groups" not in auditor.get("/members").text
+    assert administrator.get("/members").text.count("Add groups for") == 6
+    assert "Add groups" not in auditor.get("/members").text
     assert 'name="role"' not in administrator.get("/members").text
 
 

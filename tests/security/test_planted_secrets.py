@@ -85,10 +85,9 @@ class Life:
         scopes = tuple(applications.wanted_scopes(connection))
         application, secret = self.sandbox.world.oauth.create_application("Gatehouse", uri, scopes, trusted=True)
         self.application_id = application.id
-        walkthrough.confirm_application(runtime, principal, SLUG)
-        walkthrough.save_service_user(runtime, principal, SLUG, "gatehouse")
         _, card = applications.save_credentials(runtime, principal, SLUG, application.uid, str(secret))
         assert card is None
+        walkthrough.save_service_user(runtime, principal, SLUG, "gatehouse")
 
     def authorize(self, username: str = "gatehouse") -> None:
         address = start(self.owner, SLUG).replace(self.gossip.url, self.sandbox.url)

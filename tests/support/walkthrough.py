@@ -48,7 +48,7 @@ def prepare(
     name: str = "GitLab",
     expected: str = "gatehouse",
 ) -> Prepared:
-    """Go through steps 1 to 5."""
+    """Go through steps 1 to 4."""
     principal = principal_of(runtime, actor)
     slug = connections.create_draft(runtime, principal, name, Method.OAUTH).slug
     connection = instance.save_instance(runtime, principal, slug, instance.Entered(sandbox.url))
@@ -56,7 +56,6 @@ def prepare(
     uri = applications.redirect_uri_of(runtime, connection)
     scopes = tuple(applications.wanted_scopes(connection))
     application, secret = sandbox.world.oauth.create_application("Gatehouse", uri, scopes, trusted=trusted)
-    walkthrough.confirm_application(runtime, principal, slug)
     walkthrough.save_service_user(runtime, principal, slug, expected)
     connection, card = applications.save_credentials(runtime, principal, slug, application.uid, str(secret))
     assert card is None
@@ -92,5 +91,5 @@ def come_back(visitor: Visitor, location: str) -> TestResponse:
 
 
 def authorize(visitor: Visitor, sandbox: RunningSandbox, slug: str, username: str = "gatehouse") -> TestResponse:
-    """Go through step 6 as somebody; return the answer to the callback."""
+    """Go through step 5 as somebody; return the answer to the callback."""
     return come_back(visitor, pass_gitlab(sandbox, start(visitor, slug), username))

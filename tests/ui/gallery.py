@@ -13,12 +13,13 @@ from flask import Flask, Response, make_response, redirect, render_template, req
 from jinja2 import FileSystemLoader, StrictUndefined
 
 from portal import assets, errors
+from portal.accounts.views import initials
 
 HERE = Path(__file__).parent
 PAGES = ("walkthrough", "form", "selection", "details", "sign_in", "empty", "popup", "behaviours")
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'; object-src 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; object-src 'none'"
 )
 ENDPOINTS = (
     "connections.index",
@@ -30,7 +31,7 @@ ENDPOINTS = (
     "accounts.sign_out",
     "theme.choose",
 )
-STEPS = ("Method", "Instance", "Application", "Service user", "Credentials", "Authorize", "Services", "Repositories")
+STEPS = ("Purpose", "Instance", "Application", "Service user", "Authorize", "Repositories")
 THEIRS = {"Application", "Service user"}
 
 
@@ -108,12 +109,12 @@ CARD = errors.Card(
 
 
 def rail(current: int) -> list[SimpleNamespace]:
-    """Return the eight steps with the given one as current."""
+    """Return the six steps with the given one as current."""
     return [
         SimpleNamespace(
             number=number,
             label=label,
-            owner="GitLab administrator" if label in THEIRS else "Gatehouse",
+            is_in_gitlab=label in THEIRS,
             url="/form" if number < current else None,
             state="done" if number < current else "current" if number == current else "todo",
         )
@@ -137,6 +138,8 @@ def common_context() -> dict[str, object]:
         "theme": request.cookies.get("theme", "auto"),
         "request_id": "01JD3V5Q7X9K2M4N6P8R0T2W4Y",
         "nav": [],
+        "is_opened_over_http": lambda: False,
+        "proxy_problem": lambda: "",
     }
 
 
@@ -165,6 +168,7 @@ def create_gallery() -> Flask:
     app.jinja_loader = FileSystemLoader([HERE / "gallery", assets.TEMPLATES])
     app.context_processor(common_context)
     assets.register(app)
+    app.add_template_filter(initials)
     app.add_template_global(lambda: "token", "csrf_token")
     app.add_template_global(lambda name: name in app.view_functions, "has_endpoint")
     for endpoint in ENDPOINTS:
@@ -182,6 +186,7 @@ def _add_fragments(app: Flask) -> None:
     app.add_url_rule("/refused", "refused", _refuse_action, methods=["POST"])
     app.add_url_rule("/undo", "undo", lambda: render_template("_undo.html"), methods=["POST"])
     app.add_url_rule("/popup", "start_popup", _start_popup, methods=["POST"])
+    app.add_url_rule("/pressed", "pressed", lambda: '<p id="started">waiting</p>')
     app.add_url_rule("/said/<word>", "said", lambda word: f"{word} {session.get('in_popup', '')}")
 
 

@@ -117,7 +117,7 @@ def test_popup_opens_in_the_click_tells_the_page_and_closes(page: Page, gallery:
     with page.expect_popup() as opened:
         page.get_by_role("button", name="Authorize").click()
 
-    expect(page.locator("#started")).to_have_text("started 1")
+    expect(page.locator("#started")).to_have_text("waiting")
     expect(page.locator("#finished")).to_have_text("finished 1")
     if not opened.value.is_closed():
         opened.value.wait_for_event("close")

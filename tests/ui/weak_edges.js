@@ -16,7 +16,7 @@
     }
     return parse("white");
   };
-  const controls = document.querySelectorAll(".form-control, .form-select, .form-check-input, .btn-outline-secondary, .gh-choice");
+  const controls = document.querySelectorAll(".form-control, .form-select, .form-check-input, .gh-choice");
   return [...controls].filter((c) => c.offsetParent && !c.disabled && !c.classList.contains("disabled")).map((control) => {
     const style = getComputedStyle(control);
     const ratio = (color) => {

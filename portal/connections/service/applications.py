@@ -27,7 +27,7 @@ from portal.gitlab.errors import (
     UnexpectedStatus,
 )
 from portal.gitlab.identification import identify
-from portal.gitlab.scopes import ScopeReason, Service, scopes_for
+from portal.gitlab.scopes import ScopeReason, scopes_for
 from portal.net import OutboundError, origin_of
 from portal.net.pasted import find_invisible, trim_pasted
 from portal.runtime import Runtime
@@ -42,17 +42,10 @@ TOKEN_PREFIX = "glpat-"
 NOT_FROM_OAUTH = (ForbiddenByRole, GitLabNotFound, MalformedAnswer, NotGitLab, Unauthorized, UnexpectedStatus)
 _ID = re.compile(r"^[A-Za-z0-9_-]{8,255}$")
 
-# Service presets of step 3; step 7 sets them one by one.
-PRESETS = {
-    "read-only": ([Service.REPOSITORIES], False),
-    "standard": ([Service.REPOSITORIES, Service.MERGE_REQUESTS, Service.ISSUES], False),
-    "full": ([Service.REPOSITORIES, Service.MERGE_REQUESTS, Service.ISSUES], True),
-}
-
 
 @dataclass(frozen=True)
 class Entered:
-    """What was typed in step 5, trimmed; an empty secret means the stored one stays."""
+    """What was typed, trimmed; an empty secret means the stored one stays."""
 
     client_id: str
     client_secret: Secret
@@ -131,6 +124,17 @@ def check_entered(client_id: str, client_secret: str, *, stored: bool) -> Entere
     if problems:
         raise InvalidInput(field_errors=problems)
     return Entered(typed_id, Secret(typed_secret))
+
+
+def is_accepted(runtime: Runtime, connection: Connection, client_id: str, client_secret: str) -> bool:
+    """Tell whether GitLab has accepted exactly these already, so that it need not be asked again."""
+    application = get_application(runtime, connection)
+    if application is None or application.checked_at is None or application.client_secret_sealed is None:
+        return False
+    is_same_secret = not client_secret.strip() or (
+        runtime.vault.fingerprint(Secret(client_secret.strip())) == application.client_secret_fingerprint
+    )
+    return application.client_id == client_id.strip() and is_same_secret
 
 
 def save_credentials(
@@ -214,7 +218,7 @@ def _keep_entered(
     record(session, principal, connection, "application.saved", client_id=entered.client_id, secret_changed=changed)
     if accepted:
         application.checked_at = utc_now()
-        mark_step_done(session, connection, Step.CREDENTIALS)
+        mark_step_done(session, connection, Step.APPLICATION)
         if connection.state == ConnectionState.DRAFT:
             connection.state = ConnectionState.AWAITING_AUTHORIZATION
 
@@ -287,7 +291,7 @@ def _store(
 def _reopen(connection: Connection) -> None:
     # An authorization that is under way was started with the old values: it is void from now on (S21).
     connection.row_version += 1
-    connection.steps_done = [step for step in connection.steps_done if step != Step.CREDENTIALS]
+    connection.steps_done = [step for step in connection.steps_done if step != Step.APPLICATION]
 
 
 def _application_of(session: Session, connection: Connection) -> Application | None:

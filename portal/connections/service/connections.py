@@ -20,6 +20,7 @@ from portal.connections.steps import Step, step_url
 from portal.db import utc_now
 from portal.errors import Card, CardAction, Conflict, InvalidInput, Layer, Mender, NotFound
 from portal.gitlab.payloads import Metadata
+from portal.gitlab.scopes import Service
 from portal.gitlab.version import edition_of
 from portal.runtime import Runtime
 
@@ -28,16 +29,26 @@ MAX_NAME = 100
 UNTIL_AUTHORIZED = frozenset({"address_changed", "application_changed"})
 # A read with the present credential says nothing about these.
 NOT_DISPROVED_BY_READING = UNTIL_AUTHORIZED | {"wrong_user", "missing_scopes"}
+# What needs a person but stops nothing.
+WORKS_MEANWHILE = frozenset({"wrong_user", "missing_scopes"})
 MAX_SLUG = 40
 FEATURE = "self_hosted_gitlab"
 PLANS = {"enterprise": frozenset({FEATURE})}
 
 
+def is_failing(connection: Connection) -> bool:
+    """Tell whether a connection cannot do its work, as against one that works and wants a person to look."""
+    code = (connection.attention or {}).get("code")
+    return code is not None and code not in WORKS_MEANWHILE
+
+
 def list_connections(runtime: Runtime, principal: Principal) -> list[Connection]:
-    """Return the organization's connections by name."""
+    """Return the organization's connections: those that need somebody first, then by name."""
     with runtime.database.reading() as session:
         statement = select(Connection).where(Connection.organization_id == principal.organization_id)
-        return list(session.exec(statement.order_by(func.lower(Connection.display_name))))
+        found = session.exec(statement.order_by(func.lower(Connection.display_name)))
+        # What needs somebody comes first.
+        return sorted(found, key=lambda connection: (not is_failing(connection), connection.attention is None))
 
 
 def get_connection(runtime: Runtime, principal: Principal, slug: str) -> Connection:
@@ -73,14 +84,23 @@ def is_included(principal: Principal) -> bool:
     return FEATURE in PLANS.get(principal.plan, frozenset())
 
 
-def create_draft(runtime: Runtime, principal: Principal, display_name: str, method: Method) -> Connection:
+def create_draft(
+    runtime: Runtime,
+    principal: Principal,
+    display_name: str,
+    method: Method,
+    services: Collection[str] = tuple(Service),
+    *,
+    hooks_wanted: bool = False,
+) -> Connection:
     """Make a draft; from then on the walkthrough has an address that can be left and resumed.
 
     Raises:
-        InvalidInput: the name is empty, too long or taken; or the plan does not include it.
+        InvalidInput: the name is empty, too long or taken; no service is chosen; or the plan does not include it.
     """
     if not is_included(principal):
         raise InvalidInput("Your organization's plan does not include self-hosted GitLab.")
+    chosen = check_services(services)
     with runtime.database.transaction() as session:
         require_right_now(session, principal, Right.MANAGE_CONNECTIONS)
         name = check_name(session, principal, display_name)
@@ -89,7 +109,9 @@ def create_draft(runtime: Runtime, principal: Principal, display_name: str, meth
             slug=_free_slug(session, name),
             display_name=name,
             method=method,
-            steps_done=[Step.METHOD],
+            services=chosen,
+            hooks_wanted=hooks_wanted,
+            steps_done=[Step.PURPOSE],
             created_by_user_id=principal.user_id,
         )
         session.add(connection)
@@ -217,6 +239,25 @@ def check_name(session: Session, principal: Principal, text: str, besides: int |
     if taken:
         raise _taken(name)
     return name
+
+
+def check_services(services: Collection[str]) -> list[str]:
+    """Return the services chosen, in the order they are shown.
+
+    Raises:
+        InvalidInput: none is.
+    """
+    chosen = [item.value for item in Service if item in services]
+    if not chosen:
+        raise InvalidInput(field_errors={"services": "Choose at least one."})
+    return chosen
+
+
+def free_name(runtime: Runtime, principal: Principal, wanted: str) -> str:
+    """Return a display name that nobody uses yet: the one wanted, or that with a number."""
+    taken = {item.name_key for item in list_connections(runtime, principal)}
+    names = (wanted if number == 1 else f"{wanted} {number}" for number in range(1, len(taken) + 2))
+    return next(name for name in names if name_key_of(name) not in taken)
 
 
 def _taken(name: str) -> InvalidInput:

@@ -203,7 +203,7 @@ def _quarantine_secret(connection: Connection, application: Application) -> None
     application.client_secret_fingerprint = None
     application.origin = ""
     application.checked_at = None
-    connection.steps_done = [step for step in connection.steps_done if step not in {Step.CREDENTIALS, Step.AUTHORIZE}]
+    connection.steps_done = [step for step in connection.steps_done if step not in {Step.APPLICATION, Step.AUTHORIZE}]
 
 
 def _read_address(

@@ -1,4 +1,4 @@
-"""What steps 3, 4 and 7 keep."""
+"""What steps 1 and 4 keep, and what the connection is used for later."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from sqlmodel import Session
 from portal.accounts.principal import Principal
 from portal.connections.granted import missing_scopes
 from portal.connections.models import Connection
-from portal.connections.service.applications import PRESETS
 from portal.connections.service.connections import (
+    check_services,
     end_attention,
     expect_user,
     get_connection_for_admin,
@@ -20,7 +20,6 @@ from portal.connections.service.connections import (
 )
 from portal.connections.steps import Step, step_url
 from portal.errors import Card, CardAction, InvalidInput, Layer, Mender
-from portal.gitlab.scopes import Service
 from portal.net.pasted import trim_pasted
 from portal.runtime import Runtime
 
@@ -28,28 +27,6 @@ from portal.runtime import Runtime
 MISSING_SCOPES = "missing_scopes"
 # GitLab's own rule for user names (letters, digits, dot, dash, underscore), 2 to 255 long.
 _USERNAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{1,254}$")
-
-
-def choose_preset(runtime: Runtime, principal: Principal, slug: str, preset: str) -> Connection:
-    """Set the services of a preset; the scopes to tick follow from them.
-
-    Raises:
-        InvalidInput: there is no such preset.
-    """
-    if preset not in PRESETS:
-        raise InvalidInput("Choose one of the sets of services.")
-    services, hooks_wanted = PRESETS[preset]
-    return save_services(runtime, principal, slug, [str(item) for item in services], hooks_wanted, Step.METHOD)
-
-
-def confirm_application(runtime: Runtime, principal: Principal, slug: str) -> Connection:
-    """Note that the application was made in GitLab; whether it is right, step 5 finds out."""
-    with runtime.database.transaction() as session:
-        connection = get_connection_for_admin(session, principal, slug)
-        if Step.APPLICATION not in connection.steps_done:
-            record(session, principal, connection, "application.confirmed")
-        mark_step_done(session, connection, Step.APPLICATION)
-        return connection
 
 
 def save_service_user(runtime: Runtime, principal: Principal, slug: str, username: str) -> Connection:
@@ -71,28 +48,20 @@ def save_service_user(runtime: Runtime, principal: Principal, slug: str, usernam
 
 
 def save_services(
-    runtime: Runtime,
-    principal: Principal,
-    slug: str,
-    services: list[str],
-    hooks_wanted: bool,
-    step: Step = Step.SERVICES,
+    runtime: Runtime, principal: Principal, slug: str, services: list[str], hooks_wanted: bool
 ) -> Connection:
     """Keep what the connection is used for.
 
     Raises:
         InvalidInput: nothing is chosen.
     """
-    chosen = [item.value for item in Service if item in services]
-    if not chosen:
-        raise InvalidInput(field_errors={"services": "Choose at least one service."})
+    chosen = check_services(services)
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
         if (connection.services, connection.hooks_wanted) != (chosen, hooks_wanted):
             connection.services, connection.hooks_wanted = chosen, hooks_wanted
             _tell_wider(session, connection)
             record(session, principal, connection, "connection.services_changed", services=chosen, hooks=hooks_wanted)
-        mark_step_done(session, connection, step)
         return connection
 
 
@@ -115,7 +84,7 @@ def _wider_card(connection: Connection, names: str) -> Card:
         code=MISSING_SCOPES,
         layer=Layer.SCOPE,
         sentence=f"The services chosen need scopes that were not granted: {names}.",
-        remedy=f"Tick {names} in the application in GitLab, save, authorize again. Until then all goes on as before.",
+        remedy=f"Tick {names} in the application in GitLab, save, and authorize again. Everything else keeps working.",
         mender=Mender.GITLAB_ADMIN,
         actions=(CardAction("Authorize again", step_url(connection, Step.AUTHORIZE)),),
     )

@@ -1,4 +1,9 @@
-"""Give every id 64 bits on PostgreSQL, GitLab's among them; SQLite's INTEGER has them already."""
+"""Give every id 64 bits on PostgreSQL, GitLab's among them; SQLite's INTEGER has them already.
+
+The steps of drafts get the names that the walkthrough has now.
+"""
+
+import json
 
 import sqlalchemy as sa
 from alembic import op
@@ -43,16 +48,33 @@ IDS: dict[str, tuple[str, ...]] = {
 }
 
 
+# Application ID and Secret were a step of their own; what a connection is used for was asked last.
+STEPS = ("purpose", "instance", "application", "service-user", "authorize", "repositories")
+FORMER_STEPS = {"method": "purpose", "credentials": "application"}
+
+
 def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         _widen_ids()
     _add_proof_of_revocation()
+    _name_steps()
 
 
 def _add_proof_of_revocation() -> None:
     op.add_column("retired_token", sa.Column("access_token_sealed", sa.LargeBinary(), nullable=True))
     op.add_column("retired_token", sa.Column("proof", sa.String(length=40), nullable=False, server_default=""))
     op.add_column("retired_token", sa.Column("refresh_sent_at", sa.DateTime(timezone=True), nullable=True))
+
+
+def _name_steps() -> None:
+    connection = sa.table("connection", sa.column("id", sa.BigInteger), sa.column("steps_done", sa.JSON))
+    bind = op.get_bind()
+    for row_id, stored in bind.execute(sa.select(connection.c.id, connection.c.steps_done)).all():
+        former = json.loads(stored) if isinstance(stored, str) else stored
+        # The step "application" alone only said that the form in GitLab was filled in.
+        named = {FORMER_STEPS.get(step, step) for step in former if step != "application"}
+        done = [step for step in STEPS if step in named]
+        bind.execute(connection.update().where(connection.c.id == row_id).values(steps_done=done))
 
 
 def _widen_ids() -> None:

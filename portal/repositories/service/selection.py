@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -15,6 +16,7 @@ from portal.repositories.models import Enablement, Repository, RepositoryState
 from portal.repositories.service.visibility import LIKE_ESCAPE, MAX_WORDS, escape_like, inside_path, visible_to
 
 PAGE_SIZE = 50
+_LETTERS = re.compile(r"[\W_]+")
 
 
 class StateFilter(StrEnum):
@@ -24,6 +26,7 @@ class StateFilter(StrEnum):
     AVAILABLE = "available"
     ENABLED = "enabled"
     UNAVAILABLE = "unavailable"
+    NEEDS_ATTENTION = "needs_attention"
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,13 @@ class Row:
     repository: Repository
     connection: Connection
     enablement: Enablement | None
+
+    @property
+    def other_name(self) -> str:
+        """The repository's name where it says more than the last part of its path; else empty."""
+        last = self.repository.path_with_namespace.rpartition("/")[2]
+        said, told = (_LETTERS.sub("", text.casefold()) for text in (self.repository.name, last))
+        return self.repository.name if said != told else ""
 
     @property
     def state(self) -> RepositoryState:
@@ -166,6 +176,7 @@ def _state_condition(state: StateFilter) -> ColumnElement[bool]:
         StateFilter.AVAILABLE: and_(~enabled, ~blocked),
         StateFilter.ENABLED: enabled,
         StateFilter.UNAVAILABLE: and_(~enabled, blocked),
+        StateFilter.NEEDS_ATTENTION: and_(enabled, blocked),
     }[state]
 
 
