@@ -40,7 +40,7 @@ def seen_as(runtime: Runtime) -> As:
     """Return a browser of somebody with a role, in organization 1 unless told otherwise."""
 
     def browser(role: Role, *, user_id: int = 10, organization_id: int = 1) -> FlaskClient:
-        app = Flask("test", template_folder=str(assets.TEMPLATES), static_folder=str(assets.STATIC))
+        app = Flask("test", template_folder=str(assets.TEMPLATES), static_folder=None)
         attach_runtime(app, runtime)
         for ground in (assets, htmx, error_pages):
             ground.register(app)
