@@ -33,6 +33,7 @@ def create_app(settings: Settings | None = None, runtime: Runtime | None = None)
     configure_logs(runtime.settings.log_level)
     app = Flask("portal", template_folder=str(assets.TEMPLATES), static_folder=None)
     attach_runtime(app, runtime)
+    runtime.shutdown.begin_with_server()
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
     for ground in (assets, htmx, error_pages, times):
         ground.register(app)

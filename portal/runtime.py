@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flask import Flask, current_app
 
@@ -15,6 +15,7 @@ from portal.db import AUDIT_HEAD_FILE, AUDIT_KEY, Database
 from portal.net import Door, NetworkPolicy
 from portal.preflight import check_ground
 from portal.settings import Settings
+from portal.shutdown import Shutdown
 from portal.vault import KeyRing, Vault
 from portal.vault.keyring import is_in_environment
 
@@ -29,6 +30,7 @@ class Runtime:
     database: Database
     vault: Vault
     door: Door
+    shutdown: Shutdown = field(default_factory=Shutdown)
 
     def __post_init__(self) -> None:
         # Every transaction can write to the audit log, and none without the key.

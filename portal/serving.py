@@ -21,7 +21,10 @@ from portal.private import private_folder
 from portal.settings import DEFAULT_PORTS, ENV_PREFIX, LOOPBACK_HOSTS, Settings
 
 ACCESS_LOG_FORMAT = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(L)ss'  # No query string: it may hold `code` and `state`.
-GRACE_SECONDS = 20
+# Longer than a token request and the storing of its answer may take, 70 s: a pair must not be lost by a restart. A web
+# server or worker with nothing under way ends at once.
+WEB_GRACE_SECONDS = 80
+GRACE_SECONDS = 95
 CHECK_SECONDS = 0.5
 # A child that dies at once, again and again, is started ever more rarely.
 RESTART_SECONDS = 0.5
@@ -180,7 +183,7 @@ def web_arguments(settings: Settings, bind: str, workers: int) -> list[str]:
         "portal:create_app()",
         f"--bind={bind}",
         f"--workers={workers}",
-        f"--graceful-timeout={GRACE_SECONDS}",
+        f"--graceful-timeout={WEB_GRACE_SECONDS}",
         "--access-logfile=-",
         f"--access-logformat={ACCESS_LOG_FORMAT}",
         f"--log-level={settings.log_level.lower()}",

@@ -29,11 +29,12 @@ class CredentialState(StrEnum):
     """Whether a credential gives access; every state but the first needs a person."""
 
     ALIVE = "alive"
-    # GitLab says `invalid_client`: the pair is as good as before, the application's Secret must be entered again.
+    # GitLab keeps saying `invalid_client`: the application's Secret must be entered again. The pair is as good as
+    # before, and its access token is handed out as long as it lives.
     SECRET_CHANGED = "secret_changed"
-    # GitLab says `invalid_grant` of the pair that is stored: somebody has to authorize again.
+    # GitLab refuses the stored pair for good: somebody has to authorize again.
     REVOKED = "revoked"
-    # A refresh took place and its answer never reached us: the stored pair is spent.
+    # The same of a pair for which a request was made whose answer never reached us: it is spent.
     LOST = "lost"
     # The key ring lacks the key, or the ciphertext is damaged.
     UNREADABLE = "unreadable"
@@ -96,14 +97,27 @@ class Credential(SQLModel, table=True):
     # When the next refresh is planned; nobody is handed the token for longer (S42). Null: never, it does not expire.
     refresh_at: datetime | None = Field(default=None, sa_type=UTCDateTime, index=True)
     refreshed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    # One process at a time: who it is, and until when by the database's clock (S36).
+    # One process at a time: who it is, and until when by the database's clock (S36). `lease_holder` lets processes of
+    # the same machine tell without that clock; see `refresh/lease.py`.
     lease_owner: str = Field(default="", max_length=100)
     lease_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    lease_holder: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     # Written before the refresh token of `generation` is spent, removed with its outcome (S40). What stays behind is
     # a request of which nobody knows whether GitLab took it.
     intent_id: str = Field(default="", max_length=40)
     intent_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    # Transient failures since the last success; no request before `cooldown_until` (S39).
+    # There was such a request for this pair. It stays until another pair is stored: a verdict says *lost* then.
+    may_be_spent: bool = Field(default=False)
+    # GitLab refused the access token, or was asked and did not vouch for it: it is not handed out.
+    is_access_refused: bool = Field(default=False)
+    # From GitLab's IAM service: the access token outlives its refresh, and says nothing of the pair.
+    is_stateless: bool = Field(default=False)
+    # `invalid_grant` in a row and the first of them, the same of `invalid_client`; one alone is no verdict (S38).
+    refusals: int = Field(default=0)
+    refused_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    client_refusals: int = Field(default=0)
+    client_refused_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # Requests without an answer that counts since the last one that had one; none before `cooldown_until` (S39).
     failures: int = Field(default=0)
     cooldown_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
     # A Card as JSON: the last refresh that failed; null after one that worked.

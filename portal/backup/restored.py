@@ -14,6 +14,7 @@ from portal.accounts.models import Organization
 from portal.accounts.principal import Principal, require_right_now
 from portal.accounts.roles import Right
 from portal.authorization.models import Credential, CredentialState
+from portal.authorization.refresh.lease import give_back
 from portal.authorization.refresh.rows import note
 from portal.db import utc_now
 from portal.runtime import Runtime
@@ -65,12 +66,12 @@ def _probed() -> ColumnElement[bool]:
 
 def _probe_first(session: Session, credential: Credential) -> None:
     """Have the next refresh treat the pair as one of which nobody knows whether it is spent, and be due now."""
-    credential.lease_owner, credential.lease_until = "", None
+    give_back(credential)
     credential.cooldown_until = None
     if credential.refresh_token_sealed is not None:
         # An intent without outcome is exactly that: whoever has the lease next asks with the access token first.
         credential.intent_id, credential.intent_at = secrets.token_hex(16), utc_now()
-        credential.refresh_at = utc_now()
+        credential.refresh_at, credential.may_be_spent = utc_now(), True
     session.add(credential)
     note(session, credential, "restored", "the database was restored; the pair may be spent")
 

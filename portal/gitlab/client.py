@@ -25,6 +25,7 @@ TRIES = 4
 MAX_WAIT_SECONDS = 60.0
 # Why GitLab refuses a token for good (§5.1).
 OVER = {"expired", "revoked"}
+RENEWALS = 2
 T = TypeVar("T")
 Query = Mapping[str, str | int]
 
@@ -129,12 +130,20 @@ class GitLabClient:
     def _fetch(self, path: str, query: Query, seconds: float = PAGE_SECONDS) -> Answer:
         token = self._token if isinstance(self._token, Secret) or self._token is None else self._token.token()
         answer = self._send(path, query, seconds, token)
-        if answer.status != 401 or token is None or isinstance(self._token, Secret) or self._token is None:
-            return answer
-        # Somebody else's refresh kills tokens in use (§1.5): once more with the present one, and only once (S43).
-        is_certain = getattr(failure_of(answer), "reason", "") in OVER
-        renewed = self._token.renew(token, is_certain=is_certain)
-        return self._send(path, query, seconds, renewed) if renewed else answer
+        # Somebody else's refresh kills tokens in use: once more with the present one, and only once (S43). GitLab may
+        # not know a token yet that it gave for that; then the source looks at it until it does.
+        for _ in range(RENEWALS):
+            if answer.status != 401 or token is None or isinstance(self._token, Secret) or self._token is None:
+                break
+            is_certain = getattr(failure_of(answer), "reason", "") in OVER
+            renewed = self._token.renew(token, is_certain=is_certain)
+            if renewed is None:
+                break
+            is_same, token = renewed == token, renewed
+            answer = self._send(path, query, seconds, token)
+            if is_same:
+                break
+        return answer
 
     def _send(self, path: str, query: Query, seconds: float, token: Secret | None) -> Answer:
         headers = {"Authorization": f"Bearer {token.reveal()}"} if token else {}

@@ -211,12 +211,31 @@ _OAUTH_DEFAULT = (
 )
 
 
+# RFC 6749 §5.2, with the statuses the endpoint gives them.
+_TOKEN_ERRORS = frozenset(
+    {
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+    }
+)
+_TOKEN_STATUSES = frozenset({400, 401})
+
+
 class OAuthRefused(GitLabError):
-    """A well-formed OAuth error; `error` is its RFC 6749 code, and only it is decided upon."""
+    """A well-formed OAuth error; `error` is its RFC 6749 code, and only it is decided upon.
+
+    `is_of_token_endpoint`: only the endpoint itself answers so, before it does anything; something in front of GitLab
+    does not.
+    """
 
     layer = Layer.OAUTH
 
     def __init__(self, error: str, words: str = "", *, status: int = 400, request_id: str = "") -> None:
+        self.is_of_token_endpoint = error in _TOKEN_ERRORS and status in _TOKEN_STATUSES
         self.error = error if error in _OAUTH_TEXTS else "other"
         self.code = f"oauth_{self.error}"
         self.sentence, self.remedy, self.mender = _OAUTH_TEXTS.get(error, _OAUTH_DEFAULT)

@@ -20,7 +20,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from portal.foreign import Scopes
 from portal.gitlab import errors
 from portal.gitlab.answers import error_text, failure_of, read_answer, request_id_of
-from portal.gitlab.payloads import User
+from portal.gitlab.payloads import TokenAnswerPayload, TokenInfo, User
 from portal.net import Answer, Line, OutboundError
 from portal.net.json_reader import JSONRefused, read_json
 from portal.vault import Secret
@@ -29,6 +29,7 @@ TOKEN_PATH = "/oauth/token"
 REVOKE_PATH = "/oauth/revoke"
 AUTHORIZE_PATH = "/oauth/authorize"
 USER_PATH = "/api/v4/user"
+TOKEN_INFO_PATH = "/oauth/token/info"
 TOKEN_SECONDS = 20.0
 PROBE_SECONDS = 10.0
 # A refresh that is cut off may have spent the pair: it is given more time than anything else.
@@ -78,12 +79,15 @@ class ClientVerdict(StrEnum):
 
 
 class TokenVerdict(StrEnum):
-    """What GitLab's API thinks of an access token."""
+    """What GitLab's API says of an access token."""
 
+    # 200 with the user it was given to.
     ALIVE = "alive"
-    # GitLab says that it was revoked.
-    DEAD = "dead"
-    # Expired, which a revoked token is called too once its time is over; or a 401 of something in front of GitLab.
+    # 401 with the reason that it was revoked.
+    REVOKED = "revoked"
+    # 401 with the reason that it has expired, which a revoked token is called too once its time is over.
+    EXPIRED = "expired"
+    # 401 without a reason: GitLab does not know it, or something in front of GitLab answered.
     UNCLEAR = "unclear"
 
 
@@ -135,20 +139,27 @@ def refresh(
     return _token_request(line, application, "refresh_token", form, REFRESH_SECONDS)
 
 
-def probe_token(line: Line, token: Secret) -> TokenVerdict:
-    """Ask GitLab's API whether an access token lives, once and without repeating (§5.1; api/users).
+def probe_token(line: Line, token: Secret, user_id: int, seconds: float = PROBE_SECONDS) -> TokenVerdict:
+    """Ask GitLab's API whether an access token lives, once and without repeating (api/users, api/oauth2).
+
+    Only GitLab's own 200 with the user it was given to counts as alive.
 
     Raises:
         GitLabError, OutboundError: no verdict.
     """
     headers = {"Authorization": f"Bearer {token.reveal()}"}
-    answer = line.fetch("GET", USER_PATH, headers=headers, deadline_seconds=PROBE_SECONDS)
+    answer = line.fetch("GET", USER_PATH, headers=headers, deadline_seconds=seconds)
     try:
-        read_answer(answer, User)
+        found = read_answer(answer, User).id
     except errors.Unauthorized as error:
-        return TokenVerdict.DEAD if error.reason == "revoked" else TokenVerdict.UNCLEAR
+        known = {"revoked": TokenVerdict.REVOKED, "expired": TokenVerdict.EXPIRED}
+        return known.get(error.reason, TokenVerdict.UNCLEAR)
     except (errors.InsufficientScope, errors.ForbiddenByRole):
-        return TokenVerdict.ALIVE  # GitLab knew whom it refused.
+        # A scope or a permission is missing, or a gateway refuses: this needs neither, and tells whose token it is.
+        answer = line.fetch("GET", TOKEN_INFO_PATH, headers=headers, deadline_seconds=seconds)
+        found = read_answer(answer, TokenInfo).resource_owner_id
+    if found != user_id:
+        raise errors.MalformedAnswer(status=answer.status, request_id=request_id_of(answer))
     return TokenVerdict.ALIVE
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from portal.authorization.models import Credential, CredentialState
 from portal.authorization.refresh import AccessSource, AccessUnavailable
+from portal.authorization.refresh.cards import DOUBTS
 from portal.authorization.refresh.cards import VERDICTS as STORED_VERDICTS
 from portal.authorization.service.credentials import get_credential
 from portal.connections.models import Connection
@@ -14,7 +15,7 @@ from portal.connections.service.checklist import Check
 from portal.db import utc_now
 from portal.errors import Card, Layer, Mender
 from portal.gitlab.client import GitLabClient
-from portal.gitlab.errors import GitLabError, Unauthorized
+from portal.gitlab.errors import GitLabError
 from portal.gitlab.payloads import User
 from portal.health.directions import failed, passed, skipped, warned
 from portal.health.findings import COVERED, classify
@@ -56,29 +57,20 @@ def demand(runtime: Runtime, connection: Connection) -> tuple[AccessSource | Non
     except AccessUnavailable as error:
         return None, [_unavailable(error), skipped("token"), skipped("user"), _scopes(stored, connection)]
     stored = _load(runtime, connection) or stored  # It may have been renewed just now.
-    return access, [_alive(stored), _scopes(stored, connection)]
+    return access, [_served(stored), _scopes(stored, connection)]
 
 
 def ask_user(runtime: Runtime, connection: Connection, client: GitLabClient) -> list[Check]:
     """Ask GitLab who the token acts as."""
     try:
-        user = _current_user(client)
+        user = client.current_user()
     except AccessUnavailable as error:
-        # The verdict of the refresh that a 401 led to.
+        # What became of the refresh that a 401 led to.
         return [_unavailable(error), skipped("token"), skipped("user")]
     except (GitLabError, OutboundError) as error:
         return [failed("token", error.card()), skipped("user")]
     stored = _load(runtime, connection)
     return [passed("token"), _user_check(connection, stored, user)] if stored else []
-
-
-def _current_user(client: GitLabClient) -> User:
-    try:
-        return client.current_user()
-    except Unauthorized:
-        # The client has planned a refresh for a refused token; asking again waits for it, and it decides whether
-        # the credential is dead. A token that cannot be renewed is refused a second time.
-        return client.current_user()
 
 
 def work_check(connection: Connection) -> Check:
@@ -106,15 +98,21 @@ def _stored_verdict(stored: Credential) -> Card | None:
 
 
 def _unavailable(error: AccessUnavailable) -> Check:
+    # A doubt is told here and alarms nobody: it passes, or a verdict follows within minutes.
+    if error.card.code in DOUBTS:
+        return warned("credential", error.card.sentence)
     return failed("credential", error.card)
 
 
-def _alive(stored: Credential) -> Check:
+def _served(stored: Credential) -> Check:
+    """Return what is known of a credential whose access token is handed out."""
+    if verdict := _stored_verdict(stored):
+        return failed("credential", verdict)
     if stored.refresh_token_sealed is None and stored.expires_at is not None:
         return _ending(stored.expires_at)
-    if stored.failures and stored.failure:
+    if stored.failure:
         why = Card.from_json(stored.failure).sentence
-        until = f" It is good until {_time(stored.expires_at)}." if stored.expires_at else ""
+        until = f" The token works until {_time(stored.expires_at)}." if stored.expires_at else ""
         return warned("credential", f"The last renewal did not work: {why}{until}")
     if stored.refresh_at is None:
         return passed("credential", "It does not expire.")

@@ -89,8 +89,12 @@ class Engine:
     def stop(self) -> bool:
         """Claim nothing more, let running jobs end or hand them back; return whether every one has left its thread."""
         global _running
-        self._stopping.set()
         self._runner.interrupted.set()
+        self.runtime.shutdown.begin()
+        # With a heartbeat meanwhile: a worker that is silent would be taken for dead.
+        if not self.runtime.shutdown.wait(self.pace.finish_seconds):
+            log.error("shutdown_cuts_off", executor=self.executor_id)
+        self._stopping.set()
         self._keeper.join()
         with self._counting:
             busy = self._active > 0

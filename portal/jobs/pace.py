@@ -15,7 +15,9 @@ class Pace:
         lane_concurrency: jobs of one lane at once, over all processes.
         silent_seconds: without a heartbeat for so long, a worker counts as dead and its jobs are taken over.
         forgotten_seconds: a queued job older than this is compared with what the engine knows of it.
-        grace_seconds: for running jobs to end or be handed back at shutdown; less than the supervisor waits.
+        grace_seconds: for running jobs to end or be handed back at shutdown.
+        finish_seconds: before that, for what must not be cut off: the longest a token request and the storing of its
+            answer may take. Both together are less than the supervisor waits.
         backoff_seconds: before a second attempt; doubled for each further one.
     """
 
@@ -28,4 +30,5 @@ class Pace:
     forgotten_seconds: float = 60
     schedule_seconds: float = 5
     grace_seconds: int = 12
+    finish_seconds: float = 75
     backoff_seconds: float = 2

@@ -23,17 +23,18 @@ log = get_logger(__name__)
 def run_worker(settings: Settings, pace: Pace | None = None) -> int:
     """Do jobs until SIGTERM or SIGINT; return the exit code.
 
-    At the signal nothing more is claimed; running jobs end, or go back to the queue at their next
-    `raise_if_stopped`, or are taken from them when the grace period is over.
+    At the signal nothing more is claimed and no token request begins; one that is under way is finished. Running jobs
+    end, or go back to the queue at their next `raise_if_stopped`, or are taken from them when the grace period is over.
     """
-    stop = threading.Event()
+    stop, runtime = threading.Event(), build_runtime(settings)
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
+        runtime.shutdown.begin()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    engine = Engine(build_runtime(settings), pace)
+    engine = Engine(runtime, pace)
     if not engine.start(stop):
         return 0
     while not stop.wait(CHECK_SECONDS) and not engine.broken.is_set():

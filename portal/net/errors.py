@@ -186,7 +186,8 @@ class RedirectRefused(OutboundError):
         self.status = status
         # Shown as text only, never as a link.
         self.target = Words(target)
-        super().__init__(may_have_been_processed=False)
+        # Whoever answered so may have done it after GitLab had acted.
+        super().__init__(may_have_been_processed=True)
 
     def card(self) -> Card:
         """Return what a person reads; the target is the only text of the peer."""

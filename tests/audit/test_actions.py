@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,12 @@ from sqlmodel import select
 from portal.audit.models import RESULTS, AuditEvent
 from portal.audit.sentences import SENTENCES
 from portal.authorization.models import CredentialState
-from portal.authorization.refresh.claims import give_verdict, take_claim
+from portal.authorization.refresh.cards import REFUSED
+from portal.authorization.refresh.claims import settle, take_claim
+from portal.authorization.refresh.machine import RefusedClient, RefusedGrant
 from portal.authorization.refresh.times import TIMES
 from portal.backup.restored import confirm_running
+from portal.db import utc_now
 from portal.instance.service import mark_restored, place_of
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
@@ -214,12 +218,18 @@ def test_refresh_and_each_verdict_are_recorded(runtime: Runtime, cast: Cast, san
     event = only_event(runtime, 0, "credential.refreshed")
     assert (event.actor_name, event.result, event.object_name) == ("Gatehouse", "ok", "Gitlab")
 
-    for state in (CredentialState.SECRET_CHANGED, CredentialState.REVOKED, CredentialState.LOST):
-        paired.change(state=CredentialState.ALIVE)
+    long_ago = utc_now() - timedelta(hours=1)
+    refused = {"refusals": 6, "refused_at": long_ago, "client_refusals": 6, "client_refused_at": long_ago}
+    for state, spent, refusal in (
+        (CredentialState.SECRET_CHANGED, False, RefusedClient()),
+        (CredentialState.REVOKED, False, RefusedGrant()),
+        (CredentialState.LOST, True, RefusedGrant()),
+    ):
+        paired.change(state=CredentialState.ALIVE, may_be_spent=spent, expires_at=long_ago, **refused)
         paired.make_due()
         claim = take_claim(runtime, paired.connection_id, "test", TIMES)
         assert claim is not None
-        assert give_verdict(runtime, claim, state)
+        settle(runtime, claim, refusal, REFUSED)
         assert only_event(runtime, event.number, f"credential.{state}").result == "failed"
 
 

@@ -11,13 +11,13 @@ from sqlalchemy import text
 from sqlmodel import select
 
 from portal.authorization.models import CredentialState
-from portal.authorization.refresh import AccessSource, due_credentials, refresh_credential
+from portal.authorization.refresh import AccessSource, AccessUnavailable, due_credentials, refresh_credential
 from portal.connections.models import Application, Connection, ConnectionState
 from portal.connections.service.instance import open_line
 from portal.db import utc_now
 from portal.gitlab.client import GitLabClient
-from portal.gitlab.errors import Unauthorized
 from portal.runtime import Runtime
+from tests.jobs.waiting import until
 from tests.support.paired import QUICK, Paired, seal
 
 TOKEN = "/oauth/token"
@@ -67,93 +67,94 @@ def test_planned_refresh_takes_every_due_credential(paired: Paired) -> None:
     assert due_credentials(paired.runtime) == []
 
 
-# What GitLab answers → (state of the credential, whether the intent stays because GitLab may have acted).
+# What is answered in GitLab's place → what it is taken for. Nothing is a verdict by itself.
+UNKNOWN, NOTHING_DONE, REFUSED, CLIENT = "unknown", "nothing done", "grant refused", "client refused"
 ANSWERS = {
-    "invalid_grant": ({"status": 400, "body": {"error": "invalid_grant"}}, CredentialState.REVOKED, False),
-    "invalid_client": ({"status": 401, "body": {"error": "invalid_client"}}, CredentialState.SECRET_CHANGED, False),
-    "unauthorized_client": (
-        {"status": 401, "body": {"error": "unauthorized_client"}},
-        CredentialState.SECRET_CHANGED,
-        False,
-    ),
-    "invalid_scope": ({"status": 400, "body": {"error": "invalid_scope"}}, CredentialState.ALIVE, False),
-    "invalid_request": ({"status": 400, "body": {"error": "invalid_request"}}, CredentialState.ALIVE, False),
-    "unknown_error": ({"status": 400, "body": {"error": "tired"}}, CredentialState.ALIVE, False),
-    "error_in_html": ({"status": 400, "html": True}, CredentialState.ALIVE, True),
-    "401_without_error": ({"status": 401, "body": {"message": "401 Unauthorized"}}, CredentialState.ALIVE, True),
-    "403": ({"status": 403, "body": {"message": "403 Forbidden"}}, CredentialState.ALIVE, True),
-    "404": ({"status": 404, "body": {"error": "404 Not Found"}}, CredentialState.ALIVE, True),
-    "429": ({"status": 429, "body": "Retry later\n"}, CredentialState.ALIVE, False),
-    "429_with_wait": (
-        {"status": 429, "body": "Retry later\n", "headers": {"Retry-After": "120"}},
-        CredentialState.ALIVE,
-        False,
-    ),
-    "500": ({"status": 500, "body": {"message": "500"}}, CredentialState.ALIVE, True),
-    "502": ({"status": 502, "html": True}, CredentialState.ALIVE, True),
-    "503": ({"status": 503, "html": True}, CredentialState.ALIVE, True),
-    "200_html": ({"status": 200, "html": True}, CredentialState.ALIVE, True),
-    "200_empty": ({"status": 200, "body": ""}, CredentialState.ALIVE, True),
-    "200_array": ({"status": 200, "body": []}, CredentialState.ALIVE, True),
-    "200_no_token": ({"status": 200, "body": {"token_type": "Bearer"}}, CredentialState.ALIVE, True),
-    "204": ({"status": 204, "body": ""}, CredentialState.ALIVE, True),
-    "redirect": ({"redirect": "https://elsewhere.example.com/"}, CredentialState.ALIVE, False),
-    "drop_before": ({"drop": "before"}, CredentialState.ALIVE, True),
-    "truncated": ({"status": 200, "body": {"access_token": "a" * 64}, "truncate": 10}, CredentialState.ALIVE, True),
+    "invalid_grant": ({"status": 400, "body": {"error": "invalid_grant"}}, REFUSED),
+    "invalid_client": ({"status": 401, "body": {"error": "invalid_client"}}, CLIENT),
+    "unauthorized_client": ({"status": 401, "body": {"error": "unauthorized_client"}}, CLIENT),
+    "invalid_scope": ({"status": 400, "body": {"error": "invalid_scope"}}, NOTHING_DONE),
+    "invalid_request": ({"status": 400, "body": {"error": "invalid_request"}}, NOTHING_DONE),
+    "unknown_error": ({"status": 400, "body": {"error": "tired"}}, UNKNOWN),
+    "403_oauth": ({"status": 403, "body": {"error": "invalid_grant"}}, UNKNOWN),
+    "error_in_html": ({"status": 400, "html": True}, UNKNOWN),
+    "401_without_error": ({"status": 401, "body": {"message": "401 Unauthorized"}}, UNKNOWN),
+    "403": ({"status": 403, "body": {"message": "403 Forbidden"}}, UNKNOWN),
+    "404": ({"status": 404, "body": {"error": "404 Not Found"}}, UNKNOWN),
+    "429": ({"status": 429, "body": "Retry later\n"}, UNKNOWN),
+    "500": ({"status": 500, "body": {"message": "500"}}, UNKNOWN),
+    "502": ({"status": 502, "html": True}, UNKNOWN),
+    "503": ({"status": 503, "html": True}, UNKNOWN),
+    "200_html": ({"status": 200, "html": True}, UNKNOWN),
+    "200_empty": ({"status": 200, "body": ""}, UNKNOWN),
+    "200_array": ({"status": 200, "body": []}, UNKNOWN),
+    "200_no_token": ({"status": 200, "body": {"token_type": "Bearer"}}, UNKNOWN),
+    "204": ({"status": 204, "body": ""}, UNKNOWN),
+    "redirect": ({"redirect": "https://elsewhere.example.com/"}, UNKNOWN),
+    "drop_before": ({"drop": "before"}, UNKNOWN),
+    "truncated": ({"status": 200, "body": {"access_token": "a" * 64}, "truncate": 10}, UNKNOWN),
 }
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_only_an_oauth_error_is_a_verdict(paired: Paired, name: str) -> None:
-    fault, state, intent_stays = ANSWERS[name]
+def test_no_single_answer_takes_a_living_token_away(paired: Paired, name: str) -> None:
+    fault, meaning = ANSWERS[name]
     paired.make_due()
     paired.sandbox.faults.add(TOKEN, times=1, **fault)
     before = paired.stored_pair()
 
-    if state == CredentialState.ALIVE and not intent_stays:
-        # GitLab surely did nothing and nobody asks again before the pause is over: the old token is good so long.
-        assert paired.demand() == before[0]
-    else:
-        assert paired.refusal().is_passing == (state == CredentialState.ALIVE)
+    assert paired.demand() == before[0]
 
     found = paired.credential
-    assert found.state == state
-    assert bool(found.intent_id) == intent_stays
+    assert (found.state, found.intent_id, found.may_be_spent) == (CredentialState.ALIVE, "", meaning == UNKNOWN)
+    assert (found.refusals, found.client_refusals) == (int(meaning == REFUSED), int(meaning == CLIENT))
     assert paired.stored_pair() == before
     assert paired.token_requests == 1
-    assert (paired.connection.state == ConnectionState.CONNECTED) == (state == CredentialState.ALIVE)
+    assert paired.connection.state == ConnectionState.CONNECTED
 
 
 def test_wait_that_gitlab_asks_for_is_kept_by_every_process(paired: Paired) -> None:
     paired.make_due()
+    paired.change(expires_at=utc_now() + timedelta(seconds=10))
     paired.sandbox.faults.throttle(TOKEN, retry_after_seconds=120)
 
     token = paired.demand()
 
-    # Nobody refreshes before the pause is over, so the old token is good until then.
+    # Nobody refreshes before the pause is over; GitLab vouched for the old token, so it is good until its end.
     assert token == paired.issued[0].access_token
-    assert paired.credential.cooldown_until > utc_now() + timedelta(seconds=100)
+    assert paired.credential.refresh_at > utc_now() + timedelta(seconds=100)
     assert paired.token_requests == 1
 
 
-def test_answer_lost_before_gitlab_acted_is_asked_for_again_once(paired: Paired) -> None:
+def test_answer_lost_before_gitlab_acted_is_asked_for_again_shortly_before_the_end(paired: Paired) -> None:
     paired.make_due()
     paired.sandbox.faults.add(TOKEN, drop="before", times=1)
-    paired.refusal()
-    paired.let_rest_pass()
+
+    assert paired.demand() == paired.issued[0].access_token
+    found = paired.credential
+    assert found.expires_at - timedelta(seconds=121) < found.refresh_at < found.expires_at
+    paired.make_due()  # That moment comes.
 
     assert paired.demand() == paired.issued[-1].access_token
-    assert paired.sandbox.requests.count(USER) == 1
+    assert paired.sandbox.requests.count(USER) == 2
     assert (paired.token_requests, paired.spent_posts) == (2, 0)
-    assert kinds(paired) == ["put_off", "asked_again", "refreshed"]
+    assert not paired.credential.may_be_spent
+    assert kinds(paired) == ["put_off", "settled", "refreshed"]
 
 
-@pytest.mark.parametrize("fault", [{"drop": "after"}, {"status": 502, "html": True, "processed": True}])
-def test_answer_lost_after_gitlab_acted_is_found_out_and_told(paired: Paired, fault: dict[str, object]) -> None:
+LOST_ANSWERS = {
+    "cut": {"drop": "after"},
+    "502": {"status": 502, "html": True, "processed": True},
+    "redirect": {"redirect": "https://status.example.com/", "processed": True},
+    "403": {"status": 403, "body": {"error": "forbidden"}, "processed": True},
+    "429": {"status": 429, "body": "Retry later\n", "processed": True},
+}
+
+
+@pytest.mark.parametrize("name", LOST_ANSWERS)
+def test_answer_lost_after_gitlab_acted_is_found_out_at_once_and_told(paired: Paired, name: str) -> None:
     paired.make_due()
-    paired.sandbox.faults.add(TOKEN, times=1, **fault)
-    paired.refusal()
-    paired.let_rest_pass()
+    paired.sandbox.faults.add(TOKEN, times=1, **LOST_ANSWERS[name])
 
     error = paired.refusal()
 
@@ -166,26 +167,68 @@ def test_answer_lost_after_gitlab_acted_is_found_out_and_told(paired: Paired, fa
 def test_while_gitlab_is_down_after_an_unknown_outcome_nothing_is_spent(paired: Paired) -> None:
     paired.make_due()
     paired.sandbox.faults.add(TOKEN, drop="before", times=1)
-    paired.refusal()
-    paired.let_rest_pass()
     paired.sandbox.faults.add(USER, status=503, html=True, times=1)
 
     assert paired.refusal().is_passing
-    assert (paired.credential.state, paired.token_requests) == (CredentialState.ALIVE, 1)
+    found = paired.credential
+    assert (found.state, paired.token_requests, bool(found.intent_id)) == (CredentialState.ALIVE, 1, True)
+    # Whoever wants access may have GitLab asked again in seconds, not after the pause of a failed refresh.
+    assert found.cooldown_until <= utc_now() + timedelta(seconds=2)
     paired.let_rest_pass()
     assert paired.demand() == paired.issued[-1].access_token
+    assert paired.token_requests == 1
 
 
-def test_unknown_outcome_of_an_expired_token_that_was_spent_is_called_lost(paired: Paired) -> None:
+@pytest.mark.parametrize("answer", [{"status": 403, "body": {"message": "403 Forbidden"}}, {"html": True}])
+def test_gateway_that_answers_a_probe_vouches_for_nothing(paired: Paired, answer: dict[str, object]) -> None:
     paired.make_due()
     paired.sandbox.faults.add(TOKEN, drop="after", times=1)
-    paired.refusal()
+    paired.sandbox.faults.add(USER, times=1, **answer)
+    paired.sandbox.faults.add("/oauth/token/info", times=1, **answer)
+
+    assert paired.refusal().is_passing
     paired.let_rest_pass()
-    paired.issued[0].expires_in_seconds = 0
-    paired.issued[0].revoked_at = None
-    paired.sandbox.faults.add(TOKEN, status=400, body={"error": "invalid_grant"}, times=1)
 
     assert paired.refusal().card.code == "credential_lost"
+    assert paired.spent_posts == 0
+
+
+def test_second_try_that_is_limited_takes_no_doubt_away(paired: Paired) -> None:
+    paired.make_due()
+    paired.sandbox.faults.add(TOKEN, drop="after", times=1)
+    paired.sandbox.faults.add(USER, status=401, body={"message": "401 Unauthorized"})
+    paired.refusal()
+    paired.let_rest_pass()
+    paired.change(intent_at=utc_now() - timedelta(minutes=2))
+    paired.sandbox.faults.throttle(TOKEN)
+
+    assert paired.refusal().is_passing  # The dead token is not handed out.
+    paired.sandbox.faults.clear()
+    paired.let_rest_pass()
+
+    assert paired.refusal().card.code == "credential_lost"
+
+
+def test_request_that_waits_in_a_queue_is_not_made_a_second_time(paired: Paired) -> None:
+    paired.make_due()
+    paired.sandbox.faults.add(TOKEN, delay_seconds=1.0, times=1)
+    times = QUICK.__class__(**{**vars(QUICK), "request": 0.3})
+
+    assert paired.demand(times) == paired.issued[0].access_token  # GitLab vouches for it: nothing happened yet.
+    paired.sandbox.requests.wait_for(TOKEN)
+    until(lambda: len(paired.issued) == 2)
+    paired.make_due()
+
+    assert paired.refusal().card.code == "credential_lost"
+    assert (paired.token_requests, paired.spent_posts) == (1, 0)
+
+
+def test_token_of_somebody_else_vouches_for_nothing(paired: Paired) -> None:
+    paired.make_due()
+    paired.change(gitlab_user_id=1)
+    paired.sandbox.faults.add(TOKEN, drop="before", times=1)
+
+    assert paired.refusal().is_passing
 
 
 def test_gitlab_that_is_gone_keeps_the_credential(paired: Paired) -> None:
@@ -193,11 +236,11 @@ def test_gitlab_that_is_gone_keeps_the_credential(paired: Paired) -> None:
     port = paired.sandbox.port
     paired.sandbox.stop()
 
-    paired.demand()  # The old token lives until the pause is over.
+    assert paired.demand()  # The old token lives.
 
     found = paired.credential
     assert (found.state, found.intent_id, found.failures) == (CredentialState.ALIVE, "", 1)
-    assert found.failure["layer"] == "Connection"
+    assert (found.failure["layer"], found.may_be_spent) == ("Connection", False)
     assert port
 
 
@@ -209,13 +252,69 @@ def test_revoked_in_gitlab_needs_a_person_and_asks_no_more(paired: Paired) -> No
 
     assert first.card.code == second.card.code == "credential_revoked"
     assert paired.token_requests == 1
+    assert due_credentials(paired.runtime) == []
     assert paired.connection.attention["code"] == "credential_revoked"
 
 
-def test_secret_renewed_in_gitlab_heals_when_it_is_entered(paired: Paired, runtime: Runtime) -> None:
+@pytest.mark.parametrize("times", [1, 2, 5])
+@pytest.mark.parametrize("fault", ["refuse_good_refreshes", "refuse_good_clients"])
+def test_gitlab_that_refuses_a_few_times_and_then_accepts_asks_nobody(paired: Paired, fault: str, times: int) -> None:
+    paired.change(expires_at=utc_now() - timedelta(minutes=11))
+    setattr(paired.sandbox.world.settings, fault, times)
+    paired.make_due()
+
+    refusals = [paired.refusal() for _ in range(times) if not paired.let_rest_pass()]
+    paired.let_rest_pass()
+
+    assert all(refusal.is_passing for refusal in refusals)
+    assert paired.demand() == paired.issued[-1].access_token
+    assert paired.connection.attention is None
+    assert (paired.credential.refusals, paired.credential.client_refusals) == (0, 0)
+
+
+def test_refusals_that_do_not_end_are_a_verdict_after_ten_minutes(paired: Paired) -> None:
+    paired.change(expires_at=utc_now() - timedelta(minutes=11))
+    paired.sandbox.world.settings.refuse_good_refreshes = 7
+    paired.make_due()
+    for _ in range(6):
+        assert paired.refusal().is_passing
+        paired.let_rest_pass()
+    paired.change(refused_at=utc_now() - timedelta(minutes=10))
+
+    assert paired.refusal().card.code == "credential_revoked"
+    # An hour later GitLab is asked once more, and thinks better of it.
+    paired.let_rest_pass()
+    paired.change(cooldown_until=utc_now() - timedelta(seconds=1))
+    assert due_credentials(paired.runtime) == [paired.connection_id]
+    assert refresh_credential(paired.runtime, paired.connection_id, QUICK)
+    assert paired.connection.attention is None
+    assert paired.connection.state == ConnectionState.CONNECTED
+
+
+def test_refused_pair_that_may_be_spent_is_called_lost(paired: Paired) -> None:
+    paired.make_due()
+    paired.sandbox.faults.add(TOKEN, drop="after", times=1)
+    paired.sandbox.faults.add(USER, status=503, html=True, times=1)
+    paired.refusal()
+    paired.issued[0].created_at -= timedelta(hours=2)
+    ended = utc_now() - timedelta(minutes=11)
+    paired.change(expires_at=ended, intent_at=ended, refusals=5, refused_at=ended)
+    paired.let_rest_pass()
+
+    assert paired.refusal().card.code == "credential_lost"
+
+
+def test_secret_renewed_in_gitlab_is_told_after_ten_minutes_and_heals_when_it_is_entered(
+    paired: Paired, runtime: Runtime
+) -> None:
     secret = paired.sandbox.world.oauth.renew_secret(paired.application_id)
     paired.make_due()
-    assert paired.refusal().card.code == "client_secret_changed"
+    assert paired.demand() == paired.issued[0].access_token
+    paired.change(client_refusals=5, client_refused_at=utc_now() - timedelta(minutes=10))
+    paired.let_rest_pass()
+
+    assert paired.demand() == paired.issued[0].access_token  # It lives, and goes on being handed out.
+    assert paired.credential.state == CredentialState.SECRET_CHANGED
     assert paired.connection.attention["code"] == "client_secret_changed"
 
     enter_secret(paired, str(secret))
@@ -223,6 +322,18 @@ def test_secret_renewed_in_gitlab_heals_when_it_is_entered(paired: Paired, runti
     assert paired.demand() == paired.issued[-1].access_token
     assert paired.connection.attention is None
     assert paired.connection.state == ConnectionState.CONNECTED
+
+
+def test_secret_that_gitlab_accepts_again_needs_nobody(paired: Paired) -> None:
+    paired.sandbox.world.settings.refuse_good_clients = 1
+    paired.change(client_refusals=5, client_refused_at=utc_now() - timedelta(minutes=10))
+    paired.make_due()
+    paired.demand()
+    assert paired.credential.state == CredentialState.SECRET_CHANGED
+    paired.let_rest_pass()
+
+    assert paired.demand() == paired.issued[-1].access_token
+    assert paired.connection.attention is None
 
 
 def enter_secret(paired: Paired, secret: str) -> None:
@@ -358,15 +469,46 @@ def test_call_whose_token_died_under_it_is_repeated_once_with_the_new_one(paired
     assert [seen.status for seen in paired.sandbox.requests.all(USER)] == [401, 200]
 
 
-def test_call_with_a_revoked_token_stops_after_one_look_and_gets_a_verdict(paired: Paired, runtime: Runtime) -> None:
+def test_call_with_a_revoked_token_gets_a_verdict_at_once(paired: Paired, runtime: Runtime) -> None:
     paired.sandbox.world.oauth.revoke_token(paired.issued[0])
-    with open_line(runtime, paired.connection) as line, pytest.raises(Unauthorized):
+    with open_line(runtime, paired.connection) as line, pytest.raises(AccessUnavailable) as caught:
         GitLabClient(line, AccessSource(runtime, paired.connection_id, "test")).current_user()
 
-    assert paired.sandbox.requests.count(USER) == 1
-    assert due_credentials(runtime) == [paired.connection_id]
-    assert not refresh_credential(runtime, paired.connection_id, QUICK)
+    assert caught.value.card.code == "credential_revoked"
+    assert not caught.value.is_passing
+    # The call, and the look after the refresh was refused.
+    assert paired.sandbox.requests.count(USER) == 2
     assert paired.credential.state == CredentialState.REVOKED
+
+
+def test_token_that_ended_early_is_renewed_under_the_call(paired: Paired, runtime: Runtime) -> None:
+    paired.issued[0].created_at -= timedelta(hours=2)
+    source = AccessSource(runtime, paired.connection_id, "test")
+    with open_line(runtime, paired.connection) as line:
+        user = GitLabClient(line, source).current_user()
+
+    assert user.username == "gatehouse"
+    assert (paired.token_requests, paired.spent_posts) == (1, 0)
+
+
+def test_token_that_ended_early_while_it_cannot_be_renewed_is_tried_later(paired: Paired, runtime: Runtime) -> None:
+    paired.issued[0].created_at -= timedelta(hours=2)
+    paired.sandbox.faults.add(TOKEN, drop="before")
+    with open_line(runtime, paired.connection) as line, pytest.raises(AccessUnavailable) as caught:
+        GitLabClient(line, AccessSource(runtime, paired.connection_id, "test")).current_user()
+
+    assert caught.value.is_passing
+    assert paired.credential.state == CredentialState.ALIVE
+
+
+def test_token_that_gitlab_does_not_know_yet_is_looked_at_again(paired: Paired, runtime: Runtime) -> None:
+    paired.change(obtained_at=utc_now())
+    paired.sandbox.faults.add(USER, status=401, body={"message": "401 Unauthorized"}, times=2)
+    with open_line(runtime, paired.connection) as line:
+        user = GitLabClient(line, AccessSource(runtime, paired.connection_id, "test")).current_user()
+
+    assert user.username == "gatehouse"
+    assert paired.token_requests == 0
 
 
 def test_flight_recorder_and_spool_hold_no_token(paired: Paired) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 from sqlmodel import select
 
 from portal.authorization.models import CredentialState, RetiredToken
 from portal.authorization.refresh import RefreshTimes
-from portal.authorization.refresh.claims import Claim, give_verdict, stamp_of, take_claim
-from portal.authorization.refresh.rows import digest
+from portal.authorization.refresh.cards import CLIENT_REFUSED
+from portal.authorization.refresh.claims import settle, take_claim
+from portal.authorization.refresh.machine import RefusedClient
+from portal.authorization.refresh.rows import digest, stamp_of
 from portal.authorization.refresh.spend import recover, refresh_once, sweep_spool
 from portal.authorization.refresh.spool import Spool, Spooled
 from portal.authorization.service.retire import revoker_of
@@ -21,6 +24,7 @@ from portal.db import utc_now
 from portal.gitlab import oauth
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
+from portal.vault import SecretUnreadable
 from tests.support.paired import QUICK, Paired, seal
 
 TOKEN = "/oauth/token"
@@ -38,26 +42,27 @@ def enter_secret(paired: Paired, secret: str, client_id: str = "") -> None:
 def test_error_that_passes_after_the_new_secret_was_entered_does_no_harm(paired: Paired) -> None:
     secret = paired.sandbox.world.oauth.renew_secret(paired.application_id)
     paired.make_due()
-    assert paired.refusal().card.code == "client_secret_changed"
+    paired.demand()
+    assert paired.credential.client_refusals == 1
     enter_secret(paired, str(secret))
-    paired.let_rest_pass()
     paired.sandbox.faults.add(TOKEN, status=503, html=True, times=1)
 
-    assert paired.refusal().is_passing
-    paired.let_rest_pass()
+    assert paired.demand() == paired.issued[0].access_token
+    assert (paired.credential.client_refusals, paired.token_requests) == (0, 2)
+    paired.make_due()
     assert paired.demand() == paired.issued[-1].access_token
 
 
-def test_verdict_over_a_secret_that_was_replaced_meanwhile_is_none(paired: Paired) -> None:
+def test_refusal_of_a_secret_that_was_replaced_meanwhile_counts_for_nothing(paired: Paired) -> None:
     paired.make_due()
-    enter_wrong = open_client_credentials(paired.runtime, paired.connection)
+    present = open_client_credentials(paired.runtime, paired.connection)
     claim = take_claim(paired.runtime, paired.connection_id, "test", QUICK)
-    assert isinstance(claim, Claim)
+    assert claim is not None
     asked_with = stamp_of(paired.application)
-    enter_secret(paired, enter_wrong.client_secret.reveal())
+    enter_secret(paired, present.client_secret.reveal())
 
-    assert not give_verdict(paired.runtime, claim, CredentialState.SECRET_CHANGED, refused=asked_with)
-    paired.let_rest_pass()
+    assert settle(paired.runtime, claim, RefusedClient(), CLIENT_REFUSED, refused=asked_with) is None
+    assert (paired.credential.client_refusals, paired.credential.cooldown_until) == (0, None)
     assert paired.demand() == paired.issued[-1].access_token
 
 
@@ -67,7 +72,8 @@ def test_nothing_goes_to_an_address_the_connection_moved_to_after_the_look(paire
     with runtime.database.transaction() as session:
         session.get_one(Connection, paired.connection_id).api_url = paired.sandbox.url.replace("localhost", "127.0.0.1")
 
-    refresh_once(runtime, paired.connection_id, paired.credential.id, "test", QUICK)
+    with pytest.raises(SecretUnreadable):
+        refresh_once(runtime, paired.connection_id, paired.credential.id, "test", QUICK)
 
     assert paired.sandbox.requests.all() == []
     assert paired.credential.state == CredentialState.ALIVE
@@ -76,11 +82,12 @@ def test_nothing_goes_to_an_address_the_connection_moved_to_after_the_look(paire
 def test_unauthorized_of_something_in_front_of_gitlab_is_no_verdict(paired: Paired) -> None:
     paired.make_due()
     paired.sandbox.faults.add(TOKEN, status=502, html=True, times=1)
-    paired.refusal()
-    paired.let_rest_pass()
     paired.sandbox.faults.add(USER, status=401, body={"message": "Unauthorized"}, times=1)
+    assert paired.refusal().card.code == "token_not_accepted"
+    paired.let_rest_pass()
 
     assert paired.demand() == paired.issued[-1].access_token
+    assert paired.token_requests == 1
 
 
 def test_tokens_that_end_at_once_are_not_asked_for_without_end(paired: Paired) -> None:

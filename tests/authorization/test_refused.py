@@ -6,7 +6,9 @@ from datetime import timedelta
 
 from portal.authorization.models import CredentialState
 from portal.authorization.refresh import AccessSource
-from portal.authorization.refresh.claims import give_verdict, take_claim
+from portal.authorization.refresh.cards import VERDICTS
+from portal.authorization.refresh.claims import settle, take_claim
+from portal.authorization.refresh.machine import RefusedGrant
 from portal.authorization.refresh.schedule import due_credentials
 from portal.connections.service.instance import open_line
 from portal.db import utc_now
@@ -33,15 +35,15 @@ def test_gateway_that_refuses_everything_costs_one_pair_at_most(paired: Paired) 
     paired.change(obtained_at=utc_now() - timedelta(hours=1))
     paired.sandbox.faults.add(USER, status=401, body={"message": "Unauthorized"})
 
-    assert [look(paired) for _ in range(5)] == ["unauthorized"] * 5
+    assert [look(paired) for _ in range(2)] == ["token_not_accepted"] * 2
     assert paired.token_requests == 1
     assert paired.credential.state == CredentialState.ALIVE
 
 
-def test_token_that_was_revoked_in_gitlab_is_known_by_the_second_look(paired: Paired) -> None:
+def test_token_that_was_revoked_in_gitlab_is_known_by_the_first_look(paired: Paired) -> None:
     paired.sandbox.world.oauth.revoke_token(paired.issued[-1])
 
-    assert [look(paired), look(paired)] == ["unauthorized", "credential_revoked"]
+    assert [look(paired), look(paired)] == ["credential_revoked"] * 2
     assert paired.credential.state == CredentialState.REVOKED
 
 
@@ -61,5 +63,5 @@ def test_verdict_of_a_process_that_lost_its_lease_is_none(paired: Paired) -> Non
     assert late is not None
     assert take_claim(paired.runtime, paired.connection_id, "next", QUICK)
 
-    assert not give_verdict(paired.runtime, late, CredentialState.REVOKED)
-    assert paired.credential.state == CredentialState.ALIVE
+    assert settle(paired.runtime, late, RefusedGrant(), VERDICTS[CredentialState.REVOKED]) is None
+    assert (paired.credential.state, paired.credential.refusals) == (CredentialState.ALIVE, 0)

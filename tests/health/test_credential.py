@@ -44,7 +44,13 @@ def test_renewed_secret_is_a_cause_of_its_own_and_ends_without_a_new_authorizati
     sandbox.world.oauth.renew_secret(paired.application_id)
     paired.make_due()
     watched.look()
+    assert watched.alarms == []
+    assert watched.states()["credential"] == "warn"
+    paired.change(client_refusals=5, client_refused_at=utc_now() - timedelta(minutes=10))
+    paired.let_rest_pass()
+    watched.look()
     assert watched.alarms == ["client_secret_changed"]
+    assert watched.states()["token"] == "pass"  # It still lives.
 
     paired.change(state=CredentialState.ALIVE, refresh_at=utc_now() + timedelta(hours=1), failure=None)
     watched.look()

@@ -5,21 +5,26 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlmodel import select
 
 from portal.authorization.models import Credential, CredentialState
-from portal.authorization.refresh.cards import BUSY, RESTORED, VERDICTS
-from portal.authorization.refresh.claims import AccessUnavailable, is_alive, is_free, rests_until
-from portal.authorization.refresh.rows import lock_credential, note, open_token
+from portal.authorization.refresh import lease
+from portal.authorization.refresh.cards import BUSY, RESTORED, STOPPING, UNVOUCHED, VERDICTS
+from portal.authorization.refresh.claims import AccessUnavailable, note_refused_access, present_state
+from portal.authorization.refresh.machine import FOREVER, State, Step, plan, served_until
+from portal.authorization.refresh.rows import open_token
 from portal.authorization.refresh.spend import recover, refresh_once
 from portal.authorization.refresh.times import TIMES, RefreshTimes
 from portal.connections.models import Application, Connection, ConnectionState
+from portal.connections.service.instance import open_line
 from portal.db import utc_now
 from portal.errors import Card
+from portal.gitlab import oauth
+from portal.gitlab.errors import GitLabError
 from portal.instance import is_restored
-from portal.net import origin_of
+from portal.net import OutboundError, origin_of
 from portal.runtime import Runtime
 from portal.vault import Secret, SecretUnreadable
 
@@ -27,8 +32,11 @@ from portal.vault import Secret, SecretUnreadable
 MAX_ROUNDS = 3
 # A refused token younger than this was not refused for its age.
 SETTLED_SECONDS = 600.0
+# GitLab may not know a token yet that it gave a moment ago (docs/gitlab.md): it is looked at again after these pauses.
+FRESH_SECONDS = 30.0
+FRESH_PAUSES = (0.5, 1.0, 1.5)
 # What changes whenever a credential does: few columns, as those who wait ask for them often.
-WATCHED = ("generation", "state", "lease_owner", "lease_until", "refresh_at", "cooldown_until")
+WATCHED = ("generation", "state", "lease_owner", "lease_until", "refresh_at", "cooldown_until", "intent_id")
 
 
 @dataclass(frozen=True)
@@ -52,22 +60,11 @@ class _View:
 
     credential: Credential
     connection: Connection
-    application: Application | None
+    state: State
 
     @property
-    def is_alive(self) -> bool:
-        return self.connection.state != ConnectionState.DISCONNECTED and is_alive(self.credential, self.application)
-
-    def good_until(self, now: datetime) -> datetime | None:
-        """Return until when the stored token may be used; `now` when it may not."""
-        found = self.credential
-        if found.refresh_at is None or found.refresh_at > now:
-            return found.refresh_at
-        if found.refresh_token_sealed is None:
-            return max(found.expires_at or now, now)
-        # Nobody refreshes before the pause is over, so until then the token lives; unless it was spent already.
-        rest = rests_until(found, now) if not found.intent_id else None
-        return max(min(rest, found.expires_at or now), now) if rest else now
+    def is_in_use(self) -> bool:
+        return self.connection.state != ConnectionState.DISCONNECTED
 
 
 def demand_access(runtime: Runtime, connection_id: int, *, reason: str, times: RefreshTimes = TIMES) -> Access:
@@ -94,37 +91,77 @@ def demand_access(runtime: Runtime, connection_id: int, *, reason: str, times: R
             rounds += 1
             continue
         seen = _look(runtime, connection_id)
-        _raise_when_hopeless(seen, time.monotonic() > end or rounds >= MAX_ROUNDS)
+        _raise_when_hopeless(runtime, seen, times, is_impatient=time.monotonic() > end or rounds >= MAX_ROUNDS)
         _await_change(runtime, seen.credential, times)
 
 
 class AccessSource:
     """Tokens for one client of a connection's GitLab, renewed when somebody else's refresh kills one (S43)."""
 
-    def __init__(self, runtime: Runtime, connection_id: int, reason: str) -> None:
+    def __init__(self, runtime: Runtime, connection_id: int, reason: str, times: RefreshTimes = TIMES) -> None:
         self._runtime = runtime
         self._connection_id = connection_id
         self._reason = reason
+        self._times = times
         self._access: Access | None = None
 
     def token(self) -> Secret:
         """Return a token that is good now."""
         access = self._access
         if access is None or (access.valid_until is not None and access.valid_until <= utc_now()):
-            access = self._access = demand_access(self._runtime, self._connection_id, reason=self._reason)
+            access = self._access = self._demand(self._reason)
         return access.token
 
     def renew(self, refused: Secret, *, is_certain: bool) -> Secret | None:
-        """Return another token than the refused one; None when that is the stored one.
+        """Return what to try once more with, after GitLab or something in front of it refused a token.
 
         A pair that GitLab gave just now is left alone unless GitLab itself says that its token is over: what refuses
         it may stand in front of GitLab, and every look would cost a pair (S42).
+
+        Returns:
+            Another token, or the same when GitLab vouches for it after all; None when the refusal stands.
+
+        Raises:
+            AccessUnavailable: the token is over and there is no other now.
         """
-        access = self._access = demand_access(self._runtime, self._connection_id, reason=f"{self._reason}, after a 401")
+        reason = f"{self._reason}, after a 401"
+        access = self._access = self._demand(reason)
         if access.token != refused:
             return access.token
-        _plan_refresh_now(self._runtime, self._connection_id, access.generation, is_certain)
-        return None
+        view = _look(self._runtime, self._connection_id)
+        if not view.state.is_renewable:
+            return None
+        age = (utc_now() - view.credential.obtained_at).total_seconds()
+        if not is_certain:
+            seen = self._probe(view, access.token, FRESH_PAUSES if 0 <= age < FRESH_SECONDS else (0.0,))
+            if seen == oauth.TokenVerdict.ALIVE:
+                return refused
+            if 0 <= age < FRESH_SECONDS:
+                raise AccessUnavailable(UNVOUCHED, is_passing=True)
+            if seen is None or (seen == oauth.TokenVerdict.UNCLEAR and 0 <= age < SETTLED_SECONDS):
+                return None
+            # GitLab's IAM service names no reason.
+            is_certain = seen != oauth.TokenVerdict.UNCLEAR or view.state.is_stateless
+        note_refused_access(self._runtime, self._connection_id, access.generation, is_certain=is_certain)
+        access = self._access = self._demand(reason)
+        return access.token if access.token != refused else None
+
+    def _demand(self, reason: str) -> Access:
+        return demand_access(self._runtime, self._connection_id, reason=reason, times=self._times)
+
+    def _probe(self, view: _View, token: Secret, pauses: tuple[float, ...]) -> oauth.TokenVerdict | None:
+        """Return what GitLab says of a token, after each pause until it vouches for it; None: it did not answer."""
+        seen = None
+        with open_line(self._runtime, view.connection) as line:
+            for pause in pauses:
+                time.sleep(pause)
+                try:
+                    seen = oauth.probe_token(line, token, view.credential.gitlab_user_id)
+                except (GitLabError, OutboundError):
+                    continue
+                if seen == oauth.TokenVerdict.ALIVE:
+                    break
+        return seen
 
 
 def _look(runtime: Runtime, connection_id: int) -> _View:
@@ -138,7 +175,8 @@ def _look(runtime: Runtime, connection_id: int) -> _View:
         found = session.exec(statement).first()
     if found is None:
         raise AccessUnavailable(VERDICTS[CredentialState.ERASED])
-    return _View(*found)
+    credential, connection, application = found
+    return _View(credential, connection, present_state(credential, application))
 
 
 def _await_change(runtime: Runtime, seen: Credential, times: RefreshTimes) -> None:
@@ -156,9 +194,8 @@ def _await_change(runtime: Runtime, seen: Credential, times: RefreshTimes) -> No
 
 
 def _usable(runtime: Runtime, view: _View) -> Access | None:
-    now = utc_now()
-    until = view.good_until(now)
-    if not view.is_alive or (until is not None and until <= now):
+    until = served_until(view.state, utc_now()) if view.is_in_use else None
+    if until is None:
         return None
     found = view.credential
     try:
@@ -167,51 +204,49 @@ def _usable(runtime: Runtime, view: _View) -> Access | None:
         raise AccessUnavailable(VERDICTS[CredentialState.UNREADABLE]) from None
     if token is None:
         raise AccessUnavailable(VERDICTS[CredentialState.ERASED])
-    return Access(token, until, tuple(found.scopes), found.generation)
+    return Access(token, None if until == FOREVER else until, tuple(found.scopes), found.generation)
 
 
 def _try_refresh(runtime: Runtime, view: _View, reason: str, times: RefreshTimes) -> bool:
+    """Do for a pair what may be done now; tell whether this process did anything."""
     connection_id, credential_id = view.credential.connection_id, view.credential.id
     assert credential_id is not None
-    if not view.is_alive:
-        return view.credential.state == CredentialState.LOST and recover(runtime, connection_id, credential_id, times)
-    with runtime.database.reading() as session:
-        if is_restored(session):
-            raise AccessUnavailable(RESTORED, is_passing=True)
-    if not is_free(view.credential, utc_now(), times):
-        return False  # Somebody is at it, and may be about to store what its spool already has.
-    if view.credential.origin != origin_of(view.connection.api_url):
-        raise AccessUnavailable(VERDICTS[CredentialState.UNREADABLE])
+    if not view.is_in_use:
+        return False
+    if view.state.verdict == CredentialState.LOST:
+        return recover(runtime, connection_id, credential_id, times)
+    if plan(view.state, utc_now()) == Step.NOTHING or not _is_free(runtime, view, times):
+        return False
     try:
         return refresh_once(runtime, connection_id, credential_id, reason, times)
     except SecretUnreadable:
         raise AccessUnavailable(VERDICTS[CredentialState.UNREADABLE]) from None
 
 
-def _raise_when_hopeless(view: _View, impatient: bool) -> None:
-    found = view.credential
-    if not view.is_alive:
-        state = CredentialState.ERASED if found.state == CredentialState.ALIVE else CredentialState(found.state)
-        raise AccessUnavailable(_card_of(found) if found.failure else VERDICTS[state])
-    now = utc_now()
-    if found.refresh_token_sealed is None or (rests_until(found, now) and view.good_until(now) == now):
-        raise AccessUnavailable(_card_of(found), is_passing=found.refresh_token_sealed is not None)
-    if impatient:
+def _raise_when_hopeless(runtime: Runtime, view: _View, times: RefreshTimes, *, is_impatient: bool) -> None:
+    found, now = view.credential, utc_now()
+    verdict = view.state.verdict if view.is_in_use else CredentialState.ERASED
+    if verdict not in {CredentialState.ALIVE, CredentialState.SECRET_CHANGED}:
+        raise AccessUnavailable(_card_of(found) if found.failure and view.is_in_use else VERDICTS[verdict])
+    if served_until(view.state, now) is not None:
+        return
+    if runtime.shutdown.has_begun:
+        raise AccessUnavailable(STOPPING, is_passing=True)
+    if plan(view.state, now) == Step.NOTHING and _is_free(runtime, view, times):
+        with runtime.database.reading() as session:
+            if is_restored(session):
+                raise AccessUnavailable(RESTORED, is_passing=True)
+        rest = view.state.rest_until
+        after = (rest - now).total_seconds() if rest and rest > now else None
+        raise AccessUnavailable(_card_of(found), is_passing=view.state.is_renewable, after_seconds=after)
+    if is_impatient:
         raise AccessUnavailable(BUSY, is_passing=True)
+
+
+def _is_free(runtime: Runtime, view: _View, times: RefreshTimes) -> bool:
+    # By our own clock: whoever is sure takes the lease by the database's.
+    return lease.is_free(view.credential, utc_now(), times)
 
 
 def _card_of(credential: Credential) -> Card:
     return Card.from_json(credential.failure) if credential.failure else VERDICTS[CredentialState.REVOKED]
-
-
-def _plan_refresh_now(runtime: Runtime, connection_id: int, generation: int, is_certain: bool) -> None:
-    """Have the stored pair refreshed soon, whose access token was refused: GitLab's answer is the verdict."""
-    now = utc_now()
-    with runtime.database.transaction() as session:
-        credential = lock_credential(session, connection_id)
-        if credential is None or credential.generation != generation or credential.refresh_token_sealed is None:
-            return
-        is_new = now - timedelta(seconds=SETTLED_SECONDS) < credential.obtained_at <= now
-        if is_certain or not is_new:
-            credential.refresh_at = now
-            note(session, credential, "refused", "GitLab answered 401")

@@ -8,6 +8,7 @@ from portal.authorization.models import CredentialState
 from portal.connections.models import Connection
 from portal.connections.steps import Step, step_url
 from portal.errors import Card, CardAction, Layer, Mender
+from portal.gitlab.errors import GitLabError
 
 _AGAIN = "Authorize the connection again as the service user; repositories and settings stay as they are."
 
@@ -22,14 +23,14 @@ VERDICTS: dict[str, Card] = {
     CredentialState.LOST: Card(
         code="credential_lost",
         layer=Layer.OAUTH,
-        sentence="GitLab exchanged the token, but its answer never arrived here, so the new one is not known.",
-        remedy=_AGAIN + " GitLab's tokens are single use; this cannot be mended without it.",
+        sentence="GitLab renewed the token, but its answer never arrived here, so the new one is not known.",
+        remedy=_AGAIN + " GitLab's tokens are single use, so there is no other way.",
         mender=Mender.YOU,
     ),
     CredentialState.SECRET_CHANGED: Card(
         code="client_secret_changed",
         layer=Layer.OAUTH,
-        sentence="GitLab does not accept the application's Secret any more. The authorization itself is kept.",
+        sentence="GitLab no longer accepts the application's Secret. The authorization itself is kept.",
         remedy="Enter the present Secret on the connection's Credentials page; nobody has to authorize again.",
         mender=Mender.YOU,
     ),
@@ -49,7 +50,7 @@ VERDICTS: dict[str, Card] = {
     ),
 }
 # Attention with these codes ends with the next refresh that works.
-HEALED_BY_REFRESH = frozenset(card.code for card in VERDICTS.values()) | {"unauthorized"}
+HEALED_BY_REFRESH = frozenset(card.code for card in VERDICTS.values()) | {"unauthorized", "token_not_accepted"}
 
 RESTORED = Card(
     code="portal_restored",
@@ -73,8 +74,8 @@ def with_way(card: Card, connection: Connection, state: str) -> Card:
 NO_ROOM = Card(
     code="spool_unwritable",
     layer=Layer.PORTAL,
-    sentence="The portal's data folder cannot be written, so the token was not renewed: its answer could be lost.",
-    remedy="Free disk space or give the portal's user the right to write there. It goes on by itself then.",
+    sentence="The portal's data folder cannot be written, so the token was not renewed: the answer could be lost.",
+    remedy="Free disk space or give the portal's user the right to write there. Then it continues by itself.",
     mender=Mender.OPERATOR,
 )
 OTHER_APPLICATION = Card(
@@ -88,6 +89,43 @@ BUSY = Card(
     code="refresh_under_way",
     layer=Layer.OAUTH,
     sentence="The token is being renewed, and GitLab has not answered yet.",
-    remedy="Try again in a minute; nothing has to be done.",
+    remedy="Try again in a minute; no one needs to do anything.",
     mender=Mender.NOBODY,
 )
+REFUSED = Card(
+    code="refresh_refused",
+    layer=Layer.OAUTH,
+    sentence="GitLab refused to renew the token. That can pass, so it is tried again several times before it counts.",
+    remedy="Wait: within 15 minutes of the token's end it either works again or this page says what to do.",
+    mender=Mender.NOBODY,
+)
+CLIENT_REFUSED = Card(
+    code="client_refused",
+    layer=Layer.OAUTH,
+    sentence="GitLab did not accept the Application ID and Secret. That can pass, so it is tried again several times.",
+    remedy="If the Secret was renewed in GitLab, enter the new one on the connection's Credentials page.",
+    mender=Mender.YOU,
+)
+UNVOUCHED = Card(
+    code="token_not_accepted",
+    layer=Layer.OAUTH,
+    sentence="GitLab does not accept the token at the moment and gives no reason.",
+    remedy="It is tried again every few seconds. If this persists, check whether a proxy in front of GitLab removes "
+    "the Authorization header.",
+    mender=Mender.GITLAB_ADMIN,
+)
+STOPPING = Card(
+    code="portal_stopping",
+    layer=Layer.PORTAL,
+    sentence="This part of the portal is shutting down, so it does not start to renew a token.",
+    remedy="Try again in a minute; no one needs to do anything.",
+    mender=Mender.NOBODY,
+)
+# None of these is anybody's task: they pass, or a verdict follows.
+DOUBTS = frozenset({REFUSED.code, CLIENT_REFUSED.code, BUSY.code, STOPPING.code})
+
+
+def in_doubt(card: Card, error: GitLabError) -> Card:
+    """Return the card of a doubt with GitLab's own words."""
+    told = error.card()
+    return replace(card, words=told.words, request_id=told.request_id)

@@ -1,48 +1,86 @@
-"""The transactions of a refresh: each short, each compared with the generation that was read or spent."""
+"""The transactions of a refresh: each short, each compared with the generation that was read or spent.
+
+They apply the state machine to the row; what follows from an answer is decided there and nowhere else.
+"""
 
 from __future__ import annotations
 
+import random
 import secrets
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from enum import StrEnum
+from typing import Any
 
 from sqlmodel import Session, select
 
 from portal.authorization.models import Credential, CredentialState
-from portal.authorization.refresh.cards import HEALED_BY_REFRESH, VERDICTS, with_way
-from portal.authorization.refresh.rows import PROCESS, digest, lock_credential, note, open_token, seal_pair
+from portal.authorization.refresh import lease
+from portal.authorization.refresh.cards import HEALED_BY_REFRESH, RESTORED, VERDICTS, with_way
+from portal.authorization.refresh.machine import (
+    Abandoned,
+    AccessRefused,
+    Asking,
+    Event,
+    SecretEntered,
+    State,
+    Step,
+    advance,
+    plan,
+)
+from portal.authorization.refresh.rows import (
+    PROCESS,
+    digest,
+    forget_doubts,
+    lock_credential,
+    note,
+    open_token,
+    put_state,
+    seal_pair,
+    stamp_of,
+    state_of,
+)
 from portal.authorization.refresh.spool import Spooled
-from portal.authorization.refresh.times import MAX_ASKED_SECONDS, RefreshTimes
+from portal.authorization.refresh.times import RefreshTimes
 from portal.connections.models import Application, Connection, ConnectionState
-from portal.connections.service.connections import need_attention, record
+from portal.connections.service.connections import end_attention, need_attention, record
 from portal.db import utc_now
 from portal.errors import Card, UpstreamFailed
+from portal.instance import is_restored
+from portal.net import origin_of
 from portal.runtime import Runtime
 from portal.vault import Secret, SecretUnreadable
 
+# Pauses are longer by up to this share, so that many credentials do not ask at once.
+SPREAD = 0.05
+
 
 class AccessUnavailable(UpstreamFailed):
-    """A credential gives no access now; the card says why and who mends it.
+    """A credential gives no access now; the card says why and who can fix it.
 
-    `is_passing` tells that the credential itself is good: asking again later is worth it.
+    Attributes:
+        is_passing: the credential itself is good as far as is known: asking again later is worth it.
+        after_seconds: how much later, if that is known.
     """
 
     status = 503
 
-    def __init__(self, card: Card, *, is_passing: bool = False) -> None:
+    def __init__(self, card: Card, *, is_passing: bool = False, after_seconds: float | None = None) -> None:
         super().__init__(card)
         self.is_passing = is_passing
+        self.after_seconds = after_seconds
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to spend one pair, until `ends_at` on the monotonic clock.
+    """The right to act for one pair, until `ends_at` on the monotonic clock.
 
     Attributes:
-        must_probe: an earlier request for this pair ended nobody knows how.
-        may_be_spent: that could not be found out, so `invalid_grant` may mean that its answer was lost.
+        step: what is to be done with it next.
+        intent_id: names the request that is made, or the one whose outcome is open.
+        connection, application: as they were when it was taken.
+        failure_code: of the last failure; empty when there was none.
     """
 
     credential_id: int
@@ -51,74 +89,125 @@ class Claim:
     owner: str
     intent_id: str
     ends_at: float
-    must_probe: bool
+    step: Step
     reason: str
     access_token: Secret
     refresh_token: Secret
     origin: str
     client_id: str
-    may_be_spent: bool = False
+    gitlab_user_id: int
+    connection: Connection
+    application: Application | None
+    failure_code: str = ""
 
     def left(self) -> float:
         """Return the seconds in which a request may still be made."""
-        return self.ends_at - time.monotonic()
+        return max(self.ends_at - time.monotonic(), 0.0)
 
 
-def is_alive(credential: Credential, application: Application | None) -> bool:
-    """Tell whether a credential may be used, or refreshed; one whose Secret was entered anew may."""
-    if credential.state == CredentialState.SECRET_CHANGED and application:
-        is_another = credential.refused_application != stamp_of(application)
-        return application.client_secret_sealed is not None and is_another
-    return credential.state == CredentialState.ALIVE
-
-
-def stamp_of(application: Application | None) -> str:
-    """Return what tells one stored Secret of a connection from the next."""
-    return application.updated_at.isoformat() if application else ""
-
-
-def is_free(credential: Credential, now: datetime, times: RefreshTimes) -> bool:
-    """Tell whether nobody has the lease at a time of the database's clock."""
-    until = credential.lease_until
-    # A lease that ends later than any could is one from before the clock was set back.
-    return until is None or until <= now or until > now + timedelta(seconds=times.lease * 2)
-
-
-def rests_until(credential: Credential, now: datetime) -> datetime | None:
-    """Return when GitLab may be asked again after a failure; None when it may be now."""
-    until = credential.cooldown_until
-    # A pause longer than any is one from before the clock was set back.
-    return until if until and now < until <= now + timedelta(seconds=MAX_ASKED_SECONDS) else None
+def present_state(credential: Credential, application: Application | None) -> State:
+    """Return a row as the state machine sees it, with a Secret that was entered since GitLab refused the one before."""
+    state = state_of(credential)
+    has_another = bool(credential.refused_application) and credential.refused_application != stamp_of(application)
+    if has_another and application is not None and application.client_secret_sealed is not None:
+        state, _ = advance(state, SecretEntered(), utc_now())
+    return state
 
 
 def take_claim(runtime: Runtime, connection_id: int, reason: str, times: RefreshTimes) -> Claim | None:
-    """Take the lease and write the intent, unless there is nothing to do or somebody else does it.
+    """Take the lease and, before a refresh, write the intent; None when there is nothing to do, or others do it.
 
     Raises:
-        SecretUnreadable: the pair cannot be opened; nothing was changed.
+        AccessUnavailable: this portal is a copy that nobody has confirmed.
+        SecretUnreadable: the pair cannot be opened, or was given for another address; nothing was changed.
     """
     ends_at = time.monotonic() + times.lease - times.commit
     with runtime.database.transaction() as session:
         credential = lock_credential(session, connection_id)
-        if credential is None or not _is_due(runtime, session, credential, times):
+        if credential is None:
             return None
-        claim = _make_claim(runtime, credential, reason, ends_at)
-        credential.lease_owner = claim.owner
-        credential.lease_until = runtime.database.clock(session) + timedelta(seconds=times.lease)
-        credential.intent_id, credential.intent_at = claim.intent_id, utc_now()
+        connection = session.get_one(Connection, connection_id)
+        application = _application_of(session, connection)
+        clock = runtime.database.clock(session)
+        if connection.state == ConnectionState.DISCONNECTED or not lease.is_free(credential, clock, times):
+            return None
+        if is_restored(session):
+            raise AccessUnavailable(RESTORED, is_passing=True)
+        now = utc_now()
+        state = present_state(credential, application)
+        if state.asked_at is not None and (state.is_stateless or not state.may_be_spent):
+            state, step = advance(state, Abandoned(), now)
+        else:
+            step = plan(state, now)
+        if (state.client_refusals, state.verdict) != (credential.client_refusals, credential.state):
+            credential.refused_application = ""  # Of the Secret before.
+        if step == Step.NOTHING:
+            put_state(credential, state, credential.intent_id)
+            return None
+        intent_id = credential.intent_id
+        if step == Step.REFRESH:
+            state, _ = advance(state, Asking(), now)
+            intent_id = secrets.token_hex(16)
+        claim = _make_claim(runtime, credential, connection, application, step, intent_id, reason, ends_at)
+        put_state(credential, state, intent_id)
+        lease.take(credential, claim.owner, clock, times)
         return claim
 
 
-def spend_again(runtime: Runtime, claim: Claim, *, may_be_spent: bool) -> Claim | None:
-    """Replace an intent that came to nothing, as far as can be known, by a new one; None when the lease is gone."""
-    fresh = replace(claim, intent_id=secrets.token_hex(16), must_probe=False, may_be_spent=may_be_spent)
+def settle(
+    runtime: Runtime, claim: Claim, event: Event, card: Card | None = None, *, refused: str = ""
+) -> Claim | None:
+    """Apply what came of a claim's step; return the claim of the next step, or None when there is none now.
+
+    Args:
+        runtime: whose database.
+        claim: counts only while its lease is held: whoever took it since asked for the same pair, and may be about to
+            store GitLab's answer.
+        event: what happened.
+        card: why nothing came of it.
+        refused: the stamp of the application whose Secret GitLab refused: when another is stored by now, this is about
+            nothing any more.
+    """
+    now, spread = utc_now(), 1 + SPREAD * random.random()  # noqa: S311 - spreads, does not protect
     with runtime.database.transaction() as session:
         credential = lock_credential(session, claim.connection_id)
         if credential is None or not _holds(credential, claim):
             return None
-        credential.intent_id, credential.intent_at = fresh.intent_id, utc_now()
-        note(session, credential, "asked_again", claim.reason, may_be_spent=may_be_spent)
-    return fresh
+        connection = session.get_one(Connection, claim.connection_id)
+        before = state_of(credential)
+        if refused and refused != stamp_of(_application_of(session, connection)):
+            after, step = replace(before, asked_at=None), Step.NOTHING
+        else:
+            after, step = advance(before, event, now, spread)
+            credential.refused_application = refused or credential.refused_application
+            _tell(session, connection, credential, claim, event, before, after, card)
+        if step == Step.REFRESH:
+            after, _ = advance(after, Asking(), now)
+            claim = replace(claim, intent_id=secrets.token_hex(16))
+        put_state(credential, after, claim.intent_id)
+        if step == Step.NOTHING:
+            lease.give_back(credential)
+            return None
+    return replace(claim, step=step, failure_code=card.code if card else "")
+
+
+def release(runtime: Runtime, claim: Claim) -> None:
+    """Give a lease back without an outcome: what was asked stays open."""
+    with runtime.database.transaction() as session:
+        credential = lock_credential(session, claim.connection_id)
+        if credential is not None and _holds(credential, claim):
+            lease.give_back(credential)
+
+
+def note_refused_access(runtime: Runtime, connection_id: int, generation: int, *, is_certain: bool) -> None:
+    """Have the stored pair refreshed now, whose access token GitLab refused in a call of ours."""
+    with runtime.database.transaction() as session:
+        credential = lock_credential(session, connection_id)
+        if credential is None or credential.generation != generation or credential.refresh_token_sealed is None:
+            return
+        state, _ = advance(state_of(credential), AccessRefused(is_certain), utc_now())
+        put_state(credential, state, credential.intent_id)
+        note(session, credential, "refused", "GitLab answered 401")
 
 
 class Stored(StrEnum):
@@ -147,87 +236,64 @@ def store(runtime: Runtime, entry: Spooled, connection_id: int, reason: str, tim
             return Stored.UNCLEAR
         connection = session.get_one(Connection, connection_id)
         _write_pair(runtime, credential, entry, times)
-        _end_attempt(credential)
-        credential.state, credential.failures = CredentialState.ALIVE, 0
-        credential.cooldown_until = credential.failure = credential.failed_at = None
-        _heal(connection)
+        lease.give_back(credential)
+        forget_doubts(credential)
+        end_attention(connection, HEALED_BY_REFRESH)
         note(session, credential, "refreshed", reason, spent_generation=entry.generation)
         record(session, None, connection, "credential.refreshed", generation=credential.generation, reason=reason)
         return Stored.STORED
 
 
-def give_verdict(
-    runtime: Runtime, claim: Claim, state: CredentialState, card: Card | None = None, *, refused: str = ""
-) -> bool:
-    """End a credential where the pair that was judged is still the stored one; tell whether it was (S38).
-
-    `refused` is the stamp of the application whose Secret GitLab refused: when another is stored by now, the verdict
-    is about nothing any more and only the lease is given back.
-    """
-    with runtime.database.transaction() as session:
-        credential = lock_credential(session, claim.connection_id)
-        # Whoever took the lease since asked for the same pair, and may be about to store GitLab's answer.
-        if credential is None or not _holds(credential, claim):
-            return False
-        connection = session.get_one(Connection, claim.connection_id)
-        if refused and refused != stamp_of(_application_of(session, connection)):
-            _end_attempt(credential)
-            return False
-        credential.refused_application = refused
-        card = with_way(card or VERDICTS[state], connection, state)
-        _end_attempt(credential)
-        credential.state, credential.failure, credential.failed_at = state, card.to_json(), utc_now()
-        note(session, credential, str(state), claim.reason, code=card.code, request_id=card.request_id)
-        need_attention(session, claim.connection_id, card)
-        about = {"generation": credential.generation, "code": card.code}
-        record(session, None, connection, f"credential.{state}", result="failed", **about)
-        return True
-
-
-def put_off(
-    runtime: Runtime, claim: Claim, card: Card, times: RefreshTimes, *, asked: float | None, unknown: bool
+def _tell(
+    session: Session,
+    connection: Connection,
+    credential: Credential,
+    claim: Claim,
+    event: Event,
+    before: State,
+    after: State,
+    card: Card | None,
 ) -> None:
-    """Give the lease back after an answer that is no verdict (S39).
-
-    Args:
-        runtime: whose database.
-        claim: only its own lease is given back.
-        card: what happened.
-        times: for the cooldown.
-        asked: seconds that GitLab asked to wait.
-        unknown: GitLab may have exchanged the pair; the intent stays, for the next one to find out.
-    """
-    with runtime.database.transaction() as session:
-        credential = lock_credential(session, claim.connection_id)
-        if credential is None or not _holds(credential, claim):
-            return
-        credential.failures += 1
-        pause = times.cooldown(credential.failures, asked)
-        credential.cooldown_until = utc_now() + timedelta(seconds=pause)
-        credential.failure, credential.failed_at = card.to_json(), utc_now()
-        credential.lease_owner, credential.lease_until = "", None
-        if not unknown:
-            credential.intent_id, credential.intent_at = "", None
-        note(session, credential, "put_off", claim.reason, code=card.code, unknown=unknown, pause_seconds=round(pause))
-
-
-def _is_due(runtime: Runtime, session: Session, credential: Credential, times: RefreshTimes) -> bool:
-    now = utc_now()
-    connection = session.get_one(Connection, credential.connection_id)
-    application = _application_of(session, connection)
-    if connection.state == ConnectionState.DISCONNECTED or not is_alive(credential, application):
-        return False
-    if credential.refresh_token_sealed is None or credential.refresh_at is None or credential.refresh_at > now:
-        return False
-    # A new Secret is tried at once, whatever the pause after the old one's failure.
-    return rests_until(credential, now) is None and is_free(credential, runtime.database.clock(session), times)
+    """Write down what happened for people: on the row, in the recorder, and for a verdict on the connection."""
+    about: dict[str, Any] = {"code": card.code, "request_id": card.request_id} if card else {}
+    if after.verdict in {before.verdict, CredentialState.ALIVE}:
+        if card is not None:
+            credential.failure, credential.failed_at = card.to_json(), utc_now()
+        elif not (after.asked_at or after.refusals or after.client_refusals or after.failures):
+            credential.failure = credential.failed_at = None
+        kind = "settled" if before.asked_at and not after.asked_at and card is None else "put_off"
+        if card is not None or kind == "settled":
+            about |= {"event": type(event).__name__, "may_be_spent": after.may_be_spent}
+            note(session, credential, kind, claim.reason, **about)
+        return
+    # A verdict by the access token follows a refusal that had GitLab's words.
+    heard = card or (Card.from_json(credential.failure) if credential.failure and before.refusals else None)
+    told = with_way(VERDICTS[after.verdict], connection, after.verdict)
+    if heard is not None:
+        told = replace(told, words=heard.words, request_id=heard.request_id)
+    credential.failure, credential.failed_at = told.to_json(), utc_now()
+    note(session, credential, after.verdict, claim.reason, code=told.code, request_id=told.request_id)
+    need_attention(session, claim.connection_id, told)
+    details = {"generation": credential.generation, "code": told.code}
+    record(session, None, connection, f"credential.{after.verdict}", result="failed", **details)
 
 
 def _application_of(session: Session, connection: Connection) -> Application | None:
     return session.exec(select(Application).where(Application.connection_id == connection.id)).first()
 
 
-def _make_claim(runtime: Runtime, credential: Credential, reason: str, ends_at: float) -> Claim:
+def _make_claim(
+    runtime: Runtime,
+    credential: Credential,
+    connection: Connection,
+    application: Application | None,
+    step: Step,
+    intent_id: str,
+    reason: str,
+    ends_at: float,
+) -> Claim:
+    if credential.origin != origin_of(connection.api_url):
+        raise SecretUnreadable("the pair was given for another address")
     access_token = open_token(runtime, credential, "access_token_sealed", credential.origin)
     refresh_token = open_token(runtime, credential, "refresh_token_sealed", credential.origin)
     assert credential.id is not None
@@ -238,14 +304,18 @@ def _make_claim(runtime: Runtime, credential: Credential, reason: str, ends_at: 
         connection_id=credential.connection_id,
         generation=credential.generation,
         owner=f"{PROCESS}:{secrets.token_hex(8)}",
-        intent_id=credential.intent_id or secrets.token_hex(16),
+        intent_id=intent_id,
         ends_at=ends_at,
-        must_probe=bool(credential.intent_id),
+        step=step,
         reason=reason,
         access_token=access_token,
         refresh_token=refresh_token,
         origin=credential.origin,
         client_id=credential.client_id,
+        gitlab_user_id=credential.gitlab_user_id,
+        connection=connection,
+        application=application,
+        failure_code=(credential.failure or {}).get("code", ""),
     )
 
 
@@ -269,16 +339,3 @@ def _write_pair(runtime: Runtime, credential: Credential, entry: Spooled, times:
     credential.refreshed_at = credential.obtained_at = utc_now()
     credential.scopes = credential.scopes if tokens.scopes is None else list(tokens.scopes)
     seal_pair(runtime, credential, tokens.access_token, tokens.refresh_token)
-
-
-def _end_attempt(credential: Credential) -> None:
-    credential.lease_owner, credential.lease_until = "", None
-    credential.intent_id, credential.intent_at = "", None
-
-
-def _heal(connection: Connection) -> None:
-    if (connection.attention or {}).get("code") not in HEALED_BY_REFRESH:
-        return
-    connection.attention = None
-    if connection.state == ConnectionState.NEEDS_ATTENTION:
-        connection.state = ConnectionState.CONNECTED

@@ -9,13 +9,74 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from portal.authorization.models import Credential, CredentialEvent
+from portal.authorization.models import Credential, CredentialEvent, CredentialState
+from portal.authorization.refresh.machine import State
+from portal.connections.models import Application
 from portal.gitlab import oauth
 from portal.runtime import Runtime
 from portal.vault import Place, Secret
 
 TABLE = "credential"
 PROCESS = f"{platform.node()}:{os.getpid()}"
+
+
+# How every JWT's header begins. GitLab's IAM service puts changing prefixes before it.
+_JWT = "eyJ"
+
+
+def is_stateless(access_token: Secret) -> bool:
+    """Tell whether GitLab's IAM service gave a token: a JWT, of which GitLab keeps no row (docs/gitlab.md)."""
+    text = access_token.reveal()
+    return text.count(".") == 2 and _JWT in text.partition(".")[0]
+
+
+def state_of(credential: Credential) -> State:
+    """Return a row as the state machine sees it."""
+    return State(
+        verdict=CredentialState(credential.state),
+        planned_at=credential.refresh_at,
+        ends_at=credential.expires_at,
+        is_renewable=credential.refresh_token_sealed is not None,
+        is_stateless=credential.is_stateless,
+        asked_at=(credential.intent_at or credential.obtained_at) if credential.intent_id else None,
+        may_be_spent=credential.may_be_spent,
+        is_access_refused=credential.is_access_refused,
+        refusals=credential.refusals,
+        refused_at=credential.refused_at,
+        client_refusals=credential.client_refusals,
+        client_refused_at=credential.client_refused_at,
+        failures=credential.failures,
+        rest_until=credential.cooldown_until,
+    )
+
+
+def put_state(credential: Credential, state: State, intent_id: str) -> None:
+    """Write what the state machine decided; `intent_id` names the request whose outcome is open, if one is."""
+    credential.state = state.verdict
+    credential.refresh_at = state.planned_at
+    credential.intent_id = intent_id if state.asked_at else ""
+    credential.intent_at = state.asked_at
+    credential.may_be_spent = state.may_be_spent
+    credential.is_access_refused = state.is_access_refused
+    credential.refusals, credential.refused_at = state.refusals, state.refused_at
+    credential.client_refusals, credential.client_refused_at = state.client_refusals, state.client_refused_at
+    credential.failures, credential.cooldown_until = state.failures, state.rest_until
+
+
+def forget_doubts(credential: Credential) -> None:
+    """Begin with a new pair: nothing that was held against the one before holds against it."""
+    credential.state = CredentialState.ALIVE
+    credential.intent_id, credential.intent_at = "", None
+    credential.may_be_spent = credential.is_access_refused = False
+    credential.refusals = credential.client_refusals = credential.failures = 0
+    credential.refused_at = credential.client_refused_at = credential.cooldown_until = None
+    credential.failure = credential.failed_at = None
+    credential.refused_application = ""
+
+
+def stamp_of(application: Application | None) -> str:
+    """Return what tells one stored Secret of a connection from the next."""
+    return application.updated_at.isoformat() if application else ""
 
 
 def lock_credential(session: Session, connection_id: int) -> Credential | None:
@@ -37,6 +98,7 @@ def open_token(runtime: Runtime, credential: Credential, column: str, origin: st
 
 def seal_pair(runtime: Runtime, credential: Credential, access_token: Secret, refresh_token: Secret | None) -> None:
     """Seal a pair into a stored row, bound to the row's origin."""
+    credential.is_stateless = is_stateless(access_token)
     pair = {"access_token_sealed": access_token, "refresh_token_sealed": refresh_token}
     assert credential.id is not None
     for column, token in pair.items():

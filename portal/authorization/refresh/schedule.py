@@ -10,7 +10,8 @@ from sqlmodel import col, select
 from portal.authorization.models import Credential, CredentialState
 from portal.authorization.refresh.access import demand_access
 from portal.authorization.refresh.claims import AccessUnavailable
-from portal.authorization.refresh.times import MAX_ASKED_SECONDS, TIMES, RefreshTimes
+from portal.authorization.refresh.machine import LONGEST_ASKED_SECONDS
+from portal.authorization.refresh.times import TIMES, RefreshTimes
 from portal.connections.models import Connection, ConnectionState
 from portal.db import utc_now
 from portal.runtime import Runtime
@@ -23,13 +24,17 @@ def due_credentials(runtime: Runtime) -> list[int]:
         select(Credential.connection_id)
         .join(Connection, Connection.id == Credential.connection_id)  # type: ignore[arg-type]
         .where(
-            col(Credential.state).in_([CredentialState.ALIVE, CredentialState.SECRET_CHANGED]),
-            col(Credential.refresh_at) <= now,
+            or_(
+                col(Credential.state).in_([CredentialState.ALIVE, CredentialState.SECRET_CHANGED]),
+                # A verdict that only counted refusals is looked at again as long as it has a pause.
+                (col(Credential.state) == CredentialState.REVOKED) & col(Credential.cooldown_until).is_not(None),
+            ),
+            or_(col(Credential.refresh_at) <= now, col(Credential.intent_id) != ""),
             or_(
                 col(Credential.cooldown_until).is_(None),
                 col(Credential.cooldown_until) <= now,
-                # From before the clock was set back: see `rests_until`.
-                col(Credential.cooldown_until) > now + timedelta(seconds=MAX_ASKED_SECONDS),
+                # From before the clock was set back.
+                col(Credential.cooldown_until) > now + timedelta(seconds=LONGEST_ASKED_SECONDS),
             ),
             col(Connection.state) != ConnectionState.DISCONNECTED,
         )

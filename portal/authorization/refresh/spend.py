@@ -1,45 +1,64 @@
-"""Ask GitLab for a new pair, once, and bring its answer into the database: intent, call, outcome."""
+"""Act for one pair under its lease: probe, refresh, and bring what GitLab answers into the database."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from contextlib import suppress
 
-from portal.authorization.models import CredentialState
-from portal.authorization.refresh.cards import NO_ROOM, OTHER_APPLICATION, VERDICTS
+from sqlalchemy.exc import SQLAlchemyError
+
+from portal.authorization.refresh import lease
+from portal.authorization.refresh.cards import (
+    CLIENT_REFUSED,
+    NO_ROOM,
+    OTHER_APPLICATION,
+    REFUSED,
+    STOPPING,
+    UNVOUCHED,
+    VERDICTS,
+    in_doubt,
+)
 from portal.authorization.refresh.claims import (
     AccessUnavailable,
     Claim,
     Stored,
-    give_verdict,
-    put_off,
-    spend_again,
-    stamp_of,
+    release,
+    settle,
     store,
     take_claim,
 )
-from portal.authorization.refresh.rows import digest
+from portal.authorization.refresh.machine import (
+    Event,
+    NotProcessed,
+    Probed,
+    RefusedClient,
+    RefusedGrant,
+    Seen,
+    Step,
+    Unknown,
+)
+from portal.authorization.refresh.rows import digest, stamp_of
 from portal.authorization.refresh.spool import Spool, Spooled
 from portal.authorization.refresh.times import RefreshTimes
 from portal.authorization.service.retire import Revoker, freeze, retire_stray
-from portal.connections.models import Connection
-from portal.connections.service.applications import get_application, open_client_credentials, redirect_uri_of
+from portal.connections.service.applications import open_application, redirect_uri_of
 from portal.connections.service.instance import open_line
 from portal.crash_points import crash_point
 from portal.db import utc_now
-from portal.errors import Conflict, PortalError
+from portal.errors import Card, Conflict, PortalError
 from portal.gitlab import oauth
 from portal.gitlab.errors import GitLabError, GitLabRateLimited, OAuthRefused
 from portal.logs import get_logger
-from portal.net import Line, OutboundError, origin_of
+from portal.net import Line, OutboundError
 from portal.runtime import Runtime
+from portal.shutdown import ShuttingDown
 
 log = get_logger(__name__)
-# RFC 6749 §5.2: what each word of the token endpoint says of a pair. Every other answer says nothing (S39).
-VERDICT_OF = {
-    "invalid_grant": CredentialState.REVOKED,
-    "invalid_client": CredentialState.SECRET_CHANGED,
-    "unauthorized_client": CredentialState.SECRET_CHANGED,
+# RFC 6749 §5.2: what each word of the token endpoint is evidence of; one alone is no verdict.
+DOUBTS: dict[str, tuple[Event, Card]] = {
+    "invalid_grant": (RefusedGrant(), REFUSED),
+    "invalid_client": (RefusedClient(), CLIENT_REFUSED),
+    "unauthorized_client": (RefusedClient(), CLIENT_REFUSED),
 }
 STORE_PAUSE_SECONDS = 0.5
 
@@ -48,27 +67,41 @@ def refresh_once(runtime: Runtime, connection_id: int, credential_id: int, reaso
     """Do what has to be done for a credential that is due; tell whether anything was done by this process.
 
     Raises:
-        AccessUnavailable: the spool cannot be written; GitLab was not asked.
-        SecretUnreadable: the pair cannot be opened.
+        AccessUnavailable: this process is ending, the portal is an unconfirmed copy, or the spool cannot be written.
+        SecretUnreadable: the pair cannot be opened here.
     """
-    if recover(runtime, connection_id, credential_id, times):
-        return True
-    crash_point("refresh:before_intent")
-    claim = take_claim(runtime, connection_id, reason, times)
-    if claim is None:
-        return False
+    try:
+        with runtime.shutdown.finishing():
+            if recover(runtime, connection_id, credential_id, times):
+                return True
+            crash_point("refresh:before_intent")
+            claim = take_claim(runtime, connection_id, reason, times)
+            if claim is None:
+                return False
+            _act(runtime, claim, times)
+            return True
+    except ShuttingDown:
+        raise AccessUnavailable(STOPPING, is_passing=True) from None
+
+
+def _act(runtime: Runtime, claim: Claim, times: RefreshTimes) -> None:
     crash_point("refresh:intent_written")
-    with runtime.database.reading() as session:
-        connection = session.get_one(Connection, connection_id)
-    if origin_of(connection.api_url) != claim.origin:
-        # Moved between the look and the lease: nothing of this pair is sent to the new address (S32).
-        put_off(runtime, claim, VERDICTS[CredentialState.UNREADABLE], times, asked=None, unknown=claim.must_probe)
-        return True
-    with open_line(runtime, connection) as line:
-        found = _find_out(runtime, line, claim, times) if claim.must_probe else claim
-        if found is not None:
-            _spend(runtime, connection, line, found, times)
-    return True
+    work: Claim | None = claim
+    try:
+        with open_line(runtime, claim.connection) as line:
+            while work is not None:
+                work = (
+                    _probe(runtime, line, work, times)
+                    if work.step == Step.PROBE
+                    else _spend(runtime, line, work, times)
+                )
+    except BaseException:
+        # What was asked stays open; the next one finds it out, and need not wait for the lease.
+        with suppress(SQLAlchemyError):
+            release(runtime, claim)
+        raise
+    finally:
+        lease.forget(claim.owner)
 
 
 def recover(runtime: Runtime, connection_id: int, credential_id: int, times: RefreshTimes) -> bool:
@@ -98,67 +131,56 @@ def _recover_entry(runtime: Runtime, spool: Spool, entry: Spooled, times: Refres
     return outcome == Stored.STORED
 
 
-def _find_out(runtime: Runtime, line: Line, claim: Claim, times: RefreshTimes) -> Claim | None:
-    """Learn from the old access token whether an earlier request was processed (S41).
-
-    Returns:
-        The claim with a fresh intent, when the pair is unspent; None when it is not, or cannot be known now.
-    """
+def _probe(runtime: Runtime, line: Line, claim: Claim, times: RefreshTimes) -> Claim | None:
+    """Try the access token: it tells whether GitLab is there, and as a rule whether the pair is spent (S41)."""
+    seconds = times.slow_probe if claim.failure_code == "deadline_passed" else times.probe
+    event, card = Probed(Seen.SILENT), None
     try:
-        with line.deadline(max(claim.left(), 0.0)):
-            verdict = oauth.probe_token(line, claim.access_token)
+        with line.deadline(claim.left()):
+            verdict = oauth.probe_token(line, claim.access_token, claim.gitlab_user_id, seconds)
+        event = Probed(Seen(verdict.value))
+        if event.seen == Seen.UNCLEAR:
+            card = UNVOUCHED
     except (GitLabError, OutboundError) as error:
-        put_off(runtime, claim, error.card(), times, asked=_asked(error), unknown=True)
-        return None
-    if verdict == oauth.TokenVerdict.DEAD:
-        give_verdict(runtime, claim, CredentialState.LOST)
-        return None
-    # When that tells nothing, there is nobody else to ask: the pair is tried.
-    fresh = spend_again(runtime, claim, may_be_spent=verdict == oauth.TokenVerdict.UNCLEAR)
-    if fresh is not None:
-        Spool(runtime).forget(claim.credential_id, claim.intent_id)
-    return fresh
+        event, card = Probed(Seen.SILENT, _asked(error)), error.card()
+    return settle(runtime, claim, event, card)
 
 
-def _spend(runtime: Runtime, connection: Connection, line: Line, claim: Claim, times: RefreshTimes) -> None:
-    spool = Spool(runtime)
-    used = get_application(runtime, connection)
+def _spend(runtime: Runtime, line: Line, claim: Claim, times: RefreshTimes) -> Claim | None:
+    spool, used = Spool(runtime), claim.application
     if claim.client_id and used is not None and used.client_id != claim.client_id:
-        put_off(runtime, claim, OTHER_APPLICATION, times, asked=None, unknown=False)
-        return
+        return settle(runtime, claim, NotProcessed(), OTHER_APPLICATION)
     try:
-        application = open_client_credentials(runtime, connection)
+        application = open_application(runtime, claim.connection, used)
     except Conflict:
         # Its key is not here now: another machine may have it, so this is nobody's verdict.
-        put_off(runtime, claim, VERDICTS[CredentialState.UNREADABLE], times, asked=None, unknown=False)
-        return
+        return settle(runtime, claim, NotProcessed(), VERDICTS["unreadable"])
     except PortalError:
-        give_verdict(runtime, claim, CredentialState.SECRET_CHANGED, refused=stamp_of(used))
-        return
-    _reserve(runtime, spool, claim, times)
+        return settle(runtime, claim, RefusedClient(), CLIENT_REFUSED)
+    _reserve(runtime, spool, claim)
     try:
-        entry = _ask(runtime, connection, line, application, claim, times)
+        entry = _ask(runtime, line, application, claim, times)
     except (GitLabError, OutboundError) as error:
         crash_point("refresh:verdict_received")
         spool.forget(claim.credential_id, claim.intent_id)
-        _judge(runtime, claim, error, times, stamp_of(used))
-        return
+        event, card = _meaning(error)
+        refused = stamp_of(used) if isinstance(event, RefusedClient) else ""
+        return settle(runtime, claim, event, card, refused=refused)
     crash_point("refresh:answer_received")
     _keep(spool, entry)
     crash_point("refresh:answer_spooled")
-    _store_patiently(runtime, entry, claim, times)
+    if _store_patiently(runtime, entry, claim, times) == Stored.UNCLEAR:
+        release(runtime, claim)  # The spool keeps it for whoever can open the stored pair.
+        return None
     crash_point("refresh:stored")
     spool.forget(claim.credential_id, claim.intent_id)
+    return None
 
 
 def _ask(
-    runtime: Runtime,
-    connection: Connection,
-    line: Line,
-    application: oauth.ClientCredentials,
-    claim: Claim,
-    times: RefreshTimes,
+    runtime: Runtime, line: Line, application: oauth.ClientCredentials, claim: Claim, times: RefreshTimes
 ) -> Spooled:
+    connection = claim.connection
     revoker = Revoker(
         organization_id=connection.organization_id,
         connection_id=claim.connection_id,
@@ -171,19 +193,19 @@ def _ask(
     sent_at = utc_now()
     # The door looks at the deadline before each step of its way: a process that was paused past its lease sends
     # nothing any more.
-    with line.deadline(min(times.request, max(claim.left(), 0.0))):
+    with line.deadline(min(times.request, claim.left())):
         tokens = oauth.refresh(line, application, claim.refresh_token, redirect_uri_of(runtime, connection))
     spent = digest(claim.refresh_token)
     return Spooled(claim.credential_id, claim.generation, claim.intent_id, spent, tokens, sent_at, revoker)
 
 
-def _reserve(runtime: Runtime, spool: Spool, claim: Claim, times: RefreshTimes) -> None:
+def _reserve(runtime: Runtime, spool: Spool, claim: Claim) -> None:
     try:
         spool.reserve(claim.credential_id, claim.intent_id)
     except OSError as error:
         log.error("spool_unwritable", error=str(error))
         spool.forget(claim.credential_id, claim.intent_id)
-        put_off(runtime, claim, NO_ROOM, times, asked=None, unknown=False)
+        settle(runtime, claim, NotProcessed(is_outage=True), NO_ROOM)
         raise AccessUnavailable(NO_ROOM, is_passing=True) from None
 
 
@@ -195,12 +217,13 @@ def _keep(spool: Spool, entry: Spooled) -> None:
         log.error("spool_unwritable", error=str(error))
 
 
-def _store_patiently(runtime: Runtime, entry: Spooled, claim: Claim, times: RefreshTimes) -> None:
+def _store_patiently(runtime: Runtime, entry: Spooled, claim: Claim, times: RefreshTimes) -> Stored:
     """Store a pair; while the database fails, try again for as long as a caller waits. The spool has it anyhow."""
     end = time.monotonic() + times.patience
     while True:
         try:
-            if store(runtime, entry, claim.connection_id, claim.reason, times) == Stored.SUPERSEDED:
+            outcome = store(runtime, entry, claim.connection_id, claim.reason, times)
+            if outcome == Stored.SUPERSEDED:
                 # Somebody authorized anew meanwhile: the answer is of a line of pairs that nobody wants any more.
                 retire_stray(runtime, entry.revoker, entry.tokens)
         except Exception as error:  # Whatever it is, the answer must not be lost for it.
@@ -209,29 +232,19 @@ def _store_patiently(runtime: Runtime, entry: Spooled, claim: Claim, times: Refr
                 raise
             time.sleep(STORE_PAUSE_SECONDS)
         else:
-            return
+            return outcome
 
 
-def _judge(
-    runtime: Runtime, claim: Claim, error: GitLabError | OutboundError, times: RefreshTimes, asked_with: str
-) -> None:
-    state = VERDICT_OF.get(error.error) if isinstance(error, OAuthRefused) else None
-    if state is None:
-        put_off(runtime, claim, error.card(), times, asked=_asked(error), unknown=_may_have_been_processed(error))
-        return
-    if state == CredentialState.REVOKED and claim.may_be_spent:
-        state = CredentialState.LOST
-    told = error.card()
-    card = replace(VERDICTS[state], words=told.words, request_id=told.request_id)
-    give_verdict(runtime, claim, state, card, refused=asked_with if state == CredentialState.SECRET_CHANGED else "")
-
-
-def _may_have_been_processed(error: GitLabError | OutboundError) -> bool:
-    if isinstance(error, OutboundError):
-        return error.may_have_been_processed
-    # An OAuth error and a limit come before anything is done; behind a 5xx, a page or a broken body GitLab may have
-    # done it all.
-    return not isinstance(error, OAuthRefused | GitLabRateLimited)
+def _meaning(error: GitLabError | OutboundError) -> tuple[Event, Card]:
+    """Return what an answer that is no pair says of it."""
+    if isinstance(error, OAuthRefused) and error.is_of_token_endpoint:
+        event, card = DOUBTS.get(error.error, (NotProcessed(), None))
+        return event, in_doubt(card, error) if card else error.card()
+    if isinstance(error, OutboundError) and not error.may_have_been_processed:
+        return NotProcessed(is_outage=True), error.card()
+    # Behind a 5xx, a page, a limit, a redirect or a broken body GitLab may have done it all: whatever stands in front
+    # of it may have answered in its place.
+    return Unknown(_asked(error)), error.card()
 
 
 def _asked(error: Exception) -> float | None:

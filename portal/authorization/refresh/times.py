@@ -6,11 +6,6 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-MIN_COOLDOWN_SECONDS = 2.0
-MAX_COOLDOWN_SECONDS = 900.0
-# GitLab may ask for any wait; nobody sleeps longer than this because of it (S62).
-MAX_ASKED_SECONDS = 3600.0
-
 
 @dataclass(frozen=True)
 class RefreshTimes:
@@ -22,6 +17,7 @@ class RefreshTimes:
         request: for the token request, wall clock.
         commit: kept of the lease for storing the outcome.
         lease: how long one process has the credential for itself; more than `request` and `commit`.
+        probe: for trying an access token; `slow_probe` when the last try was answered too late.
         look: longest pause between two looks at a credential that somebody else refreshes.
         wait: longest time in which only those looks are taken.
         patience: how long a demand waits in all.
@@ -32,6 +28,8 @@ class RefreshTimes:
     request: float = 60.0
     commit: float = 10.0
     lease: float = 90.0
+    probe: float = 3.0
+    slow_probe: float = 10.0
     look: float = 0.01
     wait: float = 0.25
     patience: float = 60.0
@@ -46,13 +44,6 @@ class RefreshTimes:
         life = max((expires_at - now).total_seconds(), 0.0)
         early = min(self.margin, life / 5) + random.random() * min(self.jitter, life / 5)  # noqa: S311
         return expires_at - timedelta(seconds=early)
-
-    def cooldown(self, failures: int, asked: float | None = None) -> float:
-        """Return the pause after so many failures in a row; what GitLab asked for wins, up to an hour."""
-        if asked is not None:
-            return min(max(asked, MIN_COOLDOWN_SECONDS), MAX_ASKED_SECONDS)
-        longest = min(MIN_COOLDOWN_SECONDS * 2.0 ** min(failures - 1, 20), MAX_COOLDOWN_SECONDS)
-        return longest * (0.5 + random.random() / 2)  # noqa: S311 - spreads, does not protect
 
 
 TIMES = RefreshTimes()

@@ -10,10 +10,11 @@ from sqlmodel import Session, select
 from portal import audit
 from portal.accounts.principal import Principal, RightLost
 from portal.accounts.roles import Right
-from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, CredentialState
+from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
 from portal.authorization.person import Person
 from portal.authorization.refresh import TIMES
-from portal.authorization.refresh.rows import lock_credential, note, seal_client, seal_pair
+from portal.authorization.refresh.lease import give_back
+from portal.authorization.refresh.rows import forget_doubts, lock_credential, note, seal_client, seal_pair
 from portal.authorization.refresh.spend import recover
 from portal.authorization.service import attempts
 from portal.authorization.service.retire import retire_tokens, take_held
@@ -139,12 +140,10 @@ def _new_credential(attempt: AuthorizationAttempt) -> Credential:
 
 def _begin_anew(credential: Credential) -> None:
     """Forget what was known of the pair before: its plan, its failures, and an attempt to spend it."""
-    credential.state = CredentialState.ALIVE
+    forget_doubts(credential)
+    give_back(credential)
     credential.refresh_at = TIMES.plan(credential.expires_at, utc_now())
-    credential.refreshed_at = credential.cooldown_until = credential.failure = credential.failed_at = None
-    credential.failures = 0
-    credential.lease_owner, credential.lease_until = "", None
-    credential.intent_id, credential.intent_at = "", None
+    credential.refreshed_at = None
 
 
 def _record(session: Session, principal: Principal, connection: Connection, credential: Credential) -> None:

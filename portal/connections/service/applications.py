@@ -79,7 +79,13 @@ def open_client_credentials(runtime: Runtime, connection: Connection) -> oauth.C
         InvalidInput: none are stored.
         Conflict: they were entered for another origin, or the key ring cannot open them.
     """
-    application = get_application(runtime, connection)
+    return open_application(runtime, connection, get_application(runtime, connection))
+
+
+def open_application(
+    runtime: Runtime, connection: Connection, application: Application | None
+) -> oauth.ClientCredentials:
+    """Return Application ID and Secret of an application that was read already; raises as `open_client_credentials`."""
     if application is None or application.client_secret_sealed is None:
         raise InvalidInput("Enter Application ID and Secret first.")
     assert application.id is not None

@@ -13,7 +13,7 @@ from portal import audit
 from portal.accounts.models import GroupGrant
 from portal.authorization.models import AuthorizationAttempt, Credential, CredentialEvent, RetiredToken
 from portal.authorization.refresh import TIMES
-from portal.authorization.refresh.claims import is_free
+from portal.authorization.refresh.lease import is_free
 from portal.authorization.refresh.rows import lock_credential
 from portal.authorization.service.retire import pending_revocations
 from portal.connections.models import Application, Connection, ConnectionState

@@ -1,6 +1,6 @@
 """Give every id 64 bits on PostgreSQL, GitLab's among them; SQLite's INTEGER has them already.
 
-The steps of drafts get the names that the walkthrough has now.
+Credentials get the columns of their state machine, and the steps of drafts the names that the walkthrough has now.
 """
 
 import json
@@ -57,6 +57,7 @@ def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         _widen_ids()
     _add_proof_of_revocation()
+    _add_doubts()
     _name_steps()
 
 
@@ -64,6 +65,18 @@ def _add_proof_of_revocation() -> None:
     op.add_column("retired_token", sa.Column("access_token_sealed", sa.LargeBinary(), nullable=True))
     op.add_column("retired_token", sa.Column("proof", sa.String(length=40), nullable=False, server_default=""))
     op.add_column("retired_token", sa.Column("refresh_sent_at", sa.DateTime(timezone=True), nullable=True))
+
+
+def _add_doubts() -> None:
+    for name in ("may_be_spent", "is_access_refused", "is_stateless"):
+        op.add_column("credential", sa.Column(name, sa.Boolean(), nullable=False, server_default=sa.false()))
+    for name in ("refusals", "client_refusals"):
+        op.add_column("credential", sa.Column(name, sa.Integer(), nullable=False, server_default="0"))
+    for name in ("refused_at", "client_refused_at"):
+        op.add_column("credential", sa.Column(name, sa.DateTime(timezone=True), nullable=True))
+    op.add_column("credential", sa.Column("lease_holder", sa.JSON(), nullable=True))
+    # A request whose outcome nobody knows.
+    op.execute(sa.text("UPDATE credential SET may_be_spent = true WHERE intent_id <> ''"))
 
 
 def _name_steps() -> None:

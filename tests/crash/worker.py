@@ -1,0 +1,12 @@
+"""A child that is a worker, which hands running jobs back after a second."""
+
+from __future__ import annotations
+
+import sys
+
+from portal.jobs.pace import Pace
+from portal.jobs.worker import run_worker
+from portal.settings import Settings
+
+if __name__ == "__main__":
+    sys.exit(run_worker(Settings.from_environ(), Pace(grace_seconds=1)))
