@@ -1,4 +1,4 @@
-"""A process dies at each point of a refresh; the next demand finds the last pair, or tells that it is lost."""
+"""A process dies at each point of a refresh; the next demand, at once, finds the last pair or tells that it is lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ def test_process_dies_in_a_refresh(paired: Paired, point: str) -> None:
     assert (
         run_child(paired.runtime, paired.sandbox, CHILD, {"connection_id": paired.connection_id}, f"{point}:1") == DIED
     )
-    paired.let_rest_pass()  # Its lease ends.
 
     if point in IN_FLIGHT:
         assert paired.refusal().card.code == "credential_lost"
@@ -43,7 +42,6 @@ def test_demand_after_a_lost_answer_costs_no_second_request(paired: Paired) -> N
     run_child(
         paired.runtime, paired.sandbox, CHILD, {"connection_id": paired.connection_id}, "refresh:answer_received:1"
     )
-    paired.let_rest_pass()
 
     codes = {paired.refusal().card.code for _ in range(5)}
 
