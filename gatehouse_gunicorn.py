@@ -295,7 +295,8 @@ worker_connections = 800
 keepalive = HEAD_SECONDS
 # Longer than the longest deadline of a request of ours to GitLab, so that none is cut in the middle.
 timeout = 150
-graceful_timeout = 20
+# A token request that is under way is finished, and may take as long: docs/operation.md, Stopping.
+graceful_timeout = 80
 # No header says where the portal is or who asks, unless GATEHOUSE_TRUSTED_PROXY_HOPS lets one.
 forwarded_allow_ips = ""
 forwarder_headers = ""

@@ -35,6 +35,9 @@ KINDS = {
     "asked_again": Kind(
         "Asked again", "An answer had been lost; the old token showed that the pair is unspent.", "info", "refresh"
     ),
+    "settled": Kind(
+        "Settled", "GitLab vouched for the access token. It is used until shortly before its end.", "info", "refresh"
+    ),
     "refused": Kind("Refused", "A call was answered 401, so GitLab is asked for a verdict.", "warn", "ban"),
     CredentialState.LOST: Kind(
         "Lost", "GitLab exchanged the pair, but its answer never arrived.", "fail", "alert-triangle"
