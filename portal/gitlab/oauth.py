@@ -20,7 +20,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from portal.foreign import Scopes
 from portal.gitlab import errors
 from portal.gitlab.answers import error_text, failure_of, read_answer, request_id_of
-from portal.gitlab.payloads import TokenAnswerPayload, TokenInfo, User
+from portal.gitlab.payloads import TokenInfo, User
 from portal.net import Answer, Line, OutboundError
 from portal.net.json_reader import JSONRefused, read_json
 from portal.vault import Secret
