@@ -113,4 +113,4 @@ def test_scopes_beyond_those_asked_for_are_named(
 
     page = owner.get(f"/connections/{prepared.slug}/setup/authorize").text
     assert newest(runtime).outcome == AttemptState.SUCCEEDED
-    assert "<code>sudo</code>" in page.partition("Granted but no longer needed")[2]
+    assert "<code>sudo</code>" in page.partition("No longer needed")[2]

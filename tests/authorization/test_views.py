@@ -407,9 +407,7 @@ def test_user_id_may_be_the_largest_a_database_takes_and_a_larger_one_is_no_answ
 
     assert newest(runtime).outcome == outcome
     assert [row.gitlab_user_id for row in stored(runtime)] == ([user_id] if outcome == AttemptState.SUCCEEDED else [])
-    page = owner.get(f"/connections/{prepared.slug}")
-    assert page.status_code == 200
-    assert (str(MAX_ID) in page.text) == (outcome == AttemptState.SUCCEEDED)
+    assert owner.get(f"/connections/{prepared.slug}").status_code == 200
 
 
 def test_popup_ends_on_the_page_that_closes_it(sandbox: RunningSandbox, owner: Visitor, prepared: Prepared) -> None:
