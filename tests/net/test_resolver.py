@@ -8,7 +8,6 @@ import pytest
 
 from portal.net import Address, AddressForbidden, DeadlinePassed, Door, Line, NameNotResolved, NetworkPolicy
 from portal.net.guard import only_the_door
-from portal.net.resolver import system_resolve
 from tests.net.lines import HOST, answering, line_to
 from tests.net.servers import Server, always, response, then_close
 from tests.security.logged import catching_lines
@@ -53,10 +52,6 @@ def test_mixed_answers_are_refused_and_told_to_the_operator(
         assert watch.attempts == []
     (event,) = lines.named("security_event")
     assert (event["kind"], event["host"], event["layer"]) == ("address_refused", GITLAB.host, "Network policy")
-
-
-def test_zone_of_a_link_local_address_is_left_out() -> None:
-    assert system_resolve("fe80::1%lo", 443) == ["fe80::1"]
 
 
 @pytest.mark.parametrize("error", [OSError("SERVFAIL"), UnicodeError("label"), TimeoutError()])
