@@ -10,6 +10,7 @@ import contextvars
 import errno
 import io
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -96,20 +97,30 @@ class WebWorker(GeventWorker):  # type: ignore[misc]
         """Load the application and let threads run it."""
         super().load_wsgi()
         self._threads = ThreadPool(self.cfg.threads)
-        # Connections whose next request has not wholly begun, and what ends their waiting.
-        self._waiting: dict[Any, gevent.Timeout] = {}
+        # The socket of each connection, and the connections whose next request is not wholly begun.
+        self._clients: dict[Any, greensocket.socket] = {}
+        self._waiting: set[Any] = set()
         self.wsgi = partial(self._answer, self.wsgi)
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:
         """Bound the wait for the head of a request; the connection is closed without a word when it is over."""
         connection = gevent.getcurrent()
-        with gevent.Timeout(HEAD_SECONDS, False) as timeout:
-            self._waiting[connection] = timeout
+        with gevent.Timeout(HEAD_SECONDS, False):
+            self._waiting.add(connection)
             try:
                 yield
             finally:
-                del self._waiting[connection]
+                self._waiting.remove(connection)
+
+    def handle(self, listener: Any, client: Any, address: Any) -> None:
+        """Serve one connection."""
+        connection = gevent.getcurrent()
+        self._clients[connection] = client
+        try:
+            super().handle(listener, client, address)
+        finally:
+            del self._clients[connection]
 
     def handle_error(self, request: Any, client: Any, address: Any, error: BaseException) -> None:
         """Answer what is no request of HTTP/1.1, with the headers that every answer of the portal has."""
@@ -151,8 +162,11 @@ class WebWorker(GeventWorker):  # type: ignore[misc]
         while len(connections) and time.monotonic() - started < self.cfg.graceful_timeout:
             self.notify()
             if time.monotonic() - started > LINGER_SECONDS:
-                for connection, timeout in list(self._waiting.items()):
-                    gevent.kill(connection, timeout)
+                for connection in self._waiting:
+                    # It reads what is here already, and then the end: a request that came this moment is answered.
+                    # Through a socket of the system's, for gevent's would end its waiting with an error.
+                    with suppress(OSError), socket.socket(fileno=os.dup(self._clients[connection].fileno())) as same:
+                        same.shutdown(socket.SHUT_RD)
             connections.join(NOTICE_SECONDS)
         if len(connections):
             self.log.warning("%d requests were not answered within the graceful timeout", len(connections))
