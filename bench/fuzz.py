@@ -13,7 +13,9 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
+from multiprocessing import util
 from pathlib import Path
 
 from argon2 import PasswordHasher
@@ -64,19 +66,23 @@ class Process:
         self._stack.close()
 
 
-def work(folder: Path, seed: int, numbers: multiprocessing.SimpleQueue, results: multiprocessing.SimpleQueue) -> None:
-    """Ask blocks until there are no more."""
+_process: Process
+
+
+def begin(folder: Path, seed: int) -> None:
+    """Prepare this process for its blocks."""
+    global _process
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
-    process = Process(folder, seed)
+    _process = Process(folder, seed)
+    util.Finalize(None, _process.close, exitpriority=10)
+
+
+def run_block(number: int) -> Found:
+    """Ask one block; what goes wrong with the asking is a failure, too."""
     try:
-        while (number := numbers.get()) is not None:
-            try:
-                found = process.run(number)
-            except Exception:
-                found = Found(failures=[f"block {seed}:{number} ended with {traceback.format_exc()}"])
-            results.put(found)
-    finally:
-        process.close()
+        return _process.run(number)
+    except Exception:
+        return Found(failures=[f"block {number} ended with {traceback.format_exc()}"])
 
 
 @contextmanager
@@ -97,31 +103,17 @@ def run(requests: int, seed: int, processes: int, block: int | None = None) -> i
     """Ask so many requests, or one block; print what was found and return the number of failures."""
     blocks = [block] if block is not None else range(-(-requests // BLOCK))
     context, total, started = multiprocessing.get_context("spawn"), Found(), time.monotonic()
-    with prepared() as folder:
-        numbers, results = context.SimpleQueue(), context.SimpleQueue()
-        workers = [
-            context.Process(target=work, args=(folder, seed, numbers, results))
-            for _ in range(min(processes, len(blocks)))
-        ]
-        for worker in workers:
-            worker.start()
-        # The queues are pipes: no more is put in than is being worked on.
-        waiting = iter(blocks)
-        for number in [next(waiting) for _ in workers]:
-            numbers.put(number)
-        for done in range(1, len(blocks) + 1):
-            found = results.get()
+    with (
+        prepared() as folder,
+        ProcessPoolExecutor(processes, context, initializer=begin, initargs=(folder, seed)) as pool,
+    ):
+        for done, found in enumerate(pool.map(run_block, blocks), 1):
             total.add(found)
             for failure in found.failures:
                 print(failure, flush=True)
-            numbers.put(next(waiting, None))
             if done * BLOCK % REPORT_EVERY == 0:
-                print(
-                    f"{total.requests:,} in {time.monotonic() - started:.0f} s, {len(total.failures)} failures",
-                    flush=True,
-                )
-        for worker in workers:
-            worker.join()
+                seconds = time.monotonic() - started
+                print(f"{total.requests:,} in {seconds:.0f} s, {len(total.failures)} failures", flush=True)
     _show(total, time.monotonic() - started)
     return len(total.failures)
 
