@@ -20,7 +20,6 @@ from portal.listening import SUPERVISOR_VARIABLE, Endpoint, Listener, own_mark
 from portal.private import private_folder
 from portal.settings import DEFAULT_PORTS, ENV_PREFIX, LOOPBACK_HOSTS, Settings
 
-ACCESS_LOG_FORMAT = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(L)ss'  # No query string: it may hold `code` and `state`.
 # Longer than a token request and the storing of its answer may take, 70 s: a pair must not be lost by a restart. A web
 # server or worker with nothing under way ends at once.
 WEB_GRACE_SECONDS = 80
@@ -184,8 +183,6 @@ def web_arguments(settings: Settings, bind: str, workers: int) -> list[str]:
         f"--bind={bind}",
         f"--workers={workers}",
         f"--graceful-timeout={WEB_GRACE_SECONDS}",
-        "--access-logfile=-",
-        f"--access-logformat={ACCESS_LOG_FORMAT}",
         f"--log-level={settings.log_level.lower()}",
     ]
 

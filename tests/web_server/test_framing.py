@@ -137,4 +137,4 @@ def test_refusals_of_an_https_portal_say_so_for_a_year(scheme: str) -> None:
 def test_names_that_both_sides_use_are_the_same() -> None:
     assert gatehouse_gunicorn.BODY_PROBLEM == incoming.BODY_PROBLEM
     assert gatehouse_gunicorn.MAX_BODY_BYTES == incoming.MAX_BODY_BYTES
-    assert gatehouse_gunicorn.graceful_timeout == serving.GRACE_SECONDS
+    assert gatehouse_gunicorn.graceful_timeout == serving.WEB_GRACE_SECONDS
