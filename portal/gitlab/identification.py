@@ -90,16 +90,17 @@ def _has_its_headers(answer: Answer) -> bool:
 
 def _speaks_for(discovery: Discovery, address: Address, external_url: str) -> bool:
     """Tell whether a document is of GitLab's kind and about this address; behind TLS termination it may say http."""
-    base = discovery.issuer.rstrip("/")
-    endpoints = (discovery.authorization_endpoint, discovery.token_endpoint)
-    if endpoints != (f"{base}/oauth/authorize", f"{base}/oauth/token"):
+    endpoints = {"/oauth/authorize": discovery.authorization_endpoint, "/oauth/token": discovery.token_endpoint}
+    if not all(told.endswith(path) for path, told in endpoints.items()):
         return False
     try:
-        issuer = parse_address(base, allow_http=True)
+        issuer = parse_address(discovery.issuer, allow_http=True)
+        bases = [parse_address(told.removesuffix(path), allow_http=True) for path, told in endpoints.items()]
         meant = [address, *([parse_address(external_url, allow_http=True)] if external_url else [])]
     except AddressRefused:
         return False
-    return any(_is_same_place(issuer, one) for one in meant)
+    # One place may be written in several ways, and the issuer otherwise than the endpoints.
+    return all(base == issuer for base in bases) and any(_is_same_place(issuer, one) for one in meant)
 
 
 def _is_same_place(one: Address, other: Address) -> bool:

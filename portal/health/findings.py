@@ -22,6 +22,7 @@ VERDICTS = frozenset(
         "tls_wrong_name",
         "tls_self_signed",
         "tls_unknown_ca",
+        "tls_incomplete_chain",
         "tls_weak",
         "version_too_old",
         "credential_revoked",

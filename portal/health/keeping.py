@@ -35,7 +35,7 @@ def keep(session: Session, connection: Connection, looked: Looked, now: datetime
     _keep_history(session, connection.id, looked.checks, now)
     alarms = _judge_all(session, connection, findings, now)
     _clear_attention(connection, findings)
-    note_announcement(connection, looked.announces_issuer)
+    note_announcement(connection, looked.announces_issuer, looked.issuer)
     watch = _keep_watch(session, connection.id, looked, now, _pause(session, connection.id, now))
     if looked.is_answering and UNREACHABLE not in findings.by_cause:
         watch.answered_at = now

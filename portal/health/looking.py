@@ -18,7 +18,7 @@ from portal.gitlab.version import edition_of
 from portal.health import credential
 from portal.health.directions import TITLES, failed, passed, skipped, warned
 from portal.health.findings import EXPIRES, classify
-from portal.net import OutboundError
+from portal.net import OutboundError, is_same_address
 from portal.runtime import Runtime
 
 WARN_DAYS = 14
@@ -36,6 +36,7 @@ class Looked:
         addresses: what GitLab told of itself: `issuer`, `git`.
         metadata: None when it was not told.
         announces_issuer: whether its callbacks name their issuer; None when it was not told.
+        issuer: what it calls itself.
     """
 
     checks: list[Check]
@@ -43,6 +44,7 @@ class Looked:
     addresses: dict[str, str] = field(default_factory=dict)
     metadata: Metadata | None = None
     announces_issuer: bool | None = None
+    issuer: str = ""
 
 
 def look(runtime: Runtime, connection: Connection, progress: Progress) -> Looked:
@@ -63,9 +65,9 @@ def look(runtime: Runtime, connection: Connection, progress: Progress) -> Looked
         seen = {"version_seen": asked.metadata.version, "edition_seen": edition_of(asked.metadata)}
         version = checklist.version_check(Connection(**{**connection.model_dump(), **seen}))
         checks["version"] = replace(version, title=TITLES["version"])
-    addresses = {**_issuer_of(found), **asked.addresses}
+    addresses = {**({"issuer": found.issuer} if found.issuer else {}), **asked.addresses}
     rows = [checks.get(key) or skipped(key) for key in TITLES]
-    return Looked(rows, is_answering, addresses, asked.metadata, found.announces_issuer)
+    return Looked(rows, is_answering, addresses, asked.metadata, found.announces_issuer, found.issuer)
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,9 @@ def _git_check(connection: Connection, client: GitLabClient) -> tuple[Check, dic
     project = page.items[0]
     # Only the part that is the same for all: the path would name a project to people who may not see it.
     base = WebAddress(project.http_url_to_repo.removesuffix(f"/{project.path_with_namespace}.git"))
-    if base == connection.api_url:
+    if is_same_address(base, connection.api_url):
         return passed("git", base), {"git": base}
-    if base == connection.external_url:
+    if is_same_address(base, connection.external_url):
         return passed("git", f"{base}, which is the browser's address and not that of the API."), {"git": base}
     return warned("git", f"GitLab tells to read repositories at {base}, which is neither of its addresses here."), {
         "git": base
@@ -130,13 +132,6 @@ def _hooks_check(connection: Connection) -> Check:
     if not connection.hooks_wanted:
         return skipped("hooks", "Not wanted for this connection.")
     return skipped("hooks", "Not set up yet.")
-
-
-def _issuer_of(found: Checklist) -> dict[str, str]:
-    check = next((item for item in found.checks if item.key == "external_url"), None)
-    agrees = check is not None and check.state == CheckState.PASS
-    issuer = check.detail if check and agrees else found.suggested_url
-    return {"issuer": issuer} if issuer else {}
 
 
 def _expiry_warning(found: Checklist) -> Check | None:

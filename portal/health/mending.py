@@ -20,6 +20,7 @@ _PLACES = {
     "client_secret_changed": ("Enter the Secret", Step.CREDENTIALS),
     "tls_self_signed": _INSTANCE,
     "tls_unknown_ca": _INSTANCE,
+    "tls_incomplete_chain": _INSTANCE,
     "tls_wrong_name": _INSTANCE,
 }
 

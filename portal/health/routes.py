@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from portal.connections.models import Connection
 from portal.connections.service.checklist import CheckState
 from portal.health.models import HealthCheck, HealthWatch
+from portal.net import is_same_address
 from portal.runtime import Runtime
 
 NOT_SEEN = "Not seen yet."
@@ -47,7 +48,7 @@ def _browser(connection: Connection, told: dict[str, str], row: HealthCheck | No
     issuer = told.get("issuer", "")
     if not issuer:
         known = "GitLab has not told its own address."
-    elif issuer == connection.external_url:
+    elif is_same_address(issuer, connection.external_url):
         known = "GitLab calls itself the same."
     else:
         known = f"GitLab calls itself {issuer}."

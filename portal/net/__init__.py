@@ -1,11 +1,12 @@
 """The one door out: address policy, pinned resolution, TLS, deadlines, caps. Nothing else opens a connection."""
 
-from portal.net.address import Address, AddressRefused, origin_of, parse_address
+from portal.net.address import Address, AddressRefused, is_same_address, origin_of, parse_address
 from portal.net.answer import Answer
 from portal.net.door import Door
 from portal.net.errors import (
     AddressForbidden,
     AnswerBroken,
+    AnswerEncoded,
     AnswerTooLarge,
     ConnectFailed,
     DeadlinePassed,
@@ -27,6 +28,7 @@ __all__ = [
     "AddressRefused",
     "Answer",
     "AnswerBroken",
+    "AnswerEncoded",
     "AnswerTooLarge",
     "CertificateInfo",
     "CertificateRefused",
@@ -41,6 +43,7 @@ __all__ = [
     "ProxyFailed",
     "RedirectRefused",
     "TLSFailed",
+    "is_same_address",
     "origin_of",
     "parse_address",
     "parse_certificates",

@@ -95,6 +95,14 @@ def parse_address(text: str, *, allow_http: bool = False, allowed_ports: Collect
     return Address(scheme, _read_host(host), port, _read_path(slash + path), typed)
 
 
+def is_same_address(one: str, other: str) -> bool:
+    """Tell whether two addresses mean the same place: capitals, the scheme's own port and a last slash do not count."""
+    try:
+        return parse_address(one, allow_http=True) == parse_address(other, allow_http=True)
+    except AddressRefused:
+        return False
+
+
 def origin_of(url: str) -> str:
     """Return scheme, host and port of an address this module made."""
     return parse_address(url, allow_http=True).origin

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 
 from portal.net.deadline import current
-from portal.net.errors import AnswerBroken, AnswerTooLarge
+from portal.net.errors import AnswerBroken, AnswerEncoded, AnswerTooLarge
 
 CHUNK_BYTES = 64 * 1024
 _GZIP = 31  # zlib's window bits for "gzip header expected".
@@ -17,7 +17,8 @@ def decoded(chunks: Iterable[bytes], encoding: str, cap: int) -> Iterator[bytes]
 
     Raises:
         AnswerTooLarge: more than `cap` bytes, encoded or decoded.
-        AnswerBroken: another encoding, broken or cut compression, or bytes behind it.
+        AnswerEncoded: another encoding.
+        AnswerBroken: broken or cut compression, or bytes behind it.
         DeadlinePassed: also while a bomb is inflated.
     """
     chunks = _capped(chunks, cap)
@@ -25,7 +26,7 @@ def decoded(chunks: Iterable[bytes], encoding: str, cap: int) -> Iterator[bytes]
         return chunks
     if encoding in {"gzip", "x-gzip"}:
         return _capped(_ungzipped(chunks), cap)
-    raise AnswerBroken(may_have_been_processed=True)
+    raise AnswerEncoded(encoding)
 
 
 def _capped(chunks: Iterable[bytes], cap: int) -> Iterator[bytes]:

@@ -4,12 +4,13 @@ OutboundError
 ├── AddressForbidden      policy
 ├── NameNotResolved       DNS
 ├── ConnectFailed         TCP
-├── TLSFailed             TLS: expired, wrong_name, not_yet_valid, self_signed, unknown_ca, weak,
-│                         old_protocol, not_tls, failed
+├── TLSFailed             TLS: expired, wrong_name, not_yet_valid, self_signed, unknown_ca, incomplete_chain,
+│                         weak, old_protocol, not_tls, failed
 ├── ProxyFailed           proxy
 ├── DeadlinePassed        the layer where the time went
 ├── AnswerTooLarge        HTTP
 ├── AnswerBroken          HTTP: closed early, wrong length, broken compression, not HTTP
+├── AnswerEncoded         HTTP: compressed in a way that was not asked for
 └── RedirectRefused       HTTP
 """
 
@@ -32,6 +33,12 @@ TLS_CASES = {
     "unknown_ca": (
         "The certificate was issued by an authority this portal does not know.",
         "Paste the certificate of your company's authority as CA certificate.",
+    ),
+    "incomplete_chain": (
+        "The server sent its certificate alone, without the one of the authority that issued it.",
+        "If an intermediate authority issued it, have GitLab's administrator install the full chain (fullchain.pem): "
+        "browsers find the missing certificate by themselves, programs do not. If your company's own authority did, "
+        "paste that authority's certificate as CA certificate.",
     ),
     "weak": (
         "The certificate uses a key or a signature too weak to be trusted.",
@@ -172,6 +179,27 @@ class AnswerBroken(OutboundError):
 
     code = "answer_broken"
     sentence = "The connection broke before the answer was complete, or what came was not HTTP."
+
+
+class AnswerEncoded(OutboundError):
+    """The answer is compressed in a way that was not asked for."""
+
+    code = "answer_encoding"
+    sentence = "The answer is compressed in a way that this portal did not ask for."
+    remedy = (
+        "Have whoever runs the proxy in front of GitLab make it compress only what a request allows (Accept-Encoding)."
+    )
+    mender = Mender.NETWORK
+
+    def __init__(self, encoding: str) -> None:
+        # Only names that a registry knows are repeated (RFC 9110 §8.4.1).
+        self.encoding = encoding if encoding in {"br", "zstd", "deflate", "compress"} else ""
+        if self.encoding:
+            self.sentence = (
+                f"The answer is compressed as “{self.encoding}”, which this portal did not ask for: something in front "
+                "of GitLab compresses on its own."
+            )
+        super().__init__(may_have_been_processed=True)
 
 
 class RedirectRefused(OutboundError):

@@ -8,9 +8,9 @@ from portal.errors import Layer
 from portal.net.address import Address
 from portal.net.backend import GuardedBackend
 from portal.net.embedded import IPAddress
-from portal.net.errors import OutboundError
+from portal.net.errors import OutboundError, TLSFailed
 from portal.net.sockets import handshake
-from portal.net.tls import CertificateInfo, describe_chain, make_context, make_inspecting_context
+from portal.net.tls import CertificateInfo, describe_chain, make_context, make_inspecting_context, parse_certificates
 
 
 @dataclass(frozen=True)
@@ -57,5 +57,13 @@ def examine(backend: GuardedBackend, address: Address, ca_certificate: str | Non
             handshake(backend.connect(found), make_context(ca_certificate), address.host).close()
             passed.append(Layer.TLS)
     except OutboundError as error:
-        failure = error
+        failure = TLSFailed("incomplete_chain") if _misses_its_issuer(error, chain, ca_certificate) else error
     return Examination(tuple(passed), failure, chain, tuple(map(str, found)))
+
+
+def _misses_its_issuer(error: OutboundError, chain: tuple[CertificateInfo, ...], ca_certificate: str | None) -> bool:
+    """Tell whether an unknown authority is one that the server should have sent along (RFC 8446 §4.4.2)."""
+    if not isinstance(error, TLSFailed) or error.case != "unknown_ca" or len(chain) != 1 or chain[0].is_self_signed:
+        return False
+    trusted = parse_certificates(ca_certificate) if ca_certificate else []
+    return all(info.subject != chain[0].issuer for info in trusted)

@@ -71,6 +71,19 @@ def test_announced_issuer_that_is_named_is_accepted(
     assert newest(runtime).outcome == AttemptState.SUCCEEDED
 
 
+@pytest.mark.parametrize(("ending", "is_accepted"), [("/", True), ("", False), ("/evil", False)])
+def test_answer_has_to_name_the_issuer_as_gitlab_announced_it(
+    runtime: Runtime, sandbox: RunningSandbox, cast: Cast, owner: Visitor, ending: str, is_accepted: bool
+) -> None:
+    announce(sandbox, **{"issuer": f"{sandbox.url}/", ANNOUNCED: True})
+    prepared = prepare(runtime, sandbox, cast.owner)
+    location = pass_gitlab(sandbox, start(owner, prepared.slug), "gatehouse")
+
+    come_back(owner, f"{location}&iss={quote(sandbox.url + ending, safe='')}")
+
+    assert (newest(runtime).outcome == AttemptState.SUCCEEDED) == is_accepted
+
+
 def test_announcement_counts_as_it_was_at_the_start(
     runtime: Runtime, sandbox: RunningSandbox, cast: Cast, owner: Visitor, announcing: Prepared
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -57,8 +58,47 @@ def test_issuer_that_is_no_address_is_not_offered(owner: Visitor, runtime: Runti
     with serving(runtime, Peer(issuer=issuer)) as peer:
         found = checks_of(owner, peer.url)
 
-    assert "GitLab tells an address of its own that is none." in found
+    assert "GitLab reports an external URL that is not a valid address." in found
     assert 'name="use_external"' not in found
+
+
+@pytest.mark.parametrize(
+    ("issuer", "told", "take"),
+    [
+        ("https://gitlab.example.com:443", "", ""),
+        ("https://GitLab.example.com/", "", ""),
+        ("http://gitlab.example.com", "sets external_url to https://gitlab.example.com", ""),
+        ("http://gitlab.example.com:443", "sets external_url to https://gitlab.example.com", ""),
+        ("http://3f2a9c1b7d10", "sets external_url to https://gitlab.example.com", ""),
+        ("https://localhost", "sets external_url to https://gitlab.example.com", ""),
+        ("https://git.example.com", "browsers should be sent there", "https://git.example.com"),
+        ("https://gitlab.example.com/git", "browsers should be sent there", "https://gitlab.example.com/git"),
+    ],
+)
+def test_what_gitlab_calls_itself_is_compared_as_an_address_and_every_button_offered_works(
+    owner: Visitor, runtime: Runtime, issuer: str, told: str, take: str
+) -> None:
+    slug = draft(owner)
+    entered = {"domain": "https://gitlab.example.com"}
+    with serving(runtime, Peer(issuer=issuer)) as peer:
+        owner.post(f"/connections/{slug}/setup/instance", {**entered, "api_url": peer.url})
+        found = owner.post(f"/connections/{slug}/setup/instance/checks", htmx=True).text
+        line = found.partition('id="check-external_url"')[2].partition("</li>")[0]
+
+        assert told in line
+        assert ("GitLab calls itself" in line) == bool(told)
+        assert re.findall(r'name="use_external" value="([^"]+)"', found) == [take] * bool(take)
+        if take:
+            pressed = owner.post(f"/connections/{slug}/setup/instance", {**entered, "use_external": take})
+            assert pressed.status_code == 303
+            assert connection_named(runtime, "GitLab").external_url == take
+
+
+def test_only_the_check_that_found_an_address_offers_it(owner: Visitor, runtime: Runtime) -> None:
+    with serving(runtime, Peer(hidden="/deep")) as peer:
+        found = checks_of(owner, f"{peer.url}/deep")
+
+    assert re.findall(r'name="(use|use_external)" value="([^"]+)"', found) == [("use", peer.url)]
 
 
 def test_site_that_is_no_gitlab_shows_nothing_of_itself(owner: Visitor, runtime: Runtime) -> None:

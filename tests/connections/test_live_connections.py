@@ -12,9 +12,12 @@ from portal.accounts.models import SessionRecord
 from portal.audit.models import AuditEvent
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.service import applications
+from portal.connections.service.connections import note_version
 from portal.connections.service.instance import Entered, save_instance
 from portal.db import utc_now
 from portal.errors import Conflict
+from portal.foreign import ShortText
+from portal.gitlab.payloads import Metadata
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.connections.drafts import connection_named, draft
@@ -202,3 +205,20 @@ def let_proof_age(runtime: Runtime) -> None:
 
 def test_list_offers_another_gitlab_beside_the_first(owner: Visitor, live: Prepared) -> None:
     assert "Connect a GitLab" in owner.get("/connections/").text
+
+
+def test_version_told_after_the_authorization_reaches_the_checks_of_before(
+    runtime: Runtime, owner: Visitor, live: Prepared
+) -> None:
+    page = f"/connections/{live.slug}/setup/instance"
+    before = owner.get(page).text
+    note_version(runtime, live.connection.id, Metadata(version=ShortText("18.4.1-ee"), enterprise=True))
+
+    after = owner.get(page).text
+    note_version(runtime, live.connection.id, Metadata(version=ShortText("8.17.0")))
+    too_old = owner.get(page).text
+
+    assert "GitLab tells its version only after the authorization." in before
+    assert "18.4.1-ee EE." in after
+    assert "only after the authorization" not in after
+    assert "Gatehouse needs 9.0 or newer" in too_old

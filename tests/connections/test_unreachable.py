@@ -56,6 +56,8 @@ class Answered:
 Begin = Callable[[ExitStack], Way]
 AUTHORITY = issue("Test authority", is_authority=True)
 TRUSTED = issue(HOST, HOST, by=AUTHORITY)
+INTERMEDIATE = issue("Intermediate", is_authority=True, by=AUTHORITY)
+BY_INTERMEDIATE = issue(HOST, HOST, by=INTERMEDIATE)
 
 
 @pytest.fixture
@@ -73,9 +75,14 @@ def closed_port(_: ExitStack) -> Way:
         return Way(listener.getsockname()[1])
 
 
-def tls(leaf: Issued, ca_certificate: str = AUTHORITY.pem, base: ssl.SSLContext | None = None) -> Begin:
+def tls(
+    leaf: Issued,
+    ca_certificate: str = AUTHORITY.pem,
+    base: ssl.SSLContext | None = None,
+    chain: tuple[Issued, ...] = (),
+) -> Begin:
     def begin(stack: ExitStack) -> Way:
-        server = Server(then_close(response(PEER_WORDS.encode())), tls=leaf.server_context(base=base))
+        server = Server(then_close(response(PEER_WORDS.encode())), tls=leaf.server_context(*chain, base=base))
         return leading_to(stack, server, ca_certificate=ca_certificate)
 
     return begin
@@ -126,7 +133,14 @@ WAYS = [
         id="wrong name",
     ),
     pytest.param(tls(issue(HOST, HOST)), Answered("certificate", "TLS", "tls_self_signed"), id="self-signed"),
-    pytest.param(tls(TRUSTED, ""), Answered("certificate", "TLS", "tls_unknown_ca"), id="unknown authority"),
+    pytest.param(
+        tls(BY_INTERMEDIATE, "", chain=(INTERMEDIATE,)),
+        Answered("certificate", "TLS", "tls_unknown_ca"),
+        id="unknown authority",
+    ),
+    pytest.param(
+        tls(BY_INTERMEDIATE), Answered("certificate", "TLS", "tls_incomplete_chain"), id="missing intermediate"
+    ),
     pytest.param(
         tls(TRUSTED, base=old_protocol()), Answered("certificate", "TLS", "tls_old_protocol"), id="old protocol"
     ),

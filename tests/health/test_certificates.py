@@ -61,7 +61,7 @@ def test_certificate_that_ends_within_two_weeks_is_a_warning_until_it_is_renewed
 
 
 @pytest.mark.parametrize(
-    ("case", "cause"), [("expired", "tls_expired"), ("name", "tls_wrong_name"), ("authority", "tls_unknown_ca")]
+    ("case", "cause"), [("expired", "tls_expired"), ("name", "tls_wrong_name"), ("authority", "tls_incomplete_chain")]
 )
 def test_certificate_swapped_live_is_told_at_once_and_the_credential_is_not_touched(
     watched: Watched, authority: Issued, context: ssl.SSLContext, case: str, cause: str

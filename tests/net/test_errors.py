@@ -6,6 +6,7 @@ from portal.errors import Layer, Mender
 from portal.net import (
     AddressForbidden,
     AnswerBroken,
+    AnswerEncoded,
     AnswerTooLarge,
     ConnectFailed,
     DeadlinePassed,
@@ -29,6 +30,7 @@ ERRORS = [
     (DeadlinePassed(Layer.PROXY), Layer.PROXY, "deadline_passed"),
     (AnswerTooLarge(), Layer.HTTP, "answer_too_large"),
     (AnswerBroken(), Layer.HTTP, "answer_broken"),
+    (AnswerEncoded("br"), Layer.HTTP, "answer_encoding"),
     (RedirectRefused(302, "https://other.test/"), Layer.HTTP, "redirect_refused"),
 ]
 
@@ -41,8 +43,8 @@ def test_error_says_layer_code_sentence_remedy_and_mender(error: OutboundError, 
     assert card.sentence.endswith(".")
     assert card.remedy.endswith(".")
     assert isinstance(card.mender, Mender)
-    # Who redirects may do so after GitLab has acted.
-    assert error.may_have_been_processed == (code == "redirect_refused")
+    # Who redirects or compresses may do so after GitLab has acted.
+    assert error.may_have_been_processed == (code in {"redirect_refused", "answer_encoding"})
 
 
 def test_only_a_redirect_carries_words_of_the_peer() -> None:

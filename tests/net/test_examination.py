@@ -54,6 +54,34 @@ def test_untrusted_chain_is_shown_whole_with_the_fingerprint_to_compare(authorit
     assert server.requests == []
 
 
+@pytest.mark.parametrize("is_root_pasted", [False, True])
+def test_certificate_that_comes_without_its_intermediate_is_told_from_an_unknown_authority(
+    authority: Issued, is_root_pasted: bool
+) -> None:
+    between = issue("Between", is_authority=True, by=authority)
+    leaf = issue(HOST, HOST, by=between)
+    other = issue("Another authority", is_authority=True)
+    with Server(always(response()), tls=leaf.server_context()) as server:
+        alone = examine(server, ca_certificate=authority.pem if is_root_pasted else None)
+        helped = examine(server, ca_certificate=between.pem)
+    with Server(always(response()), tls=leaf.server_context(between)) as server:
+        complete = examine(server, ca_certificate=other.pem if is_root_pasted else None)
+
+    assert alone.failure is not None
+    assert complete.failure is not None
+    assert (alone.failure.code, complete.failure.code) == ("tls_incomplete_chain", "tls_unknown_ca")
+    assert helped.is_trusted
+
+
+def test_pasted_authority_of_the_same_name_is_not_called_missing(authority: Issued) -> None:
+    successor = issue("Test authority", is_authority=True)
+    with Server(always(response()), tls=issue(HOST, HOST, by=successor).server_context()) as server:
+        found = examine(server, ca_certificate=authority.pem)
+
+    assert found.failure is not None
+    assert found.failure.code in {"tls_unknown_ca", "tls_failed"}
+
+
 def test_fingerprint_seen_can_be_pinned() -> None:
     own = issue(HOST, HOST)
     with Server(always(response()), tls=own.server_context()) as server:

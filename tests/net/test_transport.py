@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import pytest
 
-from portal.net import AnswerBroken, AnswerTooLarge, DeadlinePassed, OutboundError
+from portal.net import AnswerBroken, AnswerEncoded, AnswerTooLarge, DeadlinePassed, OutboundError
 from portal.net.deadline import LATE_SECONDS, exchange
 from portal.net.decoding import decoded
 from tests.net.lines import HOST, line_to
@@ -84,13 +84,15 @@ def test_gzip_cut_anywhere_is_a_broken_answer() -> None:
         (gzip.compress(DOCUMENT) * 2, "gzip"),
     ],
 )
-def test_any_other_encoding_or_bytes_behind_the_end_are_a_broken_answer(body: bytes, encoding: str) -> None:
+def test_any_other_encoding_and_bytes_behind_the_end_are_refused(body: bytes, encoding: str) -> None:
     with (
         Server(always(response(body, content_encoding=encoding))) as server,
         line_to(server) as line,
-        pytest.raises(AnswerBroken),
+        pytest.raises((AnswerBroken, AnswerEncoded)) as caught,
     ):
         line.fetch("GET", "/")
+
+    assert caught.value.code == ("answer_broken" if encoding == "gzip" else "answer_encoding")
 
 
 def test_endless_bytes_behind_a_gzip_are_not_collected() -> None:
@@ -133,6 +135,16 @@ def test_answer_that_breaks_or_is_not_http_is_told_by_a_fixed_sentence(broken: b
     assert caught.value.sentence == AnswerBroken.sentence
     assert str(caught.value) == AnswerBroken.sentence
     assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(("encoding", "told"), [("br", "compressed as “br”"), ("x-secret", "compressed in a way")])
+def test_encoding_that_was_not_asked_for_is_said_to_be_that(encoding: str, told: str) -> None:
+    answer = response(b"...", content_encoding=encoding)
+    with Server(then_close(answer)) as server, line_to(server) as line, pytest.raises(AnswerEncoded) as caught:
+        line.fetch("GET", "/")
+
+    assert told in caught.value.sentence
+    assert "secret" not in str(caught.value.card())
 
 
 def test_answer_cut_at_any_kilobyte_is_broken() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from portal.authorization.service.cards import issuer_missing_card, issuer_wrong_card
 from portal.connections.models import Application, Connection
 from portal.connections.service.applications import redirect_uri_of, wanted_scopes
-from portal.connections.service.checklist import announces_issuer
+from portal.connections.service.checklist import announced_issuer, announces_issuer
 from portal.errors import Card
 from portal.runtime import Runtime
 
@@ -25,6 +25,7 @@ def freeze(runtime: Runtime, connection: Connection, application: Application) -
         "scopes": wanted_scopes(connection),
         "service_username": connection.service_username,
         "names_issuer": announces_issuer(connection),
+        "issuer": announced_issuer(connection),
     }
 
 
@@ -41,4 +42,6 @@ def refusal_of_issuer(frozen: dict[str, Any], issuer: str | None) -> Card | None
     if issuer is None:
         # Few GitLabs name themselves; for the others the connection's own redirect URI stands in.
         return issuer_missing_card() if frozen.get("names_issuer") else None
-    return None if issuer == frozen["browser_url"] else issuer_wrong_card()
+    # What GitLab announced counts, however it writes itself: `http` behind a proxy that ends TLS, or with a port.
+    expected = frozen.get("issuer") or frozen["browser_url"]
+    return None if issuer == expected else issuer_wrong_card()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlmodel import Session
 
 from portal.accounts.principal import Principal
@@ -19,6 +21,7 @@ __all__ = [
     "Check",
     "CheckState",
     "Checklist",
+    "announced_issuer",
     "announces_issuer",
     "find_hindrance",
     "look_at",
@@ -60,7 +63,16 @@ def find_hindrance(runtime: Runtime, principal: Principal, connection: Connectio
 def stored_checklist(connection: Connection) -> Checklist | None:
     """Return what the last run found; None when the address changed since, or nothing ran."""
     data = connection.checks or {}
-    return Checklist.from_json(data) if "checks" in data else None
+    if "checks" not in data:
+        return None
+    found = Checklist.from_json(data)
+    if not connection.version_seen:
+        return found
+    # GitLab tells its version only to those it knows, so after the authorization: this line is of what is known now.
+    checks = [
+        version_check(connection) if check.key == "version" and found.is_answering else check for check in found.checks
+    ]
+    return replace(found, checks=checks)
 
 
 def announces_issuer(connection: Connection) -> bool:
@@ -68,10 +80,15 @@ def announces_issuer(connection: Connection) -> bool:
     return bool((connection.checks or {}).get("announces_issuer"))
 
 
-def note_announcement(connection: Connection, announces: bool | None) -> None:
+def announced_issuer(connection: Connection) -> str:
+    """Return what GitLab called itself when it last told, letter by letter (RFC 9207 §2.4); empty if it never did."""
+    return str((connection.checks or {}).get("issuer") or "")
+
+
+def note_announcement(connection: Connection, announces: bool | None, issuer: str) -> None:
     """Keep what a later look was told of it; None keeps what is known, so that silence never loosens the check."""
     if connection.checks is not None and announces is not None:
-        connection.checks = {**connection.checks, "announces_issuer": announces}
+        connection.checks = {**connection.checks, "announces_issuer": announces, "issuer": issuer}
 
 
 def _keep(session: Session, looked_at: Connection, found: Checklist) -> None:
@@ -80,8 +97,9 @@ def _keep(session: Session, looked_at: Connection, found: Checklist) -> None:
         raise NotFound("The draft was discarded meanwhile.")
     if reached_by(connection) != reached_by(looked_at):
         return  # Edited meanwhile: what was found is about another way.
-    known, connection.checks = announces_issuer(connection), found.to_json()
+    known = announces_issuer(connection), announced_issuer(connection)
+    connection.checks = found.to_json()
     if found.announces_issuer is None:
-        note_announcement(connection, known)
+        note_announcement(connection, *known)
     if found.is_passed:
         mark_step_done(session, connection, Step.INSTANCE)

@@ -21,13 +21,19 @@ class CheckState(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the checklist; `card` says what is wrong and who mends it."""
+    """One line of the checklist.
+
+    Attributes:
+        card: what is wrong and who can fix it.
+        take: an address that a button of this line puts in the place of the one entered.
+    """
 
     key: str
     title: str
     state: CheckState
     detail: str = ""
     card: dict[str, Any] | None = None
+    take: str = ""
 
     @property
     def failure(self) -> Card | None:
@@ -41,18 +47,24 @@ class Checklist:
 
     Attributes:
         announces_issuer: whether GitLab says that its callbacks name their issuer (RFC 9207 §3); None: not told.
+        issuer: what GitLab calls itself, as it writes it; empty if it did not tell.
     """
 
     checks: list[Check]
     chain: list[dict[str, Any]]
     checked_at: datetime
-    suggested_url: str = ""
     announces_issuer: bool | None = None
+    issuer: str = ""
 
     @property
     def is_passed(self) -> bool:
         """Whether nothing stands in the way of going on; warnings do not."""
         return all(check.state != CheckState.FAIL for check in self.checks)
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether GitLab was found at the address."""
+        return any(check.key == "gitlab" and check.state == CheckState.PASS for check in self.checks)
 
     @property
     def failure(self) -> Card | None:
@@ -65,8 +77,8 @@ class Checklist:
             "checks": [asdict(check) for check in self.checks],
             "chain": self.chain,
             "checked_at": self.checked_at.isoformat(),
-            "suggested_url": self.suggested_url,
             "announces_issuer": self.announces_issuer,
+            "issuer": self.issuer,
         }
 
     @classmethod
@@ -76,8 +88,8 @@ class Checklist:
             checks=[Check(**{**item, "state": CheckState(item["state"])}) for item in data["checks"]],
             chain=data["chain"],
             checked_at=datetime.fromisoformat(data["checked_at"]),
-            suggested_url=data.get("suggested_url", ""),
             announces_issuer=data.get("announces_issuer"),
+            issuer=data.get("issuer", ""),
         )
 
 
@@ -97,11 +109,11 @@ def passed(key: str, detail: str = "") -> Check:
     return Check(key, TITLES[key], CheckState.PASS, detail)
 
 
-def warned(key: str, detail: str) -> Check:
+def warned(key: str, detail: str, take: str = "") -> Check:
     """Return a line that does not stand in the way."""
-    return Check(key, TITLES[key], CheckState.WARN, detail)
+    return Check(key, TITLES[key], CheckState.WARN, detail, take=take)
 
 
-def failed(key: str, card: Card) -> Check:
-    """Return a line that stands in the way, with what mends it."""
-    return Check(key, TITLES[key], CheckState.FAIL, card.sentence, card.to_json())
+def failed(key: str, card: Card, take: str = "") -> Check:
+    """Return a line that stands in the way, with what fixes it."""
+    return Check(key, TITLES[key], CheckState.FAIL, card.sentence, card.to_json(), take)

@@ -14,7 +14,6 @@ from portal.db import utc_now
 from portal.errors import Card, Layer, Mender
 from portal.gitlab.errors import GitLabError, NotGitLab
 from portal.gitlab.identification import identify
-from portal.gitlab.payloads import Discovery
 from portal.gitlab.version import consequences_of, parse_version
 from portal.net import (
     AddressRefused,
@@ -37,8 +36,8 @@ class _Told:
     """What GitLab's own answers told; `announces_issuer` is None when its discovery document was not read."""
 
     checks: list[Check]
-    suggested_url: str = ""
     announces_issuer: bool | None = None
+    issuer: str = ""
 
 
 def look_at(runtime: Runtime, connection: Connection) -> Checklist:
@@ -55,8 +54,8 @@ def look_at(runtime: Runtime, connection: Connection) -> Checklist:
         checks=sorted(checks, key=lambda check: order.index(check.key)),
         chain=[_certificate_json(item) for item in examination.chain],
         checked_at=utc_now(),
-        suggested_url=told.suggested_url,
         announces_issuer=told.announces_issuer,
+        issuer=told.issuer,
     )
 
 
@@ -89,7 +88,7 @@ def _gitlab_checks(runtime: Runtime, connection: Connection, line: Line) -> _Tol
         found = identify(line, connection.external_url)
     except (GitLabError, OutboundError) as error:
         root = _find_root(runtime, connection) if isinstance(error, (NotGitLab, RedirectRefused)) else ""
-        return _Told([failed("gitlab", _not_gitlab_card(error, root))], root)
+        return _Told([failed("gitlab", _not_gitlab_card(error, root), take=root)])
     checks = [
         passed("gitlab", "Its API answers."),
         _clock_check(found.api.headers.get("date", "")),
@@ -98,26 +97,37 @@ def _gitlab_checks(runtime: Runtime, connection: Connection, line: Line) -> _Tol
     if found.discovery is None:
         silent = warned("external_url", "GitLab does not tell its own address, so it cannot be compared.")
         return _Told([*checks, silent])
-    external, suggested = _external_url_check(connection, found.discovery)
-    return _Told([*checks, external], suggested, found.discovery.authorization_response_iss_parameter_supported)
+    external = _external_url_check(runtime, connection, found.discovery.issuer)
+    announces = found.discovery.authorization_response_iss_parameter_supported
+    return _Told([*checks, external], announces, found.discovery.issuer)
 
 
-def _external_url_check(connection: Connection, discovery: Discovery) -> tuple[Check, str]:
-    issuer = discovery.issuer.rstrip("/")
-    if issuer == connection.external_url:
-        return passed("external_url", issuer), ""
-    if not _is_address(discovery.issuer):
-        return warned("external_url", "GitLab tells an address of its own that is none."), ""
-    sentence = f"GitLab calls itself {issuer}. Browsers should be sent there; this portal may still use the other one."
-    return warned("external_url", sentence), issuer
-
-
-def _is_address(text: str) -> bool:
+def _external_url_check(runtime: Runtime, connection: Connection, issuer: str) -> Check:
+    """Compare what GitLab calls itself with where browsers are sent, as addresses: spelling alone is no difference."""
+    entered = parse_address(connection.external_url, allow_http=True)
     try:
-        parse_address(text, allow_http=True)
+        told = parse_address(issuer, allow_http=True)
     except AddressRefused:
-        return False
-    return text.startswith(("http://", "https://"))
+        told = None
+    if told is None or not told.is_scheme_typed:
+        return warned("external_url", "GitLab reports an external URL that is not a valid address.")
+    if told == entered:
+        return passed("external_url", entered.url)
+    # GitLab behind a proxy that ends TLS may know itself only by the inner address, where browsers cannot go.
+    is_inner = "." not in told.host and ":" not in told.host and "." in entered.host
+    if is_inner or (told.scheme == "http" and entered.scheme == "https"):
+        return warned(
+            "external_url",
+            f"GitLab calls itself {told.url}. You can continue. Until GitLab's administrator sets external_url to "
+            f"{entered.url}, links in GitLab's e-mails and the addresses for cloning lead to the wrong place.",
+        )
+    may_be_taken = told.scheme == "https" or runtime.settings.allow_http or runtime.door.policy.is_exempt(told)
+    return warned(
+        "external_url",
+        f"GitLab calls itself {told.url}, so browsers should be sent there. Gatehouse itself can keep using "
+        f"{connection.api_url}.",
+        take=told.url if may_be_taken else "",
+    )
 
 
 def _clock_check(date: str) -> Check:
