@@ -6,12 +6,28 @@ import logging
 import os
 import sys
 
-from bench import audit, backup, catalogue, idle, pages, refresh, rotation, sign_in_timing, slow_clients, start, week
+from bench import (
+    audit,
+    backup,
+    catalogue,
+    doubt,
+    idle,
+    pages,
+    refresh,
+    rotation,
+    sign_in_timing,
+    slow_clients,
+    start,
+    stopping,
+    week,
+)
 
 MEASUREMENTS = {
     "start": lambda: start.run(runs=5),
     "refresh": lambda: refresh.run(demands=10_000, expiries=10),
     "refresh-kills": lambda: refresh.run_with_kills(disturbances=1_000),
+    "doubt": lambda: doubt.run(runs=100),
+    "stopping": lambda: stopping.run(refreshes=200),
     "week": lambda: week.run(days=7, seed=1),
     "idle": lambda: idle.run(minutes=10),
     "slow-clients": lambda: slow_clients.run(clients=32, seconds=10),

@@ -23,11 +23,13 @@ from bench.portal_setup import fresh_runtime, new_organization
 from bench.refresh_worker import TIMES, work
 from portal.authorization.models import CredentialState
 from portal.sandbox.testing import RunningSandbox
-from tests.support.paired import SCOPES, Paired, pair, seal
+from tests.support.paired import Paired, pair
 from tests.support.postgresql import running_cluster
 
 PROCESSES = 8
 ANSWER_SECONDS = 60.0
+DEMANDS_EACH = 3
+SLOW_SECONDS = 0.03
 CONTEXT = multiprocessing.get_context("forkserver")
 
 
@@ -73,6 +75,13 @@ class Crew:
                 continue
             self._replace(number)
         return took, refused
+
+    def number_of(self, lease_owner: str) -> int:
+        """Return which process holds a lease, half of the time; else any."""
+        for number, (process, _) in enumerate(self.members):
+            if f":{process.pid}:" in lease_owner and random.random() < 0.5:
+                return number
+        return random.randrange(PROCESSES)
 
     def disturb(self, number: int) -> None:
         """Kill a process, or pause it for shorter or longer than its lease."""
@@ -144,7 +153,10 @@ def run_with_kills(disturbances: int) -> None:
     """Measure while processes are killed and paused, and print."""
     table = make_table(
         f"{disturbances:,} random kills and pauses of {PROCESSES} processes",
-        ("refreshes", "spent tokens posted", "false verdicts", "answers lost in flight", "lost and told", "seconds"),
+        (
+            *("demands", "refreshes", "spent tokens posted", "false verdicts", "answers lost in flight"),
+            *("lost and told", "doubts settled", "seconds"),
+        ),
     )
     on_both_databases(lambda name, url: table.add_row(name, *_measure_war(url, disturbances)))
     console.print(table)
@@ -155,7 +167,7 @@ def _measure_peace(url: str, demands: int, expiries: int) -> list[str]:
     refused: list[str] = []
     with prepared(url) as (paired, crew):
         crew.ask(demands // PROCESSES // 2)
-        cached, _ = crew.answers()
+        crew.answers()
         for _ in range(expiries):
             paired.sandbox.faults.clear()
             paired.sandbox.faults.add("/oauth/token", delay_seconds=0.2)
@@ -168,7 +180,6 @@ def _measure_peace(url: str, demands: int, expiries: int) -> list[str]:
         alone = _alone(paired)
         figures = (paired.token_requests, paired.spent_posts, len(refused))
         assert paired.holds_the_last_pair()
-    del cached
     times = (statistics.median(alone), _p99(alone), statistics.median(waits), _p99(waits))
     return [*map(str, figures), *(f"{value:.2f}" if value < 10 else f"{value:.0f}" for value in times)]
 
@@ -184,28 +195,44 @@ def _alone(paired: Paired) -> list[float]:
 
 
 def _measure_war(url: str, disturbances: int) -> list[str]:
-    started, false, lost, told, refreshes = time.monotonic(), 0, 0, 0, 0
+    started, false, lost, told = time.monotonic(), 0, 0, 0
     with prepared(url) as (paired, crew):
         for _ in range(disturbances):
+            _make_gitlab_slow(paired)
             paired.make_due()
-            crew.ask(3)
-            time.sleep(random.random() * 0.03)
-            crew.disturb(random.randrange(PROCESSES))
+            crew.ask(DEMANDS_EACH)
+            time.sleep(random.random() * 2 * SLOW_SECONDS)
+            crew.disturb(crew.number_of(paired.credential.lease_owner))
             crew.answers()
             _settle(paired)
             if paired.credential.state != CredentialState.ALIVE:
                 true = paired.stored_token_is_dead()
                 false, lost, told = false + (not true), lost + true, told + bool(paired.connection.attention)
-                authorize_again(paired)
+                paired.authorize_again()
             elif not paired.holds_the_last_pair():
                 raise AssertionError("the stored pair is not the last one")
         refreshes, spent = len(paired.issued) - 1 - lost - false, paired.spent_posts
-    seconds = time.monotonic() - started
-    return [str(value) for value in (refreshes, spent, false, lost, told)] + [f"{seconds:.0f}"]
+        settled = sum(event.kind == "settled" for event in paired.events)
+    demands, seconds = disturbances * PROCESSES * DEMANDS_EACH, time.monotonic() - started
+    return [f"{demands:,}", *map(str, (refreshes, spent, false, lost, told, settled)), f"{seconds:.0f}"]
+
+
+def _make_gitlab_slow(paired: Paired) -> None:
+    """Let GitLab take a while before or after it acts, so that a disturbance finds a request under way."""
+    paired.sandbox.faults.clear()
+    if random.random() < 0.5:
+        paired.sandbox.faults.add("/oauth/token", delay_seconds=random.random() * 2 * SLOW_SECONDS)
+    else:
+        paired.sandbox.faults.add("/oauth/token", drip=(200, random.random() * SLOW_SECONDS))
 
 
 def _settle(paired: Paired) -> None:
-    """Demand until the credential is fresh or has its verdict: a lease of a dead process ends meanwhile."""
+    """Demand until the credential is fresh or has its verdict: a lease of a dead process ends meanwhile.
+
+    GitLab has first done what it was asked, by processes that are gone too: a pair is posted again a minute after a
+    request of which nothing was heard, and here it may be due at once.
+    """
+    paired.sandbox.requests.wait_until_answered("/oauth/token", paired.token_requests)
     end = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < end:
         with suppress(Exception):
@@ -215,25 +242,6 @@ def _settle(paired: Paired) -> None:
             return
         time.sleep(0.05)
     raise AssertionError("the credential does not come to rest")
-
-
-def authorize_again(paired: Paired) -> None:
-    """Store a new pair, as a person's authorization does."""
-    user = paired.sandbox.world.user_by_username("gatehouse")
-    assert user is not None
-    token = paired.sandbox.world.oauth.create_token(paired.application_id, user.id, SCOPES)
-    credential = paired.credential
-    seal(paired.runtime, credential, "credential", "access_token_sealed", token.access_token)
-    seal(paired.runtime, credential, "credential", "refresh_token_sealed", token.refresh_token)
-    paired.change(
-        access_token_sealed=credential.access_token_sealed,
-        refresh_token_sealed=credential.refresh_token_sealed,
-        generation=credential.generation + 1,
-        state=CredentialState.ALIVE,
-        intent_id="",
-        lease_until=None,
-        lease_owner="",
-    )
 
 
 def make_table(title: str, headings: tuple[str, ...]) -> Table:

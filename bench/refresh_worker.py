@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from multiprocessing.connection import Connection
 
@@ -9,12 +10,13 @@ from portal.authorization.refresh import AccessUnavailable, RefreshTimes, demand
 from portal.runtime import build_runtime
 from portal.settings import Settings
 
-# A bench waits for no lease of 45 s: the order of things is the same with a short one.
-TIMES = RefreshTimes(lease=2.0, commit=0.5, request=1.0, patience=20.0)
+# Nobody waits for a lease of 90 s here: the order of things is the same with a short one.
+TIMES = RefreshTimes(lease=2.0, commit=0.5, request=1.0, probe=1.0, slow_probe=1.0, patience=20.0)
 
 
 def work(pipe: Connection, settings: dict[str, object], connection_id: int) -> None:
     """Answer each number n with the milliseconds of n demands, and with the codes of those that were refused."""
+    logging.disable(logging.WARNING)
     runtime = build_runtime(Settings(**settings))  # type: ignore[arg-type]
     runtime.database.ping()
     pipe.send("ready")

@@ -9,7 +9,11 @@ from sqlmodel import select
 
 from portal.authorization.models import Credential, CredentialEvent, CredentialState
 from portal.authorization.refresh import AccessUnavailable, RefreshTimes, demand_access
+from portal.authorization.refresh.cards import HEALED_BY_REFRESH
+from portal.authorization.refresh.lease import give_back
+from portal.authorization.refresh.rows import forget_doubts, lock_credential, seal_pair
 from portal.connections.models import Application, Connection, ConnectionState
+from portal.connections.service.connections import end_attention
 from portal.connections.steps import Step
 from portal.db import utc_now
 from portal.net import origin_of
@@ -87,9 +91,32 @@ class Paired:
         """Let the planned refresh be now, with the access token still alive."""
         self.change(refresh_at=utc_now() - timedelta(seconds=1), cooldown_until=None)
 
+    def make_old(self, seconds_left: float, *, due_before: float = 0.0) -> None:
+        """Let the access token have so many seconds left, here and at GitLab, its refresh being due so long before."""
+        ends_at = utc_now() + timedelta(seconds=seconds_left)
+        token = self.issued[-1]
+        token.created_at = ends_at - timedelta(seconds=token.expires_in_seconds)
+        self.change(expires_at=ends_at, refresh_at=ends_at - timedelta(seconds=due_before), cooldown_until=None)
+
     def let_rest_pass(self) -> None:
         """Let every pause and lease be over."""
         self.change(cooldown_until=None, lease_until=None)
+
+    def authorize_again(self) -> None:
+        """Store a new pair of GitLab's, as a person's authorization does, with its whole life before it."""
+        user = self.sandbox.world.user_by_username("gatehouse")
+        assert user is not None
+        token = self.sandbox.world.oauth.create_token(self.application_id, user.id, SCOPES)
+        with self.runtime.database.transaction() as session:
+            credential = lock_credential(session, self.connection_id)
+            assert credential is not None
+            credential.generation += 1
+            credential.expires_at = utc_now() + timedelta(seconds=token.expires_in_seconds)
+            credential.refresh_at = credential.expires_at - timedelta(seconds=400)
+            forget_doubts(credential)
+            give_back(credential)
+            seal_pair(self.runtime, credential, Secret(token.access_token), Secret(token.refresh_token))
+            end_attention(session.get_one(Connection, self.connection_id), HEALED_BY_REFRESH)
 
     def stored_pair(self) -> tuple[str, str]:
         """Open what is stored."""

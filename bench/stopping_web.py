@@ -1,0 +1,36 @@
+"""The portal's application with one page more, which demands access as any request that needs GitLab does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from portal import create_app
+from portal.authorization.refresh import AccessUnavailable, demand_access
+from portal.runtime import build_runtime
+from portal.settings import Settings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+DEMAND = "/demand/"
+
+
+def application() -> WSGIApplication:
+    """Return it."""
+    runtime = build_runtime(Settings.from_environ())
+    portal = create_app(runtime=runtime)
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if not environ["PATH_INFO"].startswith(DEMAND):
+            return portal(environ, start_response)
+        try:
+            demand_access(runtime, int(environ["PATH_INFO"].removeprefix(DEMAND)), reason="page")
+        except AccessUnavailable as error:
+            told = error.card.code
+        else:
+            told = "access"
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [told.encode()]
+
+    return answer
