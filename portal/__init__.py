@@ -5,9 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 
 from flask import Flask
+from sqlalchemy.exc import SQLAlchemyError
 
 from portal import assets, error_pages, htmx, times
-from portal.logs import configure_logs
+from portal.instance import look_for_copy
+from portal.logs import configure_logs, get_logger
 from portal.runtime import Runtime, attach_runtime, build_runtime
 from portal.security import register as register_security
 from portal.settings import Settings
@@ -28,9 +30,12 @@ CAPABILITIES = (
 
 def create_app(settings: Settings | None = None, runtime: Runtime | None = None) -> Flask:
     """Build the portal's web application: configure, register, return."""
+    is_started_alone = runtime is None
     runtime = runtime or build_runtime(settings or Settings.from_environ())
     # Before anything can fail: the libraries' own ways of printing errors show local variables, secrets included.
     configure_logs(runtime.settings.log_level)
+    if is_started_alone:
+        _look_for_copy(runtime)
     app = Flask("portal", template_folder=str(assets.TEMPLATES), static_folder=None)
     attach_runtime(app, runtime)
     runtime.shutdown.begin_with_server()
@@ -41,3 +46,14 @@ def create_app(settings: Settings | None = None, runtime: Runtime | None = None)
     for capability in CAPABILITIES:
         import_module(f"portal.{capability}.views").register(app, runtime)
     return app
+
+
+def _look_for_copy(runtime: Runtime) -> None:
+    """Let the first page already say that this is a copy; every refresh looks again anyway."""
+    try:
+        look_for_copy(runtime.database)
+    except (SQLAlchemyError, OSError) as error:
+        # The pages say it themselves if the database is away, and this process need not be started again for it.
+        get_logger(__name__).warning("copy_not_looked_for", error=type(error).__name__)
+    finally:
+        runtime.database.close()  # A web server may fork after this.

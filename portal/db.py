@@ -33,6 +33,7 @@ _WRITES = "gatehouse_writes"
 # Names in `session_info`.
 AUDIT_KEY = "audit_key"
 AUDIT_HEAD_FILE = "audit_head_file"
+WITNESS = "witness"
 
 
 def utc_now() -> datetime:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from flask import Flask, current_app
 
-from portal.db import AUDIT_HEAD_FILE, AUDIT_KEY, Database
+from portal.db import AUDIT_HEAD_FILE, AUDIT_KEY, WITNESS, Database
+from portal.instance.witness import Witness
 from portal.net import Door, NetworkPolicy
 from portal.preflight import check_ground
 from portal.settings import Settings
@@ -34,8 +35,13 @@ class Runtime:
 
     def __post_init__(self) -> None:
         # Every transaction can write to the audit log, and none without the key.
-        info = {AUDIT_KEY: self.vault.audit_key, AUDIT_HEAD_FILE: self.settings.audit_head_file}
-        self.database.session_info.update(info)
+        self.database.session_info.update(
+            {
+                AUDIT_KEY: self.vault.audit_key,
+                AUDIT_HEAD_FILE: self.settings.audit_head_file,
+                WITNESS: Witness(self.settings.data_dir),
+            }
+        )
 
 
 def build_runtime(settings: Settings) -> Runtime:

@@ -171,6 +171,7 @@ def check_for_web(settings: Settings) -> Runtime:
         if present != newest:
             raise SettingsError("The database does not have this version's schema: run `gatehouse migrate` first.")
         _check_key(runtime)
+        look_for_copy(runtime.database)
         runtime.database.close()  # The server may fork after this.
         return runtime
 

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from portal.audit.head import Head, tell_head
 from portal.audit.models import AuditEvent, AuditHead
-from portal.db import AUDIT_HEAD_FILE, AUDIT_KEY
+from portal.db import AUDIT_HEAD_FILE, AUDIT_KEY, WITNESS
 
 EVENTS = AuditEvent.__table__  # type: ignore[attr-defined]
 HEAD = AuditHead.__table__  # type: ignore[attr-defined]
@@ -36,6 +36,8 @@ _INSERT = insert(EVENTS)
 _MOVE = update(HEAD).values(number=bindparam("new_number"), hash=bindparam("new_hash"))
 # PostgreSQL does both in one statement: the lock is held for one round trip less.
 _INSERT_AND_MOVE = insert(EVENTS).add_cte(_MOVE.cte("moved"))
+# What stores, spends or ends a token pair: a database without the newest of these holds a pair that is spent.
+TOKEN_ACTIONS = ("credential.", "connection.authorized", "connection.disconnected")
 _PENDING = "audit_pending"
 _WRITTEN = "audit_written"
 
@@ -84,7 +86,8 @@ def _write_pending(session: Session) -> None:
         return
     session.flush()  # Whatever locks the change itself takes come before ours.
     pending: list[_Pending] = session.info.pop(_PENDING)
-    session.info[_WRITTEN] = _append(session.connection(), pending, session.info[AUDIT_KEY])
+    head = _append(session.connection(), pending, session.info[AUDIT_KEY])
+    session.info[_WRITTEN] = head, any(item.values["action"].startswith(TOKEN_ACTIONS) for item in pending)
 
 
 def _append(connection: Connection, pending: list[_Pending], key: bytes) -> Head:
@@ -115,9 +118,15 @@ def _write(connection: Connection, rows: list[dict[str, Any]], head: dict[str, A
 
 @event.listens_for(Session, "after_commit")
 def _tell(session: Session) -> None:
-    head: Head | None = session.info.pop(_WRITTEN, None)
-    if head is not None:
-        tell_head(session.info.get(AUDIT_HEAD_FILE), head)
+    written: tuple[Head, bool] | None = session.info.pop(_WRITTEN, None)
+    if written is None:
+        return
+    head, is_about_tokens = written
+    tell_head(session.info.get(AUDIT_HEAD_FILE), head)
+    witness = session.info.get(WITNESS)
+    # A server may fail over to a replica that lacks the last moment. Only what spends tokens must not be missing there.
+    if witness is not None and (is_about_tokens or session.get_bind().dialect.name == "sqlite"):
+        witness.advance(head.number, head.hash, is_urgent=is_about_tokens)
 
 
 @event.listens_for(Session, "after_soft_rollback")

@@ -20,8 +20,7 @@ from portal.backup.manifest import Manifest
 from portal.backup.snapshot import Contents, read_contents
 from portal.db import Database, utc_now
 from portal.durable import sync
-from portal.instance.loading import begin_loading, end_loading
-from portal.instance.service import mark_restored, place_of
+from portal.instance import mark_restored
 from portal.migrations.upgrade import is_known, upgrade
 from portal.net import Door, NetworkPolicy
 from portal.private import private_file, private_folder
@@ -137,9 +136,6 @@ def _restore_server(settings: Settings, folder: Path, manifest: Manifest) -> Non
                     "The database is not empty. Make an empty one, set GATEHOUSE_DATABASE_URL to it, and restore there."
                 )
         postgresql.check_file(folder / postgresql.FILE)
-        # What a death in the middle leaves behind would pass for the original: it can be in the very same place.
-        with database.engine.begin() as connection:
-            begin_loading(connection)
         postgresql.load(database.engine.url, folder / postgresql.FILE)
         try:
             with database.engine.connect() as connection:
@@ -174,8 +170,7 @@ def _finish(settings: Settings, database: Database, manifest: Manifest) -> None:
         with database.transaction() as session:
             verify_ring(session, runtime.vault.ring)
             made_at = datetime.fromisoformat(manifest.made_at)
-            mark_restored(session, place_of(database), backup_made_at=made_at)
-            end_loading(session.connection())
+            mark_restored(session, backup_made_at=made_at)
             # Who signed out since then would be signed in again.
             session.execute(delete(SessionRecord))
             _record(session, manifest)

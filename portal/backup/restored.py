@@ -17,6 +17,7 @@ from portal.authorization.models import Credential, CredentialState
 from portal.authorization.refresh.lease import give_back
 from portal.authorization.refresh.rows import note
 from portal.db import utc_now
+from portal.instance.findings import findings_of
 from portal.runtime import Runtime
 
 ACTOR = "the command line"
@@ -28,6 +29,7 @@ class Waiting:
 
     restored_at: datetime
     backup_made_at: datetime | None
+    seen: tuple[str, ...]
     credentials: int
 
 
@@ -38,7 +40,8 @@ def find_waiting(runtime: Runtime) -> Waiting | None:
         if found is None or found.restored_at is None:
             return None
         count = session.exec(select(func.count()).select_from(Credential).where(_probed())).one()
-        return Waiting(found.restored_at, found.backup_made_at, count)
+        seen = tuple(finding.sentence for finding in findings_of(found.seen))
+        return Waiting(found.restored_at, found.backup_made_at, seen, count)
 
 
 def confirm_running(runtime: Runtime, principal: Principal | None = None) -> int | None:
@@ -50,7 +53,7 @@ def confirm_running(runtime: Runtime, principal: Principal | None = None) -> int
     with runtime.database.transaction() as session:
         if principal is not None:
             require_right_now(session, principal, Right.CONFIRM_RESTORED)
-        if not instance.confirm(session):
+        if not instance.confirm(runtime.database, session):
             return None
         credentials = session.exec(select(Credential).where(_probed()).with_for_update()).all()
         for credential in credentials:

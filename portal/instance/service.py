@@ -1,4 +1,4 @@
-"""Tell a restored or copied database from a living one.
+"""Tell a restored, copied or put back database from a living one.
 
 GitLab's refresh tokens are single use: a copy holds pairs that its original spends, or has spent. So a copy does no
 job and no refresh until somebody who knows confirms that it is alone.
@@ -6,19 +6,30 @@ job and no refresh until somebody who knows confirms that it is alone.
 
 from __future__ import annotations
 
+import os
 import secrets
+import socket
+import time
+from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
-from sqlalchemy import CursorResult, text, update
+import structlog
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlmodel import Session, col, select
 
-from portal.db import Database, utc_now
-from portal.instance.loading import end_loading, was_loading
+from portal.db import WITNESS, Database, utc_now
+from portal.instance.findings import OF_A_NEWCOMER, Finding
 from portal.instance.models import Instance
+from portal.instance.place import Signs, address_of, database_signs, differences, folder_signs, merge
+from portal.instance.witness import Evidence, Witness
 
 ONLY_ID = 1
+# Longer than two workers' signs of life are apart.
+NEWCOMER_SECONDS = 7.0
+LOOK_SECONDS = 0.25
+
+log = structlog.get_logger(__name__)
 
 
 def find_instance(session: Session) -> Instance | None:
@@ -27,15 +38,18 @@ def find_instance(session: Session) -> Instance | None:
 
 
 def is_restored(session: Session) -> bool:
-    """Tell whether this database is a copy that nobody has confirmed: no job, no refresh, no webhook then."""
+    """Tell whether this database is known to be a copy that nobody has confirmed."""
     return session.exec(select(Instance.id).where(col(Instance.restored_at).is_not(None))).first() is not None
 
 
 def look_for_copy(database: Database) -> bool:
-    """Compare where the database is with where it was; tell whether it is a copy, and remember that.
+    """Compare where and how far the database is with what is known of it; tell whether it waits, and remember that.
 
-    A file that was copied has another inode, a database that was dumped and loaded another number or server. What
-    cannot be told apart: a snapshot of the whole disk or of the whole server.
+    Looking changes nothing as long as all is as it was, so it may be done before every refresh.
+
+    Raises:
+        SQLAlchemyError: the database cannot be asked, or what was seen cannot be written.
+        OSError: the data folder cannot be read or written.
     """
     try:
         return _look(database)
@@ -43,60 +57,155 @@ def look_for_copy(database: Database) -> bool:
         return _look(database)
 
 
-def _look(database: Database) -> bool:
-    place = place_of(database)
-    with database.transaction() as session:
-        instance = find_instance(session)
-        if instance is None:
-            session.add(Instance(id=ONLY_ID, epoch=_new_epoch(), place=place))
-            end_loading(session.connection())  # Of a restore that ended before it loaded anything.
-            return False
-        if was_loading(session.connection()):
-            mark_restored(session, place, backup_made_at=None)
-            end_loading(session.connection())
-        elif place and instance.place and place != instance.place:
-            mark_restored(session, place, backup_made_at=None)
-        elif place and not instance.place:
-            instance.place = place
-        return instance.restored_at is not None
-
-
-def mark_restored(session: Session, place: str, *, backup_made_at: datetime | None) -> None:
+def mark_restored(session: Session, *, backup_made_at: datetime | None, seen: list[Finding] | None = None) -> None:
     """Begin another epoch in which nothing works until it is confirmed."""
     instance = find_instance(session) or Instance(id=ONLY_ID, epoch="")
-    instance.epoch, instance.place = _new_epoch(), place
+    instance.former_epochs = [*instance.former_epochs, *([instance.epoch] if instance.epoch else [])]
+    instance.epoch = _new_epoch()
     instance.restored_at, instance.backup_made_at, instance.confirmed_at = utc_now(), backup_made_at, None
+    instance.seen = [finding.to_json() for finding in seen or []]
+    _write(session, instance)
+
+
+def confirm(database: Database, session: Session) -> bool:
+    """Let the database work where it is now; False when it does already."""
+    instance = session.get(Instance, ONLY_ID, with_for_update=True)
+    if instance is None or instance.restored_at is None:
+        return False
+    instance.restored_at, instance.confirmed_at, instance.seen = None, utc_now(), []
+    instance.addresses = []
+    _settle(database, session, instance)
+    return True
+
+
+def _look(database: Database) -> bool:
+    signs = database_signs(database)
+    with database.reading() as session:
+        instance = find_instance(session)
+        if instance is not None and instance.restored_at is not None:
+            return True
+        found = list(_compare(database, session, instance, signs)) if instance else []
+        is_settled = instance is not None and not found and _is_settled(database, instance, signs)
+    if is_settled:
+        return False
+    welcome = bool(found) and {item.sign for item in found} <= OF_A_NEWCOMER and _others_are_at_work(database)
+    with database.transaction() as session:
+        instance = session.get(Instance, ONLY_ID, with_for_update=True)
+        if instance is None:
+            instance = Instance(id=ONLY_ID, epoch=_new_epoch())
+        elif instance.restored_at is not None:
+            return True
+        elif not welcome and (found := list(_compare(database, session, instance, signs))):
+            log.warning("copy_found", signs=[item.sign for item in found])
+            mark_restored(session, backup_made_at=None, seen=found)
+            return True
+        _settle(database, session, instance)
+        return False
+
+
+def _compare(database: Database, session: Session, instance: Instance, signs: Signs) -> Iterator[Finding]:
+    """Yield every sign that this database is a copy, or an older state of itself."""
+    for name in differences(instance.signs, signs):
+        yield Finding(name, instance.signs[name], signs[name])
+    if not database.is_sqlite:
+        address = address_of(database.engine.url)
+        if instance.addresses and address not in instance.addresses:
+            yield Finding("address", ", ".join(instance.addresses), address)
+        if instance.written_by and _writer_of_row(session) != int(instance.written_by) % 2**32:
+            yield Finding("loaded")
+    witness: Witness | None = database.session_info.get(WITNESS)
+    if witness is not None:
+        yield from _compare_witness(database, session, instance, witness)
+
+
+def _compare_witness(database: Database, session: Session, instance: Instance, witness: Witness) -> Iterator[Finding]:
+    evidence = witness.read()
+    if evidence is None:
+        # Machines on a server's database come and go with their data folders; a SQLite database has the one it is in.
+        if instance.has_witness and database.is_sqlite:
+            yield Finding("no_witness")
+        return
+    now = folder_signs(witness.folder)
+    for name in differences(evidence.folder, now):
+        yield Finding(f"folder_{name}", evidence.folder[name], now[name])
+    if evidence.epoch == instance.epoch:
+        if evidence.number and _hash_of_change(session, evidence.number) != evidence.hash:
+            yield Finding("older", str(evidence.number))
+    # Another machine may have had the database confirmed since this one was last there.
+    elif database.is_sqlite or evidence.epoch not in instance.former_epochs:
+        yield Finding("other_life")
+
+
+def _is_settled(database: Database, instance: Instance, signs: Signs) -> bool:
+    """Tell whether all that is known is written down, on both sides."""
+    witness: Witness | None = database.session_info.get(WITNESS)
+    evidence = witness.read() if witness else None
+    is_told = witness is None or (
+        evidence is not None
+        and evidence.epoch == instance.epoch
+        and evidence.folder == merge(evidence.folder, folder_signs(witness.folder))
+        and instance.has_witness
+    )
+    is_addressed = database.is_sqlite or address_of(database.engine.url) in instance.addresses
+    return is_told and is_addressed and instance.signs == signs
+
+
+def _settle(database: Database, session: Session, instance: Instance) -> None:
+    """Write down where the database is. The witness comes first: a crash in between must not leave one expected."""
+    witness: Witness | None = database.session_info.get(WITNESS)
+    if witness is not None:
+        witness.folder.mkdir(parents=True, exist_ok=True)
+        number, last_hash = session.connection().execute(text("SELECT number, hash FROM audit_head")).one()
+        evidence, folder = witness.read(), folder_signs(witness.folder)
+        if evidence is not None and evidence.epoch == instance.epoch:
+            folder = merge(evidence.folder, folder)
+        witness.write(Evidence(instance.epoch, number, last_hash, folder))
+        instance.has_witness = True
+    instance.signs = database_signs(database)
+    if not database.is_sqlite:
+        address = address_of(database.engine.url)
+        instance.addresses = list(dict.fromkeys([*instance.addresses, address]))
+    _write(session, instance)
+
+
+def _write(session: Session, instance: Instance) -> None:
+    """Write the row, and into it which transaction did, as PostgreSQL itself knows (`xmin`)."""
+    if session.connection().dialect.name == "postgresql":
+        instance.written_by = str(session.connection().execute(text("SELECT txid_current()")).scalar_one())
     session.add(instance)
+    session.flush()
 
 
-def confirm(session: Session) -> bool:
-    """Let the database work; False when it does already."""
-    statement = (
-        update(Instance).where(col(Instance.restored_at).is_not(None)).values(restored_at=None, confirmed_at=utc_now())
-    )
-    result = session.execute(statement)
-    assert isinstance(result, CursorResult)
-    return result.rowcount == 1
+def _writer_of_row(session: Session) -> int:
+    return int(session.connection().execute(text("SELECT xmin::text FROM instance")).scalar_one())
 
 
-def place_of(database: Database) -> str:
-    """Return what tells this database from any copy of it; empty when that cannot be known."""
-    if database.is_sqlite:
-        path = database.engine.url.database
-        return f"inode {Path(path).stat().st_ino}" if path and Path(path).exists() else ""
-    return _place_on_server(database)
+def _hash_of_change(session: Session, number: int) -> str | None:
+    statement = text("SELECT hash FROM audit_event WHERE number = :number")
+    found: str | None = session.connection().execute(statement, {"number": number}).scalar()
+    return found
 
 
-def _place_on_server(database: Database) -> str:
-    statement = text(
-        "SELECT system_identifier, oid FROM pg_control_system(), pg_database WHERE datname = current_database()"
-    )
-    try:
+def _others_are_at_work(database: Database) -> bool:
+    """Tell whether another worker does jobs on this database now: nobody does on a copy."""
+    newest = text("SELECT max(heartbeat_at) FROM executor WHERE NOT (host = :host AND pid = :pid)")
+    mine = {"host": socket.gethostname()[:255], "pid": os.getpid()}
+
+    def newest_beat() -> datetime | None:
         with database.engine.connect() as connection:
-            system, oid = connection.execute(statement).one()
+            beat: datetime | None = connection.execute(newest, mine).scalar()
+            return beat
+
+    end = time.monotonic() + NEWCOMER_SECONDS
+    try:
+        first = newest_beat()
+        while time.monotonic() < end:
+            time.sleep(LOOK_SECONDS)
+            if newest_beat() != first:
+                return True
     except SQLAlchemyError:
-        return ""  # Some hosted servers do not let their clients ask.
-    return f"server {system}, database {oid}"
+        return False
+    return False
 
 
 def _new_epoch() -> str:

@@ -143,6 +143,11 @@ class Engine:
                 return False
         return True
 
+    def _end_on_a_copy(self) -> None:
+        """End when another database was put in the place of the one this worker began with; the next start waits."""
+        if look_for_copy(self.runtime.database):
+            self.broken.set()
+
     def _launch(self, engine: sa.Engine) -> None:
         store.prepare_tables(self.runtime.database)
         store.register_queue(engine, self.pace)
@@ -168,6 +173,7 @@ class Engine:
             (TICK_SECONDS, self._beat_while_busy),
             (self.pace.schedule_seconds, lambda: enqueue_due(self.runtime)),
             (self.pace.sweep_seconds, self._sweeper.sweep),
+            (self.pace.sweep_seconds, self._end_on_a_copy),
         ]
         due = [0.0 for _ in duties]
         try:

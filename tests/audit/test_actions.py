@@ -21,7 +21,7 @@ from portal.authorization.refresh.machine import RefusedClient, RefusedGrant
 from portal.authorization.refresh.times import TIMES
 from portal.backup.restored import confirm_running
 from portal.db import utc_now
-from portal.instance.service import mark_restored, place_of
+from portal.instance import mark_restored
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
@@ -235,7 +235,7 @@ def test_refresh_and_each_verdict_are_recorded(runtime: Runtime, cast: Cast, san
 
 def test_confirming_a_restore_is_recorded(runtime: Runtime, cast: Cast) -> None:
     with runtime.database.transaction() as session:
-        mark_restored(session, place_of(runtime.database), backup_made_at=None)
+        mark_restored(session, backup_made_at=None)
 
     confirm_running(runtime, principal_of(runtime, cast.owner))
 

@@ -15,7 +15,6 @@ from portal.backup.restore import restore
 from portal.backup.service import make_backup
 from portal.db import Database
 from portal.instance import is_restored
-from portal.instance.loading import was_loading
 from portal.jobs.store import make_engine
 from portal.runtime import Runtime
 from portal.settings import Settings
@@ -133,7 +132,6 @@ def test_restore_that_dies_after_the_load_leaves_a_copy_that_waits(
 
     with runtime.database.reading() as session:
         assert is_restored(session)
-        assert not was_loading(session.connection())
 
 
 @pytest.mark.postgresql
@@ -155,7 +153,6 @@ def test_restore_that_dies_before_the_load_is_tried_again(
     there = Database(elsewhere.resolved_database_url)
     with there.reading() as session:
         assert is_restored(session)
-        assert not was_loading(session.connection())
     there.close()
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from portal.backup.restored import confirm_running
 from portal.backup.service import make_backup
 from portal.connections.models import Application
 from portal.db import Database, utc_now
-from portal.instance import is_restored, look_for_copy
+from portal.instance import is_restored, mark_restored
 from portal.jobs import Job, JobState, enqueue
 from portal.jobs.engine import Engine
 from portal.jobs.testing import QUICK as PACE
@@ -176,53 +175,11 @@ def jobs(runtime: Runtime) -> list[Job]:
         return list(session.exec(select(Job)))
 
 
-@pytest.mark.parametrize("backend", ["sqlite"])
-def test_copied_data_folder_waits_and_the_original_goes_on(runtime: Runtime, cast: Cast, tmp_path: Path) -> None:
-    shutil.copytree(runtime.settings.data_dir, tmp_path / "copy")
-    copied = runtime.settings.model_copy(update={"data_dir": tmp_path / "copy"})
-
-    prepare(copied)
-    prepare(runtime.settings)
-
-    assert is_waiting(runtime_of(copied, Database(copied.resolved_database_url)))
-    assert not is_waiting(runtime)
-
-
-@pytest.mark.parametrize("backend", ["sqlite"])
-def test_moved_data_folder_goes_on(runtime: Runtime, cast: Cast, tmp_path: Path) -> None:
-    runtime.database.close()
-    runtime.settings.data_dir.rename(tmp_path / "moved")
-    moved = runtime.settings.model_copy(update={"data_dir": tmp_path / "moved"})
-
-    prepare(moved)
-
-    assert not is_waiting(runtime_of(moved, Database(moved.resolved_database_url)))
-
-
-@pytest.mark.postgresql
-@pytest.mark.parametrize("backend", ["postgresql"])
-def test_database_copied_by_the_server_waits_and_the_original_goes_on(
-    runtime: Runtime, cast: Cast, request: pytest.FixtureRequest
-) -> None:
-    runtime.database.close()
-    cluster = request.getfixturevalue("cluster")
-    url = cluster.create_database(template=runtime.settings.database_url)
-    copied = Database(runtime.settings.model_copy(update={"database_url": url}).resolved_database_url)
-
-    assert look_for_copy(copied)
-    assert not look_for_copy(runtime.database)
-    copied.close()
-    cluster.drop_database(url)
-
-
 @pytest.fixture
 def waiting_app(runtime: Runtime, cast: Cast) -> Flask:
     """The pages of a portal that waits for its confirmation."""
     with runtime.database.transaction() as session:
-        from portal.instance import find_instance, mark_restored
-
-        place = find_instance(session).place
-        mark_restored(session, place, backup_made_at=utc_now() - timedelta(hours=3))
+        mark_restored(session, backup_made_at=utc_now() - timedelta(hours=3))
     return create_app(runtime=runtime)
 
 

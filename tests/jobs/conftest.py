@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlmodel import SQLModel, col, select
 
+from portal.audit.models import GENESIS, AuditEvent, AuditHead
 from portal.db import Database
 from portal.instance.models import Instance
 from portal.jobs import Job, enqueue
@@ -22,7 +23,8 @@ from tests.jobs import sample_jobs
 from tests.jobs.worker_process import WorkerProcess
 
 assert sample_jobs
-TABLES = [SQLModel.metadata.tables[model.__tablename__] for model in (Job, JobItem, Executor, JobSchedule, Instance)]
+NEEDED = (Job, JobItem, Executor, JobSchedule, Instance, AuditEvent, AuditHead)
+TABLES = [SQLModel.metadata.tables[model.__tablename__] for model in NEEDED]
 # Quick, so that a test need not wait; a worker counts as dead after two seconds.
 PACE = Pace(
     poll_seconds=0.05,
@@ -69,6 +71,8 @@ def bare_runtime(settings: Settings) -> Iterator[Runtime]:
     KeyRing.create_file(settings.resolved_key_file)
     runtime = build_runtime(settings)
     SQLModel.metadata.create_all(runtime.database.engine, TABLES)
+    with runtime.database.transaction() as session:
+        session.add(AuditHead(id=1, number=0, hash=GENESIS))
     yield runtime
     runtime.database.close()
 

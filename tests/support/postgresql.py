@@ -11,16 +11,18 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 START_SECONDS = 60
 LOCKED_ROLE = "locked"
+INITDB = ("-U", "portal", "-A", "trust", "-E", "UTF8", "--no-sync")
 # Nothing here has to survive a power cut.
 CONFIGURATION = """
 listen_addresses = ''
@@ -40,13 +42,13 @@ class PostgreSQLMissing(RuntimeError):
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running server."""
+    """A running server. Its home holds its data folder and its socket."""
 
-    socket_directory: Path
+    home: Path
 
     def url(self, database: str = "postgres") -> str:
         """Return the address of one of its databases, as the portal's settings want it."""
-        return f"postgresql://portal@/{database}?host={self.socket_directory}"
+        return f"postgresql://portal@/{database}?host={self.home}"
 
     def create_database(self, template: str | None = None) -> str:
         """Make a database with a name of its own, empty or a copy of another one, and return its address."""
@@ -77,29 +79,91 @@ def running_cluster() -> Iterator[Cluster]:
     Raises:
         PostgreSQLMissing: no server is installed; `make test` installs one.
     """
-    binaries = find_binaries()
-    # Short: a socket's path may have 107 bytes.
-    home = Path(tempfile.mkdtemp(prefix="gh-pg-", dir="/tmp"))
-    try:
-        user = _server_user()
-        if user is not None:
-            os.chown(home, pwd.getpwnam(user).pw_uid, -1)
-        home.chmod(0o755)
+    with _home() as home:
         data = home / "data"
-        _run(user, home, binaries / "initdb", "-D", data, "-U", "portal", "-A", "trust", "-E", "UTF8", "--no-sync")
+        _run(_server_user(), home, find_binaries() / "initdb", *INITDB, "-D", data)
         with (data / "postgresql.conf").open("a") as file:
-            file.write(CONFIGURATION + f"unix_socket_directories = '{home}'\n")
+            file.write(CONFIGURATION)
         # One role needs a password; every other is trusted.
         rules = data / "pg_hba.conf"
         rules.write_text(f"local all {LOCKED_ROLE} scram-sha-256\n{rules.read_text()}")
-        log = home / "server.log"
-        _run(user, home, binaries / "pg_ctl", "-D", data, "-l", log, "-w", "-t", str(START_SECONDS), "start")
-        try:
+        with _serving(data, home):
             yield Cluster(home)
-        finally:
-            _run(user, home, binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+
+
+@contextmanager
+def copied_server(
+    original: Cluster, *, is_promoted: bool = False, in_its_place: Callable[[], object] | None = None
+) -> Iterator[Cluster]:
+    """Make a physical copy of a server with `pg_basebackup`, which has the same system identifier, and run it.
+
+    Args:
+        original: goes on running, unless the copy takes its place.
+        is_promoted: have the copy recover as a standby and promote it: it begins another timeline.
+        in_its_place: called when the copy is made; then the original stops, and the copy has its address.
+    """
+    with _home() as home:
+        data = home / "data"
+        arguments = ["-D", data, "-h", original.home, "-U", "portal", "--checkpoint=fast", "--no-sync"]
+        _run(_server_user(), home, find_binaries() / "pg_basebackup", *arguments)
+        if in_its_place is not None:
+            in_its_place()
+            _stop(original.home / "data", original.home)
+            try:
+                with _serving(data, original.home):
+                    yield Cluster(original.home)
+            finally:
+                _start(original.home / "data", original.home)
+            return
+        if is_promoted:
+            (data / "standby.signal").touch()
+        with _serving(data, home):
+            if is_promoted:
+                _run(_server_user(), home, find_binaries() / "pg_ctl", "-D", data, "-w", "promote")
+            yield Cluster(home)
+
+
+def run_client(program: str, url: str, *arguments: object) -> None:
+    """Run one of PostgreSQL's client programs against the server of a database's address."""
+    parts = conninfo_to_dict(url)
+    database = {"PGDATABASE": str(parts["dbname"])} if program == "pg_dump" else {}
+    environment = {**os.environ, "PGHOST": str(parts["host"]), "PGUSER": "portal", **database}
+    command = [str(find_binaries() / program), *(str(argument) for argument in arguments)]
+    result = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    if result.returncode != 0:
+        raise RuntimeError(f"{program} failed: {result.stderr[-2000:]}")
+
+
+@contextmanager
+def _home() -> Iterator[Path]:
+    """Make a folder that the server's user may write to, and delete it."""
+    # Short: a socket's path may have 107 bytes.
+    home = Path(tempfile.mkdtemp(prefix="gh-pg-", dir="/tmp"))
+    try:
+        if (user := _server_user()) is not None:
+            os.chown(home, pwd.getpwnam(user).pw_uid, -1)
+        home.chmod(0o755)
+        yield home
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def _serving(data: Path, socket_directory: Path) -> Iterator[None]:
+    _start(data, socket_directory)
+    try:
+        yield
+    finally:
+        _stop(data, socket_directory)
+
+
+def _start(data: Path, socket_directory: Path) -> None:
+    options = ["-o", f"-k {socket_directory}", "-l", data.parent / "server.log", "-w", "-t", START_SECONDS]
+    _run(_server_user(), data.parent, find_binaries() / "pg_ctl", "-D", data, *options, "start")
+
+
+def _stop(data: Path, home: Path) -> None:
+    _run(_server_user(), home, find_binaries() / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
 
 
 def find_binaries() -> Path:

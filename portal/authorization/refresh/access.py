@@ -23,7 +23,7 @@ from portal.db import utc_now
 from portal.errors import Card
 from portal.gitlab import oauth
 from portal.gitlab.errors import GitLabError
-from portal.instance import is_restored
+from portal.instance import is_restored, look_for_copy
 from portal.net import OutboundError, origin_of
 from portal.runtime import Runtime
 from portal.vault import Secret, SecretUnreadable
@@ -217,6 +217,8 @@ def _try_refresh(runtime: Runtime, view: _View, reason: str, times: RefreshTimes
         return recover(runtime, connection_id, credential_id, times)
     if plan(view.state, utc_now()) == Step.NOTHING or not _is_free(runtime, view, times):
         return False
+    if look_for_copy(runtime.database):
+        raise AccessUnavailable(RESTORED, is_passing=True)
     try:
         return refresh_once(runtime, connection_id, credential_id, reason, times)
     except SecretUnreadable:

@@ -1,11 +1,14 @@
 """Give every id 64 bits on PostgreSQL, GitLab's among them; SQLite's INTEGER has them already.
 
 Credentials get the columns of their state machine, and the steps of drafts the names that the walkthrough has now.
+The database remembers where it is and how far it was, so that a copy is told from its original.
 """
 
 import json
+import re
 
 import sqlalchemy as sa
+import sqlmodel.sql.sqltypes
 from alembic import op
 
 revision = "0003"
@@ -59,6 +62,7 @@ def upgrade() -> None:
     _add_proof_of_revocation()
     _add_doubts()
     _name_steps()
+    _know_copies()
 
 
 def _add_proof_of_revocation() -> None:
@@ -103,3 +107,26 @@ def _widen_ids() -> None:
     # What numbers the rows has a type of its own, which ends where INTEGER ends.
     for table in IDS:
         op.execute(f'ALTER SEQUENCE IF EXISTS "{table}_id_seq" AS BIGINT')
+
+
+def _know_copies() -> None:
+    op.add_column("instance", sa.Column("former_epochs", sa.JSON(), nullable=False, server_default="[]"))
+    op.add_column("instance", sa.Column("signs", sa.JSON(), nullable=False, server_default="{}"))
+    op.add_column("instance", sa.Column("addresses", sa.JSON(), nullable=False, server_default="[]"))
+    op.add_column(
+        "instance",
+        sa.Column("written_by", sqlmodel.sql.sqltypes.AutoString(length=20), nullable=False, server_default=""),
+    )
+    op.add_column("instance", sa.Column("has_witness", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.add_column("instance", sa.Column("seen", sa.JSON(), nullable=False, server_default="[]"))
+    place = op.get_bind().execute(sa.text("SELECT place FROM instance")).scalar() or ""
+    signs = {}
+    if found := re.fullmatch(r"inode (\d+)", place):
+        signs = {"inode": found[1]}
+    elif found := re.fullmatch(r"server (\d+), database (\d+)", place):
+        signs = {"server": found[1], "number": found[2]}
+    op.get_bind().execute(
+        sa.text("UPDATE instance SET signs = :signs").bindparams(sa.bindparam("signs", type_=sa.JSON())),
+        {"signs": signs},
+    )
+    op.drop_column("instance", "place")

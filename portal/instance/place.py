@@ -1,0 +1,138 @@
+"""Where a database and a data folder are: what tells the original from a copy of it.
+
+No single sign is enough. A file that was copied has another inode or another time of birth, also on a fresh file
+system that hands out the same numbers; a copied disk has another serial number; a cloned machine has another id or
+another network card. A sign that cannot be read here is left out, and only what is known both then and now is compared.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import struct
+from pathlib import Path
+
+from sqlalchemy import URL, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from portal.db import Database
+
+Signs = dict[str, str]
+
+SYSTEM = Path("/sys")
+MACHINE_ID = Path("/etc/machine-id")
+CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+CONTAINER_VARIABLES = ("KUBERNETES_SERVICE_HOST", "container")
+# What names a disk or a volume whatever it is attached to, the most telling first.
+DISK_NAMES = ("dm/uuid", "md/uuid", "loop/backing_file", "serial", "wwid", "device/serial", "device/wwid")
+# statx(2): `struct statx` with its mask at the beginning and the time of birth at byte 80.
+AT_FDCWD = -100
+STATX_BTIME = 0x800
+STATX_BYTES = 256
+STATX_BIRTH = 80
+POSTGRESQL_PORT = 5432
+# Signs with several values, of which one must be there.
+SHARED = frozenset({"machine", "network"})
+
+
+def database_signs(database: Database) -> Signs:
+    """Return where a database is: its file on SQLite, its server and number on PostgreSQL."""
+    if not database.is_sqlite:
+        return _server_signs(database)
+    path = database.engine.url.database
+    return file_signs(Path(path)) if path and Path(path).exists() else {}
+
+
+def folder_signs(folder: Path) -> Signs:
+    """Return where a data folder is, and on which machine."""
+    return {**file_signs(folder), **_machine_signs()}
+
+
+def address_of(url: URL) -> str:
+    """Return how a database server is reached; a copy of the whole server is reached in another way."""
+    host = url.host or url.query.get("host") or "localhost"
+    port = url.port or url.query.get("port") or POSTGRESQL_PORT
+    return f"{host if isinstance(host, str) else ','.join(host)}:{port}/{url.database}".lower()
+
+
+def differences(was: Signs, now: Signs) -> list[str]:
+    """Return the names of the signs that are known both then and now, and are not the same."""
+    return [name for name, value in was.items() if name in now and _differs(name, value, now[name])]
+
+
+def merge(was: Signs, now: Signs) -> Signs:
+    """Return what is known now, with the machines that were there before: several may share one data folder."""
+    shared = {name: " ".join(sorted({*was[name].split(), *now.get(name, "").split()})) for name in SHARED & was.keys()}
+    return {**now, **shared}
+
+
+def file_signs(path: Path) -> Signs:
+    """Return what tells a file or a folder from every copy of it."""
+    path = path.resolve()
+    found = path.stat()
+    signs = {"path": str(path), "inode": str(found.st_ino), "born": _born(path), "disk": _disk(path, found.st_dev)}
+    return {name: value for name, value in signs.items() if value}
+
+
+def _differs(name: str, was: str, now: str) -> bool:
+    # Network cards come and go; a cloned machine has none of the original's.
+    return set(was.split()).isdisjoint(now.split()) if name in SHARED else was != now
+
+
+def _born(path: Path) -> str:
+    """Return when a file was made, in nanoseconds; empty where the file system does not keep it."""
+    buffer = ctypes.create_string_buffer(STATX_BYTES)
+    try:
+        failed = ctypes.CDLL(None).statx(AT_FDCWD, os.fsencode(path), 0, STATX_BTIME, buffer)
+    except (AttributeError, OSError):  # No such function in this C library.
+        return ""
+    (mask,) = struct.unpack_from("I", buffer, 0)
+    seconds, nanoseconds = struct.unpack_from("qI", buffer, STATX_BIRTH)
+    return f"{seconds}.{nanoseconds:09}" if not failed and mask & STATX_BTIME and seconds else ""
+
+
+def _disk(path: Path, device: int) -> str:
+    if os.major(device) == 0:
+        # Not on a disk of its own: btrfs and ZFS have a number for each volume and snapshot.
+        number = os.statvfs(path).f_fsid
+        return f"filesystem {number:x}" if number else ""
+    block = (SYSTEM / f"dev/block/{os.major(device)}:{os.minor(device)}").resolve()
+    partition = _read(block / "partition")
+    disk = block.parent if partition else block
+    name = next(filter(None, (_read(disk / name) for name in DISK_NAMES)), "")
+    return f"{name} {partition}".strip() if name else ""
+
+
+def _machine_signs() -> Signs:
+    """Return what tells this machine; nothing in a container, which is made anew for every start and on any machine."""
+    if any(mark.exists() for mark in CONTAINER_MARKS) or any(name in os.environ for name in CONTAINER_VARIABLES):
+        return {}
+    cards = (SYSTEM / "class/net").glob("*/device")
+    # Wireless cards may have a new address for every network.
+    addresses = {_read(card.parent / "address") for card in cards if not (card.parent / "phy80211").exists()}
+    machine_id = _read(MACHINE_ID)
+    signs = {
+        # The id itself is not for others to see (machine-id(5)).
+        "machine": hashlib.sha256(f"gatehouse {machine_id}".encode()).hexdigest()[:16] if machine_id else "",
+        "network": " ".join(sorted(filter(None, addresses))),
+    }
+    return {name: value for name, value in signs.items() if value}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _server_signs(database: Database) -> Signs:
+    with database.engine.connect() as connection:
+        number = connection.execute(text("SELECT oid FROM pg_database WHERE datname = current_database()")).scalar_one()
+    try:
+        with database.engine.connect() as connection:
+            system = connection.execute(text("SELECT system_identifier FROM pg_control_system()")).scalar_one()
+    except SQLAlchemyError:
+        return {"number": str(number)}  # Some hosted servers do not let their clients ask.
+    return {"server": str(system), "number": str(number)}

@@ -1,0 +1,114 @@
+"""A file in the data folder that remembers how far the database was: an older one must not pass for the present one.
+
+It holds the newest change that was committed, by its number and hash in the audit log. A database in which that
+change is missing was put back. The file is written after the commit, so a crash leaves it behind the database, never
+ahead of it; between the two, the answer of a token request is still in the spool.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import structlog
+
+from portal.durable import sync
+from portal.instance.place import Signs
+
+NAME = "witness.json"
+SECONDS_BETWEEN = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the file says.
+
+    Attributes:
+        epoch: which life of the database it is about.
+        number: of the newest change that is known to be committed, in the audit log; 0 when there was none.
+        hash: of that change.
+        folder: where the data folder was.
+    """
+
+    epoch: str
+    number: int
+    hash: str
+    folder: Signs = field(default_factory=dict)
+
+
+class Witness:
+    """The file of one data folder; every process of the machine writes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._path = folder / NAME
+        self._advanced_at = -SECONDS_BETWEEN
+
+    def read(self) -> Evidence | None:
+        """Return what it says; None when there is no readable file."""
+        try:
+            return Evidence(**json.loads(self._path.read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, evidence: Evidence) -> None:
+        """Replace what it says; a newer change of the same life stays.
+
+        Raises:
+            OSError: the data folder cannot be written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            known = self.read()
+            if known is not None and known.epoch == evidence.epoch and known.number > evidence.number:
+                evidence = replace(evidence, number=known.number, hash=known.hash)
+            self._replace(evidence)
+
+    def advance(self, number: int, last_hash: str, *, is_urgent: bool) -> None:
+        """Remember a change that is committed now; what cannot be written is only logged.
+
+        Args:
+            number: of the change. One that is not newer is left out: of two processes the slower one comes late.
+            last_hash: of the change.
+            is_urgent: remember it in any case. Of the others one a second is enough, as each waits for the disk.
+        """
+        if not is_urgent and time.monotonic() - self._advanced_at < SECONDS_BETWEEN:
+            return
+        self._advanced_at = time.monotonic()
+        try:
+            with self._locked():
+                known = self.read()
+                if known is not None and known.number < number:
+                    self._replace(Evidence(known.epoch, number, last_hash, known.folder))
+        except OSError as error:
+            log.error("witness_not_written", folder=str(self.folder), error=error.strerror)
+
+    def _replace(self, evidence: Evidence) -> None:
+        new = self._path.with_name(f".{NAME}.{secrets.token_hex(4)}")
+        try:
+            descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as file:
+                json.dump(asdict(evidence), file)
+            sync(new)
+            new.replace(self._path)
+            sync(self.folder)
+        finally:
+            new.unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
