@@ -14,10 +14,12 @@ from typing import Any
 
 from sqlalchemy import URL, BigInteger, Dialect, Engine, Integer, create_engine, delete, event, text
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import DateTime, TypeDecorator, TypeEngine
 from sqlmodel import Session
 
 from portal.private import close_to_others, private_file, private_folder
+from portal.storage import Trouble, trouble_of
 
 BUSY_TIMEOUT_SECONDS = 15
 POOL_SIZE = 10
@@ -30,6 +32,7 @@ HIDE_PARAMETERS = True
 # No database has a larger one; PostgreSQL answers an error when it is asked for it.
 MAX_ID = 2**63 - 1
 _WRITES = "gatehouse_writes"
+_PATIENCE = "gatehouse_patience"
 # Names in `session_info`.
 AUDIT_KEY = "audit_key"
 AUDIT_HEAD_FILE = "audit_head_file"
@@ -90,6 +93,8 @@ class Database:
         self.engine = _make_engine(url)
         # What every session carries in its `info`; the runtime fills it.
         self.session_info: dict[str, Any] = {}
+        # What kept this process from storing something the last time it tried.
+        self.trouble: Trouble | None = None
 
     @property
     def is_sqlite(self) -> bool:
@@ -97,11 +102,25 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        """Yield a session that commits at the end, or rolls back on any error. Keep it short: no HTTP inside."""
-        engine = self.engine.execution_options(**{_WRITES: True})
-        with Session(engine, expire_on_commit=False, info=self.session_info) as session, session.begin():
-            yield session
+    def transaction(self, patience: float | None = None) -> Iterator[Session]:
+        """Yield a session that commits at the end, or rolls back on any error. Keep it short: no HTTP inside.
+
+        Args:
+            patience: seconds to wait on SQLite for another writer, if it is worth less than the usual wait.
+        """
+        engine = self.engine.execution_options(**{_WRITES: True, _PATIENCE: patience})
+        try:
+            with Session(engine, expire_on_commit=False, info=self.session_info) as session, session.begin():
+                yield session
+        except SQLAlchemyError as error:
+            self.trouble = trouble_of(error)
+            raise
+        self.trouble = None
+
+    @property
+    def place(self) -> str:
+        """What a person calls the place where it is stored."""
+        return f"the database {self.engine.url.database}" if self.is_sqlite else "the database server"
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -155,6 +174,7 @@ def _make_engine(url: str) -> Engine:
         event.listen(engine, "do_connect", lambda *_: _close_to_others(Path(path)))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "checkin", _be_patient_again)
     return engine
 
 
@@ -190,5 +210,14 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    patience = options.get(_PATIENCE)
+    if patience is not None:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={round(patience * 1000)}")
+        connection.info[_PATIENCE] = True
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITES, False) else "BEGIN")
+
+
+def _be_patient_again(connection: Any, record: Any) -> None:
+    if connection is not None and record.info.pop(_PATIENCE, False):
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from flask import Flask, Response, make_response, render_template, request, url_for
 from flask.globals import request_ctx
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, InternalServerError
 
@@ -15,6 +13,7 @@ from portal.errors import PortalError
 from portal.htmx import leave_to, wants_fragment
 from portal.logs import get_logger
 from portal.requestinfo import current_request_info, loggable_path
+from portal.storage import LASTING, card_of, trouble_of
 
 log = get_logger(__name__)
 
@@ -22,7 +21,7 @@ RETRY_SECONDS = 5
 # Not "nothing was changed": a connection may break while its commit is under way.
 DATABASE_AWAY = "The database is busy or does not answer. Try again in a few seconds."
 
-_AWAY = (OperationalError, InterfaceError, PoolTimeout)
+_OF_DATABASE = (DBAPIError, PoolTimeout)
 
 _BY_STATUS: dict[int, type[PortalError]] = {
     400: errors.BadRequest,
@@ -67,8 +66,8 @@ def register(app: Flask) -> None:
     app.register_error_handler(PortalError, _answer_portal_error)
     app.register_error_handler(HTTPException, _answer_http_exception)
     app.register_error_handler(Exception, _answer_unexpected)
-    for kind in _AWAY:
-        app.register_error_handler(kind, _answer_database_away)
+    for kind in _OF_DATABASE:
+        app.register_error_handler(kind, _answer_database_error)
 
 
 def _answer_portal_error(error: PortalError) -> Response:
@@ -85,7 +84,7 @@ def _answer_http_exception(error: HTTPException) -> Response:
     if isinstance(error, InternalServerError):
         # Also what happens before a view is looked for, such as reading the session.
         cause = error.original_exception
-        return _answer_database_away(cause) if isinstance(cause, _AWAY) else _answer_unexpected(error)
+        return _answer_database_error(cause) if isinstance(cause, _OF_DATABASE) else _answer_unexpected(error)
     kinds = {**_BY_STATUS, 405: MethodNotAllowed, 408: TooSlow, 413: TooLarge}
     kind = kinds.get(error.code or 500, errors.BadRequest)
     response = answer(kind())
@@ -102,11 +101,16 @@ def _answer_unexpected(error: Exception) -> Response:
     return answer(PortalError())
 
 
-def _answer_database_away(error: SQLAlchemyError) -> Response:
-    if getattr(getattr(error, "orig", None), "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
-        return _answer_unexpected(error)  # A wrong statement of ours, which SQLite's driver calls operational too.
-    log.error("database_away", path=loggable_path(request.path), exc_info=error)
-    response = answer(errors.Unavailable(DATABASE_AWAY))
+def _answer_database_error(error: SQLAlchemyError) -> Response:
+    trouble = trouble_of(error)
+    if trouble is None:
+        return _answer_unexpected(error)
+    log.error("database_away", path=loggable_path(request.path), trouble=trouble, exc_info=error)
+    unavailable: PortalError = errors.Unavailable(DATABASE_AWAY)
+    if trouble in LASTING:
+        # Where exactly that is, only those who are signed in are told.
+        unavailable = errors.NothingStored(card_of(trouble, "Gatehouse's database"))
+    response = answer(unavailable)
     response.headers["Retry-After"] = str(RETRY_SECONDS)
     return response
 

@@ -8,6 +8,7 @@
     ├── InvalidInput             422  a form has errors
     ├── RateLimited              429  too many tries
     ├── Unavailable              503  we cannot do it now
+    │   └── NothingStored        503  the disk is full, or takes no writes; carries a Card
     └── UpstreamFailed           502  GitLab, or the way to it, failed; carries a Card
 
 A Card is what a person reads of a failure: the layer, one plain sentence, who can mend it, and how.
@@ -188,6 +189,16 @@ class Unavailable(PortalError):
     code = "unavailable"
     title = "Not available at the moment"
     sentence = "Try again in a minute. Nothing was changed."
+
+
+class NothingStored(Unavailable):
+    """The disk or the database takes no change. The card says what it lacks and who mends it."""
+
+    title = "Nothing can be stored now"
+
+    def __init__(self, card: Card) -> None:
+        super().__init__(card.sentence, code=card.code)
+        self.card = card
 
 
 class UpstreamFailed(PortalError):

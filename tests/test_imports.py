@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent / "portal"
 FLOORS = (
     (
         *("settings", "errors", "db", "htmx", "requestinfo", "assets", "crash_points", "durable", "instance"),
-        *("foreign", "redaction", "private", "times", "shutdown"),
+        *("foreign", "redaction", "private", "times", "shutdown", "storage"),
     ),
     ("listening", "preflight"),
     ("net",),

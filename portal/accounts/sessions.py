@@ -22,8 +22,11 @@ from portal.accounts.models import SessionRecord
 from portal.accounts.principal import Principal, load_principal
 from portal.db import utc_now
 from portal.errors import SignInRequired
+from portal.logs import get_logger
 from portal.requestinfo import current_request_info
 from portal.runtime import Runtime
+
+log = get_logger(__name__)
 
 COOKIE_BYTES = 32
 CSRF_FIELD = "csrf_token"
@@ -31,6 +34,8 @@ CSRF_FIELD = "csrf_token"
 CSRF_SEED = "csrf_seed"
 # A row is not touched at every request: this much idle time may be lost.
 TOUCH_SECONDS = 30
+# A page that is read does not wait for a write that it can do without.
+TOUCH_PATIENCE_SECONDS = 0.2
 
 
 class PortalSession(dict[str, Any], SessionMixin):
@@ -101,13 +106,22 @@ class DatabaseSessions(SessionInterface):
             )
             return
         if session.row_id is not None and session.data != session.stored:
-            with self._runtime.database.transaction() as database:
-                record = database.get(SessionRecord, session.row_id)
-                if record is not None:
-                    record.data = session.data
+            try:
+                self._store(session.row_id, session.data)
+            except SQLAlchemyError as error:
+                if request.method not in {"GET", "HEAD"}:
+                    raise
+                # A message that was shown is shown once more.
+                log.warning("session_not_stored", error=type(error).__name__)
         # Static files are kept by shared caches: no cookie may ride on them.
         if session.must_send_cookie and request.endpoint != "static":
             self._send(response, session.token)
+
+    def _store(self, row_id: int, data: dict[str, Any]) -> None:
+        with self._runtime.database.transaction() as database:
+            record = database.get(SessionRecord, row_id)
+            if record is not None:
+                record.data = data
 
     def begin(self, session: PortalSession, user_id: int, organization_id: int) -> None:
         """Sign somebody in: a new row under a new cookie; the old session, if any, dies (fixation, S2)."""
@@ -205,9 +219,13 @@ class DatabaseSessions(SessionInterface):
         now = self.now()
         if is_polling or now - record.last_active_at < timedelta(seconds=TOUCH_SECONDS):
             return
-        with self._runtime.database.transaction() as database:
-            # It may have been ended by now: then there is nothing to touch.
-            database.execute(update(SessionRecord).where(col(SessionRecord.id) == record.id).values(last_active_at=now))
+        touched = update(SessionRecord).where(col(SessionRecord.id) == record.id).values(last_active_at=now)
+        try:
+            with self._runtime.database.transaction(patience=TOUCH_PATIENCE_SECONDS) as database:
+                database.execute(touched)  # It may have been ended by now: then there is nothing to touch.
+        except SQLAlchemyError as error:
+            # Whoever only reads needs no write. What the disk lacks is said on the page.
+            log.warning("session_not_touched", error=type(error).__name__)
 
     def _csrf_of(self, seed: str) -> str:
         return hmac.digest(self._key, seed.encode(), "sha256").hex()

@@ -9,9 +9,11 @@ from portal.accounts.principal import current_principal, find_principal
 from portal.accounts.proof import require_proof
 from portal.accounts.rights import Right, requires, signed_in
 from portal.backup.restored import Waiting, confirm_running, find_waiting
+from portal.errors import Card
 from portal.forms import refuse_unknown_fields
 from portal.htmx import leave_to, render
 from portal.runtime import Runtime, current_runtime
+from portal.storage import LASTING, card_of, trouble_of_folder
 
 blueprint = Blueprint("backup", __name__, url_prefix="/restored")
 
@@ -20,6 +22,7 @@ def register(app: Flask, _runtime: Runtime) -> None:
     """Add the routes, and the banner of every page."""
     app.register_blueprint(blueprint)
     app.add_template_global(restored_waiting)
+    app.add_template_global(storage_card)
 
 
 @blueprint.get("")
@@ -53,3 +56,15 @@ def restored_waiting() -> Waiting | None:
         return find_waiting(current_runtime())
     except SQLAlchemyError:
         return None  # The page that tells of a broken database must not break over its banner.
+
+
+def storage_card() -> Card | None:
+    """Return what the banner says of a disk or a database that takes no change; None when all is well."""
+    if find_principal() is None:
+        return None
+    runtime = current_runtime()
+    folder = runtime.settings.data_dir
+    if trouble := trouble_of_folder(folder):
+        return card_of(trouble, f"the data folder {folder.absolute()}")
+    trouble = runtime.database.trouble
+    return card_of(trouble, runtime.database.place) if trouble in LASTING else None

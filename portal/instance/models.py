@@ -12,7 +12,10 @@ from portal.db import BigId, UTCDateTime, utc_now
 
 
 class Instance(SQLModel, table=True):
-    """The life of this database. `restored_at` is set while it is a copy that nobody has confirmed."""
+    """The life of this database. `restored_at` is set while it is a copy that nobody has confirmed.
+
+    A migration that makes PostgreSQL write this table anew has to set `written_by` as `service.py` does.
+    """
 
     __tablename__ = "instance"
 

@@ -93,6 +93,8 @@ def _look(database: Database) -> bool:
         instance = session.get(Instance, ONLY_ID, with_for_update=True)
         if instance is None:
             instance = Instance(id=ONLY_ID, epoch=_new_epoch())
+            session.add(instance)
+            session.flush()  # Of two that start together one waits here, before it touches the witness of the other.
         elif instance.restored_at is not None:
             return True
         elif not welcome and (found := list(_compare(database, session, instance, signs))):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError
 
 from portal.runtime import Runtime
 from tests.support.paired import Paired
@@ -30,9 +28,10 @@ def test_database_that_takes_no_write_starts_no_token_request_and_everything_goe
     before = paired.stored_pair()
     set_read_only(runtime, is_on=True)
 
-    with pytest.raises(DBAPIError, match=r"read.?only"):
-        paired.demand()
+    refused = paired.refusal()
 
+    assert refused.card.code == "disk_read_only"
+    assert refused.is_passing
     assert paired.sandbox.requests.count("/oauth/token") == 0
     assert paired.stored_pair() == before
     set_read_only(runtime, is_on=False)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 
 import pytest
+from flask import Flask
 from sqlalchemy import create_engine, text
+from sqlmodel import update
 
+from portal.accounts.models import SessionRecord
+from portal.db import utc_now
 from portal.runtime import Runtime
+from tests.authorization.test_read_only import set_read_only
 from tests.support.paired import Paired
 from tests.support.visitor import Visitor
 
@@ -35,6 +41,23 @@ def test_page_after_a_restart_of_the_database_is_there(runtime: Runtime, owner: 
     assert end_every_connection(runtime) >= 1
 
     assert owner.get("/profile").status_code == 200
+    assert owner.post("/profile/name", {"name": "Another"}).status_code == 303
+
+
+def test_standby_that_takes_no_change_is_read(app: Flask, runtime: Runtime, owner: Visitor) -> None:
+    token = owner.csrf_token()
+    with runtime.database.transaction() as session:
+        session.execute(update(SessionRecord).values(last_active_at=utc_now() - timedelta(minutes=5)))
+    set_read_only(runtime, is_on=True)
+
+    page = owner.get("/profile")
+    refused = owner.post("/profile/name", {"name": "Another", "csrf_token": token})
+
+    assert page.status_code == 200
+    assert "Nothing can be written to the database server" in page.text
+    assert refused.status_code == 503
+    assert "the server is a standby" in refused.text
+    set_read_only(runtime, is_on=False)
     assert owner.post("/profile/name", {"name": "Another"}).status_code == 303
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import select
 
 from portal.authorization.models import Credential, CredentialState
 from portal.authorization.refresh import lease
-from portal.authorization.refresh.cards import BUSY, RESTORED, STOPPING, UNVOUCHED, VERDICTS
+from portal.authorization.refresh.cards import BUSY, NO_ROOM, RESTORED, STOPPING, UNVOUCHED, VERDICTS
 from portal.authorization.refresh.claims import AccessUnavailable, note_refused_access, present_state
 from portal.authorization.refresh.machine import FOREVER, State, Step, plan, served_until
 from portal.authorization.refresh.rows import open_token
@@ -24,9 +27,13 @@ from portal.errors import Card
 from portal.gitlab import oauth
 from portal.gitlab.errors import GitLabError
 from portal.instance import is_restored, look_for_copy
+from portal.logs import get_logger
 from portal.net import OutboundError, origin_of
 from portal.runtime import Runtime
+from portal.storage import card_of, trouble_of
 from portal.vault import Secret, SecretUnreadable
+
+log = get_logger(__name__)
 
 # One for an earlier answer from the spool, one for the question, one for the pair.
 MAX_ROUNDS = 3
@@ -79,20 +86,22 @@ def demand_access(runtime: Runtime, connection_id: int, *, reason: str, times: R
         times: for tests and benchmarks.
 
     Raises:
-        AccessUnavailable: the connection is not authorized, the credential is dead, or GitLab cannot be asked now.
+        AccessUnavailable: the connection is not authorized, the credential is dead, or GitLab cannot be asked now,
+            also because nothing could be stored.
     """
     end, rounds = time.monotonic() + times.patience, 0
-    while True:
-        view = _look(runtime, connection_id)
-        if access := _usable(runtime, view):
-            return access
-        # A GitLab whose tokens end at once must not be asked for the next one for ever.
-        if rounds < MAX_ROUNDS and _try_refresh(runtime, view, reason, times):
-            rounds += 1
-            continue
-        seen = _look(runtime, connection_id)
-        _raise_when_hopeless(runtime, seen, times, is_impatient=time.monotonic() > end or rounds >= MAX_ROUNDS)
-        _await_change(runtime, seen.credential, times)
+    with _told_when_nothing_is_stored(runtime):
+        while True:
+            view = _look(runtime, connection_id)
+            if access := _usable(runtime, view):
+                return access
+            # A GitLab whose tokens end at once must not be asked for the next one for ever.
+            if rounds < MAX_ROUNDS and _try_refresh(runtime, view, reason, times):
+                rounds += 1
+                continue
+            seen = _look(runtime, connection_id)
+            _raise_when_hopeless(runtime, seen, times, is_impatient=time.monotonic() > end or rounds >= MAX_ROUNDS)
+            _await_change(runtime, seen.credential, times)
 
 
 class AccessSource:
@@ -142,7 +151,8 @@ class AccessSource:
                 return None
             # GitLab's IAM service names no reason.
             is_certain = seen != oauth.TokenVerdict.UNCLEAR or view.state.is_stateless
-        note_refused_access(self._runtime, self._connection_id, access.generation, is_certain=is_certain)
+        with _told_when_nothing_is_stored(self._runtime):
+            note_refused_access(self._runtime, self._connection_id, access.generation, is_certain=is_certain)
         access = self._access = self._demand(reason)
         return access.token if access.token != refused else None
 
@@ -162,6 +172,19 @@ class AccessSource:
                 if seen == oauth.TokenVerdict.ALIVE:
                     break
         return seen
+
+
+@contextmanager
+def _told_when_nothing_is_stored(runtime: Runtime) -> Iterator[None]:
+    """Have whoever wants a token read what the database or the disk lacks, and not what its driver says."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        trouble = trouble_of(error)
+        if trouble is None:
+            raise
+        log.error("refresh_not_stored", trouble=trouble, exc_info=error)
+        raise AccessUnavailable(card_of(trouble, runtime.database.place), is_passing=True) from error
 
 
 def _look(runtime: Runtime, connection_id: int) -> _View:
@@ -217,8 +240,11 @@ def _try_refresh(runtime: Runtime, view: _View, reason: str, times: RefreshTimes
         return recover(runtime, connection_id, credential_id, times)
     if plan(view.state, utc_now()) == Step.NOTHING or not _is_free(runtime, view, times):
         return False
-    if look_for_copy(runtime.database):
-        raise AccessUnavailable(RESTORED, is_passing=True)
+    try:
+        if look_for_copy(runtime.database):
+            raise AccessUnavailable(RESTORED, is_passing=True)
+    except OSError:  # The witness cannot be written.
+        raise AccessUnavailable(NO_ROOM, is_passing=True) from None
     try:
         return refresh_once(runtime, connection_id, credential_id, reason, times)
     except SecretUnreadable:

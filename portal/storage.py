@@ -1,0 +1,92 @@
+"""What keeps the portal from storing anything: a full or read-only disk, a database that is busy or away.
+
+One kind of fault with one set of words, wherever it shows: on a page, in a job, or where a token is renewed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from enum import StrEnum
+from pathlib import Path
+
+import psycopg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from portal.errors import Card, Layer, Mender
+
+# Less than this is no room: SQLite's companions and an answer in the spool have to fit.
+ROOM_BYTES = 1 << 20
+
+
+class Trouble(StrEnum):
+    """Why something could not be stored or read."""
+
+    FULL = "disk_full"
+    READ_ONLY = "disk_read_only"
+    BUSY = "database_busy"
+    AWAY = "database_away"
+
+
+# These stay until someone does something about them.
+LASTING = frozenset({Trouble.FULL, Trouble.READ_ONLY})
+_OF_SQLITE = {
+    sqlite3.SQLITE_FULL: Trouble.FULL,
+    sqlite3.SQLITE_READONLY: Trouble.READ_ONLY,
+    sqlite3.SQLITE_BUSY: Trouble.BUSY,
+    sqlite3.SQLITE_LOCKED: Trouble.BUSY,
+    # Also what a full disk looks like to a connection that is new: it cannot make its companion files.
+    sqlite3.SQLITE_IOERR: Trouble.AWAY,
+    sqlite3.SQLITE_CANTOPEN: Trouble.AWAY,
+}
+_OF_POSTGRESQL: tuple[tuple[type[psycopg.Error], Trouble], ...] = (
+    (psycopg.errors.DiskFull, Trouble.FULL),
+    (psycopg.errors.ReadOnlySqlTransaction, Trouble.READ_ONLY),
+    (psycopg.errors.LockNotAvailable, Trouble.BUSY),
+    (psycopg.errors.QueryCanceled, Trouble.BUSY),
+    (psycopg.OperationalError, Trouble.AWAY),
+    (psycopg.InterfaceError, Trouble.AWAY),
+)
+
+
+def trouble_of(error: BaseException) -> Trouble | None:
+    """Return what an error of the database says about the place it is stored at; None for any other fault."""
+    if isinstance(error, PoolTimeout):
+        return Trouble.BUSY
+    if not isinstance(error, DBAPIError):
+        return None
+    if isinstance(error.orig, sqlite3.Error):
+        # A wrong statement of ours is an operational error too, for SQLite's driver.
+        return _OF_SQLITE.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF)
+    return next((trouble for kind, trouble in _OF_POSTGRESQL if isinstance(error.orig, kind)), None)
+
+
+def trouble_of_folder(folder: Path) -> Trouble | None:
+    """Return what keeps the portal from writing to its data folder; None when nothing does."""
+    try:
+        if shutil.disk_usage(folder).free < ROOM_BYTES or os.statvfs(folder).f_favail == 0 < os.statvfs(folder).f_files:
+            return Trouble.FULL
+        return None if os.access(folder, os.W_OK) else Trouble.READ_ONLY
+    except OSError:
+        return Trouble.READ_ONLY
+
+
+def card_of(trouble: Trouble, place: str) -> Card:
+    """Return what a person reads. `place` names what has the trouble, such as `the data folder /var/lib/gatehouse`."""
+    sentence, remedy = {
+        Trouble.FULL: (
+            f"The disk with {place} is full, so nothing can be stored.",
+            "Free space on it. Nothing has to be restarted.",
+        ),
+        Trouble.READ_ONLY: (
+            f"Nothing can be written to {place}: the disk is read-only, the right to write is missing, "
+            "or the server is a standby.",
+            "Make it writable. Nothing has to be restarted.",
+        ),
+        Trouble.BUSY: (f"Another change keeps {place} busy.", "Try again in a few seconds."),
+        Trouble.AWAY: (f"There is no answer from {place}.", "Check that it runs and can be reached."),
+    }[trouble]
+    mender = Mender.NOBODY if trouble == Trouble.BUSY else Mender.OPERATOR
+    return Card(code=str(trouble), layer=Layer.PORTAL, sentence=sentence, remedy=remedy, mender=mender)
