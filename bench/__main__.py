@@ -10,6 +10,7 @@ from bench import (
     audit,
     backup,
     catalogue,
+    copies,
     doubt,
     idle,
     pages,
@@ -37,6 +38,7 @@ MEASUREMENTS = {
     "rotation": lambda: rotation.run(secrets=10_000, threads=4),
     "sign-in": lambda: sign_in_timing.run(tries=200),
     "backup": lambda: backup.run(rounds=100, secrets=2_000, threads=2),
+    "copies": copies.run,
     "catalogue-large": lambda: catalogue.run(projects=100_000, runs=1),
 }
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from portal.private import private_folder
 from portal.settings import Settings, SettingsError
+from portal.storage import Trouble, trouble_of_folder
 
 CONNECT_SECONDS = 10
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -117,7 +118,10 @@ def _check_sqlite(path: Path, setting: str) -> None:
             raise SettingsError(_damaged(name, str(error))) from None
         # Another process is in the middle of something: this one waits its turn as usual.
         if code not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            raise SettingsError(f"{name} cannot be opened: {error}.") from None
+            # SQLite needs room for two more files to open one, and calls a lack of it an I/O error.
+            is_full = trouble_of_folder(path.parent) == Trouble.FULL
+            words = "its disk is full. Free space on it" if is_full else error
+            raise SettingsError(f"{name} cannot be opened: {words}.") from None
 
 
 def _check_postgresql(url: URL) -> None:

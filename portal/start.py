@@ -58,11 +58,13 @@ class Prepared:
         setup_link: the one-time link for the first person; None once there is one.
         made_key_file: the key ring that was made just now; None when there was one.
         unreadable: what has to be entered again because its key is lost.
+        waits: the database may be a copy, and nothing works by itself before somebody confirms it.
     """
 
     setup_link: str | None
     made_key_file: Path | None
     unreadable: tuple[Unreadable, ...] = ()
+    waits: bool = False
 
 
 def prepare(settings: Settings, *, without_key: bool = False) -> Prepared:
@@ -85,9 +87,9 @@ def prepare(settings: Settings, *, without_key: bool = False) -> Prepared:
             _check_key(runtime)
         bring_up_to_date(runtime.database)
         _check_key(runtime)
-        look_for_copy(runtime.database)
+        waits = look_for_copy(runtime.database)
         unreadable = tuple(note_unreadable(runtime, mark=without_key))
-        return Prepared(setup_link=ensure_setup_link(runtime), made_key_file=made, unreadable=unreadable)
+        return Prepared(ensure_setup_link(runtime), made, unreadable, waits=waits)
     finally:
         runtime.database.close()  # The children open their own connections.
 
@@ -269,6 +271,12 @@ def banner(settings: Settings, prepared: Prepared, log_file: Path | None) -> lis
             *(f"  {item}" for item in prepared.unreadable),
             "Put the key back. If it is lost, start with `gatehouse serve --without-key`: "
             "each connection then says what to enter again.",
+            "",
+        ]
+    if prepared.waits:
+        lines += [
+            "The database may be a copy: no job runs and no token is renewed until an owner confirms it. See",
+            f"{settings.base_url}/restored",
             "",
         ]
     if log_file:

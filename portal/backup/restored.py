@@ -17,8 +17,10 @@ from portal.authorization.models import Credential, CredentialState
 from portal.authorization.refresh.lease import give_back
 from portal.authorization.refresh.rows import note
 from portal.db import utc_now
+from portal.errors import NothingStored
 from portal.instance.findings import findings_of
 from portal.runtime import Runtime
+from portal.storage import Trouble, card_of, trouble_of_folder
 
 ACTOR = "the command line"
 
@@ -49,7 +51,19 @@ def confirm_running(runtime: Runtime, principal: Principal | None = None) -> int
 
     Returns:
         How many credentials are tried out; None when there was nothing to confirm.
+
+    Raises:
+        NothingStored: the data folder cannot be written, so the next start would not know the database.
     """
+    try:
+        return _confirm(runtime, principal)
+    except OSError:
+        folder = runtime.settings.data_dir
+        trouble = trouble_of_folder(folder) or Trouble.READ_ONLY
+        raise NothingStored(card_of(trouble, f"the data folder {folder.absolute()}")) from None
+
+
+def _confirm(runtime: Runtime, principal: Principal | None) -> int | None:
     with runtime.database.transaction() as session:
         if principal is not None:
             require_right_now(session, principal, Right.CONFIRM_RESTORED)

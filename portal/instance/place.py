@@ -20,7 +20,8 @@ from portal.db import Database
 
 Signs = dict[str, str]
 
-SYSTEM = Path("/sys")
+BLOCK_DEVICES = Path("/sys/dev/block")
+NETWORK_CARDS = Path("/sys/class/net")
 MACHINE_ID = Path("/etc/machine-id")
 CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 CONTAINER_VARIABLES = ("KUBERNETES_SERVICE_HOST", "container")
@@ -97,7 +98,7 @@ def _disk(path: Path, device: int) -> str:
         # Not on a disk of its own: btrfs and ZFS have a number for each volume and snapshot.
         number = os.statvfs(path).f_fsid
         return f"filesystem {number:x}" if number else ""
-    block = (SYSTEM / f"dev/block/{os.major(device)}:{os.minor(device)}").resolve()
+    block = (BLOCK_DEVICES / f"{os.major(device)}:{os.minor(device)}").resolve()
     partition = _read(block / "partition")
     disk = block.parent if partition else block
     name = next(filter(None, (_read(disk / name) for name in DISK_NAMES)), "")
@@ -108,7 +109,7 @@ def _machine_signs() -> Signs:
     """Return what tells this machine; nothing in a container, which is made anew for every start and on any machine."""
     if any(mark.exists() for mark in CONTAINER_MARKS) or any(name in os.environ for name in CONTAINER_VARIABLES):
         return {}
-    cards = (SYSTEM / "class/net").glob("*/device")
+    cards = NETWORK_CARDS.glob("*/device")
     # Wireless cards may have a new address for every network.
     addresses = {_read(card.parent / "address") for card in cards if not (card.parent / "phy80211").exists()}
     machine_id = _read(MACHINE_ID)

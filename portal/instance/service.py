@@ -23,6 +23,7 @@ from portal.instance.findings import OF_A_NEWCOMER, Finding
 from portal.instance.models import Instance
 from portal.instance.place import Signs, address_of, database_signs, differences, folder_signs, merge
 from portal.instance.witness import Evidence, Witness
+from portal.private import private_folder
 
 ONLY_ID = 1
 # Longer than two workers' signs of life are apart.
@@ -85,9 +86,10 @@ def _look(database: Database) -> bool:
         if instance is not None and instance.restored_at is not None:
             return True
         found = list(_compare(database, session, instance, signs)) if instance else []
-        is_settled = instance is not None and not found and _is_settled(database, instance, signs)
-    if is_settled:
-        return False
+        if instance is not None and not found and _is_settled(database, instance, signs):
+            if witness := _witness_of(database):
+                witness.epoch = instance.epoch
+            return False
     welcome = bool(found) and {item.sign for item in found} <= OF_A_NEWCOMER and _others_are_at_work(database)
     with database.transaction() as session:
         instance = session.get(Instance, ONLY_ID, with_for_update=True)
@@ -98,7 +100,8 @@ def _look(database: Database) -> bool:
         elif instance.restored_at is not None:
             return True
         elif not welcome and (found := list(_compare(database, session, instance, signs))):
-            log.warning("copy_found", signs=[item.sign for item in found])
+            if structlog.is_configured():  # The command line has no log, and its output is its own.
+                log.warning("copy_found", signs=[item.sign for item in found])
             mark_restored(session, backup_made_at=None, seen=found)
             return True
         _settle(database, session, instance)
@@ -115,38 +118,32 @@ def _compare(database: Database, session: Session, instance: Instance, signs: Si
             yield Finding("address", ", ".join(instance.addresses), address)
         if instance.written_by and _writer_of_row(session) != int(instance.written_by) % 2**32:
             yield Finding("loaded")
-    witness: Witness | None = database.session_info.get(WITNESS)
-    if witness is not None:
+    if witness := _witness_of(database):
         yield from _compare_witness(database, session, instance, witness)
 
 
 def _compare_witness(database: Database, session: Session, instance: Instance, witness: Witness) -> Iterator[Finding]:
-    evidence = witness.read()
-    if evidence is None:
+    mine = witness.read().get(instance.epoch)
+    if mine is None:
         # Machines on a server's database come and go with their data folders; a SQLite database has the one it is in.
         if instance.has_witness and database.is_sqlite:
             yield Finding("no_witness")
         return
     now = folder_signs(witness.folder)
-    for name in differences(evidence.folder, now):
-        yield Finding(f"folder_{name}", evidence.folder[name], now[name])
-    if evidence.epoch == instance.epoch:
-        if evidence.number and _hash_of_change(session, evidence.number) != evidence.hash:
-            yield Finding("older", str(evidence.number))
-    # Another machine may have had the database confirmed since this one was last there.
-    elif database.is_sqlite or evidence.epoch not in instance.former_epochs:
+    for name in differences(mine.folder, now):
+        yield Finding(f"folder_{name}", mine.folder[name], now[name])
+    if mine.is_over:
         yield Finding("other_life")
+    elif mine.number and _hash_of_change(session, mine.number) != mine.hash:
+        yield Finding("older", str(mine.number))
 
 
 def _is_settled(database: Database, instance: Instance, signs: Signs) -> bool:
     """Tell whether all that is known is written down, on both sides."""
-    witness: Witness | None = database.session_info.get(WITNESS)
-    evidence = witness.read() if witness else None
+    witness = _witness_of(database)
+    mine = witness.read().get(instance.epoch) if witness else None
     is_told = witness is None or (
-        evidence is not None
-        and evidence.epoch == instance.epoch
-        and evidence.folder == merge(evidence.folder, folder_signs(witness.folder))
-        and instance.has_witness
+        mine is not None and mine.folder == merge(mine.folder, folder_signs(witness.folder)) and instance.has_witness
     )
     is_addressed = database.is_sqlite or address_of(database.engine.url) in instance.addresses
     return is_told and is_addressed and instance.signs == signs
@@ -154,20 +151,25 @@ def _is_settled(database: Database, instance: Instance, signs: Signs) -> bool:
 
 def _settle(database: Database, session: Session, instance: Instance) -> None:
     """Write down where the database is. The witness comes first: a crash in between must not leave one expected."""
-    witness: Witness | None = database.session_info.get(WITNESS)
-    if witness is not None:
-        witness.folder.mkdir(parents=True, exist_ok=True)
+    if witness := _witness_of(database):
+        private_folder(witness.folder)
         number, last_hash = session.connection().execute(text("SELECT number, hash FROM audit_head")).one()
-        evidence, folder = witness.read(), folder_signs(witness.folder)
-        if evidence is not None and evidence.epoch == instance.epoch:
-            folder = merge(evidence.folder, folder)
-        witness.write(Evidence(instance.epoch, number, last_hash, folder))
+        before, folder = witness.read().get(instance.epoch), folder_signs(witness.folder)
+        if before is not None:
+            folder = merge(before.folder, folder)
+        witness.write(instance.epoch, Evidence(number, last_hash, folder), instance.former_epochs)
         instance.has_witness = True
     instance.signs = database_signs(database)
     if not database.is_sqlite:
         address = address_of(database.engine.url)
         instance.addresses = list(dict.fromkeys([*instance.addresses, address]))
     _write(session, instance)
+
+
+def _witness_of(database: Database) -> Witness | None:
+    """Return the witness of this process's data folder; the runtime names it."""
+    witness: Witness | None = database.session_info.get(WITNESS)
+    return witness
 
 
 def _write(session: Session, instance: Instance) -> None:

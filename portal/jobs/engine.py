@@ -190,8 +190,8 @@ class Engine:
 def _try(duty: Callable[[], object]) -> None:
     try:
         duty()
-    except (SQLAlchemyError, dbos_error.DBOSException):
-        # The database is away or busy; the next round does what this one could not.
+    except (SQLAlchemyError, dbos_error.DBOSException, OSError):
+        # The database is away or busy, or the disk full; the next round does what this one could not.
         log.exception("housekeeping_failed")
 
 

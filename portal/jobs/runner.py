@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, select
 
 from portal.db import utc_now
@@ -23,6 +24,7 @@ from portal.jobs.store import hand_over
 from portal.logs import get_logger
 from portal.requestinfo import RequestInfo, current_request_info, new_request_id, requesting
 from portal.runtime import Runtime
+from portal.storage import card_of, trouble_of
 
 MAX_ATTEMPTS = 5
 MAX_BACKOFF_SECONDS = 300.0
@@ -174,6 +176,13 @@ def _call(context: JobContext, job: Job) -> Outcome:
         return Outcome(JobState.QUEUED, cards.unknown(job.name))
     except PortalError as error:
         return Outcome(JobState.FAILED, cards.of(error))
+    except SQLAlchemyError as error:
+        trouble = trouble_of(error)
+        log.exception("job_error", job=job.public_id, job_name=job.name, trouble=trouble)
+        card = cards.unexpected(current_request_info().request_id)
+        if trouble is not None:
+            card = card_of(trouble, context.runtime.database.place)
+        return Outcome(JobState.QUEUED, card, error=error)
     except Exception as error:
         # The last line of defence: whatever a job raises must be noted, or it would look as if it ran for ever.
         log.exception("job_error", job=job.public_id, job_name=job.name)

@@ -15,6 +15,7 @@ from sqlmodel import delete
 from portal import audit, create_app
 from portal.backup.restored import confirm_running, find_waiting
 from portal.db import Database, utc_now
+from portal.errors import NothingStored
 from portal.instance import find_instance, is_restored, look_for_copy, place
 from portal.instance.findings import SAME_AS, SENTENCES, Finding, findings_of
 from portal.instance.models import Instance
@@ -374,14 +375,48 @@ def test_first_start_that_dies_half_way_is_begun_again(
 
 def test_witness_is_never_taken_back_by_a_slower_process(tmp_path: Path) -> None:
     witness = Witness(tmp_path)
-    witness.write(Evidence("one", 5, "five"))
+    witness.advance(1, "before it knows its database", is_urgent=True)
+    assert witness.read() == {}
+    witness.write("one", Evidence(5, "five"))
 
     for number in (9, 7):
         witness.advance(number, str(number), is_urgent=True)
-    witness.write(Evidence("one", 8, "eight", {"path": "here"}))
+    witness.write("one", Evidence(8, "eight", {"path": "here"}))
 
-    assert witness.read() == Evidence("one", 9, "9", {"path": "here"})
-    witness.write(Evidence("two", 3, "three"))
-    assert witness.read() == Evidence("two", 3, "three")
+    assert witness.read() == {"one": Evidence(9, "9", {"path": "here"})}
+    witness.write("two", Evidence(3, "three"), former=["one", "unknown"])
+    assert witness.read() == {"one": Evidence(9, "9", {"path": "here"}, is_over=True), "two": Evidence(3, "three")}
     (tmp_path / NAME).write_text("{")
-    assert witness.read() is None
+    assert witness.read() == {}
+
+
+@on_postgresql
+def test_confirmation_that_the_data_folder_cannot_keep_is_refused(original: Original, paired: Paired) -> None:
+    original.refresh()
+    lose_newest_changes(paired.runtime, 1)
+    prepare(original.settings)
+    run("mv", original.folder, original.aside / "var")
+    original.folder.write_text("a file where the folder should be")
+
+    with pytest.raises(NothingStored, match=f"Nothing can be written to the data folder {original.folder}"):
+        confirm_running(paired.runtime)
+
+    assert is_waiting(paired.runtime)
+
+
+@on_postgresql
+def test_two_databases_that_take_turns_with_one_data_folder_are_each_known(
+    original: Original, paired: Paired, request: pytest.FixtureRequest
+) -> None:
+    url = original.server.create_database(template=request.getfixturevalue("migrated_postgresql"))
+    for settings in (original.at(original.folder, url), original.settings) * 2:
+        prepare(settings)
+        with opened(settings) as runtime:
+            assert not is_waiting(runtime)
+    original.refresh()
+    lose_newest_changes(paired.runtime, 1)
+
+    prepare(original.settings)
+
+    assert [finding.sign for finding in findings(paired.runtime)] == ["older"]
+    original.server.drop_database(url)

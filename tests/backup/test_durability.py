@@ -33,7 +33,7 @@ def test_dump_may_take_longer_than_a_silent_transaction_may(
     runtime: Runtime, elsewhere: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Shorter than any run of pg_dump.
-    monkeypatch.setattr(portal.db, "IDLE_IN_TRANSACTION_SECONDS", 0.02)
+    monkeypatch.setattr(portal.db, "IDLE_IN_TRANSACTION_SECONDS", 0.1)
     impatient = runtime_of(runtime.settings, Database(runtime.settings.resolved_database_url))
 
     make_backup(impatient, tmp_path / "backup")
@@ -97,8 +97,10 @@ def test_database_is_kept_where_a_file_has_one_name_only(
 
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_commit_is_on_the_disk_before_anything_else_happens(runtime: Runtime) -> None:
-    with runtime.database.engine.connect() as connection:
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
+    for engine in (runtime.database.engine, make_engine(runtime.database)):
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
+        engine.dispose()
 
 
 def test_error_of_the_database_holds_nothing_that_a_statement_was_given(runtime: Runtime) -> None:

@@ -54,6 +54,19 @@ def count_quickly(context: JobContext) -> None:
         context.progress(number + 1, 1000, f"{number + 1} read")
 
 
+@define("test.write_where_nothing_can_be_written")
+def write_where_nothing_can_be_written(context: JobContext) -> None:
+    database = context.runtime.database
+    with database.transaction() as session:
+        run = session.connection().exec_driver_sql
+        run("PRAGMA query_only=ON" if database.is_sqlite else "SET TRANSACTION READ ONLY")
+        try:
+            run("DELETE FROM job_item")
+        finally:
+            if database.is_sqlite:
+                run("PRAGMA query_only=OFF")
+
+
 def attempt(runtime: Runtime, job: Job, **options: Any) -> Job:
     """Run the job's present dispatch once."""
     Runner(runtime, backoff_seconds=0, **options).run(job.public_id, reload(runtime.database, job).dispatch)
@@ -85,6 +98,14 @@ def test_job_keeps_the_request_id_of_who_asked(runtime: Runtime, add: Add) -> No
     run_pending(runtime)
 
     assert seen["request"] == RequestInfo(request_id="0123456789abcdef", source_address="job")
+
+
+def test_job_whose_database_takes_no_change_says_so_and_is_tried_again(runtime: Runtime, add: Add) -> None:
+    job = attempt(runtime, add("test.write_where_nothing_can_be_written"))
+
+    assert (job.state, job.attempts) == (JobState.QUEUED, 1)
+    assert job.failure["code"] == "disk_read_only"
+    assert runtime.database.place in job.failure["sentence"]
 
 
 def test_progress_is_throttled_but_its_last_word_is_kept(runtime: Runtime, add: Add) -> None:

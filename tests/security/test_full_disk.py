@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from portal.db import utc_now
 from portal.instance import look_for_copy
 from portal.jobs import Job, JobState, enqueue
 from portal.jobs.testing import running_worker
+from portal.preflight import check_ground
 from portal.runtime import Runtime
-from portal.settings import Settings
+from portal.settings import Settings, SettingsError
 from portal.storage import Trouble, card_of, trouble_of, trouble_of_folder
 from tests.authorization.test_read_only import set_read_only
 from tests.conftest import BASE_URL
@@ -150,6 +151,15 @@ def test_folder_that_is_gone_or_full_is_in_trouble(disk: SmallDisk, runtime: Run
     assert trouble_of_folder(tmp_path / "gone") == Trouble.READ_ONLY
     disk.fill(runtime.database)
     assert trouble_of_folder(disk.folder) == (Trouble.FULL if disk.is_mounted else None)
+
+
+def test_start_on_a_full_disk_names_it(disk: SmallDisk, runtime: Runtime) -> None:
+    runtime.database.close()
+    disk.fill(runtime.database)
+
+    # A quota of SQLite's is one of each connection: a start does not know it.
+    with pytest.raises(SettingsError, match="disk is full") if disk.is_mounted else nullcontext():
+        check_ground(runtime.settings)
 
 
 def test_every_trouble_has_a_card_with_its_place() -> None:

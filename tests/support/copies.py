@@ -15,6 +15,7 @@ from portal.instance import place
 from portal.settings import Settings
 from tests.support.postgresql import Cluster, copied_server, run_client, running_cluster
 
+VOLUME_BYTES = 32 << 20
 Way = Callable[["Original"], AbstractContextManager[Settings]]
 
 
@@ -28,6 +29,7 @@ class Original:
         elsewhere: an empty folder, on another file system where there is one.
         refresh: renews its token pair.
         cluster: its server, when it has one.
+        volume: the image of the volume its data folder is on, when it has one of its own.
     """
 
     settings: Settings
@@ -35,6 +37,7 @@ class Original:
     elsewhere: Path
     refresh: Callable[[], object]
     cluster: Cluster | None = None
+    volume: Path | None = None
 
     @property
     def folder(self) -> Path:
@@ -60,6 +63,8 @@ class Original:
 
 ON_SQLITE: dict[str, Way] = {}
 ON_POSTGRESQL: dict[str, Way] = {}
+# Those that need the right to mount.
+ON_VOLUMES: dict[str, Way] = {}
 # Those that need a server of their own.
 WITH_A_SERVER: dict[str, Way] = {}
 
@@ -160,6 +165,22 @@ def _second_machine(original: Original) -> Iterator[Settings]:
         yield original.settings
 
 
+@way(ON_VOLUMES, "the files on a fresh volume at the same path (same inodes)")
+def _fresh_volume(original: Original) -> Iterator[Settings]:
+    run("cp", "-a", original.folder, original.aside / "var")
+    with mounted(fresh_volume(original.aside / "fresh.img"), original.folder.parent):
+        run("cp", "-a", original.aside / "var", original.folder)
+        yield original.settings
+
+
+@way(ON_VOLUMES, "a snapshot of the volume, block by block, at the same path")
+def _volume_snapshot(original: Original) -> Iterator[Settings]:
+    run("sync")
+    run("cp", original.volume, original.aside / "snapshot.img")
+    with mounted(original.aside / "snapshot.img", original.folder.parent):
+        yield original.settings
+
+
 @way(ON_POSTGRESQL, "pg_dump, pg_restore into a new database")
 def _dump_to_new(original: Original) -> Iterator[Settings]:
     url = original.server.create_database()
@@ -257,6 +278,23 @@ def copy(source: Path, target: Path) -> None:
         reader.backup(writer)
 
 
+def fresh_volume(image: Path) -> Path:
+    """Make an image with an empty file system."""
+    run("truncate", f"--size={VOLUME_BYTES}", image)
+    run("mkfs.ext4", "-q", image)
+    return image
+
+
+@contextmanager
+def mounted(image: Path, folder: Path) -> Iterator[None]:
+    """Mount an image while the block runs."""
+    run("mount", "-o", "loop", image, folder)
+    try:
+        yield
+    finally:
+        run("umount", "--lazy", folder)
+
+
 def dumped(original: Original) -> Path:
     path = original.aside / "dump"
     run_client("pg_dump", original.settings.database_url, "--format=custom", f"--file={path}")
@@ -279,7 +317,7 @@ def outside_of_containers(folder: Path, machine_id: str, *cards: str) -> Iterato
     """Let this be a machine with such an id and such network cards; in a container a machine has neither."""
     system = folder / f"system-{machine_id}"
     for number, address in enumerate(cards):
-        card = system / f"sys/class/net/eth{number}"
+        card = system / f"net/eth{number}"
         (card / "device").mkdir(parents=True)
         (card / "address").write_text(f"{address}\n")
     system.mkdir(exist_ok=True)
@@ -288,7 +326,7 @@ def outside_of_containers(folder: Path, machine_id: str, *cards: str) -> Iterato
         patch.setattr(place, "CONTAINER_MARKS", ())
         patch.setattr(place, "CONTAINER_VARIABLES", ())
         patch.setattr(place, "MACHINE_ID", system / "machine-id")
-        patch.setattr(place, "SYSTEM", system / "sys")
+        patch.setattr(place, "NETWORK_CARDS", system / "net")
         yield
 
 
