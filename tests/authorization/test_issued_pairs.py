@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
@@ -68,7 +69,7 @@ def failing(runtime: Runtime, *texts: str) -> Iterator[None]:
 
     def fail(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
         if statement.lstrip().startswith(texts):
-            raise OperationalError(statement, {}, Exception("no"))
+            raise OperationalError(statement, {}, psycopg.errors.DiskFull("no"))
 
     event.listen(runtime.database.engine, "before_cursor_execute", fail)
     try:
