@@ -32,7 +32,7 @@ def test_log_on_a_full_disk_stops_no_page_and_no_change(app: Flask, runtime: Run
         assert isinstance(handler, logging.StreamHandler)
         handler.setStream(Full())
         page = owner.get("/connections/")
-        made = owner.post("/connections/new", {"method": "oauth", "display_name": "GitLab"})
+        made = owner.post("/connections/new", {"display_name": "GitLab", "method": "oauth", "services": "repositories"})
 
     assert (page.status_code, made.status_code) == (200, 303)
     with runtime.database.reading() as session:
