@@ -106,7 +106,7 @@ def test_credentials_are_not_accepted(runtime: Runtime, server: ScriptedServer, 
         page = owner.post(f"/connections/{slug}/setup/credentials", {"application_id": "a" * 64, "secret": "s" * 64})
 
         assert page.status_code == 422, case
-        assert any(f"Problem: {layer}" in page.text for layer in LAYERS), case
+        assert "gh-result-fail" in page.text, case
         assert Step.APPLICATION not in connection_of(runtime).steps_done, case
 
 
