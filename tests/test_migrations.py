@@ -124,6 +124,9 @@ def test_newer_schema_is_refused(empty: Database) -> None:
 COUNTS = {
     "authorization_attempt.row_version",
     "catalogue_run.groups_seen",
+    "catalogue_run.projects_counted",
+    "catalogue_run.projects_known",
+    "catalogue_run.projects_lost",
     "catalogue_run.projects_seen",
     "connection.row_version",
     "credential.client_refusals",

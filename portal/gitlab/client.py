@@ -1,16 +1,24 @@
 """GitLab's REST API: one method per endpoint, each with the page of GitLab's documentation it follows.
 
-Every credential is sent as `Authorization: Bearer`, which OAuth tokens need and PATs take (gitlab-contract §4.1).
+Every credential is sent as `Authorization: Bearer`, which OAuth tokens need and personal access tokens take since 12.2.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, TypeVar
 
-from portal.gitlab.answers import failure_of, read_answer
-from portal.gitlab.errors import GitLabNotFound, GitLabRateLimited, GitLabUnavailable, MalformedAnswer
+from portal.gitlab.answers import failure_of, read_answer, read_page
+from portal.gitlab.errors import (
+    GitLabNotFound,
+    GitLabRateLimited,
+    GitLabUnavailable,
+    MalformedAnswer,
+    NotGitLab,
+    UnexpectedStatus,
+)
 from portal.gitlab.payloads import Group, Metadata, Page, Project, TokenInfo, User
 from portal.net import Answer, Line, OutboundError
 from portal.net.retry import backoff_seconds, retry_idempotent
@@ -19,14 +27,16 @@ from portal.vault import Secret
 API = "/api/v4"
 PER_PAGE = 100
 PAGE_SECONDS = 30.0
-MAX_PAGES = 5000
+# Pages in a row without a new one among their rows. Where a page is asked for again in smaller ones, some are old.
+MAX_REPEATED = 8
 TRIES = 4
 # A request of a page waits no longer than this for GitLab's limit; longer waits are the job's business.
 MAX_WAIT_SECONDS = 60.0
-# Why GitLab refuses a token for good (§5.1).
+# Why GitLab refuses a token for good.
 OVER = {"expired", "revoked"}
 RENEWALS = 2
 T = TypeVar("T")
+Row = TypeVar("Row", Project, Group)
 Query = Mapping[str, str | int]
 
 
@@ -58,6 +68,9 @@ class GitLabClient:
         self._token = token
         self._sleep = sleep
         self._tries = tries
+        # What GitLab asks of one request to wait, it asks of the user: all threads wait for it.
+        self._limit_lock = threading.Lock()
+        self._limited_until = 0.0
 
     def current_user(self) -> User:
         """Return who the token acts as (api/users; scopes read_user, read_api or api)."""
@@ -77,7 +90,7 @@ class GitLabClient:
     def projects_page(
         self,
         *,
-        id_after: int = 0,
+        id_after: int | None = None,
         id_before: int | None = None,
         per_page: int = PER_PAGE,
         min_access_level: int | None = None,
@@ -85,44 +98,67 @@ class GitLabClient:
     ) -> Page[Project]:
         """Return up to `per_page` projects the user is a member of, by ascending id (api/projects).
 
-        Keyset by id: the next page begins after the highest id of this one, whatever the `Link` header says.
+        Before 12.6 GitLab ignores both bounds: whoever sends them looks whether the rows are within.
         """
-        query: dict[str, str | int] = {"order_by": "id", "sort": "asc", "per_page": per_page, "id_after": id_after}
-        if id_before is not None:
-            query["id_before"] = id_before
-        if min_access_level is not None:
-            query["min_access_level"] = min_access_level
-        if simple:
-            query["simple"] = "true"
-        page = self._list("/projects", Project, {"membership": "true", **query})
-        _require_ascending(page.items, id_after)
-        return page
+        query = _projects_query(min_access_level=min_access_level, simple=simple)
+        bounds = {"id_after": id_after, "id_before": id_before}
+        told = {name: bound for name, bound in bounds.items() if bound is not None}
+        return self._list("/projects", Project, {**query, **told}, per_page)
 
-    def highest_project_id(self) -> int:
-        """Return the highest id among the user's projects; 0 when there is none."""
-        query: Query = {"membership": "true", "order_by": "id", "sort": "desc", "per_page": 1, "simple": "true"}
-        page = self._list("/projects", Project, query)
-        return page.items[0].id if page.items else 0
+    def project_pages(self, *, min_access_level: int | None = None, simple: bool = False) -> Iterator[Page[Project]]:
+        """Yield every project the user is a member of, by offset, which every version can (api/projects)."""
+        query = _projects_query(min_access_level=min_access_level, simple=simple)
+        return self._offset_pages("/projects", Project, query)
 
-    def count_projects(self) -> int | None:
-        """Return how many projects the user is a member of; None above 10,000, where GitLab stops counting (§7.3)."""
-        return self._list("/projects", Project, {"membership": "true", "per_page": 1, "simple": "true"}).total
+    def newest_project(self) -> tuple[int, int | None]:
+        """Return the highest id among the user's projects, 0 if none can be seen, and how many there are.
+
+        GitLab stops counting above 10,000 (api/rest, "Pagination response headers"): None.
+        """
+        page = self._list("/projects", Project, {**_projects_query(simple=True), "sort": "desc"}, 1)
+        return max(page.ids, default=0), page.total
 
     def group_pages(self) -> Iterator[Page[Group]]:
         """Yield every group the user is a member of (api/groups); `all_available` is off, also for administrators."""
-        page_number: int | None = 1
-        for _ in range(MAX_PAGES):
-            query: Query = {"all_available": "false", "order_by": "id", "per_page": PER_PAGE, "page": page_number or 1}
-            page = self._list("/groups", Group, query)
-            yield page
-            if page.next_page is None or page.next_page <= (page_number or 1):
-                return
-            page_number = page.next_page
+        query = {"all_available": "false"}
+        try:
+            yield from self._offset_pages("/groups", Group, {**query, "order_by": "id"})
+        except UnexpectedStatus as error:
+            if error.status != 400:
+                raise
+            # About 11.0 GitLab learned that order; before, it is no valid value.
+            yield from self._offset_pages("/groups", Group, query)
 
-    def _list(self, path: str, item: type[T], query: Query) -> Page[T]:
-        answer = self._fetch(API + path, query, PAGE_SECONDS)
-        items = read_answer(answer, list[item])  # type: ignore[valid-type]
-        return Page(items, _header_number(answer, "x-total"), _header_number(answer, "x-next-page"))
+    def _offset_pages(self, path: str, shape: type[Row], query: Query) -> Iterator[Page[Row]]:
+        """Yield a list up to an empty page or GitLab's own count, however few rows of each page arrive."""
+        number, size = 1, PER_PAGE
+        ids: set[int] = set()
+        unnamed = repeated = 0
+        while repeated < MAX_REPEATED:
+            page = self._list(path, shape, {**query, "page": number}, size)
+            yield page
+            repeated = repeated + 1 if ids.issuperset(page.ids) else 0
+            ids.update(page.ids)
+            unnamed += page.unnamed
+            if page.count == 0 or (page.is_short and page.total == len(ids) + unnamed):
+                return
+            if page.is_short:
+                # GitLab gives smaller pages, or something cuts them: go on behind what arrived, with pages of that
+                # size. If it came in another order, what is missing may be among it: that page is asked for again.
+                end = (number - 1) * size + (page.count if page.is_ascending else 0)
+                number, size = end // page.count + 1, page.count
+            else:
+                number += 1
+        raise MalformedAnswer(status=200)  # Whatever page is asked for, the same rows come.
+
+    def _list(self, path: str, shape: type[Row], query: Query, per_page: int) -> Page[Row]:
+        def read() -> Page[Row]:
+            answer = self._fetch(API + path, {**query, "per_page": per_page}, PAGE_SECONDS)
+            always_told = () if "simple" in query else shape.always_told
+            return read_page(answer, shape, per_page=per_page, always_told=always_told)
+
+        # A page of something in front of GitLab, or half a page: the next answer may be GitLab's again.
+        return retry_idempotent(read, _wait_for_another_answer, self._sleep, self._tries)
 
     def _get(self, path: str, shape: type[T]) -> T:
         return read_answer(self._fetch(API + path, {}), shape)
@@ -154,27 +190,34 @@ class GitLabClient:
                 raise failure_of(answer)
             return answer
 
-        return retry_idempotent(call, _wait_for, self._sleep, self._tries)
+        with self._limit_lock:
+            left = self._limited_until - time.monotonic()
+        if left > 0:
+            self._sleep(left)
+        return retry_idempotent(call, self._wait_for, self._sleep, self._tries)
+
+    def _wait_for(self, error: Exception, attempt: int) -> float | None:
+        if isinstance(error, GitLabRateLimited):
+            seconds = backoff_seconds(attempt, error.retry_after_seconds)
+            if seconds > MAX_WAIT_SECONDS:
+                return None
+            with self._limit_lock:
+                self._limited_until = max(self._limited_until, time.monotonic() + seconds)
+            return seconds
+        # Only a pooled connection that had gone stale, and GitLab's own short failures, are worth a second try.
+        passing = isinstance(error, GitLabUnavailable) or (
+            isinstance(error, OutboundError) and error.code == "answer_broken"
+        )
+        return backoff_seconds(attempt) if passing else None
 
 
-def _wait_for(error: Exception, attempt: int) -> float | None:
-    if isinstance(error, GitLabRateLimited):
-        seconds = backoff_seconds(attempt, error.retry_after_seconds)
-        return seconds if seconds <= MAX_WAIT_SECONDS else None
-    # Only a pooled connection that had gone stale, and GitLab's own short failures, are worth a second try.
-    passing = isinstance(error, GitLabUnavailable) or (
-        isinstance(error, OutboundError) and error.code == "answer_broken"
-    )
-    return backoff_seconds(attempt) if passing else None
+def _wait_for_another_answer(error: Exception, attempt: int) -> float | None:
+    is_odd = isinstance(error, MalformedAnswer) or (isinstance(error, NotGitLab) and error.status == 200)
+    return backoff_seconds(attempt) if is_odd else None
 
 
-def _require_ascending(projects: list[Project], id_after: int) -> None:
-    ids = [project.id for project in projects]
-    # A list that does not advance would be read for ever.
-    if ids and (ids != sorted(set(ids)) or ids[0] <= id_after):
-        raise MalformedAnswer(status=200)
-
-
-def _header_number(answer: Answer, name: str) -> int | None:
-    text = answer.headers.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+def _projects_query(*, min_access_level: int | None = None, simple: bool = False) -> dict[str, str | int]:
+    query: dict[str, str | int] = {"membership": "true", "order_by": "id", "sort": "asc"}
+    if min_access_level is not None:
+        query["min_access_level"] = min_access_level
+    return {**query, "simple": "true"} if simple else query

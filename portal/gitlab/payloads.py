@@ -1,18 +1,33 @@
-"""GitLab's JSON as far as the portal uses it: every field optional that any version leaves out (gitlab-contract).
+"""GitLab's JSON as far as the portal uses it: every field has a default but those that nothing works without.
 
-Unknown fields are ignored. Every text is foreign, so its type is a kind of `Foreign`: decoding cleans it.
+Unknown fields are ignored. Every text is foreign, so its type is a kind of `Foreign`: decoding cleans it. `None` means
+that GitLab did not say, be it that the field is missing, null, or not what it must be (`portal.gitlab.answers`).
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Annotated, ClassVar, Generic, Self, TypeVar
 
 import msgspec
 
 from portal.foreign import Path, PersonName, Scopes, ShortText, Title, WebAddress
 
 T = TypeVar("T")
+Id = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class FullPath(Path):
+    """Where a group or a project is; never empty."""
+
+    __slots__ = ()
+
+    def __new__(cls, value: str = "") -> Self:
+        """Clean it."""
+        found = super().__new__(cls, value)
+        if not found:
+            raise ValueError("an empty path")
+        return found
 
 
 class User(msgspec.Struct, frozen=True):
@@ -36,47 +51,59 @@ class Metadata(msgspec.Struct, frozen=True):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """One of `GET /groups` (§8)."""
+    """One of `GET /groups` (api/groups)."""
 
-    id: int
-    name: Title
-    full_path: Path
+    always_told: ClassVar[tuple[str, ...]] = ("name",)
+
+    id: Id
+    full_path: FullPath
+    name: Title | None = None
     parent_id: int | None = None
 
 
 class Namespace(msgspec.Struct, frozen=True):
     """A project's namespace."""
 
-    id: int
+    id: Id
 
 
 class Access(msgspec.Struct, frozen=True):
     """Half of `permissions`."""
 
-    access_level: int = 0
+    access_level: int | None = None
 
 
 class Permissions(msgspec.Struct, frozen=True):
-    """§7.4: in lists, group access covers the immediate namespace only."""
+    """What lists say of the user's role: group access covers the immediate namespace only."""
 
     project_access: Access | None = None
     group_access: Access | None = None
 
 
 class Project(msgspec.Struct, frozen=True):
-    """One of `GET /projects` (§7.2)."""
+    """One of `GET /projects` (api/projects)."""
 
-    id: int
-    name: Title
-    path_with_namespace: Path
-    web_url: WebAddress = WebAddress()
+    # What every version says of every project, unless `simple` was asked for.
+    always_told: ClassVar[tuple[str, ...]] = (
+        "name",
+        "web_url",
+        "visibility",
+        "archived",
+        "last_activity_at",
+        "namespace",
+    )
+
+    id: Id
+    path_with_namespace: FullPath
+    name: Title | None = None
+    web_url: WebAddress | None = None
     # Where git reads it, which an instance may have on a host of its own.
     http_url_to_repo: WebAddress = WebAddress()
     description: Title | None = None
     default_branch: Title | None = None
     visibility: ShortText | None = None
-    archived: bool = False
-    empty_repo: bool = False
+    archived: bool | None = None
+    empty_repo: bool | None = None
     repository_object_format: ShortText | None = None
     repository_access_level: ShortText | None = None
     marked_for_deletion_on: ShortText | None = None
@@ -90,8 +117,8 @@ class Project(msgspec.Struct, frozen=True):
         """The role the list tells; None when it tells none."""
         if self.permissions is None:
             return None
-        told = [half.access_level for half in (self.permissions.project_access, self.permissions.group_access) if half]
-        return max(told, default=None)
+        halves = (self.permissions.project_access, self.permissions.group_access)
+        return max((half.access_level for half in halves if half and half.access_level is not None), default=None)
 
     @property
     def repository_enabled(self) -> bool:
@@ -108,7 +135,8 @@ class TokenInfo(msgspec.Struct, frozen=True):
     """`GET /oauth/token/info` (§1.6): here `scope` is an array."""
 
     resource_owner_id: int
-    scope: Scopes = Scopes()
+    # `[]` when nothing is left; what is not told must not be taken for that.
+    scope: Scopes
     expires_in: int | None = None
 
 
@@ -124,9 +152,54 @@ class Discovery(msgspec.Struct, frozen=True):
     authorization_response_iss_parameter_supported: bool = False
 
 
+class Defect(msgspec.Struct, frozen=True):
+    """Something in a row of a list that is not what it must be.
+
+    Attributes:
+        row: the row's id; if that cannot be read, its place on the page, such as `row 3`.
+        field: what is wrong, such as `namespace.id`; empty if the row is no object at all.
+        is_left_out: whether the row could not be used for it; otherwise only the field was not.
+    """
+
+    row: ShortText
+    field: ShortText
+    is_left_out: bool = False
+
+
 class Page(msgspec.Struct, Generic[T], frozen=True):
-    """One page of a list; `total` is None when GitLab does not tell (above 10,000)."""
+    """One page of a list.
+
+    Attributes:
+        items: the rows that can be used, in GitLab's order, each once.
+        ids: of all rows, also of those that cannot be used.
+        unnamed: how many rows have no id that can be read.
+        total: how many rows GitLab counts for this question; None if it does not say (above 10,000).
+        is_short: whether there are fewer rows than were asked for.
+    """
 
     items: list[T]
+    defects: list[Defect] = msgspec.field(default_factory=list)
+    ids: list[int] = msgspec.field(default_factory=list)
+    unnamed: int = 0
     total: int | None = None
-    next_page: int | None = None
+    is_short: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many rows came."""
+        return len(self.ids) + self.unnamed
+
+    @property
+    def is_ascending(self) -> bool:
+        """Whether the rows came in the order of their ids."""
+        return self.ids == sorted(self.ids)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing of the question is left: an empty page, or as many rows as GitLab counts."""
+        return self.count == 0 or (self.is_short and self.total == self.count)
+
+    @property
+    def contradicts_itself(self) -> bool:
+        """Whether rows are left that the next page cannot begin behind: GitLab counts some, or none could be read."""
+        return not self.ids and bool(self.unnamed or self.total)

@@ -1,10 +1,13 @@
-"""GitLab's version and what it means for the portal (gitlab-contract §12.1)."""
+"""GitLab's version and what it means for the portal (docs/gitlab.md, "Differences between versions")."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
+from portal.errors import Mender
+from portal.foreign import ShortText
+from portal.gitlab.errors import GitLabError
 from portal.gitlab.payloads import Metadata
 
 MINIMUM = (9, 0)
@@ -25,6 +28,22 @@ class Version:
 
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}"
+
+
+# From here on `min_access_level` filters a list; before, GitLab ignores it without a word.
+FILTERS_BY_ROLE = Version(11, 2)
+
+
+class VersionTooOld(GitLabError):
+    """A GitLab without the API that the portal uses."""
+
+    code = "version_too_old"
+    remedy = "Upgrade GitLab."
+    mender = Mender.GITLAB_ADMIN
+
+    def __init__(self, version: str) -> None:
+        self.sentence = f"This GitLab is {ShortText(version)}; Gatehouse needs 9.0 or newer."
+        super().__init__(status=200)
 
 
 @dataclass(frozen=True)
@@ -52,7 +71,7 @@ def parse_version(text: str) -> Version | None:
 
 
 def edition_of(metadata: Metadata) -> str:
-    """Return `EE` or `CE`: `enterprise` where it is told (15.6), else the suffix (§6.1)."""
+    """Return `EE` or `CE`: `enterprise` where it is told (15.6), else the suffix (api/metadata)."""
     if metadata.enterprise is not None:
         return "EE" if metadata.enterprise else "CE"
     return "EE" if metadata.version.endswith("-ee") else "CE"

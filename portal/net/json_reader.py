@@ -16,6 +16,8 @@ _ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
 _NO_MARKS = bytes(number for number in range(256) if number not in b'"[]{}')
 # Whole numbers only: nothing that begins behind a point, or goes on with one or an exponent.
 _LONG_NUMBERS = re.compile(rb"(?<![0-9.])-?[0-9]{19,}+(?![.eE])")
+# A text is matched before a number, so that none is found inside it.
+_TEXT_OR_LONG_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*+"|(?<![0-9.])(?P<number>-?[0-9]{19,}+)(?![.eE])', re.DOTALL)
 _HAS_LONG_NUMBER = re.compile(rb"[0-9]{19}")
 _HAS_BAD_ESCAPE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 # A pair of surrogates is matched before a half of one, an escaped backslash before what looks like an escape after it.
@@ -50,14 +52,24 @@ def read_json(content: bytes, content_type: str, shape: type[T]) -> T:
         raise JSONRefused("wrong_shape")
     try:
         # Native types do not come here: what does is a kind of foreign text, which cleans what it is made of.
-        return msgspec.json.decode(_neutral(content), type=shape, dec_hook=_make)
+        return msgspec.json.decode(_neutral(content), type=shape, dec_hook=make_foreign)
     except msgspec.ValidationError:
         raise JSONRefused("wrong_shape") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise JSONRefused("malformed") from None
 
 
-def _make(kind: type[Any], value: Any) -> Any:
+def without_long_numbers(content: bytes) -> bytes:
+    """Put an empty list in the place of each whole number of more than 64 bits, so that only its field is wrong."""
+    if not _HAS_LONG_NUMBER.search(content):
+        return content
+    return _TEXT_OR_LONG_NUMBER.sub(
+        lambda match: b"[]" if match["number"] and not _is_int64(match["number"]) else match[0], content
+    )
+
+
+def make_foreign(kind: type[Any], value: Any) -> Any:
+    """Make a kind of foreign text of what was decoded; for msgspec's `dec_hook`."""
     return value if isinstance(value, kind) else kind(value)
 
 
@@ -80,7 +92,11 @@ def _fits_int64(content: bytes) -> bool:
     if not _HAS_LONG_NUMBER.search(content):
         return True
     found = _LONG_NUMBERS.findall(_outside_strings(_without_escaped_quotes(content)))
-    return all(len(number) <= 20 and MIN_INT64 <= int(number) <= MAX_INT64 for number in found)
+    return all(map(_is_int64, found))
+
+
+def _is_int64(number: bytes) -> bool:
+    return len(number) <= 20 and MIN_INT64 <= int(number) <= MAX_INT64
 
 
 def _without_escaped_quotes(content: bytes) -> bytes:

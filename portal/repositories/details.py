@@ -6,10 +6,13 @@ from sqlalchemy import func, select
 from sqlmodel import col
 
 from portal.accounts.principal import Principal
+from portal.accounts.rights import Right
 from portal.authorization.service.credentials import catalogue_key
 from portal.connections import panels
 from portal.connections.models import Connection
 from portal.jobs.models import Job, JobState
+from portal.repositories.catalogue.findings import notices_of
+from portal.repositories.catalogue.run import latest_run
 from portal.repositories.models import Enablement, Repository
 from portal.repositories.service.selection import StateFilter, View, count_by_state
 from portal.repositories.service.visibility import visible_to
@@ -31,6 +34,7 @@ def repositories_panels(runtime: Runtime, principal: Principal, connection: Conn
         counts = count_by_state(session, principal, View(connection=connection.slug))
         newest = select(Job).where(col(Job.key) == catalogue_key(connection)).order_by(col(Job.id).desc()).limit(1)
         job = session.execute(newest).scalars().first()
+        run = latest_run(session, connection.id or 0)
     needs = counts[StateFilter.NEEDS_ATTENTION]
     facts = {
         "counts": {"enabled": counts[StateFilter.ENABLED], "total": counts[StateFilter.ALL]},
@@ -41,6 +45,9 @@ def repositories_panels(runtime: Runtime, principal: Principal, connection: Conn
     found = [panels.Panel(panels.Place.FACT, "repositories/_fact.html", facts)]
     if needs:
         found.append(panels.Panel(panels.Place.NEEDS, "repositories/_needs.html", {"needs": needs}))
+    # What needs a person most stands above already, as the connection's own sentence.
+    if principal.may(Right.MANAGE_CONNECTIONS) and (notices := [item for item in notices_of(run) if item.points]):
+        found.append(panels.Panel(panels.Place.NEEDS, "repositories/_notices.html", {"notices": notices}))
     return found
 
 

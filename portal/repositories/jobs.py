@@ -4,37 +4,64 @@ from __future__ import annotations
 
 from portal.authorization.refresh import AccessUnavailable
 from portal.authorization.service.credentials import READ_CATALOGUE
+from portal.connections.models import Connection
 from portal.connections.service.connections import need_attention
 from portal.errors import Card, UpstreamFailed
-from portal.gitlab.errors import GitLabError, GitLabRateLimited, GitLabUnavailable
+from portal.gitlab.errors import GitLabError, GitLabRateLimited, GitLabUnavailable, MalformedAnswer, NotGitLab
 from portal.jobs import JobContext, RetryLater, define
-from portal.net import ConnectFailed, DeadlinePassed, OutboundError
+from portal.net import AnswerBroken, ConnectFailed, DeadlinePassed, NameNotResolved, OutboundError, ProxyFailed
+from portal.repositories.catalogue.findings import card_of
 from portal.repositories.catalogue.run import read_catalogue
 
-# GitLab is down or busy: the connection is as good as before, the read is tried again.
-PASSING = (GitLabUnavailable, GitLabRateLimited, ConnectFailed, DeadlinePassed)
+# GitLab, or the way to it, is down or busy: the connection is as good as before, the read is tried again.
+PASSING = (
+    GitLabUnavailable,
+    GitLabRateLimited,
+    AnswerBroken,
+    ConnectFailed,
+    DeadlinePassed,
+    NameNotResolved,
+    ProxyFailed,
+)
+# Something else answered, or half of GitLab: that may pass, and if it does not, a person has to look.
+DOUBTFUL = (NotGitLab, MalformedAnswer)
+DOUBTFUL_ATTEMPTS = 3
+# Before each further attempt: an outage of some minutes ends no read.
+PAUSES_SECONDS = (2.0, 15.0, 60.0, 240.0)
 
 
 @define(READ_CATALOGUE)
 def run_read_catalogue(context: JobContext, *, connection_id: int) -> None:
     """Read the catalogue of one connection."""
+    pause = PAUSES_SECONDS[min(context.attempt, len(PAUSES_SECONDS)) - 1]
 
     def progress(done: int, total: int | None, message: str) -> None:
         context.raise_if_stopped()
         context.progress(done, total, message)
 
     try:
-        count = read_catalogue(context.runtime, connection_id, context.public_id, progress)
+        run = read_catalogue(context.runtime, connection_id, context.public_id, progress)
     except PASSING as error:
-        raise RetryLater(error.card(), after_seconds=getattr(error, "retry_after_seconds", None)) from error
+        asked = getattr(error, "retry_after_seconds", None) or 0.0
+        raise RetryLater(error.card(), after_seconds=max(asked, pause)) from error
     except AccessUnavailable as error:
         if error.is_passing:
             raise RetryLater(error.card) from error
         raise
     except (GitLabError, OutboundError) as error:
+        if isinstance(error, DOUBTFUL) and context.attempt < DOUBTFUL_ATTEMPTS:
+            raise RetryLater(error.card(), after_seconds=pause) from error
         _tell(context, connection_id, error.card())
         raise UpstreamFailed(error.card()) from error
-    context.progress(count, count, f"{count:,} repositories read")
+    if not run.complete and context.attempt == 1:
+        # Projects that come and go during a read look like rows that are lost.
+        with context.runtime.database.reading() as session:
+            card = card_of(session.get_one(Connection, connection_id), run)
+        if card:
+            raise RetryLater(card, after_seconds=pause)
+    read = f"{run.projects_seen:,} repositories read"
+    lost = f"; {run.projects_lost:,} are gone" if run.projects_lost else ""
+    context.progress(run.projects_seen, run.projects_seen, f"{read}{lost}" if run.complete else f"Incomplete: {read}")
 
 
 def _tell(context: JobContext, connection_id: int, card: Card) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Column, Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from portal.db import BigId, UTCDateTime, utc_now
@@ -92,7 +93,15 @@ class Enablement(SQLModel, table=True):
 
 
 class CatalogueRun(SQLModel, table=True):
-    """One read of GitLab's list of projects. Only a complete run may say that something is missing."""
+    """One read of GitLab's list of projects. Only a complete run may say that something is missing.
+
+    Attributes:
+        complete: whether everything was read that GitLab counts, and every row had an id.
+        projects_counted: how many repositories GitLab says there are; null if it does not say.
+        projects_known: how many were there before.
+        projects_lost: how many of these this run no longer saw.
+        defects: rows that were not what they must be, as `portal.repositories.catalogue.findings` writes them.
+    """
 
     __tablename__ = "catalogue_run"
 
@@ -102,5 +111,9 @@ class CatalogueRun(SQLModel, table=True):
     complete: bool = False
     projects_seen: int = 0
     groups_seen: int = 0
+    projects_counted: int | None = None
+    projects_known: int = 0
+    projects_lost: int = 0
+    defects: list[dict[str, Any]] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     started_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)

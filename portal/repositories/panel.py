@@ -13,6 +13,8 @@ from portal.authorization.service.credentials import catalogue_key
 from portal.connections.models import Connection
 from portal.errors import Card
 from portal.jobs.models import Job, JobState
+from portal.repositories.catalogue.findings import Notice, notices_of
+from portal.repositories.catalogue.run import latest_run
 from portal.repositories.service.selection import Listing, View, list_repositories
 from portal.repositories.service.tree import TreeNode, group_tree
 from portal.runtime import Runtime
@@ -26,6 +28,7 @@ class Panel:
         connection: the one connection that is shown; None when several are.
         fixed: whether the connection is given by the page, so that it cannot be chosen.
         job: the newest catalogue read of that connection.
+        notices: what those who manage connections should know about its last read.
         address: path of the page the panel is on, without the query.
     """
 
@@ -36,6 +39,7 @@ class Panel:
     connection: Connection | None
     fixed: bool
     job: Job | None
+    notices: list[Notice]
     address: str
     may_enable: bool
     may_read: bool
@@ -129,6 +133,7 @@ def load_panel(
         shown = fixed or next((item for item in connections if item.slug == view.connection), None)
         if shown is None and len(connections) == 1:
             shown = connections[0]
+        may_read = principal.may(Right.MANAGE_CONNECTIONS)
         return Panel(
             view=view,
             listing=list_repositories(session, principal, view),
@@ -137,9 +142,10 @@ def load_panel(
             connection=shown,
             fixed=fixed is not None,
             job=_latest_read(session, shown) if shown else None,
+            notices=notices_of(latest_run(session, shown.id or 0)) if shown and may_read else [],
             address=address,
             may_enable=principal.may(Right.ENABLE_REPOSITORIES),
-            may_read=principal.may(Right.MANAGE_CONNECTIONS),
+            may_read=may_read,
         )
 
 

@@ -40,6 +40,7 @@ class Fault:
         set_members: members of GitLab's JSON to replace; `namespace.full_path` reaches inside.
         drop_members: members of GitLab's JSON to leave out.
         only_rows: change members in rows with these ids only; empty for all.
+        rows: members to replace in single rows of a list, by the row's id.
         max_rows: cut a list to so many rows, as a gateway may; the headers stay GitLab's.
         arrange: send the first row of a list twice, swap its first two rows, or turn it round.
         drop_headers: headers of GitLab's to leave out, such as `X-Next-Page`.
@@ -66,6 +67,7 @@ class Fault:
     set_members: dict[str, Any] = field(default_factory=dict)
     drop_members: tuple[str, ...] = ()
     only_rows: tuple[int, ...] = ()
+    rows: dict[int, dict[str, Any]] = field(default_factory=dict)
     max_rows: int | None = None
     arrange: Arrangement | None = None
     drop_headers: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ class Answer:
 
 def spoil(answer: Answer, fault: Fault) -> Answer:
     """Change GitLab's own answer as a fault says."""
-    if fault.set_members or fault.drop_members or fault.max_rows is not None or fault.arrange:
+    if fault.set_members or fault.drop_members or fault.rows or fault.max_rows is not None or fault.arrange:
         answer.body = json.dumps(_spoilt_document(json.loads(answer.body), fault)).encode()
     dropped = {name.lower() for name in fault.drop_headers}
     answer.headers = [pair for pair in answer.headers if pair[0].lower() not in dropped]
@@ -45,8 +46,10 @@ def spoil(answer: Answer, fault: Fault) -> Answer:
 
 def _spoilt_document(document: Any, fault: Fault) -> Any:
     for row in document if isinstance(document, list) else [document]:
+        own = fault.rows.get(row.get("id"), {})
         if not fault.only_rows or row.get("id") in fault.only_rows:
-            _change(row, fault)
+            _change(row, {**fault.set_members, **dict.fromkeys(fault.drop_members)}, fault.drop_members)
+        _change(row, own)
     if not isinstance(document, list):
         return document
     if fault.arrange == "doubled":
@@ -58,15 +61,15 @@ def _spoilt_document(document: Any, fault: Fault) -> Any:
     return document[: fault.max_rows]
 
 
-def _change(row: dict[str, Any], fault: Fault) -> None:
-    for path, value in [*fault.set_members.items(), *((path, None) for path in fault.drop_members)]:
+def _change(row: dict[str, Any], members: dict[str, Any], dropped: Collection[str] = ()) -> None:
+    for path, value in members.items():
         *parents, name = path.split(".")
         place: Any = row
         for parent in parents:
             place = place.get(parent) if isinstance(place, dict) else None
         if not isinstance(place, dict):
             continue  # This row has nothing there, such as the owner of a group's project.
-        if path in fault.drop_members:
+        if path in dropped:
             place.pop(name, None)
         else:
             place[name] = value

@@ -53,10 +53,10 @@ def told(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> int:
         for number, (path, name) in enumerate([(DEEP, "Deep"), (TINY, "Tiny"), *NAMES.items()])
     ]
     sandbox.faults.add(PROJECTS, query_pattern="*sort=desc*", body=projects[-1:])
-    sandbox.faults.add(PROJECTS, query_pattern=f"*id_before={len(projects) + 1}*", body=projects)
+    sandbox.faults.add(PROJECTS, query_pattern="*id_after=0*", body=projects)
     sandbox.faults.add(PROJECTS, body=[])
     sandbox.faults.add("/api/v4/groups", body=groups)
-    assert read_catalogue(runtime, connection_id, "job", lambda *_: None) == len(projects)
+    assert read_catalogue(runtime, connection_id, "job", lambda *_: None).projects_seen == len(projects)
     return connection_id
 
 

@@ -30,7 +30,7 @@ UNTIL_AUTHORIZED = frozenset({"address_changed", "application_changed"})
 # A read with the present credential says nothing about these.
 NOT_DISPROVED_BY_READING = UNTIL_AUTHORIZED | {"wrong_user", "missing_scopes"}
 # What needs a person but stops nothing.
-WORKS_MEANWHILE = frozenset({"wrong_user", "missing_scopes"})
+WORKS_MEANWHILE = frozenset({"wrong_user", "missing_scopes", "catalogue_incomplete", "repositories_gone"})
 MAX_SLUG = 40
 FEATURE = "self_hosted_gitlab"
 PLANS = {"enterprise": frozenset({FEATURE})}

@@ -63,6 +63,7 @@ def upgrade() -> None:
     _add_doubts()
     _name_steps()
     _know_copies()
+    _add_findings_of_reads()
 
 
 def _add_proof_of_revocation() -> None:
@@ -92,6 +93,13 @@ def _name_steps() -> None:
         named = {FORMER_STEPS.get(step, step) for step in former if step != "application"}
         done = [step for step in STEPS if step in named]
         bind.execute(connection.update().where(connection.c.id == row_id).values(steps_done=done))
+
+
+def _add_findings_of_reads() -> None:
+    op.add_column("catalogue_run", sa.Column("projects_counted", sa.Integer(), nullable=True))
+    for name in ("projects_known", "projects_lost"):
+        op.add_column("catalogue_run", sa.Column(name, sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("catalogue_run", sa.Column("defects", sa.JSON(), nullable=False, server_default="[]"))
 
 
 def _widen_ids() -> None:

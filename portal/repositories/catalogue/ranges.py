@@ -15,23 +15,33 @@ MIN_WIDTH_TO_SPLIT = 400
 
 @dataclass
 class IdRange:
-    """Ids above `cursor` up to and including `last`; the cursor moves as pages come in."""
+    """Ids above `cursor` up to and including `last`; the cursor moves as pages come in.
+
+    Attributes:
+        is_open: whether it has no upper end; `last` is then only a guess that helps to split it.
+    """
 
     cursor: int
     last: int
+    is_open: bool = False
 
     @property
     def width(self) -> int:
-        """How many ids are left, at most."""
+        """How many ids are left, at most, or about as many."""
         return max(0, self.last - self.cursor)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether nothing can be left."""
+        return not self.is_open and self.cursor >= self.last
 
 
 class RangePool:
     """Hands ranges to lanes; may be used from several threads."""
 
-    def __init__(self, highest_id: int) -> None:
+    def __init__(self, whole: IdRange) -> None:
         self._active: list[IdRange] = []
-        self._waiting = [IdRange(0, highest_id)] if highest_id > 0 else []
+        self._waiting = [whole]
         self._changed = threading.Condition()
         self._stopped = False
 
@@ -47,10 +57,10 @@ class RangePool:
                 self._changed.wait()
         return None
 
-    def bounds(self, taken: IdRange) -> tuple[int, int]:
-        """Return (cursor, last) of a range that a split may have shortened meanwhile."""
+    def now(self, taken: IdRange) -> IdRange:
+        """Return a range as it is at this moment: a split may have shortened it."""
         with self._changed:
-            return taken.cursor, taken.last
+            return IdRange(taken.cursor, taken.last, taken.is_open)
 
     def advance(self, taken: IdRange, cursor: int) -> None:
         """Move a range's cursor to the highest id read, and let idle lanes look again."""
@@ -77,6 +87,6 @@ class RangePool:
         if widest is None or widest.width < MIN_WIDTH_TO_SPLIT:
             return None
         middle = widest.cursor + widest.width // 2
-        upper = IdRange(middle, widest.last)
-        widest.last = middle
+        upper = IdRange(middle, widest.last, widest.is_open)
+        widest.last, widest.is_open = middle, False
         return upper

@@ -1,7 +1,8 @@
 """Download GitLab's list of projects in parallel lanes into one bounded queue.
 
-`GET /projects?membership=true&order_by=id&sort=asc` with `id_after` and `id_before` (gitlab-contract §7.2, §7.3).
-Lists tell only the role in a project's own namespace (trap T11), so where a page leaves the role open, the same ids
+`GET /projects?membership=true&order_by=id&sort=asc` with `id_after` and `id_before`. A range of ids is read when a page
+of it is empty, or has as many rows as GitLab counts in it: a short page alone proves nothing (docs/gitlab.md, "Lists").
+Lists say only which role a user has in a project's own namespace, so where a page leaves the role open, the same ids
 are asked for once more with `min_access_level`.
 """
 
@@ -13,93 +14,136 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from portal.gitlab.client import GitLabClient
-from portal.gitlab.payloads import Project
+from portal.gitlab.errors import MalformedAnswer
+from portal.gitlab.payloads import Page, Project
+from portal.repositories.availability import REPORTER
 from portal.repositories.catalogue.ranges import IdRange, RangePool
 
 PER_PAGE = 100
 QUEUE_PAGES = 16
 MAINTAINER = 40
-REPORTER = 20
+# Of one read: a list that has no end must not be read for ever.
+MAX_PAGES = 50_000
 
 
 @dataclass(frozen=True)
 class CataloguePage:
-    """Up to 100 projects with the role that is known to be held: 40, 20, or what the list told."""
+    """Up to 100 projects with the role that is known to be held: 40, 20, or what the list said; None if not known."""
 
-    projects: list[Project]
+    page: Page[Project]
     access_levels: dict[int, int | None]
 
 
-class CatalogueReader:
-    """One complete read; iterate it once. A failure of any page ends it with that page's error."""
+class _BoundsIgnored(Exception):
+    """GitLab gives rows beyond the ids it was asked for, as it does before 12.6."""
 
-    def __init__(self, client: GitLabClient, *, lanes: int, wants_maintainer: bool) -> None:
+
+class CatalogueReader:
+    """One complete read; iterate it once. A failure of any page ends it with that page's error.
+
+    Attributes:
+        is_contradicted: whether GitLab counted rows that did not arrive, or rows came that nothing can be read of.
+    """
+
+    def __init__(
+        self, client: GitLabClient, *, lanes: int, wants_maintainer: bool, highest_id: int, filters_by_role: bool = True
+    ) -> None:
         self._client = client
         self._lanes = lanes
-        self._levels = (REPORTER, MAINTAINER) if wants_maintainer else (REPORTER,)
+        levels = (REPORTER, MAINTAINER) if wants_maintainer else (REPORTER,)
+        self._levels = levels if filters_by_role else ()
+        self._pool = RangePool(IdRange(0, highest_id, is_open=True))
         self._pages: queue.Queue[CataloguePage | None] = queue.Queue(maxsize=QUEUE_PAGES)
         self._failures: list[Exception] = []
         self._ended = threading.Event()
+        self._asked = 0
+        self.is_contradicted = False
 
     def __iter__(self) -> Iterator[CataloguePage]:
-        pool = RangePool(self._client.highest_project_id())
-        threads = [threading.Thread(target=self._run_lane, args=(pool,), daemon=True) for _ in range(self._lanes)]
+        threads = [threading.Thread(target=self._run_lane, daemon=True) for _ in range(self._lanes)]
         for thread in threads:
             thread.start()
         try:
-            yield from self._consume(len(threads))
+            left = len(threads)
+            while left:
+                page = self._pages.get()
+                if page is None:
+                    left -= 1
+                elif not self._failures:
+                    yield page
         finally:
             self._ended.set()
-            pool.stop()
-        if self._failures:
+            self._pool.stop()
+        if any(isinstance(error, _BoundsIgnored) for error in self._failures):
+            yield from self._by_offset()
+        elif self._failures:
             raise self._failures[0]
 
-    def _consume(self, lanes: int) -> Iterator[CataloguePage]:
-        while lanes:
-            page = self._pages.get()
-            if page is None:
-                lanes -= 1
-            elif not self._failures:
-                yield page
-
-    def _run_lane(self, pool: RangePool) -> None:
+    def _run_lane(self) -> None:
         try:
-            while (taken := pool.take()) is not None:
-                self._read_range(pool, taken)
-                pool.finish(taken)
+            for page in self._walk(self._pool):
+                if page.contradicts_itself:
+                    self.is_contradicted = True
+                if page.ids or page.defects:
+                    self._put(CataloguePage(page, self._roles(page.items)))
         except Exception as error:
             self._failures.append(error)
-            pool.stop()
+            self._pool.stop()
         finally:
             self._put(None)
 
-    def _read_range(self, pool: RangePool, taken: IdRange) -> None:
-        while True:
-            after, last = pool.bounds(taken)
-            if after >= last or self._ended.is_set():
-                return
-            page = self._client.projects_page(id_after=after, id_before=last + 1, per_page=PER_PAGE)
-            if page.items:
-                self._put(CataloguePage(page.items, self._roles(page.items)))
-                pool.advance(taken, max(project.id for project in page.items))
-            if len(page.items) < PER_PAGE:
-                return
+    def _walk(self, pool: RangePool, *, min_access_level: int | None = None) -> Iterator[Page[Project]]:
+        """Yield the pages of every range that the pool gives this lane."""
+        while (taken := pool.take()) is not None:
+            size = PER_PAGE
+            while not (now := pool.now(taken)).is_read and not self._ended.is_set():
+                self._asked += 1
+                if self._asked > MAX_PAGES:
+                    raise MalformedAnswer(status=200)
+                before = None if now.is_open else now.last + 1
+                page = self._client.projects_page(
+                    id_after=now.cursor,
+                    id_before=before,
+                    per_page=size,
+                    min_access_level=min_access_level,
+                    simple=min_access_level is not None,
+                )
+                if page.ids and (min(page.ids) <= now.cursor or (before and max(page.ids) >= before)):
+                    raise _BoundsIgnored
+                yield page
+                if page.is_last or not page.ids:
+                    break
+                if page.is_short and not page.is_ascending:
+                    size = page.count  # What is missing may be among what came: a full page of that size is whole.
+                else:
+                    pool.advance(taken, max(page.ids))
+            pool.finish(taken)
 
     def _roles(self, projects: list[Project]) -> dict[int, int | None]:
         told = {project.id: project.access_level for project in projects}
+        is_sure = bool(self._levels)
         for level in self._levels:
             if any((held or 0) < level for held in told.values()):
-                for project_id in self._holding(level, projects):
-                    told[project_id] = max(told[project_id] or 0, level)
-        # GitLab answered for every one of them, so who is not in the answer holds less than Reporter.
-        return {project_id: held or 0 for project_id, held in told.items()}
+                pool = RangePool(IdRange(min(told) - 1, max(told)))
+                for page in self._walk(pool, min_access_level=level):
+                    is_sure = is_sure and not page.contradicts_itself
+                    told.update({number: max(told[number] or 0, level) for number in page.ids if number in told})
+        return {number: _known_role(held, is_sure=is_sure) for number, held in told.items()}
 
-    def _holding(self, level: int, projects: list[Project]) -> Iterator[int]:
-        known = {project.id for project in projects}
-        page = self._client.projects_page(
-            id_after=min(known) - 1, id_before=max(known) + 1, per_page=PER_PAGE, min_access_level=level, simple=True
-        )
-        return (project.id for project in page.items if project.id in known)
+    def _by_offset(self) -> Iterator[CataloguePage]:
+        """Read everything page by page; who holds a role first, as ids are no way to ask for it."""
+        held: dict[int, int] = {}
+        is_sure = bool(self._levels)
+        for level in self._levels:
+            ids: set[int] = set()
+            for page in self._client.project_pages(min_access_level=level, simple=True):
+                ids.update(page.ids)
+                counted = page.total
+            is_sure = is_sure and (counted is None or len(ids) >= counted)
+            held.update(dict.fromkeys(ids, level))
+        for page in self._client.project_pages():
+            roles = {item.id: max(item.access_level or 0, held.get(item.id, 0)) or None for item in page.items}
+            yield CataloguePage(page, {number: _known_role(role, is_sure=is_sure) for number, role in roles.items()})
 
     def _put(self, page: CataloguePage | None) -> None:
         while not self._ended.is_set():
@@ -108,3 +152,10 @@ class CatalogueReader:
             except queue.Full:
                 continue
             return
+
+
+def _known_role(held: int | None, *, is_sure: bool) -> int | None:
+    """Return a role; one below Reporter counts only if GitLab was asked who holds more, and answered for everyone."""
+    if is_sure:
+        return held or 0
+    return held if held is not None and held >= REPORTER else None

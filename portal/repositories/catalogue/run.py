@@ -4,31 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from portal.authorization.refresh import AccessSource
 from portal.connections.models import Connection
-from portal.connections.service.connections import note_read, note_version
+from portal.connections.service.connections import need_attention, note_read, note_version
 from portal.connections.service.instance import open_line
 from portal.db import utc_now
 from portal.gitlab.client import GitLabClient
-from portal.gitlab.payloads import Group
-from portal.repositories.catalogue.reader import CataloguePage, CatalogueReader
-from portal.repositories.catalogue.rows import row_of
+from portal.gitlab.errors import (
+    ForbiddenByRole,
+    GitLabNotFound,
+    InsufficientScope,
+    MalformedAnswer,
+    NotGitLab,
+    UnexpectedStatus,
+)
+from portal.gitlab.version import FILTERS_BY_ROLE, Version, VersionTooOld, parse_version
+from portal.repositories.catalogue.findings import Findings, card_of
+from portal.repositories.catalogue.reader import CatalogueReader
+from portal.repositories.catalogue.rows import group_row, repository_row
 from portal.repositories.catalogue.writer import mark_missing, write_groups, write_repositories
 from portal.repositories.models import CatalogueRun, GitLabGroup
 from portal.runtime import Runtime
 
 Progress = Callable[[int, int | None, str], None]
+# Answers that say no to one question, and nothing about the token or about GitLab being away.
+LIST_REFUSED = (ForbiddenByRole, GitLabNotFound, InsufficientScope, MalformedAnswer, NotGitLab, UnexpectedStatus)
 
 
-def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, progress: Progress) -> int:
+def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, progress: Progress) -> CatalogueRun:
     """Read everything the service user is a member of, and write it as it comes.
 
     `progress` is called with (repositories read, total or None when GitLab does not tell, what happens now).
 
     Returns:
-        How many repositories GitLab told.
+        The run as it ended. If it is not complete, nothing was marked as missing.
 
     Raises:
         GitLabError, OutboundError: a page failed; what was read is kept, nothing is marked as missing.
@@ -36,64 +47,88 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
     with runtime.database.reading() as session:
         connection = session.get_one(Connection, connection_id)
     run_id = _begin_run(runtime, connection_id, job_public_id)
+    found = Findings()
     with open_line(runtime, connection) as line:
         client = GitLabClient(line, AccessSource(runtime, connection_id, "catalogue read"))
-        note_version(runtime, connection_id, client.metadata())
-        groups = _read_groups(runtime, connection_id, client, run_id, progress)
-        seen = _read_repositories(runtime, connection, client, progress)
-    mark_missing(runtime.database, connection_id, seen)
-    _end_run(runtime, connection_id, run_id, len(seen), groups)
-    return len(seen)
+        version = _read_version(runtime, connection, client)
+        progress(0, None, "Reading groups")
+        try:
+            _read_groups(runtime, connection_id, client, run_id, found)
+        except LIST_REFUSED as error:
+            # Groups are only names in a tree: repositories are read without them.
+            found.note_failure("groups", error)
+        _read_repositories(runtime, connection, client, version, found, progress)
+    lost, known = mark_missing(runtime.database, connection_id, found.seen, is_complete=found.is_complete)
+    return _end_run(runtime, connection_id, run_id, found, lost=lost, known=known)
 
 
-def latest_run(runtime: Runtime, connection_id: int) -> CatalogueRun | None:
-    """Return the newest run of a connection."""
-    with runtime.database.reading() as session:
-        return session.exec(
-            select(CatalogueRun)
-            .where(CatalogueRun.connection_id == connection_id)
-            .order_by(col(CatalogueRun.id).desc())
-            .limit(1)
-        ).first()
+def latest_run(session: Session, connection_id: int) -> CatalogueRun | None:
+    """Return the newest run of a connection that was not broken off."""
+    ended = (CatalogueRun.connection_id == connection_id, col(CatalogueRun.finished_at).is_not(None))
+    return session.exec(select(CatalogueRun).where(*ended).order_by(col(CatalogueRun.id).desc()).limit(1)).first()
 
 
-def _read_groups(runtime: Runtime, connection_id: int, client: GitLabClient, run_id: int, progress: Progress) -> int:
-    progress(0, None, "Reading groups")
-    count = 0
+def _read_version(runtime: Runtime, connection: Connection, client: GitLabClient) -> Version | None:
+    """Return GitLab's version, asked for anew; as it was known if this token may not ask for it."""
+    try:
+        metadata = client.metadata()
+    except LIST_REFUSED:
+        return parse_version(connection.version_seen)
+    note_version(runtime, connection.id or 0, metadata)
+    version = parse_version(metadata.version)
+    if version is not None and not version.is_supported:
+        raise VersionTooOld(metadata.version)
+    return version
+
+
+def _read_groups(runtime: Runtime, connection_id: int, client: GitLabClient, run_id: int, found: Findings) -> None:
+    ids: set[int] = set()
+    unnamed, counted = 0, None
     for page in client.group_pages():
-        rows = [_group_row(connection_id, group, run_id) for group in page.items]
-        write_groups(runtime.database, rows)
-        count += len(rows)
-    return count
+        write_groups(runtime.database, [group_row(connection_id, group, run_id) for group in page.items])
+        found.note_defects("groups", page.defects)
+        ids.update(page.ids)
+        unnamed, counted = unnamed + page.unnamed, page.total
+        found.groups += len(page.items)
+    left_out = any(item["left_out"] for item in found.defects.values())
+    found.are_groups_whole = not unnamed and not left_out and (bool(ids) if counted is None else len(ids) >= counted)
 
 
-def _read_repositories(runtime: Runtime, connection: Connection, client: GitLabClient, progress: Progress) -> set[int]:
-    total = client.count_projects()
-    reader = CatalogueReader(client, lanes=runtime.settings.catalogue_lanes, wants_maintainer=connection.hooks_wanted)
-    seen: set[int] = set()
+def _read_repositories(
+    runtime: Runtime,
+    connection: Connection,
+    client: GitLabClient,
+    version: Version | None,
+    found: Findings,
+    progress: Progress,
+) -> None:
+    highest, found.counted = client.newest_project()
+    reader = CatalogueReader(
+        client,
+        lanes=runtime.settings.catalogue_lanes,
+        wants_maintainer=connection.hooks_wanted,
+        highest_id=highest,
+        filters_by_role=version is None or version >= FILTERS_BY_ROLE,
+    )
     assert connection.id is not None
-    for page in reader:
-        _write_page(runtime, connection.id, page)
-        seen.update(project.id for project in page.projects)
-        progress(len(seen), total, "Reading repositories")
-    return seen
-
-
-def _write_page(runtime: Runtime, connection_id: int, page: CataloguePage) -> None:
-    rows = [row_of(connection_id, project, page.access_levels[project.id]) for project in page.projects]
-    write_repositories(runtime.database, rows)
-
-
-def _group_row(connection_id: int, group: Group, run_id: int) -> dict[str, object]:
-    return {
-        "connection_id": connection_id,
-        "gitlab_group_id": group.id,
-        "parent_gitlab_group_id": group.parent_id,
-        "name": group.name,
-        "full_path": group.full_path,
-        "kind": "group",
-        "seen_in_run_id": run_id,
-    }
+    for read in reader:
+        wrong: dict[str, set[str]] = {}
+        for defect in read.page.defects:
+            wrong.setdefault(defect.row, set()).add(defect.field.partition(".")[0])
+        rows = [
+            repository_row(connection.id, project, read.access_levels[project.id], wrong.get(str(project.id), set()))
+            for project in read.page.items
+        ]
+        write_repositories(runtime.database, rows)
+        found.note_defects("projects", read.page.defects)
+        found.seen.update(read.page.ids)
+        found.unnamed += read.page.unnamed
+        progress(len(found.seen), found.counted, "Reading repositories")
+    found.is_contradicted = reader.is_contradicted
+    if found.counted is not None and len(found.seen) < found.counted:
+        # Some may have been deleted meanwhile.
+        _, now = client.newest_project()
+        found.counted = found.counted if now is None else min(found.counted, now)
 
 
 def _begin_run(runtime: Runtime, connection_id: int, job_public_id: str) -> int:
@@ -105,15 +140,21 @@ def _begin_run(runtime: Runtime, connection_id: int, job_public_id: str) -> int:
         return run.id
 
 
-def _end_run(runtime: Runtime, connection_id: int, run_id: int, projects: int, groups: int) -> None:
+def _end_run(
+    runtime: Runtime, connection_id: int, run_id: int, found: Findings, *, lost: int, known: int
+) -> CatalogueRun:
     with runtime.database.transaction() as session:
         run = session.get_one(CatalogueRun, run_id)
-        run.complete, run.projects_seen, run.groups_seen, run.finished_at = True, projects, groups, utc_now()
-        # Groups that this run no longer saw are only names in a tree; nothing hangs on them.
-        for group in session.exec(
-            select(GitLabGroup).where(
-                GitLabGroup.connection_id == connection_id, col(GitLabGroup.seen_in_run_id) != run_id
-            )
-        ):
-            session.delete(group)
-        note_read(session, connection_id)
+        run.complete, run.finished_at = found.is_complete, utc_now()
+        run.projects_seen, run.groups_seen, run.projects_counted = len(found.seen), found.groups, found.counted
+        run.projects_lost, run.projects_known, run.defects = lost, known, list(found.defects.values())
+        if found.are_groups_whole:
+            # Groups that this run no longer saw are only names in a tree; nothing hangs on them.
+            gone = (GitLabGroup.connection_id == connection_id, col(GitLabGroup.seen_in_run_id) != run_id)
+            for group in session.exec(select(GitLabGroup).where(*gone)):
+                session.delete(group)
+        if run.complete:
+            note_read(session, connection_id)
+        if card := card_of(session.get_one(Connection, connection_id), run):
+            need_attention(session, connection_id, card)
+        return run
