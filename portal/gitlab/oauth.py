@@ -59,16 +59,24 @@ class TokenAnswer:
     """A token pair, and what was readable of all that came beside it.
 
     Attributes:
+        access_token: None if only the other half was readable, with which the pair can be revoked or renewed.
         scopes: None if the answer did not name any (RFC 6749 §5.1; at a refresh Doorkeeper means "none left" by it).
         expires_in: in seconds; None if GitLab names none (before 15.0).
         is_bearer: whether it may be sent as `Authorization: Bearer` (RFC 6750).
     """
 
-    access_token: Secret
+    access_token: Secret | None
     refresh_token: Secret | None
     scopes: tuple[str, ...] | None
     expires_in: int | None
     is_bearer: bool = True
+
+    @property
+    def stands_for_both(self) -> Secret:
+        """The half with which the whole pair is revoked."""
+        token = self.refresh_token or self.access_token
+        assert token is not None  # `read_tokens` makes no answer of nothing.
+        return token
 
 
 class ClientVerdict(StrEnum):
@@ -246,7 +254,7 @@ def _refusal_of(answer: Answer) -> errors.GitLabError:
 
 
 def read_tokens(content: bytes) -> TokenAnswer | None:
-    """Read a token pair out of the body of a 2xx answer; None if there is no usable access token in it.
+    """Read a token pair out of the body of a 2xx answer; None if there is no usable token in it.
 
     The pair exists at GitLab from now on and this answer comes once only, so nothing beside the tokens loses them: not
     a content type, a member that is missing, or one that is something else than RFC 6749 §5.1 says.
@@ -255,12 +263,15 @@ def read_tokens(content: bytes) -> TokenAnswer | None:
         body = json.loads(content, parse_int=_read_int)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(body, dict) or (access_token := _token_in(body, "access_token")) is None:
+    if not isinstance(body, dict):
+        return None
+    access_token, refresh_token = _token_in(body, "access_token"), _token_in(body, "refresh_token")
+    if access_token is None and refresh_token is None:
         return None
     kind = body.get("token_type")
     return TokenAnswer(
         access_token=access_token,
-        refresh_token=_token_in(body, "refresh_token"),
+        refresh_token=refresh_token,
         scopes=_scopes_in(body),
         expires_in=_lifetime_in(body),
         is_bearer=not isinstance(kind, str) or kind.strip().lower() in {"", "bearer"},

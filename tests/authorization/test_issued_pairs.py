@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -135,6 +136,41 @@ def test_token_that_is_no_bearer_token_is_revoked(
 
     assert newest(runtime).card["code"] == "no_bearer_token"
     assert (stored(runtime), alive(sandbox)) == ([], 0)
+
+
+def test_refresh_token_that_comes_without_an_access_token_is_revoked(
+    runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, prepared: Prepared
+) -> None:
+    sandbox.faults.add(TOKEN, set_members={"access_token": None})
+    sandbox.faults.add(REVOKE, status=502, html=True, times=1)
+
+    authorize(owner, sandbox, prepared.slug)
+
+    assert newest(runtime).card["code"] == "no_access_token"
+    assert "An earlier token is not revoked yet" in owner.get(f"/connections/{prepared.slug}").text
+    let_pauses_pass(runtime)
+    assert (stored(runtime), alive(sandbox)) == ([], 0)
+
+
+def test_process_that_ends_exchanges_no_code_and_finishes_one_that_it_has_sent(
+    runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, prepared: Prepared
+) -> None:
+    location = pass_gitlab(sandbox, start(owner, prepared.slug), "gatehouse")
+    sandbox.faults.hold(TOKEN)
+    coming_back = threading.Thread(target=come_back, args=(owner, location))
+    coming_back.start()
+    sandbox.requests.wait_for(TOKEN)
+    runtime.shutdown.begin()
+
+    assert not runtime.shutdown.wait(0.01)
+    sandbox.faults.release()
+    coming_back.join()
+    assert runtime.shutdown.wait(0)
+    assert newest(runtime).outcome == AttemptState.SUCCEEDED
+
+    authorize(owner, sandbox, prepared.slug)
+    assert newest(runtime).card["code"] == "portal_stopping"
+    assert sandbox.requests.count(TOKEN) == 1
 
 
 def test_pair_of_a_gitlab_that_fails_right_after_it_is_revoked_when_it_is_back(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlmodel import select
@@ -25,10 +28,11 @@ from portal.gitlab import oauth
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
 from portal.vault import SecretUnreadable
-from tests.support.paired import QUICK, Paired, seal
+from tests.support.paired import QUICK, SCOPES, Paired, seal
 
 TOKEN = "/oauth/token"
 USER = "/api/v4/user"
+INFO = "/oauth/token/info"
 
 
 def enter_secret(paired: Paired, secret: str, client_id: str = "") -> None:
@@ -117,6 +121,52 @@ def test_pair_of_another_application_is_neither_refreshed_nor_ended(paired: Pair
     enter_secret(paired, secret, client_id=own.client_id)
     paired.let_rest_pass()
     assert paired.demand() == paired.issued[-1].access_token
+
+
+def test_what_a_refresh_leaves_out_stays_as_it_was(paired: Paired) -> None:
+    before, scopes = paired.stored_pair(), paired.credential.scopes
+    paired.change(obtained_at=utc_now() - timedelta(minutes=50), expires_at=utc_now() + timedelta(minutes=10))
+    paired.make_due()
+    paired.sandbox.faults.add(TOKEN, drop_members=("refresh_token", "expires_in"), times=1)
+
+    assert paired.demand() == paired.issued[-1].access_token
+
+    found = paired.credential
+    assert paired.stored_pair() == (paired.issued[-1].access_token, before[1])
+    assert timedelta(minutes=59) < found.expires_at - utc_now() < timedelta(minutes=61)
+    assert found.scopes == scopes
+
+
+@pytest.mark.parametrize(
+    ("answer", "scopes"),
+    [
+        # No member `scope` at a refresh: the application has lost every scope (docs/gitlab.md).
+        ({"set_members": {"scope": []}}, []),
+        ({"set_members": {"scope": ["read_user"]}}, ["read_user"]),
+        ({"set_members": {"scope": [], "resource_owner_id": 1}}, list(SCOPES)),
+        ({"status": 404}, list(SCOPES)),
+        ({"delay_seconds": 0.5}, list(SCOPES)),
+    ],
+)
+def test_scopes_that_a_refresh_does_not_name_are_asked_for(
+    paired: Paired, answer: dict[str, Any], scopes: list[str]
+) -> None:
+    paired.make_due()
+    paired.sandbox.faults.add(TOKEN, drop_members=("scope",), times=1)
+    paired.sandbox.faults.add(INFO, **answer)
+
+    assert paired.demand(replace(QUICK, probe=0.3)) == paired.issued[-1].access_token
+    assert paired.credential.scopes == scopes
+    assert paired.sandbox.requests.count(INFO) == 1
+
+
+def test_refresh_token_that_comes_alone_is_used_for_the_next_pair(paired: Paired) -> None:
+    paired.make_due()
+    paired.sandbox.faults.add(TOKEN, set_members={"access_token": None}, times=1)
+
+    assert paired.demand() == paired.issued[-1].access_token
+    assert paired.holds_the_last_pair()
+    assert (paired.token_requests, paired.spent_posts) == (2, 0)
 
 
 def leave_behind(paired: Paired) -> Spooled:

@@ -26,6 +26,7 @@ def exchange(line: Line, server: ScriptedServer, answer: bytes) -> oauth.TokenAn
 
 
 def pair_of(found: oauth.TokenAnswer) -> tuple[str, str | None]:
+    assert found.access_token is not None
     return found.access_token.reveal(), found.refresh_token.reveal() if found.refresh_token else None
 
 
@@ -130,11 +131,15 @@ def test_pair_is_found_whatever_it_is_said_to_come_as(line: Line, server: Script
     ],
     ids=str,
 )
-def test_answer_without_an_access_token_that_can_be_sent_is_malformed(
+def test_answer_without_an_access_token_that_can_be_sent_keeps_the_other_half(
     line: Line, server: ScriptedServer, change: dict[str, Any]
 ) -> None:
+    found = exchange(line, server, response(json.dumps({**GOOD, **change}).encode()))
+    assert found.access_token is None
+    assert found.stands_for_both.reveal() == "b" * 64
+
     with pytest.raises(MalformedAnswer):
-        exchange(line, server, response(json.dumps({**GOOD, **change}).encode()))
+        exchange(line, server, response(json.dumps({**GOOD, **change, "refresh_token": None}).encode()))
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"<!doctype html>", b"[" * 100_000, BODY[:-20]], ids=len)

@@ -47,6 +47,7 @@ from portal.connections.models import Application, Connection, ConnectionState
 from portal.connections.service.connections import end_attention, need_attention, record
 from portal.db import utc_now
 from portal.errors import Card, UpstreamFailed
+from portal.gitlab import oauth
 from portal.instance import is_restored
 from portal.net import origin_of
 from portal.runtime import Runtime
@@ -237,7 +238,6 @@ def store(runtime: Runtime, entry: Spooled, connection_id: int, reason: str, tim
         connection = session.get_one(Connection, connection_id)
         _write_pair(runtime, credential, entry, times)
         lease.give_back(credential)
-        forget_doubts(credential)
         end_attention(connection, HEALED_BY_REFRESH)
         note(session, credential, "refreshed", reason, spent_generation=entry.generation)
         record(session, None, connection, "credential.refreshed", generation=credential.generation, reason=reason)
@@ -330,12 +330,26 @@ def _was_spent(runtime: Runtime, credential: Credential, entry: Spooled) -> bool
 
 
 def _write_pair(runtime: Runtime, credential: Credential, entry: Spooled, times: RefreshTimes) -> None:
+    """Store a pair; what the answer left out stays as it was (RFC 6749 §5.1, §6)."""
     tokens = entry.tokens
-    seconds = tokens.expires_in
+    seconds: float | None = tokens.expires_in
+    if seconds is None and credential.expires_at is not None:
+        before = (credential.expires_at - credential.obtained_at).total_seconds()
+        seconds = before if before > 0 else oauth.LIFETIME_SECONDS
     expires_at = None if seconds is None else (entry.sent_at + timedelta(seconds=seconds)).astimezone(UTC)
+    access_token, refresh_token = (
+        open_token(runtime, credential, column, credential.origin)
+        for column in ("access_token_sealed", "refresh_token_sealed")
+    )
+    assert access_token is not None
     credential.generation = entry.generation + 1
     credential.expires_at = expires_at
     credential.refresh_at = times.plan(expires_at, entry.sent_at)
     credential.refreshed_at = credential.obtained_at = utc_now()
     credential.scopes = credential.scopes if tokens.scopes is None else list(tokens.scopes)
-    seal_pair(runtime, credential, tokens.access_token, tokens.refresh_token)
+    forget_doubts(credential)
+    if tokens.access_token is None:
+        # The other half is good for the next pair.
+        credential.expires_at = credential.refresh_at = utc_now()
+        credential.is_access_refused = True
+    seal_pair(runtime, credential, tokens.access_token or access_token, tokens.refresh_token or refresh_token)

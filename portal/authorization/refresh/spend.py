@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -47,6 +48,7 @@ from portal.crash_points import crash_point
 from portal.db import utc_now
 from portal.errors import Card, Conflict, PortalError
 from portal.gitlab import oauth
+from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import GitLabError, GitLabRateLimited, OAuthRefused
 from portal.logs import get_logger
 from portal.net import Line, OutboundError
@@ -169,6 +171,7 @@ def _spend(runtime: Runtime, line: Line, claim: Claim, times: RefreshTimes) -> C
     crash_point("refresh:answer_received")
     _keep(spool, entry)
     crash_point("refresh:answer_spooled")
+    entry = _with_scopes(line, claim, entry, times)
     if _store_patiently(runtime, entry, claim, times) == Stored.UNCLEAR:
         release(runtime, claim)  # The spool keeps it for whoever can open the stored pair.
         return None
@@ -215,6 +218,23 @@ def _keep(spool: Spool, entry: Spooled) -> None:
     except OSError as error:
         # The database may still take it; there is nothing better to do with an answer than to store it.
         log.error("spool_unwritable", error=str(error))
+
+
+def _with_scopes(line: Line, claim: Claim, entry: Spooled, times: RefreshTimes) -> Spooled:
+    """Ask for the scopes of a pair whose answer names none: at a refresh GitLab means by it that none is left.
+
+    While that is not known, what the pair before had is taken for it.
+    """
+    access_token = entry.tokens.access_token
+    if entry.tokens.scopes is not None or access_token is None:
+        return entry
+    try:
+        with line.deadline(min(times.probe, claim.left())):
+            info = GitLabClient(line, access_token, tries=1).token_info()
+    except (GitLabError, OutboundError):
+        return entry
+    is_own = info.resource_owner_id == claim.gitlab_user_id
+    return replace(entry, tokens=replace(entry.tokens, scopes=tuple(info.scope))) if is_own else entry
 
 
 def _store_patiently(runtime: Runtime, entry: Spooled, claim: Claim, times: RefreshTimes) -> Stored:

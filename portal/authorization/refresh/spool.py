@@ -151,7 +151,7 @@ def _to_text(entry: Spooled) -> str:
             "intent_id": entry.intent_id,
             "spent": entry.spent,
             "sent_at": entry.sent_at.isoformat(),
-            "access_token": tokens.access_token.reveal(),
+            "access_token": tokens.access_token.reveal() if tokens.access_token else None,
             "refresh_token": tokens.refresh_token.reveal() if tokens.refresh_token else None,
             "scopes": tokens.scopes,
             "expires_in": tokens.expires_in,
@@ -162,14 +162,14 @@ def _to_text(entry: Spooled) -> str:
 
 def _from_text(text: str) -> Spooled:
     data = json.loads(text)
-    refresh_token = data["refresh_token"]
+    access_token, refresh_token = data["access_token"], data["refresh_token"]
     return Spooled(
         credential_id=data["credential_id"],
         generation=data["generation"],
         intent_id=data["intent_id"],
         spent=data["spent"],
         tokens=TokenAnswer(
-            access_token=Secret(data["access_token"]),
+            access_token=Secret(access_token) if access_token else None,
             refresh_token=Secret(refresh_token) if refresh_token else None,
             scopes=None if data["scopes"] is None else tuple(data["scopes"]),
             expires_in=data["expires_in"],

@@ -116,6 +116,28 @@ def no_bearer_card() -> Card:
     )
 
 
+def no_access_token_card() -> Card:
+    """An answer with half a pair."""
+    return Card(
+        code="no_access_token",
+        layer=Layer.OAUTH,
+        sentence="GitLab's answer held a refresh token but no usable access token. Nothing was stored.",
+        remedy="Authorize again. If it stays, check whether something between Gatehouse and GitLab changes answers.",
+        mender=Mender.GITLAB_ADMIN,
+    )
+
+
+def stopping_card() -> Card:
+    """The process was told to end before the code was exchanged."""
+    return Card(
+        code="portal_stopping",
+        layer=Layer.PORTAL,
+        sentence="This part of Gatehouse is shutting down, so it did not ask GitLab for the token. Nothing was stored.",
+        remedy="Authorize again in a minute.",
+        mender=Mender.YOU,
+    )
+
+
 def no_secret_card(sentence: str) -> Card:
     """The application's Secret cannot be used."""
     return Card(

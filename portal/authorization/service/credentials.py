@@ -26,6 +26,7 @@ from portal.gitlab import oauth
 from portal.jobs import Job, enqueue
 from portal.net import origin_of
 from portal.runtime import Runtime
+from portal.vault import Secret
 
 READ_CATALOGUE = "repositories.read_catalogue"
 
@@ -38,7 +39,8 @@ class ConnectionChanged(Conflict):
 class Granted:
     """What GitLab gave and to whom, judged; `expires_at` is by our clock, None if GitLab names no end (before 15.0)."""
 
-    tokens: oauth.TokenAnswer
+    access_token: Secret
+    refresh_token: Secret | None
     person: Person
     scopes: tuple[str, ...]
     expires_at: datetime | None
@@ -84,7 +86,7 @@ def keep_credential(
         _begin_anew(credential)
         session.add(credential)
         session.flush()
-        seal_pair(runtime, credential, granted.tokens.access_token, granted.tokens.refresh_token)
+        seal_pair(runtime, credential, granted.access_token, granted.refresh_token)
         seal_client(runtime, credential, application)
         note(session, credential, "authorized", f"by {principal.name}"[:200], gitlab_username=person.username)
         mark_authorized(session, connection)

@@ -34,6 +34,8 @@ from portal.gitlab.payloads import User
 from portal.logs import get_logger
 from portal.net import Line, OutboundError, origin_of
 from portal.runtime import Runtime
+from portal.shutdown import ShuttingDown
+from portal.vault import Secret
 
 log = get_logger(__name__)
 DENIED = "access_denied"
@@ -78,8 +80,10 @@ def take_code(runtime: Runtime, principal: Principal, attempt: AuthorizationAtte
         connection = session.get_one(Connection, attempt.connection_id)
     try:
         application = open_client_credentials(runtime, connection)
-        with open_line(runtime, connection) as line:
+        with runtime.shutdown.finishing(), open_line(runtime, connection) as line:
             _exchange(runtime, principal, attempt, connection, line, application, code)
+    except ShuttingDown:
+        _end(runtime, principal, attempt, AttemptState.FAILED, cards.stopping_card())
     except (Conflict, InvalidInput) as error:
         _end(runtime, principal, attempt, AttemptState.FAILED, cards.no_secret_card(error.sentence))
     except (GitLabError, OutboundError) as error:
@@ -160,7 +164,7 @@ def _hold(
             Spool(runtime).keep(entry)
         for _ in range(REVOKE_TRIES):
             with suppress(GitLabError, OutboundError):
-                oauth.revoke(line, application, tokens.refresh_token or tokens.access_token)
+                oauth.revoke(line, application, tokens.stands_for_both)
                 break
         raise
 
@@ -173,10 +177,12 @@ def _judge(
     Raises:
         _Refused: it may not.
     """
+    if tokens.access_token is None:
+        raise _Refused(AttemptState.FAILED, cards.no_access_token_card())
     if not tokens.is_bearer:
         raise _Refused(AttemptState.FAILED, cards.no_bearer_card())
     try:
-        person = Person.from_user(_ask_who(line, tokens))
+        person = Person.from_user(_ask_who(line, tokens.access_token))
     except Unauthorized as error:
         raise _Refused(AttemptState.FAILED, cards.refused_at_once_card(error)) from None
     except (GitLabError, OutboundError) as error:
@@ -195,14 +201,14 @@ def _judge(
     if missing := sorted(set(attempt.frozen["scopes"]) - set(scopes)):
         raise _Refused(AttemptState.FAILED, cards.missing_scopes_card(connection, missing), person)
     expires_at = None if not seconds else (sent_at + timedelta(seconds=seconds)).astimezone(UTC)
-    return Granted(tokens, person, scopes, expires_at)
+    return Granted(tokens.access_token, tokens.refresh_token, person, scopes, expires_at)
 
 
-def _ask_who(line: Line, tokens: oauth.TokenAnswer) -> User:
+def _ask_who(line: Line, access_token: Secret) -> User:
     """Ask GitLab whose the token is: three times over some seconds while it refuses it without a reason."""
     for pause in (*PAUSES_BETWEEN_LOOKS, None):
         try:
-            return GitLabClient(line, tokens.access_token).current_user()
+            return GitLabClient(line, access_token).current_user()
         except Unauthorized as error:
             if error.reason != "unknown" or pause is None:
                 raise

@@ -99,7 +99,7 @@ def hold_pair(session: Session, runtime: Runtime, revoker: Revoker, tokens: oaut
     Without `take_held` or `let_go` it is revoked a few minutes later.
     """
     row = _new_row(session, runtime, revoker, "stray")
-    seal_tokens(runtime, row, tokens.refresh_token or tokens.access_token, tokens.access_token)
+    seal_tokens(runtime, row, tokens.stands_for_both, tokens.access_token)
     row.next_try_at = utc_now() + timedelta(seconds=HOLD_SECONDS)
     assert row.id is not None
     return row.id
@@ -135,7 +135,7 @@ def retire_stray(runtime: Runtime, revoker: Revoker, tokens: oauth.TokenAnswer) 
 
     Nothing happens when it is the stored one.
     """
-    token = tokens.refresh_token or tokens.access_token
+    token = tokens.stands_for_both
     with runtime.database.transaction() as session:
         statement = select(Credential).where(Credential.connection_id == revoker.connection_id).with_for_update()
         credential = session.exec(statement).first()

@@ -178,7 +178,7 @@ def _spend(runtime: Runtime, row: RetiredToken, line: Line, pair: _Pair, refresh
         _note_spending(runtime, row, None, is_under_way=False)
         return Proof.REFUSED if isinstance(error, OAuthRefused) and error.error == "invalid_grant" else error.card()
     _note_spending(runtime, row, tokens, is_under_way=False)
-    return _Pair(pair.application, tokens.refresh_token or tokens.access_token, tokens.access_token)
+    return _Pair(pair.application, tokens.stands_for_both, tokens.access_token)
 
 
 def _note_spending(
@@ -188,7 +188,7 @@ def _note_spending(
         found = session.get_one(RetiredToken, row.id, with_for_update=True)
         found.refresh_sent_at = utc_now() if is_under_way else None
         if tokens is not None:
-            seal_tokens(runtime, found, tokens.refresh_token or tokens.access_token, tokens.access_token)
+            seal_tokens(runtime, found, tokens.stands_for_both, tokens.access_token)
         session.add(found)
 
 
