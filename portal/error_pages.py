@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, make_response, render_template, request, url_for
+from flask import Flask, Response, make_response, render_template, request
 from flask.globals import request_ctx
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 
 from portal import errors
 from portal.errors import PortalError
-from portal.htmx import leave_to, wants_fragment
+from portal.htmx import wants_fragment
 from portal.logs import get_logger
 from portal.requestinfo import current_request_info, loggable_path
 from portal.storage import LASTING, card_of, trouble_of
@@ -71,8 +71,6 @@ def register(app: Flask) -> None:
 
 
 def _answer_portal_error(error: PortalError) -> Response:
-    if isinstance(error, errors.SignInRequired) and request.blueprint != "api":
-        return _send_to_sign_in()
     if error.status >= 500:
         log.warning("request_failed", error_code=error.code, path=loggable_path(request.path), status=error.status)
     return answer(error)
@@ -132,12 +130,3 @@ def answer(error: PortalError) -> Response:
         response.headers["HX-Retarget"] = "#alerts"
         response.headers["HX-Reswap"] = "innerHTML"
     return response
-
-
-def _send_to_sign_in() -> Response:
-    if wants_fragment():
-        response = leave_to(url_for("accounts.sign_in"))
-        response.status_code = 401  # The session is over; htmx follows HX-Redirect whatever the status.
-        return response
-    next_path = request.full_path.rstrip("?") if request.method == "GET" else None
-    return leave_to(url_for("accounts.sign_in", next=next_path))

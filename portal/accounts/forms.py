@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from wtforms import StringField
+from wtforms import SelectMultipleField, StringField
 from wtforms.validators import Length
 
 from portal.forms import StrictForm
 
 MAX_TYPED = 4096
+# Of a form that waits for its reader to sign in again; a CA certificate is the longest entry of any.
+MAX_KEPT = 250_000
 
 
 class SetupForm(StrictForm):
@@ -24,6 +26,14 @@ class SignInForm(StrictForm):
 
     email = StringField("E-mail", [Length(max=MAX_TYPED)])
     password = StringField("Password", [Length(max=MAX_TYPED)])
+    kept = StringField("Entries of the form that was open", [Length(max=MAX_KEPT)])
+
+
+class EntriesForm(StrictForm):
+    """Entries of a form that its reader leaves, or opened before signing in last; `page` when it is not `next`."""
+
+    page = StringField("Page", [Length(max=MAX_TYPED)])
+    kept = StringField("Entries of the form that was open", [Length(max=MAX_KEPT)])
 
 
 class ProofForm(StrictForm):
@@ -56,7 +66,8 @@ class InviteForm(StrictForm):
     """A new member."""
 
     email = StringField("E-mail", [Length(max=MAX_TYPED)])
-    role = StringField("Role", [Length(max=40)])
+    role = StringField("Role", [Length(max=40)], default="team_lead")
+    groups = SelectMultipleField("Groups", choices=[])
 
 
 class RoleForm(StrictForm):

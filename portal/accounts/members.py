@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -10,10 +11,11 @@ from sqlalchemy import CursorResult, delete, func, update
 from sqlmodel import Session, col, select
 
 from portal import audit
-from portal.accounts.models import Invitation, Membership, Organization, SessionRecord, User
+from portal.accounts.models import GroupGrant, Invitation, InvitedGroup, Membership, Organization, SessionRecord, User
+from portal.accounts.notes import GroupChoice
 from portal.accounts.people import EMAIL_TAKEN, add_member, check_person, clean_email, is_member
 from portal.accounts.principal import Principal, require_right_now
-from portal.accounts.roles import Right, Role
+from portal.accounts.roles import ROLE_RIGHTS, Right, Role
 from portal.accounts.sessions import end_other_sessions, hash_of
 from portal.db import utc_now
 from portal.errors import Conflict, InvalidInput, NotFound
@@ -53,8 +55,10 @@ def list_invitations(runtime: Runtime, principal: Principal) -> list[Invitation]
         return list(session.exec(statement))
 
 
-def invite(runtime: Runtime, principal: Principal, email: str, role: str) -> str:
+def invite(runtime: Runtime, principal: Principal, email: str, role: str, groups: Sequence[GroupChoice] = ()) -> str:
     """Make a one-time link for a new member and return it; it is shown once and stored nowhere.
+
+    A team lead gets the groups together with the membership.
 
     Raises:
         InvalidInput: no e-mail address, an unknown role, or somebody who is a member already.
@@ -78,7 +82,17 @@ def invite(runtime: Runtime, principal: Principal, email: str, role: str) -> str
             expires_at=now + timedelta(days=INVITATION_DAYS),
         )
         session.add(invitation)
-        _record(session, principal, "member.invited", clean, role=role)
+        details = {"role": role}
+        if groups and role == Role.TEAM_LEAD:
+            require_right_now(session, principal, Right.GRANT_GROUPS)
+            session.flush()
+            pairs = {(group.connection_id, group.gitlab_group_id) for group in groups}
+            session.add_all(
+                InvitedGroup(invitation_id=invitation.id or 0, connection_id=connection, gitlab_group_id=group)
+                for connection, group in sorted(pairs)
+            )
+            details["groups"] = ", ".join(sorted(group.path for group in groups))
+        _record(session, principal, "member.invited", clean, **details)
     return f"{runtime.settings.base_url}/invitations/{token}"
 
 
@@ -140,6 +154,16 @@ def accept_invitation(runtime: Runtime, token: str, name: str, password: str) ->
     with runtime.database.transaction() as session:
         invitation = _claim_invitation(session, token)
         membership = add_member(session, invitation.organization_id, person, Role(invitation.role))
+        given = session.exec(select(InvitedGroup).where(InvitedGroup.invitation_id == invitation.id)).all()
+        session.add_all(
+            GroupGrant(
+                membership_id=membership.id or 0,
+                connection_id=group.connection_id,
+                gitlab_group_id=group.gitlab_group_id,
+                granted_by_user_id=invitation.invited_by_user_id,
+            )
+            for group in given
+        )
         audit.record(
             session,
             action="member.joined",
@@ -149,7 +173,7 @@ def accept_invitation(runtime: Runtime, token: str, name: str, password: str) ->
             object_type="person",
             object_id=str(membership.user_id),
             object_name=invitation.email,
-            details={"role": invitation.role},
+            details={"role": invitation.role} | ({"groups": len(given)} if given else {}),
         )
         return membership
 
@@ -272,3 +296,15 @@ def _record(session: Session, principal: Principal, action: str, email: str, **d
         object_name=email,
         details=dict(details),
     )
+
+
+def who_grants_groups(session: Session, organization_id: int) -> list[User]:
+    """Return whom a team lead without groups asks: owners first."""
+    roles = [role for role in (Role.OWNER, Role.ADMINISTRATOR) if Right.GRANT_GROUPS in ROLE_RIGHTS[role]]
+    statement = (
+        select(User)
+        .join(Membership, col(Membership.user_id) == col(User.id))
+        .where(Membership.organization_id == organization_id, col(Membership.role).in_(roles))
+        .order_by(col(Membership.role).desc(), func.lower(User.name))
+    )
+    return list(session.exec(statement))

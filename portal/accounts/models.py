@@ -106,6 +106,19 @@ class Invitation(SQLModel, table=True):
     accepted_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
 
 
+class InvitedGroup(SQLModel, table=True):
+    """A GitLab group that a team lead gets with the invitation; it becomes a grant when the invitation is accepted."""
+
+    __tablename__ = "invited_group"
+    __table_args__ = (UniqueConstraint("invitation_id", "connection_id", "gitlab_group_id"),)
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    invitation_id: int = Field(foreign_key="invitation.id", ondelete="CASCADE", sa_type=BigId)
+    # No foreign key, as with grants: whoever deletes a connection deletes these as well.
+    connection_id: int = Field(index=True, sa_type=BigId)
+    gitlab_group_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
 class SetupToken(SQLModel, table=True):
     """The one-time link of the first run."""
 

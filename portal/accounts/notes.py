@@ -1,4 +1,7 @@
-"""What stands in a member's row besides name and role; higher capabilities add theirs, unknown to this one."""
+"""What higher capabilities add to the pages of members, unknown to this one.
+
+Notes in a member's row besides name and role, and the groups that a team lead can be invited to.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 
 from portal.accounts.models import Membership
 from portal.accounts.principal import Principal
+from portal.accounts.roles import Right
 from portal.runtime import Runtime
 
 
@@ -22,8 +26,21 @@ class Notes:
     by_membership: Mapping[int, Any]
 
 
+@dataclass(frozen=True)
+class GroupChoice:
+    """A group that a team lead may be given; `id` is ours, the other two are what a grant is made of."""
+
+    id: int
+    connection_id: int
+    gitlab_group_id: int
+    path: str
+    connection_name: str
+
+
 Provider = Callable[[Runtime, Principal, Sequence[Membership]], Notes]
+GroupSource = Callable[[Runtime, Principal], list[GroupChoice]]
 _providers: dict[str, Provider] = {}
+_group_sources: dict[str, GroupSource] = {}
 
 
 def add(name: str, provider: Provider) -> None:
@@ -34,3 +51,15 @@ def add(name: str, provider: Provider) -> None:
 def notes_for(runtime: Runtime, principal: Principal, memberships: Sequence[Membership]) -> list[Notes]:
     """Return the notes on some members, by name of their provider."""
     return [_providers[name](runtime, principal, memberships) for name in sorted(_providers)]
+
+
+def add_group_source(name: str, source: GroupSource) -> None:
+    """Add a source of groups under a name; adding the same one again changes nothing."""
+    _group_sources[name] = source
+
+
+def group_choices(runtime: Runtime, principal: Principal) -> list[GroupChoice]:
+    """Return the groups that this person may give to a team lead."""
+    if not principal.may(Right.GRANT_GROUPS):
+        return []
+    return [choice for name in sorted(_group_sources) for choice in _group_sources[name](runtime, principal)]

@@ -4,7 +4,7 @@
     @requires(Right.MANAGE_MEMBERS)
     def change_role(membership_id: int) -> Response:
         form = RoleForm()  # First, so that bad fields are a 400.
-        require_proof(keep=("role",))
+        require_proof(purpose="changing a role", keep=("role",))
         ...
 
 With a recent proof it returns and nothing is to be seen of it. Otherwise the request ends with 401, before anything is
@@ -15,7 +15,7 @@ changed, and the person is asked for the password:
 - **A plain form with other fields**, which means secrets: they are not echoed. After the password the browser goes to
   `back`, else to the view's own address when it has a page too, else to the form's `next`. Call `require_proof()` in
   the GET view of such a form as well, so that the question comes before the typing.
-- **A request of htmx**: the question appears in `#alerts` and the page stays as it is, with everything that was typed.
+- **A request of htmx**: a dialog asks, and the page stays as it is, with everything that was typed.
   After the password the person presses the button again; the page's CSRF token still holds.
 - **A GET** (a download, the page of a form): after the password the browser goes to its address.
 """
@@ -45,23 +45,31 @@ class StaleProof(SignInRequired):
         kept: names and values to send again with the password; None when the request cannot be repeated.
         back: where to go after the password instead; empty when the caller did not say.
         problem: what was wrong with the password that came along; empty when none did.
+        purpose: what the password is asked for, as it follows "before": "changing a role".
+        cancel_to: where *Cancel* leads; empty for the page the request came from.
     """
 
     code = "proof_required"
 
-    def __init__(self, kept: list[tuple[str, str]] | None, back: str, problem: str = "") -> None:
+    def __init__(
+        self, kept: list[tuple[str, str]] | None, back: str, problem: str = "", *, purpose: str, cancel_to: str = ""
+    ) -> None:
         super().__init__()
         self.kept = kept
         self.back = back
         self.problem = problem
+        self.purpose = purpose
+        self.cancel_to = cancel_to
 
 
-def require_proof(*, keep: Collection[str] = (), back: str = "") -> None:
+def require_proof(*, purpose: str, keep: Collection[str] = (), back: str = "", cancel_to: str = "") -> None:
     """Return when whoever is asking gave their password within five minutes; signing in counts.
 
     Args:
+        purpose: what the password is asked for, as it follows "before": "changing a role".
         keep: fields of the form that may stand on the question's page; never one that holds a secret.
         back: an address of ours to go to after the password, when the form cannot be sent again by itself.
+        cancel_to: where *Cancel* leads, when that is not the page the request came from.
 
     Raises:
         StaleProof: it was longer ago; the question is answered to the browser, nothing else is to be done.
@@ -73,11 +81,12 @@ def require_proof(*, keep: Collection[str] = (), back: str = "") -> None:
         return
     password = request.form.get(PROOF_FIELD)
     if password is None:
-        raise StaleProof(_repeatable(keep), back)
+        raise StaleProof(_repeatable(keep), back, purpose=purpose, cancel_to=cancel_to)
     try:
         give_proof(principal, password)
     except InvalidInput as error:
-        raise StaleProof(_repeatable(keep), back, error.field_errors["password"]) from None
+        problem = error.field_errors["password"]
+        raise StaleProof(_repeatable(keep), back, problem, purpose=purpose, cancel_to=cancel_to) from None
 
 
 def is_proof_fresh(principal: Principal, now: datetime) -> bool:

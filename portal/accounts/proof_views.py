@@ -11,7 +11,7 @@ from portal.accounts.rights import signed_in
 from portal.errors import InvalidInput
 from portal.forms import PROOF_FIELD
 from portal.htmx import leave_to, render, wants_fragment
-from portal.security.addresses import safe_next
+from portal.security.addresses import page_of_form, safe_next
 from portal.security.incoming import SAFE_METHODS
 
 
@@ -39,10 +39,10 @@ def ask(stale: StaleProof) -> Response:
     """Answer a request whose proof is too old with the question."""
     if stale.kept is not None and not wants_fragment():
         own = request.full_path.rstrip("?")
-        return _question(401, stale.problem, action=own, fields=stale.kept, name=PROOF_FIELD)
-    response = _question(401, stale.problem, fields=[("next", _way_back(stale))])
+        return _question(401, stale.problem, action=own, fields=stale.kept, name=PROOF_FIELD, stale=stale)
+    response = _question(401, stale.problem, fields=[("next", _way_back(stale))], stale=stale)
     if wants_fragment():
-        response.headers["HX-Retarget"] = "#alerts"
+        response.headers["HX-Retarget"] = "#question"
         response.headers["HX-Reswap"] = "innerHTML"
     return response
 
@@ -54,7 +54,13 @@ def _way_back(stale: StaleProof) -> str:
 
 
 def _question(
-    status: int, problem: str = "", *, fields: list[tuple[str, str]], action: str = "", name: str = "password"
+    status: int,
+    problem: str = "",
+    *,
+    fields: list[tuple[str, str]],
+    action: str = "",
+    name: str = "password",
+    stale: StaleProof | None = None,
 ) -> Response:
     return render(
         "accounts/prove.html",
@@ -64,4 +70,6 @@ def _question(
         fields=fields,
         name=name,
         problem=problem,
+        purpose=stale.purpose if stale else "you go on",
+        way_back=(stale.cancel_to if stale else "") or page_of_form(),
     )

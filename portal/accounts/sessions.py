@@ -50,6 +50,8 @@ class PortalSession(dict[str, Any], SessionMixin):
         self.stored = dict(data)
         self.must_send_cookie = False
         self.must_clear = False
+        # Of a visitor who was signed in until a moment ago: which limit ended it, in words.
+        self.was_ended_by = ""
         # Why the session could not be read; the checks before every view raise it.
         self.failure: SQLAlchemyError | None = None
 
@@ -87,6 +89,10 @@ class DatabaseSessions(SessionInterface):
         record = self._find(token) if token else None
         if record is None:
             return self._visitor(token)
+        if ended_by := self._limit_of(record):
+            visitor = self._visitor(token)
+            visitor.was_ended_by = ended_by
+            return visitor
         with self._runtime.database.reading() as database:
             principal = load_principal(
                 database, record.user_id, record.organization_id, session_id=record.id, proved_at=record.proved_at
@@ -204,14 +210,17 @@ class DatabaseSessions(SessionInterface):
         return values[0] if usable else ""
 
     def _find(self, token: str) -> SessionRecord | None:
-        settings, now = self._runtime.settings, self.now()
         with self._runtime.database.reading() as database:
-            record = database.exec(select(SessionRecord).where(SessionRecord.token_hash == hash_of(token))).first()
-        if record is None:
-            return None
-        idle = now - record.last_active_at > timedelta(minutes=settings.session_idle_minutes)
-        old = now - record.created_at > timedelta(hours=settings.session_absolute_hours)
-        return None if idle or old else record
+            return database.exec(select(SessionRecord).where(SessionRecord.token_hash == hash_of(token))).first()
+
+    def _limit_of(self, record: SessionRecord) -> str:
+        """Return the limit that has ended a session, in words; empty while it lives."""
+        settings, now = self._runtime.settings, self.now()
+        if now - record.created_at > timedelta(hours=settings.session_absolute_hours):
+            return f"{settings.session_absolute_hours} hours"
+        if now - record.last_active_at > timedelta(minutes=settings.session_idle_minutes):
+            return f"{settings.session_idle_minutes} minutes without use"
+        return ""
 
     def _touch(self, record: SessionRecord, request: Request, app: Flask) -> None:
         view = app.view_functions.get(request.endpoint or "")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Flask, Response, after_this_request, flash, request, session, url_for
+from flask import Blueprint, Flask, Response, after_this_request, flash, g, request, session, url_for
 
-from portal.accounts import first_run, members, notes, people, proof_views, throttle
+from portal.accounts import first_run, members, notes, people, proof_views, signed_out_views, throttle
 from portal.accounts.forms import (
     InvitationForm,
     InviteForm,
@@ -24,7 +24,7 @@ from portal.accounts.sessions import current_sessions
 from portal.db import MAX_ID
 from portal.errors import InvalidInput, NotFound
 from portal.forms import refuse_unknown_fields
-from portal.htmx import leave_to, render
+from portal.htmx import leave_to, render, wants_fragment
 from portal.requestinfo import current_request_info
 from portal.runtime import Runtime, current_runtime
 from portal.security.addresses import safe_next
@@ -37,6 +37,7 @@ def register(app: Flask, runtime: Runtime) -> None:
     """Add the routes."""
     app.register_blueprint(blueprint)
     proof_views.register(app)
+    signed_out_views.register(app)
     app.add_template_filter(initials)
     app.add_url_rule("/healthz", "healthz", public(lambda: Response("ok\n", mimetype="text/plain")))
 
@@ -86,13 +87,20 @@ def sign_in() -> Response:
     target = safe_next(request.values.get("next")) or url_for("connections.index")
     if request.method in SAFE_METHODS:
         return leave_to(target) if find_principal() else _page("sign_in", form, next=target)
+    kept = _text(form, "kept")
     try:
         email, source = _text(form, "email"), current_request_info().source_address
         device = throttle.known_device(runtime, email, _device_cookie())
         membership = people.check_sign_in(runtime, email, _text(form, "password"), source, device)
     except InvalidInput as error:
-        return _page("sign_in", form, error, next=target)
+        if wants_fragment():
+            return signed_out_views.render_question(422, errors={"": error.sentence})
+        return _page("sign_in", form, error, next=target, kept=kept)
     _begin_session(membership)
+    if wants_fragment():
+        return render("accounts/_signed_in.html")
+    if "kept" in request.form:
+        signed_out_views.take_up(target, kept)
     return leave_to(target)
 
 
@@ -181,20 +189,29 @@ def end_sessions() -> Response:
 @requires(Right.SEE_MEMBERS)
 def show_members() -> Response:
     """Show the members and open invitations."""
-    return _members(InviteForm())
+    return _members()
+
+
+@blueprint.get("/members/invitations")
+@requires(Right.MANAGE_MEMBERS)
+def new_invitation() -> Response:
+    """Ask whom to invite, as what, and to which groups."""
+    return _invitation(InviteForm())
 
 
 @blueprint.post("/members/invitations")
 @requires(Right.MANAGE_MEMBERS)
 def invite() -> Response:
     """Make an invitation and show its link, once."""
-    form = InviteForm()
-    require_proof(keep=("email", "role"))
+    form, runtime, principal = InviteForm(), current_runtime(), current_principal()
+    require_proof(purpose="inviting someone", keep=("email", "role", "groups"))
+    chosen = set(form.groups.data or [])
+    groups = [group for group in notes.group_choices(runtime, principal) if str(group.id) in chosen]
     try:
-        link = members.invite(current_runtime(), current_principal(), _text(form, "email"), _text(form, "role"))
+        link = members.invite(runtime, current_principal(), _text(form, "email"), _text(form, "role"), groups)
     except InvalidInput as error:
-        return _members(form, error)
-    return _members(InviteForm(formdata=None), link=link, invited=_text(form, "email"))
+        return _invitation(form, error)
+    return _members(link=link, invited=_text(form, "email"))
 
 
 @blueprint.post(f"/members/invitations/<int(max={MAX_ID}):invitation_id>/withdrawal")
@@ -212,7 +229,7 @@ def withdraw_invitation(invitation_id: int) -> Response:
 def change_role(membership_id: int) -> Response:
     """Give a member another role."""
     form = RoleForm()
-    require_proof(keep=("role",))
+    require_proof(purpose="changing a role", keep=("role",))
     principal = current_principal()
     members.change_role(current_runtime(), principal, membership_id, _text(form, "role"))
     if principal.membership_id == membership_id:
@@ -228,7 +245,7 @@ def change_role(membership_id: int) -> Response:
 def remove(membership_id: int) -> Response:
     """Remove a member."""
     refuse_unknown_fields()
-    require_proof()
+    require_proof(purpose="removing a member")
     principal = current_principal()
     members.remove_member(current_runtime(), principal, membership_id)
     flash("The member is removed.", "success")
@@ -239,6 +256,7 @@ def remove(membership_id: int) -> Response:
 def _begin_session(membership: Membership) -> None:
     current_sessions().begin(session, membership.user_id, membership.organization_id)  # type: ignore[arg-type]
     forget_principal()
+    g.pop("csrf_token", None)  # Flask-WTF keeps the one it made for the session before.
     runtime = current_runtime()
     known = throttle.remember_device(runtime, current_principal().email, _device_cookie())
 
@@ -281,13 +299,17 @@ def _profile(error: InvalidInput | None = None) -> Response:
     return _page("profile", None, error, sessions=found, present_session_id=principal.session_id)
 
 
-def _members(form: InviteForm, error: InvalidInput | None = None, **context: Any) -> Response:
+def _invitation(form: InviteForm, error: InvalidInput | None = None) -> Response:
+    choices = notes.group_choices(current_runtime(), current_principal())
+    return _page("invite", form, error, choices=choices, roles=[(role, ROLE_SENTENCES[role]) for role in Role])
+
+
+def _members(**context: Any) -> Response:
     runtime, principal = current_runtime(), current_principal()
     found = members.list_members(runtime, principal)
     return _page(
         "members",
-        form,
-        error,
+        None,
         members=found,
         notes=notes.notes_for(runtime, principal, [member.membership for member in found]),
         may_manage=principal.may(Right.MANAGE_MEMBERS),

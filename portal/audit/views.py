@@ -63,7 +63,7 @@ def export() -> Response:
     """Send the events that the filters match as a file, while they are being read."""
     refuse_unknown_fields(*Filters.FIELDS, "format")
     filters, chosen = Filters.read(request.form), _read_format()
-    require_proof(keep=(*Filters.FIELDS, "format"))
+    require_proof(purpose="exporting the audit log", keep=(*Filters.FIELDS, "format"))
     runtime, principal = current_runtime(), current_principal()
     _record_export(runtime, principal, filters, chosen)
     events = iterate_events(runtime.database, filters.for_organization(principal.organization_id))

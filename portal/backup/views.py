@@ -38,7 +38,7 @@ def show() -> Response:
 def confirm() -> Response:
     """Let the portal work again."""
     refuse_unknown_fields()
-    require_proof()
+    require_proof(purpose="letting this copy work")
     count = confirm_running(current_runtime(), current_principal())
     if count is None:
         flash("It was confirmed already.", "message")

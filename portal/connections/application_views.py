@@ -92,7 +92,9 @@ def setup_credentials(slug: str) -> Response:
     connection = load_connection(slug)
     if connection.authorized_at is None:
         return leave_to(step_url(connection, Step.APPLICATION))
-    require_proof()  # Before the Secret is typed: it could not be sent again after the question.
+    # Before the Secret is typed: it could not be sent again after the question.
+    settings = url_for("connections.settings", slug=slug)
+    require_proof(purpose="replacing Application ID and Secret", cancel_to=settings)
     typed = request.args.get("application_id", "")[:MAX_ID]
     form = _form_of(connection)
     form.application_id.data = typed or form.application_id.data
@@ -108,7 +110,8 @@ def save_credentials(slug: str) -> Response:
         return _render_credentials(connection, form, errors=problems_of(form))
     # The id comes back in the address; the Secret never does.
     typed = (form.application_id.data or "").strip()[:MAX_ID]
-    require_proof(back=url_for("connections.setup_credentials", slug=slug, application_id=typed))
+    back = url_for("connections.setup_credentials", slug=slug, application_id=typed)
+    require_proof(purpose="replacing Application ID and Secret", back=back)
     try:
         saved, card = _save(connection, form)
     except InvalidInput as error:

@@ -35,7 +35,7 @@ def save_instance(slug: str) -> Response:
     known, entered = instance.reached_by(connection), _entered(form, connection)
     try:
         if connection.authorized_at and instance.would_change(current_runtime(), connection, entered):
-            require_proof(keep=FIELDS)
+            require_proof(purpose="moving the connection to another address", keep=FIELDS)
         saved = instance.save_instance(current_runtime(), current_principal(), slug, entered)
     except InvalidInput as error:
         return _render(connection, form, errors=error.field_errors)

@@ -58,7 +58,7 @@ def carry_out(slug: str) -> Response:
     choice, confirmation = form.choice.data or "", form.confirmation.data or ""
     try:
         check_wish(connection, choice, confirmation)
-        require_proof(keep=("choice", "confirmation"))
+        require_proof(purpose=f"disconnecting {connection.display_name}", keep=("choice", "confirmation"))
         disconnect(runtime, current_principal(), slug, choice, confirmation)
     except InvalidInput as error:
         return _render_ask(connection, form, errors=error.field_errors)
@@ -104,7 +104,7 @@ def revoked_by_hand(slug: str) -> Response:
     get_connection(current_runtime(), current_principal(), slug)
     if request.form.get("revoked") != "1":
         raise InvalidInput("Revoke it in GitLab first, then tick the box.")
-    require_proof(keep=("revoked",))
+    require_proof(purpose="erasing the token here", keep=("revoked",), cancel_to=url_for("connections.show", slug=slug))
     confirm_revoked_by_hand(current_runtime(), current_principal(), slug)
     flash("The token is erased here.", "success")
     return leave_to(url_for("connections.show", slug=slug))

@@ -32,26 +32,30 @@ class Direction:
     title: str
     note: str
     keys: tuple[str, ...]
+    # Title of the address it goes to, as `routes_of` calls it; empty when it goes to none.
+    route: str = ""
 
 
 DIRECTIONS = (
     Direction(
-        "Gatehouse → GitLab's API",
-        "Layer by layer; the first that breaks leaves those after it out.",
+        "Gatehouse to GitLab’s API",
+        "Layer by layer. After the first failure the rest are skipped.",
         ("name", "port", "certificate", "gitlab", "clock", "version"),
+        "API",
     ),
     Direction(
         "Credential",
-        "What Gatehouse shows GitLab, and what GitLab says to it.",
+        "What Gatehouse shows GitLab, and what GitLab says about it.",
         ("credential", "token", "user", "scopes", "work"),
     ),
     Direction(
-        "Browser → GitLab",
+        "Browser to GitLab",
         "People are sent there to authorize. Only a browser can test the way itself.",
         ("external_url",),
+        "Browser",
     ),
-    Direction("Gatehouse → Git over HTTP", "Where GitLab says its repositories are.", ("git",)),
-    Direction("GitLab → Gatehouse", "Webhooks: GitLab tells of changes by itself.", ("hooks",)),
+    Direction("Gatehouse to Git over HTTP", "Where GitLab says its repositories are.", ("git",), "Git"),
+    Direction("GitLab to Gatehouse", "Webhooks report changes.", ("hooks",), "Webhook"),
 )
 
 

@@ -38,7 +38,7 @@ def routes_of(
     return [
         _browser(connection, told, current.get("external_url")),
         Route("API", connection.api_url, *_seen(current.get("gitlab"), "Asked by Gatehouse at each check.")),
-        Route("Git", told.get("git", ""), *_seen(current.get("git"), "What GitLab tells of its projects.")),
+        Route("Git", told.get("git", ""), *_seen(current.get("git"), "GitLab says so of its projects.")),
         _hook(runtime, connection),
     ]
 
@@ -52,9 +52,7 @@ def _browser(connection: Connection, told: dict[str, str], row: HealthCheck | No
         known = "GitLab calls itself the same."
     else:
         known = f"GitLab calls itself {issuer}."
-    return Route(
-        "Browser", connection.external_url, state, f"{known} Whether a browser gets there only a browser can tell."
-    )
+    return Route("Browser", connection.external_url, state, f"{known} Only a browser can tell whether it gets there.")
 
 
 def _hook(runtime: Runtime, connection: Connection) -> Route:

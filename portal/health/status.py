@@ -41,10 +41,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Way:
-    """One direction with its lines."""
+    """One direction with its lines; `route` is the address it goes to, None when it goes to none."""
 
     direction: Direction
     lines: list[Line]
+    strip: Strip
+    route: Route | None
+
+    @property
+    def state(self) -> str:
+        """The worst of its lines; empty when none was checked."""
+        seen = {line.check.state for line in self.lines}
+        return next((str(state) for state in (CheckState.FAIL, CheckState.WARN, CheckState.PASS) if state in seen), "")
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,6 @@ class Health:
     ways: list[Way]
     alarms: list[Alarm]
     past: list[Alarm]
-    routes: list[Route]
     job: Job | None
     is_watched: bool
     may_manage: bool
@@ -115,13 +122,13 @@ def load_health(runtime: Runtime, principal: Principal, connection: Connection, 
         newest = select(Job).where(col(Job.key) == check_key(connection)).order_by(col(Job.id).desc()).limit(1)
         job = session.exec(newest).first()
     alarms = [_alarm(item, connection, watch, may_manage) for item in incidents]
+    routes = {route.title: route for route in routes_of(runtime, connection, watch, rows)}
     return Health(
         connection=connection,
         watch=watch,
-        ways=_ways(connection, rows, now or utc_now(), may_manage) if watch else [],
+        ways=_ways(connection, rows, now or utc_now(), may_manage, routes) if watch else [],
         alarms=[alarm for alarm in alarms if alarm.incident.phase == Phase.OPEN],
         past=[alarm for alarm in alarms if alarm.incident.phase == Phase.CLOSED],
-        routes=routes_of(runtime, connection, watch, rows),
         job=job,
         is_watched=is_watched(connection),
         may_manage=may_manage,
@@ -173,12 +180,19 @@ def _outage_note(watch: HealthWatch | None) -> str:
     return f"GitLab has not answered since {clock_of(watch.answered_at)}; the credentials are kept."
 
 
-def _ways(connection: Connection, rows: list[HealthCheck], now: datetime, may_manage: bool) -> list[Way]:
+def _ways(
+    connection: Connection, rows: list[HealthCheck], now: datetime, may_manage: bool, routes: dict[str, Route]
+) -> list[Way]:
     by_key: dict[str, list[HealthCheck]] = {}
     for row in rows:
         by_key.setdefault(row.key, []).append(row)
     return [
-        Way(direction, [_line(connection, key, by_key.get(key, []), now, may_manage) for key in direction.keys])
+        Way(
+            direction,
+            [_line(connection, key, by_key.get(key, []), now, may_manage) for key in direction.keys],
+            strip_of([row for key in direction.keys for row in by_key.get(key, [])], now),
+            routes.get(direction.route),
+        )
         for direction in DIRECTIONS
         if direction.keys != ("hooks",) or connection.hooks_wanted
     ]

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from portal.accounts.principal import current_principal, find_principal
 from portal.accounts.rights import Right, requires
+from portal.connections.models import Connection
 from portal.connections.service.connections import get_connection
 from portal.db import utc_now
 from portal.forms import refuse_unknown_fields
@@ -28,6 +29,8 @@ def register(app: Flask, runtime: Runtime) -> None:
     """Add the routes, the panel on the connection's details page, and the banner of every page."""
     app.register_blueprint(blueprint)
     app.add_template_global(banners, "health_banners")
+    app.add_template_global(alarms_of, "alarms_of")
+    app.add_template_global(lambda: sum(not alarm.is_warning for alarm in _open_alarms()), "incident_count")
     panel.register()
 
 
@@ -76,16 +79,26 @@ def bundle(slug: str) -> Response:
 
 def banners() -> tuple[list[Alarm], int]:
     """Return the alarms for the top of the present page, and how many more there are."""
+    found = _open_alarms()
+    return found[:BANNERS_SHOWN], max(0, len(found) - BANNERS_SHOWN)
+
+
+def alarms_of(connection: Connection) -> list[Alarm]:
+    """Return the open incidents because of which a connection cannot do its work."""
+    return [alarm for alarm in _open_alarms() if alarm.connection.id == connection.id and not alarm.is_warning]
+
+
+def _open_alarms() -> list[Alarm]:
     principal = find_principal()
     if principal is None or not principal.may(Right.SEE_CONNECTIONS):
-        return [], 0
+        return []
     if "open_alarms" not in g:  # The sidebar, the tabs and the banner ask within one page.
         try:
             g.open_alarms = open_alarms(current_runtime(), principal)
         except SQLAlchemyError:
             g.open_alarms = []  # The page that tells of a broken database must not break over its banner.
     found: list[Alarm] = g.open_alarms
-    return found[:BANNERS_SHOWN], max(0, len(found) - BANNERS_SHOWN)
+    return found
 
 
 def _load(slug: str) -> Health:

@@ -33,6 +33,7 @@ def register(app: Flask) -> None:
     """Add the routes, and each lead's groups to the members' page."""
     app.register_blueprint(blueprint)
     notes.add("groups", grants.notes_on_members)
+    notes.add_group_source("groups", grants.group_choices)
 
 
 @blueprint.get("")

@@ -15,7 +15,7 @@ from sqlmodel import Session, col
 
 from portal import audit
 from portal.accounts.models import GroupGrant, Membership, User
-from portal.accounts.notes import Notes
+from portal.accounts.notes import GroupChoice, Notes
 from portal.accounts.principal import Principal, require_right_now
 from portal.accounts.roles import Right, Role
 from portal.connections.models import Connection
@@ -26,6 +26,8 @@ from portal.repositories.service.visibility import LIKE_ESCAPE, MAX_WORDS, escap
 from portal.runtime import Runtime
 
 PAGE_SIZE = 50
+# On the page of an invitation.
+MAX_CHOICES = 200
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,19 @@ def notes_on_members(runtime: Runtime, principal: Principal, memberships: Sequen
     with runtime.database.reading() as session:
         granted = _granted(session, principal, leads)
     return Notes("repositories/_lead_groups.html", {lead: [item.path for item in granted[lead]] for lead in leads})
+
+
+def group_choices(runtime: Runtime, principal: Principal) -> list[GroupChoice]:
+    """Return what an invitation offers: all groups, or the top-level ones when there are too many to look through."""
+    with runtime.database.reading() as session:
+        statement = _groups(principal).where(col(GitLabGroup.kind) == "group")
+        if _count(session, statement) > MAX_CHOICES:
+            statement = statement.where(~col(GitLabGroup.full_path).contains("/"))
+        rows = session.execute(statement.order_by(col(GitLabGroup.full_path)).limit(MAX_CHOICES)).all()
+    return [
+        GroupChoice(group.id or 0, connection.id or 0, group.gitlab_group_id, group.full_path, connection.display_name)
+        for group, connection in rows
+    ]
 
 
 def _find_lead(session: Session, principal: Principal, membership_id: int) -> User:

@@ -7,8 +7,10 @@ from urllib.parse import urlencode
 
 from sqlmodel import Session, col, select
 
+from portal.accounts.members import who_grants_groups
+from portal.accounts.models import GroupGrant, User
 from portal.accounts.principal import Principal
-from portal.accounts.rights import Right
+from portal.accounts.rights import Right, Role
 from portal.authorization.service.credentials import catalogue_key
 from portal.connections.models import Connection
 from portal.errors import Card
@@ -43,6 +45,8 @@ class Panel:
     address: str
     may_enable: bool
     may_read: bool
+    # Whom a team lead without groups asks for some; empty for everybody else.
+    ask: list[User]
 
     @property
     def is_reading(self) -> bool:
@@ -146,7 +150,15 @@ def load_panel(
             address=address,
             may_enable=principal.may(Right.ENABLE_REPOSITORIES),
             may_read=may_read,
+            ask=_whom_to_ask(session, principal),
         )
+
+
+def _whom_to_ask(session: Session, principal: Principal) -> list[User]:
+    if principal.role != Role.TEAM_LEAD:
+        return []
+    own = select(GroupGrant.id).where(GroupGrant.membership_id == principal.membership_id).limit(1)
+    return [] if session.exec(own).first() else who_grants_groups(session, principal.organization_id)
 
 
 def _latest_read(session: Session, connection: Connection) -> Job | None:

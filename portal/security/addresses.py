@@ -20,6 +20,15 @@ def absolute_url(endpoint: str, **values: object) -> str:
     return current_runtime().settings.base_url + url_for(endpoint, **values)  # type: ignore[arg-type]
 
 
+def page_of_form() -> str:
+    """Return the page that the form of the present request stands on: what it says, its address, or one above."""
+    candidates = [request.form.get("next", ""), request.full_path.rstrip("?") if request.method == "POST" else ""]
+    path = request.path.rstrip("/")
+    while path := path.rpartition("/")[0]:
+        candidates.append(path)
+    return next(filter(None, map(safe_next, candidates)), url_for("connections.index"))
+
+
 def safe_next(text: str | None) -> str:
     """Return an address of ours to go on to; empty when it is anything else."""
     if not text or len(text) > MAX_NEXT or text.startswith("//") or not _NEXT.fullmatch(text):

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, Response, g, request, session
-from flask_wtf.csrf import CSRFError, CSRFProtect, generate_csrf
+from flask import Flask, g, request, session
+from flask_wtf.csrf import CSRFProtect, generate_csrf
 
 from portal.accounts.principal import find_principal
 from portal.accounts.rights import refuse_undeclared
 from portal.accounts.sessions import DatabaseSessions
 from portal.audit import acting_as
-from portal.error_pages import answer
-from portal.errors import Forbidden
 from portal.requestinfo import current_request_info, requesting
 from portal.runtime import Runtime
 from portal.security import incoming
@@ -40,7 +38,6 @@ def register(app: Flask, runtime: Runtime) -> None:
     app.before_request(lambda: _begin(runtime))
     CSRFProtect(app)
     refuse_undeclared(app)
-    app.register_error_handler(CSRFError, _refuse_token)
     app.after_request(lambda response: add_headers(response, is_https=settings.is_https))
     app.teardown_request(_end)
     add_theme(app)
@@ -78,10 +75,6 @@ def _end(_error: BaseException | None) -> None:
         entered = g.pop(name, None)
         if entered is not None:
             entered.__exit__(None, None, None)
-
-
-def _refuse_token(_error: CSRFError) -> Response:
-    return answer(Forbidden())
 
 
 def _add_template_names(app: Flask, runtime: Runtime) -> None:

@@ -21,7 +21,7 @@ def test_lineage_tells_each_pair_and_no_token(paired: Paired, auditor: Visitor) 
 
     assert page.status_code == 200
     assert page.text.count("GitLab gave the next pair") == 2
-    assert "Number 3" in page.text
+    assert "token pair 3" in page.text
     assert not any(token.access_token in page.text or token.refresh_token in page.text for token in paired.issued)
 
 
@@ -48,7 +48,7 @@ def test_connection_without_authorization_says_what_to_do(owner: Visitor, paired
     with runtime.database.transaction() as session:
         session.delete(paired.credential)
 
-    assert "Nobody has authorized this connection yet" in owner.get(PAGE).text
+    assert "No one has authorized this connection yet" in owner.get(PAGE).text
 
 
 def test_outsider_finds_nothing(paired: Paired, outsider: Visitor) -> None:

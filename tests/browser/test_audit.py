@@ -32,8 +32,10 @@ def test_log_is_searched_paged_opened_and_exported(site: Site, page: Page) -> No
     add(site, 60, "Payments")
     page.goto(f"{site.url}/audit")
 
-    page.get_by_role("searchbox", name="Object").press_sequentially("payments 1")
+    steps = page.evaluate("history.length")
+    page.get_by_role("searchbox", name="Object").press_sequentially("payments 1", delay=300)
     expect(page.locator(".gh-event")).to_have_count(11)
+    assert page.evaluate("history.length") == steps
     assert "object=payments" in page.url
     page.get_by_role("searchbox", name="Object").fill("payments")
     expect(page.locator(".gh-event")).to_have_count(50)

@@ -47,8 +47,13 @@ def test_back_keeps_what_was_entered(page: Page, site: Site) -> None:
     expect(walk.field(page, "Application ID")).to_have_value(prepared.application.uid)
     expect(walk.field(page, "Secret")).to_have_value("")
     expect(page.locator("#secret-hint")).to_contain_text("Leave empty to keep the stored value")
+    walk.field(page, "Application ID").fill("only typed")
     back.click()
     expect(walk.field(page, "Domain")).to_have_value(site.sandbox.url)
+    walk.press_continue(page)
+    expect(walk.field(page, "Application ID")).to_have_value("only typed")
+    walk.field(page, "Application ID").fill(prepared.application.uid)
+    back.click()
     back.click()
     expect(walk.field(page, "Display name")).to_have_value("GitLab")
 

@@ -16,7 +16,7 @@ def heading(page: Page, text: str) -> None:
     expect(page.get_by_role("heading", level=1, name=text)).to_be_visible()
 
 
-def field(page: Page, label: str) -> Locator:
+def field(page: Page | Locator, label: str) -> Locator:
     """Find a field by its label, with or without the star of required ones."""
     return page.get_by_label(re.compile(rf"^{label}(\s*\*)?$"))
 

@@ -14,6 +14,8 @@ document.addEventListener("securitypolicyviolation", (event) =>
 """
 _FAILED = re.compile(r"Failed to load resource: the server responded with a status of (\d{3})")
 
+_CUT_OFF = re.compile(r"net::ERR_INTERNET_DISCONNECTED|htmx:error: Failed to fetch")
+
 
 class Watch:
     """Collects what must not happen; a test names the refusals it provokes with `expect_status`."""
@@ -21,6 +23,7 @@ class Watch:
     def __init__(self) -> None:
         self.problems: list[str] = []
         self._expected: set[int] = set()
+        self._is_cut_off = False
         self._refusals: list[tuple[int, str]] = []
 
     def attach(self, context: BrowserContext) -> None:
@@ -34,6 +37,10 @@ class Watch:
     def expect_status(self, *statuses: int) -> None:
         """Allow answers with these statuses, which the browser itself reports as errors."""
         self._expected.update(statuses)
+
+    def expect_cut_off(self) -> None:
+        """Allow requests that do not reach the portal, and what htmx says of them."""
+        self._is_cut_off = True
 
     def findings(self) -> list[str]:
         """Return everything that happened and should not have."""
@@ -52,7 +59,7 @@ class Watch:
             return
         if found := _FAILED.search(message.text):
             self._refusals.append((int(found.group(1)), str(message.location.get("url", ""))))
-        else:
+        elif not (self._is_cut_off and _CUT_OFF.search(message.text)):
             self.problems.append(f"console: {message.text}")
 
     def _on_error(self, error: WebError) -> None:

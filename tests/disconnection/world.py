@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select as rows_of
 from sqlmodel import SQLModel, select
 
-from portal.accounts.models import GroupGrant
+from portal.accounts.models import GroupGrant, Invitation, InvitedGroup
 from portal.audit.models import AuditEvent
 from portal.authorization.models import AuthorizationAttempt, CredentialEvent, RetiredToken
 from portal.authorization.service.credentials import enqueue_catalogue_read
@@ -112,8 +112,12 @@ def make_world(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> World:
         grant = GroupGrant(
             membership_id=cast.lead.membership_id, connection_id=connection.id, gitlab_group_id=GROUP_NUMBER
         )
+        invitation = _invitation(cast.owner.organization_id)
+        session.add(invitation)
+        session.flush()
+        invited = InvitedGroup(invitation_id=invitation.id, connection_id=connection.id, gitlab_group_id=GROUP_NUMBER)
         event = CredentialEvent(credential_id=paired.credential.id, kind="authorized", generation=1)
-        session.add_all([run, group, grant, event, _attempt(connection, cast.owner.user_id)])
+        session.add_all([run, group, grant, invited, event, _attempt(connection, cast.owner.user_id)])
         for number, path in enumerate(PATHS, start=1):
             repository = _repository(connection, number, path)
             session.add(repository)
@@ -151,6 +155,17 @@ def _repository(connection: Connection, number: int, path: str) -> Repository:
         namespace_path=path.rpartition("/")[0],
         access_level=40,
         search_text=path,
+    )
+
+
+def _invitation(organization_id: int) -> Invitation:
+    return Invitation(
+        organization_id=organization_id,
+        token_hash=secrets.token_hex(8),
+        email="invited@example.com",
+        role="team_lead",
+        created_at=utc_now(),
+        expires_at=utc_now() + timedelta(days=1),
     )
 
 

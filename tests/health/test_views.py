@@ -50,7 +50,7 @@ def test_check_again_shows_progress_and_then_what_was_found(watched: Watched, ow
     assert "hx-get" not in done.text
     assert 'id="health"' in done.text
     assert 'hx-swap-oob="outerMorph"' in done.text
-    assert "Last checked" in owner.get(PAGE).text
+    assert "Checked " in owner.get(PAGE).text
 
 
 def test_check_again_works_without_scripts_and_does_not_check_twice_at_once(
@@ -122,10 +122,12 @@ def test_four_addresses_are_compared(watched: Watched, owner: Visitor, sandbox: 
     watched.look()
 
     page = owner.get(PAGE).text
-    table = page[page.index('id="panel-addresses"') :]
+    ways = page[page.index('id="panel-checks"') :]
 
-    assert table.count(sandbox.url) >= 3
-    assert re.search(r"Webhook</th>.*Not wanted for this connection", table, re.S)
+    for way in ("API", "Browser", "Git over HTTP"):
+        assert re.search(rf"{way}.*<code class=\"text-break\">{sandbox.url}</code>: \w", ways, re.S)
+    assert "GitLab calls itself the same." in ways
+    assert "GitLab to Gatehouse" not in ways
 
 
 def test_hooks_that_are_wanted_are_said_to_be_missing(watched: Watched, owner: Visitor) -> None:

@@ -11,7 +11,7 @@ from flask import Flask, g
 from flask.testing import FlaskClient
 from sqlmodel import select
 
-from portal import assets, error_pages, htmx
+from portal import assets, error_pages, htmx, times
 from portal.accounts.principal import Principal
 from portal.accounts.roles import Role
 from portal.audit.models import AuditEvent
@@ -42,7 +42,7 @@ def seen_as(runtime: Runtime) -> As:
     def browser(role: Role, *, user_id: int = 10, organization_id: int = 1) -> FlaskClient:
         app = Flask("test", template_folder=str(assets.TEMPLATES), static_folder=None)
         attach_runtime(app, runtime)
-        for ground in (assets, htmx, error_pages):
+        for ground in (assets, htmx, error_pages, times):
             ground.register(app)
         app.add_template_global(lambda: "token", "csrf_token")
         principal = Principal(user_id, "Somebody", "a@example.org", organization_id, "ACME", "enterprise", 1, role)

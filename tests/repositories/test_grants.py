@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from sqlmodel import col, select
 
-from portal.accounts.models import GroupGrant, Membership
+from portal.accounts.models import GroupGrant, InvitedGroup, Membership
 from portal.accounts.roles import Role
 from portal.audit.models import AuditEvent
 from portal.connections.models import Connection
@@ -354,3 +354,66 @@ def test_hostile_names_are_text(runtime: Runtime, cast: Cast, administrator: Vis
 
     assert "<img src=x" not in text
     assert "{{7*7}}" in text
+
+
+INVITATION = re.compile(r"/invitations/[\w-]+")
+
+
+def invite(owner: Visitor, role: str, *groups: int | None) -> str:
+    page = owner.post(
+        "/members/invitations", {"email": "new@example.com", "role": role, "groups": [str(group) for group in groups]}
+    )
+    found = INVITATION.search(page.text)
+    assert found, page.text
+    return found.group()
+
+
+def join(app: Flask, link: str) -> Visitor:
+    visitor = Visitor(app)
+    joined = visitor.post(link, {"name": "Nora New", "password": "quiet lantern over marsh"})
+    assert joined.status_code == 303, joined.text
+    return visitor
+
+
+def test_invitation_asks_for_groups_which_the_new_lead_has_at_once(
+    app: Flask, runtime: Runtime, owner: Visitor, connection_id: int
+) -> None:
+    form = owner.get("/members/invitations").text
+    assert all(f"<span>{path}</span>" in form for path in GROUPS)
+    chosen = [group_of(runtime, path, connection_id).id for path in ("data", "web/shop")]
+
+    seen = join(app, invite(owner, "team_lead", *chosen)).get("/repositories/").text
+
+    assert "data/reporting/repo" in seen
+    assert "web/shop/repo" in seen
+    assert "web/repo" not in seen
+    assert {grant.granted_by_user_id for grant in grants_of(runtime)} == {1}
+
+
+def test_groups_of_an_invitation_are_for_leads_and_for_groups_of_ones_own(
+    app: Flask, runtime: Runtime, cast: Cast, owner: Visitor, connection_id: int
+) -> None:
+    foreign = add_groups(runtime, cast.outsider.organization_id, "foreign", "secret")
+    foreign_id = group_of(runtime, "secret", foreign).id
+    own_id = group_of(runtime, "data", connection_id).id
+
+    join(app, invite(owner, "auditor", own_id))
+    owner.post("/members/invitations", {"email": "lead@example.com", "role": "team_lead", "groups": [str(foreign_id)]})
+
+    assert "<span>secret</span>" not in owner.get("/members/invitations").text
+    assert grants_of(runtime) == []
+    with runtime.database.reading() as session:
+        assert session.exec(select(InvitedGroup)).all() == []
+
+
+def test_groups_of_an_invitation_end_with_their_connection(
+    app: Flask, runtime: Runtime, owner: Visitor, connection_id: int
+) -> None:
+    link = invite(owner, "team_lead", group_of(runtime, "data", connection_id).id)
+    with runtime.database.transaction() as session:
+        session.get_one(Connection, connection_id).authorized_at = None
+    owner.post("/connections/gitlab/setup/cancel")
+
+    join(app, link)
+
+    assert grants_of(runtime) == []

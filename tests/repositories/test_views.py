@@ -249,8 +249,15 @@ def test_lead_sees_and_enables_in_granted_groups_only(
     assert enabled(runtime) == {inside.id}
 
 
-def test_lead_without_a_grant_sees_nothing(lead: Visitor, connection_id: int) -> None:
-    assert shown(lead.get("/repositories/").text) == []
+def test_lead_without_a_grant_sees_nothing_and_is_told_whom_to_ask(
+    cast: Cast, lead: Visitor, connection_id: int
+) -> None:
+    page = lead.get("/repositories/").text
+
+    assert shown(page) == []
+    assert "You have no groups yet" in page
+    assert cast.owner.email in page
+    assert "service user" not in page
 
 
 def test_hostile_names_are_text(owner: Visitor, connection_id: int) -> None:

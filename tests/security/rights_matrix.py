@@ -71,6 +71,7 @@ ROWS = (
     Row("GET", "/sign-in", "accounts.sign_in", PUBLIC, 303, visitor=200),
     Row("POST", "/sign-in", "accounts.sign_in", PUBLIC, 422, {"email": "nobody@example.com", "password": "x" * 2000}),
     Row("POST", "/sign-out", "accounts.sign_out", PUBLIC, 303),
+    Row("POST", "/entries", "accounts.take_up_entries", SIGNED_IN, 303, {"next": "/profile", "kept": "name=Another"}),
     Row("GET", "/setup/wrong", "accounts.setup", PUBLIC, 404),
     Row("POST", "/setup/wrong", "accounts.setup", PUBLIC, 404),
     Row("GET", "/invitations/wrong", "accounts.accept_invitation", PUBLIC, 404),
@@ -82,6 +83,7 @@ ROWS = (
     Row("POST", "/profile/password", "accounts.change_password", SIGNED_IN, 422, {"password": "x" * 2000}),
     Row("POST", "/profile/sessions/end", "accounts.end_sessions", SIGNED_IN, 303),
     Row("GET", "/members", "accounts.members", Right.SEE_MEMBERS, 200),
+    Row("GET", "/members/invitations", "accounts.new_invitation", Right.MANAGE_MEMBERS, 200),
     Row(
         "POST", "/members/invitations", "accounts.invite", Right.MANAGE_MEMBERS, 422, {"email": "no", "role": "auditor"}
     ),

@@ -102,7 +102,7 @@ def test_refusal_is_a_fragment_for_htmx(world: World) -> None:
     answer = world.signed_in().post("/profile/name", {"name": "Another"}, htmx=True, token="wrong")
 
     assert answer.status_code == 403
-    assert answer.headers["HX-Retarget"] == "#alerts"
+    assert answer.headers["HX-Retarget"] == "#question"
     assert "<html" not in answer.text
 
 

@@ -54,13 +54,14 @@ def test_refused_form_is_swapped_in_and_takes_the_focus(page: Page, gallery: str
     expect(page.locator("#client_id")).to_be_focused()
 
 
-def test_error_of_a_fragment_lands_in_the_alerts_and_leaves_the_button(page: Page, gallery: str) -> None:
+def test_error_of_a_fragment_is_said_beside_the_button_and_leaves_it(page: Page, gallery: str) -> None:
     page.goto(gallery + "/behaviours")
 
     page.get_by_role("button", name="Change").click()
 
-    expect(page.locator("#alerts [role=alert]")).to_be_focused()
-    expect(page.locator("#alerts")).to_contain_text("This changed in the meantime")
+    said = page.locator("[data-problem] [role=alert]")
+    expect(said).to_be_focused()
+    expect(said).to_contain_text("This changed in the meantime")
     expect(page.get_by_role("button", name="Change")).to_be_visible()
 
 

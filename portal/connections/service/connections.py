@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from portal import audit
-from portal.accounts.models import GroupGrant
+from portal.accounts.models import GroupGrant, InvitedGroup
 from portal.accounts.principal import Principal, require_right_now
 from portal.accounts.rights import Right
 from portal.connections.models import MAX_NAME_KEY, Connection, ConnectionState, Method, name_key_of
@@ -148,7 +148,8 @@ def discard_draft(runtime: Runtime, principal: Principal, slug: str) -> None:
         if connection.authorized_at is not None:
             raise Conflict("This connection is in use. A draft can be discarded, a connection is disconnected.")
         record(session, principal, connection, "connection.discarded")
-        session.execute(delete(GroupGrant).where(col(GroupGrant.connection_id) == connection.id))
+        for table in (GroupGrant, InvitedGroup):
+            session.execute(delete(table).where(col(table.connection_id) == connection.id))
         session.delete(connection)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from portal.connections.models import Connection
 from portal.connections.service.checks import TITLES, Check, Checklist, CheckState, failed, passed, warned
-from portal.connections.service.instance import open_line
+from portal.connections.service.instance import is_sandbox, open_line
 from portal.db import utc_now
 from portal.errors import Card, Layer, Mender
 from portal.gitlab.errors import GitLabError, NotGitLab
@@ -44,7 +44,7 @@ def look_at(runtime: Runtime, connection: Connection) -> Checklist:
     """Run every check; the first failure leaves those after it out."""
     with open_line(runtime, connection) as line:
         examination = line.examine()
-        checks = _layer_checks(examination, line.address.scheme)
+        checks = _layer_checks(examination, line.address.scheme, is_sandbox(runtime, connection))
         told = _gitlab_checks(runtime, connection, line) if examination.failure is None else _Told([])
     checks += told.checks
     known = {check.key for check in checks}
@@ -59,11 +59,13 @@ def look_at(runtime: Runtime, connection: Connection) -> Checklist:
     )
 
 
-def _layer_checks(examination: Examination, scheme: str) -> list[Check]:
+def _layer_checks(examination: Examination, scheme: str, stays_here: bool) -> list[Check]:
     layers = {"name": Layer.DNS, "port": Layer.TCP, "certificate": Layer.TLS}
     checks = []
     for key, layer in layers.items():
-        if key == "certificate" and scheme == "http":
+        if key == "certificate" and scheme == "http" and stays_here and examination.failure is None:
+            checks.append(passed(key, "The sandbox uses plain HTTP and never leaves this machine."))
+        elif key == "certificate" and scheme == "http":
             checks.append(warned(key, "Plain http: everything is sent in clear. Only for a GitLab on this machine."))
         elif examination.has_passed(layer):
             checks.append(_certificate_check(examination) if key == "certificate" else passed(key))

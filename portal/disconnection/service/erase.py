@@ -10,7 +10,7 @@ from sqlalchemy import delete, func
 from sqlmodel import Session, SQLModel, col, select
 
 from portal import audit
-from portal.accounts.models import GroupGrant
+from portal.accounts.models import GroupGrant, InvitedGroup
 from portal.authorization.models import AuthorizationAttempt, Credential, CredentialEvent, RetiredToken
 from portal.authorization.refresh import TIMES
 from portal.authorization.refresh.lease import is_free
@@ -29,7 +29,14 @@ BATCH = 500
 # Rows that grow with what GitLab holds; the order lets every foreign key find its row until the last.
 IN_BATCHES: tuple[type[SQLModel], ...] = (Enablement, Repository, GitLabGroup, CatalogueRun)
 # A few rows each. Tables of other capabilities hang on the connection by foreign keys that cascade.
-AT_ONCE: tuple[type[SQLModel], ...] = (GroupGrant, AuthorizationAttempt, Credential, Application, RetiredToken)
+AT_ONCE: tuple[type[SQLModel], ...] = (
+    GroupGrant,
+    InvitedGroup,
+    AuthorizationAttempt,
+    Credential,
+    Application,
+    RetiredToken,
+)
 
 
 class NotWanted(Exception):

@@ -1,7 +1,8 @@
 """Give every id 64 bits on PostgreSQL, GitLab's among them; SQLite's INTEGER has them already.
 
-Credentials get the columns of their state machine, and the steps of drafts the names that the walkthrough has now.
-The database remembers where it is and how far it was, so that a copy is told from its original.
+Credentials get the columns of their state machine, invitations the groups that come with them, and the steps of
+drafts the names that the walkthrough has now. The database remembers where it is and how far it was, so that a copy
+is told from its original.
 """
 
 import json
@@ -64,6 +65,20 @@ def upgrade() -> None:
     _name_steps()
     _know_copies()
     _add_findings_of_reads()
+    _add_groups_of_invitations()
+
+
+def _add_groups_of_invitations() -> None:
+    big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    op.create_table(
+        "invited_group",
+        sa.Column("id", big, primary_key=True),
+        sa.Column("invitation_id", big, sa.ForeignKey("invitation.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("connection_id", big, nullable=False),
+        sa.Column("gitlab_group_id", sa.BigInteger(), nullable=False),
+        sa.UniqueConstraint("invitation_id", "connection_id", "gitlab_group_id"),
+    )
+    op.create_index("ix_invited_group_connection_id", "invited_group", ["connection_id"])
 
 
 def _add_proof_of_revocation() -> None:

@@ -1,0 +1,129 @@
+"""The session is over in the middle of something: say so, sign in, and go on with what was typed.
+
+- **A page** (GET): to the sign-in page and back.
+- **A plain form**: the sign-in page is the answer (401). It carries the form's entries, secrets excepted; after signing
+  in they wait in the session until the form's page is shown again (`portal.forms.StrictForm` fills them in).
+- **A request of htmx**: a dialog asks; the page stays as it is, and its forms get the token of the new session.
+
+The same happens when somebody has signed in again in another tab, and the forms of this one belong to a dead session.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from flask import Flask, Response, flash, request, session, url_for
+from flask_wtf.csrf import CSRFError
+
+from portal.accounts.forms import MAX_KEPT, EntriesForm
+from portal.accounts.principal import find_principal
+from portal.accounts.rights import Access, declared_right, signed_in
+from portal.error_pages import answer
+from portal.errors import Forbidden, PortalError, SignInRequired
+from portal.forms import COMMON_FIELDS, KEPT_ENTRIES, SECRET_FIELDS
+from portal.htmx import leave_to, render, wants_fragment
+from portal.requestinfo import current_request_info
+from portal.runtime import current_runtime
+from portal.security.addresses import page_of_form, safe_next
+from portal.security.incoming import OWN_SITES, SAFE_METHODS
+
+# For so many more pages entries are kept at once: the steps of the walkthrough.
+MAX_PAGES = 5
+
+
+class PageOutOfDate(PortalError):
+    """The page was opened before its reader signed in last: its forms are signed for a session that is over."""
+
+    status = 403
+    code = "page_out_of_date"
+    title = "This page is out of date"
+    sentence = "You have signed in again since it was opened. Nothing was changed. Entries are kept, except secrets."
+
+
+def register(app: Flask) -> None:
+    """Answer everything that wants a session and has none."""
+    app.add_url_rule("/entries", "accounts.take_up_entries", take_up_entries, methods=["POST"])
+    app.register_error_handler(SignInRequired, ask_to_sign_in)
+    app.register_error_handler(CSRFError, lambda _error: _refuse_token(app))
+
+
+def ask_to_sign_in(_error: SignInRequired) -> Response:
+    """Ask whoever is signed out to sign in, without losing what they were at."""
+    if wants_fragment():
+        return render_question(401)
+    own = request.full_path.rstrip("?")
+    if request.method in SAFE_METHODS:
+        return leave_to(url_for("accounts.sign_in", next=own))
+    kept, had_secret = _entries()
+    context: dict[str, Any] = {"form": None, "errors": {}, "next": page_of_form(), "kept": kept}
+    return render("accounts/sign_in.html", status=401, is_over=True, had_secret=had_secret, **context)
+
+
+@signed_in
+def take_up_entries() -> Response:
+    """Go on to a page, keeping what was typed on an older copy of it, or on another page for when it is shown again."""
+    form = EntriesForm()
+    target = safe_next(request.form.get("next")) or url_for("connections.index")
+    if page := safe_next(form.page.data):
+        keep_entries(page, str(form.kept.data or ""))
+    else:
+        take_up(target, str(form.kept.data or ""))
+    return leave_to(target)
+
+
+def render_question(status: int, errors: dict[str, str] | None = None) -> Response:
+    """Ask in a dialog over the page that sent the request."""
+    response = render("accounts/_sign_in.html", status=status, errors=errors or {}, is_first=errors is None)
+    response.headers["HX-Retarget"] = "#question"
+    response.headers["HX-Reswap"] = "innerHTML"
+    return response
+
+
+def take_up(page: str, kept: str) -> None:
+    """Let a page go on where its reader was when the session was over, and say so."""
+    todo = (
+        "saved: check your entries, then press the button" if keep_entries(page, kept) else "changed: press the button"
+    )
+    flash(f"You are signed in again. Nothing was {todo} once more.", "info")
+
+
+def keep_entries(page: str, kept: str) -> bool:
+    """Let the form of a page be filled in with entries when it is shown next; tell whether there are any."""
+    fields = parse_qsl(kept[:MAX_KEPT], keep_blank_values=True)
+    clean = [(name, value) for name, value in fields if name not in SECRET_FIELDS | COMMON_FIELDS]
+    others = {name: entry for name, entry in session.get(KEPT_ENTRIES, {}).items() if name != page}
+    if clean:
+        newest = list(others.items())[-MAX_PAGES:]
+        session[KEPT_ENTRIES] = dict(newest) | {
+            page.partition("?")[0]: {"form": urlencode(clean), "at": int(time.time())}
+        }
+    return bool(clean)
+
+
+def _entries() -> tuple[str, bool]:
+    """Return the form of the present request without its secrets, encoded; and whether there was a secret."""
+    skipped = SECRET_FIELDS | COMMON_FIELDS
+    kept = urlencode([item for item in request.form.items(multi=True) if item[0] not in skipped])
+    return kept if len(kept) <= MAX_KEPT else "", any(request.form.get(name) for name in SECRET_FIELDS)
+
+
+def _refuse_token(app: Flask) -> Response:
+    """Answer a form whose token does not belong to the present session."""
+    is_public = request.endpoint is None or declared_right(app, request.endpoint) in (None, Access.PUBLIC)
+    # Only a page of ours is told how to go on; `check_origin` lets through what says nothing of where it comes from.
+    settings = current_runtime().settings
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    is_ours = site in OWN_SITES or (site is None and origin == settings.base_url)
+    if is_public or not is_ours:
+        return answer(Forbidden())
+    if find_principal() is None:
+        return ask_to_sign_in(SignInRequired())
+    if wants_fragment():
+        response = render("accounts/_signed_in.html", status=403, is_new_session=True)
+        response.headers["HX-Retarget"] = "#question"
+        response.headers["HX-Reswap"] = "innerHTML"
+        return response
+    context: dict[str, Any] = {"error": PageOutOfDate(), "card": None, "request_id": current_request_info().request_id}
+    return render("errors/page.html", status=403, way_on=page_of_form(), kept=_entries()[0], **context)

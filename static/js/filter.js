@@ -1,0 +1,7 @@
+// data-filter="id of a list": hides the lines that do not have what is typed; what is ticked stays.
+document.addEventListener("input", (event) => {
+  const list = document.getElementById(event.target.dataset.filter);
+  if (!list) return;
+  const wanted = event.target.value.trim().toLowerCase();
+  for (const line of list.children) line.hidden = !line.textContent.toLowerCase().includes(wanted) && !line.querySelector(":checked");
+});

@@ -1,0 +1,41 @@
+// #question holds a dialog that the server answers with: sign in again, or give the password again. The page under it
+// stays as it is, and the focus goes back to what was pressed. data-close-question puts the question off.
+(() => {
+  let pressed = null;
+  let isPutOff = false;
+  const holder = () => document.getElementById("question");
+  const isPoll = (ctx) => ctx.request.headers["X-Polling"] === "1";
+
+  const putOff = () => { holder().replaceChildren(); isPutOff = true; };
+
+  const takeAnswer = (answer) => {
+    const { token, person } = answer.dataset;
+    // Somebody else has signed in: this page is not theirs.
+    if (person && person !== document.body.dataset.person) { location.reload(); return; }
+    if (token) {
+      for (const field of document.querySelectorAll("input[name='csrf_token']")) field.value = token;
+      document.body.setAttribute("hx-headers:inherited", JSON.stringify({ "X-CSRFToken": token }));
+    }
+    answer.remove();
+    isPutOff = false;
+    if (pressed?.isConnected) pressed.focus({ preventScroll: true });
+    pressed = null;
+  };
+
+  // What asks by itself does not ask a question twice, nor one that was put off.
+  document.addEventListener("htmx:before:swap", (event) => {
+    const { ctx } = event.detail;
+    if (ctx?.hx?.retarget !== "#question" || !isPoll(ctx)) return;
+    if (isPutOff || holder().firstElementChild) event.preventDefault();
+  });
+  document.addEventListener("htmx:after:swap", () => {
+    const dialog = holder()?.querySelector("dialog:not([open])");
+    const answer = holder()?.querySelector("[data-answered]");
+    if (answer) takeAnswer(answer);
+    if (!dialog) return;
+    pressed ??= document.activeElement;
+    dialog.addEventListener("cancel", putOff);
+    dialog.showModal();
+  });
+  document.addEventListener("click", (event) => { if (event.target.closest("[data-close-question]")) putOff(); });
+})();
