@@ -2,16 +2,61 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from playwright.sync_api import Page
 
-from tests.support.axe import axe_findings
+from tests.support.axe import COLOUR_RULES, axe_findings
 
 TESTS = Path(__file__).parents[1]
 WEAK_EDGES = (TESTS / "ui" / "weak_edges.js").read_text(encoding="utf-8").partition("\n")[2]
 FAINT_PLACEHOLDERS = (Path(__file__).parent / "faint_placeholders.js").read_text(encoding="utf-8")
 HIDDEN_FOCUS = (Path(__file__).parent / "hidden_focus.js").read_text(encoding="utf-8")
+
+WIDTHS = (1366, 320)
+# Where to leave pictures of every page, for people to look at; none by default.
+PICTURES = os.environ.get("GATEHOUSE_TEST_PICTURES")
+
+# Colours change over a moment: what is measured before its end is neither of the two.
+USE_THEME = """async (theme) => {
+  document.documentElement.dataset.bsTheme = theme;
+  // Chromium keeps inherited light-dark() colours in folds until these are laid out anew; people load a page instead.
+  document.body.style.display = "none";
+  document.body.getBoundingClientRect();
+  document.body.style.display = "";
+  await new Promise((painted) => requestAnimationFrame(() => requestAnimationFrame(painted)));
+  const changes = document.getAnimations().filter((animation) => animation instanceof CSSTransition);
+  await Promise.allSettled(changes.map((change) => change.finished));
+}"""
+
+
+class Looker:
+    """Looks at pages at every width, light, dark and in forced colours; one run tells everything that is wrong."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def __call__(self, page: Page, name: str, widths: tuple[int, ...] = WIDTHS) -> None:
+        for width in widths:
+            page.set_viewport_size({"width": width, "height": 860 if width > 400 else 760})
+            # Light comes last: its checks move the focus.
+            for look in ("dark", "forced", "light"):
+                page.emulate_media(forced_colors="active" if look == "forced" else "none")
+                theme = "dark" if look == "dark" else "light"
+                page.evaluate(USE_THEME, theme)
+                if PICTURES:
+                    picture = f"{name.replace('/', '_')}-{look}-{width}.png"
+                    page.screenshot(path=Path(PICTURES) / picture, full_page=True)
+                found = problems_of(page) if look == "light" else colour_problems_of(page, look)
+                self.problems += [f"{name} at {width}, {look}: {problem}" for problem in found]
+        page.set_viewport_size({"width": WIDTHS[0], "height": 860})
+
+
+def colour_problems_of(page: Page, look: str) -> list[str]:
+    """Return what is wrong with the colours; in forced ones the browser takes care of edges and placeholders."""
+    axe = [f"axe {finding}" for finding in axe_findings(page, COLOUR_RULES)]
+    return axe if look == "forced" else [*axe, *_edges(page), *_placeholders(page)]
 
 
 def problems_of(page: Page) -> list[str]:

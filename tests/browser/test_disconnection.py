@@ -8,14 +8,12 @@ from sqlmodel import select
 
 from portal.repositories.models import Repository
 from tests.browser import walk
-from tests.browser.checks import open_folds
+from tests.browser.checks import Looker, open_folds
 from tests.browser.site import Site
-from tests.browser.test_looks import Looker, themed
 from tests.browser.watching import Watch
 from tests.support.visitor import Visitor
 
 pytestmark = pytest.mark.browser
-WIDTHS = (1280, 390, 320)
 # The panel asks again every ten seconds while GitLab does not answer.
 POLL_MILLISECONDS = 10_500
 
@@ -83,27 +81,25 @@ def test_ticks_of_the_services_tell_at_once_which_scopes_they_need(site: Site, p
     expect(page.get_by_text("Needed, but not granted yet")).to_be_visible()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_its_pages_at_every_width(site: Site, theme: str, watch: Watch) -> None:
+def test_its_pages_at_every_width_in_every_look(site: Site, page: Page, watch: Watch) -> None:
     watch.expect_status(422)
-    look, address = Looker(theme), in_use(site)
-    page = themed(site, site.sign_in(site.open_context()), theme)
+    look, address = Looker(), in_use(site)
     page.clock.install()
     page.goto(address + "/reauthorize")
     open_folds(page)
-    look(page, "reauthorize", WIDTHS)
+    look(page, "reauthorize")
     page.goto(address + "/disconnect")
-    look(page, "disconnect", WIDTHS)
+    look(page, "disconnect")
     page.get_by_label("Type GitLab to confirm").fill("x")
     page.locator("form[data-confirm]").evaluate("form => form.submit()")
     expect(page.locator(".gh-summary")).to_be_focused()
-    look(page, "disconnect-refused", WIDTHS)
+    look(page, "disconnect-refused")
     site.sandbox.faults.add("/oauth/revoke", status=503, html=True)
     page.get_by_label("Type GitLab to confirm").fill("")
     confirm(page)
     expect(page.get_by_text("Revocation pending")).to_be_visible()
     open_folds(page)
-    look(page, "disconnect-pending", WIDTHS)
+    look(page, "disconnect-pending")
     site.sandbox.faults.clear()
     # The panel looks again by itself; what somebody unfolded meanwhile stays so.
     page.locator("#by-hand").evaluate("fold => { fold.open = true; }")
@@ -113,11 +109,11 @@ def test_its_pages_at_every_width(site: Site, theme: str, watch: Watch) -> None:
     expect(page.get_by_role("button", name="Stop trying, erase the token here")).to_be_visible()
     page.get_by_role("button", name="Try again now").click()
     expect(page.get_by_text("Revoked", exact=True)).to_be_visible()
-    look(page, "disconnected", WIDTHS)
+    look(page, "disconnected")
     page.goto(f"{site.url}/connections/")
-    look(page, "connections-disconnected", WIDTHS)
+    look(page, "connections-disconnected")
     page.goto(f"{site.url}/repositories/?state=enabled")
-    look(page, "repositories-disconnected", WIDTHS)
+    look(page, "repositories-disconnected")
     page.goto(address + "/disconnect")
-    look(page, "erase", WIDTHS)
+    look(page, "erase")
     assert look.problems == []

@@ -1,56 +1,25 @@
-"""Every page in both themes and at three widths: accessibility, contrast, focus, no sideways scrolling."""
+"""Every page at two widths, light, dark and in forced colours: contrast, focus, names, no scrolling sideways."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
 from portal.accounts.first_run import ensure_setup_link
+from tests.accounts.support import let_time_pass
 from tests.browser import walk
-from tests.browser.checks import open_folds, problems_of
+from tests.browser.checks import Looker, open_folds
 from tests.browser.site import Site
 from tests.browser.watching import Watch
+from tests.support.connected import connect
 
-pytestmark = [pytest.mark.browser, pytest.mark.parametrize("theme", ["light", "dark"])]
-WIDTHS = (1280, 390, 320)
-# Where to leave pictures of every page, for people to look at; none by default.
-PICTURES = os.environ.get("GATEHOUSE_TEST_PICTURES")
-Look = Callable[..., None]
+pytestmark = pytest.mark.browser
 
 
-class Looker:
-    """Looks at pages at every width and collects what is wrong, so that one run tells everything."""
-
-    def __init__(self, theme: str) -> None:
-        self.theme = theme
-        self.problems: list[str] = []
-
-    def __call__(self, page: Page, name: str, widths: tuple[int, ...] = WIDTHS) -> None:
-        assert page.locator("html").get_attribute("data-bs-theme") == self.theme
-        for width in widths:
-            page.set_viewport_size({"width": width, "height": 860 if width > 400 else 760})
-            self._picture(page, f"{name}-{self.theme}-{width}")
-            self.problems += [f"{name} at {width}: {problem}" for problem in problems_of(page)]
-        page.set_viewport_size({"width": WIDTHS[0], "height": 860})
-
-    def _picture(self, page: Page, name: str) -> None:
-        if PICTURES:
-            page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
-
-
-def themed(site: Site, context: BrowserContext, theme: str) -> Page:
-    context.add_cookies([{"name": "theme", "value": theme, "url": site.url}])
-    return context.new_page()
-
-
-def test_the_walkthrough(site: Site, theme: str, watch: Watch) -> None:
+def test_the_walkthrough(site: Site, watch: Watch) -> None:
     watch.expect_status(422)
-    look = Looker(theme)
-    page = themed(site, site.sign_in(site.open_context()), theme)
+    look = Looker()
+    page = site.sign_in(site.open_context()).new_page()
     page.goto(site.url + "/connections/")
     look(page, "connections-empty")
     page.get_by_role("link", name="Connect a GitLab").click()
@@ -98,10 +67,10 @@ def test_the_walkthrough(site: Site, theme: str, watch: Watch) -> None:
     assert look.problems == []
 
 
-def test_the_small_window(site: Site, theme: str) -> None:
-    look = Looker(theme)
+def test_the_small_window(site: Site) -> None:
+    look = Looker()
     context = site.sign_in(site.open_context())
-    page = themed(site, context, theme)
+    page = context.new_page()
     walk.open_authorize(page, site)
     # An answer without content keeps the page on the way to GitLab where it is, to be looked at.
     page.route("**/go", lambda route: route.fulfill(status=204))
@@ -119,17 +88,33 @@ def test_the_small_window(site: Site, theme: str) -> None:
     assert look.problems == []
 
 
-def test_an_authorized_connection(site: Site, theme: str) -> None:
-    look = Looker(theme)
+def test_an_authorized_connection(site: Site, page: Page) -> None:
+    look = Looker()
     prepared = walk.authorized_connection(site)
-    page = themed(site, site.sign_in(site.open_context()), theme)
     setup = f"{site.url}/connections/{prepared.slug}/setup"
     page.goto(f"{setup}/authorize")
     look(page, "step-5-authorized")
     page.goto(f"{setup}/services")
     look(page, "services")
-    page.goto(f"{setup}/repositories")
-    expect(page.locator("#catalogue progress")).to_have_count(0, timeout=20_000)
+    site.await_jobs()
+    for name in ("", "settings", "activity", "credential"):
+        page.goto(f"{site.url}/connections/{prepared.slug}/{name}".rstrip("/"))
+        look(page, name or "overview")
+    page.goto(f"{site.url}/connections/")
+    look(page, "connections")
+    # Nobody told the portal that this GitLab is its sandbox: then it is one over plain http.
+    object.__setattr__(site.runtime.settings, "sandbox_origin", None)
+    page.goto(f"{site.url}/connections/{prepared.slug}")
+    expect(page.locator("#in-clear")).to_contain_text("unencrypted")
+    look(page, "details-in-clear")
+    assert look.problems == []
+
+
+def test_repositories_and_jobs(site: Site, page: Page) -> None:
+    look = Looker()
+    prepared = walk.authorized_connection(site)
+    site.await_jobs()
+    page.goto(f"{site.url}/connections/{prepared.slug}/setup/repositories")
     look(page, "step-6")
     page.get_by_role("button", name="Enable data/data-contracts").click()
     expect(page.locator(".gh-toast")).to_be_visible()
@@ -139,13 +124,6 @@ def test_an_authorized_connection(site: Site, theme: str) -> None:
     page.get_by_role("button", name="Finish").click()
     walk.heading(page, "GitLab is connected")
     look(page, "finished")
-    for name in ("", "settings", "activity"):
-        page.goto(f"{site.url}/connections/{prepared.slug}/{name}".rstrip("/"))
-        look(page, name or "overview")
-    page.goto(f"{site.url}/connections/")
-    look(page, "connections")
-    page.goto(f"{site.url}/repositories/")
-    look(page, "repositories")
     page.goto(f"{site.url}/repositories/?state=unavailable")
     page.locator("#listing summary").first.click()
     look(page, "repositories-unavailable")
@@ -155,44 +133,71 @@ def test_an_authorized_connection(site: Site, theme: str) -> None:
     look(page, "jobs")
     page.locator("main a[href^='/jobs/']").first.click()
     look(page, "job")
-    # Nobody told the portal that this GitLab is its sandbox: then it is one over plain http.
-    object.__setattr__(site.runtime.settings, "sandbox_origin", None)
-    page.goto(f"{site.url}/connections/{prepared.slug}")
-    expect(page.locator("#in-clear")).to_contain_text("unencrypted")
-    look(page, "details-in-clear")
     assert look.problems == []
 
 
-def test_people_and_errors(site: Site, theme: str, watch: Watch) -> None:
+def test_people_and_errors(site: Site, watch: Watch) -> None:
     watch.expect_status(404, 422)
-    look = Looker(theme)
-    page = themed(site, site.sign_in(site.open_context()), theme)
+    look = Looker()
+    page = site.sign_in(site.open_context()).new_page()
     page.goto(f"{site.url}/members")
     look(page, "members")
     page.locator("#content details summary").first.click()
     page.get_by_role("button", name="Remove").first.click()
     expect(page.get_by_role("dialog")).to_be_visible()
     look(page, "members-dialog")
+    connect(site.runtime, site.sandbox, site.cast.owner, enqueue=True)
+    site.await_jobs()
+    page.goto(f"{site.url}/members/invitations")
+    look(page, "invite")
+    page.goto(f"{site.url}/members/{site.cast.lead.membership_id}/groups")
+    look(page, "groups-of-a-lead", (320,))
     page.goto(f"{site.url}/profile")
     look(page, "profile")
     page.goto(f"{site.url}/audit")
     look(page, "audit")
     page.locator(".gh-person > summary").click()
-    look(page, "menu", (1280,))
+    look(page, "menu", (1366,))
     page.goto(f"{site.url}/jobs")
     page.set_viewport_size({"width": 390, "height": 760})
     page.get_by_role("button", name="Menu", exact=True).click()
     expect(page.get_by_role("dialog", name="Navigation")).to_be_visible()
-    look(page, "menu-phone", (390, 320))
+    look(page, "menu-phone", (320,))
     page.goto(f"{site.url}/no-such-page")
     look(page, "error-404")
+    lead = site.sign_in(site.open_context(), site.cast.lead).new_page()
+    lead.goto(f"{site.url}/repositories/")
+    walk.heading(lead, "Repositories")
+    look(lead, "repositories-without-groups")
     assert look.problems == []
 
 
-def test_before_anybody_is_signed_in(site: Site, theme: str, watch: Watch) -> None:
+def test_questions_and_refusals(site: Site, page: Page, watch: Watch) -> None:
+    watch.expect_status(401, 409)
+    look = Looker()
+    walk.authorized_connection(site)
+    site.await_jobs()
+    page.goto(f"{site.url}/members")
+    let_time_pass(site.app, minutes=6)
+    page.locator("#content details summary").first.click()
+    page.get_by_role("button", name="Save role").first.click()
+    expect(page.get_by_role("heading", name="Please confirm it is you")).to_be_visible()
+    look(page, "password-again")
+    page.goto(f"{site.url}/repositories/")
+    let_time_pass(site.app, minutes=31)
+    page.get_by_role("button", name="Enable ").nth(1).click()
+    expect(page.get_by_role("dialog", name="You are signed out")).to_be_visible()
+    look(page, "signed-out-dialog")
+    page.goto(f"{site.url}/jobs")
+    walk.heading(page, "Welcome back")
+    look(page, "welcome-back")
+    assert look.problems == []
+
+
+def test_before_anybody_is_signed_in(site: Site, watch: Watch) -> None:
     watch.expect_status(422)
-    look = Looker(theme)
-    page = themed(site, site.open_context(), theme)
+    look = Looker()
+    page = site.open_context().new_page()
     page.goto(f"{site.url}/sign-in")
     look(page, "sign-in")
     page.get_by_role("button", name="Sign in").click()
@@ -206,9 +211,9 @@ class TestFirstRun:
     def cast(self) -> None:
         """Nobody exists yet."""
 
-    def test_the_first_run(self, site: Site, theme: str) -> None:
-        look = Looker(theme)
-        page = themed(site, site.open_context(), theme)
+    def test_the_first_run(self, site: Site) -> None:
+        look = Looker()
+        page = site.open_context().new_page()
         link = ensure_setup_link(site.runtime)
         assert link is not None
         page.goto(link)

@@ -9,15 +9,17 @@ from playwright.sync_api import Page
 AXE = (Path(__file__).parents[1] / "vendor" / "axe-4.14.1.min.js").read_text(encoding="utf-8")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 # Only what is wrong comes back: the whole report is large.
+# What the colours of a page decide; all other rules say the same in every look.
+COLOUR_RULES = ["color-contrast"]
 RUN = """async (rules) => {
   const found = await axe.run(document, {runOnly: rules, resultTypes: ["violations"]});
   return found.violations.flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.target}`));
 }"""
 
 
-def axe_findings(page: Page) -> list[str]:
+def axe_findings(page: Page, rules: list[str] = RULES) -> list[str]:
     """Return what axe finds on the page as it stands, as `rule: element`; empty when there is nothing."""
     # Sent once to each document: it is half a megabyte, over the debugger, which the page's policy does not bind.
     if not page.evaluate("Boolean(window.axe)"):
         page.evaluate(f"() => {{ {AXE} }}")
-    return [str(finding) for finding in page.evaluate(RUN, RULES)]
+    return [str(finding) for finding in page.evaluate(RUN, rules)]

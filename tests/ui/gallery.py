@@ -126,6 +126,7 @@ def common_context() -> dict[str, object]:
     """Return what the portal's context processors give to every template."""
     return {
         "principal": SimpleNamespace(
+            user_id=1,
             name="Ada Lovelace",
             email="ada.lovelace@example-engineering.com",
             organization_name="Example Engineering GmbH",
@@ -195,7 +196,7 @@ def _stand_in() -> str:
 
 
 def _page(name: str) -> str | tuple[str, int]:
-    if name not in PAGES:
+    if name not in (*PAGES, "chosen"):
         return "none", 404
     return render_template(f"{name}.html", **page_context())
 
