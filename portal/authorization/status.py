@@ -17,6 +17,7 @@ from portal.connections.models import Connection
 from portal.connections.service.applications import wanted_scopes
 from portal.errors import Card
 from portal.gitlab import links
+from portal.gitlab.scopes import missing_scopes, unused_scopes
 from portal.gitlab.version import parse_version
 from portal.runtime import Runtime
 
@@ -98,8 +99,8 @@ def load_status(runtime: Runtime, principal: Principal, connection: Connection) 
         card=_card(attempt, connection),
         fresh_token=fresh_token,
         wanted_scopes=wanted,
-        missing_scopes=sorted(set(wanted) - set(granted)) if credential else [],
-        unused_scopes=sorted(set(granted) - set(wanted)),
+        missing_scopes=missing_scopes(granted, wanted) if credential else [],
+        unused_scopes=unused_scopes(granted, wanted),
         gitlab_url=connection.external_url,
         user_url=links.user(connection.external_url, connection.service_username),
         manage_url=links.own_applications(connection.external_url, parse_version(connection.version_seen)),

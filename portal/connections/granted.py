@@ -8,14 +8,10 @@ from sqlmodel import Session
 
 from portal.connections.models import Connection
 from portal.connections.service.applications import wanted_scopes
+from portal.gitlab import scopes
 
 # A connection's id to the scopes of the credential in use; None when there is none.
 Tell = Callable[[Session, int], frozenset[str] | None]
-# What GitLab's wide scopes include of those that are asked for here.
-INCLUDED = {
-    "api": frozenset({"read_api", "read_user", "read_repository"}),
-    "read_api": frozenset({"read_user"}),
-}
 _tellers: list[Tell] = []
 
 
@@ -31,5 +27,4 @@ def missing_scopes(session: Session, connection: Connection) -> list[str]:
     granted = _tellers[0](session, connection.id)
     if granted is None:
         return []
-    covered = granted.union(*(INCLUDED.get(scope, frozenset()) for scope in granted))
-    return [scope for scope in wanted_scopes(connection) if scope not in covered]
+    return scopes.missing_scopes(granted, wanted_scopes(connection))

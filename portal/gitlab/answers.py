@@ -115,6 +115,8 @@ def failure_of(answer: Answer) -> errors.GitLabError:
         return errors.NotGitLab(status=status, request_id=request_id)
     if status == 401:
         return errors.Unauthorized(words=words, request_id=request_id, reason=_token_reason(body))
+    if status == 403 and body.get("error") == "insufficient_granular_scope":
+        return errors.InsufficientPermission(words=words, request_id=request_id)
     if status == 403 and body.get("error") == "insufficient_scope":
         return errors.InsufficientScope(str(body.get("scope", "")), words=words, request_id=request_id)
     kinds = {403: errors.ForbiddenByRole, 404: errors.GitLabNotFound}

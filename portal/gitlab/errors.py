@@ -9,6 +9,7 @@ GitLabError
 ├── GitLabRateLimited    429, with how long to wait when GitLab says so
 ├── Unauthorized         401: the token is unknown, expired or revoked
 ├── InsufficientScope    403: the token lacks a scope; the scopes that would do are named
+│   └── InsufficientPermission  the same of a token with fine-grained permissions
 ├── ForbiddenByRole      403: the user's role or state does not allow it
 ├── GitLabNotFound       404: not there, or not visible to this user
 ├── UnexpectedStatus     any other status
@@ -155,6 +156,17 @@ class InsufficientScope(GitLabError):
         self.scopes = Scopes(scopes)
         if scopes:
             self.sentence = f"The token lacks a scope for this; one of these would do: {', '.join(self.scopes)}."
+
+
+class InsufficientPermission(InsufficientScope):
+    """403 `insufficient_granular_scope`: GitLab's words name the fine-grained permission that is missing."""
+
+    code = "insufficient_permission"
+    sentence = "The authorization does not include a fine-grained permission that this needs."
+    remedy = "Add the permission that GitLab names to the application in GitLab, then authorize again."
+
+    def __init__(self, *, words: str = "", request_id: str = "") -> None:
+        super().__init__("", words=words, request_id=request_id)
 
 
 class ForbiddenByRole(GitLabError):

@@ -1,10 +1,15 @@
-"""Which scopes the services wanted need, each with its reason (gitlab-contract §1.7)."""
+"""Which scopes the services wanted need, each with its reason, and which scopes cover others.
+
+GitLab's list: https://docs.gitlab.com/integration/oauth_provider/; which version brought which is in docs/gitlab.md.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
+
+from portal.gitlab.version import Version
 
 
 class Service(StrEnum):
@@ -29,9 +34,59 @@ READ_REPOSITORY = ScopeReason("read_repository", "to read the code of the reposi
 API = ScopeReason("api", "to create webhooks; GitLab has no narrower scope for that, and it includes read_api")
 
 
-def scopes_for(services: Collection[str], *, hooks_wanted: bool) -> list[ScopeReason]:
-    """Return the fewest scopes that do, in the order of GitLab's own list."""
+API_TO_READ = ScopeReason(
+    "api", "to list groups, projects, merge requests and issues; this GitLab has no narrower scope for that"
+)
+# What the wide scopes cover of those that are asked for here.
+_COVERED = {"api": {"read_api", "read_user", "read_repository"}, "read_api": {"read_user"}}
+# Of an application with fine-grained permissions: its tokens have this scope alone, and what they may do is not told by
+# names; only a request shows it.
+GRANULAR = "granular"
+# Scopes that came later than the oldest GitLab that is supported.
+_SINCE = {"read_api": Version(12, 10)}
+
+
+def scopes_for(
+    services: Collection[str],
+    *,
+    hooks_wanted: bool,
+    supported: Collection[str] = (),
+    version: Version | None = None,
+) -> list[ScopeReason]:
+    """Return the fewest scopes that do, in the order of GitLab's own list.
+
+    Args:
+        services: what the connection is used for.
+        hooks_wanted: whether webhooks are to be created.
+        supported: the scopes that this GitLab says it has; empty if it did not say.
+        version: of this GitLab, which tells where it did not; None if that is not known either.
+    """
     needed = [API if hooks_wanted else READ_API, READ_USER]
     if Service.REPOSITORIES in services:
         needed.append(READ_REPOSITORY)
-    return needed
+    there: dict[str, ScopeReason] = {}
+    for item in needed:
+        if not _is_missing(item.scope, supported, version):
+            there.setdefault(item.scope, item)
+        else:
+            there.setdefault(API.scope, API_TO_READ)
+    return list(there.values())
+
+
+def missing_scopes(granted: Collection[str], wanted: Collection[str]) -> list[str]:
+    """Return which wanted scopes those that were granted do not cover; none if names do not tell."""
+    if GRANULAR in granted:
+        return []
+    covered = set(granted).union(*(_COVERED.get(scope, ()) for scope in granted))
+    return [scope for scope in wanted if scope not in covered]
+
+
+def unused_scopes(granted: Collection[str], wanted: Collection[str]) -> list[str]:
+    """Return which granted scopes are not among those wanted."""
+    return sorted(set(granted) - set(wanted) - {GRANULAR})
+
+
+def _is_missing(scope: str, supported: Collection[str], version: Version | None) -> bool:
+    if API.scope in supported:
+        return scope not in supported
+    return version is not None and scope in _SINCE and version < _SINCE[scope]

@@ -17,6 +17,7 @@ from portal.errors import Card, Layer, Mender
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import GitLabError
 from portal.gitlab.payloads import User
+from portal.gitlab.scopes import missing_scopes
 from portal.health.directions import failed, passed, skipped, warned
 from portal.health.findings import COVERED, classify
 from portal.net import OutboundError
@@ -24,8 +25,6 @@ from portal.runtime import Runtime
 
 REASON = "health check"
 WARN_DAYS = 14
-# `api` includes the reading scopes of the API and of repositories (gitlab-contract §1.7).
-_INCLUDED = {"api": {"read_api", "read_user", "read_repository"}, "read_api": {"read_user"}}
 _REST = ("token", "user", "scopes")
 KEPT = "GitLab has not answered; the credential is kept as it is."
 
@@ -153,10 +152,7 @@ def _user_check(connection: Connection, stored: Credential, user: User) -> Check
 
 
 def _scopes(stored: Credential, connection: Connection) -> Check:
-    granted = set(stored.scopes)
-    for wide, narrow in _INCLUDED.items():
-        granted |= narrow if wide in granted else set()
-    missing = [scope for scope in wanted_scopes(connection) if scope not in granted]
+    missing = missing_scopes(stored.scopes, wanted_scopes(connection))
     if not missing:
         return passed("scopes", ", ".join(stored.scopes))
     card = Card(

@@ -33,10 +33,11 @@ VERDICTS = frozenset(
         "wrong_user",
         "missing_scopes",
         "insufficient_scope",
+        "insufficient_permission",
     }
 )
 # The checks look at these by themselves, so what a job reported of them is over as soon as the checks say so.
-COVERED = VERDICTS - {"insufficient_scope"}
+COVERED = VERDICTS - {"insufficient_scope", "insufficient_permission"}
 _TOLD_BY = {"version_too_old": {"version"}, "wrong_user": {"user"}, "missing_scopes": {"scopes"}}
 # Seen before an answer of GitLab's own: nothing is known of GitLab then, and nothing of its credentials.
 _ON_THE_WAY = frozenset({Layer.POLICY, Layer.DNS, Layer.TCP, Layer.TLS, Layer.PROXY, Layer.HTTP})

@@ -17,6 +17,7 @@ _PLACES = {
     "wrong_user": _AUTHORIZE,
     "missing_scopes": _AUTHORIZE,
     "insufficient_scope": _AUTHORIZE,
+    "insufficient_permission": _AUTHORIZE,
     "client_secret_changed": ("Enter the Secret", Step.CREDENTIALS),
     "tls_self_signed": _INSTANCE,
     "tls_unknown_ca": _INSTANCE,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from portal.connections.models import ConnectionState
+from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.connections.drafts import connection_named
+from tests.support.people import Cast
 from tests.support.visitor import Visitor
-from tests.support.walkthrough import Prepared, authorize
+from tests.support.walkthrough import Prepared, authorize, prepare
 
 SOME = {"services": ["issues"]}
 ALL = {"services": ["repositories", "merge_requests", "issues"]}
@@ -67,6 +69,44 @@ def test_wide_scope_covers_what_it_includes(
 
     assert choose(owner, prepared.slug, ALL) == prepared.slug
     assert connection_named(runtime, "GitLab").attention is None
+
+
+def test_gitlab_without_read_api_is_asked_for_the_scope_it_has(
+    runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, cast: Cast
+) -> None:
+    sandbox.world.settings.version = "12.9.5"
+    prepared = prepare(runtime, sandbox, cast.owner)
+
+    page = owner.get(f"/connections/{prepared.slug}/setup/application").text
+    authorize(owner, sandbox, prepared.slug)
+    run_pending(runtime)
+
+    assert "<code>api</code>" in page
+    assert "this GitLab has no narrower scope" in page
+    assert "<code>read_api</code>" not in page
+    connection = connection_named(runtime, "GitLab")
+    assert (connection.state, connection.attention) == (ConnectionState.CONNECTED, None)
+    assert choose(owner, prepared.slug, {**ALL, "hooks_wanted": "1"}) == prepared.slug
+
+
+def test_fine_grained_authorization_is_judged_by_requests_and_not_by_names(
+    runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, prepared: Prepared
+) -> None:
+    sandbox.faults.add("/oauth/token", set_members={"scope": "granular"})
+    refused = {"error": "insufficient_granular_scope", "error_description": "Access denied: [Project: Read]"}
+    sandbox.faults.add("/api/v4/projects", status=403, body=refused)
+
+    authorize(owner, sandbox, prepared.slug)
+    run_pending(runtime)
+
+    connection = connection_named(runtime, "GitLab")
+    assert connection.authorized_at is not None
+    assert (connection.attention["code"], connection.attention["words"]) == (
+        "insufficient_permission",
+        "Access denied: [Project: Read]",
+    )
+    sandbox.faults.clear()
+    assert choose(owner, prepared.slug, {**ALL, "hooks_wanted": "1"}) == prepared.slug
 
 
 @pytest.mark.parametrize("services", [[], ["everything"]])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from portal.connections.models import Connection
 from portal.disconnection.service.radius import blast_radius, narrowing
 from tests.disconnection.world import ADDRESS, PATHS, World
 from tests.support.visitor import Visitor
 from tests.support.walkthrough import principal_of
+
+CONNECTION = Connection(organization_id=1, slug="gitlab", display_name="GitLab", version_seen="18.5.0-ee")
 
 
 def test_radius_counts_what_is_in_use(world: World) -> None:
@@ -55,7 +58,8 @@ def test_reauthorizing_shows_who_as_whom_and_what_another_user_may_not_see(world
     [
         (["read_api", "read_user", "read_repository"], ["issues"], False, ["read_repository"], []),
         (["read_api", "read_user"], ["repositories"], False, [], ["read_repository"]),
-        (["api", "read_user"], ["issues"], False, ["api"], ["read_api"]),
+        (["api", "read_user"], ["issues"], False, ["api"], []),
+        (["granular"], ["repositories"], True, [], []),
         (["read_api", "read_user"], ["issues"], True, ["read_api"], ["api"]),
         (["read_api", "read_user"], ["issues"], False, [], []),
     ],
@@ -63,7 +67,7 @@ def test_reauthorizing_shows_who_as_whom_and_what_another_user_may_not_see(world
 def test_narrowing_names_the_scopes_that_become_unused(
     granted: list[str], services: list[str], hooks_wanted: bool, unused: list[str], missing: list[str]
 ) -> None:
-    found = narrowing(granted, services, hooks_wanted=hooks_wanted)
+    found = narrowing(CONNECTION, granted, services, hooks_wanted=hooks_wanted)
 
     assert (found.unused, found.missing) == (unused, missing)
 

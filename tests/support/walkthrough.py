@@ -51,8 +51,9 @@ def prepare(
     """Go through steps 1 to 4."""
     principal = principal_of(runtime, actor)
     slug = connections.create_draft(runtime, principal, name, Method.OAUTH).slug
-    connection = instance.save_instance(runtime, principal, slug, instance.Entered(sandbox.url))
+    instance.save_instance(runtime, principal, slug, instance.Entered(sandbox.url))
     assert checklist.run_checklist(runtime, principal, slug).is_passed
+    connection = connections.get_connection(runtime, principal, slug)
     uri = applications.redirect_uri_of(runtime, connection)
     scopes = tuple(applications.wanted_scopes(connection))
     application, secret = sandbox.world.oauth.create_application("Gatehouse", uri, scopes, trusted=trusted)

@@ -31,6 +31,7 @@ from portal.gitlab import oauth
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import GitLabError, GitLabRateLimited, OAuthRefused, Unauthorized
 from portal.gitlab.payloads import User
+from portal.gitlab.scopes import missing_scopes
 from portal.logs import get_logger
 from portal.net import Line, OutboundError, origin_of
 from portal.runtime import Runtime
@@ -198,7 +199,7 @@ def _judge(
             seconds = seconds or info.expires_in
     if doubts := judge(person, attempt.frozen["service_username"]):
         raise _Refused(AttemptState.WRONG_PERSON, cards.wrong_person_card(doubts), person, doubts)
-    if missing := sorted(set(attempt.frozen["scopes"]) - set(scopes)):
+    if missing := missing_scopes(scopes, attempt.frozen["scopes"]):
         raise _Refused(AttemptState.FAILED, cards.missing_scopes_card(connection, missing), person)
     expires_at = None if not seconds else (sent_at + timedelta(seconds=seconds)).astimezone(UTC)
     return Granted(tokens.access_token, tokens.refresh_token, person, scopes, expires_at)

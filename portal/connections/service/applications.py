@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from sqlmodel import Session, select
 
 from portal.accounts.principal import Principal
 from portal.connections.models import Application, Connection, ConnectionState
-from portal.connections.service.checklist import find_hindrance
+from portal.connections.service.checklist import find_hindrance, supported_scopes
 from portal.connections.service.connections import get_connection_for_admin, mark_step_done, need_attention, record
 from portal.connections.service.instance import open_line
 from portal.connections.service.tries import CREDENTIALS, count_try
@@ -28,6 +29,7 @@ from portal.gitlab.errors import (
 )
 from portal.gitlab.identification import identify
 from portal.gitlab.scopes import ScopeReason, scopes_for
+from portal.gitlab.version import parse_version
 from portal.net import OutboundError, origin_of
 from portal.net.pasted import find_invisible, trim_pasted
 from portal.runtime import Runtime
@@ -56,9 +58,16 @@ def redirect_uri_of(runtime: Runtime, connection: Connection) -> str:
     return f"{runtime.settings.base_url}/oauth/callback/{connection.slug}"
 
 
-def scope_reasons(connection: Connection) -> list[ScopeReason]:
-    """Return the scopes that the services wanted need, with a reason each."""
-    return scopes_for(connection.services, hooks_wanted=connection.hooks_wanted)
+def scope_reasons(
+    connection: Connection, services: Collection[str] | None = None, *, hooks_wanted: bool | None = None
+) -> list[ScopeReason]:
+    """Return the scopes that a connection's services, or others, need in this GitLab, with a reason each."""
+    return scopes_for(
+        connection.services if services is None else services,
+        hooks_wanted=connection.hooks_wanted if hooks_wanted is None else hooks_wanted,
+        supported=supported_scopes(connection),
+        version=parse_version(connection.version_seen),
+    )
 
 
 def wanted_scopes(connection: Connection) -> list[str]:

@@ -28,6 +28,7 @@ __all__ = [
     "note_announcement",
     "run_checklist",
     "stored_checklist",
+    "supported_scopes",
     "version_check",
 ]
 
@@ -85,6 +86,11 @@ def announced_issuer(connection: Connection) -> str:
     return str((connection.checks or {}).get("issuer") or "")
 
 
+def supported_scopes(connection: Connection) -> list[str]:
+    """Return the scopes that GitLab said it has when it was last looked at in step 2; empty if it did not say."""
+    return list((connection.checks or {}).get("scopes_supported") or ())
+
+
 def note_announcement(connection: Connection, announces: bool | None, issuer: str) -> None:
     """Keep what a later look was told of it; None keeps what is known, so that silence never loosens the check."""
     if connection.checks is not None and announces is not None:
@@ -98,7 +104,8 @@ def _keep(session: Session, looked_at: Connection, found: Checklist) -> None:
     if reached_by(connection) != reached_by(looked_at):
         return  # Edited meanwhile: what was found is about another way.
     known = announces_issuer(connection), announced_issuer(connection)
-    connection.checks = found.to_json()
+    scopes = found.scopes_supported or supported_scopes(connection)
+    connection.checks = replace(found, scopes_supported=scopes).to_json()
     if found.announces_issuer is None:
         note_announcement(connection, *known)
     if found.is_passed:

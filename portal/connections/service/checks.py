@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -48,6 +48,7 @@ class Checklist:
     Attributes:
         announces_issuer: whether GitLab says that its callbacks name their issuer (RFC 9207 §3); None: not told.
         issuer: what GitLab calls itself, as it writes it; empty if it did not tell.
+        scopes_supported: the scopes that GitLab says it has; empty if it did not say.
     """
 
     checks: list[Check]
@@ -55,6 +56,7 @@ class Checklist:
     checked_at: datetime
     announces_issuer: bool | None = None
     issuer: str = ""
+    scopes_supported: list[str] = field(default_factory=list)
 
     @property
     def is_passed(self) -> bool:
@@ -79,6 +81,7 @@ class Checklist:
             "checked_at": self.checked_at.isoformat(),
             "announces_issuer": self.announces_issuer,
             "issuer": self.issuer,
+            "scopes_supported": self.scopes_supported,
         }
 
     @classmethod
@@ -90,6 +93,7 @@ class Checklist:
             checked_at=datetime.fromisoformat(data["checked_at"]),
             announces_issuer=data.get("announces_issuer"),
             issuer=data.get("issuer", ""),
+            scopes_supported=data.get("scopes_supported", []),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -38,6 +38,7 @@ class _Told:
     checks: list[Check]
     announces_issuer: bool | None = None
     issuer: str = ""
+    scopes_supported: list[str] = field(default_factory=list)
 
 
 def look_at(runtime: Runtime, connection: Connection) -> Checklist:
@@ -56,6 +57,7 @@ def look_at(runtime: Runtime, connection: Connection) -> Checklist:
         checked_at=utc_now(),
         announces_issuer=told.announces_issuer,
         issuer=told.issuer,
+        scopes_supported=told.scopes_supported,
     )
 
 
@@ -101,7 +103,7 @@ def _gitlab_checks(runtime: Runtime, connection: Connection, line: Line) -> _Tol
         return _Told([*checks, silent])
     external = _external_url_check(runtime, connection, found.discovery.issuer)
     announces = found.discovery.authorization_response_iss_parameter_supported
-    return _Told([*checks, external], announces, found.discovery.issuer)
+    return _Told([*checks, external], announces, found.discovery.issuer, list(found.discovery.scopes_supported))
 
 
 def _external_url_check(runtime: Runtime, connection: Connection, issuer: str) -> Check:

@@ -13,7 +13,8 @@ from portal.accounts.models import GroupGrant, Membership, User
 from portal.accounts.principal import Principal
 from portal.authorization.service.retire import REVOKE_RETIRED
 from portal.connections.models import Connection
-from portal.gitlab.scopes import scopes_for
+from portal.connections.service.applications import scope_reasons
+from portal.gitlab.scopes import missing_scopes, unused_scopes
 from portal.jobs.models import Job
 from portal.repositories.models import Enablement, GitLabGroup, Repository
 from portal.repositories.service.visibility import visible_to
@@ -114,10 +115,12 @@ def blast_radius(runtime: Runtime, principal: Principal, connection: Connection)
         )
 
 
-def narrowing(granted: Collection[str], services: Collection[str], *, hooks_wanted: bool) -> Narrowing:
+def narrowing(
+    connection: Connection, granted: Collection[str], services: Collection[str], *, hooks_wanted: bool
+) -> Narrowing:
     """Compare the scopes GitLab granted with those that a choice of services needs."""
-    needed = {item.scope for item in scopes_for(services, hooks_wanted=hooks_wanted)}
-    return Narrowing(unused=sorted(set(granted) - needed), missing=sorted(needed - set(granted)))
+    needed = [item.scope for item in scope_reasons(connection, services, hooks_wanted=hooks_wanted)]
+    return Narrowing(unused=unused_scopes(granted, needed), missing=missing_scopes(granted, needed))
 
 
 def _enabled_by_group(session: Session, principal: Principal, connection: Connection) -> list[tuple[str, int]]:
