@@ -113,6 +113,8 @@ class Scopes(tuple[str, ...]):
         """Take them as a list or as one text."""
         if type(value) is cls:
             return value
+        if isinstance(value, dict):  # The decoder of JSON leaves the check of its type to us.
+            raise TypeError("neither a list nor a text")
         names = value[: cls.limit * ShortText.limit].split() if isinstance(value, str) else list(value)
         return super().__new__(cls, tuple(map(ShortText, names[: cls.limit])))
 

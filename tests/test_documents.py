@@ -46,3 +46,11 @@ def test_every_path_that_a_document_names_exists(document: Path) -> None:
     paths = re.findall(r"(?:portal|tests|docs|static|templates|bench)/[\w./-]*\w", document.read_text())
 
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_difference_between_versions_says_what_the_portal_does() -> None:
+    table = (ROOT / "docs" / "gitlab.md").read_text().partition("## Differences between versions")[2]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:1] == "|"]
+
+    assert len(rows) > 30
+    assert [row for row in rows if len(row) != 4 or not all(row)] == []

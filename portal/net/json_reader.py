@@ -60,11 +60,11 @@ def read_json(content: bytes, content_type: str, shape: type[T]) -> T:
 
 
 def without_long_numbers(content: bytes) -> bytes:
-    """Put an empty list in the place of each whole number of more than 64 bits, so that only its field is wrong."""
+    """Put what no field takes in the place of each whole number of more than 64 bits: only that field is wrong."""
     if not _HAS_LONG_NUMBER.search(content):
         return content
     return _TEXT_OR_LONG_NUMBER.sub(
-        lambda match: b"[]" if match["number"] and not _is_int64(match["number"]) else match[0], content
+        lambda match: b"[null]" if match["number"] and not _is_int64(match["number"]) else match[0], content
     )
 
 

@@ -1,4 +1,4 @@
-"""Why a repository cannot be enabled: one reason each, the most fundamental first, with who mends it."""
+"""Why a repository cannot be enabled: one reason each, the most fundamental first, with what to do about it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHA256 = "sha256"
 class Reason(StrEnum):
     """Stored in `repository.unavailable_reason`."""
 
-    # Of the connection, not of the repository: never stored in a row.
+    # A state of the connection, so it is never stored in a repository's row.
     DISCONNECTED = "disconnected"
     MISSING = "missing"
     PENDING_DELETION = "pending_deletion"
@@ -25,7 +25,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a person reads: the word on the badge, the sentence, and how it is mended."""
+    """What a person reads: the word on the badge, the sentence, and how to fix it."""
 
     label: str
     sentence: str
@@ -35,12 +35,12 @@ class Explanation:
 EXPLANATIONS = {
     Reason.DISCONNECTED: Explanation(
         "Disconnected",
-        "Its connection is disconnected, so nothing of it is read or handed out.",
+        "Its connection is disconnected, so Gatehouse neither reads it nor gives access to it.",
         "An administrator can connect it again on the connection's page.",
     ),
     Reason.MISSING: Explanation(
-        "Not seen any more",
-        "The last complete read of GitLab no longer found it.",
+        "No longer seen",
+        "The last complete read of GitLab did not find it.",
         "Check in GitLab whether it was deleted, or whether the service user lost its membership.",
     ),
     Reason.PENDING_DELETION: Explanation(
@@ -58,7 +58,7 @@ EXPLANATIONS = {
     ),
     Reason.ARCHIVED: Explanation("Archived", "It is archived and read-only.", "Unarchive it in GitLab."),
     Reason.SHA256: Explanation(
-        "SHA-256", "It uses SHA-256 object ids, which the software behind cannot read yet.", "Nothing to do for now."
+        "SHA-256", "It uses SHA-256 object ids, which Gatehouse cannot read yet.", "There is nothing to do for now."
     ),
     Reason.EMPTY: Explanation("Empty", "It has no commits yet.", "Push a first commit; the next read notices it."),
 }
@@ -89,7 +89,7 @@ def reason_against(facts: Facts) -> Reason | None:
     return next((reason for reason, holds in checks.items() if holds), None)
 
 
-# GitLab's access levels (gitlab-contract §7.1).
+# https://docs.gitlab.com/api/access_requests/#valid-access-levels
 ROLES = {
     0: "None",
     5: "Minimal",

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from sqlmodel import col, func, select
+
 from portal.authorization.refresh import AccessUnavailable
-from portal.authorization.service.credentials import READ_CATALOGUE
-from portal.connections.models import Connection
+from portal.authorization.service.credentials import READ_CATALOGUE, enqueue_catalogue_read
+from portal.connections.models import Connection, ConnectionState
 from portal.connections.service.connections import need_attention
+from portal.db import utc_now
 from portal.errors import Card, UpstreamFailed
 from portal.gitlab.errors import GitLabError, GitLabRateLimited, GitLabUnavailable, MalformedAnswer, NotGitLab
-from portal.jobs import JobContext, RetryLater, define
+from portal.jobs import JobContext, RetryLater, define, every
+from portal.jobs.models import Job, JobState
 from portal.net import AnswerBroken, ConnectFailed, DeadlinePassed, NameNotResolved, OutboundError, ProxyFailed
 from portal.repositories.catalogue.findings import card_of
 from portal.repositories.catalogue.run import read_catalogue
+from portal.runtime import Runtime
 
 # GitLab, or the way to it, is down or busy: the connection is as good as before, the read is tried again.
 PASSING = (
@@ -28,6 +35,9 @@ DOUBTFUL = (NotGitLab, MalformedAnswer)
 DOUBTFUL_ATTEMPTS = 3
 # Before each further attempt: an outage of some minutes ends no read.
 PAUSES_SECONDS = (2.0, 15.0, 60.0, 240.0)
+# A read that outlasted even that is begun anew so often, for a day.
+TAKE_UP_SECONDS = 600
+TAKE_UP_DAYS = 1
 
 
 @define(READ_CATALOGUE)
@@ -67,3 +77,32 @@ def run_read_catalogue(context: JobContext, *, connection_id: int) -> None:
 def _tell(context: JobContext, connection_id: int, card: Card) -> None:
     with context.runtime.database.transaction() as session:
         need_attention(session, connection_id, card)
+
+
+def _reads_to_take_up(runtime: Runtime) -> list[Connection]:
+    """Return the connections whose newest read failed only because GitLab, or the way to it, was away."""
+    now, codes = utc_now(), {kind.code for kind in PASSING}
+    with runtime.database.reading() as session:
+        newest = select(func.max(Job.id)).where(col(Job.name) == READ_CATALOGUE).group_by(col(Job.key))
+        failed = (
+            col(Job.id).in_(newest),
+            col(Job.state) == JobState.FAILED,
+            col(Job.finished_at) <= now - timedelta(seconds=TAKE_UP_SECONDS),
+            col(Job.finished_at) > now - timedelta(days=TAKE_UP_DAYS),
+        )
+        jobs = [job for job in session.exec(select(Job).where(*failed)) if (job.failure or {}).get("code") in codes]
+        found = [session.get(Connection, job.args["connection_id"]) for job in jobs]
+        return [item for item in found if item is not None and item.state == ConnectionState.CONNECTED]
+
+
+@every(
+    TAKE_UP_SECONDS,
+    "repositories.take_up_reads",
+    "Read GitLab again where it was away",
+    is_due=lambda runtime: bool(_reads_to_take_up(runtime)),
+)
+def take_up_reads(context: JobContext) -> None:
+    """Begin failed reads anew."""
+    for connection in _reads_to_take_up(context.runtime):
+        with context.transaction() as session:
+            enqueue_catalogue_read(session, None, connection)

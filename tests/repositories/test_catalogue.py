@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 
 import pytest
 from sqlmodel import col, func, select
@@ -10,12 +11,15 @@ from portal.connections.models import Connection, ConnectionState
 from portal.db import MAX_ID, utc_now
 from portal.gitlab.errors import GitLabError
 from portal.jobs.models import Job, JobState
+from portal.jobs.queue import enqueue
+from portal.jobs.registry import periodic_jobs
 from portal.jobs.testing import run_pending
 from portal.repositories.catalogue.ranges import IdRange, RangePool
 from portal.repositories.catalogue.run import read_catalogue
 from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, Repository, RepositoryState
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
+from tests.gitlab.test_malformed_pages import skip_waits
 from tests.support.connected import connect, let_through
 from tests.support.people import Cast
 from tests.support.visitor import Visitor
@@ -172,16 +176,28 @@ def test_job_fails_with_a_card_and_the_connection_needs_attention(
 
 
 def test_gitlab_being_down_is_tried_again_and_blames_nobody(
-    runtime: Runtime, sandbox: RunningSandbox, cast: Cast
+    runtime: Runtime, sandbox: RunningSandbox, cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    skip_waits(monkeypatch)
     connection_id = connect(runtime, sandbox, cast.owner, enqueue=True)
-    sandbox.stop()
+    sandbox.faults.add("/api/v4/*", status=503, html=True)
 
     run_pending(runtime)
 
     with runtime.database.reading() as session:
         assert session.get_one(Connection, connection_id).state == ConnectionState.CONNECTED
         assert session.exec(select(Job)).one().attempts == 5
+    sandbox.faults.clear()
+    take_up = periodic_jobs()["repositories.take_up_reads"]
+    assert not take_up.is_due(runtime)
+    with runtime.database.transaction() as session:
+        session.exec(select(Job)).one().finished_at = utc_now() - timedelta(minutes=11)
+    assert take_up.is_due(runtime)
+    with runtime.database.transaction() as session:
+        enqueue(session, take_up.name, organization_id=None, title=take_up.title)
+    assert [job.state for job in run_pending(runtime)] == [JobState.SUCCEEDED, JobState.SUCCEEDED]
+    assert set(rows(runtime)) == visible(sandbox)
+    assert not take_up.is_due(runtime)
 
 
 def test_moved_connection_never_sends_the_token_elsewhere(

@@ -28,7 +28,8 @@ def backend() -> str:
 
 @pytest.fixture(scope="module")
 def large() -> Iterator[RunningSandbox]:
-    with RunningSandbox(project_count=250, with_service_user=True) as running:
+    """Enough projects for several pages, and for ids to be split among lanes."""
+    with RunningSandbox(project_count=450, with_service_user=True) as running:
         yield running
 
 

@@ -99,5 +99,5 @@ def test_wrong_rows_are_named_and_need_nobody(
     assert (job.state, stored(runtime, connection_id).attention) == (JobState.SUCCEEDED, None)
     for page in PAGES:
         text = owner.get(page).text
-        assert "GET /api/v4/projects: field path_with_namespace of 2 (left out)." in text
-        assert "GET /api/v4/projects: field archived of 3, 4 (what was known stays)." in text
+        assert "the field path_with_namespace of id 2 is missing or not valid, so it was left out." in text
+        assert "GET /api/v4/projects: the field archived of id 3, id 4 is missing or not valid, so its earlier" in text

@@ -202,13 +202,14 @@ def test_members_of_rows_are_replaced_or_left_out(sandbox: RunningSandbox, clien
         set_members={"web_url": None, "namespace.full_path": None, "owner.name": None},
         drop_members=("namespace.kind",),
         only_rows=(whole[1]["id"],),
+        rows={whole[2]["id"]: {"name": 5}},
     )
 
     rows = client.get("/projects", params=ASCENDING).json()
 
     namespace = {name: value for name, value in whole[1]["namespace"].items() if name != "kind"}
     changed = whole[1] | {"web_url": None, "namespace": namespace | {"full_path": None}}
-    assert rows == [whole[0], changed, *whole[2:]]
+    assert rows == [whole[0], changed, whole[2] | {"name": 5}, *whole[3:]]
 
 
 @pytest.mark.parametrize(

@@ -103,8 +103,11 @@ def _unchanged(session: Session, attempt: AuthorizationAttempt) -> Connection:
     return connection
 
 
-def enqueue_catalogue_read(session: Session, principal: Principal, connection: Connection) -> Job:
-    """Start a read of the catalogue, which a higher capability does; while one is under way, return that."""
+def enqueue_catalogue_read(session: Session, principal: Principal | None, connection: Connection) -> Job:
+    """Start a read of the catalogue, which a higher capability does; while one is under way, return that.
+
+    `principal` is whoever asked for it; None if the portal itself does.
+    """
     return enqueue(
         session,
         READ_CATALOGUE,
@@ -114,7 +117,7 @@ def enqueue_catalogue_read(session: Session, principal: Principal, connection: C
         key=catalogue_key(connection),
         subject=f"connection:{connection.id}",
         lane=f"connection:{connection.id}",
-        requested_by_user_id=principal.user_id,
+        requested_by_user_id=principal.user_id if principal else None,
     )
 
 

@@ -112,8 +112,8 @@ INCOMPLETE_NOTE = (
     "Gatehouse and GitLab, such as a proxy, changes GitLab's lists; whoever runs it can fix that."
 )
 LOST_NOTE = (
-    "They stay in the list, marked as gone. If they were not deleted, the service user has lost its membership: add it "
-    "to their group in GitLab again, then press Read again."
+    "They stay in the list, marked No longer seen. If they were not deleted, the service user has lost its membership: "
+    "add it to their group in GitLab again, then press Read again."
 )
 DEFECTS_NOTE = (
     "Everything else was read, and nothing was marked as gone because of it. GitLab's administrator can look at the "
@@ -140,8 +140,8 @@ def _defect_sentence(item: dict[str, Any]) -> str:
     address = f"GET /api/v4/{item['list']}"
     if "failure" in item:
         return f"{address} could not be read ({item['failure']}), so names of groups may be missing or old."
-    count, rows = item["count"], ", ".join(item["rows"])
-    more = f" and {count - len(item['rows']):,} more" if count > len(item["rows"]) else ""
-    what = f"field {item['field']}" if item["field"] else "no row"
-    then = "left out" if item["left_out"] else "what was known stays"
-    return f"{address}: {what} of {rows}{more} ({then})."
+    rows = ", ".join(row if row.startswith("row") else f"id {row}" for row in item["rows"])
+    more = f" and {item['count'] - len(item['rows']):,} more" if item["count"] > len(item["rows"]) else ""
+    what = f"the field {item['field']} of {rows}{more}" if item["field"] else f"{rows}{more}"
+    then = "so it was left out" if item["left_out"] else "so its earlier value stays"
+    return f"{address}: {what} is missing or not valid, {then}."
