@@ -6,8 +6,8 @@ that GitLab did not say, be it that the field is missing, null, or not what it m
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, ClassVar, Generic, Self, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 import msgspec
 
@@ -28,6 +28,25 @@ class FullPath(Path):
         if not found:
             raise ValueError("an empty path")
         return found
+
+
+class Moment(datetime):
+    """A point in time, in UTC; what has no offset, or is none that a database can hold, is no point in time."""
+
+    def __new__(cls, *given: Any, **named: Any) -> Self:
+        """Read ISO 8601 with an offset; otherwise as `datetime` does."""
+        if len(given) != 1 or isinstance(given[0], bytes):
+            return super().__new__(cls, *given, **named)
+        if not isinstance(given[0], str):
+            raise TypeError("not a text")
+        try:
+            told = msgspec.convert(given[0], Annotated[datetime, msgspec.Meta(tz=True)]).astimezone(UTC)
+        except OverflowError:
+            raise ValueError("beyond all years") from None
+        day, time = told.date(), told.time()
+        return super().__new__(
+            cls, day.year, day.month, day.day, time.hour, time.minute, time.second, time.microsecond, UTC
+        )
 
 
 class User(msgspec.Struct, frozen=True):
@@ -108,7 +127,7 @@ class Project(msgspec.Struct, frozen=True):
     repository_access_level: ShortText | None = None
     marked_for_deletion_on: ShortText | None = None
     marked_for_deletion_at: ShortText | None = None
-    last_activity_at: datetime | None = None
+    last_activity_at: Moment | None = None
     namespace: Namespace | None = None
     permissions: Permissions | None = None
 

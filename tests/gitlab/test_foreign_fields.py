@@ -74,14 +74,13 @@ def hostile_json(kind: msgspec.inspect.Type) -> Any:
     if isinstance(kind, msgspec.inspect.ListType):
         return [hostile_json(kind.item_type)]
     if isinstance(kind, msgspec.inspect.CustomType):
-        return [HOSTILE] * 500 if kind.cls is Scopes else HOSTILE
+        return {Scopes: [HOSTILE] * 500, payloads.Moment: "2024-01-01T00:00:00Z"}.get(kind.cls, HOSTILE)
     if isinstance(kind, msgspec.inspect.AnyType):
         return 1
     return {
         msgspec.inspect.IntType: 1,
         msgspec.inspect.BoolType: True,
         msgspec.inspect.StrType: HOSTILE,
-        msgspec.inspect.DateTimeType: "2024-01-01T00:00:00Z",
     }[type(kind)]
 
 

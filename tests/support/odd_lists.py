@@ -15,7 +15,15 @@ TOO_LONG = 10**30
 NO_TEXT: tuple[Any, ...] = (12, True, [1], {"a": 1})
 NO_NUMBER: tuple[Any, ...] = ("7", 1.5, True, [], TOO_LONG)
 NO_FLAG: tuple[Any, ...] = ("yes", 1, [])
-NO_TIME: tuple[Any, ...] = ("", "soon", 12, {})
+NO_TIME: tuple[Any, ...] = (
+    "",
+    "soon",
+    12,
+    {},
+    "2026-02-01T00:00:00",
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59-12:00",
+)
 NO_OBJECT: tuple[Any, ...] = ("text", 12, [], True)
 PROJECT_FIELDS: dict[str, tuple[Any, ...]] = {
     "id": (*NO_NUMBER, 0, -1, None),
