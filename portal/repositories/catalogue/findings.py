@@ -40,6 +40,7 @@ class Findings:
     are_groups_whole: bool = False
     groups: int = 0
     defects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    _noted: set[tuple[str, Defect]] = field(default_factory=set)
 
     @property
     def is_complete(self) -> bool:
@@ -51,11 +52,15 @@ class Findings:
     def note_defects(self, endpoint: str, found: Iterable[Defect]) -> None:
         """Note what is wrong with rows of a list; of many with the same fault, a few are named."""
         for defect in found:
+            # A page that came out of order is asked for again; places on pages say nothing of other pages.
+            if (endpoint, defect) in self._noted and defect.row.isdigit():
+                continue
+            self._noted.add((endpoint, defect))
             new = {"list": endpoint, "field": defect.field, "left_out": defect.is_left_out, "rows": [], "count": 0}
             noted = self.defects.setdefault((endpoint, defect.field), new)
             noted["left_out"] = noted["left_out"] or defect.is_left_out
             noted["count"] += 1
-            if len(noted["rows"]) < ROWS_NAMED and defect.row not in noted["rows"]:
+            if len(noted["rows"]) < ROWS_NAMED:
                 noted["rows"].append(str(defect.row))
 
     def note_failure(self, endpoint: str, error: GitLabError) -> None:

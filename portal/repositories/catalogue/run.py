@@ -89,7 +89,7 @@ def _read_groups(runtime: Runtime, connection_id: int, client: GitLabClient, run
         found.note_defects("groups", page.defects)
         ids.update(page.ids)
         unnamed, counted = unnamed + page.unnamed, page.total
-        found.groups += len(page.items)
+        found.groups = len(ids)
     left_out = any(item["left_out"] for item in found.defects.values())
     found.are_groups_whole = not unnamed and not left_out and (bool(ids) if counted is None else len(ids) >= counted)
 
