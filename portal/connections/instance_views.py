@@ -9,7 +9,7 @@ from flask import Response
 from portal.accounts.principal import current_principal
 from portal.accounts.proof import require_proof
 from portal.connections.forms import InstanceForm
-from portal.connections.models import Connection
+from portal.connections.models import Connection, way_of
 from portal.connections.service import checklist, instance
 from portal.connections.setup_pages import load_connection, render_step, say_when, waiting_card
 from portal.connections.steps import Step, next_url, step_url
@@ -32,14 +32,14 @@ def save_instance(slug: str) -> Response:
     form, connection = InstanceForm(), load_connection(slug)
     if not form.validate():
         return _render(connection, form, errors=problems_of(form))
-    known, entered = instance.reached_by(connection), _entered(form, connection)
+    known, entered = way_of(connection), _entered(form, connection)
     try:
         if connection.authorized_at and instance.would_change(current_runtime(), connection, entered):
             require_proof(purpose="moving the connection to another address", keep=FIELDS)
         saved = instance.save_instance(current_runtime(), current_principal(), slug, entered)
     except InvalidInput as error:
         return _render(connection, form, errors=error.field_errors)
-    if known != instance.reached_by(saved):
+    if known != way_of(saved):
         return leave_to(step_url(saved, Step.INSTANCE))
     return _go_on(saved, form)
 

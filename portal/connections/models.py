@@ -74,8 +74,17 @@ class Connection(SQLModel, table=True):
     created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     updated_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     authorized_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # The way to the GitLab that gave the pair (`way_of`). It follows edits within the same scheme, host and port; after
+    # a move to another server it is all that is known of the path, the proxy and the CA of the one before.
+    authorized_via: dict[str, str] | None = Field(default=None, sa_column=Column(JSON))
     # When the catalogue was last read completely.
     last_read_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+def way_of(connection: Connection) -> dict[str, str]:
+    """Return everything that decides which server answers, and how it is reached."""
+    names = ("external_url", "api_url", "ca_certificate", "proxy")
+    return {name: getattr(connection, name) for name in names}
 
 
 class OutboundTry(SQLModel, table=True):

@@ -12,7 +12,7 @@ from portal.authorization.refresh import AccessUnavailable, RefreshTimes, demand
 from portal.authorization.refresh.cards import HEALED_BY_REFRESH
 from portal.authorization.refresh.lease import give_back
 from portal.authorization.refresh.rows import forget_doubts, lock_credential, seal_pair
-from portal.connections.models import Application, Connection, ConnectionState
+from portal.connections.models import Application, Connection, ConnectionState, way_of
 from portal.connections.service.connections import end_attention
 from portal.connections.steps import Step
 from portal.db import utc_now
@@ -156,6 +156,7 @@ def pair(runtime: Runtime, sandbox: RunningSandbox, organization_id: int, *, slu
             steps_done=list(Step),
             authorized_at=utc_now(),
         )
+        connection.authorized_via = way_of(connection)
         session.add(connection)
         session.flush()
         kept = Application(connection_id=connection.id, client_id=application.uid, origin=origin_of(sandbox.url))

@@ -13,7 +13,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from portal.authorization.models import Credential, CredentialState, RetiredToken
-from portal.connections.models import Application, Connection
+from portal.connections.models import Application, Connection, way_of
 from portal.db import utc_now
 from portal.errors import Card, Layer, Mender
 from portal.gitlab import oauth
@@ -71,6 +71,8 @@ def retire_tokens(
     row = _new_row(session, runtime, revoker, reason)
     if token is None:
         row.failure = unreadable_card().to_json()
+    elif not revoker.frozen["api_url"]:
+        row.failure = _unknown_address_card(revoker.origin).to_json()
     else:
         seal_tokens(runtime, row, token, access_token)
     _enqueue(session, revoker)
@@ -182,16 +184,15 @@ def _new_row(session: Session, runtime: Runtime, revoker: Revoker, reason: str) 
 
 
 def freeze(connection: Connection, client_id: str, origin: str, username: str) -> dict[str, Any]:
-    """Return how GitLab is reached for a revocation, whatever is edited later; the token only goes to its origin."""
-    moved = origin_of(connection.api_url) != origin
-    return {
-        "api_url": origin if moved else connection.api_url,
-        "external_url": connection.external_url,
-        "ca_certificate": connection.ca_certificate,
-        "proxy": connection.proxy,
-        "client_id": client_id,
-        "gitlab_username": username,
-    }
+    """Return how GitLab is reached for a revocation, whatever is edited later; the token only goes to its origin.
+
+    An origin alone is no address: another application may answer at the root of a server whose GitLab has a path. So
+    where the path is not known, `api_url` is empty, and nothing is sent.
+    """
+    ways = (way_of(connection), connection.authorized_via or {})
+    known = [way for way in ways if way.get("api_url") and origin_of(way["api_url"]) == origin]
+    way = known[0] if known else {**way_of(connection), "api_url": ""}
+    return {**way, "client_id": client_id, "gitlab_username": username}
 
 
 def seal_tokens(runtime: Runtime, row: RetiredToken, token: Secret, access_token: Secret | None) -> None:
@@ -258,6 +259,17 @@ def place_of(row: RetiredToken, column: str) -> Place:
     """Return where a sealed column of a row belongs."""
     assert row.id is not None
     return Place(TABLE, row.id, column)
+
+
+def _unknown_address_card(origin: str) -> Card:
+    return Card(
+        code="address_unknown",
+        layer=Layer.PORTAL,
+        sentence=f"The token was given by a GitLab at {origin}, and its path there is no longer known, "
+        "so GitLab was not asked.",
+        remedy=HOW_BY_HAND,
+        mender=Mender.GITLAB_ADMIN,
+    )
 
 
 def unreadable_card() -> Card:

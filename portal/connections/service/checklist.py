@@ -7,10 +7,9 @@ from dataclasses import replace
 from sqlmodel import Session
 
 from portal.accounts.principal import Principal
-from portal.connections.models import Connection
+from portal.connections.models import Connection, way_of
 from portal.connections.service.checks import Check, Checklist, CheckState
 from portal.connections.service.connections import get_connection_for_admin, mark_step_done
-from portal.connections.service.instance import reached_by
 from portal.connections.service.looking import look_at, version_check
 from portal.connections.service.tries import CHECKS, count_try
 from portal.connections.steps import Step
@@ -101,7 +100,7 @@ def _keep(session: Session, looked_at: Connection, found: Checklist) -> None:
     connection = session.get(Connection, looked_at.id, with_for_update=True)
     if connection is None:
         raise NotFound("The draft was discarded meanwhile.")
-    if reached_by(connection) != reached_by(looked_at):
+    if way_of(connection) != way_of(looked_at):
         return  # Edited meanwhile: what was found is about another way.
     known = announces_issuer(connection), announced_issuer(connection)
     scopes = found.scopes_supported or supported_scopes(connection)

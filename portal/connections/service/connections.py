@@ -15,7 +15,7 @@ from portal import audit
 from portal.accounts.models import GroupGrant, InvitedGroup
 from portal.accounts.principal import Principal, require_right_now
 from portal.accounts.rights import Right
-from portal.connections.models import MAX_NAME_KEY, Connection, ConnectionState, Method, name_key_of
+from portal.connections.models import MAX_NAME_KEY, Connection, ConnectionState, Method, name_key_of, way_of
 from portal.connections.steps import Step, step_url
 from portal.db import utc_now
 from portal.errors import Card, CardAction, Conflict, InvalidInput, Layer, Mender, NotFound
@@ -162,10 +162,10 @@ def mark_step_done(session: Session, connection: Connection, step: Step) -> None
 
 
 def mark_authorized(session: Session, connection: Connection) -> None:
-    """Note a successful authorization."""
+    """Note a successful authorization, and the way to the GitLab that gave the pair."""
     connection.state = ConnectionState.CONNECTED
     connection.attention = None
-    connection.authorized_at = utc_now()
+    connection.authorized_at, connection.authorized_via = utc_now(), way_of(connection)
     mark_step_done(session, connection, Step.AUTHORIZE)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from sqlmodel import Session, select
 
 from portal.accounts.principal import Principal
-from portal.connections.models import Application, Connection
+from portal.connections.models import Application, Connection, way_of
 from portal.connections.service.connections import get_connection_for_admin, need_attention, record
 from portal.connections.service.tries import CHECKS, count_try
 from portal.connections.steps import Step
@@ -100,12 +100,14 @@ def save_instance(runtime: Runtime, principal: Principal, slug: str, entered: En
     _require_gitlab_at_new_path(runtime, principal, slug, entered, understood)
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug, is_locked=True)
-        before = reached_by(connection)
+        before = way_of(connection)
         connection.external_url, connection.api_url = understood.external.url, understood.api.url
         connection.ca_certificate, connection.proxy = understood.ca_certificate, understood.proxy
         connection.updated_at = utc_now()
-        if before != reached_by(connection):
-            _begin_anew(session, connection, is_moved=connection.api_url != before[1])
+        if connection.authorized_via and origin_of(connection.authorized_via["api_url"]) == understood.api.origin:
+            connection.authorized_via = way_of(connection)
+        if before != way_of(connection):
+            _begin_anew(session, connection, is_moved=connection.api_url != before["api_url"])
             record(
                 session,
                 principal,
@@ -131,10 +133,11 @@ def _require_gitlab_at_new_path(
     """
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
-        if connection.api_url in {"", understood.api.url} or origin_of(connection.api_url) != understood.api.origin:
-            return
         application = session.exec(select(Application).where(Application.connection_id == connection.id)).first()
-        if application is None or application.client_secret_sealed is None:
+        of_secret = connection.api_url if application and application.client_secret_sealed else ""
+        of_pair = (connection.authorized_via or {}).get("api_url", "")
+        others = {of_secret, of_pair} - {"", understood.api.url}
+        if not any(origin_of(url) == understood.api.origin for url in others):
             return
         count_try(session, principal, CHECKS)
     try:
@@ -144,7 +147,7 @@ def _require_gitlab_at_new_path(
             identify(line, understood.external.url)
     except (GitLabError, OutboundError) as error:
         field = "api_url" if entered.api_url.strip() else "domain"
-        kept = "The stored Secret belongs to this server, so the path is changed only to one where GitLab answers."
+        kept = "The Secret or token belongs to this server, so the path is changed only to one where GitLab answers."
         raise InvalidInput(field_errors={field: f"{error.sentence} {kept}"}) from None
 
 
@@ -155,7 +158,12 @@ def would_change(runtime: Runtime, connection: Connection, entered: Entered) -> 
         InvalidInput: with a sentence per field.
     """
     found = understand(runtime, entered)
-    return reached_by(connection) != (found.external.url, found.api.url, found.ca_certificate, found.proxy)
+    return way_of(connection) != {
+        "external_url": found.external.url,
+        "api_url": found.api.url,
+        "ca_certificate": found.ca_certificate,
+        "proxy": found.proxy,
+    }
 
 
 def is_sandbox(runtime: Runtime, connection: Connection) -> bool:
@@ -167,11 +175,6 @@ def is_sandbox(runtime: Runtime, connection: Connection) -> bool:
 def is_in_clear(runtime: Runtime, connection: Connection) -> bool:
     """Tell whether tokens and code cross a network unencrypted; the sandbox is on this machine."""
     return connection.api_url.startswith("http:") and not is_sandbox(runtime, connection)
-
-
-def reached_by(connection: Connection) -> tuple[str, ...]:
-    """Return everything that decides which server answers."""
-    return (connection.external_url, connection.api_url, connection.ca_certificate, connection.proxy)
 
 
 def _begin_anew(session: Session, connection: Connection, *, is_moved: bool) -> None:

@@ -66,6 +66,7 @@ def upgrade() -> None:
     _know_copies()
     _add_findings_of_reads()
     _add_groups_of_invitations()
+    _keep_ways()
 
 
 def _add_groups_of_invitations() -> None:
@@ -153,3 +154,17 @@ def _know_copies() -> None:
         {"signs": signs},
     )
     op.drop_column("instance", "place")
+
+
+def _keep_ways() -> None:
+    op.add_column("connection", sa.Column("authorized_via", sa.JSON(), nullable=True))
+    names = ("external_url", "api_url", "ca_certificate", "proxy")
+    connection = sa.table("connection", *map(sa.column, ("id", *names)), sa.column("authorized_via", sa.JSON))
+    credential = sa.table("credential", sa.column("connection_id"), sa.column("origin"))
+    bind = op.get_bind()
+    joined = sa.select(credential.c.origin, connection).where(credential.c.connection_id == connection.c.id)
+    for row in bind.execute(joined).mappings().all():
+        # One that was moved since: how its pair was reached is not known any more.
+        if f"{row['api_url']}/".startswith(f"{row['origin']}/"):
+            way = {name: row[name] for name in names}
+            bind.execute(connection.update().where(connection.c.id == row["id"]).values(authorized_via=way))
