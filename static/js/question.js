@@ -6,7 +6,11 @@
   const holder = () => document.getElementById("question");
   const isPoll = (ctx) => ctx.request.headers["X-Polling"] === "1";
 
-  const putOff = () => { holder().replaceChildren(); isPutOff = true; };
+  const goBack = () => {
+    if (pressed?.isConnected) pressed.focus({ preventScroll: true });
+    pressed = null;
+  };
+  const putOff = () => { holder().replaceChildren(); isPutOff = true; goBack(); };
 
   const takeAnswer = (answer) => {
     const { token, person } = answer.dataset;
@@ -18,8 +22,7 @@
     }
     answer.remove();
     isPutOff = false;
-    if (pressed?.isConnected) pressed.focus({ preventScroll: true });
-    pressed = null;
+    goBack();
   };
 
   // What asks by itself does not ask a question twice, nor one that was put off.
