@@ -93,6 +93,28 @@ def test_second_read_writes_only_what_changed(runtime: Runtime, sandbox: Running
     assert after[changed].archived
 
 
+def test_what_gitlab_does_not_say_stays_as_it_was(
+    runtime: Runtime, sandbox: RunningSandbox, connection_id: int
+) -> None:
+    read_catalogue(runtime, connection_id, "job", quiet)
+    before = rows(runtime)
+    archived = next(number for number, row in before.items() if row.archived)
+    sandbox.world.change_project(archived, description="changed")
+    sandbox.faults.add(PROJECTS, rows={archived: {"archived": None, "name": []}}, times=1, query_pattern="*id_after*")
+    sandbox.faults.add("/api/v4/groups", rows={1: {"name": None}})
+    with runtime.database.reading() as session:
+        groups = dict(session.exec(select(GitLabGroup.gitlab_group_id, GitLabGroup.name)).all())
+
+    read_catalogue(runtime, connection_id, "job", quiet)
+
+    now = rows(runtime)[archived]
+    kept = ("name", "search_text", "archived", "unavailable_reason")
+    assert [getattr(now, column) for column in kept] == [getattr(before[archived], column) for column in kept]
+    assert (now.description, before[archived].description == "changed") == ("changed", False)
+    with runtime.database.reading() as session:
+        assert dict(session.exec(select(GitLabGroup.gitlab_group_id, GitLabGroup.name)).all()) == groups
+
+
 def test_deleted_project_is_marked_missing_and_unmarked_when_it_returns(
     runtime: Runtime, sandbox: RunningSandbox, connection_id: int
 ) -> None:

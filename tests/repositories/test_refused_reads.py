@@ -140,14 +140,30 @@ def test_something_else_that_keeps_answering_is_told_in_the_end(
         assert session.get_one(Connection, connection_id).attention["code"] == "not_gitlab"
 
 
-def test_groups_that_are_refused_keep_no_repository_away(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> None:
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ({"status": 403, "body": {"message": "403 Forbidden"}}, "forbidden_by_role"),
+        ({"status": 502, "html": True}, "gitlab_unavailable"),
+        ({"drop": "after"}, "answer_broken"),
+    ],
+)
+def test_groups_that_do_not_come_keep_no_repository_away(
+    runtime: Runtime,
+    sandbox: RunningSandbox,
+    cast: Cast,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: dict[str, Any],
+    code: str,
+) -> None:
+    skip_waits(monkeypatch)
     connection_id = connect(runtime, sandbox, cast.owner)
     assert read_catalogue(runtime, connection_id, "job", lambda *_: None).groups_seen > 20
-    sandbox.faults.add(GROUPS, status=403, body={"message": "403 Forbidden"})
+    sandbox.faults.add(GROUPS, **fault)
 
     run = read_catalogue(runtime, connection_id, "job", lambda *_: None)
 
     assert (run.complete, run.projects_seen, run.groups_seen) == (True, 57, 0)
-    assert run.defects == [{"list": "groups", "failure": "forbidden_by_role"}]
+    assert run.defects == [{"list": "groups", "failure": code}]
     with runtime.database.reading() as session:
         assert len(session.exec(select(GitLabGroup)).all()) > 20

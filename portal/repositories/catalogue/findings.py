@@ -11,7 +11,6 @@ from typing import Any
 
 from portal.connections.models import Connection
 from portal.errors import Card, CardAction, Layer, Mender
-from portal.gitlab.errors import GitLabError
 from portal.gitlab.payloads import Defect
 from portal.repositories.models import CatalogueRun
 
@@ -63,9 +62,9 @@ class Findings:
             if len(noted["rows"]) < ROWS_NAMED:
                 noted["rows"].append(str(defect.row))
 
-    def note_failure(self, endpoint: str, error: GitLabError) -> None:
+    def note_failure(self, endpoint: str, code: str) -> None:
         """Note a list that could not be read at all."""
-        self.defects[endpoint, ""] = {"list": endpoint, "failure": error.code}
+        self.defects[endpoint, ""] = {"list": endpoint, "failure": code}
 
 
 @dataclass(frozen=True)

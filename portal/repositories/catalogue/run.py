@@ -14,13 +14,16 @@ from portal.db import utc_now
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import (
     ForbiddenByRole,
+    GitLabError,
     GitLabNotFound,
+    GitLabRateLimited,
     InsufficientScope,
     MalformedAnswer,
     NotGitLab,
     UnexpectedStatus,
 )
 from portal.gitlab.version import FILTERS_BY_ROLE, Version, VersionTooOld, parse_version
+from portal.net import OutboundError
 from portal.repositories.catalogue.findings import Findings, card_of
 from portal.repositories.catalogue.reader import CatalogueReader
 from portal.repositories.catalogue.rows import group_row, repository_row
@@ -30,7 +33,7 @@ from portal.runtime import Runtime
 
 Progress = Callable[[int, int | None, str], None]
 # Answers that say no to one question, and nothing about the token or about GitLab being away.
-LIST_REFUSED = (ForbiddenByRole, GitLabNotFound, InsufficientScope, MalformedAnswer, NotGitLab, UnexpectedStatus)
+REFUSED = (ForbiddenByRole, GitLabNotFound, InsufficientScope, MalformedAnswer, NotGitLab, UnexpectedStatus)
 
 
 def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, progress: Progress) -> CatalogueRun:
@@ -54,9 +57,11 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
         progress(0, None, "Reading groups")
         try:
             _read_groups(runtime, connection_id, client, run_id, found)
-        except LIST_REFUSED as error:
-            # Groups are only names in a tree: repositories are read without them.
-            found.note_failure("groups", error)
+        except GitLabRateLimited:
+            raise
+        except (GitLabError, OutboundError) as error:
+            # Groups are only names in a tree: repositories are read without them, if GitLab gives those.
+            found.note_failure("groups", error.code)
         _read_repositories(runtime, connection, client, version, found, progress)
     lost, known = mark_missing(runtime.database, connection_id, found.seen, is_complete=found.is_complete)
     return _end_run(runtime, connection_id, run_id, found, lost=lost, known=known)
@@ -72,7 +77,7 @@ def _read_version(runtime: Runtime, connection: Connection, client: GitLabClient
     """Return GitLab's version, asked for anew; as it was known if this token may not ask for it."""
     try:
         metadata = client.metadata()
-    except LIST_REFUSED:
+    except REFUSED:
         return parse_version(connection.version_seen)
     note_version(runtime, connection.id or 0, metadata)
     version = parse_version(metadata.version)
