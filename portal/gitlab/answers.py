@@ -19,7 +19,7 @@ from portal.net.json_reader import JSONRefused, make_foreign, read_json, without
 from portal.net.retry import read_retry_after
 
 T = TypeVar("T")
-# GitLab's texts for a dead token are told apart by their second word only (§5.1).
+# GitLab's texts for a dead token are told apart by one word only (docs/gitlab.md, "OAuth: the engine").
 _TOKEN_REASONS = {"expired": "expired", "revoked": "revoked", "impersonation": "impersonation_disabled"}
 
 
@@ -125,7 +125,7 @@ def failure_of(answer: Answer) -> errors.GitLabError:
 
 
 def error_text(body: dict[str, Any]) -> Words:
-    """Return GitLab's own words from any of its error shapes (§5.3)."""
+    """Return GitLab's own words from any of its error shapes."""
     found = (_flatten(body.get(name)) for name in ("error_description", "message", "error"))
     return Words(next(filter(None, found), ""))
 

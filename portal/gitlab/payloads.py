@@ -50,7 +50,7 @@ class Moment(datetime):
 
 
 class User(msgspec.Struct, frozen=True):
-    """`GET /user` (§3.1). `is_admin` is only there for administrators."""
+    """`GET /user` (api/users). `is_admin` is only there for administrators."""
 
     id: int
     username: PersonName
@@ -62,7 +62,7 @@ class User(msgspec.Struct, frozen=True):
 
 
 class Metadata(msgspec.Struct, frozen=True):
-    """`GET /metadata` (15.2) or `GET /version` (§6.1)."""
+    """`GET /metadata` (15.2) or `GET /version` (api/version)."""
 
     version: ShortText
     revision: ShortText = ShortText()
@@ -151,7 +151,7 @@ class Project(msgspec.Struct, frozen=True):
 
 
 class TokenInfo(msgspec.Struct, frozen=True):
-    """`GET /oauth/token/info` (§1.6): here `scope` is an array."""
+    """`GET /oauth/token/info` (api/oauth2): here `scope` is an array."""
 
     resource_owner_id: int
     # `[]` when nothing is left; what is not told must not be taken for that.
@@ -160,7 +160,7 @@ class TokenInfo(msgspec.Struct, frozen=True):
 
 
 class Discovery(msgspec.Struct, frozen=True):
-    """`/.well-known/openid-configuration` (§1.6)."""
+    """`/.well-known/openid-configuration` (OpenID Connect Discovery 1.0)."""
 
     issuer: WebAddress
     authorization_endpoint: WebAddress

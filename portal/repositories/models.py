@@ -60,7 +60,7 @@ class Repository(SQLModel, table=True):
     description: str = Field(default="", max_length=500)
     default_branch: str = Field(default="", max_length=500)
     visibility: str = Field(default="", max_length=20)
-    # The role the list itself tells (T11: it may be too low); null when it tells none.
+    # The least role that the service user is known to hold; null if that is not known.
     access_level: int | None = Field(default=None, sa_type=BigId)
     archived: bool = False
     is_empty: bool = False

@@ -154,7 +154,7 @@ def _end_run(
         run.projects_seen, run.groups_seen, run.projects_counted = len(found.seen), found.groups, found.counted
         run.projects_lost, run.projects_known, run.defects = lost, known, list(found.defects.values())
         if found.are_groups_whole:
-            # Groups that this run no longer saw are only names in a tree; nothing hangs on them.
+            # Without its group a grant shows a team lead nothing, so a list that was cut takes no group away.
             gone = (GitLabGroup.connection_id == connection_id, col(GitLabGroup.seen_in_run_id) != run_id)
             for group in session.exec(select(GitLabGroup).where(*gone)):
                 session.delete(group)
