@@ -83,6 +83,13 @@ TARGETS = {
         _files("portal/security/", "incoming", "register", "addresses", "proxies"),
         _files("tests/security/test_", "csrf", "hosts", "next", "limits", "bodies", "headers"),
     ),
+    "refresh": Target(
+        _files("portal/authorization/refresh/", "machine", "claims", "spend"),
+        (
+            *_files("tests/authorization/test_", "machine", "machine_sequences"),
+            *_files("tests/authorization/test_", "refresh", "refresh_corners", "refresh_iam", "refused"),
+        ),
+    ),
     "callback": Target(
         (
             *_files("portal/authorization/", "views", "person"),

@@ -61,6 +61,10 @@ STATES = {
 }
 
 
+# Of a credential that is alive as far as people were told.
+IN_DOUBT = ("In doubt", "warn", "alert-triangle")
+
+
 @dataclass(frozen=True)
 class Lineage:
     """What the credential's page shows.
@@ -83,7 +87,40 @@ class Lineage:
     def state(self) -> tuple[str, str, str]:
         """The state's word, tone and icon."""
         assert self.credential is not None
-        return STATES[CredentialState(self.credential.state)]
+        is_in_doubt = self.credential.state == CredentialState.ALIVE and self.doubts
+        return IN_DOUBT if is_in_doubt else STATES[CredentialState(self.credential.state)]
+
+    @property
+    def doubts(self) -> list[str]:
+        """What is not known of the pair, or is held against it, and what follows; nothing once there is a verdict."""
+        found, told = self.credential, []
+        if found is None or found.state not in {CredentialState.ALIVE, CredentialState.SECRET_CHANGED}:
+            return []
+        if found.intent_id and found.lease_until is None:
+            told.append(
+                "A renewal was asked for, and it is not known whether GitLab did it. Until GitLab says that the access "
+                "token still works, the token is not used."
+            )
+        elif found.may_be_spent:
+            told.append(
+                "An earlier renewal brought no answer, so the pair may be used up. It is tried again as late as "
+                "possible, after GitLab has been asked once more whether the access token works."
+            )
+        if found.is_access_refused:
+            told.append(
+                "GitLab does not accept the access token any longer, so it is not used. The pair is renewed first."
+            )
+        if found.refusals:
+            told.append(
+                f"GitLab refused to renew the pair ({_times(found.refusals)}). If it goes on, somebody is asked to "
+                "authorize again ten minutes after the access token's end at the earliest."
+            )
+        if found.client_refusals and found.state == CredentialState.ALIVE:
+            told.append(
+                f"GitLab refused the application's ID and Secret ({_times(found.client_refusals)}). If it goes on for "
+                "ten minutes, somebody is asked for the present Secret. The access token is used meanwhile."
+            )
+        return told
 
     def kind(self, event: CredentialEvent) -> Kind:
         """Return how an event is told."""
@@ -108,6 +145,10 @@ def load_lineage(runtime: Runtime, connection: Connection) -> Lineage:
         pending=pending,
         now=now,
     )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times in a row"
 
 
 def _events(session: Session, credential: Credential) -> list[CredentialEvent]:

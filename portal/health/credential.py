@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from portal.authorization.models import Credential, CredentialState
 from portal.authorization.refresh import AccessSource, AccessUnavailable
-from portal.authorization.refresh.cards import DOUBTS
+from portal.authorization.refresh.cards import APPLICATION_GONE, DOUBTS
 from portal.authorization.refresh.cards import VERDICTS as STORED_VERDICTS
 from portal.authorization.service.credentials import get_credential
 from portal.connections.models import Connection
@@ -93,7 +93,7 @@ def _stored_verdict(stored: Credential) -> Card | None:
     verdict = STORED_VERDICTS[stored.state]
     failure = Card.from_json(stored.failure) if stored.failure else verdict
     # The same with GitLab's own words and the id of the request, when it was GitLab that said so.
-    return failure if failure.code == verdict.code else verdict
+    return failure if failure.code in {verdict.code, APPLICATION_GONE.code} else verdict
 
 
 def _unavailable(error: AccessUnavailable) -> Check:

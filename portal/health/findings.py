@@ -28,6 +28,7 @@ VERDICTS = frozenset(
         "credential_revoked",
         "credential_lost",
         "client_secret_changed",
+        "application_gone",
         "secret_unreadable",
         "unauthorized",
         "wrong_user",

@@ -19,6 +19,7 @@ _PLACES = {
     "insufficient_scope": _AUTHORIZE,
     "insufficient_permission": _AUTHORIZE,
     "client_secret_changed": ("Enter the Secret", Step.CREDENTIALS),
+    "application_gone": ("Make a new application", Step.APPLICATION),
     "tls_self_signed": _INSTANCE,
     "tls_unknown_ca": _INSTANCE,
     "tls_incomplete_chain": _INSTANCE,

@@ -56,7 +56,7 @@ def run_read_catalogue(context: JobContext, *, connection_id: int) -> None:
         raise RetryLater(error.card(), after_seconds=max(asked, pause)) from error
     except AccessUnavailable as error:
         if error.is_passing:
-            raise RetryLater(error.card) from error
+            raise RetryLater(error.card, after_seconds=max(error.after_seconds or 0.0, pause)) from error
         raise
     except (GitLabError, OutboundError) as error:
         if isinstance(error, DOUBTFUL) and context.attempt < DOUBTFUL_ATTEMPTS:

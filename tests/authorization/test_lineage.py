@@ -44,6 +44,30 @@ def test_every_state_has_a_word(paired: Paired, owner: Visitor, state: Credentia
     assert owner.get(PAGE).status_code == 200
 
 
+DOUBTS = {
+    "refused": ({"refusals": 2}, "GitLab refused to renew the pair (2 times in a row)"),
+    "client refused": ({"client_refusals": 1}, "GitLab refused the application&#39;s ID and Secret (once)"),
+    "may be spent": ({"may_be_spent": True}, "so the pair may be used up"),
+    "unsettled": ({"intent_id": "a", "may_be_spent": True}, "it is not known whether GitLab did it"),
+    "access refused": ({"is_access_refused": True}, "GitLab does not accept the access token any longer"),
+}
+
+
+@pytest.mark.parametrize("name", DOUBTS)
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_doubt_is_told_in_plain_words_until_there_is_a_verdict(paired: Paired, owner: Visitor, name: str) -> None:
+    columns, sentence = DOUBTS[name]
+    assert "In doubt" not in owner.get(PAGE).text
+    paired.change(**columns)
+
+    page = owner.get(PAGE).text
+
+    assert sentence in page
+    assert "<h2>In doubt</h2>" in page
+    paired.change(state=CredentialState.LOST)
+    assert "In doubt" not in owner.get(PAGE).text
+
+
 def test_connection_without_authorization_says_what_to_do(owner: Visitor, paired: Paired, runtime: Runtime) -> None:
     with runtime.database.transaction() as session:
         session.delete(paired.credential)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from portal.authorization.models import CredentialState
-from portal.authorization.refresh import AccessSource
+from portal.authorization.refresh import AccessSource, AccessUnavailable
 from portal.authorization.refresh.cards import VERDICTS
 from portal.authorization.refresh.claims import settle, take_claim
 from portal.authorization.refresh.machine import RefusedGrant
@@ -38,6 +40,19 @@ def test_gateway_that_refuses_everything_costs_one_pair_at_most(paired: Paired) 
     assert [look(paired) for _ in range(2)] == ["token_not_accepted"] * 2
     assert paired.token_requests == 1
     assert paired.credential.state == CredentialState.ALIVE
+
+
+@pytest.mark.parametrize("age", [1, 300, 3600])
+def test_refusal_that_may_pass_asks_nobody_to_authorize_again(paired: Paired, age: float) -> None:
+    paired.change(obtained_at=utc_now() - timedelta(seconds=age))
+    paired.sandbox.faults.add(USER, status=401, body={"message": "401 Unauthorized"})
+    paired.sandbox.faults.add("/oauth/token", status=503, html=True)
+    source = AccessSource(paired.runtime, paired.connection_id, "test")
+    with open_line(paired.runtime, paired.connection) as line, pytest.raises(AccessUnavailable) as caught:
+        GitLabClient(line, source, tries=1).current_user()
+
+    assert caught.value.is_passing
+    assert "uthorize" not in caught.value.card.sentence + caught.value.card.remedy.replace("Authorization", "")
 
 
 def test_token_that_was_revoked_in_gitlab_is_known_by_the_first_look(paired: Paired) -> None:

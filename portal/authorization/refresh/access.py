@@ -128,10 +128,12 @@ class AccessSource:
         it may stand in front of GitLab, and every look would cost a pair (S42).
 
         Returns:
-            Another token, or the same when GitLab vouches for it after all; None when the refusal stands.
+            Another token, or the same when GitLab vouches for it after all; None when nothing renews it, so that the
+            refusal stands.
 
         Raises:
-            AccessUnavailable: the token is over and there is no other now.
+            AccessUnavailable: there is no other now. That passes unless the card is a verdict, so nobody has to
+                authorize again because of this refusal.
         """
         reason = f"{self._reason}, after a 401"
         access = self._access = self._demand(reason)
@@ -145,16 +147,18 @@ class AccessSource:
             seen = self._probe(view, access.token, FRESH_PAUSES if 0 <= age < FRESH_SECONDS else (0.0,))
             if seen == oauth.TokenVerdict.ALIVE:
                 return refused
-            if 0 <= age < FRESH_SECONDS:
-                raise AccessUnavailable(UNVOUCHED, is_passing=True)
             if seen is None or (seen == oauth.TokenVerdict.UNCLEAR and 0 <= age < SETTLED_SECONDS):
-                return None
+                raise AccessUnavailable(UNVOUCHED, is_passing=True)
             # GitLab's IAM service names no reason.
             is_certain = seen != oauth.TokenVerdict.UNCLEAR or view.state.is_stateless
         with _told_when_nothing_is_stored(self._runtime):
             note_refused_access(self._runtime, self._connection_id, access.generation, is_certain=is_certain)
         access = self._access = self._demand(reason)
-        return access.token if access.token != refused else None
+        if access.token != refused:
+            return access.token
+        # It is handed out again because GitLab did not say that it is over, and it could not be renewed now.
+        failure = _look(self._runtime, self._connection_id).credential.failure
+        raise AccessUnavailable(Card.from_json(failure) if failure else UNVOUCHED, is_passing=True)
 
     def _demand(self, reason: str) -> Access:
         return demand_access(self._runtime, self._connection_id, reason=reason, times=self._times)
@@ -277,4 +281,7 @@ def _is_free(runtime: Runtime, view: _View, times: RefreshTimes) -> bool:
 
 
 def _card_of(credential: Credential) -> Card:
-    return Card.from_json(credential.failure) if credential.failure else VERDICTS[CredentialState.REVOKED]
+    if credential.failure:
+        return Card.from_json(credential.failure)
+    is_renewable = credential.state == CredentialState.ALIVE and credential.refresh_token_sealed is not None
+    return UNVOUCHED if is_renewable else VERDICTS[CredentialState.REVOKED]

@@ -49,8 +49,19 @@ VERDICTS: dict[str, Card] = {
         mender=Mender.YOU,
     ),
 }
+APPLICATION_GONE = Card(
+    code="application_gone",
+    layer=Layer.OAUTH,
+    sentence="GitLab accepts neither the application nor the token that it gave for it. The application was probably "
+    "deleted there, so a new application is needed.",
+    remedy="Make a new application in GitLab, enter its Application ID and Secret, then authorize again; repositories "
+    "and settings stay as they are. If the old one is still in GitLab, enter its present Secret first.",
+    mender=Mender.YOU,
+)
 # Attention with these codes ends with the next refresh that works.
-HEALED_BY_REFRESH = frozenset(card.code for card in VERDICTS.values()) | {"unauthorized", "token_not_accepted"}
+HEALED_BY_REFRESH = frozenset(card.code for card in VERDICTS.values()) | {
+    *(APPLICATION_GONE.code, "unauthorized", "token_not_accepted")
+}
 
 RESTORED = Card(
     code="portal_restored",
@@ -64,7 +75,9 @@ RESTORED = Card(
 
 def with_way(card: Card, connection: Connection, state: str) -> Card:
     """Return the card with the link to where a person mends it."""
-    if state == CredentialState.SECRET_CHANGED:
+    if card.code == APPLICATION_GONE.code:
+        action = CardAction("Make a new application", step_url(connection, Step.APPLICATION))
+    elif state == CredentialState.SECRET_CHANGED:
         action = CardAction("Enter the Secret", step_url(connection, Step.CREDENTIALS))
     else:
         action = CardAction("Authorize again", step_url(connection, Step.AUTHORIZE))

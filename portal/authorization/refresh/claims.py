@@ -17,7 +17,7 @@ from sqlmodel import Session, select
 
 from portal.authorization.models import Credential, CredentialState
 from portal.authorization.refresh import lease
-from portal.authorization.refresh.cards import HEALED_BY_REFRESH, RESTORED, VERDICTS, with_way
+from portal.authorization.refresh.cards import APPLICATION_GONE, HEALED_BY_REFRESH, RESTORED, VERDICTS, with_way
 from portal.authorization.refresh.machine import (
     Abandoned,
     AccessRefused,
@@ -82,6 +82,7 @@ class Claim:
         intent_id: names the request that is made, or the one whose outcome is open.
         connection, application: as they were when it was taken.
         failure_code: of the last failure; empty when there was none.
+        refusals: of the pair so far.
     """
 
     credential_id: int
@@ -100,6 +101,7 @@ class Claim:
     connection: Connection
     application: Application | None
     failure_code: str = ""
+    refusals: int = 0
 
     def left(self) -> float:
         """Return the seconds in which a request may still be made."""
@@ -156,7 +158,13 @@ def take_claim(runtime: Runtime, connection_id: int, reason: str, times: Refresh
 
 
 def settle(
-    runtime: Runtime, claim: Claim, event: Event, card: Card | None = None, *, refused: str = ""
+    runtime: Runtime,
+    claim: Claim,
+    event: Event,
+    card: Card | None = None,
+    *,
+    refused: str = "",
+    is_client_refused: bool = False,
 ) -> Claim | None:
     """Apply what came of a claim's step; return the claim of the next step, or None when there is none now.
 
@@ -168,6 +176,7 @@ def settle(
         card: why nothing came of it.
         refused: the stamp of the application whose Secret GitLab refused: when another is stored by now, this is about
             nothing any more.
+        is_client_refused: GitLab refuses Application ID and Secret, too.
     """
     now, spread = utc_now(), 1 + SPREAD * random.random()  # noqa: S311 - spreads, does not protect
     with runtime.database.transaction() as session:
@@ -181,7 +190,7 @@ def settle(
         else:
             after, step = advance(before, event, now, spread)
             credential.refused_application = refused or credential.refused_application
-            _tell(session, connection, credential, claim, event, before, after, card)
+            _tell(session, connection, credential, claim, event, before, after, card, is_client_refused)
         if step == Step.REFRESH:
             after, _ = advance(after, Asking(), now)
             claim = replace(claim, intent_id=secrets.token_hex(16))
@@ -253,13 +262,14 @@ def _tell(
     before: State,
     after: State,
     card: Card | None,
+    is_client_refused: bool,
 ) -> None:
     """Write down what happened for people: on the row, in the recorder, and for a verdict on the connection."""
     about: dict[str, Any] = {"code": card.code, "request_id": card.request_id} if card else {}
     if after.verdict in {before.verdict, CredentialState.ALIVE}:
-        if card is not None:
+        if card is not None and after.verdict == CredentialState.ALIVE:
             credential.failure, credential.failed_at = card.to_json(), utc_now()
-        elif not (after.asked_at or after.refusals or after.client_refusals or after.failures):
+        elif card is None and not (after.asked_at or after.refusals or after.client_refusals or after.failures):
             credential.failure = credential.failed_at = None
         kind = "settled" if before.asked_at and not after.asked_at and card is None else "put_off"
         if card is not None or kind == "settled":
@@ -268,7 +278,8 @@ def _tell(
         return
     # A verdict by the access token follows a refusal that had GitLab's words.
     heard = card or (Card.from_json(credential.failure) if credential.failure and before.refusals else None)
-    told = with_way(VERDICTS[after.verdict], connection, after.verdict)
+    is_gone = is_client_refused and after.verdict == CredentialState.REVOKED
+    told = with_way(APPLICATION_GONE if is_gone else VERDICTS[after.verdict], connection, after.verdict)
     if heard is not None:
         told = replace(told, words=heard.words, request_id=heard.request_id)
     credential.failure, credential.failed_at = told.to_json(), utc_now()
@@ -316,6 +327,7 @@ def _make_claim(
         connection=connection,
         application=application,
         failure_code=(credential.failure or {}).get("code", ""),
+        refusals=credential.refusals,
     )
 
 

@@ -29,6 +29,7 @@ from portal.authorization.refresh.claims import (
     take_claim,
 )
 from portal.authorization.refresh.machine import (
+    VERDICT_REFUSALS,
     Event,
     NotProcessed,
     Probed,
@@ -42,6 +43,7 @@ from portal.authorization.refresh.rows import digest, stamp_of
 from portal.authorization.refresh.spool import Spool, Spooled
 from portal.authorization.refresh.times import RefreshTimes
 from portal.authorization.service.retire import Revoker, freeze, retire_stray
+from portal.connections.models import Connection
 from portal.connections.service.applications import open_application, redirect_uri_of
 from portal.connections.service.instance import open_line
 from portal.crash_points import crash_point
@@ -141,7 +143,8 @@ def _probe(runtime: Runtime, line: Line, claim: Claim, times: RefreshTimes) -> C
         with line.deadline(claim.left()):
             verdict = oauth.probe_token(line, claim.access_token, claim.gitlab_user_id, seconds)
         event = Probed(Seen(verdict.value))
-        if event.seen == Seen.UNCLEAR:
+        # After a refusal its words stay: this look only tells what that was worth.
+        if event.seen == Seen.UNCLEAR and claim.failure_code not in {REFUSED.code, CLIENT_REFUSED.code}:
             card = UNVOUCHED
     except (GitLabError, OutboundError) as error:
         event, card = Probed(Seen.SILENT, _asked(error)), error.card()
@@ -167,7 +170,10 @@ def _spend(runtime: Runtime, line: Line, claim: Claim, times: RefreshTimes) -> C
         spool.forget(claim.credential_id, claim.intent_id)
         event, card = _meaning(error)
         refused = stamp_of(used) if isinstance(event, RefusedClient) else ""
-        return settle(runtime, claim, event, card, refused=refused)
+        # Before people are told: a deleted application takes its tokens with it, and GitLab looks at those first.
+        is_last = isinstance(event, RefusedGrant) and claim.refusals + 1 >= VERDICT_REFUSALS
+        is_gone = is_last and is_client_refused(runtime, claim.connection, line, application)
+        return settle(runtime, claim, event, card, refused=refused, is_client_refused=is_gone)
     crash_point("refresh:answer_received")
     _keep(spool, entry)
     crash_point("refresh:answer_spooled")
@@ -178,6 +184,17 @@ def _spend(runtime: Runtime, line: Line, claim: Claim, times: RefreshTimes) -> C
     crash_point("refresh:stored")
     spool.forget(claim.credential_id, claim.intent_id)
     return None
+
+
+def is_client_refused(
+    runtime: Runtime, connection: Connection, line: Line, application: oauth.ClientCredentials
+) -> bool:
+    """Ask GitLab whether it refuses Application ID and Secret; no answer is no refusal."""
+    try:
+        verdict = oauth.check_client(line, application, redirect_uri_of(runtime, connection))
+    except (GitLabError, OutboundError):
+        return False
+    return verdict == oauth.ClientVerdict.REFUSED
 
 
 def _ask(

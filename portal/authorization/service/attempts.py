@@ -18,16 +18,21 @@ from sqlmodel import Session, col, select
 from portal import audit
 from portal.accounts.principal import Principal, RightLost, require_right_now
 from portal.accounts.roles import Right
-from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
+from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, CredentialState
+from portal.authorization.refresh.cards import APPLICATION_GONE, with_way
+from portal.authorization.refresh.spend import is_client_refused
 from portal.authorization.service import cards
 from portal.authorization.service.frozen import freeze, refusal_of_issuer
 from portal.connections.models import Application, Connection
+from portal.connections.service.applications import open_client_credentials
 from portal.connections.service.checklist import find_hindrance
-from portal.connections.service.connections import get_connection_for_admin
+from portal.connections.service.connections import get_connection_for_admin, need_attention
+from portal.connections.service.instance import open_line
 from portal.connections.steps import Step
 from portal.db import utc_now
-from portal.errors import BadRequest, Card, Conflict, NotFound, PortalError, UpstreamFailed
+from portal.errors import BadRequest, Card, Conflict, InvalidInput, NotFound, PortalError, UpstreamFailed
 from portal.gitlab import oauth
+from portal.net import OutboundError
 from portal.runtime import Runtime
 from portal.vault import Place, Secret
 
@@ -52,14 +57,22 @@ def start_attempt(runtime: Runtime, principal: Principal, slug: str, *, in_popup
     Raises:
         NotFound: no such connection for this person.
         Conflict: the connection's application has no secret yet.
-        UpstreamFailed: the address was changed, and what answers there is not known to be a GitLab.
+        UpstreamFailed: the address was changed, and what answers there is not known to be a GitLab. Or GitLab ended
+            the authorization before, and the application is gone as well.
     """
     with runtime.database.reading() as session:
         connection = get_connection_for_admin(session, principal, slug)
         _application_of(session, connection)
+        before = session.exec(select(Credential).where(Credential.connection_id == connection.id)).first()
     # The step is open again whenever the address, or the way to it, was changed.
     if Step.INSTANCE not in connection.steps_done and (found := find_hindrance(runtime, principal, connection)):
         raise UpstreamFailed(found)
+    if before is not None and before.state != CredentialState.ALIVE and _is_application_gone(runtime, connection):
+        # GitLab would say so on a page of its own, to somebody who can do nothing about it there.
+        card = with_way(APPLICATION_GONE, connection, before.state)
+        with runtime.database.transaction() as session:
+            need_attention(session, id_of(connection), card)
+        raise UpstreamFailed(card)
     state, browser = _random_secret(), _random_secret()
     verifier = oauth.new_verifier()
     with runtime.database.transaction() as session:
@@ -331,6 +344,15 @@ def _end_interrupted(session: Session, principal: Principal, connection: Connect
             card = interruption_card(attempt, connection)
             finish_attempt(session, id_of(attempt), AttemptState.FAILED, card=card)
             record_end(session, connection, principal, "authorization.failed", card.code)
+
+
+def _is_application_gone(runtime: Runtime, connection: Connection) -> bool:
+    try:
+        application = open_client_credentials(runtime, connection)
+        with open_line(runtime, connection) as line:
+            return is_client_refused(runtime, connection, line, application)
+    except (Conflict, InvalidInput, OutboundError):
+        return False
 
 
 def _application_of(session: Session, connection: Connection) -> Application:
