@@ -58,7 +58,7 @@ def counts_by_connection(runtime: Runtime, principal: Principal) -> dict[int, tu
             select(col(Repository.connection_id), func.count(col(Enablement.id)), func.count())
             .join(Connection, col(Connection.id) == col(Repository.connection_id))
             .outerjoin(Enablement, col(Enablement.repository_id) == col(Repository.id))
-            .where(visible_to(session, principal))
+            .where(visible_to(principal))
             .group_by(col(Repository.connection_id))
         )
         return {key: (enabled, total) for key, enabled, total in session.execute(statement)}

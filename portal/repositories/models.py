@@ -6,10 +6,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Index, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Column, Index, String, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from portal.db import BigId, UTCDateTime, utc_now
+
+# Ordered by the numbers of its characters on both databases: what is below a path is one range of an index then.
+PATH = String(1000).with_variant(String(1000, collation="C"), "postgresql")
 
 
 class RepositoryState(StrEnum):
@@ -33,7 +36,7 @@ class GitLabGroup(SQLModel, table=True):
     gitlab_group_id: int = Field(sa_column=Column(BigInteger, nullable=False))
     parent_gitlab_group_id: int | None = Field(default=None, sa_column=Column(BigInteger))
     name: str = Field(max_length=500)
-    full_path: str = Field(max_length=1000)
+    full_path: str = Field(sa_column=Column(PATH, nullable=False))
     # `group` or `user`, GitLab's namespace kind.
     kind: str = Field(default="group", max_length=10)
     seen_in_run_id: int | None = Field(default=None, sa_type=BigId)
@@ -54,7 +57,7 @@ class Repository(SQLModel, table=True):
     gitlab_project_id: int = Field(sa_column=Column(BigInteger, nullable=False))
     name: str = Field(max_length=500)
     path_with_namespace: str = Field(max_length=1000)
-    namespace_path: str = Field(max_length=1000)
+    namespace_path: str = Field(sa_column=Column(PATH, nullable=False))
     gitlab_namespace_id: int | None = Field(default=None, sa_column=Column(BigInteger))
     web_url: str = Field(default="", max_length=1500)
     description: str = Field(default="", max_length=500)

@@ -12,11 +12,13 @@ from portal.audit.models import AuditEvent
 from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.repositories.models import GitLabGroup, Repository
+from portal.repositories.service.selection import StateFilter, View, list_repositories
 from portal.runtime import Runtime
 from tests.accounts.at_once import crowd
 from tests.security.objects import make_objects
 from tests.support.people import Cast, add_actor
 from tests.support.visitor import Visitor
+from tests.support.walkthrough import principal_of
 
 GROUPS = ("data", "data/reporting", "database", "web", "web/shop", "web_shop")
 GROUP = re.compile(r'id="group-(\d+)"')
@@ -241,6 +243,28 @@ def test_foreign_groups_and_members_do_not_exist(
     assert grant(outsider, cast, runtime, "web", connection_id).status_code == 404
     assert outsider.get(page_of(cast)).status_code == 404
     assert grants_of(runtime) == []
+
+
+def test_lead_with_1500_groups_sees_what_is_in_each_and_nothing_beside(
+    runtime: Runtime, cast: Cast, lead: Visitor
+) -> None:
+    org, beside = [f"org/team-{number}" for number in range(1500)], ("org/team-", "org/team-1500", "org/team-7x", "org")
+    connection_id = add_groups(runtime, cast.owner.organization_id, "gitlab", *org, "org/team-7/below", *beside)
+    with runtime.database.transaction() as session:
+        session.add_all(
+            GroupGrant(membership_id=cast.lead.membership_id, connection_id=connection_id, gitlab_group_id=100 + number)
+            for number in range(1500)
+        )
+
+    page = lead.get("/repositories/")
+
+    assert page.status_code == 200
+    with runtime.database.reading() as session:
+        listing = list_repositories(session, principal_of(runtime, cast.lead), View(query="team-7"))
+        seen = {row.repository.namespace_path for row in listing.rows}
+        assert listing.counts[StateFilter.ALL] == 112
+    assert {"org/team-7", "org/team-7/below", "org/team-70"} <= seen
+    assert not seen & set(beside)
 
 
 def test_grant_of_another_lead_is_not_taken_away(

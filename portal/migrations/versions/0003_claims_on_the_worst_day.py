@@ -60,6 +60,8 @@ FORMER_STEPS = {"method": "purpose", "credentials": "application"}
 def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         _widen_ids()
+        for table, column in (("gitlab_group", "full_path"), ("repository", "namespace_path")):
+            op.execute(f'ALTER TABLE {table} ALTER COLUMN {column} TYPE VARCHAR(1000) COLLATE "C"')
     _add_proof_of_revocation()
     _add_doubts()
     _name_steps()

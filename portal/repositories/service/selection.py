@@ -98,7 +98,7 @@ class Listing:
 
 def list_repositories(session: Session, principal: Principal, view: View) -> Listing:
     """Return one page of what this person may see in this view, ordered by path."""
-    statement = _joined(session, principal, view).where(_state_condition(view.state))
+    statement = _joined(principal, view).where(_state_condition(view.state))
     ordering = [col(Repository.path_with_namespace), col(Repository.id)]
     backwards = view.before is not None
     if view.after:
@@ -119,7 +119,7 @@ def list_repositories(session: Session, principal: Principal, view: View) -> Lis
 
 def count_by_state(session: Session, principal: Principal, view: View) -> dict[StateFilter, int]:
     """Return how many repositories each state filter would show in this view."""
-    whole = _joined(session, principal, replace(view, state=StateFilter.ALL))
+    whole = _joined(principal, replace(view, state=StateFilter.ALL))
     counted = whole.with_only_columns(
         func.count(),
         *(func.count().filter(_state_condition(state)) for state in list(StateFilter)[1:]),
@@ -130,24 +130,24 @@ def count_by_state(session: Session, principal: Principal, view: View) -> dict[S
 
 def get_row(session: Session, principal: Principal, repository_id: int) -> Row | None:
     """Return one repository this person may see; None otherwise."""
-    statement = _joined(session, principal, View()).where(col(Repository.id) == repository_id)
+    statement = _joined(principal, View()).where(col(Repository.id) == repository_id)
     found = session.execute(statement).first()
     return Row(*found) if found else None
 
 
 def get_rows(session: Session, principal: Principal, repository_ids: list[int]) -> list[Row]:
     """Return those of some repositories that this person may see."""
-    statement = _joined(session, principal, View()).where(col(Repository.id).in_(repository_ids))
+    statement = _joined(principal, View()).where(col(Repository.id).in_(repository_ids))
     ordered = statement.order_by(col(Repository.path_with_namespace), col(Repository.id))
     return [Row(*row) for row in session.execute(ordered).all()]
 
 
-def _joined(session: Session, principal: Principal, view: View) -> Select[Repository, Connection, Enablement]:
+def _joined(principal: Principal, view: View) -> Select[Repository, Connection, Enablement]:
     statement = (
         select(Repository, Connection, Enablement)
         .join(Connection, col(Connection.id) == col(Repository.connection_id))
         .outerjoin(Enablement, col(Enablement.repository_id) == col(Repository.id))
-        .where(visible_to(session, principal))
+        .where(visible_to(principal))
     )
     return statement.where(*_filters(view))
 

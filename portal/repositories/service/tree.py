@@ -63,7 +63,7 @@ def _counts_by_namespace(
         select(col(Repository.namespace_path), func.count(), func.count(col(Enablement.id)))
         .join(Connection, col(Connection.id) == col(Repository.connection_id))
         .outerjoin(Enablement, col(Enablement.repository_id) == col(Repository.id))
-        .where(visible_to(session, principal), col(Connection.slug) == connection_slug)
+        .where(visible_to(principal), col(Connection.slug) == connection_slug)
         .group_by(col(Repository.namespace_path))
     )
     counts: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
