@@ -9,6 +9,7 @@ from flask import Blueprint, Flask, Response, flash, request, url_for
 
 from portal.accounts import notes
 from portal.accounts.principal import current_principal
+from portal.accounts.proof import require_proof
 from portal.accounts.rights import Right, requires
 from portal.db import MAX_ID, read_id
 from portal.errors import BadRequest
@@ -48,6 +49,7 @@ def index(membership_id: int) -> Response:
 def grant(membership_id: int) -> Response:
     """Let a lead work in one more group."""
     refuse_unknown_fields("group_id", "q")
+    require_proof(purpose="granting a group", keep=("group_id", "q"))
     granted = grants.grant_group(current_runtime(), current_principal(), membership_id, _id_of("group_id"))
     if granted is None:
         return _done(membership_id, "Nothing to change: the group is theirs already.")
@@ -60,6 +62,7 @@ def grant(membership_id: int) -> Response:
 def revoke(membership_id: int) -> Response:
     """Take a group away from a lead."""
     refuse_unknown_fields("grant_id", "q")
+    require_proof(purpose="taking a group away", keep=("grant_id", "q"))
     revoked = grants.revoke_group(current_runtime(), current_principal(), membership_id, _id_of("grant_id"))
     if revoked is None:
         return _done(membership_id, "Nothing to change: the group is not theirs any more.")

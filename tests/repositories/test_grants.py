@@ -11,12 +11,14 @@ from portal.accounts.roles import Role
 from portal.audit.models import AuditEvent
 from portal.connections.models import Connection
 from portal.db import utc_now
+from portal.forms import PROOF_FIELD
 from portal.repositories.models import GitLabGroup, Repository
 from portal.repositories.service.selection import StateFilter, View, list_repositories
 from portal.runtime import Runtime
 from tests.accounts.at_once import crowd
+from tests.accounts.support import let_time_pass
 from tests.security.objects import make_objects
-from tests.support.people import Cast, add_actor
+from tests.support.people import PASSWORD, Cast, add_actor
 from tests.support.visitor import Visitor
 from tests.support.walkthrough import principal_of
 
@@ -243,6 +245,25 @@ def test_foreign_groups_and_members_do_not_exist(
     assert grant(outsider, cast, runtime, "web", connection_id).status_code == 404
     assert outsider.get(page_of(cast)).status_code == 404
     assert grants_of(runtime) == []
+
+
+def test_change_of_a_leads_groups_wants_the_password_again(
+    app: Flask, runtime: Runtime, cast: Cast, administrator: Visitor, connection_id: int
+) -> None:
+    web, data = group_of(runtime, "web", connection_id), group_of(runtime, "data", connection_id)
+    administrator.post(page_of(cast), {"group_id": str(web.id)})
+    let_time_pass(app, minutes=6)
+    before = grants_of(runtime)
+
+    asked = [
+        administrator.post(page_of(cast), {"group_id": str(data.id), "q": ""}),
+        administrator.post(f"{page_of(cast)}/revocation", {"grant_id": str(before[0].id), "q": ""}),
+    ]
+
+    assert [answer.status_code for answer in asked] == [401, 401]
+    assert grants_of(runtime) == before
+    assert administrator.post(page_of(cast), {"group_id": str(data.id), PROOF_FIELD: PASSWORD}).status_code == 303
+    assert len(grants_of(runtime)) == 2
 
 
 def test_lead_with_1500_groups_sees_what_is_in_each_and_nothing_beside(
