@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from dbos import DBOS
 from sqlalchemy import text
@@ -59,7 +59,7 @@ class Sweeper:
             status="PENDING",
             queue_name=QUEUE,
             # Who takes a job after a pause says that it is alive a moment after it has taken it.
-            dequeued_before=(datetime.now(UTC) - JUST_TAKEN).isoformat(),
+            dequeued_before=self._ago(JUST_TAKEN),
             limit=BATCH,
             load_input=False,
             load_output=False,
@@ -106,13 +106,18 @@ class Sweeper:
 
     def forget_engine_rows(self) -> int:
         """Delete the engine's rows of dispatches that ended a while ago."""
-        before = (datetime.now(UTC) - KEEP_ENGINE_ROWS).isoformat()
+        before = self._ago(KEEP_ENGINE_ROWS)
         rows = DBOS.list_workflows(
             completed_before=before, name="job", limit=BATCH, load_input=False, load_output=False
         )
         if rows:
             DBOS.delete_workflows([row.workflow_id for row in rows])
         return len(rows)
+
+    def _ago(self, pause: timedelta) -> str:
+        # The engine writes the database's time into its rows, and the clock of this host need not agree with it.
+        with self.database.reading() as session:
+            return (self.database.clock(session) - pause).isoformat()
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -162,6 +162,32 @@ def test_worker_says_that_it_is_alive_while_it_has_a_job_and_only_then(
         at_end = heard()
         engine._beat_while_busy()
         assert heard() == at_end
+
+
+@pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("hours", [-3, 3])
+def test_orphans_and_ended_rows_are_told_by_the_clock_of_the_database(
+    sweeper: Sweeper, runtime: Runtime, add: Add, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    class WrongClock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(hours=hours)
+
+    for module in ("portal.jobs.sweeper", "portal.db"):
+        monkeypatch.setattr(f"{module}.datetime", WrongClock, raising=False)
+    orphan, just_taken, ended = (add("sample.note").workflow_id for _ in range(3))
+    DBOS.cancel_workflow(ended)
+    taken = text(
+        "UPDATE dbos.workflow_status SET status = 'PENDING', executor_id = 'dead',"
+        " started_at_epoch_ms = extract(epoch FROM now()) * 1000 - :ago WHERE workflow_uuid = :id"
+    )
+    with runtime.database.transaction() as session:
+        for workflow_id, ago in ((orphan, 60_000), (just_taken, 0)):
+            session.connection().execute(taken, {"id": workflow_id, "ago": ago})
+
+    assert (sweeper.take_over_orphans(set()), sweeper.forget_engine_rows()) == (1, 0)
+    assert queued_at_engine() == [orphan]
 
 
 @pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
