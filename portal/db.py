@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, BigInteger, Dialect, Engine, Integer, create_engine, delete, event, text
+from sqlalchemy import URL, BigInteger, Dialect, Engine, Integer, create_engine, delete, event, make_url, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import DateTime, TypeDecorator, TypeEngine
@@ -27,6 +27,15 @@ POOL_SIZE = 10
 DELETE_BATCH = 500
 # PostgreSQL ends a transaction whose process is silent for so long: one that froze in it would keep its locks for ever.
 IDLE_IN_TRANSACTION_SECONDS = 30
+# A server that vanished from the network is noticed in half a minute, not after the system's quarter of an hour. What
+# the address itself says wins (libpq, "Parameter Key Words").
+CONNECTION_LIMITS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 # The text of a database error would hold what a statement was given: hashes, names, sealed secrets.
 HIDE_PARAMETERS = True
 # No database has a larger one; PostgreSQL answers an error when it is asked for it.
@@ -186,9 +195,15 @@ def _close_to_others(path: Path) -> None:
 
 
 def make_postgresql_engine(url: str | URL) -> Engine:
-    """Return an engine whose transactions cannot keep their locks when their process is frozen."""
+    """Return an engine that waits for no lost server, and whose transactions keep no locks when their process froze."""
+    own = make_url(url).query
     engine = create_engine(
-        url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, pool_pre_ping=True, hide_parameters=HIDE_PARAMETERS
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_SIZE,
+        pool_pre_ping=True,
+        hide_parameters=HIDE_PARAMETERS,
+        connect_args={name: value for name, value in CONNECTION_LIMITS.items() if name not in own},
     )
     event.listen(engine, "connect", _prepare_postgresql)
     return engine

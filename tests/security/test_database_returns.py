@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 from flask import Flask
-from sqlalchemy import create_engine, text
+from sqlalchemy import URL, create_engine, text
 from sqlmodel import update
 
 from portal.accounts.models import SessionRecord
-from portal.db import utc_now
+from portal.db import CONNECTION_LIMITS, make_postgresql_engine, utc_now
 from portal.runtime import Runtime
 from tests.authorization.test_read_only import set_read_only
 from tests.support.paired import Paired
@@ -77,3 +77,56 @@ def test_refresh_that_was_under_way_is_stored_after_a_restart_of_the_database(ru
     assert token == paired.issued[-1].access_token
     assert (paired.token_requests, paired.spent_posts) == (1, 0)
     assert paired.holds_the_last_pair()
+
+
+def set_full(runtime: Runtime, *, is_on: bool) -> None:
+    """Let the server answer every change as it does when the disk of a tablespace is full (SQLSTATE 53100)."""
+    with runtime.database.transaction() as session:
+        run = session.connection().exec_driver_sql
+        if not is_on:
+            run("DROP FUNCTION no_room CASCADE")
+            return
+        run(
+            "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$"
+        )
+        for table in ('"user"', "session", "credential", "audit_event"):
+            run(f"CREATE TRIGGER no_room BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION no_room()")
+
+
+def test_server_whose_disk_is_full_is_read_and_named_and_no_token_is_asked_for(
+    paired: Paired, runtime: Runtime, owner: Visitor
+) -> None:
+    token = owner.csrf_token()
+    with runtime.database.transaction() as session:
+        session.execute(update(SessionRecord).values(last_active_at=utc_now() - timedelta(minutes=5)))
+    paired.make_due()
+    set_full(runtime, is_on=True)
+
+    page = owner.get("/profile")
+    refused = owner.post("/profile/name", {"name": "Another", "csrf_token": token})
+    unavailable = paired.refusal()
+
+    assert page.status_code == 200
+    assert "The disk with the database server is full" in page.text
+    assert refused.status_code == 503
+    assert "is full" in refused.text
+    assert (unavailable.card.code, unavailable.is_passing, paired.token_requests) == ("disk_full", True, 0)
+    set_full(runtime, is_on=False)
+    assert owner.post("/profile/name", {"name": "Another"}).status_code == 303
+    assert "is full" not in owner.get("/profile").text
+    assert paired.demand() == paired.issued[-1].access_token
+
+
+def test_server_that_vanishes_is_not_waited_for_unless_its_address_says_so(runtime: Runtime) -> None:
+    def limits(url: URL) -> dict[str, str]:
+        engine = make_postgresql_engine(url)
+        with engine.connect() as connection:
+            found = connection.connection.driver_connection.info.get_parameters()
+        engine.dispose()
+        return {name: found[name] for name in CONNECTION_LIMITS}
+
+    url = runtime.database.engine.url
+
+    assert limits(url) == {name: str(value) for name, value in CONNECTION_LIMITS.items()}
+    assert limits(url.update_query_dict({"tcp_user_timeout": "5000"}))["tcp_user_timeout"] == "5000"
