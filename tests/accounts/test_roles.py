@@ -72,6 +72,8 @@ def test_last_owner_keeps_the_role(runtime: Runtime, cast: Cast, owner: Visitor,
 
     assert change(owner, cast.owner, role) == 409
     assert owner.post(f"/members/{cast.owner.membership_id}/removal").status_code == 409
+    assert f'href="#remove-{cast.owner.membership_id}"' not in owner.get("/members").text
+    assert f'href="#remove-{cast.lead.membership_id}"' in owner.get("/members").text
     assert digests(runtime.database) == before
 
 
