@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 
 from portal import errors
 from portal.errors import PortalError
+from portal.failures import surface_of_job
 from portal.htmx import wants_fragment
 from portal.logs import get_logger
 from portal.requestinfo import current_request_info, loggable_path
@@ -62,7 +63,9 @@ class TooSlow(PortalError):
 
 
 def register(app: Flask) -> None:
-    """Answer every error through `answer`."""
+    """Answer every error through `answer`, and let pages show failures."""
+    app.add_template_filter(errors.Card.from_json, "as_card")
+    app.add_template_global(surface_of_job)
     app.register_error_handler(PortalError, _answer_portal_error)
     app.register_error_handler(HTTPException, _answer_http_exception)
     app.register_error_handler(Exception, _answer_unexpected)

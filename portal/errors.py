@@ -11,90 +11,120 @@
     │   └── NothingStored        503  the disk is full, or takes no writes; carries a Card
     └── UpstreamFailed           502  GitLab, or the way to it, failed; carries a Card
 
-A Card is what a person reads of a failure: the layer, one plain sentence, who can mend it, and how.
+A Card is a failure on the way to GitLab or in background work: where, what is wrong, who can fix it, and how.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from string import Formatter
 from typing import Any
 
-from portal.foreign import ShortText, Words
+from portal.failures import UNKNOWN, Failure, Layer, Mender, Surface, Way, failure_of
+from portal.foreign import ShortText, Words, clean
 
-
-class Layer(StrEnum):
-    """Where on the way to GitLab something failed; the value is the word people read."""
-
-    POLICY = "Network policy"
-    DNS = "Name resolution"
-    TCP = "Connection"
-    TLS = "TLS"
-    PROXY = "Proxy"
-    HTTP = "HTTP"
-    GITLAB = "GitLab"
-    OAUTH = "OAuth"
-    SCOPE = "Scope"
-    ROLE = "Role"
-    PORTAL = "Gatehouse"
-
-
-class Mender(StrEnum):
-    """Who can mend a failure."""
-
-    YOU = "You"
-    GITLAB_ADMIN = "Your GitLab administrator"
-    NETWORK = "Your network team"
-    OPERATOR = "The operator of this portal"
-    NOBODY = "Nobody: it mends itself"
+__all__ = ["Layer", "Mender", "Surface", "Way"]
+MAX_PARAMETER = 500
 
 
 @dataclass(frozen=True)
 class CardAction:
-    """A button or link that mends, or helps to."""
+    """A button or link that fixes a failure, or helps to."""
 
     label: str
     url: str
     external: bool = False
-    method: str = "get"
 
 
 @dataclass(frozen=True)
 class Card:
-    """A failure as a person reads it.
+    """A failure: stored as code and parameters, read as what `portal.failures` makes of them at a place.
 
     Attributes:
         code: stable, for tests, support and the audit log (`tls_unknown_ca`).
+        params: what the texts name; `case` chooses among the entries of one code.
         words: GitLab's own words; whatever is given or was stored is cleaned.
         request_id: GitLab's `x-request-id`, for its administrator's log search.
+        because: the failure that led to this one.
+        surface: where it is read; None where only code and sentence count.
     """
 
     code: str
-    layer: Layer
-    sentence: str
-    remedy: str
-    mender: Mender
+    params: Mapping[str, Any] = field(default_factory=dict)
     words: str = ""
     request_id: str = ""
-    actions: tuple[CardAction, ...] = field(default=())
+    because: Card | None = None
+    surface: Surface | None = None
 
     def __post_init__(self) -> None:
         """Clean what is foreign: also of a row that an older version wrote."""
         object.__setattr__(self, "words", Words(self.words))
         object.__setattr__(self, "request_id", ShortText(self.request_id))
+        params = {
+            key: clean(value, MAX_PARAMETER) if isinstance(value, str) else value for key, value in self.params.items()
+        }
+        object.__setattr__(self, "params", params)
+
+    def at(self, surface: Surface | str) -> Card:
+        """Return what is read at a surface of the portal."""
+        return replace(self, surface=Surface(surface))
+
+    @property
+    def layer(self) -> Layer:
+        """Where on the way to GitLab it failed."""
+        return self.because.layer if self.because else self._failure.layer
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong."""
+        also = [failure_of(code).sentence for code in self.params.get("also", ())]
+        return self._fill(" ".join([self._failure.told_at(self.surface).sentence, *also]))
+
+    @property
+    def remedy(self) -> str:
+        """What to do."""
+        kept = " What was stored before is kept and still used." if self.params.get("is_kept") else ""
+        return self._fill(self._failure.told_at(self.surface).remedy) + kept
+
+    @property
+    def mender(self) -> Mender:
+        """Who can do it."""
+        return self._failure.told_at(self.surface).who or Mender.YOU
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """Where in the portal or in GitLab it can be done, besides the page that shows it."""
+        return self._failure.ways_at(self.surface)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types, for a row of ours."""
-        return asdict(self)
+        told: dict[str, Any] = {"code": self.code, "params": dict(self.params)}
+        told |= {name: str(getattr(self, name)) for name in ("words", "request_id") if getattr(self, name)}
+        return told | ({"because": self.because.to_json()} if self.because else {})
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Card:
-        """Read what `to_json` wrote."""
-        fields = dict(data)
-        fields["layer"] = Layer(fields["layer"])
-        fields["mender"] = Mender(fields["mender"])
-        fields["actions"] = tuple(CardAction(**action) for action in fields.get("actions", ()))
-        return cls(**fields)
+    def from_json(cls, data: Mapping[str, Any]) -> Card:
+        """Read what `to_json` wrote; a row of an older version holds the sentence itself."""
+        params = data["params"] if "params" in data else {"sentence": data.get("sentence", "")}
+        because = cls.from_json(data["because"]) if data.get("because") else None
+        return cls(data["code"], params, data.get("words", ""), data.get("request_id", ""), because)
+
+    @property
+    def _failure(self) -> Failure:
+        found = failure_of(self.code, str(self.params.get("case", "")))
+        names = {name for _, name, _, _ in Formatter().parse(found.sentence) if name}
+        # A row of an older version may lack what the entry names.
+        return found if names <= {*self.params, "because"} else UNKNOWN
+
+    def _fill(self, text: str) -> str:
+        seconds = self.params.get("retry_after_seconds")
+        when = "in a minute"
+        if isinstance(seconds, (int, float)) and seconds > 60:
+            when = f"in {math.ceil(seconds / 60)} minutes, as GitLab asks"
+        because = self.because.sentence if self.because else ""
+        return text.format_map({**self.params, "because": because, "when": when}).strip()
 
 
 class PortalError(Exception):
@@ -195,6 +225,7 @@ class NothingStored(Unavailable):
     """The disk or the database takes no change. The card says what it lacks and who mends it."""
 
     title = "Nothing can be stored now"
+    surface = Surface.PAGE
 
     def __init__(self, card: Card) -> None:
         super().__init__(card.sentence, code=card.code)
@@ -202,11 +233,12 @@ class NothingStored(Unavailable):
 
 
 class UpstreamFailed(PortalError):
-    """GitLab, or the way to it, failed. The card says where and who mends it."""
+    """GitLab, or the way to it, failed. The card says where and who can fix it."""
 
     status = 502
     code = "upstream_failed"
     title = "GitLab could not be asked"
+    surface = Surface.START
 
     def __init__(self, card: Card) -> None:
         super().__init__(card.sentence, code=card.code)

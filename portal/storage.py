@@ -15,7 +15,7 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from portal.errors import Card, Layer, Mender
+from portal.errors import Card
 
 # Less than this is no room: SQLite's companions and an answer in the spool have to fit.
 ROOM_BYTES = 1 << 20
@@ -75,18 +75,4 @@ def trouble_of_folder(folder: Path) -> Trouble | None:
 
 def card_of(trouble: Trouble, place: str) -> Card:
     """Return what a person reads. `place` names what has the trouble, such as `the data folder /var/lib/gatehouse`."""
-    sentence, remedy = {
-        Trouble.FULL: (
-            f"The disk with {place} is full, so nothing can be stored.",
-            "Free space on it. Nothing has to be restarted.",
-        ),
-        Trouble.READ_ONLY: (
-            f"Nothing can be written to {place}: the disk is read-only, the right to write is missing, "
-            "or the server is a standby.",
-            "Make it writable. Nothing has to be restarted.",
-        ),
-        Trouble.BUSY: (f"Another change keeps {place} busy.", "Try again in a few seconds."),
-        Trouble.AWAY: (f"There is no answer from {place}.", "Check that it runs and can be reached."),
-    }[trouble]
-    mender = Mender.NOBODY if trouble == Trouble.BUSY else Mender.OPERATOR
-    return Card(code=str(trouble), layer=Layer.PORTAL, sentence=sentence, remedy=remedy, mender=mender)
+    return Card(trouble.value, {"where": place})

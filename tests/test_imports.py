@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent / "portal"
 # A module may import from its own floor and from those below it.
 FLOORS = (
     (
-        *("settings", "errors", "db", "htmx", "requestinfo", "assets", "crash_points", "durable", "instance"),
-        *("foreign", "redaction", "private", "times", "shutdown", "storage"),
+        *("settings", "errors", "failures", "db", "htmx", "requestinfo", "assets", "crash_points", "durable"),
+        *("instance", "foreign", "redaction", "private", "times", "shutdown", "storage"),
     ),
     ("listening", "preflight"),
     ("net",),

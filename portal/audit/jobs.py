@@ -10,7 +10,7 @@ from portal.audit.head import last_noted, last_written, write_head
 from portal.audit.models import AuditVerification
 from portal.audit.service import record
 from portal.audit.verify import Verdict, read_head, verify_chain
-from portal.errors import Card, Layer, Mender, UpstreamFailed
+from portal.errors import Card, UpstreamFailed
 from portal.jobs import Job, JobContext, enqueue, every, find_unfinished
 from portal.logs import get_logger
 from portal.runtime import Runtime
@@ -41,7 +41,7 @@ def verify(context: JobContext) -> None:
     try:
         verdict = verify_chain(context.runtime, progress)
     except OSError as error:
-        raise UpstreamFailed(_unreadable_card()) from error
+        raise UpstreamFailed(Card("audit_head_unreadable")) from error
     with context.transaction() as session:
         session.add(_to_row(verdict))
     if verdict.fault:
@@ -108,16 +108,6 @@ def verification_state(runtime: Runtime, organization_id: int) -> VerificationSt
 
 def _key(organization_id: int) -> str:
     return f"{VERIFY}:{organization_id}"
-
-
-def _unreadable_card() -> Card:
-    return Card(
-        code="audit_head_unreadable",
-        layer=Layer.PORTAL,
-        sentence="The head file of the audit log cannot be read: an end that was cut off would not show.",
-        remedy="Make the file of GATEHOUSE_AUDIT_HEAD_FILE readable for the portal, then verify again.",
-        mender=Mender.OPERATOR,
-    )
 
 
 def _to_row(verdict: Verdict) -> AuditVerification:

@@ -21,25 +21,11 @@ class Doubt(StrEnum):
     EXTERNAL = "external"
 
 
-SENTENCES = {
-    Doubt.OTHER_USER: "Somebody else was signed in to GitLab.",
-    Doubt.ADMINISTRATOR: "This GitLab user is an administrator, and its tokens could do anything in GitLab.",
-    Doubt.BLOCKED: "This GitLab user is not active, so GitLab would refuse its tokens.",
-    Doubt.EXTERNAL: "This GitLab user is external and sees only projects it was added to one by one.",
-}
-
-
 TITLES = {
     Doubt.OTHER_USER: "That was somebody else",
     Doubt.ADMINISTRATOR: "This user is an administrator",
     Doubt.BLOCKED: "This user is not active",
     Doubt.EXTERNAL: "This user is external",
-}
-REMEDIES = {
-    Doubt.OTHER_USER: "Sign in to GitLab as the service user, or impersonate it, then authorize again.",
-    Doubt.ADMINISTRATOR: "Use a service user without administrator rights, or take them away in GitLab's Admin area.",
-    Doubt.BLOCKED: "Unblock or activate the service user in GitLab's Admin area, then authorize again.",
-    Doubt.EXTERNAL: "Untick External for the service user in GitLab's Admin area, then authorize again.",
 }
 
 

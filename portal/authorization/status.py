@@ -96,7 +96,7 @@ def load_status(runtime: Runtime, principal: Principal, connection: Connection) 
         attempt=attempt,
         credential=credential,
         authorized_by=authorized_by,
-        card=_card(attempt, connection),
+        card=_card(attempt),
         fresh_token=fresh_token,
         wanted_scopes=wanted,
         missing_scopes=missing_scopes(granted, wanted) if credential else [],
@@ -128,9 +128,9 @@ def _phase(attempt: AuthorizationAttempt | None, credential: Credential | None) 
     return Phase.AUTHORIZED if credential else Phase.READY
 
 
-def _card(attempt: AuthorizationAttempt | None, connection: Connection) -> Card | None:
+def _card(attempt: AuthorizationAttempt | None) -> Card | None:
     if attempt and attempts.is_interrupted(attempt):
-        return attempts.interruption_card(attempt, connection)
+        return attempts.interruption_card(attempt)
     return Card.from_json(attempt.card) if attempt and attempt.card else None
 
 

@@ -10,7 +10,7 @@ from portal.accounts.principal import current_principal
 from portal.connections.models import Connection
 from portal.connections.service import connections, instance
 from portal.connections.steps import STEPS, Step, previous_url, rail, step_to_do_first
-from portal.errors import Card, Layer, Mender, RateLimited
+from portal.errors import Card, RateLimited
 from portal.htmx import leave_to, render
 from portal.runtime import current_runtime
 
@@ -55,10 +55,4 @@ def say_when(response: Response, error: RateLimited) -> Response:
 
 def waiting_card(error: RateLimited) -> Card:
     """Return what a page shows, with everything that was typed, when something was asked too often."""
-    return Card(
-        code=error.code,
-        layer=Layer.PORTAL,
-        sentence=error.sentence,
-        remedy="What you typed is still here. Press the button again in a minute.",
-        mender=Mender.NOBODY,
-    )
+    return Card(error.code, {"sentence": error.sentence})

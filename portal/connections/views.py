@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Flask, Response, flash, render_template, url_for
 from markupsafe import Markup
 
-from portal.accounts.principal import current_principal
+from portal.accounts.principal import current_principal, find_principal
 from portal.accounts.rights import Right, requires
 from portal.audit.search import Search, list_events
 from portal.audit.sentences import sentence_of
@@ -15,9 +15,10 @@ from portal.connections import setup_views
 from portal.connections.forms import PurposeForm, RenameForm
 from portal.connections.models import Connection, ConnectionState, Method
 from portal.connections.panels import panels_for
+from portal.connections.remedies import ways_of, who_can
 from portal.connections.service import applications, connections, instance
 from portal.connections.steps import Step, first_open_step, next_url, number_and_label, rail, step_url
-from portal.errors import Card, InvalidInput, NotFound
+from portal.errors import Card, CardAction, InvalidInput, Mender, NotFound, Surface
 from portal.forms import problems_of, refuse_unknown_fields
 from portal.gitlab.scopes import Service
 from portal.htmx import leave_to, render
@@ -39,6 +40,8 @@ def register(app: Flask, runtime: Runtime) -> None:
     app.add_template_global(connections.is_failing, "is_failing")
     app.add_template_global(number_and_label, "step_of")
     app.add_template_global(_is_sandbox, "is_sandbox_connection")
+    app.add_template_global(_ways_of, "ways_of")
+    app.add_template_global(_who_can, "who_can")
 
 
 @blueprint.get("/")
@@ -108,7 +111,7 @@ def show(slug: str) -> Response:
     return _render_page(
         "show",
         connection,
-        attention=Card.from_json(connection.attention) if connection.attention else None,
+        attention=Card.from_json(connection.attention).at(Surface.OVERVIEW) if connection.attention else None,
         activity=_activity_of(connection)[:RECENT],
         resume_url=step_url(connection, first_open_step(connection)),
         step=number_and_label(connection),
@@ -165,6 +168,14 @@ def _activity_of(connection: Connection) -> list[dict[str, Any]]:
         }
         for event in list_events(runtime.database, search).events
     ]
+
+
+def _ways_of(card: Card, connection: Connection | None = None) -> list[CardAction]:
+    return ways_of(find_principal(), card, connection)
+
+
+def _who_can(card: Card) -> Mender:
+    return who_can(find_principal(), card)
 
 
 def _is_sandbox(connection: Connection) -> bool:

@@ -120,7 +120,7 @@ def failure_of(answer: Answer) -> errors.GitLabError:
     if status == 403 and body.get("error") == "insufficient_scope":
         return errors.InsufficientScope(str(body.get("scope", "")), words=words, request_id=request_id)
     kinds = {403: errors.ForbiddenByRole, 404: errors.GitLabNotFound}
-    kind = kinds.get(status, errors.UnexpectedStatus)
+    kind: type[errors.GitLabError] = kinds.get(status, errors.UnexpectedStatus)
     return kind(status=status, words=words, request_id=request_id)
 
 

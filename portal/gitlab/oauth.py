@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 from authlib.common.security import generate_token
 from authlib.integrations.httpx_client import OAuth2Client
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
@@ -179,8 +180,10 @@ def revoke(line: Line, application: ClientCredentials, token: Secret) -> None:
     """
     answer = _post(line, REVOKE_PATH, application, {"token": token.reveal()})
     if answer.status not in {200, 204}:
-        raise _refusal_of(answer)
-    if answer.content.strip():  # Doorkeeper sends `{}`, others nothing; a login page has revoked nothing.
+        raise _refusal_of(answer, REVOKE_PATH)
+    if _is_page(answer):  # Doorkeeper sends `{}`, others nothing; a sign-in page has revoked nothing.
+        raise errors.OAuthBlocked(REVOKE_PATH, status=answer.status)
+    if answer.content.strip():
         read_answer(answer, dict[str, Any])
 
 
@@ -210,7 +213,9 @@ def check_client(line: Line, application: ClientCredentials, redirect_uri: str) 
         if error.error in {"invalid_client", "unauthorized_client"}:
             return ClientVerdict.REFUSED
         raise
-    raise errors.MalformedAnswer(status=200)  # A server that takes any code is not GitLab.
+    except errors.MalformedAnswer as error:
+        raise errors.OAuthBlocked(TOKEN_PATH, status=error.status) from None
+    raise errors.OAuthBlocked(TOKEN_PATH, status=200)  # A server that takes any code is not GitLab.
 
 
 def _token_request(
@@ -218,7 +223,9 @@ def _token_request(
 ) -> TokenAnswer:
     answer = _post(line, TOKEN_PATH, application, {"grant_type": grant_type, **form}, seconds)
     if not 200 <= answer.status < 300:
-        raise _refusal_of(answer)
+        raise _refusal_of(answer, TOKEN_PATH)
+    if _is_page(answer):
+        raise errors.OAuthBlocked(TOKEN_PATH, status=answer.status)
     found = read_tokens(answer.content)
     if found is None:
         raise errors.MalformedAnswer(status=answer.status, request_id=request_id_of(answer))
@@ -240,17 +247,22 @@ def _post(
     return replace(answer, content=_decoded(answer.content))
 
 
-def _refusal_of(answer: Answer) -> errors.GitLabError:
-    if answer.status not in {400, 401, 403}:
+def _refusal_of(answer: Answer, path: str) -> errors.GitLabError:
+    if answer.status == 429 or answer.status >= 500:
         return failure_of(answer)
     try:
         body = read_json(answer.content, answer.headers.get("content-type", ""), dict[str, Any])
-    except JSONRefused:
-        return errors.NotGitLab(status=answer.status, request_id=request_id_of(answer))
+    except (JSONRefused, msgspec.MsgspecError):
+        body = {}
     error = body.get("error")
-    if not isinstance(error, str):
-        return failure_of(answer)
+    # RFC 6749 §5.2 knows no other statuses, and GitLab's API none of these codes; a gateway answers in its own way.
+    if answer.status not in {400, 401, 403} or not isinstance(error, str):
+        return errors.OAuthBlocked(path, status=answer.status)
     return errors.OAuthRefused(error, error_text(body), status=answer.status, request_id=request_id_of(answer))
+
+
+def _is_page(answer: Answer) -> bool:
+    return "html" in answer.headers.get("content-type", "").lower() and answer.content.lstrip()[:1] == b"<"
 
 
 def read_tokens(content: bytes) -> TokenAnswer | None:

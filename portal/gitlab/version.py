@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from portal.errors import Mender
 from portal.foreign import ShortText
 from portal.gitlab.errors import GitLabError
 from portal.gitlab.payloads import Metadata
@@ -38,12 +37,9 @@ class VersionTooOld(GitLabError):
     """A GitLab without the API that the portal uses."""
 
     code = "version_too_old"
-    remedy = "Upgrade GitLab."
-    mender = Mender.GITLAB_ADMIN
 
     def __init__(self, version: str) -> None:
-        self.sentence = f"This GitLab is {ShortText(version)}; Gatehouse needs 9.0 or newer."
-        super().__init__(status=200)
+        super().__init__(status=200, version=ShortText(version))
 
 
 @dataclass(frozen=True)

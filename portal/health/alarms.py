@@ -15,7 +15,7 @@ from portal.accounts.models import Membership, User
 from portal.accounts.roles import Role
 from portal.connections.models import Connection
 from portal.db import utc_now
-from portal.errors import Card
+from portal.errors import Card, Surface
 from portal.health.findings import UNREACHABLE
 from portal.health.judge import CONTINUES_WITHIN
 from portal.health.mail import MailFailed, Message, is_configured, send
@@ -93,7 +93,7 @@ def write(
     base_url: str, connection: Connection, incident: Incident, watch: HealthWatch | None, kind: str
 ) -> tuple[str, str]:
     """Return subject and text of a message; no word of GitLab's is in it, because nobody could tell it from ours."""
-    card = Card.from_json(incident.card)
+    card = Card.from_json(incident.card).at(Surface.HEALTH)
     link = f"{base_url}/connections/{connection.slug}/health"
     began = incident.opened_at or incident.last_failed_at
     if kind == OVER:

@@ -13,7 +13,7 @@ from portal.connections.models import Connection
 from portal.connections.service.applications import wanted_scopes
 from portal.connections.service.checklist import Check
 from portal.db import utc_now
-from portal.errors import Card, Layer, Mender
+from portal.errors import Card
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import GitLabError
 from portal.gitlab.payloads import User
@@ -123,13 +123,7 @@ def _ending(expires_at: datetime) -> Check:
     detail = f"It ends on {_time(expires_at)} and cannot be renewed."
     if expires_at - utc_now() > timedelta(days=WARN_DAYS):
         return passed("credential", detail)
-    card = Card(
-        code="credential_expires",
-        layer=Layer.OAUTH,
-        sentence=f"The credential ends on {_time(expires_at)}, and GitLab gave nothing to renew it with.",
-        remedy="Authorize the connection again before then.",
-        mender=Mender.YOU,
-    )
+    card = Card("credential_expires", {"at": _time(expires_at)})
     return warned("credential", detail, card)
 
 
@@ -140,14 +134,7 @@ def _user_check(connection: Connection, stored: Credential, user: User) -> Check
         return passed("user", f"@{user.username}")
     if is_same and expected == stored.gitlab_username.casefold():
         return warned("user", f"@{stored.gitlab_username} is now called @{user.username} in GitLab.")
-    card = Card(
-        code="wrong_user",
-        layer=Layer.ROLE,
-        sentence=f"The token belongs to @{user.username}, but this connection is meant to act as "
-        f"@{connection.service_username}.",
-        remedy="Authorize again as the service user, or enter the other one as service user.",
-        mender=Mender.YOU,
-    )
+    card = Card("wrong_user", {"actual": user.username, "expected": connection.service_username})
     return failed("user", card)
 
 
@@ -155,13 +142,7 @@ def _scopes(stored: Credential, connection: Connection) -> Check:
     missing = missing_scopes(stored.scopes, wanted_scopes(connection))
     if not missing:
         return passed("scopes", ", ".join(stored.scopes))
-    card = Card(
-        code="missing_scopes",
-        layer=Layer.SCOPE,
-        sentence=f"The services chosen need scopes that were not granted: {', '.join(missing)}.",
-        remedy="Tick them in the application in GitLab, then authorize again.",
-        mender=Mender.YOU,
-    )
+    card = Card("missing_scopes", {"scopes": ", ".join(missing)})
     return failed("scopes", card)
 
 

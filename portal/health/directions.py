@@ -71,7 +71,7 @@ def warned(key: str, detail: str, card: Card | None = None) -> Check:
 
 def failed(key: str, card: Card) -> Check:
     """Return a check that failed."""
-    return Check(key, TITLES[key], CheckState.FAIL, card.sentence, card.to_json())
+    return Check(key, TITLES[key], CheckState.FAIL, card=card.to_json())
 
 
 def skipped(key: str, detail: str = "") -> Check:

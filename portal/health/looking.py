@@ -9,7 +9,7 @@ from portal.connections.models import Connection
 from portal.connections.service import checklist
 from portal.connections.service.checklist import Check, Checklist, CheckState
 from portal.connections.service.instance import open_line
-from portal.errors import Card, Layer, Mender
+from portal.errors import Card
 from portal.foreign import WebAddress
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import GitLabError
@@ -141,11 +141,5 @@ def _expiry_warning(found: Checklist) -> Check | None:
     leaf = found.chain[0]
     if leaf["days_left"] > WARN_DAYS:
         return None
-    card = Card(
-        code=EXPIRES,
-        layer=Layer.TLS,
-        sentence=f"GitLab's certificate expires on {leaf['not_after']}, in {leaf['days_left']} days.",
-        remedy="Renew it on the GitLab server before then; afterwards nothing can be read.",
-        mender=Mender.GITLAB_ADMIN,
-    )
+    card = Card(EXPIRES, {"at": leaf["not_after"], "days": leaf["days_left"]})
     return warned("certificate", check.detail, card)

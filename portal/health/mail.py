@@ -11,7 +11,7 @@ from email.policy import SMTP
 from email.utils import format_datetime
 
 from portal.db import utc_now
-from portal.errors import Card, Layer, Mender
+from portal.errors import Card
 from portal.foreign import clean
 from portal.settings import Settings
 
@@ -24,13 +24,7 @@ class MailFailed(Exception):
     """The mail server did not take a message; the card says why, without a word of the server's."""
 
     def __init__(self, sentence: str) -> None:
-        self.card = Card(
-            code="mail_failed",
-            layer=Layer.PORTAL,
-            sentence=sentence,
-            remedy="Check the SMTP settings of this portal and the mail server's log.",
-            mender=Mender.OPERATOR,
-        )
+        self.card = Card("mail_failed", {"reason": sentence})
         super().__init__(sentence)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlmodel import Session, col, select
@@ -17,7 +17,6 @@ from portal.health.curl import curl_for
 from portal.health.directions import DIRECTIONS, TITLES, Direction
 from portal.health.findings import UNREACHABLE
 from portal.health.history import Strip, load_history, strip_of
-from portal.health.mending import mend
 from portal.health.models import HealthCheck, HealthWatch, Incident, Level, Phase
 from portal.health.routes import Route, routes_of
 from portal.health.service import WATCHED, check_key, is_watched
@@ -121,12 +120,12 @@ def load_health(runtime: Runtime, principal: Principal, connection: Connection, 
         incidents = _incidents(session, connection.id)
         newest = select(Job).where(col(Job.key) == check_key(connection)).order_by(col(Job.id).desc()).limit(1)
         job = session.exec(newest).first()
-    alarms = [_alarm(item, connection, watch, may_manage) for item in incidents]
+    alarms = [_alarm(item, connection, watch) for item in incidents]
     routes = {route.title: route for route in routes_of(runtime, connection, watch, rows)}
     return Health(
         connection=connection,
         watch=watch,
-        ways=_ways(connection, rows, now or utc_now(), may_manage, routes) if watch else [],
+        ways=_ways(connection, rows, now or utc_now(), routes) if watch else [],
         alarms=[alarm for alarm in alarms if alarm.incident.phase == Phase.OPEN],
         past=[alarm for alarm in alarms if alarm.incident.phase == Phase.CLOSED],
         job=job,
@@ -145,9 +144,8 @@ def open_alarms(runtime: Runtime, principal: Principal) -> list[Alarm]:
         .where(Incident.phase == Phase.OPEN)
         .order_by(col(Incident.level), col(Incident.id))
     )
-    may_manage = principal.may(Right.MANAGE_CONNECTIONS)
     with runtime.database.reading() as session:
-        return [_alarm(found, connection, watch, may_manage) for found, connection, watch in session.exec(statement)]
+        return [_alarm(found, connection, watch) for found, connection, watch in session.exec(statement)]
 
 
 def _incidents(session: Session, connection_id: int) -> list[Incident]:
@@ -157,21 +155,14 @@ def _incidents(session: Session, connection_id: int) -> list[Incident]:
     return [*opened, *session.exec(closed)]
 
 
-def _alarm(incident: Incident, connection: Connection, watch: HealthWatch | None, may_manage: bool) -> Alarm:
-    action = mend(connection, incident.cause)
-    card = _for_reader(Card.from_json(incident.card), may_manage)
+def _alarm(incident: Incident, connection: Connection, watch: HealthWatch | None) -> Alarm:
     return Alarm(
         incident=incident,
-        card=replace(card, actions=(action,)) if action and may_manage else card,
+        card=Card.from_json(incident.card),
         note=_outage_note(watch) if incident.cause == UNREACHABLE else "",
         curl=curl_for(connection, incident.check_key),
         connection=connection,
     )
-
-
-def _for_reader(card: Card, may_manage: bool) -> Card:
-    """Leave the buttons out for people to whom the pages behind them do not exist."""
-    return card if may_manage else replace(card, actions=())
 
 
 def _outage_note(watch: HealthWatch | None) -> str:
@@ -180,16 +171,14 @@ def _outage_note(watch: HealthWatch | None) -> str:
     return f"GitLab has not answered since {clock_of(watch.answered_at)}; the credentials are kept."
 
 
-def _ways(
-    connection: Connection, rows: list[HealthCheck], now: datetime, may_manage: bool, routes: dict[str, Route]
-) -> list[Way]:
+def _ways(connection: Connection, rows: list[HealthCheck], now: datetime, routes: dict[str, Route]) -> list[Way]:
     by_key: dict[str, list[HealthCheck]] = {}
     for row in rows:
         by_key.setdefault(row.key, []).append(row)
     return [
         Way(
             direction,
-            [_line(connection, key, by_key.get(key, []), now, may_manage) for key in direction.keys],
+            [_line(connection, key, by_key.get(key, []), now) for key in direction.keys],
             strip_of([row for key in direction.keys for row in by_key.get(key, [])], now),
             routes.get(direction.route),
         )
@@ -198,12 +187,11 @@ def _ways(
     ]
 
 
-def _line(connection: Connection, key: str, rows: list[HealthCheck], now: datetime, may_manage: bool) -> Line:
+def _line(connection: Connection, key: str, rows: list[HealthCheck], now: datetime) -> Line:
     current = next((row for row in rows if row.is_current), None)
     strip = strip_of(rows, now)
     if current is None:
         return Line(Check(key, TITLES[key], CheckState.SKIPPED), None, strip, "")
-    card = _for_reader(Card.from_json(current.card), may_manage).to_json() if current.card else None
-    check = Check(key, TITLES[key], CheckState(current.state), current.detail, card)
+    check = Check(key, TITLES[key], CheckState(current.state), current.detail, current.card)
     curl = curl_for(connection, key) if check.state in {CheckState.FAIL, CheckState.WARN} else ""
     return Line(check, current.at, strip, curl)

@@ -111,7 +111,7 @@ class Runner:
                 finish(job, JobState.STOPPED)
             elif job.attempts >= MAX_ATTEMPTS:
                 # The card of the last failure says more than ours; a crash leaves none.
-                finish(job, JobState.FAILED, job.failure or cards.crashed().to_json())
+                finish(job, JobState.FAILED, job.failure or Card("job_crashed").to_json())
                 log.error("job_parked", job=job.public_id, job_name=job.name, attempts=job.attempts)
             else:
                 return self._take(job)
@@ -173,7 +173,7 @@ def _call(context: JobContext, job: Job) -> Outcome:
     except RetryLater as later:
         return Outcome(JobState.QUEUED, later.card, after_seconds=later.after_seconds)
     except UnknownJob:
-        return Outcome(JobState.QUEUED, cards.unknown(job.name))
+        return Outcome(JobState.QUEUED, Card("job_unknown", {"job": job.name}))
     except PortalError as error:
         return Outcome(JobState.FAILED, cards.of(error))
     except SQLAlchemyError as error:

@@ -13,9 +13,8 @@ from portal.authorization.models import AttemptState, AuthorizationAttempt, Cred
 from portal.authorization.refresh.rows import lock_credential, note
 from portal.connections.models import Application, Connection, ConnectionState
 from portal.connections.service.connections import need_attention
-from portal.connections.steps import Step, step_url
 from portal.db import utc_now
-from portal.errors import Card, CardAction, Layer, Mender
+from portal.errors import Card
 from portal.runtime import Runtime
 from portal.vault import KeyRing
 from portal.vault.envelope import key_id_of
@@ -93,7 +92,7 @@ def _look_at(runtime: Runtime, connection_id: int, *, mark: bool) -> Unreadable 
             return None
         unreadable = Unreadable(connection.display_name, secret, tokens)
         if mark:
-            _mark(session, connection, credential if tokens else None, _card(connection, unreadable))
+            _mark(session, connection, credential if tokens else None, _card(unreadable))
         return unreadable
 
 
@@ -149,27 +148,9 @@ def _abandon_attempts(session: Session, ring: KeyRing) -> None:
             session.add(attempt)
 
 
-def _card(connection: Connection, unreadable: Unreadable) -> Card:
-    what = {
-        (True, True): "application's Secret and the token",
-        (True, False): "application's Secret",
-        (False, True): "token",
-    }[(unreadable.secret, unreadable.authorization)]
-    actions = []
-    if unreadable.secret:
-        actions.append(CardAction("Enter the Secret", step_url(connection, Step.CREDENTIALS)))
-    if unreadable.authorization:
-        actions.append(CardAction("Authorize again", step_url(connection, Step.AUTHORIZE)))
-    return Card(
-        code=CODE,
-        layer=Layer.PORTAL,
-        sentence=f"The {what} of this connection cannot be read: the key that sealed it is not in the key ring.",
-        remedy="Have the operator put the key back, or "
-        + " and then ".join(action.label[0].lower() + action.label[1:] for action in actions)
-        + (". GitLab shows a Secret once: renew it there." if unreadable.secret else "."),
-        mender=Mender.YOU,
-        actions=tuple(actions),
-    )
+def _card(unreadable: Unreadable) -> Card:
+    case = "both" if unreadable.secret and unreadable.authorization else "secret" if unreadable.secret else "token"
+    return Card(CODE, {"case": case})
 
 
 def _record(session: Session, connection: Connection, action: str) -> None:

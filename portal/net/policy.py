@@ -37,22 +37,6 @@ PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc
 # All other IPv6 space is reserved by the IETF (RFC 4291 §2.4), whatever a router may do with it.
 USABLE_IPV6 = ("2000::/3", "fc00::/7")
 
-SENTENCES = {
-    "loopback": "This name leads back to the portal's own machine.",
-    "unspecified": "This name leads to no address at all.",
-    "link_local": "This name leads to a link-local address, where no GitLab is.",
-    "multicast": "This name leads to a multicast address, where no GitLab is.",
-    "broadcast": "This name leads to a broadcast address, where no GitLab is.",
-    "reserved": "This name leads to a reserved address, where no GitLab is.",
-    "metadata": "This name leads to the metadata service of a cloud machine.",
-    "documentation": "This name leads to an address reserved for documentation.",
-    "benchmarking": "This name leads to an address reserved for measurements.",
-    "private": "This name leads to a private network, which the operator of this portal has not allowed.",
-    "not_listed": "This name leads to a network that the operator of this portal has not allowed.",
-    "port": "This portal may not connect to that port; its operator can allow it.",
-    "own_address": "This is the portal's own address, not GitLab's.",
-}
-
 
 _NEVER = {reason: networks(texts) for reason, texts in NEVER.items()}
 _PRIVATE = networks(PRIVATE)
@@ -125,7 +109,7 @@ class NetworkPolicy:
             raise _forbidden(reason)
 
     def reason_against(self, ip: IPAddress) -> str | None:
-        """Return why an address is refused, a key of SENTENCES; None when it may be reached."""
+        """Return why an address is refused, the end of a code `address_…`; None when it may be reached."""
         reached = reached_by(ip)
         for one in reached:
             if reason := _reason_for_all(one):
@@ -144,7 +128,7 @@ class NetworkPolicy:
 
 
 def _forbidden(reason: str) -> AddressForbidden:
-    return AddressForbidden(f"address_{reason}", SENTENCES[reason])
+    return AddressForbidden(f"address_{reason}")
 
 
 def _reason_for_all(ip: IPAddress) -> str | None:

@@ -63,12 +63,9 @@ def run_read_catalogue(context: JobContext, *, connection_id: int) -> None:
             raise RetryLater(error.card(), after_seconds=pause) from error
         _tell(context, connection_id, error.card())
         raise UpstreamFailed(error.card()) from error
-    if not run.complete and context.attempt == 1:
-        # Projects that come and go during a read look like rows that are lost.
-        with context.runtime.database.reading() as session:
-            card = card_of(session.get_one(Connection, connection_id), run)
-        if card:
-            raise RetryLater(card, after_seconds=pause)
+    # Projects that come and go during a read look like rows that are lost.
+    if not run.complete and context.attempt == 1 and (card := card_of(run)):
+        raise RetryLater(card, after_seconds=pause)
     read = f"{run.projects_seen:,} repositories read"
     lost = f"; {run.projects_lost:,} are gone" if run.projects_lost else ""
     context.progress(run.projects_seen, run.projects_seen, f"{read}{lost}" if run.complete else f"Incomplete: {read}")

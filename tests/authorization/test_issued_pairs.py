@@ -20,6 +20,7 @@ from portal.authorization.refresh import TIMES
 from portal.authorization.refresh.spend import sweep_spool
 from portal.authorization.service.retire import REVOKE_RETIRED
 from portal.db import utc_now
+from portal.errors import Card
 from portal.jobs import enqueue
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
@@ -299,7 +300,7 @@ def test_token_that_is_unknown_for_a_moment_is_looked_at_three_times(
         assert attempt.outcome == AttemptState.SUCCEEDED
     else:
         assert attempt.card["code"] == "fresh_token_refused"
-        assert "gave a token and did not accept it" in attempt.card["sentence"]
+        assert "gave a token and did not accept it" in Card.from_json(attempt.card).sentence
         assert len(retired(runtime)) == 1
 
 

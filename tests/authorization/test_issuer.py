@@ -10,6 +10,7 @@ from sqlmodel import select
 from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.connections.models import Connection
 from portal.connections.service.checklist import announces_issuer, run_checklist
+from portal.errors import Card
 from portal.health.service import check_connection
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
@@ -56,7 +57,7 @@ def test_announced_issuer_that_is_absent_ends_the_attempt_before_any_request(
     attempt = newest(runtime)
     assert (attempt.outcome, attempt.card["code"]) == (AttemptState.FAILED, "issuer_missing")
     assert attempt.verifier_sealed is None
-    assert attempt.card["sentence"] in owner.get(f"/connections/{announcing.slug}/setup/authorize").text
+    assert Card.from_json(attempt.card).sentence in owner.get(f"/connections/{announcing.slug}/setup/authorize").text
     assert come_back(owner, f"{location}&iss={quote(sandbox.url, safe='')}").status_code == 303
     assert sandbox.requests.all() == []
 

@@ -15,6 +15,7 @@ from portal.authorization.refresh import AccessSource, AccessUnavailable, due_cr
 from portal.connections.models import Application, Connection, ConnectionState
 from portal.connections.service.instance import open_line
 from portal.db import utc_now
+from portal.errors import Card
 from portal.gitlab.client import GitLabClient
 from portal.runtime import Runtime
 from tests.jobs.waiting import until
@@ -240,7 +241,7 @@ def test_gitlab_that_is_gone_keeps_the_credential(paired: Paired) -> None:
 
     found = paired.credential
     assert (found.state, found.intent_id, found.failures) == (CredentialState.ALIVE, "", 1)
-    assert (found.failure["layer"], found.may_be_spent) == ("Connection", False)
+    assert (Card.from_json(found.failure).layer, found.may_be_spent) == ("Connection", False)
     assert port
 
 

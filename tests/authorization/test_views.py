@@ -14,6 +14,7 @@ from portal.authorization.service.retire import REVOKE_RETIRED
 from portal.connections.models import Connection, ConnectionState, Method
 from portal.connections.service import connections
 from portal.db import MAX_ID, utc_now
+from portal.errors import Card
 from portal.jobs import enqueue
 from portal.jobs.models import Job
 from portal.jobs.testing import run_pending
@@ -371,7 +372,7 @@ def test_lost_answer_of_the_exchange_is_told_and_not_repeated(
 
     attempt = newest(runtime)
     assert attempt.outcome == AttemptState.FAILED
-    assert attempt.card["layer"] == "HTTP"
+    assert Card.from_json(attempt.card).layer == "HTTP"
     assert sandbox.requests.count(TOKEN) == 1
 
 
@@ -387,7 +388,7 @@ def test_fewer_scopes_than_asked_are_refused_by_name(
 
     attempt = newest(runtime)
     assert attempt.outcome == AttemptState.FAILED
-    assert "read_api, read_repository" in attempt.card["sentence"]
+    assert attempt.card["params"]["scopes"] == "read_api, read_repository"
     assert stored(runtime) == []
 
 

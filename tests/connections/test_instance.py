@@ -9,7 +9,7 @@ from portal.connections.models import Connection, ConnectionState
 from portal.connections.service.connections import need_attention, note_read
 from portal.connections.service.instance import is_sandbox
 from portal.connections.steps import Step
-from portal.errors import Card, Layer, Mender
+from portal.errors import Card
 from portal.net import Door, NetworkPolicy, parse_address
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
@@ -159,7 +159,7 @@ def test_other_authority_voids_the_checks_and_keeps_the_version(
 def test_moved_connection_needs_attention_until_somebody_authorizes(
     runtime: Runtime, owner: Visitor, live: Prepared
 ) -> None:
-    other = Card(code="unauthorized", layer=Layer.OAUTH, sentence="No.", remedy="None.", mender=Mender.YOU)
+    other = Card("unauthorized")
 
     owner.post(f"/connections/{live.slug}/setup/instance", {"domain": "other.example.com"})
     with runtime.database.transaction() as session:

@@ -84,7 +84,7 @@ def test_wider_services_lead_to_a_new_authorization(runtime: Runtime, owner: Vis
     assert answer.headers["Location"].endswith("/setup/authorize")
     attention = connection_named(runtime, "GitLab").attention
     assert attention["code"] == "missing_scopes"
-    assert "api" in attention["sentence"]
+    assert attention["params"] == {"scopes": "api"}
     assert "Authorize again" in owner.get(f"/connections/{live.slug}").text
 
 
@@ -93,7 +93,7 @@ def test_other_service_user_needs_a_new_authorization(runtime: Runtime, owner: V
 
     attention = connection_named(runtime, "GitLab").attention
     assert attention["code"] == "wrong_user"
-    assert "@somebody-else" in attention["sentence"]
+    assert attention["params"]["expected"] == "somebody-else"
 
 
 def test_address_changed_while_gitlab_is_asked_voids_the_verdict(

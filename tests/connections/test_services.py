@@ -52,7 +52,7 @@ def test_services_narrowed_again_end_the_attention(runtime: Runtime, owner: Visi
     assert choose(owner, live.slug, ALL) == live.slug
 
     assert (wider.state, wider.attention["code"]) == (ConnectionState.NEEDS_ATTENTION, "missing_scopes")
-    assert "not granted: api." in wider.attention["sentence"]
+    assert wider.attention["params"] == {"scopes": "api"}
     narrowed = connection_named(runtime, "GitLab")
     assert (narrowed.state, narrowed.attention) == (ConnectionState.CONNECTED, None)
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from portal.errors import Card, Layer, Mender
+from portal.errors import Card
 from portal.foreign import Foreign, Scopes, Words
 from portal.gitlab import errors, payloads
 from portal.net import CertificateInfo, Line, OutboundError
@@ -130,8 +130,8 @@ def hostile_error(kind: type[Exception]) -> Exception:
     return kind(**given)
 
 
-# Their texts are our own: a key of a table, and what the policy says of an address that somebody entered here.
-OURS = {net_errors.TLSFailed, net_errors.AddressForbidden}
+# Their texts are our own: a key of a table, what the policy says of an address that was entered here, a path.
+OURS = {net_errors.TLSFailed, net_errors.AddressForbidden, errors.OAuthBlocked}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,11 @@ def test_error_is_clean_whatever_it_is_made_of(kind: type[Any]) -> None:
 
 def test_card_is_clean_also_when_an_older_version_stored_it() -> None:
     stored = {
-        **Card("odd", Layer.GITLAB, "A sentence.", "Nothing.", Mender.NOBODY).to_json(),
+        "code": "odd",
+        "layer": "GitLab",
+        "sentence": "A sentence.",
+        "remedy": "Nothing.",
+        "mender": "You",
         "words": HOSTILE,
         "request_id": HOSTILE,
     }

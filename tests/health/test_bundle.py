@@ -8,7 +8,7 @@ from sqlmodel import select
 from portal.audit.models import AuditEvent
 from portal.authorization.models import Credential, CredentialEvent
 from portal.connections.models import Application, Connection
-from portal.errors import Card, Layer, Mender
+from portal.errors import Card
 from portal.jobs.models import Job
 from portal.runtime import Runtime
 from portal.vault import Place, Secret
@@ -64,7 +64,7 @@ def plant(watched: Watched) -> list[str]:
 
 
 def _card(word: str) -> dict:
-    return Card("odd", Layer.GITLAB, f"Sentence {word}", "Nothing.", Mender.NOBODY, words=f"token {word}").to_json()
+    return Card("odd", {"sentence": f"Sentence {word}"}, words=f"token {word}").to_json()
 
 
 def test_bundle_has_everything_but_secrets(watched: Watched, owner: Visitor) -> None:

@@ -9,7 +9,7 @@ from sqlmodel import col, select
 from portal.audit.models import AuditEvent
 from portal.authorization.models import Credential, CredentialState
 from portal.connections.models import ConnectionState
-from portal.errors import Card, Layer, Mender
+from portal.errors import Card
 from portal.health.alarms import enqueue_due_mails
 from portal.health.models import Phase
 from portal.health.service import check_connection
@@ -178,11 +178,11 @@ def test_scopes_that_were_not_granted_are_named(watched: Watched) -> None:
     watched.look()
 
     assert watched.alarms == ["missing_scopes"]
-    assert "not granted: api" in watched.incidents[0].card["sentence"]
+    assert watched.incidents[0].card["params"] == {"scopes": "api"}
 
 
 def test_failure_that_a_job_reported_is_an_incident_until_the_job_succeeds(watched: Watched) -> None:
-    card = Card("insufficient_scope", Layer.SCOPE, "The token lacks a scope.", "Tick it.", Mender.YOU)
+    card = Card("insufficient_scope", {"scopes": "read_api"})
     watched.change(lambda connection: setattr(connection, "attention", card.to_json()))
     watched.look(2)
     assert watched.alarms == ["insufficient_scope"]

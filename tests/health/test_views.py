@@ -9,7 +9,6 @@ from sqlmodel import select
 from portal.audit.models import AuditEvent
 from portal.authorization.models import Credential, CredentialState
 from portal.authorization.refresh.cards import VERDICTS
-from portal.errors import CardAction
 from portal.health.service import check_connection
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
@@ -24,8 +23,7 @@ PAGE = "/connections/gitlab/health"
 
 def revoke(watched: Watched) -> None:
     """Leave what a refused refresh leaves: the verdict, with GitLab's words and the way to mend it."""
-    action = CardAction("Authorize again", "/connections/gitlab/setup/authorize")
-    card = replace(VERDICTS[CredentialState.REVOKED], words="The grant is invalid", request_id="01J", actions=(action,))
+    card = replace(VERDICTS[CredentialState.REVOKED], words="The grant is invalid", request_id="01J")
     with watched.runtime.database.transaction() as session:
         credential = session.exec(select(Credential)).one()
         credential.state, credential.failure = CredentialState.REVOKED, card.to_json()

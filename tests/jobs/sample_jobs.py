@@ -7,11 +7,11 @@ import signal
 import threading
 from pathlib import Path
 
-from portal.errors import Card, Conflict, Layer, Mender, UpstreamFailed
+from portal.errors import Card, Conflict, UpstreamFailed
 from portal.jobs import ItemState, JobContext, RetryLater, define
 
 STEP_SECONDS = 0.02
-CARD = Card("tls_unknown_ca", Layer.TLS, "The certificate is not trusted.", "Add the CA.", Mender.GITLAB_ADMIN)
+CARD = Card("tls_unknown_ca")
 
 
 def note(log: str, line: str) -> None:

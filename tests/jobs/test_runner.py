@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlmodel import col, select
 
-from portal.errors import Layer
+from portal.errors import Card, Layer
 from portal.jobs import ItemState, Job, JobContext, JobItem, JobState, JobSuperseded, define
 from portal.jobs.runner import MAX_ATTEMPTS, Runner
 from portal.jobs.service import request_stop
@@ -105,7 +105,7 @@ def test_job_whose_database_takes_no_change_says_so_and_is_tried_again(runtime: 
 
     assert (job.state, job.attempts) == (JobState.QUEUED, 1)
     assert job.failure["code"] == "disk_read_only"
-    assert runtime.database.place in job.failure["sentence"]
+    assert runtime.database.place in Card.from_json(job.failure).sentence
 
 
 def test_progress_is_throttled_but_its_last_word_is_kept(runtime: Runtime, add: Add) -> None:
@@ -121,7 +121,7 @@ def test_failure_told_by_the_job_fails_it_with_its_card_at_once(runtime: Runtime
 
     [job] = run_pending(runtime)
 
-    assert (job.state, job.failure, job.attempts) == (JobState.FAILED, CARD.to_json() | {"actions": []}, 1)
+    assert (job.state, job.failure, job.attempts) == (JobState.FAILED, CARD.to_json(), 1)
 
 
 def test_portal_error_becomes_a_card(runtime: Runtime, add: Add) -> None:
@@ -130,7 +130,9 @@ def test_portal_error_becomes_a_card(runtime: Runtime, add: Add) -> None:
     [job] = run_pending(runtime)
 
     assert job.failure is not None
-    assert (job.failure["code"], job.failure["sentence"], job.failure["layer"]) == (
+    card = Card.from_json(job.failure)
+    assert (card.code, card.params["reason"], card.sentence, card.layer) == (
+        "job_refused",
         "conflict",
         "It is gone.",
         Layer.PORTAL,
@@ -146,7 +148,7 @@ def test_retry_later_waits_and_then_fails_with_the_card(runtime: Runtime, add: A
 
     assert (first.state, first.dispatch, first.not_before is not None) == (JobState.QUEUED, 1, True)
     assert (last.state, last.attempts, last.not_before) == (JobState.FAILED, MAX_ATTEMPTS, None)
-    assert last.failure == CARD.to_json() | {"actions": []}
+    assert last.failure == CARD.to_json()
 
 
 def test_mistake_is_tried_five_times_then_parked_without_its_text(runtime: Runtime, add: Add) -> None:

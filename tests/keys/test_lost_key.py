@@ -23,7 +23,7 @@ from portal.authorization.service.retire import REVOKE_RETIRED
 from portal.connections.models import ConnectionState
 from portal.connections.service.connections import need_attention
 from portal.db import Database
-from portal.errors import Card
+from portal.errors import Card, Way
 from portal.jobs import enqueue
 from portal.jobs.testing import run_pending
 from portal.keys.service import add_keys, rotate
@@ -134,7 +134,7 @@ def test_portal_without_its_key_tells_what_to_enter_again_and_keeps_every_cipher
     assert before.credential.state == CredentialState.UNREADABLE
     assert before.connection.state == ConnectionState.NEEDS_ATTENTION
     card = Card.from_json(before.connection.attention)
-    assert [action.label for action in card.actions] == ["Enter the Secret", "Authorize again"]
+    assert card.ways == (Way.SECRET, Way.AUTHORIZE)
     with runtime.database.reading() as session:
         events = session.exec(select(AuditEvent).where(AuditEvent.action == "connection.unreadable")).all()
     assert len(events) == 1

@@ -18,7 +18,7 @@ from portal.net import (
 )
 
 ERRORS = [
-    (AddressForbidden("address_private", "No."), Layer.POLICY, "address_private"),
+    (AddressForbidden("address_private"), Layer.POLICY, "address_private"),
     (NameNotResolved(), Layer.DNS, "name_not_resolved"),
     (ConnectFailed(), Layer.TCP, "connect_failed"),
     (TLSFailed("expired"), Layer.TLS, "tls_expired"),

@@ -138,7 +138,7 @@ def test_proxy_that_does_not_open_a_tunnel_is_named_in_our_own_words(answer: byt
         line.fetch("POST", "/")
 
     assert caught.value.layer == "Proxy"
-    assert caught.value.sentence == ProxyFailed.sentence
+    assert caught.value.sentence == ProxyFailed().sentence
     assert not caught.value.may_have_been_processed
 
 

@@ -132,8 +132,8 @@ def test_answer_that_breaks_or_is_not_http_is_told_by_a_fixed_sentence(broken: b
     with Server(then_close(broken)) as server, line_to(server) as line, pytest.raises(AnswerBroken) as caught:
         line.fetch("GET", "/")
 
-    assert caught.value.sentence == AnswerBroken.sentence
-    assert str(caught.value) == AnswerBroken.sentence
+    assert caught.value.sentence == AnswerBroken().sentence
+    assert str(caught.value) == AnswerBroken().sentence
     assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 

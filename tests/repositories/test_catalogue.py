@@ -9,6 +9,7 @@ from sqlmodel import col, func, select
 from portal.authorization.refresh import AccessUnavailable
 from portal.connections.models import Connection, ConnectionState
 from portal.db import MAX_ID, utc_now
+from portal.errors import Card
 from portal.gitlab.errors import GitLabError
 from portal.jobs.models import Job, JobState
 from portal.jobs.queue import enqueue
@@ -191,7 +192,7 @@ def test_job_fails_with_a_card_and_the_connection_needs_attention(
     jobs = run_pending(runtime)
 
     assert jobs[0].state == JobState.FAILED
-    assert jobs[0].failure["layer"] == "Role"
+    assert Card.from_json(jobs[0].failure).layer == "Role"
     assert "Your account has been blocked" in jobs[0].failure["words"]
     with runtime.database.reading() as session:
         assert session.get_one(Connection, connection_id).state == ConnectionState.NEEDS_ATTENTION

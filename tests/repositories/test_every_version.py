@@ -90,10 +90,10 @@ def test_version_before_9_is_refused_with_what_to_do(runtime: Runtime, sandbox: 
 
     (job,) = run_pending(runtime)
 
-    assert (job.state, job.failure["code"], job.failure["remedy"]) == (
+    assert (job.state, job.failure["code"], job.failure["params"]["version"]) == (
         JobState.FAILED,
         "version_too_old",
-        "Upgrade GitLab.",
+        "8.17.4",
     )
     assert sandbox.requests.count("/api/v4/projects") == 0
     with runtime.database.reading() as session:

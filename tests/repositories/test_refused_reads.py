@@ -8,6 +8,7 @@ import pytest
 from sqlmodel import select
 
 from portal.connections.models import Connection, ConnectionState
+from portal.errors import Card, Layer
 from portal.gitlab.client import TRIES, GitLabClient
 from portal.gitlab.errors import GitLabRateLimited
 from portal.jobs.models import JobState
@@ -39,8 +40,9 @@ def test_scope_that_was_taken_away_is_named(runtime: Runtime, sandbox: RunningSa
 
     (job,) = run_pending(runtime)
 
-    assert (job.state, job.failure["layer"], job.failure["code"]) == (JobState.FAILED, "Scope", "insufficient_scope")
-    assert "api, read_api" in job.failure["sentence"]
+    card = Card.from_json(job.failure)
+    assert (job.state, card.layer, card.code) == (JobState.FAILED, Layer.SCOPE, "insufficient_scope")
+    assert card.params["scopes"] == "api, read_api"
     with runtime.database.reading() as session:
         connection = session.get_one(Connection, connection_id)
     assert connection.state == ConnectionState.NEEDS_ATTENTION

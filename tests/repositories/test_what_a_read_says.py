@@ -6,6 +6,7 @@ import pytest
 
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.service.connections import is_failing
+from portal.errors import Card
 from portal.jobs.models import Job, JobState
 from portal.jobs.testing import run_pending
 from portal.repositories.catalogue.run import read_catalogue
@@ -54,7 +55,7 @@ def test_large_loss_is_said_until_a_later_read_is_fine(
     job = read_again(runtime, owner)
 
     connection = stored(runtime, connection_id)
-    sentence = connection.attention["sentence"]
+    sentence = Card.from_json(connection.attention).sentence
     assert (job.state, connection.attention["code"]) == (JobState.SUCCEEDED, "repositories_gone")
     assert job.message.endswith(" are gone")
     assert (connection.state, is_failing(connection)) == (ConnectionState.NEEDS_ATTENTION, False)
@@ -81,7 +82,7 @@ def test_incomplete_read_is_tried_once_more_and_then_said(
     connection = stored(runtime, connection_id)
     sentence = "The last read was incomplete: GitLab counts 57 repositories, and 0 arrived."
     assert (job.state, job.attempts, job.message) == (JobState.SUCCEEDED, 2, "Incomplete: 0 repositories read")
-    assert connection.attention["sentence"] == sentence
+    assert Card.from_json(connection.attention).sentence == sentence
     assert connection.last_read_at == read_at
     assert all(sentence in owner.get(page).text for page in PAGES)
     # How much there is beyond their groups is nothing for team leads.

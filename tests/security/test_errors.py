@@ -9,7 +9,7 @@ import pytest
 from flask import Flask, g
 from sqlalchemy import text
 
-from portal.errors import BadRequest, Card, Layer, Mender, RateLimited, Unavailable, UpstreamFailed
+from portal.errors import BadRequest, Card, RateLimited, Unavailable, UpstreamFailed
 from portal.logs import get_logger
 from portal.requestinfo import RequestInfo, requesting
 from portal.runtime import Runtime
@@ -120,7 +120,7 @@ def test_host_that_is_no_name_is_refused_like_any_other(app: Flask, host: str) -
         (BadRequest(), 400),
         (Unavailable(), 503),
         (RateLimited(retry_after_seconds=77), 429),
-        (UpstreamFailed(Card("x", Layer.TCP, "It is closed.", "Open it.", Mender.YOU)), 502),
+        (UpstreamFailed(Card("connect_failed")), 502),
     ],
 )
 def test_portal_error_has_its_status_and_its_id(app: Flask, owner: Visitor, error: Exception, status: int) -> None:

@@ -93,19 +93,12 @@ ROWS = [
     )
 ]
 CARD = errors.Card(
-    code="tls_unknown_ca",
-    layer=errors.Layer.TLS,
-    sentence="The certificate of gitlab.example.com is signed by an authority this portal does not know.",
-    remedy="Paste the certificate of your company's authority into CA certificate and check again.",
-    mender=errors.Mender.GITLAB_ADMIN,
-    words="unable to get local issuer certificate",
-    request_id="01JD3V5Q7X9K2M4N6P8R0T2W4Y",
-    actions=(
-        errors.CardAction("Enter the CA certificate", "/form"),
-        errors.CardAction("Check again", "/form", method="post"),
-        errors.CardAction("How to find it", "https://docs.example.com", external=True),
-    ),
+    "tls_unknown_ca", words="unable to get local issuer certificate", request_id="01JD3V5Q7X9K2M4N6P8R0T2W4Y"
 )
+WAYS = [
+    errors.CardAction("Enter the CA certificate", "/form"),
+    errors.CardAction("How to find it", "https://docs.example.com", external=True),
+]
 
 
 def rail(current: int) -> list[SimpleNamespace]:
@@ -171,6 +164,8 @@ def create_gallery() -> Flask:
     assets.register(app)
     app.add_template_filter(initials)
     app.add_template_global(lambda: "token", "csrf_token")
+    app.add_template_global(lambda card, connection=None: WAYS, "ways_of")
+    app.add_template_global(lambda card: card.mender, "who_can")
     app.add_template_global(lambda name: name in app.view_functions, "has_endpoint")
     for endpoint in ENDPOINTS:
         app.add_url_rule(f"/x/{endpoint}", endpoint, _stand_in, methods=["GET", "POST"])

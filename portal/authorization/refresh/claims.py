@@ -17,7 +17,7 @@ from sqlmodel import Session, select
 
 from portal.authorization.models import Credential, CredentialState
 from portal.authorization.refresh import lease
-from portal.authorization.refresh.cards import APPLICATION_GONE, HEALED_BY_REFRESH, RESTORED, VERDICTS, with_way
+from portal.authorization.refresh.cards import APPLICATION_GONE, HEALED_BY_REFRESH, RESTORED, VERDICTS
 from portal.authorization.refresh.machine import (
     Abandoned,
     AccessRefused,
@@ -279,7 +279,7 @@ def _tell(
     # A verdict by the access token follows a refusal that had GitLab's words.
     heard = card or (Card.from_json(credential.failure) if credential.failure and before.refusals else None)
     is_gone = is_client_refused and after.verdict == CredentialState.REVOKED
-    told = with_way(APPLICATION_GONE if is_gone else VERDICTS[after.verdict], connection, after.verdict)
+    told = APPLICATION_GONE if is_gone else VERDICTS[after.verdict]
     if heard is not None:
         told = replace(told, words=heard.words, request_id=heard.request_id)
     credential.failure, credential.failed_at = told.to_json(), utc_now()

@@ -19,7 +19,7 @@ from portal import audit
 from portal.accounts.principal import Principal, RightLost, require_right_now
 from portal.accounts.roles import Right
 from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, CredentialState
-from portal.authorization.refresh.cards import APPLICATION_GONE, with_way
+from portal.authorization.refresh.cards import APPLICATION_GONE
 from portal.authorization.refresh.spend import is_client_refused
 from portal.authorization.service import cards
 from portal.authorization.service.frozen import freeze, refusal_of_issuer
@@ -30,7 +30,7 @@ from portal.connections.service.connections import get_connection_for_admin, nee
 from portal.connections.service.instance import open_line
 from portal.connections.steps import Step
 from portal.db import utc_now
-from portal.errors import BadRequest, Card, Conflict, InvalidInput, NotFound, PortalError, UpstreamFailed
+from portal.errors import BadRequest, Card, Conflict, InvalidInput, NotFound, PortalError, Surface, UpstreamFailed
 from portal.gitlab import oauth
 from portal.net import OutboundError
 from portal.runtime import Runtime
@@ -69,10 +69,9 @@ def start_attempt(runtime: Runtime, principal: Principal, slug: str, *, in_popup
         raise UpstreamFailed(found)
     if before is not None and before.state != CredentialState.ALIVE and _is_application_gone(runtime, connection):
         # GitLab would say so on a page of its own, to somebody who can do nothing about it there.
-        card = with_way(APPLICATION_GONE, connection, before.state)
         with runtime.database.transaction() as session:
-            need_attention(session, id_of(connection), card)
-        raise UpstreamFailed(card)
+            need_attention(session, id_of(connection), APPLICATION_GONE)
+        raise UpstreamFailed(APPLICATION_GONE)
     state, browser = _random_secret(), _random_secret()
     verifier = oauth.new_verifier()
     with runtime.database.transaction() as session:
@@ -258,10 +257,10 @@ def is_interrupted(attempt: AuthorizationAttempt) -> bool:
     return attempt.outcome == AttemptState.CLAIMED and attempt.claimed_at is not None and attempt.claimed_at < end
 
 
-def interruption_card(attempt: AuthorizationAttempt, connection: Connection) -> Card:
+def interruption_card(attempt: AuthorizationAttempt) -> Card:
     """Return what such an attempt says: whether the pair that GitLab may have given is on record here."""
     is_known = attempt.details.get("retired_token_id") is not None
-    return cards.interrupted_card() if is_known else cards.lost_card(connection)
+    return Card("authorization_interrupted") if is_known else cards.lost_card()
 
 
 def id_of(row: AuthorizationAttempt | Connection | Credential) -> int:
@@ -288,7 +287,7 @@ def _end_when_refused(
 ) -> PortalError | None:
     """End a claimed attempt whose answer must not be used, and return the error that says so."""
     if not may_authorize(session, principal, connection):
-        finish_attempt(session, id_of(attempt), AttemptState.FAILED, card=cards.right_lost_card())
+        finish_attempt(session, id_of(attempt), AttemptState.FAILED, card=Card("right_lost"))
         return cards.right_lost()
     if attempt.row_version != connection.row_version:
         _finish_row(attempt, AttemptState.ABANDONED)
@@ -296,7 +295,8 @@ def _end_when_refused(
         return Conflict(sentence, code="connection_changed")
     if card := refusal_of_issuer(attempt.frozen, issuer):
         finish_attempt(session, id_of(attempt), AttemptState.FAILED, card=card)
-        return BadRequest(f"{card.sentence} {card.remedy}", code=card.code)
+        told = card.at(Surface.AUTHORIZE)
+        return BadRequest(f"{told.sentence} {told.remedy}", code=card.code)
     return None
 
 
@@ -341,7 +341,7 @@ def _end_interrupted(session: Session, principal: Principal, connection: Connect
     )
     for attempt in session.exec(claimed):
         if is_interrupted(attempt):
-            card = interruption_card(attempt, connection)
+            card = interruption_card(attempt)
             finish_attempt(session, id_of(attempt), AttemptState.FAILED, card=card)
             record_end(session, connection, principal, "authorization.failed", card.code)
 

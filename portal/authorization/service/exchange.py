@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,7 +29,7 @@ from portal.db import utc_now
 from portal.errors import Card, Conflict, InvalidInput
 from portal.gitlab import oauth
 from portal.gitlab.client import GitLabClient
-from portal.gitlab.errors import GitLabError, GitLabRateLimited, OAuthRefused, Unauthorized
+from portal.gitlab.errors import GitLabError, GitLabRateLimited, InsufficientScope, OAuthRefused, Unauthorized
 from portal.gitlab.payloads import User
 from portal.gitlab.scopes import missing_scopes
 from portal.logs import get_logger
@@ -63,8 +63,9 @@ def take_refusal(
     runtime: Runtime, principal: Principal, attempt: AuthorizationAttempt, error: str, description: str
 ) -> None:
     """End an attempt that GitLab answered with an error instead of a code (RFC 6749 §4.1.2.1)."""
+    told = {"username": attempt.frozen["service_username"]}
     if error == DENIED:
-        _end(runtime, principal, attempt, AttemptState.DENIED, cards.denied_card(attempt))
+        _end(runtime, principal, attempt, AttemptState.DENIED, Card("authorization_denied", told))
     else:
         _end(runtime, principal, attempt, AttemptState.FAILED, OAuthRefused(error, description).card())
 
@@ -84,14 +85,14 @@ def take_code(runtime: Runtime, principal: Principal, attempt: AuthorizationAtte
         with runtime.shutdown.finishing(), open_line(runtime, connection) as line:
             _exchange(runtime, principal, attempt, connection, line, application, code)
     except ShuttingDown:
-        _end(runtime, principal, attempt, AttemptState.FAILED, cards.stopping_card())
-    except (Conflict, InvalidInput) as error:
-        _end(runtime, principal, attempt, AttemptState.FAILED, cards.no_secret_card(error.sentence))
+        _end(runtime, principal, attempt, AttemptState.FAILED, Card("portal_stopping"))
+    except (Conflict, InvalidInput):
+        _end(runtime, principal, attempt, AttemptState.FAILED, Card("secret_unreadable", {"case": "exchange"}))
     except (GitLabError, OutboundError) as error:
         log.info("authorization_failed", connection_id=connection.id, error_code=error.code)
         # GitLab counts requests before it does anything.
         is_lost = oauth.may_have_issued(error) and not isinstance(error, GitLabRateLimited)
-        card = cards.lost_card(connection, error.card()) if is_lost else error.card()
+        card = cards.lost_card(error.card()) if is_lost else error.card()
         _end(runtime, principal, attempt, AttemptState.FAILED, card)
 
 
@@ -119,9 +120,9 @@ def _exchange(
     except _Refused as refused:
         _refuse(runtime, principal, attempt, refused, held)
     except ConnectionChanged:
-        _refuse(runtime, principal, attempt, _Refused(AttemptState.FAILED, cards.changed_card()), held)
+        _refuse(runtime, principal, attempt, _Refused(AttemptState.FAILED, Card("connection_changed")), held)
     except RightLost:
-        _refuse(runtime, principal, attempt, _Refused(AttemptState.FAILED, cards.right_lost_card()), held)
+        _refuse(runtime, principal, attempt, _Refused(AttemptState.FAILED, Card("right_lost")), held)
         raise cards.right_lost() from None
     else:
         crash_point("authorize:stored")
@@ -179,13 +180,20 @@ def _judge(
         _Refused: it may not.
     """
     if tokens.access_token is None:
-        raise _Refused(AttemptState.FAILED, cards.no_access_token_card())
+        raise _Refused(AttemptState.FAILED, Card("no_access_token"))
     if not tokens.is_bearer:
-        raise _Refused(AttemptState.FAILED, cards.no_bearer_card())
+        raise _Refused(AttemptState.FAILED, Card("no_bearer_token"))
     try:
         person = Person.from_user(_ask_who(line, tokens.access_token))
     except Unauthorized as error:
-        raise _Refused(AttemptState.FAILED, cards.refused_at_once_card(error)) from None
+        told = Card("fresh_token_refused", words=error.words, request_id=error.request_id)
+        raise _Refused(AttemptState.FAILED, told if error.reason == "unknown" else error.card()) from None
+    except InsufficientScope as error:
+        told = error.card()
+        if error.scopes and not set(error.scopes) & set(attempt.frozen["scopes"]):
+            # Nothing that is ticked in GitLab helps while Gatehouse does not ask for it (before 9.4, `api` only).
+            told = replace(told, params={**told.params, "case": "not_asked"})
+        raise _Refused(AttemptState.FAILED, told) from None
     except (GitLabError, OutboundError) as error:
         log.info("authorization_failed", connection_id=connection.id, error_code=error.code)
         raise _Refused(AttemptState.FAILED, error.card()) from None
@@ -200,7 +208,7 @@ def _judge(
     if doubts := judge(person, attempt.frozen["service_username"]):
         raise _Refused(AttemptState.WRONG_PERSON, cards.wrong_person_card(doubts), person, doubts)
     if missing := missing_scopes(scopes, attempt.frozen["scopes"]):
-        raise _Refused(AttemptState.FAILED, cards.missing_scopes_card(connection, missing), person)
+        raise _Refused(AttemptState.FAILED, Card("scopes_missing", {"scopes": ", ".join(missing)}), person)
     expires_at = None if not seconds else (sent_at + timedelta(seconds=seconds)).astimezone(UTC)
     return Granted(tokens.access_token, tokens.refresh_token, person, scopes, expires_at)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from portal.authorization.service.cards import issuer_missing_card, issuer_wrong_card
 from portal.connections.models import Application, Connection
 from portal.connections.service.applications import redirect_uri_of, wanted_scopes
 from portal.connections.service.checklist import announced_issuer, announces_issuer
@@ -41,7 +40,7 @@ def refusal_of_issuer(frozen: dict[str, Any], issuer: str | None) -> Card | None
     """
     if issuer is None:
         # Few GitLabs name themselves; for the others the connection's own redirect URI stands in.
-        return issuer_missing_card() if frozen.get("names_issuer") else None
+        return Card("issuer_missing") if frozen.get("names_issuer") else None
     # What GitLab announced counts, however it writes itself: `http` behind a proxy that ends TLS, or with a port.
     expected = frozen.get("issuer") or frozen["browser_url"]
-    return None if issuer == expected else issuer_wrong_card()
+    return None if issuer == expected else Card("issuer_wrong")

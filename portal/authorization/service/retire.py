@@ -15,7 +15,7 @@ from sqlmodel import Session, col, select
 from portal.authorization.models import Credential, CredentialState, RetiredToken
 from portal.connections.models import Application, Connection, way_of
 from portal.db import utc_now
-from portal.errors import Card, Layer, Mender
+from portal.errors import Card
 from portal.gitlab import oauth
 from portal.jobs import enqueue
 from portal.net import origin_of
@@ -28,7 +28,6 @@ REVOKE_RETIRED = "authorization.revoke_retired"
 # A pair that is held for longer than any judgement takes is nobody's any more.
 HOLD_SECONDS = 300.0
 BY_HAND = "by_hand"
-HOW_BY_HAND = "Revoke it in GitLab: sign in as the service user, Applications, Authorized applications, Revoke."
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def retire_tokens(
     if token is None:
         row.failure = unreadable_card().to_json()
     elif not revoker.frozen["api_url"]:
-        row.failure = _unknown_address_card(revoker.origin).to_json()
+        row.failure = Card("address_unknown", {"origin": revoker.origin}).to_json()
     else:
         seal_tokens(runtime, row, token, access_token)
     _enqueue(session, revoker)
@@ -261,23 +260,6 @@ def place_of(row: RetiredToken, column: str) -> Place:
     return Place(TABLE, row.id, column)
 
 
-def _unknown_address_card(origin: str) -> Card:
-    return Card(
-        code="address_unknown",
-        layer=Layer.PORTAL,
-        sentence=f"The token was given by a GitLab at {origin}, and its path there is no longer known, "
-        "so GitLab was not asked.",
-        remedy=HOW_BY_HAND,
-        mender=Mender.GITLAB_ADMIN,
-    )
-
-
 def unreadable_card() -> Card:
     """Return the card of a revocation for which something cannot be read."""
-    return Card(
-        code="secret_unreadable",
-        layer=Layer.PORTAL,
-        sentence="The token or the Secret that revokes it cannot be read here, so GitLab was not asked.",
-        remedy=HOW_BY_HAND,
-        mender=Mender.GITLAB_ADMIN,
-    )
+    return Card("secret_unreadable", {"case": "revocation"})

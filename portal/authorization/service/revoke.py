@@ -23,7 +23,6 @@ from sqlmodel import Session, col, select
 from portal import audit
 from portal.authorization.models import RetiredToken
 from portal.authorization.service.retire import (
-    HOW_BY_HAND,
     TABLE_OF_APPLICATION,
     open_secret,
     place_of,
@@ -33,7 +32,7 @@ from portal.authorization.service.retire import (
 from portal.connections.models import Application
 from portal.crash_points import crash_point
 from portal.db import utc_now
-from portal.errors import Card, Layer, Mender
+from portal.errors import Card
 from portal.gitlab import oauth
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import GitLabError, OAuthRefused, Unauthorized
@@ -128,7 +127,7 @@ def _end_at_gitlab(runtime: Runtime, row: RetiredToken) -> Proof | Card:
                 if not isinstance(outcome, _Pair):
                     return outcome
                 pair = outcome
-            return _unproved_card()
+            return Card("revocation_unproved")
     except (GitLabError, OutboundError) as error:
         return error.card()
 
@@ -143,13 +142,13 @@ def _revoke_and_look(runtime: Runtime, row: RetiredToken, line: Line, pair: _Pai
     if seen == "revoked":
         return Proof.REVOKED
     if seen == "alive":
-        return refusal.card() if refusal else _ignored_card()
+        return refusal.card() if refusal else Card("revocation_ignored")
     if pair.refresh_token is None:
-        return Proof.EXPIRED if seen == "expired" else (refusal.card() if refusal else _unproved_card())
+        return Proof.EXPIRED if seen == "expired" else (refusal.card() if refusal else Card("revocation_unproved"))
     if row.refresh_sent_at is not None:
-        return _lost_card()
+        return Card(LOST)
     if seen == "unknown" and utc_now() - row.created_at < timedelta(seconds=SETTLED_SECONDS):
-        return refusal.card() if refusal else _unproved_card()
+        return refusal.card() if refusal else Card("revocation_unproved")
     return _spend(runtime, row, line, pair, pair.refresh_token)
 
 
@@ -174,7 +173,7 @@ def _spend(runtime: Runtime, row: RetiredToken, line: Line, pair: _Pair, refresh
         tokens = oauth.refresh(line, pair.application, refresh_token)
     except (GitLabError, OutboundError) as error:
         if oauth.may_have_issued(error):
-            return _lost_card()
+            return Card(LOST)
         _note_spending(runtime, row, None, is_under_way=False)
         return Proof.REFUSED if isinstance(error, OAuthRefused) and error.error == "invalid_grant" else error.card()
     _note_spending(runtime, row, tokens, is_under_way=False)
@@ -248,35 +247,4 @@ def _record(session: Session, row: RetiredToken, outcome: Proof | Card) -> None:
             "tries": row.tries,
             **({"proof": str(outcome)} if isinstance(outcome, Proof) else {"code": outcome.code}),
         },
-    )
-
-
-def _lost_card() -> Card:
-    return Card(
-        code=LOST,
-        layer=Layer.OAUTH,
-        sentence="It is not known whether the token is dead. Its access token had expired, the refresh token was tried "
-        "to find out, and GitLab's answer was lost: GitLab may hold a token that nobody knows.",
-        remedy=HOW_BY_HAND,
-        mender=Mender.GITLAB_ADMIN,
-    )
-
-
-def _ignored_card() -> Card:
-    return Card(
-        code="revocation_ignored",
-        layer=Layer.OAUTH,
-        sentence="GitLab answered that the token is revoked, but still accepts it.",
-        remedy="Gatehouse tries again. To end it at once, revoke it in GitLab by hand.",
-        mender=Mender.GITLAB_ADMIN,
-    )
-
-
-def _unproved_card() -> Card:
-    return Card(
-        code="revocation_unproved",
-        layer=Layer.OAUTH,
-        sentence="GitLab answered that the token is revoked, but does not say yet that it is dead.",
-        remedy="Gatehouse looks again by itself. To be sure at once, revoke it in GitLab by hand.",
-        mender=Mender.NOBODY,
     )

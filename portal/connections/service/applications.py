@@ -14,19 +14,11 @@ from portal.connections.service.checklist import find_hindrance, supported_scope
 from portal.connections.service.connections import get_connection_for_admin, mark_step_done, need_attention, record
 from portal.connections.service.instance import open_line
 from portal.connections.service.tries import CREDENTIALS, count_try
-from portal.connections.steps import Step, step_url
+from portal.connections.steps import Step
 from portal.db import utc_now
-from portal.errors import Card, CardAction, Conflict, InvalidInput, Layer, Mender
+from portal.errors import Card, Conflict, InvalidInput
 from portal.gitlab import oauth
-from portal.gitlab.errors import (
-    ForbiddenByRole,
-    GitLabError,
-    GitLabNotFound,
-    MalformedAnswer,
-    NotGitLab,
-    Unauthorized,
-    UnexpectedStatus,
-)
+from portal.gitlab.errors import GitLabError
 from portal.gitlab.identification import identify
 from portal.gitlab.scopes import ScopeReason, scopes_for
 from portal.gitlab.version import parse_version
@@ -40,8 +32,6 @@ COLUMN = "client_secret_sealed"
 APPLICATION_NAME = "Gatehouse"
 SECRET_PREFIX = "gloas-"
 TOKEN_PREFIX = "glpat-"
-# What GitLab's OAuth never answers to a client that shows its ID and Secret; its API just did answer.
-NOT_FROM_OAUTH = (ForbiddenByRole, GitLabNotFound, MalformedAnswer, NotGitLab, Unauthorized, UnexpectedStatus)
 _ID = re.compile(r"^[A-Za-z0-9_-]{8,255}$")
 
 
@@ -146,10 +136,11 @@ def is_accepted(runtime: Runtime, connection: Connection, client_id: str, client
     application = get_application(runtime, connection)
     if application is None or application.checked_at is None or application.client_secret_sealed is None:
         return False
-    is_same_secret = not client_secret.strip() or (
-        runtime.vault.fingerprint(Secret(client_secret.strip())) == application.client_secret_fingerprint
+    typed_secret = trim_pasted(client_secret)
+    is_same_secret = not typed_secret or (
+        runtime.vault.fingerprint(Secret(typed_secret)) == application.client_secret_fingerprint
     )
-    return application.client_id == client_id.strip() and is_same_secret
+    return application.client_id == trim_pasted(client_id) and is_same_secret
 
 
 def save_credentials(
@@ -185,7 +176,9 @@ def save_credentials(
         has_better = card is not None and _has_accepted(current, _application_of(session, current))
         if not has_better:
             _keep_entered(session, runtime, principal, current, entered, accepted=card is None)
-    return current, _kept_card(card) if card and has_better else card
+    if card and has_better:
+        card = replace(card, params={**card.params, "is_kept": True})
+    return current, card
 
 
 def _check_entered_with_gitlab(runtime: Runtime, connection: Connection, entered: Entered) -> Card | None:
@@ -198,13 +191,10 @@ def _ask_gitlab(runtime: Runtime, connection: Connection, application: oauth.Cli
         with open_line(runtime, connection) as line:
             # Whatever was found earlier: a name may lead elsewhere by now.
             identify(line, connection.external_url)
-            try:
-                verdict = oauth.check_client(line, application, redirect_uri_of(runtime, connection))
-            except NOT_FROM_OAUTH as error:
-                return _oauth_blocked_card(error)
+            verdict = oauth.check_client(line, application, redirect_uri_of(runtime, connection))
     except (GitLabError, OutboundError) as error:
         return error.card()
-    return None if verdict == oauth.ClientVerdict.ACCEPTED else _refused_card()
+    return None if verdict == oauth.ClientVerdict.ACCEPTED else Card("oauth_invalid_client")
 
 
 def _note_verdict(
@@ -228,7 +218,7 @@ def _keep_entered(
     application = _store(session, runtime, connection, application, entered)
     _reopen(connection)
     if is_other and connection.authorized_at and connection.id is not None:
-        need_attention(session, connection.id, _other_application_card(connection))
+        need_attention(session, connection.id, Card("application_changed"))
     changed = bool(entered.client_secret)
     record(session, principal, connection, "application.saved", client_id=entered.client_id, secret_changed=changed)
     if accepted:
@@ -242,43 +232,6 @@ def _has_accepted(connection: Connection, application: Application | None) -> bo
     if application is None or application.client_secret_sealed is None:
         return False
     return application.checked_at is not None or connection.authorized_at is not None
-
-
-def _other_application_card(connection: Connection) -> Card:
-    return Card(
-        code="application_changed",
-        layer=Layer.OAUTH,
-        sentence="Another application was entered. GitLab renews a token only for the application it was given to.",
-        remedy="Authorize the connection again; repositories and settings stay as they are.",
-        mender=Mender.YOU,
-        actions=(CardAction("Authorize again", step_url(connection, Step.AUTHORIZE)),),
-    )
-
-
-def _kept_card(card: Card) -> Card:
-    return replace(card, remedy=f"{card.remedy} What was stored before is kept and goes on being used.")
-
-
-def _refused_card() -> Card:
-    return Card(
-        code="oauth_invalid_client",
-        layer=Layer.OAUTH,
-        sentence="GitLab does not accept this Application ID with this Secret.",
-        remedy="Compare both with the application in GitLab. The Secret is shown there only once: if in doubt, press "
-        "Renew secret and paste the new one here. Make sure it is the application of this GitLab.",
-        mender=Mender.YOU,
-    )
-
-
-def _oauth_blocked_card(error: GitLabError) -> Card:
-    return Card(
-        code="oauth_blocked",
-        layer=Layer.HTTP,
-        sentence=f"GitLab's API is reached, but {oauth.TOKEN_PATH} is not: something else answered ({error.status}).",
-        remedy="Have whoever runs the proxy or gateway in front of GitLab let /oauth/ through as well as /api/, for "
-        "programs too: without a sign-in page, a challenge or a redirect.",
-        mender=Mender.NETWORK,
-    )
 
 
 def _store(

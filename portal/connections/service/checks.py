@@ -120,4 +120,4 @@ def warned(key: str, detail: str, take: str = "") -> Check:
 
 def failed(key: str, card: Card, take: str = "") -> Check:
     """Return a line that stands in the way, with what fixes it."""
-    return Check(key, TITLES[key], CheckState.FAIL, card.sentence, card.to_json(), take)
+    return Check(key, TITLES[key], CheckState.FAIL, card=card.to_json(), take=take)

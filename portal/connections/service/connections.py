@@ -16,9 +16,9 @@ from portal.accounts.models import GroupGrant, InvitedGroup
 from portal.accounts.principal import Principal, require_right_now
 from portal.accounts.rights import Right
 from portal.connections.models import MAX_NAME_KEY, Connection, ConnectionState, Method, name_key_of, way_of
-from portal.connections.steps import Step, step_url
+from portal.connections.steps import Step
 from portal.db import utc_now
-from portal.errors import Card, CardAction, Conflict, InvalidInput, Layer, Mender, NotFound
+from portal.errors import Card, Conflict, InvalidInput, NotFound
 from portal.gitlab.payloads import Metadata
 from portal.gitlab.scopes import Service
 from portal.gitlab.version import edition_of
@@ -216,7 +216,7 @@ def expect_user(session: Session, principal: Principal, connection: Connection, 
     connection.row_version += 1
     record(session, principal, connection, "connection.service_user_changed", old=old, new=username)
     if connection.authorized_at is not None and old != username and connection.id is not None:
-        need_attention(session, connection.id, _service_user_card(connection))
+        need_attention(session, connection.id, Card("wrong_user", {"case": "changed", "expected": username}))
 
 
 def check_name(session: Session, principal: Principal, text: str, besides: int | None = None) -> str:
@@ -272,17 +272,6 @@ def _flush_name(session: Session, name: str) -> None:
         session.flush()
     except IntegrityError:
         raise _taken(name) from None
-
-
-def _service_user_card(connection: Connection) -> Card:
-    return Card(
-        code="wrong_user",
-        layer=Layer.OAUTH,
-        sentence=f"The connection is to act as @{connection.service_username} now, but was authorized before that.",
-        remedy="Authorize it again as the new service user. Until then it goes on as before.",
-        mender=Mender.YOU,
-        actions=(CardAction("Authorize again", step_url(connection, Step.AUTHORIZE)),),
-    )
 
 
 def record(

@@ -12,7 +12,7 @@ from portal.connections.service.connections import get_connection_for_admin, nee
 from portal.connections.service.tries import CHECKS, count_try
 from portal.connections.steps import Step
 from portal.db import utc_now
-from portal.errors import Card, CardAction, InvalidInput, Layer, Mender
+from portal.errors import Card, InvalidInput
 from portal.gitlab.errors import GitLabError
 from portal.gitlab.identification import identify
 from portal.logs import get_logger
@@ -186,18 +186,7 @@ def _begin_anew(session: Session, connection: Connection, *, is_moved: bool) -> 
         return
     connection.version_seen = connection.edition_seen = ""
     if connection.authorized_at and connection.id:
-        need_attention(session, connection.id, _moved_card(connection))
-
-
-def _moved_card(connection: Connection) -> Card:
-    return Card(
-        code="address_changed",
-        layer=Layer.OAUTH,
-        sentence="The address was changed. Secret and tokens are only ever sent to the one they were given for.",
-        remedy="Check the new address, enter the Secret, then authorize again.",
-        mender=Mender.YOU,
-        actions=(CardAction("Go on with the walkthrough", f"/connections/{connection.slug}/setup"),),
-    )
+        need_attention(session, connection.id, Card("address_changed"))
 
 
 def _quarantine_secret(connection: Connection, application: Application) -> None:

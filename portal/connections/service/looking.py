@@ -11,7 +11,7 @@ from portal.connections.models import Connection
 from portal.connections.service.checks import TITLES, Check, Checklist, CheckState, failed, passed, warned
 from portal.connections.service.instance import is_sandbox, open_line
 from portal.db import utc_now
-from portal.errors import Card, Layer, Mender
+from portal.errors import Card, Layer
 from portal.gitlab.errors import GitLabError, NotGitLab
 from portal.gitlab.identification import identify
 from portal.gitlab.version import consequences_of, parse_version
@@ -162,7 +162,7 @@ def version_check(connection: Connection) -> Check:
             passed("version", "GitLab tells its version only after the authorization."), state=CheckState.SKIPPED
         )
     if not version.is_supported:
-        return failed("version", _too_old_card(connection.version_seen))
+        return failed("version", Card("version_too_old", {"version": connection.version_seen}))
     told = " ".join(item.sentence for item in consequences_of(version))
     text = f"{connection.version_seen} {connection.edition_seen}".strip()
     return passed("version", f"{text}. {told}".strip())
@@ -184,25 +184,11 @@ def _find_root(runtime: Runtime, connection: Connection) -> str:
 
 
 def _not_gitlab_card(error: GitLabError | OutboundError, root: str) -> Card:
-    card = error.card()
     if root:
-        return replace(card, remedy=f"GitLab answers at {root}. Take that address.")
-    if isinstance(error, RedirectRefused):
-        return replace(
-            card, remedy="If that is your GitLab, enter it as the domain. A sign-in page must let /api/ through."
-        )
-    # What the peer says is not shown before it is known to be GitLab (S53).
-    return replace(card, words="", request_id="")
-
-
-def _too_old_card(version: str) -> Card:
-    return Card(
-        code="version_too_old",
-        layer=Layer.GITLAB,
-        sentence=f"This GitLab is {version}; Gatehouse needs 9.0 or newer.",
-        remedy="Upgrade GitLab.",
-        mender=Mender.GITLAB_ADMIN,
-    )
+        return Card("not_gitlab", {"case": "root_found", "root": root})
+    # What the peer says is not shown before it is known to be GitLab (S53), but for where it would send us.
+    card = error.card()
+    return card if isinstance(error, RedirectRefused) else replace(card, words="", request_id="")
 
 
 def _certificate_json(item: CertificateInfo) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from portal.connections.service.connections import (
     need_attention,
     record,
 )
-from portal.connections.steps import Step, step_url
-from portal.errors import Card, CardAction, InvalidInput, Layer, Mender
+from portal.connections.steps import Step
+from portal.errors import Card, InvalidInput
 from portal.net.pasted import trim_pasted
 from portal.runtime import Runtime
 
@@ -76,15 +76,4 @@ def _tell_wider(session: Session, connection: Connection) -> None:
     if not wider:
         end_attention(connection, {MISSING_SCOPES})
     elif connection.id is not None:
-        need_attention(session, connection.id, _wider_card(connection, ", ".join(wider)))
-
-
-def _wider_card(connection: Connection, names: str) -> Card:
-    return Card(
-        code=MISSING_SCOPES,
-        layer=Layer.SCOPE,
-        sentence=f"The services chosen need scopes that were not granted: {names}.",
-        remedy=f"Tick {names} in the application in GitLab, save, and authorize again. Everything else keeps working.",
-        mender=Mender.GITLAB_ADMIN,
-        actions=(CardAction("Authorize again", step_url(connection, Step.AUTHORIZE)),),
-    )
+        need_attention(session, connection.id, Card(MISSING_SCOPES, {"scopes": ", ".join(wider)}))

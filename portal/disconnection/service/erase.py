@@ -19,7 +19,7 @@ from portal.authorization.service.retire import pending_revocations
 from portal.connections.models import Application, Connection, ConnectionState
 from portal.crash_points import crash_point
 from portal.disconnection.models import Choice, Disconnection
-from portal.errors import Card, Layer, Mender
+from portal.errors import Card
 from portal.jobs import Job, JobContext, RetryLater, enqueue
 from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, Repository
 from portal.runtime import Runtime
@@ -158,20 +158,8 @@ def _require_wanted(context: JobContext, session: Session, connection_id: int) -
     pending = pending_revocations(session, connection_id, with_held=True)
     if pending or is_refreshing:
         told = next((row.failure for row in pending if row.failure), None)
-        raise RetryLater(_waiting_card(told))
+        raise RetryLater(Card("revocation_pending", because=Card.from_json(told) if told else None))
     return connection, wish
-
-
-def _waiting_card(told: dict[str, object] | None) -> Card:
-    reason = f" GitLab was asked and could not: {told['sentence']}" if told else ""
-    return Card(
-        code="revocation_pending",
-        layer=Layer.OAUTH,
-        sentence=f"The token is not revoked at GitLab yet, so nothing was erased.{reason}",
-        remedy="It goes on by itself once GitLab has revoked it. On the connection's page it can be tried at once, or "
-        "confirmed that it was revoked by hand.",
-        mender=Mender.NOBODY,
-    )
 
 
 def _count(session: Session, table: type[SQLModel], connection_id: int) -> int:

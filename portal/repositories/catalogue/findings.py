@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from portal.connections.models import Connection
-from portal.errors import Card, CardAction, Layer, Mender
+from portal.errors import Card, Surface
 from portal.gitlab.payloads import Defect
 from portal.repositories.models import CatalogueRun
 
@@ -82,13 +81,17 @@ def notices_of(run: CatalogueRun | None) -> list[Notice]:
         return []
     found = []
     if not run.complete:
-        found.append(Notice(_incomplete_sentence(run), INCOMPLETE_NOTE))
+        found.append(_notice_of(_incomplete_card(run)))
     if is_large_loss(run):
-        found.append(Notice(_lost_sentence(run), LOST_NOTE))
+        found.append(_notice_of(_lost_card(run)))
     if run.defects:
         points = tuple(_defect_sentence(item) for item in run.defects)
         found.append(Notice("GitLab's lists had rows or fields that could not be read", DEFECTS_NOTE, points))
     return found
+
+
+def _notice_of(card: Card) -> Notice:
+    return Notice(card.sentence, card.at(Surface.REPOSITORIES).remedy)
 
 
 def is_large_loss(run: CatalogueRun) -> bool:
@@ -98,46 +101,30 @@ def is_large_loss(run: CatalogueRun) -> bool:
     )
 
 
-def card_of(connection: Connection, run: CatalogueRun) -> Card | None:
+def card_of(run: CatalogueRun) -> Card | None:
     """Return why a run that has ended needs a person; None if it does not."""
-    if run.complete and not is_large_loss(run):
-        return None
-    code, sentence, remedy = (
-        ("repositories_gone", _lost_sentence(run), LOST_NOTE)
-        if run.complete
-        else ("catalogue_incomplete", _incomplete_sentence(run), INCOMPLETE_NOTE)
-    )
-    link = CardAction("Show repositories", f"/repositories/?connection={connection.slug}")
-    return Card(code, Layer.GITLAB, sentence, remedy, Mender.GITLAB_ADMIN, actions=(link,))
+    if not run.complete:
+        return _incomplete_card(run)
+    return _lost_card(run) if is_large_loss(run) else None
 
 
-INCOMPLETE_NOTE = (
-    "What did not arrive stays in the list as it was. Press Read again. If it happens again, something between "
-    "Gatehouse and GitLab, such as a proxy, changes GitLab's lists; whoever runs it can fix that."
-)
-LOST_NOTE = (
-    "They stay in the list, marked No longer seen. If they were not deleted, the service user has lost its membership: "
-    "add it to their group in GitLab again, then press Read again."
-)
 DEFECTS_NOTE = (
     "Everything else was read, and nothing was marked as gone because of it. GitLab's administrator can look at the "
     "projects named here; a proxy may also have changed GitLab's answer."
 )
 
 
-def _incomplete_sentence(run: CatalogueRun) -> str:
+def _incomplete_card(run: CatalogueRun) -> Card:
+    params: dict[str, Any] = {}
     if run.projects_counted is not None and run.projects_seen < run.projects_counted:
-        return (
-            f"The last read was incomplete: GitLab counts {run.projects_counted:,} repositories, "
-            f"and {run.projects_seen:,} arrived."
-        )
-    if not run.projects_seen:
-        return "The last read was incomplete: GitLab's list was empty, but GitLab did not say that there are none."
-    return "The last read was incomplete: some rows of GitLab's list of projects could not be read."
+        params = {"case": "counted", "counted": f"{run.projects_counted:,}", "seen": f"{run.projects_seen:,}"}
+    elif not run.projects_seen:
+        params = {"case": "empty"}
+    return Card("catalogue_incomplete", params)
 
 
-def _lost_sentence(run: CatalogueRun) -> str:
-    return f"{run.projects_lost:,} of {run.projects_known:,} repositories are gone since the last read."
+def _lost_card(run: CatalogueRun) -> Card:
+    return Card("repositories_gone", {"lost": f"{run.projects_lost:,}", "known": f"{run.projects_known:,}"})
 
 
 def _defect_sentence(item: dict[str, Any]) -> str:

@@ -160,6 +160,6 @@ def _end_run(
                 session.delete(group)
         if run.complete:
             note_read(session, connection_id)
-        if card := card_of(session.get_one(Connection, connection_id), run):
+        if card := card_of(run):
             need_attention(session, connection_id, card)
         return run

@@ -1,0 +1,51 @@
+"""Where a failure of a connection can be fixed: in the portal, or in its GitLab."""
+
+from __future__ import annotations
+
+from portal.accounts.principal import Principal
+from portal.accounts.rights import Right
+from portal.connections.models import Connection
+from portal.connections.steps import Step, step_url
+from portal.errors import Card, CardAction, Mender, Way
+from portal.gitlab import links
+from portal.gitlab.version import parse_version
+
+_STEPS = {
+    Way.AUTHORIZE: ("Authorize again", Step.AUTHORIZE),
+    Way.APPLICATION: ("Make a new application", Step.APPLICATION),
+    Way.SECRET: ("Enter the Secret", Step.CREDENTIALS),
+    Way.INSTANCE: ("Edit how GitLab is reached", Step.INSTANCE),
+    Way.SERVICES: ("Change what it is used for", Step.SERVICES),
+}
+
+
+def ways_of(principal: Principal | None, card: Card, connection: Connection | None) -> list[CardAction]:
+    """Return the links that help to fix a failure; none for people to whom the pages behind them do not exist."""
+    if principal is None or not principal.may(Right.MANAGE_CONNECTIONS):
+        return []
+    return [action for way in card.ways if (action := _action(way, connection))]
+
+
+def who_can(principal: Principal | None, card: Card) -> Mender:
+    """Return who can fix a failure, for whoever reads it: not everybody may do what a manager may."""
+    is_manager = principal is None or principal.may(Right.MANAGE_CONNECTIONS)
+    return Mender.MANAGER if card.mender == Mender.YOU and not is_manager else card.mender
+
+
+def _action(way: Way, connection: Connection | None) -> CardAction | None:
+    if way == Way.RESTORED:
+        return CardAction("Restored portal", "/restored")
+    if connection is None:
+        return None
+    if way == Way.REPOSITORIES:
+        return CardAction("Show repositories", f"/repositories/?connection={connection.slug}")
+    if way == Way.SETUP:
+        return CardAction("Continue the walkthrough", f"/connections/{connection.slug}/setup")
+    if way == Way.APPLICATIONS:
+        url = links.applications(connection.external_url)
+        return CardAction("Open the applications in GitLab", url, external=True)
+    if way == Way.AUTHORIZED_APPLICATIONS:
+        url = links.own_applications(connection.external_url, parse_version(connection.version_seen))
+        return CardAction("Open Authorized applications in GitLab", url, external=True)
+    label, step = _STEPS[way]
+    return CardAction(label, step_url(connection, step))

@@ -1,0 +1,1227 @@
+"""Every failure there is: what it is called, where it is shown, what it says there, what to do, and who can do it.
+
+What is stored of a failure is its code and its parameters (`portal.errors.Card`); what a person reads is made from this
+catalogue when it is shown, because what can be done depends on where it is read. A form waits for somebody to press its
+button again; the health page goes on by itself; a job that has given up does neither.
+`tests/test_failures.py` puts every failure in every one of its places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Layer(StrEnum):
+    """Where on the way to GitLab something failed; the value is the word people read."""
+
+    POLICY = "Network policy"
+    DNS = "Name resolution"
+    TCP = "Connection"
+    TLS = "TLS"
+    PROXY = "Proxy"
+    HTTP = "HTTP"
+    GITLAB = "GitLab"
+    OAUTH = "OAuth"
+    SCOPE = "Scope"
+    ROLE = "Role"
+    PORTAL = "Gatehouse"
+
+
+class Mender(StrEnum):
+    """Who can fix a failure."""
+
+    YOU = "You"
+    MANAGER = "An owner or administrator of your organization"
+    GITLAB_ADMIN = "Your GitLab administrator"
+    NETWORK = "Your network team"
+    OPERATOR = "The operator of this portal"
+    NOBODY = "No one needs to: it resolves itself"
+
+
+class Way(StrEnum):
+    """Where a failure can be fixed; the page that shows it makes the link."""
+
+    AUTHORIZE = "authorize"
+    SECRET = "secret"
+    INSTANCE = "instance"
+    APPLICATION = "application"
+    SERVICES = "services"
+    SETUP = "setup"
+    RESTORED = "restored"
+    REPOSITORIES = "repositories"
+    # In GitLab.
+    APPLICATIONS = "applications"
+    AUTHORIZED_APPLICATIONS = "authorized_applications"
+
+
+class Surface(StrEnum):
+    """Where a failure is read."""
+
+    CHECKS = "checks"  # Step Instance: the checklist.
+    APPLICATION = "application"  # Step Application: what GitLab says to ID and Secret.
+    CREDENTIALS = "credentials"  # The page that replaces ID and Secret.
+    START = "start"  # The answer to *Authorize*, if GitLab's address is in doubt.
+    AUTHORIZE = "authorize"  # Step Authorize, back from GitLab.
+    OVERVIEW = "overview"  # The connection's own page, and the list of connections.
+    HEALTH = "health"  # Health page, alarms on every page, and mails about them.
+    CREDENTIAL = "credential"  # The page about the token pair.
+    REPOSITORIES = "repositories"  # The list, when the newest read has given up.
+    REVOCATION = "revocation"  # The panel about tokens that must end at GitLab.
+    PAGE = "page"  # Any page that cannot be answered, or whose form cannot be kept.
+    JOB_WAITING = "job_waiting"  # A job that is tried again.
+    JOB_READ = "job_read"  # A job that has given up, by what starts its work again.
+    JOB_CHECK = "job_check"
+    JOB_MAIL = "job_mail"
+    JOB_ERASE = "job_erase"
+    JOB_PERIODIC = "job_periodic"
+
+
+@dataclass(frozen=True)
+class Means:
+    """What goes on at a place.
+
+    Attributes:
+        again: how the same is tried once more; `{when}` is filled with GitLab's wish or "in a minute".
+        then: what is left to do here once somebody elsewhere has fixed the cause; empty if the portal notices.
+        is_automatic: whether the portal tries again without anybody.
+        leads_to: links that would only lead to this very page.
+    """
+
+    again: str
+    then: str = ""
+    is_automatic: bool = False
+    leads_to: frozenset[Way] = frozenset()
+
+
+_READ_AGAIN = "Press Read again on the Repositories page"
+MEANS: dict[Surface, Means] = {
+    Surface.CHECKS: Means("Press Check again {when}.", "Then press Check again.", leads_to=frozenset({Way.INSTANCE})),
+    Surface.APPLICATION: Means(
+        "Press Continue again {when}.",
+        "Then press Continue again.",
+        leads_to=frozenset({Way.SECRET, Way.AUTHORIZE, Way.SERVICES}),
+    ),
+    Surface.CREDENTIALS: Means(
+        "Press Save again {when}.", "Then press Save again.", leads_to=frozenset({Way.SECRET, Way.AUTHORIZE})
+    ),
+    Surface.START: Means(
+        "Go to the step Instance and press Check again there {when}.",
+        "Then press Check again in the step Instance, and authorize.",
+    ),
+    Surface.AUTHORIZE: Means(
+        "Nothing was stored. Authorize again {when}.", "Then authorize again.", leads_to=frozenset({Way.AUTHORIZE})
+    ),
+    Surface.OVERVIEW: Means("Gatehouse looks again every few minutes by itself.", is_automatic=True),
+    Surface.HEALTH: Means("Gatehouse checks again every minute by itself.", is_automatic=True),
+    Surface.CREDENTIAL: Means("Gatehouse tries again by itself until GitLab answers.", is_automatic=True),
+    Surface.REPOSITORIES: Means(
+        "This read has given up; the list is from the one before. Press Read again {when}.",
+        "Then press Read again.",
+        leads_to=frozenset({Way.REPOSITORIES}),
+    ),
+    Surface.REVOCATION: Means(
+        "Gatehouse tries again by itself, ever more rarely. Try again now asks GitLab at once.", is_automatic=True
+    ),
+    Surface.PAGE: Means("Try again in a few seconds.", "Then try again."),
+    Surface.JOB_WAITING: Means("It is tried again by itself, up to five times.", is_automatic=True),
+    Surface.JOB_READ: Means(f"This job has given up. {_READ_AGAIN} {{when}}.", f"Then press {_READ_AGAIN[6:]}."),
+    Surface.JOB_CHECK: Means(
+        "This job has given up. Gatehouse checks the connection again by itself; Check again on its Health page does "
+        "so at once.",
+        is_automatic=True,
+    ),
+    Surface.JOB_MAIL: Means(
+        "This job has given up. Gatehouse starts another by itself, ever more rarely, for a day.", is_automatic=True
+    ),
+    Surface.JOB_ERASE: Means(
+        "This job has given up. Gatehouse starts another by itself once GitLab has revoked the token.",
+        is_automatic=True,
+    ),
+    Surface.JOB_PERIODIC: Means(
+        "This job has given up. Gatehouse starts another by itself when it is next due.", is_automatic=True
+    ),
+}
+# Of a read that GitLab's absence ended: another is begun without anybody (`repositories.take_up_reads`).
+_TAKEN_UP = Means(
+    "This read has given up; the list is from the one before. Gatehouse begins another by itself every ten minutes, "
+    "for a day.",
+    is_automatic=True,
+)
+# What starts the work of a job again that has given up; all others are started by the clock.
+_GIVEN_UP = {
+    "repositories.read_catalogue": Surface.JOB_READ,
+    "health.check_one": Surface.JOB_CHECK,
+    "health.mail_alarm": Surface.JOB_MAIL,
+    "disconnection.erase": Surface.JOB_ERASE,
+}
+
+
+def surface_of_job(name: str, *, has_given_up: bool) -> Surface:
+    """Return where a job's failure is read."""
+    return _GIVEN_UP.get(name, Surface.JOB_PERIODIC) if has_given_up else Surface.JOB_WAITING
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one place says instead; an empty text is the general one."""
+
+    remedy: str = ""
+    sentence: str = ""
+    who: Mender | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One entry. Texts may name parameters; `{again}` is how the place tries once more.
+
+    Attributes:
+        who: None if it is whoever tries again at the place: a person, or the portal by itself.
+        is_done_there: the remedy is complete: nothing is left to do at the place afterwards.
+        is_taken_up: whether a read of the list that ended with it is begun anew without anybody.
+    """
+
+    layer: Layer
+    sentence: str
+    remedy: str
+    who: Mender | None
+    places: frozenset[Surface]
+    ways: tuple[Way, ...] = ()
+    is_done_there: bool = False
+    is_taken_up: bool = False
+    at: Mapping[Surface, Told] = field(default_factory=dict)
+
+    def told_at(self, place: Surface | None) -> Told:
+        """Return sentence, remedy and who can do it, as a place says them."""
+        own = self.at.get(place, Told()) if place else Told()
+        remedy = own.remedy or self.remedy
+        means = self.means_at(place) if place else Means("Try again {when}.")
+        who = own.who or self.who or (Mender.NOBODY if means.is_automatic else Mender.YOU)
+        if means.then and not self.is_done_there and "{again}" not in remedy:
+            remedy = f"{remedy} {means.then}"
+        return Told(remedy.replace("{again}", means.again), own.sentence or self.sentence, who)
+
+    def means_at(self, place: Surface) -> Means:
+        """Return how it goes on at a place."""
+        return _TAKEN_UP if self.is_taken_up and place in {Surface.REPOSITORIES, Surface.JOB_READ} else MEANS[place]
+
+    def ways_at(self, place: Surface | None) -> tuple[Way, ...]:
+        """Return where else it can be fixed: not on the page that shows it."""
+        here = MEANS[place].leads_to if place else frozenset()
+        return tuple(way for way in self.ways if way not in here)
+
+
+def _at(
+    places: Iterable[Surface], remedy: str = "", who: Mender | None = None, sentence: str = ""
+) -> dict[Surface, Told]:
+    return {place: Told(remedy, sentence, who) for place in places}
+
+
+def _among(*places: Iterable[Surface] | Surface) -> frozenset[Surface]:
+    return frozenset(one for item in places for one in ([item] if isinstance(item, Surface) else item))
+
+
+_SETUP = (Surface.CHECKS, Surface.APPLICATION, Surface.CREDENTIALS, Surface.START)
+_READS = (Surface.REPOSITORIES, Surface.JOB_READ)
+# Whoever demands a token hears what is stored of the credential.
+_TOKEN = _among(Surface.CREDENTIAL, Surface.HEALTH, Surface.JOB_WAITING, _READS)
+_IN_USE = _among(_TOKEN, Surface.OVERVIEW)
+_AS_USER = _among(Surface.AUTHORIZE, _IN_USE, Surface.REVOCATION)
+_ASKS = _among(_SETUP, _AS_USER)
+_IDENTIFIES = _among(_SETUP, Surface.HEALTH)
+_JOBS = _among(
+    _READS, Surface.JOB_WAITING, Surface.JOB_CHECK, Surface.JOB_MAIL, Surface.JOB_ERASE, Surface.JOB_PERIODIC
+)
+_OAUTH = _among(Surface.APPLICATION, Surface.CREDENTIALS, Surface.AUTHORIZE, _TOKEN, Surface.REVOCATION)
+
+_BY_HAND = "Revoke it in GitLab: sign in as the service user, Applications, Authorized applications, Revoke."
+_AGAIN_AS_SERVICE_USER = (
+    "Authorize the connection again as the service user; repositories and settings stay as they are."
+)
+_PERSISTS = "{again} If it persists, give GitLab's administrator the request id, or the time if there is none."
+_PROXY_IN_FRONT = "Have whoever runs the proxy or gateway in front of GitLab"
+
+
+def _address(sentence: str, remedy: str = "Enter the address of your GitLab.", who: Mender = Mender.YOU) -> Failure:
+    return Failure(Layer.POLICY, sentence, remedy, who, _ASKS, (Way.INSTANCE,))
+
+
+def _tls(sentence: str, remedy: str, who: Mender = Mender.GITLAB_ADMIN, *ways: Way) -> Failure:
+    return Failure(Layer.TLS, sentence, remedy, who, _ASKS, ways)
+
+
+_NO_GITLAB_THERE = "If the address is right, its DNS entry is wrong: your network team can correct it."
+_WAY: dict[str, Failure] = {
+    "http_failed": Failure(Layer.HTTP, "The request failed.", _PERSISTS, Mender.GITLAB_ADMIN, _ASKS),
+    "address_loopback": _address("This name leads back to the portal's own machine.", _NO_GITLAB_THERE, Mender.NETWORK),
+    "address_unspecified": _address("This name leads to no address at all.", _NO_GITLAB_THERE, Mender.NETWORK),
+    "address_link_local": _address(
+        "This name leads to a link-local address, where no GitLab is.", _NO_GITLAB_THERE, Mender.NETWORK
+    ),
+    "address_multicast": _address(
+        "This name leads to a multicast address, where no GitLab is.", _NO_GITLAB_THERE, Mender.NETWORK
+    ),
+    "address_broadcast": _address(
+        "This name leads to a broadcast address, where no GitLab is.", _NO_GITLAB_THERE, Mender.NETWORK
+    ),
+    "address_reserved": _address(
+        "This name leads to a reserved address, where no GitLab is.", _NO_GITLAB_THERE, Mender.NETWORK
+    ),
+    "address_metadata": _address(
+        "This name leads to the metadata service of a cloud machine.", _NO_GITLAB_THERE, Mender.NETWORK
+    ),
+    "address_documentation": _address(
+        "This name leads to an address reserved for documentation.", _NO_GITLAB_THERE, Mender.NETWORK
+    ),
+    "address_benchmarking": _address(
+        "This name leads to an address reserved for measurements.", _NO_GITLAB_THERE, Mender.NETWORK
+    ),
+    "address_private": _address(
+        "This name leads to a private network, which the operator of this portal has not allowed.",
+        "If that is your GitLab, ask the operator to allow its network (GATEHOUSE_NETWORK_POLICY).",
+        Mender.OPERATOR,
+    ),
+    "address_not_listed": _address(
+        "This name leads to a network that the operator of this portal has not allowed.",
+        "If that is your GitLab, ask the operator to allow its network (GATEHOUSE_NETWORK_POLICY).",
+        Mender.OPERATOR,
+    ),
+    "address_port": _address(
+        "This portal may not connect to that port; its operator can allow it.",
+        "If that is your GitLab, ask the operator to allow its port (GATEHOUSE_OUTBOUND_PORTS).",
+        Mender.OPERATOR,
+    ),
+    "address_own_address": _address("This is the portal's own address, not GitLab's."),
+    "name_not_resolved": Failure(
+        Layer.DNS,
+        "The host name cannot be resolved from this portal's network.",
+        "Have your network team make the name known to the name servers that this portal asks.",
+        Mender.NETWORK,
+        _ASKS,
+        is_taken_up=True,
+        at=_at(
+            [Surface.CHECKS],
+            "Check the spelling. If only your own network knows the name, have your network team make it known to the "
+            "name servers that this portal asks.",
+        ),
+    ),
+    "connect_failed": Failure(
+        Layer.TCP,
+        "No connection: the port is closed or something between does not let this portal through.",
+        "Have your network team check whether GitLab runs, and the firewall between this portal and GitLab.",
+        Mender.NETWORK,
+        _ASKS,
+        is_taken_up=True,
+        at=_at([Surface.CHECKS], "Check the port and the firewall between this portal and GitLab."),
+    ),
+    "tls_expired": _tls("The certificate has expired.", "Renew the certificate on the GitLab server."),
+    "tls_not_yet_valid": _tls("The certificate is not valid yet.", "Check the clocks of both servers."),
+    "tls_wrong_name": _tls(
+        "The certificate belongs to another host name.",
+        "Have it reissued for this name, or enter the name the certificate is for.",
+        Mender.GITLAB_ADMIN,
+        Way.INSTANCE,
+    ),
+    "tls_self_signed": _tls(
+        "The certificate is self-signed, so nobody vouches for it.",
+        "Paste it as CA certificate if its fingerprint is the one your administrator tells you.",
+        Mender.YOU,
+        Way.INSTANCE,
+    ),
+    "tls_unknown_ca": _tls(
+        "The certificate was issued by an authority this portal does not know.",
+        "Paste the certificate of your company's authority as CA certificate.",
+        Mender.YOU,
+        Way.INSTANCE,
+    ),
+    "tls_incomplete_chain": _tls(
+        "The server sent its certificate alone, without the one of the authority that issued it.",
+        "If an intermediate authority issued it, have GitLab's administrator install the full chain (fullchain.pem): "
+        "browsers find the missing certificate by themselves, programs do not. If your company's own authority did, "
+        "paste that authority's certificate as CA certificate.",
+        Mender.GITLAB_ADMIN,
+        Way.INSTANCE,
+    ),
+    "tls_weak": _tls(
+        "The certificate uses a key or a signature too weak to be trusted.",
+        "Have it reissued with a key of at least 2048 bits (RSA) and a SHA-256 signature.",
+    ),
+    "tls_old_protocol": _tls("The server speaks only TLS versions older than 1.2.", "Switch TLS 1.2 or newer on."),
+    "tls_not_tls": _tls(
+        "This port does not speak TLS; perhaps it is plain HTTP.",
+        "Have whoever runs the server switch TLS on at this port, or enter the https address.",
+        Mender.GITLAB_ADMIN,
+        Way.INSTANCE,
+    ),
+    "tls_failed": _tls("The TLS handshake failed.", "Ask whoever runs the server, naming the time of this try."),
+    "proxy_failed": Failure(
+        Layer.PROXY,
+        "The proxy did not open a connection to GitLab.",
+        "Check the proxy's address, and whether it lets this portal CONNECT to GitLab's IP address and port.",
+        Mender.NETWORK,
+        _ASKS,
+        (Way.INSTANCE,),
+        is_taken_up=True,
+    ),
+    "deadline_passed": Failure(
+        Layer.HTTP,
+        "The server did not answer in time.",
+        "{again} GitLab may be busy.",
+        None,
+        _ASKS,
+        is_taken_up=True,
+    ),
+    "deadline_passed/dns": Failure(
+        Layer.DNS,
+        "The name servers did not answer in time.",
+        "Check the name servers this portal asks.",
+        Mender.NETWORK,
+        _ASKS,
+        is_taken_up=True,
+    ),
+    "deadline_passed/tcp": Failure(
+        Layer.TCP,
+        "Nobody answered at that port in time.",
+        "Check the firewall between this portal and GitLab; it may drop what this portal sends.",
+        Mender.NETWORK,
+        _ASKS,
+        is_taken_up=True,
+    ),
+    "deadline_passed/tls": Failure(
+        Layer.TLS,
+        "The TLS handshake was not finished in time.",
+        "Check that the port is the one of the https address.",
+        Mender.GITLAB_ADMIN,
+        _ASKS,
+        is_taken_up=True,
+    ),
+    "deadline_passed/proxy": Failure(
+        Layer.PROXY,
+        "The proxy did not answer in time.",
+        "Check the proxy's address and its load.",
+        Mender.NETWORK,
+        _ASKS,
+        (Way.INSTANCE,),
+        is_taken_up=True,
+    ),
+    "answer_too_large": Failure(
+        Layer.HTTP, "The answer was far larger than any of GitLab's.", _PERSISTS, Mender.GITLAB_ADMIN, _ASKS
+    ),
+    "answer_broken": Failure(
+        Layer.HTTP,
+        "The connection broke before the answer was complete, or what came was not HTTP.",
+        _PERSISTS,
+        Mender.GITLAB_ADMIN,
+        _ASKS,
+        is_taken_up=True,
+    ),
+    "answer_encoding": Failure(
+        Layer.HTTP,
+        "The answer is compressed in a way that this portal did not ask for.",
+        f"{_PROXY_IN_FRONT} make it compress only in the ways that a request allows (Accept-Encoding).",
+        Mender.NETWORK,
+        _ASKS,
+    ),
+    "answer_encoding/known": Failure(
+        Layer.HTTP,
+        "The answer is compressed as “{encoding}”, which this portal did not ask for: something in front of GitLab "
+        "compresses on its own.",
+        f"{_PROXY_IN_FRONT} make it compress only in the ways that a request allows (Accept-Encoding).",
+        Mender.NETWORK,
+        _ASKS,
+    ),
+    "redirect_refused": Failure(
+        Layer.HTTP,
+        "The server sends this portal to another address instead of answering.",
+        "If GitLab has moved, enter its new address. If it is a sign-in page, have whoever runs it let /api/ and "
+        "/oauth/ through for programs.",
+        Mender.YOU,
+        _ASKS,
+        (Way.INSTANCE,),
+        at=_at(
+            [Surface.CHECKS],
+            "If that is your GitLab, enter it as the domain. A sign-in page must let /api/ and /oauth/ through.",
+        ),
+    ),
+}
+
+_NOT_THE_DOMAIN = f"{_PROXY_IN_FRONT} let /api/v4/ through for programs, too: without a sign-in page or a challenge."
+_DIFFERENT_ANSWER = (
+    f"{_PROXY_IN_FRONT} let /api/v4/ and /.well-known/openid-configuration through. If GitLab has moved, enter its new "
+    "address."
+)
+_LET_PROOF_THROUGH = (
+    "Have the proxy in front of GitLab pass on the response header X-Request-Id or the path "
+    "/.well-known/openid-configuration."
+)
+_USER_ADMIN = "the service user in GitLab's Admin area"
+
+
+def _user_state(sentence: str, remedy: str, who: Mender = Mender.GITLAB_ADMIN) -> Failure:
+    return Failure(Layer.ROLE, sentence, remedy, who, _AS_USER)
+
+
+_BY_SIGNING_IN = "In a browser, sign in to GitLab once as the service user"
+_GITLAB: dict[str, Failure] = {
+    "gitlab_failed": Failure(
+        Layer.GITLAB, "GitLab could not do what was asked.", _PERSISTS, Mender.GITLAB_ADMIN, _ASKS
+    ),
+    "not_gitlab": Failure(
+        Layer.HTTP,
+        "Something answered, but it was not GitLab's API.",
+        _NOT_THE_DOMAIN,
+        Mender.NETWORK,
+        _ASKS,
+        at=_at(
+            [Surface.CHECKS],
+            "Check the domain and the sub-path. A sign-in page or gateway in front of GitLab must let the API through.",
+            Mender.YOU,
+        ),
+    ),
+    "not_gitlab/root_found": Failure(
+        Layer.HTTP,
+        "Something answered, but it was not GitLab's API.",
+        "GitLab answers at {root}. Take that address.",
+        Mender.YOU,
+        _IDENTIFIES,
+        (Way.INSTANCE,),
+        is_done_there=True,
+    ),
+    "other_api": Failure(
+        Layer.HTTP,
+        "An API answered, but not the way GitLab's does.",
+        _DIFFERENT_ANSWER,
+        Mender.NETWORK,
+        _IDENTIFIES,
+        (Way.INSTANCE,),
+        at=_at(
+            [Surface.CHECKS],
+            "Check the domain and the sub-path. If a gateway stands in front of GitLab, it must let /api/v4/ and "
+            "/.well-known/openid-configuration through.",
+            Mender.YOU,
+        ),
+    ),
+    "gitlab_unproved": Failure(
+        Layer.HTTP,
+        "This could be GitLab, but nothing that only GitLab sends came with the answer: no X-Request-Id header, and no "
+        "discovery document that names this address. Until then no Secret is sent there.",
+        _LET_PROOF_THROUGH,
+        Mender.NETWORK,
+        _IDENTIFIES,
+        (Way.INSTANCE,),
+        at=_at(
+            [Surface.CHECKS],
+            f"{_LET_PROOF_THROUGH} If GitLab is known by another address, enter that one as Domain and this one as API "
+            "URL.",
+        ),
+    ),
+    "malformed_answer": Failure(
+        Layer.GITLAB,
+        "GitLab's answer was not in the form its API promises. Nothing of it was used.",
+        "{again} If it persists, something between this portal and GitLab may be changing answers: ask whoever "
+        "runs it.",
+        Mender.NETWORK,
+        _ASKS,
+    ),
+    "gitlab_unavailable": Failure(
+        Layer.GITLAB,
+        "GitLab is not available at the moment.",
+        "{again}",
+        None,
+        _ASKS,
+        is_taken_up=True,
+    ),
+    "gitlab_rate_limited": Failure(
+        Layer.GITLAB,
+        "GitLab asks this portal to slow down.",
+        "{again} GitLab's administrator can raise the limit for this portal.",
+        None,
+        _ASKS,
+        is_taken_up=True,
+    ),
+    "unauthorized": Failure(
+        Layer.OAUTH,
+        "GitLab does not accept the token and gives no reason.",
+        "If GitLab's application was deleted or its database put back, authorize again. Otherwise a proxy in front of "
+        "GitLab probably drops the Authorization header, and authorizing again does not help: have whoever runs it "
+        "pass the header on.",
+        Mender.GITLAB_ADMIN,
+        _AS_USER,
+        (Way.AUTHORIZE,),
+    ),
+    "unauthorized/expired": Failure(
+        Layer.OAUTH,
+        "GitLab says that the token has expired.",
+        _AGAIN_AS_SERVICE_USER,
+        Mender.YOU,
+        _AS_USER,
+        (Way.AUTHORIZE,),
+    ),
+    "unauthorized/revoked": Failure(
+        Layer.OAUTH,
+        "GitLab says that the token was revoked.",
+        _AGAIN_AS_SERVICE_USER,
+        Mender.YOU,
+        _AS_USER,
+        (Way.AUTHORIZE,),
+    ),
+    "unauthorized/impersonation_disabled": Failure(
+        Layer.OAUTH,
+        "The token is an impersonation token, and impersonation is switched off in this GitLab.",
+        "Authorize the connection again, signed in as the service user instead of impersonating it.",
+        Mender.YOU,
+        _AS_USER,
+        (Way.AUTHORIZE,),
+    ),
+    "insufficient_permission": Failure(
+        Layer.SCOPE,
+        "The authorization does not include a fine-grained permission that this needs.",
+        "Add the permission that GitLab names to the application in GitLab, then authorize the connection again.",
+        Mender.GITLAB_ADMIN,
+        _AS_USER,
+        (Way.AUTHORIZE,),
+        at=_at([Surface.AUTHORIZE], "Add the permission that GitLab names to the application in GitLab."),
+    ),
+    "insufficient_scope": Failure(
+        Layer.SCOPE,
+        "The token lacks a scope for this; one of these would do: {scopes}.",
+        "Tick one of them in the application in GitLab, then authorize the connection again.",
+        Mender.GITLAB_ADMIN,
+        _AS_USER,
+        (Way.AUTHORIZE,),
+        at=_at([Surface.AUTHORIZE], "Tick one of them in the application in GitLab."),
+    ),
+    "insufficient_scope/none_named": Failure(
+        Layer.SCOPE,
+        "The token lacks a scope for this; GitLab does not say which.",
+        "In GitLab, tick the scopes that the step Application lists, then authorize the connection again.",
+        Mender.GITLAB_ADMIN,
+        _AS_USER,
+        (Way.AUTHORIZE,),
+        at=_at([Surface.AUTHORIZE], "In GitLab, tick the scopes that the step Application lists."),
+    ),
+    "insufficient_scope/not_asked": Failure(
+        Layer.SCOPE,
+        "This GitLab wants one of these scopes for that: {scopes}. Gatehouse asks for none of them with what this "
+        "connection is used for.",
+        "Tick Webhooks under what the connection is used for: that asks for the scope api. Then tick api in the "
+        "application in GitLab.",
+        Mender.YOU,
+        frozenset({Surface.AUTHORIZE}),
+        (Way.SERVICES,),
+    ),
+    "forbidden_by_role": _user_state(
+        "GitLab does not let this user do that.",
+        f"Check the role of the service user in the group, and {_USER_ADMIN}.",
+    ),
+    "forbidden_by_role/terms": _user_state(
+        "The service user has not accepted GitLab's Terms of Service.",
+        f"{_BY_SIGNING_IN} and accept them.",
+        Mender.YOU,
+    ),
+    "forbidden_by_role/password": _user_state(
+        "The password of the service user has expired, and until it is changed GitLab refuses its tokens.",
+        f"{_BY_SIGNING_IN} and change it.",
+        Mender.YOU,
+    ),
+    "forbidden_by_role/email": _user_state(
+        "The e-mail address of the service user is not confirmed, so GitLab refuses its tokens.",
+        f"Open the link in GitLab's e-mail to the service user, or have a GitLab administrator confirm {_USER_ADMIN}.",
+        Mender.YOU,
+    ),
+    "forbidden_by_role/deactivated": _user_state(
+        "The service user is deactivated, so GitLab refuses its tokens.",
+        f"{_BY_SIGNING_IN}, which reactivates it, or activate {_USER_ADMIN}.",
+        Mender.YOU,
+    ),
+    "forbidden_by_role/blocked": _user_state(
+        "The service user is blocked, so GitLab refuses its tokens.", f"Unblock {_USER_ADMIN}."
+    ),
+    "forbidden_by_role/pending": _user_state(
+        "The service user still waits for the approval of a GitLab administrator, so GitLab refuses its tokens.",
+        f"Approve {_USER_ADMIN}.",
+    ),
+    "forbidden_by_role/internal": _user_state(
+        "This is one of GitLab's own internal users, for which GitLab refuses this.",
+        "Use an ordinary user as service user.",
+        Mender.YOU,
+    ),
+    "gitlab_not_found": Failure(
+        Layer.GITLAB,
+        "GitLab answers that there is nothing at an address that every GitLab has.",
+        f"{_PROXY_IN_FRONT} let all of /api/v4/ through: it seems to pass on only a part of it.",
+        Mender.NETWORK,
+        _AS_USER,
+    ),
+    "unexpected_status": Failure(
+        Layer.GITLAB,
+        "GitLab answered with the status {status}, which is not foreseen here.",
+        _PERSISTS,
+        Mender.GITLAB_ADMIN,
+        _ASKS,
+    ),
+    "oauth_blocked": Failure(
+        Layer.HTTP,
+        "GitLab's {path} is not reached: something else answered ({status}).",
+        f"{_PROXY_IN_FRONT} let /oauth/ through as well as /api/, for programs too: without a sign-in page, a "
+        "challenge or a redirect.",
+        Mender.NETWORK,
+        _OAUTH,
+        at=_at(
+            [Surface.APPLICATION, Surface.CREDENTIALS],
+            sentence="GitLab's API is reached, but {path} is not: something else answered ({status}).",
+        ),
+    ),
+    "oauth_invalid_client": Failure(
+        Layer.OAUTH,
+        "GitLab does not accept this Application ID with this Secret.",
+        "Compare both with the application in GitLab. If the Secret was renewed there, enter the new one under Replace "
+        "ID and Secret.",
+        Mender.YOU,
+        _OAUTH,
+        (Way.SECRET,),
+        at={
+            **_at(
+                [Surface.APPLICATION, Surface.CREDENTIALS],
+                "Compare both with the application in GitLab. The Secret is shown there only once: if in doubt, press "
+                "Renew secret and paste the new one here. Make sure it is the application of this GitLab.",
+            ),
+            **_at(
+                [Surface.REVOCATION],
+                "Enter the present Secret, and Gatehouse tries again by itself. Or revoke the token in GitLab by hand.",
+            ),
+        },
+    ),
+    "oauth_invalid_grant": Failure(
+        Layer.OAUTH,
+        "GitLab does not accept the authorization code: it was used, is too old, or belongs to another redirect URI.",
+        "If it happens a second time, compare the redirect URI in GitLab with the one in the step Application.",
+        Mender.YOU,
+        frozenset({Surface.AUTHORIZE, Surface.REVOCATION}),
+        at=_at(
+            [Surface.AUTHORIZE],
+            "{again} If it happens a second time, compare the redirect URI in GitLab with the one "
+            "in the step Application.",
+        ),
+    ),
+    "oauth_invalid_scope": Failure(
+        Layer.OAUTH,
+        "GitLab does not allow the application one of the scopes asked for.",
+        "In GitLab, tick the scopes that the step Application lists.",
+        Mender.GITLAB_ADMIN,
+        _OAUTH,
+        (Way.APPLICATIONS,),
+    ),
+    "oauth_access_denied": Failure(
+        Layer.OAUTH,
+        "The authorization was denied in GitLab.",
+        "{again} Press Authorize on GitLab's page.",
+        Mender.YOU,
+        frozenset({Surface.AUTHORIZE}),
+    ),
+    "oauth_unauthorized_client": Failure(
+        Layer.OAUTH,
+        "GitLab does not let this application do that.",
+        "Check in GitLab that the application is confidential and not blocked.",
+        Mender.GITLAB_ADMIN,
+        _OAUTH,
+        (Way.APPLICATIONS,),
+    ),
+    "oauth_other": Failure(
+        Layer.OAUTH,
+        "GitLab's OAuth endpoint refused the request.",
+        "Compare the application's values in GitLab with those in the step Application.",
+        Mender.GITLAB_ADMIN,
+        _OAUTH,
+        (Way.APPLICATIONS,),
+    ),
+}
+
+_WRONG_PERSON = frozenset({Surface.AUTHORIZE})
+
+
+def _at_callback(
+    code_layer: Layer, sentence: str, remedy: str, who: Mender | None = Mender.YOU, *ways: Way, is_done: bool = False
+) -> Failure:
+    return Failure(code_layer, sentence, remedy, who, frozenset({Surface.AUTHORIZE}), ways, is_done)
+
+
+_AUTHORIZATION: dict[str, Failure] = {
+    "wrong_person_other_user": _at_callback(
+        Layer.OAUTH,
+        "Somebody else was signed in to GitLab.",
+        "Sign in to GitLab as the service user, or impersonate it.",
+    ),
+    "wrong_person_administrator": _at_callback(
+        Layer.OAUTH,
+        "This GitLab user is an administrator, and its tokens could do anything in GitLab.",
+        "Use a service user without administrator rights, or take them away in GitLab's Admin area.",
+        Mender.GITLAB_ADMIN,
+    ),
+    "wrong_person_blocked": _at_callback(
+        Layer.OAUTH,
+        "This GitLab user is not active, so GitLab would refuse its tokens.",
+        f"Unblock or activate {_USER_ADMIN}.",
+        Mender.GITLAB_ADMIN,
+    ),
+    "wrong_person_external": _at_callback(
+        Layer.OAUTH,
+        "This GitLab user is external and sees only projects it was added to one by one.",
+        f"Untick External for {_USER_ADMIN}.",
+        Mender.GITLAB_ADMIN,
+    ),
+    "scopes_missing": _at_callback(
+        Layer.SCOPE,
+        "GitLab granted less than was asked for. Missing: {scopes}.",
+        "Tick {scopes} in the application's scopes in GitLab and save.",
+        Mender.GITLAB_ADMIN,
+        Way.APPLICATIONS,
+    ),
+    "connection_changed": _at_callback(
+        Layer.PORTAL,
+        "The connection was changed or disconnected while you were in GitLab. Nothing was stored.",
+        "Authorize again if it is still wanted.",
+        is_done=True,
+    ),
+    "authorization_denied": _at_callback(
+        Layer.OAUTH,
+        "The authorization was denied in GitLab.",
+        "Authorize again, and press Authorize on GitLab's page as @{username}. Nothing was stored.",
+        is_done=True,
+    ),
+    "exchange_lost": _at_callback(
+        Layer.PORTAL,
+        "{because} GitLab may have made a token all the same, which nobody knows.",
+        "In GitLab, signed in as whoever authorized, open Authorized applications and revoke this application. "
+        "Then authorize again: revoking ends every token of it, the one in use as well.",
+        Mender.YOU,
+        Way.AUTHORIZED_APPLICATIONS,
+        is_done=True,
+    ),
+    "exchange_lost/interrupted": _at_callback(
+        Layer.PORTAL,
+        "Gatehouse was interrupted while it asked GitLab for the token. GitLab may have made one all the same, which "
+        "nobody knows.",
+        "In GitLab, signed in as whoever authorized, open Authorized applications and revoke this application. "
+        "Then authorize again: revoking ends every token of it, the one in use as well.",
+        Mender.YOU,
+        Way.AUTHORIZED_APPLICATIONS,
+        is_done=True,
+    ),
+    "authorization_interrupted": _at_callback(
+        Layer.PORTAL,
+        "Gatehouse was interrupted before it could keep the token that GitLab gave. Nothing was stored.",
+        "Authorize again.",
+        is_done=True,
+    ),
+    "fresh_token_refused": _at_callback(
+        Layer.HTTP,
+        "GitLab gave a token and did not accept it a moment later, three times within some seconds. A proxy in "
+        "front of GitLab probably drops the Authorization header. Nothing was stored.",
+        "Have GitLab's administrator, or whoever runs the proxy, pass the Authorization header on to GitLab.",
+        Mender.GITLAB_ADMIN,
+    ),
+    "no_bearer_token": _at_callback(
+        Layer.OAUTH,
+        "GitLab gave a kind of token that cannot be used: not a bearer token. Nothing was stored.",
+        "Check what stands between Gatehouse and GitLab: GitLab itself gives bearer tokens only.",
+        Mender.GITLAB_ADMIN,
+    ),
+    "no_access_token": _at_callback(
+        Layer.OAUTH,
+        "GitLab's answer held a refresh token but no usable access token. Nothing was stored.",
+        "{again} If it persists, have whoever runs it check whether something between Gatehouse and GitLab changes "
+        "answers.",
+        Mender.GITLAB_ADMIN,
+    ),
+    "secret_unreadable/exchange": _at_callback(
+        Layer.PORTAL,
+        "The application's Secret is not stored, or cannot be used for this address. GitLab was not asked for a token.",
+        "Enter Application ID and Secret again.",
+        Mender.YOU,
+        Way.SECRET,
+    ),
+    "right_lost": _at_callback(
+        Layer.PORTAL,
+        "Whoever began this authorization lost the right to manage connections meanwhile. Nothing was stored.",
+        "Somebody who may manage connections can authorize it.",
+        Mender.MANAGER,
+        is_done=True,
+    ),
+    "issuer_missing": _at_callback(
+        Layer.OAUTH,
+        "The answer does not say which GitLab it comes from, although yours announces that its answers do."
+        " Nothing was sent to GitLab and nothing was stored.",
+        "{again} If it persists, something between browser and GitLab changes addresses: ask GitLab's administrator.",
+        Mender.GITLAB_ADMIN,
+    ),
+    "issuer_wrong": _at_callback(
+        Layer.OAUTH,
+        "The answer came from another GitLab than the one asked. Nothing was stored.",
+        "{again} If it persists, compare the domain with the address that GitLab calls its own, in the step Instance.",
+        Mender.YOU,
+        Way.INSTANCE,
+    ),
+}
+
+
+def _verdict(sentence: str, remedy: str, *ways: Way, layer: Layer = Layer.OAUTH) -> Failure:
+    return Failure(layer, sentence, remedy, Mender.YOU, _IN_USE, ways)
+
+
+_CREDENTIAL: dict[str, Failure] = {
+    "credential_revoked": _verdict(
+        "GitLab has ended this authorization: somebody revoked it, or the user or the application is gone.",
+        _AGAIN_AS_SERVICE_USER,
+        Way.AUTHORIZE,
+    ),
+    "application_gone": Failure(
+        Layer.OAUTH,
+        "GitLab accepts neither the application nor the token that it gave for it. The application was probably "
+        "deleted there, so a new application is needed.",
+        "Make a new application in GitLab, enter its Application ID and Secret, then authorize again; repositories and "
+        "settings stay as they are. If the old one is still in GitLab, enter its present Secret first.",
+        Mender.YOU,
+        _among(_IN_USE, Surface.START),
+        (Way.APPLICATION,),
+        is_done_there=True,
+    ),
+    "credential_lost": _verdict(
+        "GitLab renewed the token, but its answer never arrived here, so the new one is not known.",
+        f"{_AGAIN_AS_SERVICE_USER} GitLab's tokens are single use, so there is no other way.",
+        Way.AUTHORIZE,
+    ),
+    "client_secret_changed": _verdict(
+        "GitLab no longer accepts the application's Secret. The authorization itself is kept.",
+        "Enter the present Secret under Replace ID and Secret; nobody has to authorize again.",
+        Way.SECRET,
+    ),
+    "secret_unreadable": _verdict(
+        "The stored token cannot be read: it was given for another address, or its encryption key is gone.",
+        "Authorize the connection again, or have the operator put the key back.",
+        Way.AUTHORIZE,
+        layer=Layer.PORTAL,
+    ),
+    "secret_unreadable/both": _verdict(
+        "The application's Secret and the token of this connection cannot be read: the key that sealed them is not in "
+        "the key ring.",
+        "Have the operator put the key back, or enter the Secret and then authorize again. GitLab shows a Secret once: "
+        "renew it there.",
+        Way.SECRET,
+        Way.AUTHORIZE,
+        layer=Layer.PORTAL,
+    ),
+    "secret_unreadable/secret": _verdict(
+        "The application's Secret of this connection cannot be read: the key that sealed it is not in the key ring.",
+        "Have the operator put the key back, or enter the Secret. GitLab shows a Secret once: renew it there.",
+        Way.SECRET,
+        layer=Layer.PORTAL,
+    ),
+    "secret_unreadable/token": _verdict(
+        "The token of this connection cannot be read: the key that sealed it is not in the key ring.",
+        "Have the operator put the key back, or authorize again.",
+        Way.AUTHORIZE,
+        layer=Layer.PORTAL,
+    ),
+    "not_authorized": _verdict("This connection is not authorized.", "Authorize it on its page.", Way.AUTHORIZE),
+    "portal_restored": Failure(
+        Layer.PORTAL,
+        "This portal's database may be a copy: no token is renewed until an owner confirms that it is alone.",
+        "An owner confirms it on the page Restored portal, linked at the top of every page.",
+        Mender.YOU,
+        _TOKEN,
+        (Way.RESTORED,),
+    ),
+    "spool_unwritable": Failure(
+        Layer.PORTAL,
+        "The portal's data folder cannot be written, so the token was not renewed: the answer could be lost.",
+        "Free disk space or give the portal's user the right to write there.",
+        Mender.OPERATOR,
+        _TOKEN,
+    ),
+    "application_changed": Failure(
+        Layer.OAUTH,
+        "Another Application ID was entered. GitLab renews a token only for the application it was given to.",
+        "Authorize the connection again with the new application, or enter the old one. Repositories and settings stay "
+        "as they are.",
+        Mender.YOU,
+        _IN_USE,
+        (Way.AUTHORIZE,),
+    ),
+    "refresh_under_way": Failure(
+        Layer.OAUTH,
+        "The token is being renewed, and GitLab has not answered yet.",
+        "{again}",
+        None,
+        _TOKEN,
+    ),
+    "refresh_refused": Failure(
+        Layer.OAUTH,
+        "GitLab refused to renew the token. That can pass, so it is tried again several times before it counts.",
+        "{again} Within 15 minutes of the token's end it either works again or the connection's page says what to do.",
+        None,
+        _TOKEN,
+    ),
+    "client_refused": Failure(
+        Layer.OAUTH,
+        "GitLab did not accept the Application ID and Secret. That can pass, so it is tried again several times.",
+        "If the Secret was renewed in GitLab, enter the new one under Replace ID and Secret.",
+        Mender.YOU,
+        _TOKEN,
+        (Way.SECRET,),
+    ),
+    "token_not_accepted": Failure(
+        Layer.OAUTH,
+        "GitLab does not accept the token at the moment and gives no reason.",
+        "{again} If this persists, have GitLab's administrator check whether a proxy in front of GitLab drops the "
+        "Authorization header.",
+        Mender.GITLAB_ADMIN,
+        _TOKEN,
+    ),
+    "portal_stopping": Failure(
+        Layer.PORTAL,
+        "This part of the portal is shutting down, so it does not start to renew a token.",
+        "{again}",
+        None,
+        _among(_TOKEN, Surface.AUTHORIZE),
+        at=_at(
+            [Surface.AUTHORIZE],
+            sentence="This part of Gatehouse is shutting down, so it did not ask GitLab for the token.",
+        ),
+    ),
+    "credential_expires": Failure(
+        Layer.OAUTH,
+        "The credential ends on {at}, and GitLab gave nothing to renew it with.",
+        "Authorize the connection again before then.",
+        Mender.YOU,
+        frozenset({Surface.HEALTH, Surface.OVERVIEW}),
+        (Way.AUTHORIZE,),
+    ),
+}
+
+_INCOMPLETE = (
+    "What did not arrive stays in the list as it was. {read_again} If it happens again, something between Gatehouse "
+    "and GitLab, such as a proxy, changes GitLab's lists; whoever runs it can fix that."
+)
+_GONE = (
+    "They stay in the list, marked No longer seen. If they were not deleted, the service user has lost its membership: "
+    "add it to their group in GitLab again. {read_again}"
+)
+
+
+def _read_ended(sentence: str, remedy: str) -> Failure:
+    general, here, waiting = (
+        remedy.replace("{read_again}", text) for text in (f"{_READ_AGAIN}.", "Press Read again.", "{again}")
+    )
+    at = {**_at([Surface.REPOSITORIES], here), **_at([Surface.JOB_WAITING], waiting)}
+    return Failure(
+        Layer.GITLAB,
+        sentence,
+        general,
+        Mender.GITLAB_ADMIN,
+        _among(Surface.OVERVIEW, Surface.HEALTH, Surface.REPOSITORIES, Surface.JOB_WAITING),
+        (Way.REPOSITORIES,),
+        is_done_there=True,
+        at=at,
+    )
+
+
+_CONNECTION: dict[str, Failure] = {
+    "address_changed": Failure(
+        Layer.OAUTH,
+        "The address was changed. Secret and tokens are only ever sent to the one they were given for.",
+        "Check the new address, enter the Secret, then authorize again.",
+        Mender.YOU,
+        frozenset({Surface.OVERVIEW}),
+        (Way.SETUP,),
+    ),
+    "wrong_user": Failure(
+        Layer.ROLE,
+        "The token belongs to @{actual}, but this connection is meant to act as @{expected}.",
+        "Authorize again as the service user, or enter the other one as service user.",
+        Mender.YOU,
+        frozenset({Surface.OVERVIEW, Surface.HEALTH}),
+        (Way.AUTHORIZE,),
+    ),
+    "wrong_user/changed": Failure(
+        Layer.OAUTH,
+        "The connection is meant to act as @{expected} now, but was authorized before that.",
+        "Authorize it again as the new service user. Until then it works as before.",
+        Mender.YOU,
+        frozenset({Surface.OVERVIEW}),
+        (Way.AUTHORIZE,),
+    ),
+    "missing_scopes": Failure(
+        Layer.SCOPE,
+        "The services chosen need scopes that were not granted: {scopes}.",
+        "Tick {scopes} in the application in GitLab, save, and authorize again. Everything else keeps working.",
+        Mender.GITLAB_ADMIN,
+        frozenset({Surface.OVERVIEW, Surface.HEALTH}),
+        (Way.AUTHORIZE,),
+    ),
+    "version_too_old": Failure(
+        Layer.GITLAB,
+        "This GitLab is {version}; Gatehouse needs 9.0 or newer.",
+        "Upgrade GitLab.",
+        Mender.GITLAB_ADMIN,
+        _among(_IDENTIFIES, _READS, Surface.OVERVIEW),
+    ),
+    "catalogue_incomplete": _read_ended(
+        "The last read was incomplete: some rows of GitLab's list of projects could not be read.", _INCOMPLETE
+    ),
+    "catalogue_incomplete/counted": _read_ended(
+        "The last read was incomplete: GitLab counts {counted} repositories, and {seen} arrived.", _INCOMPLETE
+    ),
+    "catalogue_incomplete/empty": _read_ended(
+        "The last read was incomplete: GitLab's list was empty, but GitLab did not say that there are none.",
+        _INCOMPLETE,
+    ),
+    "repositories_gone": _read_ended("{lost} of {known} repositories are gone since the last read.", _GONE),
+    "certificate_expires": Failure(
+        Layer.TLS,
+        "GitLab's certificate expires on {at}, in {days} days.",
+        "Renew it on the GitLab server before then; afterwards nothing can be read.",
+        Mender.GITLAB_ADMIN,
+        frozenset({Surface.HEALTH}),
+    ),
+    "rate_limited": Failure(
+        Layer.PORTAL,
+        "{sentence}",
+        "What you typed is still here. Press the button again in a minute.",
+        Mender.YOU,
+        frozenset({Surface.CHECKS, Surface.APPLICATION, Surface.CREDENTIALS}),
+        is_done_there=True,
+    ),
+}
+
+_REVOCATION: dict[str, Failure] = {
+    "revocation_unknown": Failure(
+        Layer.OAUTH,
+        "It is not known whether the token is dead. Its access token had expired, the refresh token was tried "
+        "to find out, and GitLab's answer was lost: GitLab may hold a token that nobody knows.",
+        _BY_HAND,
+        Mender.GITLAB_ADMIN,
+        frozenset({Surface.REVOCATION}),
+        (Way.AUTHORIZED_APPLICATIONS,),
+    ),
+    "revocation_ignored": Failure(
+        Layer.OAUTH,
+        "GitLab answered that the token is revoked, but still accepts it.",
+        "{again} To end it at once, revoke it in GitLab by hand.",
+        Mender.GITLAB_ADMIN,
+        frozenset({Surface.REVOCATION}),
+        (Way.AUTHORIZED_APPLICATIONS,),
+    ),
+    "revocation_unproved": Failure(
+        Layer.OAUTH,
+        "GitLab answered that the token is revoked, but does not say yet that it is dead.",
+        "{again} To be sure at once, revoke it in GitLab by hand.",
+        None,
+        frozenset({Surface.REVOCATION}),
+        (Way.AUTHORIZED_APPLICATIONS,),
+    ),
+    "secret_unreadable/revocation": Failure(
+        Layer.PORTAL,
+        "The token or the Secret that revokes it cannot be read here, so GitLab was not asked.",
+        _BY_HAND,
+        Mender.GITLAB_ADMIN,
+        frozenset({Surface.REVOCATION}),
+        (Way.AUTHORIZED_APPLICATIONS,),
+    ),
+    "address_unknown": Failure(
+        Layer.PORTAL,
+        "The token was given by a GitLab at {origin}, and its path there is no longer known, so GitLab was not asked.",
+        _BY_HAND,
+        Mender.GITLAB_ADMIN,
+        frozenset({Surface.REVOCATION}),
+    ),
+    "revocation_pending": Failure(
+        Layer.OAUTH,
+        "The token is not revoked at GitLab yet, so nothing was erased. {because}",
+        "{again} On the connection's page it can be tried at once, or confirmed that it was revoked by hand.",
+        None,
+        frozenset({Surface.JOB_ERASE, Surface.JOB_WAITING}),
+    ),
+}
+
+_NOTHING_STORED = _among(Surface.PAGE, _TOKEN, _JOBS)
+_WORK: dict[str, Failure] = {
+    "disk_full": Failure(
+        Layer.PORTAL,
+        "The disk with {where} is full, so nothing can be stored.",
+        "Free space on it. Nothing has to be restarted.",
+        Mender.OPERATOR,
+        _NOTHING_STORED,
+    ),
+    "disk_read_only": Failure(
+        Layer.PORTAL,
+        "Nothing can be written to {where}: the disk is read-only, the right to write is missing, or the server is a "
+        "standby.",
+        "Make it writable. Nothing has to be restarted.",
+        Mender.OPERATOR,
+        _NOTHING_STORED,
+    ),
+    "database_busy": Failure(Layer.PORTAL, "Another change keeps {where} busy.", "{again}", None, _NOTHING_STORED),
+    "database_away": Failure(
+        Layer.PORTAL,
+        "There is no answer from {where}.",
+        "Check that it runs and can be reached. {again}",
+        Mender.OPERATOR,
+        _NOTHING_STORED,
+    ),
+    "job_refused": Failure(Layer.PORTAL, "{sentence}", "{again}", None, _JOBS),
+    "job_error": Failure(
+        Layer.PORTAL,
+        "Gatehouse made a mistake while doing this. Nothing is half done.",
+        "{again} The operator finds the cause in the log under {reference}.",
+        Mender.OPERATOR,
+        _JOBS,
+    ),
+    "job_crashed": Failure(
+        Layer.PORTAL,
+        "The worker ended in the middle of this, each time it was tried.",
+        "The operator should look whether the machine ran out of memory. {again}",
+        Mender.OPERATOR,
+        _JOBS - {Surface.JOB_WAITING},
+    ),
+    "job_unknown": Failure(
+        Layer.PORTAL,
+        "The worker does not know how to do “{job}”.",
+        "The workers are of another version than the web server: restart them with the same one. {again}",
+        Mender.OPERATOR,
+        _JOBS,
+    ),
+    "mail_failed": Failure(
+        Layer.PORTAL,
+        "{reason}",
+        "Check the SMTP settings of this portal and the mail server's log. {again}",
+        Mender.OPERATOR,
+        frozenset({Surface.JOB_MAIL, Surface.JOB_WAITING}),
+    ),
+    "audit_head_unreadable": Failure(
+        Layer.PORTAL,
+        "The head file of the audit log cannot be read: an end that was cut off would not show.",
+        "Make the file of GATEHOUSE_AUDIT_HEAD_FILE readable for the portal. {again}",
+        Mender.OPERATOR,
+        frozenset({Surface.JOB_PERIODIC}),
+    ),
+}
+
+# An entry `code/case` is the one for cards whose parameter `case` has that value.
+FAILURES: dict[str, Failure] = {
+    **_WAY,
+    **_GITLAB,
+    **_AUTHORIZATION,
+    **_CREDENTIAL,
+    **_CONNECTION,
+    **_REVOCATION,
+    **_WORK,
+}
+# For what an older version stored and this one no longer knows.
+UNKNOWN = Failure(Layer.PORTAL, "{sentence}", "{again}", None, frozenset(Surface))
+
+
+def failure_of(code: str, case: str = "") -> Failure:
+    """Return the entry of a code, the more special one if there is one."""
+    return FAILURES.get(f"{code}/{case}") or FAILURES.get(code) or UNKNOWN
