@@ -222,7 +222,7 @@ class Unavailable(PortalError):
 
 
 class NothingStored(Unavailable):
-    """The disk or the database takes no change. The card says what it lacks and who mends it."""
+    """The disk or the database takes no change. The card says what it lacks and who can fix it."""
 
     title = "Nothing can be stored now"
     surface = Surface.PAGE
