@@ -103,10 +103,14 @@ def test_pauses_between_refusals_grow_and_end_with_the_access_token() -> None:
 
 
 def test_refusal_is_followed_by_a_look_where_that_can_tell_something() -> None:
-    steps = [advance(state, RefusedGrant(), NOW)[1] for state in (ALIVE, replace(ALIVE, ends_at=None), OVER, IAM)]
+    states = (ALIVE, replace(ALIVE, ends_at=None), OVER, replace(ALIVE, ends_at=NOW), IAM)
+    steps = [advance(state, RefusedGrant(), NOW)[1] for state in states]
 
-    assert steps == [Step.PROBE, Step.PROBE, Step.NOTHING, Step.NOTHING]
+    assert steps == [Step.PROBE, Step.PROBE, Step.NOTHING, Step.NOTHING, Step.NOTHING]
     assert advance(ALIVE, RefusedClient(), NOW)[1] == Step.NOTHING
+    # It is an answer, so an outage is over.
+    for event in (RefusedGrant(), RefusedClient()):
+        assert advance(replace(ALIVE, failures=3), event, NOW)[0].failures == 0
 
 
 def test_iam_pair_that_may_be_spent_has_one_try() -> None:
@@ -132,7 +136,7 @@ def test_client_that_is_refused_six_times_over_ten_minutes_has_another_secret(
     assert served_until(found, after(moments[-1])) == after(moments[-1] + pause)
     entered, step = advance(found, SecretEntered(), after(700))
     assert (entered.verdict, entered.client_refusals, entered.rest_until) == (CredentialState.ALIVE, 0, None)
-    assert step == Step.REFRESH
+    assert (entered.client_refused_at, step) == (None, Step.REFRESH)
 
 
 def test_secret_that_was_not_refused_ends_no_pause_and_no_verdict() -> None:
@@ -147,12 +151,16 @@ def test_verdict_that_only_counted_is_looked_at_once_an_hour_for_a_day() -> None
     assert rest(found, after(600)) == 3600
     assert (plan(found, after(4199)), plan(found, after(4200))) == (Step.NOTHING, Step.REFRESH)
     assert served_until(found, after(4200)) is None
-    again, step = advance(found, RefusedGrant(), after(4200))
-    assert (again.verdict, rest(again, after(4200)), step) == (CredentialState.REVOKED, 3600, Step.NOTHING)
+    asked, _ = advance(found, Asking(), after(4200))
+    for event in (RefusedGrant(), RefusedClient(), Unknown(), NotProcessed(is_outage=True), Probed(Seen.ALIVE)):
+        again, step = advance(asked, event, after(4200))
+        assert (again.verdict, rest(again, after(4200)), step) == (CredentialState.REVOKED, 3600, Step.NOTHING)
+        assert (again.asked_at, again.may_be_spent) == (None, False)
     late, _ = advance(found, RefusedGrant(), after(24 * 3600))
     assert (late.rest_until, plan(late, after(48 * 3600))) == (None, Step.NOTHING)
     # One by GitLab's own word is none of these.
-    told, _ = advance(replace(ALIVE, refusals=1, refused_at=NOW), Probed(Seen.REVOKED), NOW)
+    refused = replace(ALIVE, refusals=1, refused_at=NOW, rest_until=after(20))
+    told, _ = advance(refused, Probed(Seen.REVOKED), NOW)
     assert (told.verdict, told.rest_until) == (CredentialState.REVOKED, None)
 
 

@@ -141,6 +141,7 @@ def test_answer_lost_before_gitlab_acted_is_asked_for_again_shortly_before_the_e
     assert (paired.token_requests, paired.spent_posts) == (2, 0)
     assert not paired.credential.may_be_spent
     assert kinds(paired) == ["put_off", "settled", "refreshed"]
+    assert [event.details.get("event") for event in paired.events] == ["Unknown", "Probed", None]
 
 
 LOST_ANSWERS = {

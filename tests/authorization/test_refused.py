@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlmodel import select
 
+from portal.audit.models import AuditEvent
 from portal.authorization.models import CredentialState
 from portal.authorization.refresh import AccessSource, AccessUnavailable
 from portal.authorization.refresh.cards import VERDICTS
-from portal.authorization.refresh.claims import settle, take_claim
+from portal.authorization.refresh.claims import release, settle, take_claim
 from portal.authorization.refresh.machine import RefusedGrant
 from portal.authorization.refresh.schedule import due_credentials
 from portal.connections.service.instance import open_line
@@ -55,11 +57,22 @@ def test_refusal_that_may_pass_asks_nobody_to_authorize_again(paired: Paired, ag
     assert "uthorize" not in caught.value.card.sentence + caught.value.card.remedy.replace("Authorization", "")
 
 
+def test_look_after_a_refusal_leaves_its_words(paired: Paired) -> None:
+    paired.make_due()
+    paired.sandbox.world.settings.refuse_good_refreshes = 1
+    paired.sandbox.faults.add(USER, status=401, body={"message": "401 Unauthorized"})
+
+    assert paired.refusal().card.code == "refresh_refused"
+
+
 def test_token_that_was_revoked_in_gitlab_is_known_by_the_first_look(paired: Paired) -> None:
     paired.sandbox.world.oauth.revoke_token(paired.issued[-1])
 
     assert [look(paired), look(paired)] == ["credential_revoked"] * 2
     assert paired.credential.state == CredentialState.REVOKED
+    with paired.runtime.database.reading() as session:
+        row = session.exec(select(AuditEvent).where(AuditEvent.action == "credential.revoked")).one()
+    assert row.details == {"generation": 1, "code": "credential_revoked"}
 
 
 def test_pause_from_before_the_clock_was_set_back_holds_nobody_up(paired: Paired) -> None:
@@ -69,6 +82,18 @@ def test_pause_from_before_the_clock_was_set_back_holds_nobody_up(paired: Paired
     assert due_credentials(paired.runtime) == [paired.connection_id]
     assert paired.demand() == paired.issued[-1].access_token
     assert paired.token_requests == 1
+
+
+def test_process_that_gives_up_gives_the_lease_back_and_leaves_the_question_open(paired: Paired) -> None:
+    paired.make_due()
+    claim = take_claim(paired.runtime, paired.connection_id, "gives up", QUICK)
+    assert claim is not None
+
+    release(paired.runtime, claim)
+
+    found = paired.credential
+    assert (found.lease_owner, found.lease_until, found.lease_holder) == ("", None, None)
+    assert found.intent_id == claim.intent_id
 
 
 def test_verdict_of_a_process_that_lost_its_lease_is_none(paired: Paired) -> None:
