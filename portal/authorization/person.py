@@ -42,7 +42,7 @@ class Person:
 
     @classmethod
     def from_user(cls, user: User) -> Person:
-        """Read the answer of `GET /user` (gitlab-contract §3.1: a missing `is_admin` is no error)."""
+        """Read the answer of `GET /user`; a missing `is_admin` is no error (docs/gitlab.md)."""
         return cls(
             gitlab_user_id=user.id,
             username=user.username,

@@ -75,7 +75,7 @@ class GitLabError(Exception):
 
 
 class NotGitLab(GitLabError):
-    """HTML or something else where GitLab's API would answer JSON (gitlab-contract §5.6)."""
+    """HTML or something else where GitLab's API would answer JSON."""
 
     code = "not_gitlab"
 
@@ -105,7 +105,7 @@ class GitLabUnavailable(GitLabError):
 
 
 class GitLabRateLimited(GitLabError):
-    """Too many requests (gitlab-contract §5.4); `retry_after_seconds` is None when GitLab does not say."""
+    """Too many requests; `retry_after_seconds` is None when GitLab does not say."""
 
     code = "gitlab_rate_limited"
 

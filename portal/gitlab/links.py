@@ -1,4 +1,4 @@
-"""Addresses of GitLab's own pages, by version where they moved (gitlab-contract §2.2)."""
+"""Addresses of GitLab's own pages, by version where they moved."""
 
 from __future__ import annotations
 

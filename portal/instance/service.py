@@ -7,8 +7,8 @@ job and no refresh until somebody who knows confirms that it is alone.
 from __future__ import annotations
 
 import os
+import platform
 import secrets
-import socket
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -193,7 +193,7 @@ def _hash_of_change(session: Session, number: int) -> str | None:
 def _others_are_at_work(database: Database) -> bool:
     """Tell whether another worker does jobs on this database now: nobody does on a copy."""
     newest = text("SELECT max(heartbeat_at) FROM executor WHERE NOT (host = :host AND pid = :pid)")
-    mine = {"host": socket.gethostname()[:255], "pid": os.getpid()}
+    mine = {"host": platform.node()[:255], "pid": os.getpid()}
 
     def newest_beat() -> datetime | None:
         with database.engine.connect() as connection:
