@@ -33,6 +33,8 @@ from tests.web_server.served import Served, serving
 # One block in so many goes over a socket.
 RAW_EVERY = 50
 REPORT_EVERY = 100_000
+# Of work on one answer.
+MAX_SECONDS = 1.0
 MEMORY = Path("/dev/shm")
 
 
@@ -46,7 +48,7 @@ class Process:
         self._folder = folder / str(os.getpid())
         self._stack = ExitStack()
         ring = KeyRing.from_file(folder / "keys.json")
-        self._world = FuzzWorld(self._folder / "world", folder / "migrated.db", ring)
+        self._world = FuzzWorld(self._folder / "world", folder / "migrated.db", ring, MAX_SECONDS)
         self._stack.callback(self._world.close)
         self._served: Served | None = None
 

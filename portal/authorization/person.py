@@ -42,7 +42,7 @@ class Person:
 
     @classmethod
     def from_user(cls, user: User) -> Person:
-        """Read the answer of `GET /user`; a missing `is_admin` is no error (docs/gitlab.md)."""
+        """Read the answer of `GET /user`; one without `is_admin` is no error."""
         return cls(
             gitlab_user_id=user.id,
             username=user.username,

@@ -51,7 +51,11 @@ def test_log_is_searched_paged_opened_and_exported(site: Site, page: Page) -> No
     with page.expect_download():
         page.get_by_role("button", name="JSON lines").click()
 
-    page.get_by_role("link", name="had GitLab asked again").first.click()
+    first = page.locator(".gh-event").first
+    expect(first.get_by_text("From GitLab")).to_be_hidden()
+    first.locator("summary").press("Enter")
+    expect(first.get_by_text("From GitLab")).to_be_visible()
+    first.get_by_role("link", name="Link to this event").click()
     expect(page.get_by_text("From GitLab")).to_be_visible()
     page.get_by_role("link", name="Audit log").last.click()
     expect(page.get_by_role("searchbox", name="Object")).to_have_value("payments")

@@ -155,6 +155,11 @@ def test_people_and_errors(site: Site, watch: Watch) -> None:
     page.goto(f"{site.url}/profile")
     look(page, "profile")
     page.goto(f"{site.url}/audit")
+    with page.expect_response("**/audit/verification"):
+        page.get_by_role("button", name="Verify now").click()
+    site.await_jobs()
+    page.reload()
+    page.locator(".gh-event > summary").first.click()
     look(page, "audit")
     page.locator(".gh-person > summary").click()
     look(page, "menu", (1366,))

@@ -1,4 +1,4 @@
-"""A sample of `make fuzz`: no request, however hostile, fails, takes long, or changes what is not its sender's."""
+"""A sample of `make fuzz`: no request, however hostile, fails or changes what is not its sender's."""
 
 from __future__ import annotations
 
