@@ -112,7 +112,7 @@ def _entries() -> tuple[str, bool]:
 def _refuse_token(app: Flask) -> Response:
     """Answer a form whose token does not belong to the present session."""
     is_public = request.endpoint is None or declared_right(app, request.endpoint) in (None, Access.PUBLIC)
-    # Only a page of ours is told how to go on; `check_origin` lets through what says nothing of where it comes from.
+    # Only our own pages are told how to continue; `check_origin` lets through what says nothing of where it comes from.
     settings = current_runtime().settings
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     is_ours = site in OWN_SITES or (site is None and origin == settings.base_url)

@@ -112,13 +112,13 @@ class Lineage:
             )
         if found.refusals:
             told.append(
-                f"GitLab refused to renew the pair ({_times(found.refusals)}). If it goes on, somebody is asked to "
+                f"GitLab refused to renew the pair ({_times(found.refusals)}). If this continues, someone is asked to "
                 "authorize again ten minutes after the access token's end at the earliest."
             )
         if found.client_refusals and found.state == CredentialState.ALIVE:
             told.append(
-                f"GitLab refused the application's ID and Secret ({_times(found.client_refusals)}). If it goes on for "
-                "ten minutes, somebody is asked for the present Secret. The access token is used meanwhile."
+                f"GitLab refused the application's ID and Secret ({_times(found.client_refusals)}). If this continues "
+                "for ten minutes, someone is asked for the current Secret. The access token is used meanwhile."
             )
         return told
 

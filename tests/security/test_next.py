@@ -98,10 +98,9 @@ def test_address_that_is_not_one_of_ours_is_dropped(world: World, text: str) -> 
     assert (theme.status_code, theme.headers.get("Location")) == ((400, None) if refused == 400 else (303, "/"))
 
 
-@pytest.mark.parametrize("text", REFUSED, ids=lambda text: repr(text)[:40])
+# What is longer is refused for its length, which the test above holds.
+@pytest.mark.parametrize("text", [text for text in REFUSED if len(text) <= 8000], ids=lambda text: repr(text)[:40])
 def test_sign_in_form_does_not_carry_it_on(world: World, text: str) -> None:
-    if len(text) > 8000:
-        pytest.skip("refused for its length")
     visitor = Visitor(world.app)
 
     page = visitor.http.get("/sign-in?" + urlencode({"next": text}), base_url=BASE_URL)

@@ -210,7 +210,7 @@ def release(runtime: Runtime, claim: Claim) -> None:
 
 
 def note_refused_access(runtime: Runtime, connection_id: int, generation: int, *, is_certain: bool) -> None:
-    """Have the stored pair refreshed now, whose access token GitLab refused in a call of ours."""
+    """Refresh the stored pair now: GitLab refused its access token in one of our calls."""
     with runtime.database.transaction() as session:
         credential = lock_credential(session, connection_id)
         if credential is None or credential.generation != generation or credential.refresh_token_sealed is None:
