@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -14,7 +16,32 @@ from portal.cli import app
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 DEPENDENCIES = (ROOT / "docs" / "dependencies.md").read_text()
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))
+CODE = [path for folder in ("portal", "bench", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
+LINK = re.compile(r"\[[^]]*\]\((?!https?://)([^)#\s]*)(#[^)\s]*)?\)")
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+# A command in a code span or a code block; the same word is also a user, a role and a database.
+COMMAND = re.compile(r"(?<![\w@=.-])gatehouse (?!gatehouse\b)(?P<name>[a-z][\w-]*)(?P<rest>[^`\n|>]*)")
+
+
+def anchors(document: Path) -> set[str]:
+    """Return the anchors that a forge makes of the headings."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {"#" + re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def code_in(document: Path) -> str:
+    text = document.read_text()
+    blocks = re.findall(r"^ *```.*?^ *```", text, re.MULTILINE | re.DOTALL)
+    return "\n".join([*blocks, *re.findall(r"`[^`\n]+`", text)])
+
+
+def commands_in(document: Path) -> Iterator[tuple[str, Any, set[str]]]:
+    for found in COMMAND.finditer(code_in(document)):
+        command, words = COMMANDS.get(found["name"]), found["rest"].split()
+        if words and words[0].isalpha() and words[0].islower() and hasattr(command, "commands"):
+            command = command.commands.get(words[0])
+        yield found[0], command, {word.partition("=")[0] for word in words if word.startswith("--")}
 
 
 def test_readme_names_every_package() -> None:
@@ -26,11 +53,16 @@ def test_readme_names_every_package() -> None:
 
 def test_readme_lists_every_command() -> None:
     table = "".join(re.findall(r"^\| `gatehouse .*", README, re.MULTILINE))
-    click = typer.main.get_command(app)
+    in_groups = {name for command in COMMANDS.values() for name in getattr(command, "commands", ())}
 
-    assert set(click.commands) <= set(re.findall(r"[\w-]+", table))  # type: ignore[attr-defined]
-    for command in click.commands["keys"].commands:  # type: ignore[attr-defined]
-        assert f"`{command}`" in table
+    assert {*COMMANDS, *in_groups} <= set(re.findall(r"[\w-]+", table))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_and_option_that_a_document_names_exists(document: Path) -> None:
+    for text, command, options in commands_in(document):
+        assert command is not None, text
+        assert options <= {"--help", *(opt for param in command.params for opt in param.opts)}, text
 
 
 def test_every_dependency_has_its_reason() -> None:
@@ -42,10 +74,25 @@ def test_every_dependency_has_its_reason() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_path_that_a_document_names_exists(document: Path) -> None:
-    paths = re.findall(r"(?:portal|tests|docs|static|templates|bench)/[\w./-]*\w", document.read_text())
+def test_every_path_and_link_of_a_document_leads_somewhere(document: Path) -> None:
+    text = document.read_text()
+    paths = re.findall(r"(?<![\w./])(?:portal|tests|docs|static|templates|bench)/[\w./-]*\w", text)
+    links = [((document.parent / path) if path else document, anchor) for path, anchor in LINK.findall(text)]
 
     assert [path for path in paths if not (ROOT / path).exists()] == []
+    assert [str(path) for path, _ in links if not path.exists()] == []
+    assert [anchor for path, anchor in links if anchor and anchor not in anchors(path)] == []
+
+
+def test_comments_point_only_at_what_everybody_can_open() -> None:
+    for path in CODE:
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            where = f"{path.relative_to(ROOT)}:{number}"
+            for name, heading in re.findall(r'\b(docs/\w+\.md)(?:, "([^"]+)")?', line):
+                assert (ROOT / name).exists(), where
+                assert not heading or f"## {heading}\n" in (ROOT / name).read_text(), where
+            # A section is one of an RFC, and the line says of which.
+            assert "§" not in line or "RFC" in line or path == Path(__file__), where
 
 
 def test_every_difference_between_versions_says_what_the_portal_does() -> None:

@@ -117,7 +117,7 @@ class GitLabRateLimited(GitLabError):
 
 
 class Unauthorized(GitLabError):
-    """401; `reason` is `unknown`, `expired`, `revoked` or `impersonation_disabled` (§5.1)."""
+    """401; `reason` is `unknown`, `expired`, `revoked` or `impersonation_disabled` (docs/gitlab.md, "Refusals of the API")."""
 
     code = "unauthorized"
 
@@ -127,7 +127,7 @@ class Unauthorized(GitLabError):
 
 
 class InsufficientScope(GitLabError):
-    """403 `insufficient_scope`; `scopes` names those that would do (§5.2)."""
+    """403 `insufficient_scope`; `scopes` names those that would do (docs/gitlab.md)."""
 
     code = "insufficient_scope"
 

@@ -36,7 +36,7 @@ PROBE_SECONDS = 10.0
 # A refresh that is cut off may have spent the pair: it is given more time than anything else.
 REFRESH_SECONDS = 60.0
 VERIFIER_LENGTH = 64
-# GitLab's fixed lifetime (doc/integration/oauth_provider.md): what is believed instead of a number that makes no sense.
+# GitLab's fixed lifetime (integration/oauth_provider): what is believed instead of a number that makes no sense.
 LIFETIME_SECONDS = 7200
 MAX_LIFETIME_SECONDS = 10 * 366 * 24 * 3600
 MAX_TOKEN_LENGTH = 4096
@@ -139,7 +139,7 @@ def exchange_code(
 def refresh(
     line: Line, application: ClientCredentials, refresh_token: Secret, redirect_uri: str | None = None
 ) -> TokenAnswer:
-    """Spend a refresh token for a new pair; GitLab kills the old pair at once (§1.5).
+    """Spend a refresh token for a new pair; GitLab kills the old pair at once (docs/gitlab.md).
 
     Raises:
         OAuthRefused: GitLab's verdict. GitLabError, OutboundError: no verdict; the pair may be spent all the same.
@@ -173,7 +173,7 @@ def probe_token(line: Line, token: Secret, user_id: int, seconds: float = PROBE_
 
 
 def revoke(line: Line, application: ClientCredentials, token: Secret) -> None:
-    """Revoke a token, and with it the other half of its pair (RFC 7009; §1.6). Unknown tokens are fine.
+    """Revoke a token, and with it the other half of its pair (RFC 7009). Unknown tokens are fine.
 
     Raises:
         GitLabError, OutboundError: it is not known to be revoked.
@@ -199,7 +199,7 @@ def may_have_issued(error: errors.GitLabError | OutboundError) -> bool:
 
 
 def check_client(line: Line, application: ClientCredentials, redirect_uri: str) -> ClientVerdict:
-    """Learn whether GitLab accepts ID and Secret, by sending a code that cannot be good (§1.3: client before code).
+    """Learn whether GitLab accepts ID and Secret, from a code that cannot be good: it checks the client first.
 
     Raises:
         GitLabError, OutboundError: no verdict.

@@ -53,7 +53,7 @@ def _tunnelled(ip: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
 def _inside_local_nat64(number: int) -> Iterator[ipaddress.IPv4Address]:
     """Yield the IPv4 address at each place where RFC 6052 §2.2 may put it; the site's prefix length is not known.
 
-    Octet u and the suffix ought to be zero, but a translator need not look (§2.3), so they decide nothing here.
+    Octet u and the suffix ought to be zero, but a translator need not look (RFC 6052 §2.3): they decide nothing.
     A place that reads 0.x.y.z is an unused one: were it to count, every address would be refused.
     """
     yield from map(ipaddress.IPv4Address, [place for place in _places(number) if place >> 24] or [number & _LOW])

@@ -133,7 +133,7 @@ class Paired:
         return stored is None or stored.is_revoked
 
     def holds_the_last_pair(self) -> bool:
-        """Invariant I2, first half: the stored pair is the last that GitLab gave."""
+        """Whether the stored pair is the last that GitLab gave."""
         last = self.issued[-1]
         return self.stored_pair() == (last.access_token, last.refresh_token) and not last.is_revoked
 
