@@ -117,7 +117,7 @@ class GitLabRateLimited(GitLabError):
 
 
 class Unauthorized(GitLabError):
-    """401; `reason` is `unknown`, `expired`, `revoked` or `impersonation_disabled` (docs/gitlab.md, "Refusals of the API")."""
+    """401; `reason` is `unknown` or one of `TOKEN_REASONS` (docs/gitlab.md, "Refusals of the API")."""
 
     code = "unauthorized"
 
