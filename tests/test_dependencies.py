@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,22 @@ def test_everything_the_portal_asks_for_is_locked_and_installed_as_locked() -> N
     names = {re.match(r"[A-Za-z0-9._-]+", text)[0].lower().replace("_", "-") for text in asked}
     assert names <= set(locked)
     assert {name: version(name) for name in names} == {name: locked[name] for name in names}
+
+
+def test_portal_runs_with_what_the_lock_of_a_production_installs() -> None:
+    """A package may import what only its extras install; here the tools of development would hide that."""
+    only_for_work = set(pins("requirements-dev.txt")) - set(pins("requirements.txt"))
+    absent = [
+        module
+        for module, distributions in packages_distributions().items()
+        if {re.sub(r"[._]", "-", name.lower()) for name in distributions} <= only_for_work
+    ]
+    hide = f"import sys; sys.modules.update(dict.fromkeys({absent}))"
+    program = f"{hide}; import gatehouse_gunicorn, portal.cli, portal.jobs.engine"
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert "pytest" in absent
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_installing_wants_the_hashes_and_builds_nothing() -> None:
