@@ -30,6 +30,7 @@ class ProjectTable:
         self._by_id: dict[int, Project] = {}
         self._by_path: tuple[int, dict[str, Project]] = (-1, {})
         self._moved: dict[str, int] = {}
+        self._highest_deleted = 0
 
     @property
     def rows(self) -> list[Project]:
@@ -71,8 +72,8 @@ class ProjectTable:
         return f"{self.namespace_path(project)}/{project.path}"
 
     def next_id(self) -> int:
-        """Return the id of the next project."""
-        return self.rows[-1].id + 1 if self.rows else 1
+        """Return the id of the next project: never one that a deleted project had, as at GitLab."""
+        return max(self._highest_deleted, self.rows[-1].id if self.rows else 0) + 1
 
     def put(self, project: Project) -> Project:
         """Add a project, or replace the one with its id and remember where it was."""
@@ -110,4 +111,5 @@ class ProjectTable:
                 return False
             self._rows = [row for row in self.rows if row.id != project_id]
             del self._by_id[project_id]
+            self._highest_deleted = max(self._highest_deleted, project_id)
             return True
