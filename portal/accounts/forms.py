@@ -58,7 +58,7 @@ class NameForm(StrictForm):
 class PasswordForm(StrictForm):
     """A new password for oneself."""
 
-    password = StringField("Present password", [Length(max=MAX_TYPED)])
+    password = StringField("Current password", [Length(max=MAX_TYPED)])
     new_password = StringField("New password", [Length(max=MAX_TYPED)])
 
 

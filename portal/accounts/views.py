@@ -181,7 +181,7 @@ def end_sessions() -> Response:
     """End one's other sessions."""
     refuse_unknown_fields()
     members.end_own_sessions(current_runtime(), current_principal())
-    flash("You are signed out everywhere else.", "success")
+    flash("You will be signed out everywhere else.", "success")
     return leave_to(url_for(".profile"))
 
 

@@ -79,7 +79,8 @@ def _restore(settings: Settings, folder: Path, *, replace: bool, typed: str) -> 
     if done.kept_head_file:
         console.print(f"The audit log's head file before it is {done.kept_head_file}.")
     console.print(
-        "Nothing works by itself yet. Make sure that the portal it was made from is off, start this one, and confirm "
+        "Nothing runs in the background yet. Make sure that the portal it was made from is off, start this one, and "
+        "confirm "
         "it on the page /restored or with `gatehouse restore --confirm-running`."
     )
 

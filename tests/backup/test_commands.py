@@ -41,7 +41,7 @@ def test_backup_restore_and_confirmation_from_the_terminal(
 
     assert made.exit_code == restored.exit_code == confirmed.exit_code == 0, made.stdout + restored.stdout
     assert runtime.vault.ring.newest.key_id in made.stdout
-    assert "Nothing works by itself yet" in restored.stdout
+    assert "Nothing runs in the background yet" in restored.stdout
     assert "2 credentials are tried out" in confirmed.stdout
     assert (again.exit_code, again.stdout) == (2, "Refused: This portal is not waiting for a confirmation.\n")
     there = Database(elsewhere.resolved_database_url)

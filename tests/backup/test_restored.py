@@ -189,7 +189,7 @@ def test_every_page_says_so_and_links_to_the_explanation(waiting_app: Flask, cas
         visitor = Visitor(waiting_app).sign_in(actor)
         for path in ("/connections/", "/profile", "/jobs"):
             assert 'href="/restored"' in visitor.get(path).text
-        assert "Nothing works by itself yet" in visitor.get("/restored").text
+        assert "Nothing runs in the background yet" in visitor.get("/restored").text
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])

@@ -52,7 +52,7 @@ def test_disconnecting_by_keyboard_ends_with_a_revoked_token(site: Site, page: P
 
 def test_erasing_is_followed_to_its_end_on_the_same_page(site: Site, page: Page) -> None:
     page.goto(in_use(site) + "/disconnect")
-    page.get_by_text("Erase everything Gatehouse stores of it").click()
+    page.get_by_text("Erase everything Gatehouse stores about it").click()
 
     confirm(page)
 

@@ -158,7 +158,7 @@ def test_root_found_above_the_api_url_leaves_the_browsers_address(owner: Visitor
         found = owner.post(f"/connections/{slug}/setup/instance/checks", htmx=True).text
         owner.post(f"/connections/{slug}/setup/instance", {**form, "use": peer.url})
 
-    assert f"Take {peer.url}" in found
+    assert f"Use {peer.url}" in found
     connection = connection_named(runtime, "GitLab")
     assert (connection.external_url, connection.api_url) == ("https://git.example.com", peer.url)
 

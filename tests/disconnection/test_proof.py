@@ -100,7 +100,7 @@ def test_lost_answer_about_an_expired_pair_is_never_called_revoked(world: World,
 
     owner.post(f"{ADDRESS}/disconnection/revoked-by-hand", {"revoked": "1"})
 
-    assert "Revoked by hand, as was confirmed here" in panel(owner)
+    assert "Revoked by hand, as confirmed here" in panel(owner)
     assert told(world, "token.revoked") == []
 
 

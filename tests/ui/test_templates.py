@@ -46,6 +46,30 @@ def test_template_has_nothing_forbidden(path: Path) -> None:
     assert found == {}
 
 
+def test_template_prose_is_easy_to_read_and_to_change() -> None:
+    """One sentence a line, no line beyond 160 characters, and no sentence put together with `~` inside a macro call."""
+    jinja = re.compile(r"\{#.*?#\}|\{\{.*?\}\}|\{%.*?%\}|<[^>]*>", re.DOTALL)
+    composed = re.compile(r"~\s*\"([^\"{}]*)\"|\"([^\"{}]*)\"\s*~")
+    found = []
+    for path in ALL:
+        source = path.read_text(encoding="utf-8")
+        # What is taken out leaves its line breaks, and a letter for a value in a sentence.
+        text = jinja.sub(
+            lambda match: "x" * match.group(0).startswith("{{") + "\n" * match.group(0).count("\n"), source
+        )
+        lines = zip(source.splitlines(), text.splitlines(), strict=False)
+        for number, (line, words) in enumerate(lines, 1):
+            joined = [a or b for a, b in composed.findall(line)]
+            if (
+                len(line) > 160
+                or re.search(r"[a-z)][.?!] +[A-Z]", words)
+                or any(len(part.split()) > 3 for part in joined)
+            ):
+                found.append(f"{relative(path)}:{number} {line.strip()}")
+
+    assert found == []
+
+
 def test_templates_use_spellings_of_htmx_4() -> None:
     """`inheritance` is left to the next test: the checker also finds it where the element itself asks."""
     answer = subprocess.run([sys.executable, str(CHECKER), str(TEMPLATES)], capture_output=True, text=True, check=False)
