@@ -44,11 +44,11 @@ LINGER_SECONDS = 2
 MAX_BODY_BYTES = 1024 * 1024
 # A thread makes this much of a long answer, then it is free until the client has taken it.
 BATCH_BYTES = 256 * 1024
-# In the environment of what `gatehouse serve` starts: `portal.listening`.
+# In the environment of what `gatehouse serve` starts: `portal.operation.listening`.
 SUPERVISED = "_GATEHOUSE_SUPERVISOR"
 # How often a worker looks whether it is to stop, and tells the first process that it lives.
 NOTICE_SECONDS = 0.2
-# What the portal finds in the environment of a request whose body could not be read: `portal.security.incoming`.
+# What the portal finds in the environment of a request whose body could not be read: `portal.web.request_checks`.
 BODY_PROBLEM = "gatehouse.body_problem"
 STATUS_OF = {
     errors.LimitRequestLine: "414 URI Too Long",

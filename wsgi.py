@@ -6,8 +6,8 @@ import sys
 from flask import Flask
 
 from portal import create_app
+from portal.operation.start import Refused, check_for_web
 from portal.settings import EXIT_CONFIG, Settings, SettingsError
-from portal.start import Refused, check_for_web
 
 # Gunicorn starts a worker again and again that ends with any code but its own for an application that cannot be loaded.
 GUNICORN_LOAD_ERROR = 4

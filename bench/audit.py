@@ -10,9 +10,9 @@ from bench.figures import measure, show
 from bench.portal_setup import fresh_runtime
 from portal import audit
 from portal.accounts.models import Organization
-from portal.audit.export import Format
-from portal.audit.search import Search, iterate_events, list_actions, list_events
 from portal.audit.verify import verify_chain
+from portal.audit_log.export import Format
+from portal.audit_log.search import Search, iterate_events, list_actions, list_events
 from portal.runtime import Runtime
 from tests.support.postgresql import running_cluster
 

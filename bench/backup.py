@@ -14,10 +14,10 @@ from rich.table import Table
 from bench.figures import console
 from bench.rotation import Load, filled, work
 from portal.audit.verify import verify_chain
-from portal.backup.restore import restore
-from portal.backup.service import make_backup
-from portal.backup.snapshot import read_contents
-from portal.backup.sqlite import looking_at
+from portal.operation.backup.make import make_backup
+from portal.operation.backup.restore import restore
+from portal.operation.backup.snapshot import read_contents
+from portal.operation.backup.sqlite import looking_at
 from portal.runtime import Runtime, build_runtime
 
 

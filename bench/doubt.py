@@ -20,8 +20,7 @@ import time_machine
 from bench.figures import console
 from bench.portal_setup import fresh_runtime, new_organization
 from bench.refresh import make_table, on_both_databases
-from portal.authorization.models import CredentialState
-from portal.authorization.refresh import (
+from portal.credentials import (
     TIMES,
     AccessUnavailable,
     RefreshTimes,
@@ -29,6 +28,7 @@ from portal.authorization.refresh import (
     due_credentials,
     refresh_credential,
 )
+from portal.credentials.models import CredentialState
 from portal.db import utc_now
 from portal.sandbox.testing import RunningSandbox
 from tests.support.paired import QUICK, Paired, pair

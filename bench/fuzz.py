@@ -24,7 +24,7 @@ from rich.table import Table
 from bench.figures import console
 from portal.accounts import passwords
 from portal.db import Database
-from portal.start import bring_up_to_date
+from portal.operation.start import bring_up_to_date
 from portal.vault import KeyRing
 from tests.fuzz.raw import run_raw_block
 from tests.fuzz.world import ACTORS, BLOCK, Found, FuzzWorld

@@ -72,7 +72,7 @@ TARGETS = {
         _files("tests/net/test_", "policy", "forbidden_addresses", "resolver", "check_host", "proxy"),
     ),
     "rights": Target(
-        _files("portal/accounts/", "rights", "roles", "principal"),
+        ("portal/actor.py", "portal/web/access.py", "portal/accounts/principal.py"),
         (
             *("tests/security/test_rights_matrix.py", "tests/accounts", "tests/audit/test_actions.py"),
             *("tests/authorization/test_rights.py", "tests/repositories/test_grants.py"),
@@ -80,21 +80,18 @@ TARGETS = {
         ),
     ),
     "requests": Target(
-        _files("portal/security/", "incoming", "register", "addresses", "proxies"),
+        _files("portal/web/", "request_checks", "register", "addresses", "proxies"),
         _files("tests/security/test_", "csrf", "hosts", "next", "limits", "bodies", "headers"),
     ),
     "refresh": Target(
-        _files("portal/authorization/refresh/", "machine", "claims", "spend"),
+        _files("portal/credentials/", "machine", "claims", "spend"),
         (
             *_files("tests/authorization/test_", "machine", "machine_sequences"),
             *_files("tests/authorization/test_", "refresh", "refresh_corners", "refresh_iam", "refused"),
         ),
     ),
     "callback": Target(
-        (
-            *_files("portal/authorization/", "views", "person"),
-            *_files("portal/authorization/service/", "attempts", "exchange", "frozen"),
-        ),
+        (*_files("portal/authorization/", "views", "person", "attempts", "exchange", "snapshot"),),
         (
             *_files("tests/authorization/test_", "attempts", "views", "issuer", "rights"),
             *("tests/gitlab/test_malformed_pages.py", "tests/security/test_attempt_cookie.py"),

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from portal.accounts.models import Organization
-from portal.authorization.models import Credential
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.steps import Step
+from portal.credentials.models import Credential
 from portal.db import utc_now
 from portal.net import origin_of
+from portal.operation.start import bring_up_to_date
 from portal.runtime import Runtime, build_runtime
 from portal.settings import Settings
-from portal.start import bring_up_to_date
 from portal.vault import KeyRing, Place, Secret
 
 

@@ -21,7 +21,7 @@ from rich.table import Table
 from bench.figures import console
 from bench.portal_setup import fresh_runtime, new_organization
 from bench.refresh_worker import TIMES, work
-from portal.authorization.models import CredentialState
+from portal.credentials.models import CredentialState
 from portal.sandbox.testing import RunningSandbox
 from tests.support.paired import Paired, pair
 from tests.support.postgresql import running_cluster

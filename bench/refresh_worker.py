@@ -6,7 +6,7 @@ import logging
 import time
 from multiprocessing.connection import Connection
 
-from portal.authorization.refresh import AccessUnavailable, RefreshTimes, demand_access
+from portal.credentials import AccessUnavailable, RefreshTimes, demand_access
 from portal.runtime import build_runtime
 from portal.settings import Settings
 

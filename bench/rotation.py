@@ -16,12 +16,12 @@ from sqlmodel import col, select
 
 from bench.figures import console
 from portal.accounts.models import Organization
-from portal.authorization.models import Credential
 from portal.connections.models import Connection
-from portal.keys.service import list_keys, rotate
+from portal.credentials.models import Credential
+from portal.operation.keys.manage import list_keys, rotate
+from portal.operation.start import prepare
 from portal.runtime import Runtime, build_runtime
 from portal.settings import Settings
-from portal.start import prepare
 from portal.vault import KeyRing, Place, Secret
 from tests.support.postgresql import running_cluster
 

@@ -10,7 +10,7 @@ from bench.figures import console, measure, show
 from bench.portal_setup import fresh_runtime, new_organization
 from portal import create_app
 from portal.accounts.people import add_member, check_person
-from portal.accounts.roles import Role
+from portal.actor import Role
 from portal.runtime import Runtime
 
 EMAIL, PASSWORD = "owner@example.com", "quiet lantern over marsh"

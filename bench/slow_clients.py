@@ -17,7 +17,7 @@ from rich.table import Table
 
 from bench.figures import console
 from bench.portal_setup import fresh_runtime
-from portal.serving import web_arguments
+from portal.operation.serving import web_arguments
 from portal.settings import Settings
 
 ROOT = Path(__file__).parent.parent

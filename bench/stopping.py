@@ -18,10 +18,10 @@ from rich.table import Table
 from bench.figures import console
 from bench.portal_setup import fresh_runtime, new_organization
 from bench.refresh import make_table, on_both_databases
-from portal.authorization.models import CredentialState
+from portal.credentials.models import CredentialState
+from portal.operation.serving import web_arguments
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
-from portal.serving import web_arguments
 from tests.support.children import environment_of
 from tests.support.paired import Paired, pair
 from tests.support.processes import free_port

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from portal import create_app
-from portal.authorization.refresh import AccessUnavailable, demand_access
+from portal.credentials import AccessUnavailable, demand_access
 from portal.runtime import build_runtime
 from portal.settings import Settings
 

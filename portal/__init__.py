@@ -7,24 +7,27 @@ from importlib import import_module
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
-from portal import assets, error_pages, htmx, times
-from portal.instance import look_for_copy
+from portal.accounts.sessions import DatabaseSessions
+from portal.audit import acting_as
+from portal.installation import look_for_copy
 from portal.logs import configure_logs, get_logger
-from portal.runtime import Runtime, attach_runtime, build_runtime
-from portal.security import register as register_security
+from portal.runtime import Runtime, build_runtime
 from portal.settings import Settings
+from portal.web import assets, error_pages, htmx, times
+from portal.web.current import attach_runtime
+from portal.web.register import register as register_web
 
 # Lowest first; each has a `views.py` with `register(app, runtime)`.
 CAPABILITIES = (
     "accounts",
-    "audit",
+    "audit_log",
     "jobs",
     "connections",
     "authorization",
     "repositories",
     "disconnection",
     "health",
-    "backup",
+    "operation.backup",
 )
 
 
@@ -42,7 +45,12 @@ def create_app(settings: Settings | None = None, runtime: Runtime | None = None)
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
     for ground in (assets, htmx, error_pages, times):
         ground.register(app)
-    register_security(app, runtime)
+    register_web(
+        app,
+        runtime,
+        DatabaseSessions(runtime),
+        acting=lambda principal: acting_as(principal.name if principal else ""),
+    )
     for capability in CAPABILITIES:
         import_module(f"portal.{capability}.views").register(app, runtime)
     return app

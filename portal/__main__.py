@@ -1,5 +1,5 @@
 """`python -m portal` is the `gatehouse` command."""
 
-from portal.cli import main
+from portal.operation.cli import main
 
 main()

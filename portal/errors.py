@@ -22,10 +22,10 @@ from dataclasses import dataclass, field, replace
 from string import Formatter
 from typing import Any
 
-from portal.failures import UNKNOWN, Failure, Layer, Mender, Surface, Way, failure_of
+from portal.failures import UNKNOWN, Failure, Layer, Responsible, Surface, Way, failure_of
 from portal.foreign import ShortText, Words, clean
 
-__all__ = ["Layer", "Mender", "Surface", "Way"]
+__all__ = ["Layer", "Responsible", "Surface", "Way"]
 MAX_PARAMETER = 500
 
 
@@ -89,9 +89,9 @@ class Card:
         return self._fill(self._failure.told_at(self.surface).remedy) + kept
 
     @property
-    def mender(self) -> Mender:
+    def responsible(self) -> Responsible:
         """Who can do it."""
-        return self._failure.told_at(self.surface).who or Mender.YOU
+        return self._failure.told_at(self.surface).who or Responsible.YOU
 
     @property
     def ways(self) -> tuple[Way, ...]:

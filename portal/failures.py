@@ -29,7 +29,7 @@ class Layer(StrEnum):
     PORTAL = "Gatehouse"
 
 
-class Mender(StrEnum):
+class Responsible(StrEnum):
     """Who can fix a failure."""
 
     YOU = "You"
@@ -169,7 +169,7 @@ class Told:
 
     remedy: str = ""
     sentence: str = ""
-    who: Mender | None = None
+    who: Responsible | None = None
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ class Failure:
     layer: Layer
     sentence: str
     remedy: str
-    who: Mender | None
+    who: Responsible | None
     places: frozenset[Surface]
     ways: tuple[Way, ...] = ()
     is_done_there: bool = False
@@ -197,7 +197,7 @@ class Failure:
         own = self.at.get(place, Told()) if place else Told()
         remedy = own.remedy or self.remedy
         means = self.means_at(place) if place else Means("Try again {when}.")
-        who = own.who or self.who or (Mender.NOBODY if means.is_automatic else Mender.YOU)
+        who = own.who or self.who or (Responsible.NOBODY if means.is_automatic else Responsible.YOU)
         if means.then and not self.is_done_there and "{again}" not in remedy:
             remedy = f"{remedy} {means.then}"
         return Told(remedy.replace("{again}", means.again), own.sentence or self.sentence, who)
@@ -213,7 +213,7 @@ class Failure:
 
 
 def _at(
-    places: Iterable[Surface], remedy: str = "", who: Mender | None = None, sentence: str = ""
+    places: Iterable[Surface], remedy: str = "", who: Responsible | None = None, sentence: str = ""
 ) -> dict[Surface, Told]:
     return {place: Told(remedy, sentence, who) for place in places}
 
@@ -243,61 +243,65 @@ _PERSISTS = "{again} If it persists, give GitLab's administrator the request id,
 _PROXY_IN_FRONT = "Have whoever runs the proxy or gateway in front of GitLab"
 
 
-def _address(sentence: str, remedy: str = "Enter the address of your GitLab.", who: Mender = Mender.YOU) -> Failure:
+def _address(
+    sentence: str, remedy: str = "Enter the address of your GitLab.", who: Responsible = Responsible.YOU
+) -> Failure:
     return Failure(Layer.POLICY, sentence, remedy, who, _ASKS, (Way.INSTANCE,))
 
 
-def _tls(sentence: str, remedy: str, who: Mender = Mender.GITLAB_ADMIN, *ways: Way) -> Failure:
+def _tls(sentence: str, remedy: str, who: Responsible = Responsible.GITLAB_ADMIN, *ways: Way) -> Failure:
     return Failure(Layer.TLS, sentence, remedy, who, _ASKS, ways)
 
 
 _NO_GITLAB_THERE = "If the address is right, its DNS entry is wrong: your network team can correct it."
 _WAY: dict[str, Failure] = {
-    "http_failed": Failure(Layer.HTTP, "The request failed.", _PERSISTS, Mender.GITLAB_ADMIN, _ASKS),
-    "address_loopback": _address("This name leads back to the portal's own machine.", _NO_GITLAB_THERE, Mender.NETWORK),
-    "address_unspecified": _address("This name leads to no address at all.", _NO_GITLAB_THERE, Mender.NETWORK),
+    "http_failed": Failure(Layer.HTTP, "The request failed.", _PERSISTS, Responsible.GITLAB_ADMIN, _ASKS),
+    "address_loopback": _address(
+        "This name leads back to the portal's own machine.", _NO_GITLAB_THERE, Responsible.NETWORK
+    ),
+    "address_unspecified": _address("This name leads to no address at all.", _NO_GITLAB_THERE, Responsible.NETWORK),
     "address_link_local": _address(
-        "This name leads to a link-local address, where no GitLab is.", _NO_GITLAB_THERE, Mender.NETWORK
+        "This name leads to a link-local address, where no GitLab is.", _NO_GITLAB_THERE, Responsible.NETWORK
     ),
     "address_multicast": _address(
-        "This name leads to a multicast address, where no GitLab is.", _NO_GITLAB_THERE, Mender.NETWORK
+        "This name leads to a multicast address, where no GitLab is.", _NO_GITLAB_THERE, Responsible.NETWORK
     ),
     "address_broadcast": _address(
-        "This name leads to a broadcast address, where no GitLab is.", _NO_GITLAB_THERE, Mender.NETWORK
+        "This name leads to a broadcast address, where no GitLab is.", _NO_GITLAB_THERE, Responsible.NETWORK
     ),
     "address_reserved": _address(
-        "This name leads to a reserved address, where no GitLab is.", _NO_GITLAB_THERE, Mender.NETWORK
+        "This name leads to a reserved address, where no GitLab is.", _NO_GITLAB_THERE, Responsible.NETWORK
     ),
     "address_metadata": _address(
-        "This name leads to the metadata service of a cloud machine.", _NO_GITLAB_THERE, Mender.NETWORK
+        "This name leads to the metadata service of a cloud machine.", _NO_GITLAB_THERE, Responsible.NETWORK
     ),
     "address_documentation": _address(
-        "This name leads to an address reserved for documentation.", _NO_GITLAB_THERE, Mender.NETWORK
+        "This name leads to an address reserved for documentation.", _NO_GITLAB_THERE, Responsible.NETWORK
     ),
     "address_benchmarking": _address(
-        "This name leads to an address reserved for measurements.", _NO_GITLAB_THERE, Mender.NETWORK
+        "This name leads to an address reserved for measurements.", _NO_GITLAB_THERE, Responsible.NETWORK
     ),
     "address_private": _address(
         "This name leads to a private network, which the operator of this portal has not allowed.",
         "If that is your GitLab, ask the operator to allow its network (GATEHOUSE_NETWORK_POLICY).",
-        Mender.OPERATOR,
+        Responsible.OPERATOR,
     ),
     "address_not_listed": _address(
         "This name leads to a network that the operator of this portal has not allowed.",
         "If that is your GitLab, ask the operator to allow its network (GATEHOUSE_NETWORK_POLICY).",
-        Mender.OPERATOR,
+        Responsible.OPERATOR,
     ),
     "address_port": _address(
         "This portal may not connect to that port; its operator can allow it.",
         "If that is your GitLab, ask the operator to allow its port (GATEHOUSE_OUTBOUND_PORTS).",
-        Mender.OPERATOR,
+        Responsible.OPERATOR,
     ),
     "address_own_address": _address("This is the portal's own address, not GitLab's."),
     "name_not_resolved": Failure(
         Layer.DNS,
         "The host name cannot be resolved from this portal's network.",
         "Have your network team make the name known to the name servers that this portal asks.",
-        Mender.NETWORK,
+        Responsible.NETWORK,
         _ASKS,
         is_taken_up=True,
         at=_at(
@@ -310,7 +314,7 @@ _WAY: dict[str, Failure] = {
         Layer.TCP,
         "No connection: the port is closed or something between does not let this portal through.",
         "Have your network team check whether GitLab runs, and the firewall between this portal and GitLab.",
-        Mender.NETWORK,
+        Responsible.NETWORK,
         _ASKS,
         is_taken_up=True,
         at=_at([Surface.CHECKS], "Check the port and the firewall between this portal and GitLab."),
@@ -320,19 +324,19 @@ _WAY: dict[str, Failure] = {
     "tls_wrong_name": _tls(
         "The certificate belongs to another host name.",
         "Have it reissued for this name, or enter the name the certificate is for.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         Way.INSTANCE,
     ),
     "tls_self_signed": _tls(
         "The certificate is self-signed, so nobody vouches for it.",
         "Paste it as CA certificate if its fingerprint is the one your administrator tells you.",
-        Mender.YOU,
+        Responsible.YOU,
         Way.INSTANCE,
     ),
     "tls_unknown_ca": _tls(
         "The certificate was issued by an authority this portal does not know.",
         "Paste the certificate of your company's authority as CA certificate.",
-        Mender.YOU,
+        Responsible.YOU,
         Way.INSTANCE,
     ),
     "tls_incomplete_chain": _tls(
@@ -340,7 +344,7 @@ _WAY: dict[str, Failure] = {
         "If an intermediate authority issued it, have GitLab's administrator install the full chain (fullchain.pem): "
         "browsers find the missing certificate by themselves, programs do not. If your company's own authority did, "
         "paste that authority's certificate as CA certificate.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         Way.INSTANCE,
     ),
     "tls_weak": _tls(
@@ -351,7 +355,7 @@ _WAY: dict[str, Failure] = {
     "tls_not_tls": _tls(
         "This port does not speak TLS; perhaps it is plain HTTP.",
         "Have whoever runs the server switch TLS on at this port, or enter the https address.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         Way.INSTANCE,
     ),
     "tls_failed": _tls("The TLS handshake failed.", "Ask whoever runs the server, naming the time of this try."),
@@ -359,7 +363,7 @@ _WAY: dict[str, Failure] = {
         Layer.PROXY,
         "The proxy did not open a connection to GitLab.",
         "Check the proxy's address, and whether it lets this portal CONNECT to GitLab's IP address and port.",
-        Mender.NETWORK,
+        Responsible.NETWORK,
         _ASKS,
         (Way.INSTANCE,),
         is_taken_up=True,
@@ -376,7 +380,7 @@ _WAY: dict[str, Failure] = {
         Layer.DNS,
         "The name servers did not answer in time.",
         "Check the name servers this portal asks.",
-        Mender.NETWORK,
+        Responsible.NETWORK,
         _ASKS,
         is_taken_up=True,
     ),
@@ -384,7 +388,7 @@ _WAY: dict[str, Failure] = {
         Layer.TCP,
         "Nobody answered at that port in time.",
         "Check the firewall between this portal and GitLab; it may drop what this portal sends.",
-        Mender.NETWORK,
+        Responsible.NETWORK,
         _ASKS,
         is_taken_up=True,
     ),
@@ -392,7 +396,7 @@ _WAY: dict[str, Failure] = {
         Layer.TLS,
         "The TLS handshake was not finished in time.",
         "Check that the port is the one of the https address.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         _ASKS,
         is_taken_up=True,
     ),
@@ -400,19 +404,19 @@ _WAY: dict[str, Failure] = {
         Layer.PROXY,
         "The proxy did not answer in time.",
         "Check the proxy's address and its load.",
-        Mender.NETWORK,
+        Responsible.NETWORK,
         _ASKS,
         (Way.INSTANCE,),
         is_taken_up=True,
     ),
     "answer_too_large": Failure(
-        Layer.HTTP, "The answer was far larger than any of GitLab's.", _PERSISTS, Mender.GITLAB_ADMIN, _ASKS
+        Layer.HTTP, "The answer was far larger than any of GitLab's.", _PERSISTS, Responsible.GITLAB_ADMIN, _ASKS
     ),
     "answer_broken": Failure(
         Layer.HTTP,
         "The connection broke before the answer was complete, or what came was not HTTP.",
         _PERSISTS,
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         _ASKS,
         is_taken_up=True,
     ),
@@ -420,7 +424,7 @@ _WAY: dict[str, Failure] = {
         Layer.HTTP,
         "The answer is compressed in a way that this portal did not ask for.",
         f"{_PROXY_IN_FRONT} make it compress only in the ways that a request allows (Accept-Encoding).",
-        Mender.NETWORK,
+        Responsible.NETWORK,
         _ASKS,
     ),
     "answer_encoding/known": Failure(
@@ -428,7 +432,7 @@ _WAY: dict[str, Failure] = {
         "The answer is compressed as “{encoding}”, which this portal did not ask for: something in front of GitLab "
         "compresses on its own.",
         f"{_PROXY_IN_FRONT} make it compress only in the ways that a request allows (Accept-Encoding).",
-        Mender.NETWORK,
+        Responsible.NETWORK,
         _ASKS,
     ),
     "redirect_refused": Failure(
@@ -436,7 +440,7 @@ _WAY: dict[str, Failure] = {
         "The server sends this portal to another address instead of answering.",
         "If GitLab has moved, enter its new address. If it is a sign-in page, have whoever runs it let /api/ and "
         "/oauth/ through for programs.",
-        Mender.YOU,
+        Responsible.YOU,
         _ASKS,
         (Way.INSTANCE,),
         at=_at(
@@ -458,32 +462,32 @@ _LET_PROOF_THROUGH = (
 _USER_ADMIN = "the service user in GitLab's Admin area"
 
 
-def _user_state(sentence: str, remedy: str, who: Mender = Mender.GITLAB_ADMIN) -> Failure:
+def _user_state(sentence: str, remedy: str, who: Responsible = Responsible.GITLAB_ADMIN) -> Failure:
     return Failure(Layer.ROLE, sentence, remedy, who, _AS_USER)
 
 
 _BY_SIGNING_IN = "In a browser, sign in to GitLab once as the service user"
 _GITLAB: dict[str, Failure] = {
     "gitlab_failed": Failure(
-        Layer.GITLAB, "GitLab could not do what was asked.", _PERSISTS, Mender.GITLAB_ADMIN, _ASKS
+        Layer.GITLAB, "GitLab could not do what was asked.", _PERSISTS, Responsible.GITLAB_ADMIN, _ASKS
     ),
     "not_gitlab": Failure(
         Layer.HTTP,
         "Something answered, but it was not GitLab's API.",
         _NOT_THE_DOMAIN,
-        Mender.NETWORK,
+        Responsible.NETWORK,
         _ASKS,
         at=_at(
             [Surface.CHECKS],
             "Check the domain and the sub-path. A sign-in page or gateway in front of GitLab must let the API through.",
-            Mender.YOU,
+            Responsible.YOU,
         ),
     ),
     "not_gitlab/root_found": Failure(
         Layer.HTTP,
         "Something answered, but it was not GitLab's API.",
         "GitLab answers at {root}. Take that address.",
-        Mender.YOU,
+        Responsible.YOU,
         _IDENTIFIES,
         (Way.INSTANCE,),
         is_done_there=True,
@@ -492,14 +496,14 @@ _GITLAB: dict[str, Failure] = {
         Layer.HTTP,
         "An API answered, but not the way GitLab's does.",
         _DIFFERENT_ANSWER,
-        Mender.NETWORK,
+        Responsible.NETWORK,
         _IDENTIFIES,
         (Way.INSTANCE,),
         at=_at(
             [Surface.CHECKS],
             "Check the domain and the sub-path. If a gateway stands in front of GitLab, it must let /api/v4/ and "
             "/.well-known/openid-configuration through.",
-            Mender.YOU,
+            Responsible.YOU,
         ),
     ),
     "gitlab_unproved": Failure(
@@ -507,7 +511,7 @@ _GITLAB: dict[str, Failure] = {
         "This could be GitLab, but nothing that only GitLab sends came with the answer: no X-Request-Id header, and no "
         "discovery document that names this address. Until then no Secret is sent there.",
         _LET_PROOF_THROUGH,
-        Mender.NETWORK,
+        Responsible.NETWORK,
         _IDENTIFIES,
         (Way.INSTANCE,),
         at=_at(
@@ -521,7 +525,7 @@ _GITLAB: dict[str, Failure] = {
         "GitLab's answer was not in the form its API promises. Nothing of it was used.",
         "{again} If it persists, something between this portal and GitLab may be changing answers: ask whoever "
         "runs it.",
-        Mender.NETWORK,
+        Responsible.NETWORK,
         _ASKS,
     ),
     "gitlab_unavailable": Failure(
@@ -546,7 +550,7 @@ _GITLAB: dict[str, Failure] = {
         "If GitLab's application was deleted or its database put back, authorize again. Otherwise a proxy in front of "
         "GitLab probably drops the Authorization header, and authorizing again does not help: have whoever runs it "
         "pass the header on.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         _AS_USER,
         (Way.AUTHORIZE,),
     ),
@@ -554,7 +558,7 @@ _GITLAB: dict[str, Failure] = {
         Layer.OAUTH,
         "GitLab says that the token has expired.",
         _AGAIN_AS_SERVICE_USER,
-        Mender.YOU,
+        Responsible.YOU,
         _AS_USER,
         (Way.AUTHORIZE,),
     ),
@@ -562,7 +566,7 @@ _GITLAB: dict[str, Failure] = {
         Layer.OAUTH,
         "GitLab says that the token was revoked.",
         _AGAIN_AS_SERVICE_USER,
-        Mender.YOU,
+        Responsible.YOU,
         _AS_USER,
         (Way.AUTHORIZE,),
     ),
@@ -570,7 +574,7 @@ _GITLAB: dict[str, Failure] = {
         Layer.OAUTH,
         "The token is an impersonation token, and impersonation is switched off in this GitLab.",
         "Authorize the connection again, signed in as the service user instead of impersonating it.",
-        Mender.YOU,
+        Responsible.YOU,
         _AS_USER,
         (Way.AUTHORIZE,),
     ),
@@ -578,7 +582,7 @@ _GITLAB: dict[str, Failure] = {
         Layer.SCOPE,
         "The authorization does not include a fine-grained permission that this needs.",
         "Add the permission that GitLab names to the application in GitLab, then authorize the connection again.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         _AS_USER,
         (Way.AUTHORIZE,),
         at=_at([Surface.AUTHORIZE], "Add the permission that GitLab names to the application in GitLab."),
@@ -587,7 +591,7 @@ _GITLAB: dict[str, Failure] = {
         Layer.SCOPE,
         "The token lacks a scope for this; one of these would do: {scopes}.",
         "Tick one of them in the application in GitLab, then authorize the connection again.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         _AS_USER,
         (Way.AUTHORIZE,),
         at=_at([Surface.AUTHORIZE], "Tick one of them in the application in GitLab."),
@@ -596,7 +600,7 @@ _GITLAB: dict[str, Failure] = {
         Layer.SCOPE,
         "The token lacks a scope for this; GitLab does not say which.",
         "In GitLab, tick the scopes that the step Application lists, then authorize the connection again.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         _AS_USER,
         (Way.AUTHORIZE,),
         at=_at([Surface.AUTHORIZE], "In GitLab, tick the scopes that the step Application lists."),
@@ -607,7 +611,7 @@ _GITLAB: dict[str, Failure] = {
         "connection is used for.",
         "Tick Webhooks under what the connection is used for: that asks for the scope api. Then tick api in the "
         "application in GitLab.",
-        Mender.YOU,
+        Responsible.YOU,
         frozenset({Surface.AUTHORIZE}),
         (Way.SERVICES,),
     ),
@@ -618,22 +622,22 @@ _GITLAB: dict[str, Failure] = {
     "forbidden_by_role/terms": _user_state(
         "The service user has not accepted GitLab's Terms of Service.",
         f"{_BY_SIGNING_IN} and accept them.",
-        Mender.YOU,
+        Responsible.YOU,
     ),
     "forbidden_by_role/password": _user_state(
         "The password of the service user has expired, and until it is changed GitLab refuses its tokens.",
         f"{_BY_SIGNING_IN} and change it.",
-        Mender.YOU,
+        Responsible.YOU,
     ),
     "forbidden_by_role/email": _user_state(
         "The e-mail address of the service user is not confirmed, so GitLab refuses its tokens.",
         f"Open the link in GitLab's e-mail to the service user, or have a GitLab administrator confirm {_USER_ADMIN}.",
-        Mender.YOU,
+        Responsible.YOU,
     ),
     "forbidden_by_role/deactivated": _user_state(
         "The service user is deactivated, so GitLab refuses its tokens.",
         f"{_BY_SIGNING_IN}, which reactivates it, or activate {_USER_ADMIN}.",
-        Mender.YOU,
+        Responsible.YOU,
     ),
     "forbidden_by_role/blocked": _user_state(
         "The service user is blocked, so GitLab refuses its tokens.", f"Unblock {_USER_ADMIN}."
@@ -645,20 +649,20 @@ _GITLAB: dict[str, Failure] = {
     "forbidden_by_role/internal": _user_state(
         "This is one of GitLab's own internal users, for which GitLab refuses this.",
         "Use an ordinary user as service user.",
-        Mender.YOU,
+        Responsible.YOU,
     ),
     "gitlab_not_found": Failure(
         Layer.GITLAB,
         "GitLab answers that there is nothing at an address that every GitLab has.",
         f"{_PROXY_IN_FRONT} let all of /api/v4/ through: it seems to pass on only a part of it.",
-        Mender.NETWORK,
+        Responsible.NETWORK,
         _AS_USER,
     ),
     "unexpected_status": Failure(
         Layer.GITLAB,
         "GitLab answered with the status {status}, which is not foreseen here.",
         _PERSISTS,
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         _ASKS,
     ),
     "oauth_blocked": Failure(
@@ -666,7 +670,7 @@ _GITLAB: dict[str, Failure] = {
         "GitLab's {path} is not reached: something else answered ({status}).",
         f"{_PROXY_IN_FRONT} let /oauth/ through as well as /api/, for programs too: without a sign-in page, a "
         "challenge or a redirect.",
-        Mender.NETWORK,
+        Responsible.NETWORK,
         _OAUTH,
         at=_at(
             [Surface.APPLICATION, Surface.CREDENTIALS],
@@ -678,7 +682,7 @@ _GITLAB: dict[str, Failure] = {
         "GitLab does not accept this Application ID with this Secret.",
         "Compare both with the application in GitLab. If the Secret was renewed there, enter the new one under Replace "
         "ID and Secret.",
-        Mender.YOU,
+        Responsible.YOU,
         _OAUTH,
         (Way.SECRET,),
         at={
@@ -697,7 +701,7 @@ _GITLAB: dict[str, Failure] = {
         Layer.OAUTH,
         "GitLab does not accept the authorization code: it was used, is too old, or belongs to another redirect URI.",
         "If it happens a second time, compare the redirect URI in GitLab with the one in the step Application.",
-        Mender.YOU,
+        Responsible.YOU,
         frozenset({Surface.AUTHORIZE, Surface.REVOCATION}),
         at=_at(
             [Surface.AUTHORIZE],
@@ -709,7 +713,7 @@ _GITLAB: dict[str, Failure] = {
         Layer.OAUTH,
         "GitLab does not allow the application one of the scopes asked for.",
         "In GitLab, tick the scopes that the step Application lists.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         _OAUTH,
         (Way.APPLICATIONS,),
     ),
@@ -717,14 +721,14 @@ _GITLAB: dict[str, Failure] = {
         Layer.OAUTH,
         "The authorization was denied in GitLab.",
         "{again} Press Authorize on GitLab's page.",
-        Mender.YOU,
+        Responsible.YOU,
         frozenset({Surface.AUTHORIZE}),
     ),
     "oauth_unauthorized_client": Failure(
         Layer.OAUTH,
         "GitLab does not let this application do that.",
         "Check in GitLab that the application is confidential and not blocked.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         _OAUTH,
         (Way.APPLICATIONS,),
     ),
@@ -732,7 +736,7 @@ _GITLAB: dict[str, Failure] = {
         Layer.OAUTH,
         "GitLab's OAuth endpoint refused the request.",
         "Compare the application's values in GitLab with those in the step Application.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         _OAUTH,
         (Way.APPLICATIONS,),
     ),
@@ -742,7 +746,12 @@ _WRONG_PERSON = frozenset({Surface.AUTHORIZE})
 
 
 def _at_callback(
-    code_layer: Layer, sentence: str, remedy: str, who: Mender | None = Mender.YOU, *ways: Way, is_done: bool = False
+    code_layer: Layer,
+    sentence: str,
+    remedy: str,
+    who: Responsible | None = Responsible.YOU,
+    *ways: Way,
+    is_done: bool = False,
 ) -> Failure:
     return Failure(code_layer, sentence, remedy, who, frozenset({Surface.AUTHORIZE}), ways, is_done)
 
@@ -757,25 +766,25 @@ _AUTHORIZATION: dict[str, Failure] = {
         Layer.OAUTH,
         "This GitLab user is an administrator, and its tokens could do anything in GitLab.",
         "Use a service user without administrator rights, or take them away in GitLab's Admin area.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
     ),
     "wrong_person_blocked": _at_callback(
         Layer.OAUTH,
         "This GitLab user is not active, so GitLab would refuse its tokens.",
         f"Unblock or activate {_USER_ADMIN}.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
     ),
     "wrong_person_external": _at_callback(
         Layer.OAUTH,
         "This GitLab user is external and sees only projects it was added to one by one.",
         f"Untick External for {_USER_ADMIN}.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
     ),
     "scopes_missing": _at_callback(
         Layer.SCOPE,
         "GitLab granted less than was asked for. Missing: {scopes}.",
         "Tick {scopes} in the application's scopes in GitLab and save.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         Way.APPLICATIONS,
     ),
     "connection_changed": _at_callback(
@@ -795,7 +804,7 @@ _AUTHORIZATION: dict[str, Failure] = {
         "{because} GitLab may have made a token all the same, which nobody knows.",
         "In GitLab, signed in as whoever authorized, open Authorized applications and revoke this application. "
         "Then authorize again: revoking ends every token of it, the one in use as well.",
-        Mender.YOU,
+        Responsible.YOU,
         Way.AUTHORIZED_APPLICATIONS,
         is_done=True,
     ),
@@ -805,7 +814,7 @@ _AUTHORIZATION: dict[str, Failure] = {
         "nobody knows.",
         "In GitLab, signed in as whoever authorized, open Authorized applications and revoke this application. "
         "Then authorize again: revoking ends every token of it, the one in use as well.",
-        Mender.YOU,
+        Responsible.YOU,
         Way.AUTHORIZED_APPLICATIONS,
         is_done=True,
     ),
@@ -820,33 +829,33 @@ _AUTHORIZATION: dict[str, Failure] = {
         "GitLab gave a token and did not accept it a moment later, three times within some seconds. A proxy in "
         "front of GitLab probably drops the Authorization header. Nothing was stored.",
         "Have GitLab's administrator, or whoever runs the proxy, pass the Authorization header on to GitLab.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
     ),
     "no_bearer_token": _at_callback(
         Layer.OAUTH,
         "GitLab gave a kind of token that cannot be used: not a bearer token. Nothing was stored.",
         "Check what stands between Gatehouse and GitLab: GitLab itself gives bearer tokens only.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
     ),
     "no_access_token": _at_callback(
         Layer.OAUTH,
         "GitLab's answer held a refresh token but no usable access token. Nothing was stored.",
         "{again} If it persists, have whoever runs it check whether something between Gatehouse and GitLab changes "
         "answers.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
     ),
     "secret_unreadable/exchange": _at_callback(
         Layer.PORTAL,
         "The application's Secret is not stored, or cannot be used for this address. GitLab was not asked for a token.",
         "Enter Application ID and Secret again.",
-        Mender.YOU,
+        Responsible.YOU,
         Way.SECRET,
     ),
     "right_lost": _at_callback(
         Layer.PORTAL,
         "Whoever began this authorization lost the right to manage connections meanwhile. Nothing was stored.",
         "Somebody who may manage connections can authorize it.",
-        Mender.MANAGER,
+        Responsible.MANAGER,
         is_done=True,
     ),
     "issuer_missing": _at_callback(
@@ -854,20 +863,20 @@ _AUTHORIZATION: dict[str, Failure] = {
         "The answer does not say which GitLab it comes from, although yours announces that its answers do."
         " Nothing was sent to GitLab and nothing was stored.",
         "{again} If it persists, something between browser and GitLab changes addresses: ask GitLab's administrator.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
     ),
     "issuer_wrong": _at_callback(
         Layer.OAUTH,
         "The answer came from another GitLab than the one asked. Nothing was stored.",
         "{again} If it persists, compare the domain with the address that GitLab calls its own, in the step Instance.",
-        Mender.YOU,
+        Responsible.YOU,
         Way.INSTANCE,
     ),
 }
 
 
 def _verdict(sentence: str, remedy: str, *ways: Way, layer: Layer = Layer.OAUTH) -> Failure:
-    return Failure(layer, sentence, remedy, Mender.YOU, _IN_USE, ways)
+    return Failure(layer, sentence, remedy, Responsible.YOU, _IN_USE, ways)
 
 
 _CREDENTIAL: dict[str, Failure] = {
@@ -882,7 +891,7 @@ _CREDENTIAL: dict[str, Failure] = {
         "deleted there, so a new application is needed.",
         "Make a new application in GitLab, enter its Application ID and Secret, then authorize again; repositories and "
         "settings stay as they are. If the old one is still in GitLab, enter its present Secret first.",
-        Mender.YOU,
+        Responsible.YOU,
         _among(_IN_USE, Surface.START),
         (Way.APPLICATION,),
         is_done_there=True,
@@ -929,7 +938,7 @@ _CREDENTIAL: dict[str, Failure] = {
         Layer.PORTAL,
         "This portal's database may be a copy: no token is renewed until an owner confirms that it is alone.",
         "An owner confirms it on the page Restored portal, linked at the top of every page.",
-        Mender.YOU,
+        Responsible.YOU,
         _TOKEN,
         (Way.RESTORED,),
     ),
@@ -937,7 +946,7 @@ _CREDENTIAL: dict[str, Failure] = {
         Layer.PORTAL,
         "The portal's data folder cannot be written, so the token was not renewed: the answer could be lost.",
         "Free disk space or give the portal's user the right to write there.",
-        Mender.OPERATOR,
+        Responsible.OPERATOR,
         _TOKEN,
     ),
     "application_changed": Failure(
@@ -945,7 +954,7 @@ _CREDENTIAL: dict[str, Failure] = {
         "Another Application ID was entered. GitLab renews a token only for the application it was given to.",
         "Authorize the connection again with the new application, or enter the old one. Repositories and settings stay "
         "as they are.",
-        Mender.YOU,
+        Responsible.YOU,
         _IN_USE,
         (Way.AUTHORIZE,),
     ),
@@ -967,7 +976,7 @@ _CREDENTIAL: dict[str, Failure] = {
         Layer.OAUTH,
         "GitLab did not accept the Application ID and Secret. That can pass, so it is tried again several times.",
         "If the Secret was renewed in GitLab, enter the new one under Replace ID and Secret.",
-        Mender.YOU,
+        Responsible.YOU,
         _TOKEN,
         (Way.SECRET,),
     ),
@@ -976,7 +985,7 @@ _CREDENTIAL: dict[str, Failure] = {
         "GitLab does not accept the token at the moment and gives no reason.",
         "{again} If this persists, have GitLab's administrator check whether a proxy in front of GitLab drops the "
         "Authorization header.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         _TOKEN,
     ),
     "portal_stopping": Failure(
@@ -994,7 +1003,7 @@ _CREDENTIAL: dict[str, Failure] = {
         Layer.OAUTH,
         "The credential ends on {at}, and GitLab gave nothing to renew it with.",
         "Authorize the connection again before then.",
-        Mender.YOU,
+        Responsible.YOU,
         frozenset({Surface.HEALTH, Surface.OVERVIEW}),
         (Way.AUTHORIZE,),
     ),
@@ -1019,7 +1028,7 @@ def _read_ended(sentence: str, remedy: str) -> Failure:
         Layer.GITLAB,
         sentence,
         general,
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         _among(Surface.OVERVIEW, Surface.HEALTH, Surface.REPOSITORIES, Surface.JOB_WAITING),
         (Way.REPOSITORIES,),
         is_done_there=True,
@@ -1032,7 +1041,7 @@ _CONNECTION: dict[str, Failure] = {
         Layer.OAUTH,
         "The address was changed. Secret and tokens are only ever sent to the one they were given for.",
         "Check the new address, enter the Secret, then authorize again.",
-        Mender.YOU,
+        Responsible.YOU,
         frozenset({Surface.OVERVIEW}),
         (Way.SETUP,),
     ),
@@ -1040,7 +1049,7 @@ _CONNECTION: dict[str, Failure] = {
         Layer.ROLE,
         "The token belongs to @{actual}, but this connection is meant to act as @{expected}.",
         "Authorize again as the service user, or enter the other one as service user.",
-        Mender.YOU,
+        Responsible.YOU,
         frozenset({Surface.OVERVIEW, Surface.HEALTH}),
         (Way.AUTHORIZE,),
     ),
@@ -1048,7 +1057,7 @@ _CONNECTION: dict[str, Failure] = {
         Layer.OAUTH,
         "The connection is meant to act as @{expected} now, but was authorized before that.",
         "Authorize it again as the new service user. Until then it works as before.",
-        Mender.YOU,
+        Responsible.YOU,
         frozenset({Surface.OVERVIEW}),
         (Way.AUTHORIZE,),
     ),
@@ -1056,7 +1065,7 @@ _CONNECTION: dict[str, Failure] = {
         Layer.SCOPE,
         "The services chosen need scopes that were not granted: {scopes}.",
         "Tick {scopes} in the application in GitLab, save, and authorize again. Everything else keeps working.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         frozenset({Surface.OVERVIEW, Surface.HEALTH}),
         (Way.AUTHORIZE,),
     ),
@@ -1064,7 +1073,7 @@ _CONNECTION: dict[str, Failure] = {
         Layer.GITLAB,
         "This GitLab is {version}; Gatehouse needs 9.0 or newer.",
         "Upgrade GitLab.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         _among(_IDENTIFIES, _READS, Surface.OVERVIEW),
     ),
     "catalogue_incomplete": _read_ended(
@@ -1082,14 +1091,14 @@ _CONNECTION: dict[str, Failure] = {
         Layer.TLS,
         "GitLab's certificate expires on {at}, in {days} days.",
         "Renew it on the GitLab server before then; afterwards nothing can be read.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         frozenset({Surface.HEALTH}),
     ),
     "rate_limited": Failure(
         Layer.PORTAL,
         "{sentence}",
         "What you typed is still here. Press the button again in a minute.",
-        Mender.YOU,
+        Responsible.YOU,
         frozenset({Surface.CHECKS, Surface.APPLICATION, Surface.CREDENTIALS}),
         is_done_there=True,
     ),
@@ -1101,7 +1110,7 @@ _REVOCATION: dict[str, Failure] = {
         "It is not known whether the token is dead. Its access token had expired, the refresh token was tried "
         "to find out, and GitLab's answer was lost: GitLab may hold a token that nobody knows.",
         _BY_HAND,
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         frozenset({Surface.REVOCATION}),
         (Way.AUTHORIZED_APPLICATIONS,),
     ),
@@ -1109,7 +1118,7 @@ _REVOCATION: dict[str, Failure] = {
         Layer.OAUTH,
         "GitLab answered that the token is revoked, but still accepts it.",
         "{again} To end it at once, revoke it in GitLab by hand.",
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         frozenset({Surface.REVOCATION}),
         (Way.AUTHORIZED_APPLICATIONS,),
     ),
@@ -1125,7 +1134,7 @@ _REVOCATION: dict[str, Failure] = {
         Layer.PORTAL,
         "The token or the Secret that revokes it cannot be read here, so GitLab was not asked.",
         _BY_HAND,
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         frozenset({Surface.REVOCATION}),
         (Way.AUTHORIZED_APPLICATIONS,),
     ),
@@ -1133,7 +1142,7 @@ _REVOCATION: dict[str, Failure] = {
         Layer.PORTAL,
         "The token was given by a GitLab at {origin}, and its path there is no longer known, so GitLab was not asked.",
         _BY_HAND,
-        Mender.GITLAB_ADMIN,
+        Responsible.GITLAB_ADMIN,
         frozenset({Surface.REVOCATION}),
     ),
     "revocation_pending": Failure(
@@ -1151,7 +1160,7 @@ _WORK: dict[str, Failure] = {
         Layer.PORTAL,
         "The disk with {where} is full, so nothing can be stored.",
         "Free space on it. Nothing has to be restarted.",
-        Mender.OPERATOR,
+        Responsible.OPERATOR,
         _NOTHING_STORED,
     ),
     "disk_read_only": Failure(
@@ -1159,7 +1168,7 @@ _WORK: dict[str, Failure] = {
         "Nothing can be written to {where}: the disk is read-only, the right to write is missing, or the server is a "
         "standby.",
         "Make it writable. Nothing has to be restarted.",
-        Mender.OPERATOR,
+        Responsible.OPERATOR,
         _NOTHING_STORED,
     ),
     "database_busy": Failure(Layer.PORTAL, "Another change keeps {where} busy.", "{again}", None, _NOTHING_STORED),
@@ -1167,7 +1176,7 @@ _WORK: dict[str, Failure] = {
         Layer.PORTAL,
         "There is no answer from {where}.",
         "Check that it runs and can be reached. {again}",
-        Mender.OPERATOR,
+        Responsible.OPERATOR,
         _NOTHING_STORED,
     ),
     "job_refused": Failure(Layer.PORTAL, "{sentence}", "{again}", None, _JOBS),
@@ -1175,35 +1184,35 @@ _WORK: dict[str, Failure] = {
         Layer.PORTAL,
         "Gatehouse made a mistake while doing this. Nothing is half done.",
         "{again} The operator finds the cause in the log under {reference}.",
-        Mender.OPERATOR,
+        Responsible.OPERATOR,
         _JOBS,
     ),
     "job_crashed": Failure(
         Layer.PORTAL,
         "The worker ended in the middle of this, each time it was tried.",
         "The operator should look whether the machine ran out of memory. {again}",
-        Mender.OPERATOR,
+        Responsible.OPERATOR,
         _JOBS - {Surface.JOB_WAITING},
     ),
     "job_unknown": Failure(
         Layer.PORTAL,
         "The worker does not know how to do “{job}”.",
         "The workers are of another version than the web server: restart them with the same one. {again}",
-        Mender.OPERATOR,
+        Responsible.OPERATOR,
         _JOBS,
     ),
     "mail_failed": Failure(
         Layer.PORTAL,
         "{reason}",
         "Check the SMTP settings of this portal and the mail server's log. {again}",
-        Mender.OPERATOR,
+        Responsible.OPERATOR,
         frozenset({Surface.JOB_MAIL, Surface.JOB_WAITING}),
     ),
     "audit_head_unreadable": Failure(
         Layer.PORTAL,
         "The head file of the audit log cannot be read: an end that was cut off would not show.",
         "Make the file of GATEHOUSE_AUDIT_HEAD_FILE readable for the portal. {again}",
-        Mender.OPERATOR,
+        Responsible.OPERATOR,
         frozenset({Surface.JOB_PERIODIC}),
     ),
 }

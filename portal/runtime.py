@@ -9,18 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from flask import Flask, current_app
-
 from portal.db import AUDIT_HEAD_FILE, AUDIT_KEY, WITNESS, Database
-from portal.instance.witness import Witness
-from portal.net import Door, NetworkPolicy
+from portal.installation.witness import Witness
+from portal.net import NetworkPolicy, OutboundClient
 from portal.preflight import check_ground
 from portal.settings import Settings
 from portal.shutdown import Shutdown
 from portal.vault import KeyRing, Vault
 from portal.vault.keyring import is_in_environment
-
-_KEY = "gatehouse_runtime"
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,7 @@ class Runtime:
     settings: Settings
     database: Database
     vault: Vault
-    door: Door
+    outbound: OutboundClient
     shutdown: Shutdown = field(default_factory=Shutdown)
 
     def __post_init__(self) -> None:
@@ -55,7 +51,7 @@ def build_runtime(settings: Settings) -> Runtime:
         settings=settings,
         database=Database(settings.resolved_database_url),
         vault=Vault(KeyRing.from_settings(path), None if is_in_environment() else path),
-        door=Door(NetworkPolicy.from_settings(settings)),
+        outbound=OutboundClient(NetworkPolicy.from_settings(settings)),
     )
 
 
@@ -74,14 +70,3 @@ def opened_runtime() -> Iterator[Runtime]:
         yield runtime
     finally:
         runtime.database.close()
-
-
-def attach_runtime(app: Flask, runtime: Runtime) -> None:
-    """Let requests of this app find the runtime."""
-    app.extensions[_KEY] = runtime
-
-
-def current_runtime() -> Runtime:
-    """Return the runtime of the app that answers the present request."""
-    runtime: Runtime = current_app.extensions[_KEY]
-    return runtime

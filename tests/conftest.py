@@ -17,11 +17,11 @@ from werkzeug.routing import Rule
 from portal import create_app, redaction
 from portal.accounts import passwords
 from portal.db import Database
-from portal.net import Door, NetworkPolicy, parse_address
+from portal.net import NetworkPolicy, OutboundClient, parse_address
+from portal.operation.start import bring_up_to_date
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from portal.settings import Settings
-from portal.start import bring_up_to_date
 from portal.vault import KeyRing, Vault
 from tests.support.paired import Paired, pair
 from tests.support.people import Cast, make_cast
@@ -175,7 +175,7 @@ def runtime(settings: Settings, database: Database, ring: KeyRing, request: pyte
         exempt=parse_address(exempt, allow_http=True) if exempt else None,
         own_origin=settings.base_url,
     )
-    return Runtime(settings=settings, database=database, vault=Vault(ring), door=Door(policy))
+    return Runtime(settings=settings, database=database, vault=Vault(ring), outbound=OutboundClient(policy))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 
-from portal.cli import app
+from portal.operation.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

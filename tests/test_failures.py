@@ -13,20 +13,21 @@ from flask import Flask
 from sqlmodel import Session, select
 
 from portal import failures
-from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, RetiredToken
+from portal.authorization.keep import READ_CATALOGUE, catalogue_key
+from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.authorization.person import Doubt
-from portal.authorization.service.credentials import READ_CATALOGUE, catalogue_key
+from portal.connections.checks import TITLES, Check, Checklist, CheckState
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.remedies import ways_of
-from portal.connections.service.checks import TITLES, Check, Checklist, CheckState
 from portal.connections.steps import LABELS, Step
+from portal.credentials.models import Credential, RetiredToken
 from portal.db import utc_now
-from portal.errors import Card, Layer, Mender, Surface, UpstreamFailed
+from portal.errors import Card, Layer, Responsible, Surface, UpstreamFailed
 from portal.failures import FAILURES, MEANS, Failure, Means
 from portal.gitlab import errors as gitlab_errors
 from portal.health.alarms import MAIL_ALARM
+from portal.health.checks import CHECK_ONE, check_key
 from portal.health.models import HealthWatch, Incident, Phase
-from portal.health.service import CHECK_ONE, check_key
 from portal.jobs import registry
 from portal.jobs.models import Job, JobState
 from portal.net import errors as net_errors
@@ -257,7 +258,9 @@ def test_every_remedy_is_possible_in_every_place_where_its_failure_is_read(
 )
 def test_remedies_that_led_astray_are_noticed(monkeypatch: pytest.MonkeyPatch, surface: Surface, remedy: str) -> None:
     monkeypatch.setitem(
-        FAILURES, "bad", Failure(Layer.GITLAB, "It failed.", remedy, Mender.YOU, frozenset(Surface), is_done_there=True)
+        FAILURES,
+        "bad",
+        Failure(Layer.GITLAB, "It failed.", remedy, Responsible.YOU, frozenset(Surface), is_done_there=True),
     )
     card = Card("bad").at(surface)
 
@@ -275,7 +278,7 @@ def problems_of(card: Card, means: Means, surface: Surface, pages: dict[str, str
     if not means.is_automatic:
         if re.search(r"by itself(?! when)|no one needs|nothing has to be done|\b[Ww]ait\b", remedy):
             found.append("waits where nobody goes on")
-        if card.mender == Mender.NOBODY:
+        if card.responsible == Responsible.NOBODY:
             found.append("is nobody's where only somebody can go on")
         if not re.search(r"again|[Aa]uthorize|Take that address|can authorize it", remedy):
             found.append("does not say how to go on")

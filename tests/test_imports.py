@@ -1,93 +1,141 @@
-"""Imports run one way: the table below is the tree's order, lowest first."""
+"""Imports run one way: the table below is the order of the packages, lowest first."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent / "portal"
 
-# A module may import from its own floor and from those below it.
+# A module may import from its own floor and from those below it. Files of `portal/` itself are the ground, and so is
+# what tells an installation from its copy.
 FLOORS = (
-    (
-        *("settings", "errors", "failures", "db", "htmx", "requestinfo", "assets", "crash_points", "durable"),
-        *("instance", "foreign", "redaction", "private", "times", "shutdown", "storage"),
-    ),
-    ("listening", "preflight"),
+    ("ground",),
     ("net",),
     ("vault",),
-    ("logs", "error_pages", "runtime"),
     ("gitlab",),
     ("audit",),
+    ("web",),
     ("jobs",),
-    ("accounts", "security", "forms"),
+    ("accounts",),
+    ("audit_log",),
     ("connections",),
+    ("credentials",),
     ("authorization",),
     ("repositories",),
     ("disconnection", "health"),
-    ("migrations",),
-    ("keys", "backup"),
-    ("start", "serving", "cli", "__init__", "__main__"),
+    ("operation",),
+    ("__init__", "__main__"),
 )
-# Views of a low capability need the sign-in of a higher one: who may see a page is decided in `accounts`.
-VIEWS_MAY_ALSO = {"accounts", "security", "forms"}
-# And one below `jobs` may have background work of its own.
-JOBS_MAY_ALSO = {"jobs"}
-# Ground modules of one floor that may know each other.
 FLOOR_OF = {name: number for number, floor in enumerate(FLOORS) for name in floor}
+# The runtime is ground, though it holds parts of the packages above it: everything is built from it.
+GROUND_MAY_ALSO = {"runtime.py": {"net", "vault"}, "preflight.py": {"vault"}}
 # The sandbox stands beside the house: it imports nothing of it, and only the command line starts it.
-BESIDE = {"sandbox"}
+SANDBOX = "sandbox"
+TOP = {"__init__.py", "__main__.py"}
+FLASK = {"flask", "flask_wtf", "werkzeug", "wtforms", "htmx_flask"}
 
 
-def modules() -> list[Path]:
-    return [path for path in ROOT.rglob("*.py") if "versions" not in path.parts]
-
-
-def capability(path: Path) -> str:
-    first = path.relative_to(ROOT).parts[0]
-    return first.removesuffix(".py")
-
-
-def imported(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "portal":
-            parts = node.module.split(".")
-            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
-        elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("portal.")}
+@cache
+def modules() -> dict[str, Path]:
+    """Return every module by its name, migrations left out: they stand on their own."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        if "versions" not in path.parts:
+            parts = ("portal", *path.relative_to(ROOT).with_suffix("").parts)
+            found[".".join(parts).removesuffix(".__init__")] = path
     return found
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_module_imports_only_its_own_floor_and_lower_ones(path: Path) -> None:
-    own = capability(path)
-    if own in BESIDE:
-        assert imported(path) <= BESIDE
-        return
-    also = {"views.py": VIEWS_MAY_ALSO, "jobs.py": JOBS_MAY_ALSO}.get(path.name, set())
-
-    higher = {name for name in imported(path) - BESIDE - also if FLOOR_OF[name] > FLOOR_OF[own]}
-
-    assert not higher
-    assert own in {"cli"} or not imported(path) & BESIDE
+def package_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).parts
+    if len(parts) > 1:
+        return "ground" if parts[0] == "installation" else parts[0]
+    return parts[0].removesuffix(".py") if parts[0] in TOP else "ground"
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_services_do_not_know_flask(path: Path) -> None:
-    if "service" not in path.parts and path.name not in {"service.py", "models.py", "jobs.py"}:
-        return
+@cache
+def imported(path: Path) -> frozenset[str]:
+    """Return the modules of the portal that a file imports, at any depth of its code."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "portal":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in modules() else node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("portal.")}
+    return frozenset(found)
 
-    names = {
-        (node.module or "").split(".")[0] if isinstance(node, ast.ImportFrom) else node.names[0].name.split(".")[0]
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, (ast.Import, ast.ImportFrom))
+
+def house() -> Iterator[tuple[str, Path]]:
+    return ((name, path) for name, path in modules().items() if package_of(path) != SANDBOX)
+
+
+def test_every_package_has_its_floor() -> None:
+    assert {package_of(path) for _, path in house()} == set(FLOOR_OF)
+
+
+def test_module_imports_only_its_own_floor_and_lower_ones() -> None:
+    wrong = []
+    for name, path in house():
+        may_also = GROUND_MAY_ALSO.get(path.name, set()) if package_of(path) == "ground" else set()
+        for target in imported(path):
+            package = package_of(modules()[target])
+            if package == SANDBOX:
+                wrong += [] if name == "portal.operation.cli" else [(name, target)]
+            elif package not in may_also and FLOOR_OF[package] > FLOOR_OF[package_of(path)]:
+                wrong.append((name, target))
+
+    assert wrong == []
+
+
+def test_sandbox_knows_nothing_of_the_house() -> None:
+    sandbox = {name: path for name, path in modules().items() if package_of(path) == SANDBOX}
+
+    assert sandbox
+    assert [
+        (name, target) for name, path in sandbox.items() for target in imported(path) if target not in sandbox
+    ] == []
+
+
+def test_packages_import_each_other_one_way_only() -> None:
+    ways = {
+        (package_of(path), package_of(modules()[target]))
+        for name, path in house()
+        for target in imported(path)
+        if package_of(modules()[target]) != package_of(path)
     }
 
-    assert "flask" not in names
+    assert {tuple(sorted(way)) for way in ways if (way[1], way[0]) in ways} - {
+        ("ground", "net"),
+        ("ground", "vault"),
+    } == set()
 
 
-def test_every_capability_has_its_floor() -> None:
-    assert {capability(path) for path in modules()} <= set(FLOOR_OF) | BESIDE
+def test_files_import_in_no_circle() -> None:
+    order = {name: imported(path) - {name} for name, path in house()}
+    while leaves := [name for name, targets in order.items() if not targets & set(order)]:
+        for name in leaves:
+            del order[name]
+
+    assert sorted(order) == []
+
+
+def test_only_web_files_know_flask() -> None:
+    knowing = {
+        str(path.relative_to(ROOT))
+        for _, path in house()
+        if path.name not in {"views.py", "forms.py"} and not path.name.endswith("_views.py")
+        if package_of(path) not in {"web", "__init__"}
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom | ast.Import)
+        for module in (
+            [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+        )
+        if module.split(".")[0] in FLASK
+    }
+
+    assert knowing == {"accounts/sessions.py", "connections/setup_pages.py"}

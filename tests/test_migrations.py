@@ -13,8 +13,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from portal.db import Database, UTCDateTime
-from portal.migrations.models import load_metadata
-from portal.migrations.upgrade import NewerSchema, current_and_head, upgrade
+from portal.operation.migrations.models import load_metadata
+from portal.operation.migrations.upgrade import NewerSchema, current_and_head, upgrade
 from tests.support.postgresql import Cluster
 
 
@@ -77,7 +77,7 @@ KILLED = """
 import os, sys
 from sqlalchemy import event
 from portal.db import Database
-from portal.migrations.upgrade import upgrade
+from portal.operation.migrations.upgrade import upgrade
 
 database, left = Database(sys.argv[1]), int(sys.argv[2])
 

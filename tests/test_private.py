@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from portal.audit.head import Head, write_head
-from portal.authorization.refresh.spool import Spool
-from portal.backup.restore import restore
-from portal.backup.service import make_backup
+from portal.credentials.spool import Spool
 from portal.db import Database
 from portal.jobs.single import WorkerLock
+from portal.operation.backup.make import make_backup
+from portal.operation.backup.restore import restore
+from portal.operation.serving import Supervisor
+from portal.operation.start import prepare
 from portal.private import private_file, private_folder
 from portal.runtime import build_runtime
-from portal.serving import Supervisor
 from portal.settings import Settings
-from portal.start import prepare
 from portal.vault.keyring import KEYS_VARIABLE
 from tests.support.modes import open_to_others
 

@@ -18,11 +18,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from portal.cli import main
-from portal.listening import SUPERVISOR_VARIABLE, Endpoint, take_port
-from portal.serving import default_endpoint
+from portal.operation.cli import main
+from portal.operation.listening import SUPERVISOR_VARIABLE, Endpoint, take_port
+from portal.operation.serving import default_endpoint
+from portal.operation.start import prepare
 from portal.settings import Settings, SettingsError
-from portal.start import prepare
 from tests.jobs.waiting import until
 from tests.support.modes import open_to_others
 from tests.support.postgresql import LOCKED_ROLE, Cluster

@@ -10,8 +10,8 @@ from sqlmodel import Session, col, select
 from portal import audit
 from portal.accounts.models import Membership, Organization, SetupToken, User
 from portal.accounts.people import add_member, check_person
-from portal.accounts.roles import Role
 from portal.accounts.sessions import hash_of
+from portal.actor import Role
 from portal.db import utc_now
 from portal.errors import InvalidInput, NotFound
 from portal.runtime import Runtime

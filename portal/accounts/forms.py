@@ -5,7 +5,7 @@ from __future__ import annotations
 from wtforms import SelectMultipleField, StringField
 from wtforms.validators import Length
 
-from portal.forms import StrictForm
+from portal.web.forms import StrictForm
 
 MAX_TYPED = 4096
 # Of a form that waits for its reader to sign in again; a CA certificate is the longest entry of any.

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, or_
 from sqlmodel import col, select
 
+from portal.accounts.limits import WINDOW_MINUTES
 from portal.accounts.models import Invitation, SessionRecord, SignInAttempt
-from portal.accounts.throttle import WINDOW_MINUTES
 from portal.db import utc_now
 from portal.jobs import JobContext
 from portal.jobs.registry import every

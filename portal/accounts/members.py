@@ -14,9 +14,9 @@ from portal import audit
 from portal.accounts.models import GroupGrant, Invitation, InvitedGroup, Membership, Organization, SessionRecord, User
 from portal.accounts.notes import GroupChoice
 from portal.accounts.people import EMAIL_TAKEN, add_member, check_person, clean_email, is_member
-from portal.accounts.principal import Principal, require_right_now
-from portal.accounts.roles import ROLE_RIGHTS, Right, Role
+from portal.accounts.principal import require_right_now
 from portal.accounts.sessions import end_other_sessions, hash_of
+from portal.actor import ROLE_RIGHTS, Principal, Right, Role
 from portal.db import utc_now
 from portal.errors import Conflict, InvalidInput, NotFound
 from portal.runtime import Runtime

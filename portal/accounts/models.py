@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Column, Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from portal.accounts.roles import Role
+from portal.actor import Role
 from portal.db import BigId, UTCDateTime, utc_now
 
 HASH_LENGTH = 64

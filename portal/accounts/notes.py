@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portal.accounts.models import Membership
-from portal.accounts.principal import Principal
-from portal.accounts.roles import Right
+from portal.actor import Principal, Right
 from portal.runtime import Runtime
 
 

@@ -11,12 +11,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from portal import audit
+from portal.accounts.limits import WINDOW_MINUTES, counted_try, note_success
 from portal.accounts.models import Membership, Organization, User
 from portal.accounts.passwords import PasswordRefused, hash_password, verify_password
-from portal.accounts.principal import Principal
-from portal.accounts.roles import Role
 from portal.accounts.sessions import end_other_sessions
-from portal.accounts.throttle import WINDOW_MINUTES, counted_try, note_success
+from portal.actor import Principal, Role
 from portal.audit.models import AuditEvent
 from portal.db import utc_now
 from portal.errors import InvalidInput, NotFound, RateLimited

@@ -19,7 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, select
 
 from portal.accounts.models import SessionRecord
-from portal.accounts.principal import Principal, load_principal
+from portal.accounts.principal import load_principal
+from portal.actor import Principal
 from portal.db import utc_now
 from portal.errors import SignInRequired
 from portal.logs import get_logger

@@ -2,7 +2,7 @@
 
 - **A page** (GET): to the sign-in page and back.
 - **A plain form**: the sign-in page is the answer (401). It carries the form's entries, secrets excepted; after signing
-  in they wait in the session until the form's page is shown again (`portal.forms.StrictForm` fills them in).
+  in they wait in the session until the form's page is shown again (`portal.web.forms.StrictForm` fills them in).
 - **A request of htmx**: a dialog asks; the page stays as it is, and its forms get the token of the new session.
 
 The same happens when somebody has signed in again in another tab, and the forms of this one belong to a dead session.
@@ -18,16 +18,15 @@ from flask import Flask, Response, flash, request, session, url_for
 from flask_wtf.csrf import CSRFError
 
 from portal.accounts.forms import MAX_KEPT, EntriesForm
-from portal.accounts.principal import find_principal
-from portal.accounts.rights import Access, declared_right, signed_in
-from portal.error_pages import answer
 from portal.errors import Forbidden, PortalError, SignInRequired
-from portal.forms import COMMON_FIELDS, KEPT_ENTRIES, SECRET_FIELDS
-from portal.htmx import leave_to, render, wants_fragment
 from portal.requestinfo import current_request_info
-from portal.runtime import current_runtime
-from portal.security.addresses import page_of_form, safe_next
-from portal.security.incoming import OWN_SITES, SAFE_METHODS
+from portal.web.access import Access, declared_right, signed_in
+from portal.web.addresses import page_of_form, safe_next
+from portal.web.current import current_runtime, find_principal
+from portal.web.error_pages import answer
+from portal.web.forms import COMMON_FIELDS, KEPT_ENTRIES, SECRET_FIELDS
+from portal.web.htmx import leave_to, render, wants_fragment
+from portal.web.request_checks import OWN_SITES, SAFE_METHODS
 
 # For so many more pages entries are kept at once: the steps of the walkthrough.
 MAX_PAGES = 5

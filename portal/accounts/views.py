@@ -6,31 +6,28 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, after_this_request, flash, g, request, session, url_for
 
-from portal.accounts import first_run, members, notes, people, proof_views, signed_out_views, throttle
-from portal.accounts.forms import (
-    InvitationForm,
-    InviteForm,
-    NameForm,
-    PasswordForm,
-    RoleForm,
-    SetupForm,
-    SignInForm,
-)
+from portal import audit
+from portal.accounts import first_run, limits, members, notes, people, proof_views, signed_out_views
+from portal.accounts.forms import InvitationForm, InviteForm, NameForm, PasswordForm, RoleForm, SetupForm, SignInForm
 from portal.accounts.models import Membership
-from portal.accounts.principal import current_principal, find_principal, forget_principal
-from portal.accounts.proof import require_proof
-from portal.accounts.rights import ROLE_SENTENCES, Right, Role, public, requires, signed_in
 from portal.accounts.sessions import current_sessions
+from portal.actor import ROLE_SENTENCES, AccessRefused, Right, Role
 from portal.db import MAX_ID
 from portal.errors import InvalidInput, NotFound
-from portal.forms import refuse_unknown_fields
-from portal.htmx import leave_to, render, wants_fragment
-from portal.requestinfo import current_request_info
-from portal.runtime import Runtime, current_runtime
-from portal.security.addresses import safe_next
-from portal.security.incoming import SAFE_METHODS
+from portal.logs import get_logger
+from portal.requestinfo import current_request_info, loggable_path
+from portal.runtime import Runtime
+from portal.web.access import public, requires, signed_in
+from portal.web.addresses import safe_next
+from portal.web.current import current_principal, current_runtime, find_principal, forget_principal
+from portal.web.error_pages import answer
+from portal.web.forms import refuse_unknown_fields
+from portal.web.htmx import leave_to, render, wants_fragment
+from portal.web.proof import require_proof
+from portal.web.request_checks import SAFE_METHODS
 
 blueprint = Blueprint("accounts", __name__)
+log = get_logger(__name__)
 
 
 def register(app: Flask, runtime: Runtime) -> None:
@@ -38,8 +35,31 @@ def register(app: Flask, runtime: Runtime) -> None:
     app.register_blueprint(blueprint)
     proof_views.register(app)
     signed_out_views.register(app)
+    app.register_error_handler(AccessRefused, _answer_refused)
     app.add_template_filter(initials)
     app.add_url_rule("/healthz", "healthz", public(lambda: Response("ok\n", mimetype="text/plain")))
+
+
+def _answer_refused(error: AccessRefused) -> Response:
+    """Record that somebody asked for what they have no right to; in no transaction of the view's."""
+    # The principal as this request began: who it was, whatever they may now.
+    if principal := find_principal():
+        path = loggable_path(request.path)
+        log.warning("access_refused", user_id=principal.user_id, right=error.right, path=path, method=request.method)
+        if request.method not in SAFE_METHODS:  # A GET changes nothing, the audit log included.
+            with current_runtime().database.transaction() as database:
+                audit.record(
+                    database,
+                    action="access.refused",
+                    organization_id=principal.organization_id,
+                    actor_user_id=principal.user_id,
+                    actor_name=principal.name,
+                    object_type="address",
+                    object_id=path,
+                    result="refused",
+                    details={"right": error.right.value, "method": request.method},
+                )
+    return answer(error)
 
 
 def initials(name: str) -> str:
@@ -90,7 +110,7 @@ def sign_in() -> Response:
     kept = _text(form, "kept")
     try:
         email, source = _text(form, "email"), current_request_info().source_address
-        device = throttle.known_device(runtime, email, _device_cookie())
+        device = limits.known_device(runtime, email, _device_cookie())
         membership = people.check_sign_in(runtime, email, _text(form, "password"), source, device)
     except InvalidInput as error:
         if wants_fragment():
@@ -258,14 +278,14 @@ def _begin_session(membership: Membership) -> None:
     forget_principal()
     g.pop("csrf_token", None)  # Flask-WTF keeps the one it made for the session before.
     runtime = current_runtime()
-    known = throttle.remember_device(runtime, current_principal().email, _device_cookie())
+    known = limits.remember_device(runtime, current_principal().email, _device_cookie())
 
     @after_this_request
     def remember(response: Response) -> Response:
         response.set_cookie(
             _device_cookie_name(),
             known,
-            max_age=throttle.DEVICE_DAYS * 24 * 3600,
+            max_age=limits.DEVICE_DAYS * 24 * 3600,
             secure=runtime.settings.is_https,
             httponly=True,
             samesite="Lax",

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from portal.accounts.principal import Principal
-from portal.accounts.rights import Right
-from portal.authorization.models import Credential, CredentialState
+from portal.actor import Principal, Right
 from portal.authorization.status import granted_scopes, load_status
-from portal.connections import granted, panels
+from portal.connections import panels, scopes
 from portal.connections.models import Connection
+from portal.credentials.models import Credential, CredentialState
 from portal.runtime import Runtime
 
 ORDER = 20
@@ -19,7 +18,7 @@ ORDER = 20
 def register() -> None:
     """Add the panels; called once per application."""
     panels.add(ORDER, authorization_panels)
-    granted.tell_by(granted_scopes)
+    scopes.tell_by(granted_scopes)
 
 
 def authorization_panels(runtime: Runtime, principal: Principal, connection: Connection) -> list[panels.Panel]:

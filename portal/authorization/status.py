@@ -8,13 +8,14 @@ from enum import StrEnum
 from sqlmodel import Session
 
 from portal.accounts.models import User as PortalUser
-from portal.accounts.principal import Principal
-from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, CredentialState, RetiredToken
+from portal.actor import Principal
+from portal.authorization import attempts
+from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.authorization.person import TITLES, Doubt
-from portal.authorization.service import attempts
-from portal.authorization.service.credentials import get_credential
+from portal.connections.applications import wanted_scopes
 from portal.connections.models import Connection
-from portal.connections.service.applications import wanted_scopes
+from portal.credentials.models import Credential, CredentialState, RetiredToken
+from portal.credentials.rows import get_credential
 from portal.errors import Card
 from portal.gitlab import links
 from portal.gitlab.scopes import missing_scopes, unused_scopes

@@ -10,22 +10,21 @@ from __future__ import annotations
 from flask import Blueprint, Flask, Response, make_response, redirect, render_template, request, url_for
 from werkzeug.datastructures import MultiDict
 
-from portal.accounts.principal import current_principal, find_principal
-from portal.accounts.rights import Right, public, requires
-from portal.authorization import panel
-from portal.authorization.lineage import load_lineage
+from portal.actor import Right
+from portal.authorization import attempts, exchange, panel
 from portal.authorization.models import AttemptState, AuthorizationAttempt
-from portal.authorization.service import attempts, exchange
 from portal.authorization.status import load_status
-from portal.connections.service.connections import expect_user, get_connection, get_connection_for_admin
 from portal.connections.steps import Step, rail, step_to_do_first
-from portal.error_pages import MethodNotAllowed
+from portal.connections.store import expect_user, get_connection, get_connection_for_admin
+from portal.credentials.history import load_history
 from portal.errors import BadRequest
-from portal.forms import refuse_unknown_fields
-from portal.htmx import leave_to, render, wants_fragment
 from portal.redaction import register as register_secret
-from portal.runtime import Runtime, current_runtime
-from portal.security import opens_popup, polling
+from portal.runtime import Runtime
+from portal.web.access import opens_popup, polling, public, requires
+from portal.web.current import current_principal, current_runtime, find_principal
+from portal.web.error_pages import MethodNotAllowed
+from portal.web.forms import refuse_unknown_fields
+from portal.web.htmx import leave_to, render, wants_fragment
 
 blueprint = Blueprint("authorization", __name__)
 CALLBACK_PARAMETERS = ("code", "state", "error", "error_description", "iss")
@@ -63,7 +62,7 @@ def credential(slug: str) -> Response:
     """Show what became of every pair of tokens of a connection."""
     runtime = current_runtime()
     connection = get_connection(runtime, current_principal(), slug)
-    return render("authorization/credential.html", connection=connection, lineage=load_lineage(runtime, connection))
+    return render("authorization/credential.html", connection=connection, lineage=load_history(runtime, connection))
 
 
 @blueprint.get("/connections/<slug>/authorization/status")

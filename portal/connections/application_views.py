@@ -10,19 +10,18 @@ from typing import Any
 
 from flask import Response, request, url_for
 
-from portal.accounts.principal import current_principal
-from portal.accounts.proof import require_proof
+from portal.connections import applications, instance
 from portal.connections.forms import ApplicationForm
 from portal.connections.models import Connection
-from portal.connections.service import applications, instance
 from portal.connections.setup_pages import go_first, load_connection, render_step, say_when, waiting_card
 from portal.connections.steps import Step, next_url, step_url
 from portal.errors import Card, Conflict, InvalidInput, RateLimited
-from portal.forms import problems_of
 from portal.gitlab import links
 from portal.gitlab.version import parse_version
-from portal.htmx import leave_to, render, wants_fragment
-from portal.runtime import current_runtime
+from portal.web.current import current_principal, current_runtime
+from portal.web.forms import problems_of
+from portal.web.htmx import leave_to, render, wants_fragment
+from portal.web.proof import require_proof
 
 MAX_ID = 255
 

@@ -7,8 +7,8 @@ from wtforms.fields.choices import SelectChoice
 from wtforms.validators import Length
 
 from portal.connections.models import Method
-from portal.forms import StrictForm
 from portal.gitlab.scopes import Service
+from portal.web.forms import StrictForm
 
 MAX_TYPED = 2000
 MAX_PEM = 70_000

@@ -6,17 +6,16 @@ from typing import Any
 
 from flask import Response
 
-from portal.accounts.principal import current_principal
-from portal.accounts.proof import require_proof
+from portal.connections import checklist, instance
 from portal.connections.forms import InstanceForm
 from portal.connections.models import Connection, way_of
-from portal.connections.service import checklist, instance
 from portal.connections.setup_pages import load_connection, render_step, say_when, waiting_card
 from portal.connections.steps import Step, next_url, step_url
 from portal.errors import Card, InvalidInput, RateLimited
-from portal.forms import problems_of, refuse_unknown_fields
-from portal.htmx import leave_to, render, wants_fragment
-from portal.runtime import current_runtime
+from portal.web.current import current_principal, current_runtime
+from portal.web.forms import problems_of, refuse_unknown_fields
+from portal.web.htmx import leave_to, render, wants_fragment
+from portal.web.proof import require_proof
 
 FIELDS = ("domain", "api_url", "ca_certificate", "proxy", "use", "use_external")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from portal.accounts.principal import Principal
+from portal.actor import Principal
 from portal.connections.models import Connection
 from portal.runtime import Runtime
 

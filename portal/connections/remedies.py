@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from portal.accounts.principal import Principal
-from portal.accounts.rights import Right
+from portal.actor import Principal, Right
 from portal.connections.models import Connection
 from portal.connections.steps import Step, step_url
-from portal.errors import Card, CardAction, Mender, Way
+from portal.errors import Card, CardAction, Responsible, Way
 from portal.gitlab import links
 from portal.gitlab.version import parse_version
 
@@ -26,10 +25,10 @@ def ways_of(principal: Principal | None, card: Card, connection: Connection | No
     return [action for way in card.ways if (action := _action(way, connection))]
 
 
-def who_can(principal: Principal | None, card: Card) -> Mender:
+def who_can(principal: Principal | None, card: Card) -> Responsible:
     """Return who can fix a failure, for whoever reads it: not everybody may do what a manager may."""
     is_manager = principal is None or principal.may(Right.MANAGE_CONNECTIONS)
-    return Mender.MANAGER if card.mender == Mender.YOU and not is_manager else card.mender
+    return Responsible.MANAGER if card.responsible == Responsible.YOU and not is_manager else card.responsible
 
 
 def _action(way: Way, connection: Connection | None) -> CardAction | None:

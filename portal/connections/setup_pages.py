@@ -6,18 +6,17 @@ from typing import Any
 
 from flask import Response, flash, url_for
 
-from portal.accounts.principal import current_principal
+from portal.connections import instance, store
 from portal.connections.models import Connection
-from portal.connections.service import connections, instance
 from portal.connections.steps import STEPS, Step, previous_url, rail, step_to_do_first
 from portal.errors import Card, RateLimited
-from portal.htmx import leave_to, render
-from portal.runtime import current_runtime
+from portal.web.current import current_principal, current_runtime
+from portal.web.htmx import leave_to, render
 
 
 def load_connection(slug: str) -> Connection:
     """Return the connection of an address, as far as this person may see it."""
-    return connections.get_connection(current_runtime(), current_principal(), slug)
+    return store.get_connection(current_runtime(), current_principal(), slug)
 
 
 def go_first(connection: Connection, step: Step) -> Response | None:

@@ -9,19 +9,18 @@ from typing import Any
 
 from flask import Blueprint, Response, flash, url_for
 
-from portal.accounts.principal import current_principal
-from portal.accounts.rights import Right, requires
-from portal.connections import application_views, instance_views
+from portal.actor import Right
+from portal.connections import application_views, instance_views, store, walkthrough
 from portal.connections.forms import PurposeForm, ServicesForm, ServiceUserForm
 from portal.connections.models import Connection
-from portal.connections.service import connections, walkthrough
 from portal.connections.setup_pages import go_first, load_connection, render_step
 from portal.connections.steps import Step, first_open_step, next_url, step_url
 from portal.errors import InvalidInput
-from portal.forms import problems_of, refuse_unknown_fields
 from portal.gitlab import links
-from portal.htmx import leave_to, render
-from portal.runtime import current_runtime
+from portal.web.access import requires
+from portal.web.current import current_principal, current_runtime
+from portal.web.forms import problems_of, refuse_unknown_fields
+from portal.web.htmx import leave_to, render
 
 DEFAULT_SERVICE_USER = "gatehouse"
 
@@ -85,7 +84,7 @@ def save_purpose(slug: str) -> Response:
     runtime, principal = current_runtime(), current_principal()
     try:
         if form.display_name.data != connection.display_name:
-            connections.rename(runtime, principal, slug, form.display_name.data or "")
+            store.rename(runtime, principal, slug, form.display_name.data or "")
         saved = walkthrough.save_services(
             runtime, principal, slug, form.services.data or [], bool(form.hooks_wanted.data)
         )
@@ -155,7 +154,7 @@ def cancel(slug: str) -> Response:
     """Discard the draft."""
     refuse_unknown_fields()
     connection = load_connection(slug)
-    connections.discard_draft(current_runtime(), current_principal(), slug)
+    store.discard_draft(current_runtime(), current_principal(), slug)
     flash(f"The draft “{connection.display_name}” was discarded.", "success")
     return leave_to(url_for("connections.index"))
 

@@ -7,22 +7,22 @@ from typing import Any
 from flask import Blueprint, Flask, Response, flash, render_template, url_for
 from markupsafe import Markup
 
-from portal.accounts.principal import current_principal, find_principal
-from portal.accounts.rights import Right, requires
-from portal.audit.search import Search, list_events
-from portal.audit.sentences import sentence_of
-from portal.connections import setup_views
+from portal.actor import Right
+from portal.audit_log.search import Search, list_events
+from portal.audit_log.sentences import sentence_of
+from portal.connections import applications, instance, setup_views, store
 from portal.connections.forms import PurposeForm, RenameForm
 from portal.connections.models import Connection, ConnectionState, Method
 from portal.connections.panels import panels_for
 from portal.connections.remedies import ways_of, who_can
-from portal.connections.service import applications, connections, instance
 from portal.connections.steps import Step, first_open_step, next_url, number_and_label, rail, step_url
-from portal.errors import Card, CardAction, InvalidInput, Mender, NotFound, Surface
-from portal.forms import problems_of, refuse_unknown_fields
+from portal.errors import Card, CardAction, InvalidInput, NotFound, Responsible, Surface
 from portal.gitlab.scopes import Service
-from portal.htmx import leave_to, render
-from portal.runtime import Runtime, current_runtime
+from portal.runtime import Runtime
+from portal.web.access import requires
+from portal.web.current import current_principal, current_runtime, find_principal
+from portal.web.forms import problems_of, refuse_unknown_fields
+from portal.web.htmx import leave_to, render
 
 blueprint = Blueprint("connections", __name__, url_prefix="/connections")
 DEFAULT_NAME = "GitLab"
@@ -37,7 +37,7 @@ def register(app: Flask, runtime: Runtime) -> None:
     app.register_blueprint(blueprint)
     app.add_template_filter(step_url, "step_url")
     app.add_template_global(_is_in_clear, "is_in_clear")
-    app.add_template_global(connections.is_failing, "is_failing")
+    app.add_template_global(store.is_failing, "is_failing")
     app.add_template_global(number_and_label, "step_of")
     app.add_template_global(_is_sandbox, "is_sandbox_connection")
     app.add_template_global(_ways_of, "ways_of")
@@ -49,12 +49,12 @@ def register(app: Flask, runtime: Runtime) -> None:
 def index() -> Response:
     """Show every connection of the organization, and the way to a new one."""
     principal = current_principal()
-    found = connections.list_connections(current_runtime(), principal)
+    found = store.list_connections(current_runtime(), principal)
     return render(
         "connections/index.html",
         connections=found,
         may_manage=principal.may(Right.MANAGE_CONNECTIONS),
-        is_included=connections.is_included(principal),
+        is_included=store.is_included(principal),
         sandbox_origin=current_runtime().settings.sandbox_origin,
     )
 
@@ -63,7 +63,7 @@ def index() -> Response:
 @requires(Right.MANAGE_CONNECTIONS)
 def new() -> Response:
     """Show step 1."""
-    name = connections.free_name(current_runtime(), current_principal(), DEFAULT_NAME)
+    name = store.free_name(current_runtime(), current_principal(), DEFAULT_NAME)
     chosen = {"display_name": name, "method": Method.OAUTH, "services": list(Service)}
     return _render_new(PurposeForm(data=chosen))
 
@@ -76,7 +76,7 @@ def create() -> Response:
     if not form.validate():
         return _render_new(form, errors=problems_of(form))
     try:
-        made = connections.create_draft(
+        made = store.create_draft(
             current_runtime(),
             current_principal(),
             form.display_name.data or "",
@@ -97,8 +97,8 @@ def try_sandbox() -> Response:
     runtime, principal = current_runtime(), current_principal()
     if not runtime.settings.sandbox_origin:
         raise NotFound
-    name = connections.free_name(runtime, principal, SANDBOX_NAME)
-    made = connections.create_draft(runtime, principal, name, Method.OAUTH)
+    name = store.free_name(runtime, principal, SANDBOX_NAME)
+    made = store.create_draft(runtime, principal, name, Method.OAUTH)
     instance.save_instance(runtime, principal, made.slug, instance.Entered(runtime.settings.sandbox_origin))
     return leave_to(next_url(made, Step.PURPOSE))
 
@@ -142,7 +142,7 @@ def rename(slug: str) -> Response:
     if not form.validate():
         return _render_settings(connection, form, errors=problems_of(form))
     try:
-        connections.rename(current_runtime(), current_principal(), slug, form.display_name.data or "")
+        store.rename(current_runtime(), current_principal(), slug, form.display_name.data or "")
     except InvalidInput as error:
         return _render_settings(connection, form, errors=error.field_errors)
     flash("The name was changed.", "success")
@@ -150,7 +150,7 @@ def rename(slug: str) -> Response:
 
 
 def _get(slug: str) -> Connection:
-    return connections.get_connection(current_runtime(), current_principal(), slug)
+    return store.get_connection(current_runtime(), current_principal(), slug)
 
 
 def _activity_of(connection: Connection) -> list[dict[str, Any]]:
@@ -174,7 +174,7 @@ def _ways_of(card: Card, connection: Connection | None = None) -> list[CardActio
     return ways_of(find_principal(), card, connection)
 
 
-def _who_can(card: Card) -> Mender:
+def _who_can(card: Card) -> Responsible:
     return who_can(find_principal(), card)
 
 
@@ -195,7 +195,7 @@ def _render_new(form: PurposeForm, errors: dict[str, str] | None = None) -> Resp
         errors=errors or {},
         rail=rail(None, Step.PURPOSE),
         connection=None,
-        is_included=connections.is_included(current_principal()),
+        is_included=store.is_included(current_principal()),
     )
 
 

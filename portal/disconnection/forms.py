@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wtforms import StringField
 
-from portal.forms import StrictForm
+from portal.web.forms import StrictForm
 
 
 class DisconnectForm(StrictForm):

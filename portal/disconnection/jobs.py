@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portal.disconnection.service.erase import ERASE, enqueue_wanted, erase_connection, has_wanted
+from portal.disconnection.erase import ERASE, enqueue_wanted, erase_connection, has_wanted
 from portal.jobs import JobContext, define, every
 
 FOLLOW = "disconnection.follow"

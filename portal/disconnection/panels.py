@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from portal.accounts.principal import Principal
-from portal.accounts.rights import Right
+from portal.actor import Principal, Right
 from portal.connections import panels
 from portal.connections.models import Connection, ConnectionState
-from portal.disconnection.ending import load_ending
+from portal.disconnection.disconnect_status import load_disconnect_status
 from portal.runtime import Runtime
 
 STATE_ORDER = 5
@@ -22,7 +21,7 @@ def register() -> None:
 
 def state_panel(runtime: Runtime, principal: Principal, connection: Connection) -> list[panels.Panel]:
     """Return how far the end is; nothing while the connection is in use and no token is left over."""
-    ending = load_ending(runtime, connection)
+    ending = load_disconnect_status(runtime, connection)
     if ending is None:
         return []
     context = {"ending": ending, "may_manage": principal.may(Right.MANAGE_CONNECTIONS)}
@@ -33,7 +32,7 @@ def way_panel(runtime: Runtime, principal: Principal, connection: Connection) ->
     """Return the way to the page that disconnects; nothing for drafts and for those who may not."""
     if not principal.may(Right.MANAGE_CONNECTIONS) or connection.authorized_at is None:
         return []
-    ending = load_ending(runtime, connection)
+    ending = load_disconnect_status(runtime, connection)
     if ending is not None and ending.is_erasing:
         return []
     is_over = connection.state == ConnectionState.DISCONNECTED

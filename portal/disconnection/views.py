@@ -4,30 +4,25 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask, Response, flash, make_response, render_template, request, url_for
 
-from portal.accounts.principal import current_principal
-from portal.accounts.proof import require_proof
-from portal.accounts.rights import Right, requires
+from portal.actor import Right
 from portal.authorization.status import load_status
 from portal.connections.models import Connection, ConnectionState
-from portal.connections.service.connections import get_connection
+from portal.connections.store import get_connection
 from portal.disconnection import panels
-from portal.disconnection.ending import load_ending
+from portal.disconnection.disconnect import check_wish, confirm_revoked_by_hand, disconnect, try_revoking_now
+from portal.disconnection.disconnect_status import load_disconnect_status
 from portal.disconnection.forms import DisconnectForm
+from portal.disconnection.impact import impact_of, narrowing
 from portal.disconnection.models import Choice
-from portal.disconnection.service.disconnect import (
-    check_wish,
-    confirm_revoked_by_hand,
-    disconnect,
-    try_revoking_now,
-)
-from portal.disconnection.service.radius import blast_radius, narrowing
 from portal.errors import InvalidInput, NotFound
-from portal.forms import refuse_unknown_fields
 from portal.gitlab import links
 from portal.gitlab.version import parse_version
-from portal.htmx import leave_to, render, wants_fragment
-from portal.runtime import Runtime, current_runtime
-from portal.security import polling
+from portal.runtime import Runtime
+from portal.web.access import polling, requires
+from portal.web.current import current_principal, current_runtime
+from portal.web.forms import refuse_unknown_fields
+from portal.web.htmx import leave_to, render, wants_fragment
+from portal.web.proof import require_proof
 
 blueprint = Blueprint("disconnection", __name__, url_prefix="/connections/<slug>")
 
@@ -123,7 +118,7 @@ def reauthorize(slug: str) -> Response:
         "disconnection/reauthorize.html",
         connection=connection,
         authorization=found,
-        radius=blast_radius(runtime, principal, connection),
+        radius=impact_of(runtime, principal, connection),
         manage_url=links.own_applications(connection.external_url, parse_version(connection.version_seen)),
     )
 
@@ -151,7 +146,7 @@ def _render_ask(connection: Connection, form: DisconnectForm, errors: dict[str, 
         connection=connection,
         form=form,
         errors=errors or {},
-        radius=blast_radius(runtime, principal, connection),
-        ending=load_ending(runtime, connection),
+        radius=impact_of(runtime, principal, connection),
+        ending=load_disconnect_status(runtime, connection),
         is_over=connection.state == ConnectionState.DISCONNECTED,
     )

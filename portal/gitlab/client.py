@@ -20,7 +20,7 @@ from portal.gitlab.errors import (
     UnexpectedStatus,
 )
 from portal.gitlab.payloads import Group, Metadata, Page, Project, TokenInfo, User
-from portal.net import Answer, Line, OutboundError
+from portal.net import Answer, HostSession, OutboundError
 from portal.net.retry import backoff_seconds, retry_idempotent
 from portal.vault import Secret
 
@@ -58,13 +58,13 @@ class GitLabClient:
 
     def __init__(
         self,
-        line: Line,
+        http: HostSession,
         token: Secret | TokenSource | None,
         *,
         sleep: Callable[[float], object] = time.sleep,
         tries: int = TRIES,
     ) -> None:
-        self._line = line
+        self._line = http
         self._token = token
         self._sleep = sleep
         self._tries = tries

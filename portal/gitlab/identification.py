@@ -14,7 +14,7 @@ from portal.gitlab.answers import failure_of, read_answer
 from portal.gitlab.errors import GitLabError, GitLabRateLimited, GitLabUnavailable, NotGitLab, OtherAPI, Unproved
 from portal.gitlab.payloads import Discovery, Metadata
 from portal.gitlab.version import parse_version
-from portal.net import Address, AddressRefused, Answer, Line, OutboundError, parse_address
+from portal.net import Address, AddressRefused, Answer, HostSession, OutboundError, parse_address
 from portal.net.json_reader import JSONRefused, read_json
 
 VERSION_PATH = "/api/v4/version"
@@ -31,30 +31,30 @@ class Identified:
     discovery: Discovery | None
 
 
-def identify(line: Line, external_url: str = "") -> Identified:
+def identify(http: HostSession, external_url: str = "") -> Identified:
     """Ask the API and the discovery document, and decide whether both together can only come from a GitLab.
 
     Args:
-        line: to the address that secrets would be sent to.
+        http: to the address that secrets would be sent to.
         external_url: the address that browsers use, if it is another one.
 
     Raises:
         OtherAPI, NotGitLab, Unproved: something else answered, or too little of a GitLab is left.
         GitLabError, OutboundError: it cannot be known now.
     """
-    api = line.fetch("GET", VERSION_PATH)
+    api = http.fetch("GET", VERSION_PATH)
     _require_the_shape_of_its_api(api)
     hindrance: GitLabError | OutboundError | None = None
     shown: Answer | None = None
     discovery: Discovery | None = None
     try:
-        shown = line.fetch("GET", DISCOVERY_PATH)
+        shown = http.fetch("GET", DISCOVERY_PATH)
         discovery = read_answer(shown, Discovery)
     except (GitLabError, OutboundError) as error:
         hindrance = error
     if shown is not None and shown.status in {401, 403} and shown.content == api.content:
         raise OtherAPI(status=api.status)  # A gateway that refuses everything alike; GitLab shows this to anyone.
-    if _has_its_headers(api) or (discovery is not None and _speaks_for(discovery, line.address, external_url)):
+    if _has_its_headers(api) or (discovery is not None and _speaks_for(discovery, http.address, external_url)):
         return Identified(api, discovery)
     if isinstance(hindrance, (OutboundError, GitLabUnavailable, GitLabRateLimited)):
         raise hindrance

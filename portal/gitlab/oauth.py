@@ -22,7 +22,7 @@ from portal.foreign import Scopes
 from portal.gitlab import errors
 from portal.gitlab.answers import error_text, failure_of, read_answer, request_id_of
 from portal.gitlab.payloads import TokenInfo, User
-from portal.net import Answer, Line, OutboundError
+from portal.net import Answer, HostSession, OutboundError
 from portal.net.json_reader import JSONRefused, read_json
 from portal.vault import Secret
 
@@ -123,7 +123,7 @@ def authorize_url(
 
 
 def exchange_code(
-    line: Line, application: ClientCredentials, code: str, redirect_uri: str, verifier: Secret
+    http: HostSession, application: ClientCredentials, code: str, redirect_uri: str, verifier: Secret
 ) -> TokenAnswer:
     """Exchange an authorization code for a token pair, with verifier and secret (RFC 7636 §4.5).
 
@@ -133,11 +133,11 @@ def exchange_code(
         OAuthRefused: GitLab's verdict. GitLabError, OutboundError: no verdict.
     """
     form = {"code": code, "redirect_uri": redirect_uri, "code_verifier": verifier.reveal()}
-    return _token_request(line, application, "authorization_code", form)
+    return _token_request(http, application, "authorization_code", form)
 
 
 def refresh(
-    line: Line, application: ClientCredentials, refresh_token: Secret, redirect_uri: str | None = None
+    http: HostSession, application: ClientCredentials, refresh_token: Secret, redirect_uri: str | None = None
 ) -> TokenAnswer:
     """Spend a refresh token for a new pair; GitLab kills the old pair at once (docs/gitlab.md).
 
@@ -145,10 +145,10 @@ def refresh(
         OAuthRefused: GitLab's verdict. GitLabError, OutboundError: no verdict; the pair may be spent all the same.
     """
     form = {"refresh_token": refresh_token.reveal(), **({"redirect_uri": redirect_uri} if redirect_uri else {})}
-    return _token_request(line, application, "refresh_token", form, REFRESH_SECONDS)
+    return _token_request(http, application, "refresh_token", form, REFRESH_SECONDS)
 
 
-def probe_token(line: Line, token: Secret, user_id: int, seconds: float = PROBE_SECONDS) -> TokenVerdict:
+def probe_token(http: HostSession, token: Secret, user_id: int, seconds: float = PROBE_SECONDS) -> TokenVerdict:
     """Ask GitLab's API whether an access token lives, once and without repeating (api/users, api/oauth2).
 
     Only GitLab's own 200 with the user it was given to counts as alive.
@@ -157,7 +157,7 @@ def probe_token(line: Line, token: Secret, user_id: int, seconds: float = PROBE_
         GitLabError, OutboundError: no verdict.
     """
     headers = {"Authorization": f"Bearer {token.reveal()}"}
-    answer = line.fetch("GET", USER_PATH, headers=headers, deadline_seconds=seconds)
+    answer = http.fetch("GET", USER_PATH, headers=headers, deadline_seconds=seconds)
     try:
         found = read_answer(answer, User).id
     except errors.Unauthorized as error:
@@ -165,20 +165,20 @@ def probe_token(line: Line, token: Secret, user_id: int, seconds: float = PROBE_
         return known.get(error.reason, TokenVerdict.UNCLEAR)
     except (errors.InsufficientScope, errors.ForbiddenByRole):
         # A scope or a permission is missing, or a gateway refuses: this needs neither, and tells whose token it is.
-        answer = line.fetch("GET", TOKEN_INFO_PATH, headers=headers, deadline_seconds=seconds)
+        answer = http.fetch("GET", TOKEN_INFO_PATH, headers=headers, deadline_seconds=seconds)
         found = read_answer(answer, TokenInfo).resource_owner_id
     if found != user_id:
         raise errors.MalformedAnswer(status=answer.status, request_id=request_id_of(answer))
     return TokenVerdict.ALIVE
 
 
-def revoke(line: Line, application: ClientCredentials, token: Secret) -> None:
+def revoke(http: HostSession, application: ClientCredentials, token: Secret) -> None:
     """Revoke a token, and with it the other half of its pair (RFC 7009). Unknown tokens are fine.
 
     Raises:
         GitLabError, OutboundError: it is not known to be revoked.
     """
-    answer = _post(line, REVOKE_PATH, application, {"token": token.reveal()})
+    answer = _post(http, REVOKE_PATH, application, {"token": token.reveal()})
     if answer.status not in {200, 204}:
         raise _refusal_of(answer, REVOKE_PATH)
     if _is_page(answer):  # Doorkeeper sends `{}`, others nothing; a sign-in page has revoked nothing.
@@ -198,7 +198,7 @@ def may_have_issued(error: errors.GitLabError | OutboundError) -> bool:
     return not isinstance(error, errors.OAuthRefused)
 
 
-def check_client(line: Line, application: ClientCredentials, redirect_uri: str) -> ClientVerdict:
+def check_client(http: HostSession, application: ClientCredentials, redirect_uri: str) -> ClientVerdict:
     """Learn whether GitLab accepts ID and Secret, from a code that cannot be good: it checks the client first.
 
     Raises:
@@ -206,7 +206,7 @@ def check_client(line: Line, application: ClientCredentials, redirect_uri: str) 
     """
     verifier = new_verifier()
     try:
-        exchange_code(line, application, BAD_CODE, redirect_uri, verifier)
+        exchange_code(http, application, BAD_CODE, redirect_uri, verifier)
     except errors.OAuthRefused as error:
         if error.error == "invalid_grant":
             return ClientVerdict.ACCEPTED
@@ -219,9 +219,13 @@ def check_client(line: Line, application: ClientCredentials, redirect_uri: str) 
 
 
 def _token_request(
-    line: Line, application: ClientCredentials, grant_type: str, form: dict[str, str], seconds: float = TOKEN_SECONDS
+    http: HostSession,
+    application: ClientCredentials,
+    grant_type: str,
+    form: dict[str, str],
+    seconds: float = TOKEN_SECONDS,
 ) -> TokenAnswer:
-    answer = _post(line, TOKEN_PATH, application, {"grant_type": grant_type, **form}, seconds)
+    answer = _post(http, TOKEN_PATH, application, {"grant_type": grant_type, **form}, seconds)
     if not 200 <= answer.status < 300:
         raise _refusal_of(answer, TOKEN_PATH)
     if _is_page(answer):
@@ -233,10 +237,14 @@ def _token_request(
 
 
 def _post(
-    line: Line, path: str, application: ClientCredentials, form: dict[str, str], seconds: float = TOKEN_SECONDS
+    http: HostSession,
+    path: str,
+    application: ClientCredentials,
+    form: dict[str, str],
+    seconds: float = TOKEN_SECONDS,
 ) -> Answer:
     credentials = {"client_id": application.client_id, "client_secret": application.client_secret.reveal()}
-    answer = line.fetch(
+    answer = http.fetch(
         "POST",
         path,
         form={**credentials, **form},

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, func, select
 from sqlmodel.sql.expression import Select
 
 from portal.accounts.models import Membership, User
-from portal.accounts.roles import Role
+from portal.actor import Role
 from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.errors import Card, Surface
@@ -104,7 +104,7 @@ def write(
         card.sentence,
         "",
         f"What to do: {card.remedy}",
-        f"Who can: {card.mender}",
+        f"Who can: {card.responsible}",
         "",
         f"Since: {clock_of(began)}",
     ]

@@ -15,10 +15,10 @@ from typing import Any
 from sqlmodel import Session, SQLModel, col, select
 
 from portal import audit
-from portal.accounts.principal import Principal
-from portal.authorization.models import Credential, CredentialEvent
+from portal.actor import Principal
 from portal.connections.models import Application, Connection
-from portal.connections.service.connections import get_connection_for_admin
+from portal.connections.store import get_connection_for_admin
+from portal.credentials.models import Credential, CredentialEvent
 from portal.db import utc_now
 from portal.foreign import clean
 from portal.health.models import HealthCheck, HealthWatch, Incident

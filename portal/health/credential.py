@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from portal.authorization.models import Credential, CredentialState
-from portal.authorization.refresh import AccessSource, AccessUnavailable
-from portal.authorization.refresh.cards import APPLICATION_GONE, DOUBTS
-from portal.authorization.refresh.cards import VERDICTS as STORED_VERDICTS
-from portal.authorization.service.credentials import get_credential
+from portal.connections.applications import wanted_scopes
+from portal.connections.checklist import Check
 from portal.connections.models import Connection
-from portal.connections.service.applications import wanted_scopes
-from portal.connections.service.checklist import Check
+from portal.credentials import AccessSource, AccessUnavailable
+from portal.credentials.cards import APPLICATION_GONE, DOUBTS
+from portal.credentials.cards import VERDICTS as STORED_VERDICTS
+from portal.credentials.models import Credential, CredentialState
+from portal.credentials.rows import get_credential
 from portal.db import utc_now
 from portal.errors import Card
 from portal.gitlab.client import GitLabClient

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from portal.connections.service.checklist import Check, CheckState
+from portal.connections.checklist import Check, CheckState
 from portal.errors import Card
 
 TITLES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from portal.connections.service.checklist import Check, CheckState
+from portal.connections.checklist import Check, CheckState
 from portal.errors import Card, Layer
 from portal.health.models import Level
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select
 
-from portal.connections.service.checklist import CheckState
+from portal.connections.checklist import CheckState
 from portal.health.models import HealthCheck
 
 HOURS = 24

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from portal.health.alarms import MAIL_ALARM, enqueue_due_mails, has_due_mails, mail_alarm
+from portal.health.checks import CHECK_ONE, check_connection, due_connections, end_unwatched, unwatched_with_incidents
 from portal.health.mail import MailFailed
-from portal.health.service import (
-    CHECK_ONE,
-    check_connection,
-    due_connections,
-    end_unwatched,
-    unwatched_with_incidents,
-)
-from portal.health.thinning import thin
+from portal.health.retention import thin
 from portal.jobs import JobContext, RetryLater, define, every
 from portal.jobs.context import JobInterrupted, JobStopped, JobSuperseded
-from portal.jobs.crew import for_each
 from portal.jobs.models import ItemState
+from portal.jobs.thread_pool import for_each
 from portal.logs import get_logger
 from portal.runtime import Runtime
 

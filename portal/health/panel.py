@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from portal.accounts.principal import Principal
+from portal.actor import Principal
 from portal.connections import panels
 from portal.connections.models import Connection
-from portal.health.service import is_watched
+from portal.health.checks import is_watched
 from portal.health.status import load_health
 from portal.runtime import Runtime
 

@@ -7,19 +7,18 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from portal.accounts.principal import Principal
-from portal.accounts.rights import Right
+from portal.actor import Principal, Right
+from portal.connections.checklist import Check, CheckState
 from portal.connections.models import Connection
-from portal.connections.service.checklist import Check, CheckState
 from portal.db import utc_now
 from portal.errors import Card
+from portal.health.addresses import Route, routes_of
+from portal.health.checks import WATCHED, check_key, is_watched
 from portal.health.curl import curl_for
 from portal.health.directions import DIRECTIONS, TITLES, Direction
 from portal.health.findings import UNREACHABLE
 from portal.health.history import Strip, load_history, strip_of
 from portal.health.models import HealthCheck, HealthWatch, Incident, Level, Phase
-from portal.health.routes import Route, routes_of
-from portal.health.service import WATCHED, check_key, is_watched
 from portal.health.times import clock_of, lasted
 from portal.jobs.models import Job
 from portal.runtime import Runtime

@@ -8,19 +8,19 @@ from datetime import UTC
 from flask import Blueprint, Flask, Response, g, make_response, render_template, url_for
 from sqlalchemy.exc import SQLAlchemyError
 
-from portal.accounts.principal import current_principal, find_principal
-from portal.accounts.rights import Right, requires
+from portal.actor import Right
 from portal.connections.models import Connection
-from portal.connections.service.connections import get_connection
+from portal.connections.store import get_connection
 from portal.db import utc_now
-from portal.forms import refuse_unknown_fields
 from portal.health import panel
 from portal.health.bundle import make_bundle
-from portal.health.service import request_check
+from portal.health.checks import request_check
 from portal.health.status import BANNERS_SHOWN, Alarm, Health, load_health, open_alarms
-from portal.htmx import leave_to, render, wants_fragment
-from portal.runtime import Runtime, current_runtime
-from portal.security import polling
+from portal.runtime import Runtime
+from portal.web.access import polling, requires
+from portal.web.current import current_principal, current_runtime, find_principal
+from portal.web.forms import refuse_unknown_fields
+from portal.web.htmx import leave_to, render, wants_fragment
 
 blueprint = Blueprint("health", __name__, url_prefix="/connections/<slug>/health")
 

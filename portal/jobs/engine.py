@@ -18,10 +18,10 @@ from dbos import error as dbos_error
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 
-from portal.instance import look_for_copy
+from portal.installation import look_for_copy
 from portal.jobs import heartbeat, store
+from portal.jobs.engine_settings import Pace
 from portal.jobs.models import Job, JobState
-from portal.jobs.pace import Pace
 from portal.jobs.registry import load_jobs
 from portal.jobs.runner import Runner, locked, requeue
 from portal.jobs.schedule import enqueue_due

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 JobFunction = Callable[..., None]
 
 # Folders that may have a `jobs.py`; importing it registers its names.
-CAPABILITIES = ("accounts", "audit", "connections", "authorization", "repositories", "disconnection", "health")
+CAPABILITIES = ("accounts", "audit_log", "connections", "credentials", "repositories", "disconnection", "health")
 
 
 @dataclass(frozen=True)

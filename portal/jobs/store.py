@@ -13,8 +13,8 @@ from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions
 from sqlmodel import Session
 
 from portal.db import BUSY_TIMEOUT_SECONDS, HIDE_PARAMETERS, POOL_SIZE, Database, make_postgresql_engine, utc_now
+from portal.jobs.engine_settings import Pace
 from portal.jobs.models import Job
-from portal.jobs.pace import Pace
 
 APPLICATION = "gatehouse"
 # Pinned: by default DBOS computes it from the source code and leaves the work of another version lying.

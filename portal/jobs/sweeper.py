@@ -17,9 +17,9 @@ from sqlalchemy import text
 from sqlmodel import col, select
 
 from portal.db import Database, utc_now
+from portal.jobs.engine_settings import Pace
 from portal.jobs.heartbeat import forget_silent, heard_within
 from portal.jobs.models import Job, JobState
-from portal.jobs.pace import Pace
 from portal.jobs.runner import locked, requeue
 from portal.jobs.store import QUEUE, hand_over
 from portal.logs import get_logger

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from sqlmodel import col, select
 
 from portal.jobs.engine import Engine
+from portal.jobs.engine_settings import Pace
 from portal.jobs.models import Job, JobState
-from portal.jobs.pace import Pace
 from portal.jobs.registry import load_jobs
 from portal.jobs.runner import Runner
 from portal.runtime import Runtime

@@ -7,15 +7,15 @@ from flask.typing import ResponseReturnValue
 from sqlmodel import Session
 
 from portal import audit
-from portal.accounts.principal import Principal, current_principal
-from portal.accounts.rights import Right, record_refusal, requires
+from portal.actor import AccessRefused, Principal, Right
 from portal.db import read_id
-from portal.errors import NotFound
-from portal.forms import refuse_unknown_fields
-from portal.htmx import hx_trigger, leave_to, render
 from portal.jobs import service
 from portal.jobs.models import Job
-from portal.runtime import Runtime, current_runtime
+from portal.runtime import Runtime
+from portal.web.access import requires
+from portal.web.current import current_principal, current_runtime
+from portal.web.forms import refuse_unknown_fields
+from portal.web.htmx import hx_trigger, leave_to, render
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
 # What the rest of a job's page waits for.
@@ -67,8 +67,7 @@ def stop(public_id: str) -> ResponseReturnValue:
             service.request_stop(session, public_id)
             _record_stop(session, principal, job)
     if not is_allowed:
-        record_refusal(principal, Right.MANAGE_CONNECTIONS)
-        raise NotFound
+        raise AccessRefused(Right.MANAGE_CONNECTIONS)
     return leave_to(url_for("jobs.show", public_id=public_id))
 
 

@@ -9,7 +9,7 @@ import threading
 from types import FrameType
 
 from portal.jobs.engine import Engine
-from portal.jobs.pace import Pace
+from portal.jobs.engine_settings import Pace
 from portal.logs import get_logger
 from portal.runtime import build_runtime
 from portal.settings import Settings

@@ -2,7 +2,7 @@
 
 from portal.net.address import Address, AddressRefused, is_same_address, origin_of, parse_address
 from portal.net.answer import Answer
-from portal.net.door import Door
+from portal.net.client import OutboundClient
 from portal.net.errors import (
     AddressForbidden,
     AnswerBroken,
@@ -17,7 +17,7 @@ from portal.net.errors import (
     TLSFailed,
 )
 from portal.net.examination import Examination
-from portal.net.line import Line
+from portal.net.host_session import HostSession
 from portal.net.policy import NetworkPolicy
 from portal.net.proxy import parse_proxy
 from portal.net.tls import CertificateInfo, CertificateRefused, parse_certificates
@@ -34,11 +34,11 @@ __all__ = [
     "CertificateRefused",
     "ConnectFailed",
     "DeadlinePassed",
-    "Door",
     "Examination",
-    "Line",
+    "HostSession",
     "NameNotResolved",
     "NetworkPolicy",
+    "OutboundClient",
     "OutboundError",
     "ProxyFailed",
     "RedirectRefused",

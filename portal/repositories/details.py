@@ -5,17 +5,16 @@ from __future__ import annotations
 from sqlalchemy import func, select
 from sqlmodel import col
 
-from portal.accounts.principal import Principal
-from portal.accounts.rights import Right
-from portal.authorization.service.credentials import catalogue_key
+from portal.actor import Principal, Right
+from portal.authorization.keep import catalogue_key
 from portal.connections import panels
 from portal.connections.models import Connection
 from portal.jobs.models import Job, JobState
 from portal.repositories.catalogue.findings import notices_of
 from portal.repositories.catalogue.run import latest_run
 from portal.repositories.models import Enablement, Repository
-from portal.repositories.service.selection import StateFilter, View, count_by_state
-from portal.repositories.service.visibility import visible_to
+from portal.repositories.selection import StateFilter, View, count_by_state
+from portal.repositories.visibility import visible_to
 from portal.runtime import Runtime
 
 ORDER = 15

@@ -8,16 +8,16 @@ from typing import Any
 from flask import Blueprint, Flask, Response, flash, request, url_for
 
 from portal.accounts import notes
-from portal.accounts.principal import current_principal
-from portal.accounts.proof import require_proof
-from portal.accounts.rights import Right, requires
+from portal.actor import Right
 from portal.db import MAX_ID, read_id
 from portal.errors import BadRequest
-from portal.forms import refuse_unknown_fields
-from portal.htmx import leave_to, render, wants_fragment
 from portal.repositories import grants
-from portal.repositories.service.visibility import as_searched
-from portal.runtime import current_runtime
+from portal.repositories.visibility import as_searched
+from portal.web.access import requires
+from portal.web.current import current_principal, current_runtime
+from portal.web.forms import refuse_unknown_fields
+from portal.web.htmx import leave_to, render, wants_fragment
+from portal.web.proof import require_proof
 
 blueprint = Blueprint("grants", __name__, url_prefix=f"/members/<int(max={MAX_ID}):membership_id>/groups")
 

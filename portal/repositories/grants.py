@@ -16,13 +16,13 @@ from sqlmodel import Session, col
 from portal import audit
 from portal.accounts.models import GroupGrant, Membership, User
 from portal.accounts.notes import GroupChoice, Notes
-from portal.accounts.principal import Principal, require_right_now
-from portal.accounts.roles import Right, Role
+from portal.accounts.principal import require_right_now
+from portal.actor import Principal, Right, Role
 from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.errors import Conflict, NotFound
 from portal.repositories.models import GitLabGroup
-from portal.repositories.service.visibility import LIKE_ESCAPE, MAX_WORDS, escape_like
+from portal.repositories.visibility import LIKE_ESCAPE, MAX_WORDS, escape_like
 from portal.runtime import Runtime
 
 PAGE_SIZE = 50

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from sqlmodel import col, func, select
 
-from portal.authorization.refresh import AccessUnavailable
-from portal.authorization.service.credentials import READ_CATALOGUE, enqueue_catalogue_read
+from portal.authorization.keep import READ_CATALOGUE, enqueue_catalogue_read
 from portal.connections.models import Connection, ConnectionState
-from portal.connections.service.connections import need_attention
+from portal.connections.store import need_attention
+from portal.credentials import AccessUnavailable
 from portal.db import utc_now
 from portal.errors import Card, UpstreamFailed
 from portal.gitlab.errors import GitLabError, GitLabRateLimited, GitLabUnavailable, MalformedAnswer, NotGitLab

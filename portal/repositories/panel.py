@@ -9,16 +9,15 @@ from sqlmodel import Session, col, select
 
 from portal.accounts.members import who_grants_groups
 from portal.accounts.models import GroupGrant, User
-from portal.accounts.principal import Principal
-from portal.accounts.rights import Right, Role
-from portal.authorization.service.credentials import catalogue_key
+from portal.actor import Principal, Right, Role
+from portal.authorization.keep import catalogue_key
 from portal.connections.models import Connection
 from portal.errors import Card
 from portal.jobs.models import Job, JobState
 from portal.repositories.catalogue.findings import Notice, notices_of
 from portal.repositories.catalogue.run import latest_run
-from portal.repositories.service.selection import Listing, View, list_repositories
-from portal.repositories.service.tree import TreeNode, group_tree
+from portal.repositories.selection import Listing, View, list_repositories
+from portal.repositories.tree import TreeNode, group_tree
 from portal.runtime import Runtime
 
 

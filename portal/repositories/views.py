@@ -7,30 +7,26 @@ from typing import Any
 from flask import Blueprint, Flask, Response, flash, make_response, render_template, request, url_for
 from werkzeug.datastructures import MultiDict
 
-from portal.accounts.principal import current_principal
-from portal.accounts.rights import Right, requires
-from portal.authorization.service.credentials import enqueue_catalogue_read
+from portal.actor import Right
+from portal.authorization.keep import enqueue_catalogue_read
 from portal.connections.models import ConnectionState
-from portal.connections.service.connections import (
-    get_connection,
-    get_connection_for_admin,
-    mark_step_done,
-    record,
-)
 from portal.connections.steps import Step, rail, step_to_do_first
+from portal.connections.store import get_connection, get_connection_for_admin, mark_step_done, record
 from portal.db import read_id
 from portal.errors import BadRequest, Conflict, InvalidInput
 from portal.foreign import Path
-from portal.forms import refuse_unknown_fields
-from portal.htmx import leave_to, render, wants_fragment
 from portal.repositories import details, grant_views
 from portal.repositories.availability import explain, role_name
+from portal.repositories.enablement import MAX_AT_ONCE, Change, disable_repositories, enable_repositories
 from portal.repositories.panel import Panel, load_panel
-from portal.repositories.service.enablement import MAX_AT_ONCE, Change, disable_repositories, enable_repositories
-from portal.repositories.service.selection import StateFilter, View
-from portal.repositories.service.visibility import as_searched
-from portal.runtime import Runtime, current_runtime
-from portal.security import polling, safe_next
+from portal.repositories.selection import StateFilter, View
+from portal.repositories.visibility import as_searched
+from portal.runtime import Runtime
+from portal.web.access import polling, requires
+from portal.web.addresses import safe_next
+from portal.web.current import current_principal, current_runtime
+from portal.web.forms import refuse_unknown_fields
+from portal.web.htmx import leave_to, render, wants_fragment
 
 blueprint = Blueprint("repositories", __name__)
 MAX_SLUG = 64

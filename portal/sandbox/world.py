@@ -14,14 +14,7 @@ from portal.sandbox.groups import GUEST, MAINTAINER, OWNER, Group, initial_group
 from portal.sandbox.hooks import Hooks
 from portal.sandbox.members import Members
 from portal.sandbox.options import SandboxOptions
-from portal.sandbox.people import (
-    BLOCKED_ID,
-    DEV_ID,
-    FIRST_COLLEAGUE_ID,
-    ROOT_ID,
-    SERVICE_USER_ID,
-    User,
-)
+from portal.sandbox.people import BLOCKED_ID, DEV_ID, FIRST_COLLEAGUE_ID, ROOT_ID, SERVICE_USER_ID, User
 from portal.sandbox.personal_tokens import PersonalToken
 from portal.sandbox.project_table import ProjectTable
 from portal.sandbox.projects import Project, ProjectMaker

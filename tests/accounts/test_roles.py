@@ -7,7 +7,7 @@ from flask import Flask
 from sqlmodel import select
 
 from portal.accounts.models import Invitation, Membership
-from portal.accounts.roles import Role
+from portal.actor import Role
 from portal.audit.models import AuditEvent
 from portal.runtime import Runtime
 from tests.accounts.at_once import crowd

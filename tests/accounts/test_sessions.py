@@ -12,9 +12,9 @@ from sqlmodel import col, select
 from portal.accounts.jobs import forget_ended
 from portal.accounts.models import Membership, SessionRecord, User
 from portal.accounts.sessions import hash_of
-from portal.assets import TEMPLATES
 from portal.db import Database, utc_now
 from portal.runtime import Runtime
+from portal.web.assets import TEMPLATES
 from tests.accounts.support import cookie_of, give_password, is_signed_in, let_time_pass, record_of, with_cookie
 from tests.security.conftest import World
 from tests.security.conftest import world as world

@@ -10,9 +10,9 @@ from sqlmodel import select
 from werkzeug.test import TestResponse
 
 from portal.accounts.models import SessionRecord
-from portal.assets import TEMPLATES
-from portal.forms import KEPT_ENTRIES, SECRET_FIELDS
 from portal.runtime import Runtime
+from portal.web.assets import TEMPLATES
+from portal.web.forms import KEPT_ENTRIES, SECRET_FIELDS
 from tests.accounts.support import form_on, give_password, let_time_pass
 from tests.security.tables import digests
 from tests.support.people import Actor, Cast

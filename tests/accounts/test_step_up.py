@@ -7,11 +7,11 @@ from flask import Flask, Response
 from sqlmodel import select
 
 from portal.accounts.models import Invitation, Membership, SessionRecord
-from portal.accounts.proof import require_proof
-from portal.accounts.rights import signed_in
 from portal.accounts.sessions import hash_of
 from portal.audit.models import AuditEvent
 from portal.runtime import Runtime
+from portal.web.access import signed_in
+from portal.web.proof import require_proof
 from tests.accounts.at_once import crowd
 from tests.accounts.support import (
     BOTH_DATABASES,

@@ -7,8 +7,7 @@ import time_machine
 from flask import Flask
 from sqlmodel import select
 
-from portal.accounts.models import SignInAttempt
-from portal.accounts.throttle import (
+from portal.accounts.limits import (
     DEVICE_DAYS,
     MANY,
     MAX_DEVICES,
@@ -22,6 +21,7 @@ from portal.accounts.throttle import (
     known_device,
     remember_device,
 )
+from portal.accounts.models import SignInAttempt
 from portal.db import utc_now
 from portal.errors import RateLimited
 from portal.runtime import Runtime

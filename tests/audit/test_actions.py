@@ -13,16 +13,16 @@ import pytest
 from sqlmodel import select
 
 from portal.audit.models import RESULTS, AuditEvent
-from portal.audit.sentences import SENTENCES
-from portal.authorization.models import CredentialState
-from portal.authorization.refresh.cards import REFUSED
-from portal.authorization.refresh.claims import settle, take_claim
-from portal.authorization.refresh.machine import RefusedClient, RefusedGrant
-from portal.authorization.refresh.times import TIMES
-from portal.backup.restored import confirm_running
+from portal.audit_log.sentences import SENTENCES
+from portal.credentials.cards import REFUSED
+from portal.credentials.claims import settle, take_claim
+from portal.credentials.machine import RefusedClient, RefusedGrant
+from portal.credentials.models import CredentialState
+from portal.credentials.times import TIMES
 from portal.db import utc_now
-from portal.instance import mark_restored
+from portal.installation import mark_restored
 from portal.jobs.testing import run_pending
+from portal.operation.backup.restored import confirm_running
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from portal.settings import Settings

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from portal.cli import app
+from portal.operation.cli import app
 from portal.runtime import Runtime
 from portal.vault import KeyRing
 from tests.audit.conftest import Add, events_of

@@ -9,8 +9,8 @@ import pytest
 from flask import Flask
 from sqlmodel import select
 
+from portal.accounts.limits import WINDOW_MINUTES
 from portal.accounts.models import Invitation
-from portal.accounts.throttle import WINDOW_MINUTES
 from portal.audit.models import AuditEvent
 from portal.db import utc_now
 from portal.jobs import enqueue

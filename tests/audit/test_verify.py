@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
-from portal.audit import jobs, verify
+from portal.audit import verify
 from portal.audit.models import AuditVerification
 from portal.audit.verify import Verdict, verify_chain
+from portal.audit_log import jobs
 from portal.jobs import JobState
 from portal.jobs.queue import enqueue
 from portal.jobs.testing import run_pending

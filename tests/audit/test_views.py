@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 from flask import Flask
 
-from portal.audit import Foreign, search
+from portal.audit import Foreign
+from portal.audit_log import search
 from portal.db import utc_now
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime

@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 from sqlalchemy import inspect, text
 from sqlmodel import col, select
 
+from portal.authorization.attempts import open_verifier
 from portal.authorization.models import AttemptState, AuthorizationAttempt
-from portal.authorization.service.attempts import open_verifier
-from portal.connections.service.instance import Entered, save_instance
+from portal.connections.instance import Entered, save_instance
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.people import Cast

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import pytest
 import time_machine
 
-from portal.authorization.models import CredentialState
-from portal.authorization.refresh import Access, demand_access, due_credentials, refresh_credential
+from portal.credentials import Access, demand_access, due_credentials, refresh_credential
+from portal.credentials.models import CredentialState
 from portal.db import utc_now
 from tests.support.paired import QUICK, Paired
 from tests.support.simulated import MINUTE, simulated_clock

@@ -15,10 +15,11 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import col, select
 
 from portal.audit.models import AuditEvent
-from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, RetiredToken
-from portal.authorization.refresh import TIMES
-from portal.authorization.refresh.spend import sweep_spool
-from portal.authorization.service.retire import REVOKE_RETIRED
+from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.credentials import TIMES
+from portal.credentials.models import Credential, RetiredToken
+from portal.credentials.retire import REVOKE_RETIRED
+from portal.credentials.spend import sweep_spool
 from portal.db import utc_now
 from portal.errors import Card
 from portal.jobs import enqueue

@@ -8,10 +8,10 @@ import pytest
 from sqlmodel import select
 
 from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.connections.checklist import announces_issuer, run_checklist
 from portal.connections.models import Connection
-from portal.connections.service.checklist import announces_issuer, run_checklist
 from portal.errors import Card
-from portal.health.service import check_connection
+from portal.health.checks import check_connection
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.people import Cast

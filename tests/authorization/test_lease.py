@@ -10,9 +10,9 @@ from datetime import timedelta
 import pytest
 import time_machine
 
-from portal.authorization.refresh import lease
-from portal.authorization.refresh.claims import take_claim
-from portal.authorization.refresh.times import TIMES
+from portal.credentials import lease
+from portal.credentials.claims import take_claim
+from portal.credentials.times import TIMES
 from portal.db import utc_now
 from tests.support.paired import QUICK, Paired
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portal.authorization.models import CredentialState
+from portal.credentials.models import CredentialState
 from portal.runtime import Runtime
 from tests.support.paired import Paired
 from tests.support.visitor import Visitor

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from portal.authorization.models import CredentialState
-from portal.authorization.refresh.machine import (
+from portal.credentials.machine import (
     FOREVER,
     Abandoned,
     AccessRefused,
@@ -27,6 +26,7 @@ from portal.authorization.refresh.machine import (
     plan,
     served_until,
 )
+from portal.credentials.models import CredentialState
 
 NOW = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 ALIVE = State(planned_at=NOW, ends_at=NOW + timedelta(hours=1))

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
-from portal.authorization.models import CredentialState
-from portal.authorization.refresh import AccessSource, AccessUnavailable, due_credentials, refresh_credential
+from portal.connections.instance import open_host_session
 from portal.connections.models import Application, Connection, ConnectionState
-from portal.connections.service.instance import open_line
+from portal.credentials import AccessSource, AccessUnavailable, due_credentials, refresh_credential
+from portal.credentials.models import CredentialState
 from portal.db import utc_now
 from portal.errors import Card
 from portal.gitlab.client import GitLabClient
@@ -464,8 +464,8 @@ def test_call_whose_token_died_under_it_is_repeated_once_with_the_new_one(paired
     paired.make_due()
     paired.demand()  # Somebody else's refresh.
 
-    with open_line(runtime, paired.connection) as line:
-        user = GitLabClient(line, source).current_user()
+    with open_host_session(runtime, paired.connection) as http:
+        user = GitLabClient(http, source).current_user()
 
     assert user.username == "gatehouse"
     assert [seen.status for seen in paired.sandbox.requests.all(USER)] == [401, 200]
@@ -473,8 +473,8 @@ def test_call_whose_token_died_under_it_is_repeated_once_with_the_new_one(paired
 
 def test_call_with_a_revoked_token_gets_a_verdict_at_once(paired: Paired, runtime: Runtime) -> None:
     paired.sandbox.world.oauth.revoke_token(paired.issued[0])
-    with open_line(runtime, paired.connection) as line, pytest.raises(AccessUnavailable) as caught:
-        GitLabClient(line, AccessSource(runtime, paired.connection_id, "test")).current_user()
+    with open_host_session(runtime, paired.connection) as http, pytest.raises(AccessUnavailable) as caught:
+        GitLabClient(http, AccessSource(runtime, paired.connection_id, "test")).current_user()
 
     assert caught.value.card.code == "credential_revoked"
     assert not caught.value.is_passing
@@ -486,8 +486,8 @@ def test_call_with_a_revoked_token_gets_a_verdict_at_once(paired: Paired, runtim
 def test_token_that_ended_early_is_renewed_under_the_call(paired: Paired, runtime: Runtime) -> None:
     paired.issued[0].created_at -= timedelta(hours=2)
     source = AccessSource(runtime, paired.connection_id, "test")
-    with open_line(runtime, paired.connection) as line:
-        user = GitLabClient(line, source).current_user()
+    with open_host_session(runtime, paired.connection) as http:
+        user = GitLabClient(http, source).current_user()
 
     assert user.username == "gatehouse"
     assert (paired.token_requests, paired.spent_posts) == (1, 0)
@@ -496,8 +496,8 @@ def test_token_that_ended_early_is_renewed_under_the_call(paired: Paired, runtim
 def test_token_that_ended_early_while_it_cannot_be_renewed_is_tried_later(paired: Paired, runtime: Runtime) -> None:
     paired.issued[0].created_at -= timedelta(hours=2)
     paired.sandbox.faults.add(TOKEN, drop="before")
-    with open_line(runtime, paired.connection) as line, pytest.raises(AccessUnavailable) as caught:
-        GitLabClient(line, AccessSource(runtime, paired.connection_id, "test")).current_user()
+    with open_host_session(runtime, paired.connection) as http, pytest.raises(AccessUnavailable) as caught:
+        GitLabClient(http, AccessSource(runtime, paired.connection_id, "test")).current_user()
 
     assert caught.value.is_passing
     assert paired.credential.state == CredentialState.ALIVE
@@ -506,8 +506,8 @@ def test_token_that_ended_early_while_it_cannot_be_renewed_is_tried_later(paired
 def test_token_that_gitlab_does_not_know_yet_is_looked_at_again(paired: Paired, runtime: Runtime) -> None:
     paired.change(obtained_at=utc_now())
     paired.sandbox.faults.add(USER, status=401, body={"message": "401 Unauthorized"}, times=2)
-    with open_line(runtime, paired.connection) as line:
-        user = GitLabClient(line, AccessSource(runtime, paired.connection_id, "test")).current_user()
+    with open_host_session(runtime, paired.connection) as http:
+        user = GitLabClient(http, AccessSource(runtime, paired.connection_id, "test")).current_user()
 
     assert user.username == "gatehouse"
     assert paired.token_requests == 0

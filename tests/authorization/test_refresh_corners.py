@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from portal.authorization.models import CredentialState, RetiredToken
-from portal.authorization.refresh import RefreshTimes
-from portal.authorization.refresh.cards import CLIENT_REFUSED
-from portal.authorization.refresh.claims import settle, take_claim
-from portal.authorization.refresh.machine import RefusedClient
-from portal.authorization.refresh.rows import digest, stamp_of
-from portal.authorization.refresh.spend import recover, refresh_once, sweep_spool
-from portal.authorization.refresh.spool import Spool, Spooled
-from portal.authorization.service.retire import revoker_of
+from portal.connections.applications import open_client_credentials, redirect_uri_of
+from portal.connections.instance import open_host_session
 from portal.connections.models import Application, Connection
-from portal.connections.service.applications import open_client_credentials, redirect_uri_of
-from portal.connections.service.instance import open_line
+from portal.credentials import RefreshTimes
+from portal.credentials.cards import CLIENT_REFUSED
+from portal.credentials.claims import settle, take_claim
+from portal.credentials.machine import RefusedClient
+from portal.credentials.models import CredentialState, RetiredToken
+from portal.credentials.retire import revoker_of
+from portal.credentials.rows import digest, stamp_of
+from portal.credentials.spend import recover, refresh_once, sweep_spool
+from portal.credentials.spool import Spool, Spooled
 from portal.db import utc_now
 from portal.gitlab import oauth
 from portal.jobs.testing import run_pending
@@ -175,9 +175,9 @@ def leave_behind(paired: Paired) -> Spooled:
     paired.make_due()
     claim = take_claim(runtime, paired.connection_id, "test", QUICK)
     assert claim is not None
-    with open_line(runtime, paired.connection) as line:
+    with open_host_session(runtime, paired.connection) as http:
         application = open_client_credentials(runtime, paired.connection)
-        tokens = oauth.refresh(line, application, claim.refresh_token, redirect_uri_of(runtime, paired.connection))
+        tokens = oauth.refresh(http, application, claim.refresh_token, redirect_uri_of(runtime, paired.connection))
     revoker = revoker_of(runtime, paired.connection, paired.application, paired.credential)
     spent = digest(claim.refresh_token)
     entry = Spooled(claim.credential_id, claim.generation, claim.intent_id, spent, tokens, utc_now(), revoker)

@@ -7,10 +7,10 @@ from datetime import timedelta
 import httpx2
 import pytest
 
-from portal.authorization.models import CredentialState
-from portal.authorization.refresh import AccessSource
-from portal.connections.service.applications import open_client_credentials
-from portal.connections.service.instance import open_line
+from portal.connections.applications import open_client_credentials
+from portal.connections.instance import open_host_session
+from portal.credentials import AccessSource
+from portal.credentials.models import CredentialState
 from portal.db import utc_now
 from portal.gitlab.client import GitLabClient
 from portal.runtime import Runtime
@@ -108,8 +108,8 @@ def test_token_that_ended_is_renewed_under_the_call_although_no_reason_is_given(
 ) -> None:
     paired.change(obtained_at=utc_now() - timedelta(hours=1))
     paired.sandbox.faults.add(USER, status=401, body={"message": "401 Unauthorized"}, times=2)
-    with open_line(runtime, paired.connection) as line:
-        user = GitLabClient(line, AccessSource(runtime, paired.connection_id, "test")).current_user()
+    with open_host_session(runtime, paired.connection) as http:
+        user = GitLabClient(http, AccessSource(runtime, paired.connection_id, "test")).current_user()
 
     assert user.username == "gatehouse"
     assert paired.token_requests == 1

@@ -8,13 +8,13 @@ import pytest
 from sqlmodel import select
 
 from portal.audit.models import AuditEvent
-from portal.authorization.models import CredentialState
-from portal.authorization.refresh import AccessSource, AccessUnavailable
-from portal.authorization.refresh.cards import VERDICTS
-from portal.authorization.refresh.claims import release, settle, take_claim
-from portal.authorization.refresh.machine import RefusedGrant
-from portal.authorization.refresh.schedule import due_credentials
-from portal.connections.service.instance import open_line
+from portal.connections.instance import open_host_session
+from portal.credentials import AccessSource, AccessUnavailable
+from portal.credentials.cards import VERDICTS
+from portal.credentials.claims import release, settle, take_claim
+from portal.credentials.machine import RefusedGrant
+from portal.credentials.models import CredentialState
+from portal.credentials.schedule import due_credentials
 from portal.db import utc_now
 from portal.errors import UpstreamFailed
 from portal.gitlab.client import GitLabClient
@@ -27,9 +27,9 @@ USER = "/api/v4/user"
 def look(paired: Paired) -> str:
     """Ask who the token is of, as every look at a connection does; return the code of what stood in the way."""
     source = AccessSource(paired.runtime, paired.connection_id, "test")
-    with open_line(paired.runtime, paired.connection) as line:
+    with open_host_session(paired.runtime, paired.connection) as http:
         try:
-            GitLabClient(line, source, tries=1).current_user()
+            GitLabClient(http, source, tries=1).current_user()
         except (GitLabError, UpstreamFailed) as error:
             return error.card().code if isinstance(error, GitLabError) else error.card.code
     return ""
@@ -50,8 +50,11 @@ def test_refusal_that_may_pass_asks_nobody_to_authorize_again(paired: Paired, ag
     paired.sandbox.faults.add(USER, status=401, body={"message": "401 Unauthorized"})
     paired.sandbox.faults.add("/oauth/token", status=503, html=True)
     source = AccessSource(paired.runtime, paired.connection_id, "test")
-    with open_line(paired.runtime, paired.connection) as line, pytest.raises(AccessUnavailable) as caught:
-        GitLabClient(line, source, tries=1).current_user()
+    with (
+        open_host_session(paired.runtime, paired.connection) as http,
+        pytest.raises(AccessUnavailable) as caught,
+    ):
+        GitLabClient(http, source, tries=1).current_user()
 
     assert caught.value.is_passing
     assert "uthorize" not in caught.value.card.sentence + caught.value.card.remedy.replace("Authorization", "")

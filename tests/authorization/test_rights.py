@@ -12,15 +12,15 @@ from sqlmodel import Session, col, select
 
 from portal.accounts.members import change_role, invite, remove_member
 from portal.accounts.models import Membership, SessionRecord, User
-from portal.accounts.principal import Principal, RightLost
-from portal.accounts.roles import Role
+from portal.actor import Principal, RightLost, Role
 from portal.audit.models import AuditEvent
-from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
-from portal.connections.service.applications import save_credentials
-from portal.connections.service.connections import create_draft, rename
-from portal.disconnection.service.disconnect import disconnect
+from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.connections.applications import save_credentials
+from portal.connections.store import create_draft, rename
+from portal.credentials.models import Credential
+from portal.disconnection.disconnect import disconnect
 from portal.errors import NotFound
-from portal.repositories.service.enablement import enable_repositories
+from portal.repositories.enablement import enable_repositories
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.people import Actor, Cast

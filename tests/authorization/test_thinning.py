@@ -6,8 +6,9 @@ from datetime import timedelta
 
 from sqlmodel import Session, select
 
-from portal.authorization.models import AuthorizationAttempt, CredentialEvent, RetiredToken
-from portal.authorization.thinning import MAX_EVENTS, thin
+from portal.authorization.models import AuthorizationAttempt
+from portal.credentials.models import CredentialEvent, RetiredToken
+from portal.credentials.retention import MAX_EVENTS, thin
 from portal.db import utc_now
 from portal.runtime import Runtime
 from tests.support.paired import Paired

@@ -8,7 +8,7 @@ import pytest
 from sqlmodel import select
 
 from portal.authorization.models import AuthorizationAttempt
-from portal.errors import Card, Mender, Surface
+from portal.errors import Card, Responsible, Surface
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.visitor import Visitor
@@ -18,20 +18,23 @@ TOKEN, USER = "/oauth/token", "/api/v4/user"
 # GitLab's words for the state of a user (lib/gitlab/auth/user_access_denied_reason.rb).
 STATES = {
     "You (@gatehouse) must accept the Terms of Service in order to perform this action. To accept these terms, please "
-    "access GitLab from a web browser at https://gitlab.example.com.": ("accept them", Mender.YOU),
+    "access GitLab from a web browser at https://gitlab.example.com.": ("accept them", Responsible.YOU),
     "Your password expired. Please access GitLab from a web browser to update your password.": (
         "change it",
-        Mender.YOU,
+        Responsible.YOU,
     ),
     "Your primary email address is not confirmed. Please check your inbox for the confirmation instructions.": (
         "Open the link in GitLab's e-mail",
-        Mender.YOU,
+        Responsible.YOU,
     ),
     "Your account has been deactivated by your administrator. Please log back in from a web browser to reactivate your "
-    "account at https://gitlab.example.com": ("which reactivates it", Mender.YOU),
-    "Your account has been blocked.": ("Unblock", Mender.GITLAB_ADMIN),
-    "Your account is pending approval from your administrator and hence blocked.": ("Approve", Mender.GITLAB_ADMIN),
-    "This action cannot be performed by internal users": ("Use an ordinary user", Mender.YOU),
+    "account at https://gitlab.example.com": ("which reactivates it", Responsible.YOU),
+    "Your account has been blocked.": ("Unblock", Responsible.GITLAB_ADMIN),
+    "Your account is pending approval from your administrator and hence blocked.": (
+        "Approve",
+        Responsible.GITLAB_ADMIN,
+    ),
+    "This action cannot be performed by internal users": ("Use an ordinary user", Responsible.YOU),
 }
 
 
@@ -65,7 +68,7 @@ def test_state_of_the_service_user_has_its_own_remedy(
     remedy, who = STATES[words]
     assert (card.code, card.layer) == ("forbidden_by_role", "Role")
     assert remedy in card.remedy
-    assert card.mender == who
+    assert card.responsible == who
     assert "role" not in card.remedy
 
 
@@ -84,7 +87,7 @@ def test_gitlab_that_is_busy_is_not_waited_for_where_only_the_person_can_go_on(
     else:
         assert card.code == code
         assert card.remedy.startswith("Nothing was stored. Authorize again in ")
-    assert card.mender == Mender.YOU
+    assert card.responsible == Responsible.YOU
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ import pytest
 from flask import Flask
 from sqlmodel import select
 
-from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, RetiredToken
-from portal.authorization.refresh import demand_access
-from portal.authorization.service.retire import REVOKE_RETIRED
+from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.connections import store
 from portal.connections.models import Connection, ConnectionState, Method
-from portal.connections.service import connections
+from portal.credentials import demand_access
+from portal.credentials.models import Credential, RetiredToken
+from portal.credentials.retire import REVOKE_RETIRED
 from portal.db import MAX_ID, utc_now
 from portal.errors import Card
 from portal.jobs import enqueue
@@ -293,8 +294,8 @@ def test_edit_during_the_trip_voids_the_attempt(
     location = pass_gitlab(sandbox, start(owner, prepared.slug), "gatehouse")
     principal = principal_of(runtime, cast.owner)
     with runtime.database.transaction() as session:
-        connection = connections.get_connection_for_admin(session, principal, prepared.slug)
-        connections.expect_user(session, principal, connection, "somebody-else")
+        connection = store.get_connection_for_admin(session, principal, prepared.slug)
+        store.expect_user(session, principal, connection, "somebody-else")
     sandbox.requests.clear()
 
     answer = come_back(owner, location)
@@ -443,7 +444,7 @@ def test_pages_are_404_for_others_and_sign_in_for_visitors(
 
 
 def test_start_needs_the_application_first(runtime: Runtime, cast: Cast, owner: Visitor) -> None:
-    draft = connections.create_draft(runtime, principal_of(runtime, cast.owner), "Empty", Method.OAUTH)
+    draft = store.create_draft(runtime, principal_of(runtime, cast.owner), "Empty", Method.OAUTH)
 
     assert owner.post(f"/connections/{draft.slug}/authorization").status_code == 409
     assert owner.get(f"/connections/{draft.slug}/setup/authorize").headers["Location"].endswith("/setup/instance")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from portal.db import Database
-from portal.net import Door, NetworkPolicy, parse_address
+from portal.net import NetworkPolicy, OutboundClient, parse_address
+from portal.operation.start import prepare
 from portal.runtime import Runtime
 from portal.settings import Settings
-from portal.start import prepare
 from portal.vault import KeyRing, Vault
 from portal.vault.keyring import KEYS_VARIABLE
 
@@ -43,7 +43,7 @@ def runtime_of(settings: Settings, database: Database, exempt: str = "") -> Runt
     """Return what a process with these settings has; its door lets one sandbox through."""
     path = settings.resolved_key_file
     policy = NetworkPolicy(exempt=parse_address(exempt, allow_http=True) if exempt else None)
-    return Runtime(settings, database, Vault(KeyRing.from_file(path), path), Door(policy))
+    return Runtime(settings, database, Vault(KeyRing.from_file(path), path), OutboundClient(policy))
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from portal.cli import app
 from portal.db import Database
+from portal.operation.cli import app
+from portal.operation.start import prepare
 from portal.runtime import Runtime
 from portal.settings import Settings
-from portal.start import prepare
 from tests.backup.conftest import runtime_of
 from tests.keys.conftest import add_secrets, open_all
 from tests.support.people import make_cast

@@ -13,20 +13,20 @@ from sqlalchemy import text
 from sqlmodel import delete
 
 from portal import audit, create_app
-from portal.backup.restored import confirm_running, find_waiting
 from portal.db import Database, utc_now
 from portal.errors import NothingStored
-from portal.instance import find_instance, is_restored, look_for_copy, place
-from portal.instance.findings import SAME_AS, SENTENCES, Finding, findings_of
-from portal.instance.models import Instance
-from portal.instance.witness import NAME, Evidence, Witness
+from portal.installation import find_instance, is_restored, look_for_copy, place
+from portal.installation.findings import SAME_AS, SENTENCES, Finding, findings_of
+from portal.installation.models import Instance
+from portal.installation.witness import NAME, Evidence, Witness
 from portal.jobs.engine import Engine
 from portal.jobs.models import Executor
 from portal.jobs.testing import QUICK, running_worker
-from portal.migrations.upgrade import upgrade
+from portal.operation.backup.restored import confirm_running, find_waiting
+from portal.operation.migrations.upgrade import upgrade
+from portal.operation.start import prepare
 from portal.runtime import Runtime
 from portal.settings import Settings
-from portal.start import prepare
 from tests.backup.conftest import runtime_of
 from tests.support.copies import ON_POSTGRESQL, ON_SQLITE, Original, outside_of_containers, run
 from tests.support.paired import Paired
@@ -40,7 +40,7 @@ on_postgresql = pytest.mark.parametrize("backend", [pytest.param("postgresql", m
 @pytest.fixture(autouse=True)
 def this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine with an id and a network card, which looks but shortly whether others are at work."""
-    monkeypatch.setattr("portal.instance.service.NEWCOMER_SECONDS", 1.0)
+    monkeypatch.setattr("portal.installation.identity.NEWCOMER_SECONDS", 1.0)
     with outside_of_containers(tmp_path, "a" * 32, "02:00:00:00:00:0a"):
         yield
 

@@ -10,15 +10,15 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 
 import portal.db
-from portal.backup.errors import BackupRefused
-from portal.backup.restore import restore
-from portal.backup.service import make_backup
 from portal.db import Database
-from portal.instance import is_restored
+from portal.installation import is_restored
 from portal.jobs.store import make_engine
+from portal.operation.backup.errors import BackupRefused
+from portal.operation.backup.make import make_backup
+from portal.operation.backup.restore import restore
+from portal.operation.start import prepare
 from portal.runtime import Runtime
 from portal.settings import Settings
-from portal.start import prepare
 from tests.backup.conftest import runtime_of
 from tests.support.people import make_cast
 
@@ -124,7 +124,7 @@ def test_restore_that_dies_after_the_load_leaves_a_copy_that_waits(
     make_backup(runtime, tmp_path / "backup")
     empty(runtime.database)
     with monkeypatch.context() as patch:
-        patch.setattr("portal.backup.restore._compare", die)
+        patch.setattr("portal.operation.backup.restore._compare", die)
         with pytest.raises(Death):
             restore(runtime.settings, tmp_path / "backup")
 
@@ -146,7 +146,7 @@ def test_restore_that_dies_before_the_load_is_tried_again(
 
     make_backup(runtime, tmp_path / "backup")
     with monkeypatch.context() as patch:
-        patch.setattr("portal.backup.postgresql.load", die)
+        patch.setattr("portal.operation.backup.postgresql.load", die)
         with pytest.raises(Death):
             restore(elsewhere, tmp_path / "backup")
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from portal.backup import postgresql
-from portal.backup.errors import BackupRefused
-from portal.backup.manifest import NAME, Manifest
-from portal.backup.restore import restore
-from portal.backup.service import make_backup
 from portal.db import Database
+from portal.operation.backup import postgresql
+from portal.operation.backup.errors import BackupRefused
+from portal.operation.backup.make import make_backup
+from portal.operation.backup.manifest import NAME, Manifest
+from portal.operation.backup.restore import restore
+from portal.operation.start import prepare
 from portal.runtime import Runtime
 from portal.settings import Settings
-from portal.start import prepare
 from portal.vault import KeyRing
 from portal.vault.keyfile import change_file
 from portal.vault.keyring import new_key
@@ -142,7 +142,7 @@ def test_portal_with_people_in_it_is_replaced_only_on_demand_and_kept(
     stored = open_all(runtime)
     prepare(elsewhere)
     there = Database(elsewhere.resolved_database_url)
-    make_cast(Runtime(elsewhere, there, runtime.vault, runtime.door))
+    make_cast(Runtime(elsewhere, there, runtime.vault, runtime.outbound))
     there.close()
 
     with pytest.raises(BackupRefused, match="--replace"):
@@ -152,7 +152,7 @@ def test_portal_with_people_in_it_is_replaced_only_on_demand_and_kept(
     assert done.kept is not None
     assert done.kept.exists()
     there = Database(elsewhere.resolved_database_url)
-    assert open_all(Runtime(elsewhere, there, runtime.vault, runtime.door)) == stored
+    assert open_all(Runtime(elsewhere, there, runtime.vault, runtime.outbound)) == stored
     there.close()
 
 

@@ -12,21 +12,21 @@ from sqlmodel import select
 
 from portal import create_app
 from portal.accounts.models import SessionRecord
-from portal.audit.jobs import VERIFY
-from portal.authorization.models import CredentialState
-from portal.authorization.refresh import due_credentials, refresh_credential
-from portal.backup.restore import restore
-from portal.backup.restored import confirm_running
-from portal.backup.service import make_backup
+from portal.audit_log.jobs import VERIFY
 from portal.connections.models import Application
+from portal.credentials import due_credentials, refresh_credential
+from portal.credentials.models import CredentialState
 from portal.db import Database, utc_now
-from portal.instance import is_restored, mark_restored
+from portal.installation import is_restored, mark_restored
 from portal.jobs import Job, JobState, enqueue
 from portal.jobs.engine import Engine
 from portal.jobs.testing import QUICK as PACE
+from portal.operation.backup.make import make_backup
+from portal.operation.backup.restore import restore
+from portal.operation.backup.restored import confirm_running
+from portal.operation.start import prepare
 from portal.runtime import Runtime
 from portal.settings import Settings
-from portal.start import prepare
 from tests.backup.conftest import runtime_of
 from tests.jobs.waiting import until
 from tests.support.paired import QUICK, Paired, seal

@@ -11,14 +11,14 @@ from sqlmodel import Session, select
 from portal import audit
 from portal.accounts.models import SessionRecord
 from portal.audit.models import AuditEvent
-from portal.authorization.models import Credential
-from portal.backup.restore import restore
-from portal.backup.service import make_backup
+from portal.credentials.models import Credential
 from portal.db import Database
-from portal.instance import find_instance, is_restored
+from portal.installation import find_instance, is_restored
+from portal.operation.backup.make import make_backup
+from portal.operation.backup.restore import restore
+from portal.operation.start import prepare
 from portal.runtime import Runtime
 from portal.settings import Settings
-from portal.start import prepare
 from tests.backup.conftest import runtime_of
 from tests.keys.conftest import add_secrets, open_all
 from tests.support.people import Cast

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 from sqlmodel import select
 
-from portal.authorization.models import Credential
+from portal.credentials.models import Credential
 from tests.browser import walk
 from tests.browser.site import Site
 from tests.browser.watching import Watch

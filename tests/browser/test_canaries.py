@@ -7,8 +7,8 @@ import logging
 import pytest
 from playwright.sync_api import Page
 
-from portal.authorization.refresh import demand_access
 from portal.connections.models import Connection
+from portal.credentials import demand_access
 from portal.db import utc_now
 from tests.browser import walk
 from tests.browser.canaries import Canaries

@@ -8,7 +8,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from portal.health.service import check_connection
+from portal.health.checks import check_connection
 from tests.browser.checks import Looker, open_folds
 from tests.browser.site import Site
 from tests.browser.watching import Watch

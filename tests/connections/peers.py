@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from portal.net import Door, NetworkPolicy, parse_address
+from portal.net import NetworkPolicy, OutboundClient, parse_address
 from portal.runtime import Runtime
 
 DATE = "Sat, 21 Nov 2026 09:00:00 GMT"
@@ -83,4 +83,4 @@ def serving(runtime: Runtime, peer: Peer) -> Iterator[Peer]:
 def let_through(runtime: Runtime, url: str) -> None:
     """Make one loopback origin the door's exception, as a sandbox is."""
     policy = NetworkPolicy(exempt=parse_address(url, allow_http=True), own_origin=runtime.settings.base_url)
-    object.__setattr__(runtime, "door", Door(policy))
+    object.__setattr__(runtime, "door", OutboundClient(policy))

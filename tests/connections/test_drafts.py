@@ -7,7 +7,7 @@ from sqlmodel import select
 
 from portal.accounts.models import Organization
 from portal.connections.models import Application, Connection, Method
-from portal.connections.service.connections import create_draft
+from portal.connections.store import create_draft
 from portal.errors import InvalidInput
 from portal.runtime import Runtime
 from tests.accounts.at_once import crowd

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from portal.connections.instance import Entered, save_instance
 from portal.connections.models import Connection
-from portal.connections.service.instance import Entered, save_instance
 from portal.runtime import Runtime
 from portal.vault import Secret
 from tests.connections.drafts import application_of

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from portal.connections.service.connections import discard_draft
-from portal.connections.service.tries import CHECKS, count_try
+from portal.connections.limits import CHECKS, count_try
 from portal.connections.steps import Step
+from portal.connections.store import discard_draft
 from portal.errors import RateLimited
 from portal.runtime import Runtime
 from tests.accounts.at_once import crowd

@@ -10,10 +10,10 @@ from sqlmodel import select
 
 from portal.accounts.models import SessionRecord
 from portal.audit.models import AuditEvent
+from portal.connections import applications
+from portal.connections.instance import Entered, save_instance
 from portal.connections.models import Connection, ConnectionState
-from portal.connections.service import applications
-from portal.connections.service.connections import note_version
-from portal.connections.service.instance import Entered, save_instance
+from portal.connections.store import note_version
 from portal.db import utc_now
 from portal.errors import Conflict
 from portal.foreign import ShortText

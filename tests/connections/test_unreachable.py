@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from portal.net import Address, Door, NetworkPolicy
+from portal.net import Address, NetworkPolicy, OutboundClient
 from portal.net.resolver import Resolve, system_resolve
 from portal.runtime import Runtime
 from tests.net.certificates import DAY, NOW, Issued, issue
@@ -154,8 +154,8 @@ WAYS = [
 def draft_at(runtime: Runtime, visitor: Visitor, way: Way) -> str:
     """Begin a connection to an address that this portal's door lets through; return its slug."""
     address = Address(way.scheme, way.host, way.port)
-    door = Door(NetworkPolicy(exempt=address, own_origin=runtime.settings.base_url), resolve=way.resolve)
-    object.__setattr__(runtime, "door", door)
+    outbound = OutboundClient(NetworkPolicy(exempt=address, own_origin=runtime.settings.base_url), resolve=way.resolve)
+    object.__setattr__(runtime, "door", outbound)
     visitor.post("/connections/new", {"services": "repositories", "method": "oauth", "display_name": "GitLab"})
     entered = {"domain": address.url, "ca_certificate": way.ca_certificate}
     assert visitor.post("/connections/gitlab/setup/instance", entered).status_code == 303

@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import replace
 
-from portal.authorization.refresh import AccessUnavailable, demand_access
+from portal.credentials import AccessUnavailable, demand_access
 from portal.runtime import build_runtime
 from portal.settings import Settings
 from tests.support.paired import QUICK

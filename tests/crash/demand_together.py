@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from portal.authorization.refresh import demand_access
+from portal.credentials import demand_access
 from portal.runtime import build_runtime
 from portal.settings import Settings
 from tests.support.paired import QUICK

@@ -6,8 +6,8 @@ import json
 import sys
 
 from portal.accounts.principal import load_principal
-from portal.authorization.service.attempts import claim_attempt
-from portal.authorization.service.exchange import take_code
+from portal.authorization.attempts import claim_attempt
+from portal.authorization.exchange import take_code
 from portal.runtime import build_runtime
 from portal.settings import Settings
 

@@ -8,11 +8,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from sqlmodel import select
 
-from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential, RetiredToken
-from portal.authorization.refresh import demand_access
-from portal.authorization.service.attempts import CLAIM_MINUTES
-from portal.authorization.service.retire import REVOKE_RETIRED
+from portal.authorization.attempts import CLAIM_MINUTES
+from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.crash_points import POINTS
+from portal.credentials import demand_access
+from portal.credentials.models import Credential, RetiredToken
+from portal.credentials.retire import REVOKE_RETIRED
 from portal.db import utc_now
 from portal.jobs import enqueue
 from portal.jobs.testing import run_pending

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portal.authorization.models import CredentialState
+from portal.credentials.models import CredentialState
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.crash.test_pause import CHILD, wait_for

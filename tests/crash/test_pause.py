@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from portal.authorization.models import CredentialState
+from portal.credentials.models import CredentialState
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.children import CHILD_SECONDS, start_child

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from portal.authorization.models import CredentialState
 from portal.connections.models import ConnectionState
 from portal.crash_points import POINTS
+from portal.credentials.models import CredentialState
 from tests.support.children import DIED, run_child
 from tests.support.paired import Paired
 

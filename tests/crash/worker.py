@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from portal.jobs.pace import Pace
+from portal.jobs.engine_settings import Pace
 from portal.jobs.worker import run_worker
 from portal.settings import Settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from portal.disconnection.service.disconnect import disconnect
+from portal.disconnection.disconnect import disconnect
 from portal.jobs.testing import run_pending
 from portal.runtime import build_runtime
 from portal.settings import Settings

@@ -6,18 +6,18 @@ from urllib.parse import parse_qs, urlsplit
 
 from sqlmodel import select
 
+from portal.authorization.attempts import claim_attempt
+from portal.authorization.exchange import take_code
 from portal.authorization.models import AttemptState, AuthorizationAttempt
-from portal.authorization.refresh import demand_access
-from portal.authorization.refresh.claims import Stored, store, take_claim
-from portal.authorization.refresh.spool import Spooled
-from portal.authorization.service.attempts import claim_attempt
-from portal.authorization.service.exchange import take_code
-from portal.authorization.service.retire import retire_stray, revoker_of
+from portal.connections.applications import open_client_credentials, redirect_uri_of
+from portal.connections.instance import open_host_session
 from portal.connections.models import Connection, ConnectionState
-from portal.connections.service.applications import open_client_credentials, redirect_uri_of
-from portal.connections.service.instance import open_line
+from portal.credentials import demand_access
+from portal.credentials.claims import Stored, store, take_claim
+from portal.credentials.retire import retire_stray, revoker_of
+from portal.credentials.spool import Spooled
 from portal.db import utc_now
-from portal.disconnection.service.erase import ERASE
+from portal.disconnection.erase import ERASE
 from portal.gitlab import oauth
 from portal.jobs.testing import run_pending
 from portal.repositories.models import Enablement, Repository
@@ -126,9 +126,9 @@ def test_answer_of_a_refresh_under_way_is_revoked_too_before_anything_is_erased(
     runtime, paired = world.runtime, world.paired
     paired.make_due()
     claim = take_claim(runtime, world.connection_id, "test", QUICK)
-    with open_line(runtime, paired.connection) as line:
+    with open_host_session(runtime, paired.connection) as http:
         application = open_client_credentials(runtime, paired.connection)
-        tokens = oauth.refresh(line, application, claim.refresh_token, redirect_uri_of(runtime, paired.connection))
+        tokens = oauth.refresh(http, application, claim.refresh_token, redirect_uri_of(runtime, paired.connection))
     revoker = revoker_of(runtime, paired.connection, paired.application, paired.credential)
 
     world.disconnect(owner, choice="erase")

@@ -8,13 +8,14 @@ import pytest
 from sqlmodel import select
 
 from portal.accounts.models import SessionRecord
-from portal.authorization.models import AttemptState, AuthorizationAttempt, CredentialState
-from portal.authorization.refresh import demand_access, due_credentials
-from portal.authorization.refresh.claims import AccessUnavailable
+from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.connections.models import Application, ConnectionState
+from portal.credentials import demand_access, due_credentials
+from portal.credentials.claims import AccessUnavailable
+from portal.credentials.models import CredentialState
 from portal.db import utc_now
+from portal.disconnection.disconnect import disconnect
 from portal.disconnection.models import Choice
-from portal.disconnection.service.disconnect import disconnect
 from portal.jobs.models import JobState
 from portal.repositories.models import Enablement, Repository
 from portal.runtime import Runtime

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from sqlmodel import select
 
-from portal.authorization.models import RetiredToken
 from portal.connections.models import Connection, ConnectionState
-from portal.disconnection.service import erase
-from portal.disconnection.service.erase import AT_ONCE, ERASE, IN_BATCHES
+from portal.credentials.models import RetiredToken
+from portal.disconnection import erase
+from portal.disconnection.erase import AT_ONCE, ERASE, IN_BATCHES
 from portal.jobs.models import JobState
-from portal.migrations.models import load_metadata
+from portal.operation.migrations.models import load_metadata
 from portal.repositories.models import Repository
 from tests.disconnection.world import ADDRESS, PATHS, REVOKE, World, rows_of_connection
 from tests.support.visitor import Visitor

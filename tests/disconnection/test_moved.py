@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from sqlmodel import col, select
 
-from portal.authorization.refresh.rows import lock_credential, seal_client
+from portal.connections.applications import open_client_credentials
+from portal.connections.instance import Entered, save_instance
 from portal.connections.models import Connection
-from portal.connections.service.applications import open_client_credentials
-from portal.connections.service.instance import Entered, save_instance
+from portal.credentials.rows import lock_credential, seal_client
 from portal.errors import InvalidInput
 from portal.sandbox.testing import RunningSandbox
 from tests.disconnection.world import World

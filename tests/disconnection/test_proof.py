@@ -8,8 +8,8 @@ from flask import Flask
 from sqlmodel import select
 
 from portal.audit.models import AuditEvent
-from portal.authorization.models import RetiredToken
-from portal.authorization.service.revoke import CLAIM_SECONDS, LOST, Proof, due_revocations, revoke_one
+from portal.credentials.models import RetiredToken
+from portal.credentials.revoke import CLAIM_SECONDS, LOST, Proof, due_revocations, revoke_one
 from portal.db import utc_now
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from portal.connections.models import Connection
-from portal.disconnection.service.radius import blast_radius, narrowing
+from portal.disconnection.impact import impact_of, narrowing
 from tests.disconnection.world import ADDRESS, PATHS, World
 from tests.support.visitor import Visitor
 from tests.support.walkthrough import principal_of
@@ -16,7 +16,7 @@ CONNECTION = Connection(organization_id=1, slug="gitlab", display_name="GitLab",
 def test_radius_counts_what_is_in_use(world: World) -> None:
     owner = principal_of(world.runtime, world.cast.owner)
 
-    found = blast_radius(world.runtime, owner, world.paired.connection)
+    found = impact_of(world.runtime, owner, world.paired.connection)
 
     assert (found.enabled, found.groups) == (4, [("a", 3), ("b", 1)])
     assert found.first == sorted(PATHS[:4])
@@ -28,7 +28,7 @@ def test_radius_counts_what_is_in_use(world: World) -> None:
 def test_radius_of_a_foreign_person_is_empty(world: World) -> None:
     outsider = principal_of(world.runtime, world.cast.outsider)
 
-    assert blast_radius(world.runtime, outsider, world.paired.connection).enabled == 0
+    assert impact_of(world.runtime, outsider, world.paired.connection).enabled == 0
 
 
 def test_pages_show_the_radius_before_the_button(world: World, owner: Visitor) -> None:

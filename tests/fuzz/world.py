@@ -22,7 +22,7 @@ from werkzeug.wsgi import ClosingIterator
 from portal import create_app
 from portal.accounts.sessions import DatabaseSessions
 from portal.db import Database
-from portal.net import Door, NetworkPolicy
+from portal.net import NetworkPolicy, OutboundClient
 from portal.runtime import Runtime
 from portal.settings import Settings
 from portal.vault import KeyRing, Vault
@@ -114,8 +114,8 @@ class FuzzWorld:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(migrated_file, self._file)
         self._database = Database(settings.resolved_database_url)
-        door = Door(NetworkPolicy.from_settings(settings), resolve=_resolve_nothing)
-        self.runtime = Runtime(settings=settings, database=self._database, vault=Vault(ring), door=door)
+        outbound = OutboundClient(NetworkPolicy.from_settings(settings), resolve=_resolve_nothing)
+        self.runtime = Runtime(settings=settings, database=self._database, vault=Vault(ring), outbound=outbound)
         self.app = create_app(runtime=self.runtime)
         self.cast: Cast = make_cast(self.runtime)
         self.names = make_objects(self.runtime, OWN, self.cast.owner.user_id).names

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from portal.net import Door, Line, NetworkPolicy, parse_address
+from portal.net import HostSession, NetworkPolicy, OutboundClient, parse_address
 from tests.gitlab.malformed import ScriptedServer, scripted_server
 
 
@@ -18,8 +18,8 @@ def server() -> Iterator[ScriptedServer]:
 
 
 @pytest.fixture
-def line(server: ScriptedServer) -> Iterator[Line]:
+def http(server: ScriptedServer) -> Iterator[HostSession]:
     """A line of a door that lets only this server through."""
     address = parse_address(server.url, allow_http=True)
-    with Door(NetworkPolicy(exempt=address)).line(address) as line:
-        yield line
+    with OutboundClient(NetworkPolicy(exempt=address)).session(address) as http:
+        yield http

@@ -16,7 +16,7 @@ import pytest
 from portal.errors import Card
 from portal.foreign import Foreign, Scopes, Words
 from portal.gitlab import errors, payloads
-from portal.net import CertificateInfo, Line, OutboundError
+from portal.net import CertificateInfo, HostSession, OutboundError
 from portal.net import errors as net_errors
 from portal.net.answer import Headers
 from portal.net.json_reader import read_json
@@ -159,10 +159,10 @@ def test_card_is_clean_also_when_an_older_version_stored_it() -> None:
     assert_clean(Card.from_json(stored).to_json())
 
 
-def test_headers_are_clean_whatever_case_they_are_asked_in(server: ScriptedServer, line: Line) -> None:
+def test_headers_are_clean_whatever_case_they_are_asked_in(server: ScriptedServer, http: HostSession) -> None:
     server.answer = response(b"{}", headers=(f"X-Request-Id: {TOKEN} \x1b[31m", "X-Long: " + "y" * 9000))
 
-    headers = line.fetch("GET", "/").headers
+    headers = http.fetch("GET", "/").headers
 
     assert headers["x-request-id"] == headers["X-REQUEST-ID"] == "*** \ufffd[31m"
     assert isinstance(headers, Headers)
@@ -195,14 +195,14 @@ STATUSES = ("400 Bad", "401 No", "403 No", "404 No", "418 Tea", "429 Slow", "500
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("endpoint", CALLS)
 def test_what_was_sent_is_in_no_error_that_comes_back(
-    server: ScriptedServer, line: Line, monkeypatch: pytest.MonkeyPatch, endpoint: str, status: str
+    server: ScriptedServer, http: HostSession, monkeypatch: pytest.MonkeyPatch, endpoint: str, status: str
 ) -> None:
     for make_body in BODIES:
         monkeypatch.setattr(server, "secrets", set())
         monkeypatch.setattr(server, "echo", lambda secrets, body=make_body: echo(secrets, body, status))
 
         try:
-            CALLS[endpoint](line)
+            CALLS[endpoint](http)
         except (errors.GitLabError, OutboundError) as error:
             shown = str([vars(error), repr(error), error.card().to_json()])
         else:

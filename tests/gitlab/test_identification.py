@@ -6,7 +6,7 @@ import pytest
 
 from portal.gitlab.errors import GitLabUnavailable, NotGitLab, Unproved
 from portal.gitlab.identification import identify
-from portal.net import Door, NetworkPolicy, RedirectRefused, parse_address
+from portal.net import NetworkPolicy, OutboundClient, RedirectRefused, parse_address
 from tests.gitlab.impostors import DISCOVERY, GITLAB_REFUSAL, GITLABS, IMPOSTORS, VERSION, Reply, Table, openid, playing
 
 
@@ -14,7 +14,7 @@ def identified(table: Table, prefix: str = "", external_url: str = "") -> bool:
     """Let the portal look at a server; tell whether it takes it for a GitLab."""
     with playing(table, prefix) as impostor:
         address = parse_address(impostor.url + prefix, allow_http=True)
-        with Door(NetworkPolicy(exempt=address)).line(address) as line:
+        with OutboundClient(NetworkPolicy(exempt=address)).session(address) as line:
             try:
                 found = identify(line, external_url)
             except NotGitLab:

@@ -9,7 +9,7 @@ from portal.gitlab import oauth
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import GitLabError
 from portal.gitlab.identification import identify
-from portal.net import Line, OutboundError
+from portal.net import HostSession, OutboundError
 from portal.vault import Secret
 from tests.gitlab.malformed import CASES, ScriptedServer
 
@@ -18,18 +18,18 @@ TOKEN = Secret("7f3a" * 16)
 CALLBACK = "http://127.0.0.1:8000/oauth/callback/gitlab"
 
 BAD_ROWS = ("ids_repeat", "ids_go_backwards", "id_as_float", "name_is_a_list", "name_is_null")
-CALLS: dict[str, Callable[[Line], object]] = {
-    "user": lambda line: client(line).current_user(),
-    "metadata": lambda line: client(line).metadata(),
-    "token_info": lambda line: client(line).token_info(),
+CALLS: dict[str, Callable[[HostSession], object]] = {
+    "user": lambda http: client(http).current_user(),
+    "metadata": lambda http: client(http).metadata(),
+    "token_info": lambda http: client(http).token_info(),
     "identification": identify,
-    "projects": lambda line: client(line).projects_page(id_after=0),
-    "newest_project": lambda line: client(line).newest_project(),
-    "groups": lambda line: list(client(line).group_pages()),
-    "exchange": lambda line: oauth.exchange_code(line, APPLICATION, "c0de" * 16, CALLBACK, oauth.new_verifier()),
-    "refresh": lambda line: oauth.refresh(line, APPLICATION, TOKEN, CALLBACK),
-    "revoke": lambda line: oauth.revoke(line, APPLICATION, TOKEN),
-    "check_client": lambda line: oauth.check_client(line, APPLICATION, CALLBACK),
+    "projects": lambda http: client(http).projects_page(id_after=0),
+    "newest_project": lambda http: client(http).newest_project(),
+    "groups": lambda http: list(client(http).group_pages()),
+    "exchange": lambda http: oauth.exchange_code(http, APPLICATION, "c0de" * 16, CALLBACK, oauth.new_verifier()),
+    "refresh": lambda http: oauth.refresh(http, APPLICATION, TOKEN, CALLBACK),
+    "revoke": lambda http: oauth.revoke(http, APPLICATION, TOKEN),
+    "check_client": lambda http: oauth.check_client(http, APPLICATION, CALLBACK),
 }
 # Bodies that this endpoint may honestly give: `/oauth/revoke` answers any object, and a bad row costs a list that row.
 HONEST = {
@@ -44,8 +44,8 @@ HONEST = {
 }
 
 
-def client(line: Line) -> GitLabClient:
-    return GitLabClient(line, TOKEN, sleep=lambda seconds: None)
+def client(http: HostSession) -> GitLabClient:
+    return GitLabClient(http, TOKEN, sleep=lambda seconds: None)
 
 
 def test_there_are_at_least_forty_of_them() -> None:
@@ -55,12 +55,12 @@ def test_there_are_at_least_forty_of_them() -> None:
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("endpoint", CALLS)
 def test_malformed_answer_is_a_card_that_names_the_layer(
-    server: ScriptedServer, line: Line, endpoint: str, case: str
+    server: ScriptedServer, http: HostSession, endpoint: str, case: str
 ) -> None:
     server.answer = CASES[case]
 
     try:
-        CALLS[endpoint](line)
+        CALLS[endpoint](http)
     except (GitLabError, OutboundError) as error:
         card = error.card()
         assert card.layer in Layer

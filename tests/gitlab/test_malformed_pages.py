@@ -10,16 +10,17 @@ import pytest
 from sqlalchemy import delete
 from sqlmodel import col, select
 
-from portal.authorization.models import AttemptState, AuthorizationAttempt, Credential
+from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.connections.checklist import Checklist
 from portal.connections.models import Application, Connection, OutboundTry
-from portal.connections.service.checklist import Checklist
 from portal.connections.steps import STEPS, Step
+from portal.credentials.models import Credential
 from portal.db import utc_now
 from portal.errors import Layer
 from portal.failures import FAILURES
 from portal.jobs.models import Job, JobState
 from portal.jobs.testing import run_pending
-from portal.net import Door, NetworkPolicy, origin_of, parse_address
+from portal.net import NetworkPolicy, OutboundClient, origin_of, parse_address
 from portal.net.retry import retry_idempotent
 from portal.repositories.models import Repository
 from portal.runtime import Runtime
@@ -40,7 +41,7 @@ CODES = {key.partition("/")[0] for key in FAILURES}
 def server(runtime: Runtime) -> Iterator[ScriptedServer]:
     with scripted_server() as server:
         policy = NetworkPolicy(exempt=parse_address(server.url, allow_http=True), own_origin=runtime.settings.base_url)
-        object.__setattr__(runtime, "door", Door(policy))
+        object.__setattr__(runtime, "door", OutboundClient(policy))
         yield server
 
 

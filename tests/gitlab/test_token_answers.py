@@ -11,7 +11,7 @@ import pytest
 
 from portal.gitlab import oauth
 from portal.gitlab.errors import MalformedAnswer
-from portal.net import Line
+from portal.net import HostSession
 from portal.vault import Secret
 from tests.gitlab.malformed import ScriptedServer, response
 
@@ -20,9 +20,9 @@ CALLBACK = "http://127.0.0.1:8000/oauth/callback/gitlab"
 GOOD = {"access_token": "a" * 64, "refresh_token": "b" * 64, "token_type": "Bearer", "expires_in": 7200}
 
 
-def exchange(line: Line, server: ScriptedServer, answer: bytes) -> oauth.TokenAnswer:
+def exchange(http: HostSession, server: ScriptedServer, answer: bytes) -> oauth.TokenAnswer:
     server.answer = answer
-    return oauth.exchange_code(line, APPLICATION, "code", CALLBACK, oauth.new_verifier())
+    return oauth.exchange_code(http, APPLICATION, "code", CALLBACK, oauth.new_verifier())
 
 
 def pair_of(found: oauth.TokenAnswer) -> tuple[str, str | None]:
@@ -46,9 +46,9 @@ def pair_of(found: oauth.TokenAnswer) -> tuple[str, str | None]:
     ],
 )
 def test_lifetime_is_a_number_of_seconds_that_makes_sense_and_never_loses_the_pair(
-    line: Line, server: ScriptedServer, told: str, seconds: int | None
+    http: HostSession, server: ScriptedServer, told: str, seconds: int | None
 ) -> None:
-    found = exchange(line, server, response(json.dumps(GOOD).replace("7200", told).encode()))
+    found = exchange(http, server, response(json.dumps(GOOD).replace("7200", told).encode()))
 
     assert found.expires_in == seconds
     assert pair_of(found) == ("a" * 64, "b" * 64)
@@ -67,9 +67,9 @@ def test_lifetime_is_a_number_of_seconds_that_makes_sense_and_never_loses_the_pa
     ],
 )
 def test_scopes_are_told_or_not_and_never_lose_the_pair(
-    line: Line, server: ScriptedServer, told: dict[str, Any], scopes: tuple[str, ...] | None
+    http: HostSession, server: ScriptedServer, told: dict[str, Any], scopes: tuple[str, ...] | None
 ) -> None:
-    found = exchange(line, server, response(json.dumps({**GOOD, **told}).encode()))
+    found = exchange(http, server, response(json.dumps({**GOOD, **told}).encode()))
 
     assert found.scopes == scopes
     assert pair_of(found) == ("a" * 64, "b" * 64)
@@ -90,9 +90,13 @@ def test_scopes_are_told_or_not_and_never_lose_the_pair(
     ids=str,
 )
 def test_access_token_is_found_whatever_the_other_members_are(
-    line: Line, server: ScriptedServer, change: dict[str, Any], refresh_token: str | None, is_bearer: bool
+    http: HostSession,
+    server: ScriptedServer,
+    change: dict[str, Any],
+    refresh_token: str | None,
+    is_bearer: bool,
 ) -> None:
-    found = exchange(line, server, response(json.dumps({**GOOD, **change}).encode()))
+    found = exchange(http, server, response(json.dumps({**GOOD, **change}).encode()))
 
     assert pair_of(found) == ("a" * 64, refresh_token)
     assert found.is_bearer is is_bearer
@@ -116,8 +120,8 @@ SHELLS = {
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_pair_is_found_whatever_it_is_said_to_come_as(line: Line, server: ScriptedServer, shell: str) -> None:
-    assert pair_of(exchange(line, server, SHELLS[shell])) == ("a" * 64, "b" * 64)
+def test_pair_is_found_whatever_it_is_said_to_come_as(http: HostSession, server: ScriptedServer, shell: str) -> None:
+    assert pair_of(exchange(http, server, SHELLS[shell])) == ("a" * 64, "b" * 64)
 
 
 @pytest.mark.parametrize(
@@ -132,17 +136,17 @@ def test_pair_is_found_whatever_it_is_said_to_come_as(line: Line, server: Script
     ids=str,
 )
 def test_answer_without_an_access_token_that_can_be_sent_keeps_the_other_half(
-    line: Line, server: ScriptedServer, change: dict[str, Any]
+    http: HostSession, server: ScriptedServer, change: dict[str, Any]
 ) -> None:
-    found = exchange(line, server, response(json.dumps({**GOOD, **change}).encode()))
+    found = exchange(http, server, response(json.dumps({**GOOD, **change}).encode()))
     assert found.access_token is None
     assert found.stands_for_both.reveal() == "b" * 64
 
     with pytest.raises(MalformedAnswer):
-        exchange(line, server, response(json.dumps({**GOOD, **change, "refresh_token": None}).encode()))
+        exchange(http, server, response(json.dumps({**GOOD, **change, "refresh_token": None}).encode()))
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"<!doctype html>", b"[" * 100_000, BODY[:-20]], ids=len)
-def test_body_that_is_no_token_answer_is_malformed(line: Line, server: ScriptedServer, body: bytes) -> None:
+def test_body_that_is_no_token_answer_is_malformed(http: HostSession, server: ScriptedServer, body: bytes) -> None:
     with pytest.raises(MalformedAnswer):
-        exchange(line, server, response(body))
+        exchange(http, server, response(body))

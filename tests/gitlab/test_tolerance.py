@@ -10,7 +10,7 @@ import pytest
 from portal.gitlab.answers import read_answer
 from portal.gitlab.errors import MalformedAnswer
 from portal.gitlab.payloads import Discovery, Metadata, TokenInfo, User
-from portal.net import Line
+from portal.net import HostSession
 from tests.gitlab.malformed import ScriptedServer, response
 
 GOOD: dict[type[Any], dict[str, Any]] = {
@@ -31,11 +31,11 @@ NEEDED = {"id", "username", "version", "issuer", "authorization_endpoint", "reso
 @pytest.mark.parametrize("shape", GOOD, ids=lambda shape: shape.__name__)
 @pytest.mark.parametrize("wrong", [None, {"a": [1]}, 10**30])
 def test_field_that_is_wrong_costs_the_answer_only_if_it_is_needed(
-    server: ScriptedServer, line: Line, shape: type[Any], wrong: Any
+    server: ScriptedServer, http: HostSession, shape: type[Any], wrong: Any
 ) -> None:
     for name in GOOD[shape]:
         server.answer = response(json.dumps({**GOOD[shape], name: wrong}).encode())
-        answer = line.fetch("GET", "/anything")
+        answer = http.fetch("GET", "/anything")
         if name in NEEDED:
             with pytest.raises(MalformedAnswer):
                 read_answer(answer, shape)

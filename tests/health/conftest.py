@@ -10,8 +10,8 @@ import pytest
 from sqlmodel import col, select
 
 from portal.connections.models import Connection
+from portal.health.checks import check_connection
 from portal.health.models import HealthCheck, HealthWatch, Incident
-from portal.health.service import check_connection
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.health.mailbox import Mailbox, running_mailbox

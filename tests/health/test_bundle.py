@@ -6,8 +6,8 @@ from pydantic import SecretStr
 from sqlmodel import select
 
 from portal.audit.models import AuditEvent
-from portal.authorization.models import Credential, CredentialEvent
 from portal.connections.models import Application, Connection
+from portal.credentials.models import Credential, CredentialEvent
 from portal.errors import Card
 from portal.jobs.models import Job
 from portal.runtime import Runtime

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from sqlmodel import select
 
-from portal.authorization.models import Credential
+from portal.credentials.models import Credential
 from portal.health.models import Phase
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from sqlmodel import select
 
-from portal.authorization.models import CredentialState
 from portal.connections.models import Application
+from portal.credentials.models import CredentialState
 from portal.db import utc_now
 from portal.health.models import Phase
 from portal.runtime import Runtime

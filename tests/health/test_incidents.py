@@ -7,12 +7,12 @@ import pytest
 from sqlmodel import col, select
 
 from portal.audit.models import AuditEvent
-from portal.authorization.models import Credential, CredentialState
 from portal.connections.models import ConnectionState
+from portal.credentials.models import Credential, CredentialState
 from portal.errors import Card
 from portal.health.alarms import enqueue_due_mails
+from portal.health.checks import check_connection
 from portal.health.models import Phase
-from portal.health.service import check_connection
 from portal.jobs.models import Job, JobState
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime

@@ -7,10 +7,10 @@ from sqlmodel import col, func, select
 
 from portal.connections.models import Connection, ConnectionState
 from portal.db import utc_now
+from portal.health.checks import due_connections
 from portal.health.history import strip_of
 from portal.health.models import HealthCheck, HealthWatch, Incident, Phase
-from portal.health.service import due_connections
-from portal.health.thinning import MAX_CHANGES, thin
+from portal.health.retention import MAX_CHANGES, thin
 from portal.jobs import enqueue
 from portal.jobs.models import ItemState, JobItem, JobState
 from portal.jobs.testing import run_pending

@@ -7,9 +7,9 @@ from html import unescape
 from sqlmodel import select
 
 from portal.audit.models import AuditEvent
-from portal.authorization.models import Credential, CredentialState
-from portal.authorization.refresh.cards import VERDICTS
-from portal.health.service import check_connection
+from portal.credentials.cards import VERDICTS
+from portal.credentials.models import Credential, CredentialState
+from portal.health.checks import check_connection
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox

@@ -12,10 +12,10 @@ from sqlmodel import SQLModel, col, select
 
 from portal.audit.models import GENESIS, AuditEvent, AuditHead
 from portal.db import Database
-from portal.instance.models import Instance
+from portal.installation.models import Instance
 from portal.jobs import Job, enqueue
+from portal.jobs.engine_settings import Pace
 from portal.jobs.models import Executor, JobItem, JobSchedule
-from portal.jobs.pace import Pace
 from portal.runtime import Runtime, build_runtime
 from portal.settings import Settings
 from portal.vault import KeyRing

@@ -14,12 +14,12 @@ from sqlalchemy import text
 from sqlmodel import select
 
 from portal.db import IDLE_IN_TRANSACTION_SECONDS
-from portal.instance import look_for_copy
-from portal.instance.models import Instance
-from portal.instance.service import ONLY_ID
+from portal.installation import look_for_copy
+from portal.installation.identity import ONLY_ID
+from portal.installation.models import Instance
 from portal.jobs import Job, JobItem, JobState, enqueue
+from portal.jobs.engine_settings import Pace
 from portal.jobs.models import Executor
-from portal.jobs.pace import Pace
 from portal.jobs.testing import QUICK, running_worker
 from portal.runtime import Runtime
 from tests.jobs.conftest import StartWorker, reload, states

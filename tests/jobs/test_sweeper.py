@@ -17,9 +17,9 @@ from sqlmodel import select
 from portal.db import Database, utc_now
 from portal.jobs import Job, JobState
 from portal.jobs.engine import Engine
+from portal.jobs.engine_settings import Pace
 from portal.jobs.heartbeat import beat, forget_silent, heard_within, leave
 from portal.jobs.models import Executor
-from portal.jobs.pace import Pace
 from portal.jobs.runner import Runner
 from portal.jobs.store import QUEUE
 from portal.jobs.sweeper import Sweeper

@@ -11,14 +11,14 @@ from flask import Flask, g
 from flask.testing import FlaskClient
 from sqlmodel import select
 
-from portal import assets, error_pages, htmx, times
-from portal.accounts.principal import Principal
-from portal.accounts.roles import Role
+from portal.actor import Principal, Role
 from portal.audit.models import AuditEvent
 from portal.jobs import Job, JobState, enqueue, views
 from portal.jobs.testing import run_pending
-from portal.runtime import Runtime, attach_runtime
+from portal.runtime import Runtime
 from portal.settings import Settings
+from portal.web import assets, error_pages, htmx, times
+from portal.web.current import attach_runtime
 from tests.jobs.conftest import reload
 
 Add = Callable[..., Job]

@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from portal.jobs.pace import Pace
+from portal.jobs.engine_settings import Pace
 from portal.jobs.registry import load_jobs
 from portal.jobs.worker import run_worker
 from portal.logs import configure_logs

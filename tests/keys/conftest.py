@@ -8,10 +8,10 @@ import pytest
 from sqlmodel import select
 
 from portal.accounts.models import Organization
-from portal.authorization.models import Credential
 from portal.connections.models import Application, Connection
+from portal.credentials.models import Credential
 from portal.db import Database
-from portal.net import Door, NetworkPolicy
+from portal.net import NetworkPolicy, OutboundClient
 from portal.runtime import Runtime
 from portal.settings import Settings
 from portal.vault import KeyRing, Place, Secret, Vault
@@ -44,7 +44,7 @@ def runtime(settings: Settings, database: Database, key_file: Path) -> Runtime:
 def runtime_on(settings: Settings, database: Database) -> Runtime:
     """Return what another process with the same settings has."""
     path = settings.resolved_key_file
-    return Runtime(settings, database, Vault(KeyRing.from_file(path), path), Door(NetworkPolicy()))
+    return Runtime(settings, database, Vault(KeyRing.from_file(path), path), OutboundClient(NetworkPolicy()))
 
 
 def add_secrets(runtime: Runtime, count: int) -> dict[Place, str]:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from portal.cli import app
-from portal.keys import commands
+from portal.operation.cli import app
+from portal.operation.keys import commands
 from portal.runtime import Runtime
 from tests.keys.conftest import add_secrets, open_all
 from tests.keys.test_drop import let_settle
@@ -61,7 +61,7 @@ def test_drop_wants_the_id_typed(runtime: Runtime, key_file: Path, run) -> None:
 
 
 def test_unreadable_rows_are_named_and_no_secret_is(runtime: Runtime, key_file: Path, run) -> None:
-    from portal.authorization.models import Credential
+    from portal.credentials.models import Credential
 
     stored = add_secrets(runtime, 1)
     with runtime.database.transaction() as session:

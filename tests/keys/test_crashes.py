@@ -7,7 +7,7 @@ import pytest
 
 from portal import crash_points
 from portal.db import Database
-from portal.keys.service import list_keys, rotate
+from portal.operation.keys.manage import list_keys, rotate
 from portal.runtime import Runtime
 from portal.settings import Settings
 from portal.vault.rotation import BATCH

@@ -7,13 +7,13 @@ import pytest
 from sqlmodel import select
 
 from portal.audit.models import AuditEvent
-from portal.authorization.models import Credential
-from portal.authorization.refresh.spool import Spool, Spooled
-from portal.authorization.service.retire import Revoker
+from portal.credentials.models import Credential
+from portal.credentials.retire import Revoker
+from portal.credentials.spool import Spool, Spooled
 from portal.db import utc_now
 from portal.errors import Conflict, NotFound
 from portal.gitlab.oauth import TokenAnswer
-from portal.keys.service import drop, list_keys, rotate
+from portal.operation.keys.manage import drop, list_keys, rotate
 from portal.runtime import Runtime
 from portal.vault import Place, Secret
 from portal.vault.keyring import KEYS_VARIABLE

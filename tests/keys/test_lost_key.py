@@ -15,24 +15,24 @@ from sqlmodel import SQLModel, select
 
 from portal import create_app
 from portal.audit.models import AuditEvent
-from portal.authorization.models import Credential, CredentialEvent, CredentialState
-from portal.authorization.refresh import AccessUnavailable, demand_access
-from portal.authorization.refresh.cards import VERDICTS
-from portal.authorization.refresh.rows import lock_credential
-from portal.authorization.service.retire import REVOKE_RETIRED
 from portal.connections.models import ConnectionState
-from portal.connections.service.connections import need_attention
+from portal.connections.store import need_attention
+from portal.credentials import AccessUnavailable, demand_access
+from portal.credentials.cards import VERDICTS
+from portal.credentials.models import Credential, CredentialEvent, CredentialState
+from portal.credentials.retire import REVOKE_RETIRED
+from portal.credentials.rows import lock_credential
 from portal.db import Database
 from portal.errors import Card, Way
 from portal.jobs import enqueue
 from portal.jobs.testing import run_pending
-from portal.keys.service import add_keys, rotate
-from portal.keys.unreadable import note_unreadable
-from portal.net import Door, NetworkPolicy, parse_address
+from portal.net import NetworkPolicy, OutboundClient, parse_address
+from portal.operation.keys.manage import add_keys, rotate
+from portal.operation.keys.unreadable import note_unreadable
+from portal.operation.start import prepare
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from portal.settings import Settings
-from portal.start import prepare
 from portal.vault import KeyRing, KeyRingError, Vault
 from portal.vault.columns import sealed_columns
 from portal.vault.ring_check import verify_ring
@@ -72,7 +72,7 @@ def runtime(settings: Settings, database: Database, key_file: Path, sandbox: Run
 def at(settings: Settings, database: Database, sandbox: RunningSandbox) -> Runtime:
     policy = NetworkPolicy(exempt=parse_address(sandbox.url, allow_http=True), own_origin=settings.base_url)
     path = settings.resolved_key_file
-    return Runtime(settings, database, Vault(KeyRing.from_file(path), path), Door(policy))
+    return Runtime(settings, database, Vault(KeyRing.from_file(path), path), OutboundClient(policy))
 
 
 @pytest.fixture

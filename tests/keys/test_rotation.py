@@ -8,9 +8,9 @@ from sqlalchemy import update
 from sqlmodel import SQLModel, col, select
 
 from portal.audit.models import AuditEvent
-from portal.authorization.models import Credential
-from portal.keys.service import list_keys, rotate
-from portal.migrations.models import load_metadata
+from portal.credentials.models import Credential
+from portal.operation.keys.manage import list_keys, rotate
+from portal.operation.migrations.models import load_metadata
 from portal.runtime import Runtime
 from portal.vault import KeyRing, Place, Secret
 from portal.vault.columns import sealed_columns

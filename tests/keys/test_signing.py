@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from portal import create_app
-from portal.keys.service import rotate
+from portal.operation.keys.manage import rotate
 from portal.runtime import Runtime
 from portal.vault import KeyRing
 from portal.vault.keyfile import change_file

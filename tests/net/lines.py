@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from portal.net import Address, Door, Line, NetworkPolicy
+from portal.net import Address, HostSession, NetworkPolicy, OutboundClient
 from tests.net.servers import Server
 
 HOST = "gitlab.test"
@@ -23,8 +23,8 @@ def line_to(
     path: str = "",
     ca_certificate: str | None = None,
     addresses: tuple[str, ...] = ("127.0.0.1",),
-) -> Line:
+) -> HostSession:
     """Return a line to a server; close it."""
     address = Address(scheme, host, server.port, path)
-    door = Door(NetworkPolicy(exempt=address), resolve=answering(*addresses))
-    return door.line(address, ca_certificate=ca_certificate)
+    outbound = OutboundClient(NetworkPolicy(exempt=address), resolve=answering(*addresses))
+    return outbound.session(address, ca_certificate=ca_certificate)

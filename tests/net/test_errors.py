@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from portal.errors import Layer, Mender
+from portal.errors import Layer, Responsible
 from portal.net import (
     AddressForbidden,
     AnswerBroken,
@@ -42,7 +42,7 @@ def test_error_says_layer_code_sentence_remedy_and_mender(error: OutboundError, 
     assert (card.layer, card.code) == (layer, code)
     assert card.sentence.endswith(".")
     assert card.remedy.endswith(".")
-    assert isinstance(card.mender, Mender)
+    assert isinstance(card.responsible, Responsible)
     # Who redirects or compresses may do so after GitLab has acted.
     assert error.may_have_been_processed == (code in {"redirect_refused", "answer_encoding"})
 

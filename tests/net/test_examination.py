@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from portal.errors import Layer
-from portal.net import Address, Door, Examination, NetworkPolicy
+from portal.net import Address, Examination, NetworkPolicy, OutboundClient
 from portal.net.guard import only_the_door
 from tests.net.certificates import DAY, NOW, Issued, issue
 from tests.net.lines import HOST, answering, line_to
@@ -102,8 +102,8 @@ def test_plain_http_has_no_tls_layer() -> None:
     assert server.requests == []
 
 
-def failing_at(door: Door, address: Address) -> tuple[tuple[Layer, ...], Layer]:
-    with door.line(address) as line:
+def failing_at(outbound: OutboundClient, address: Address) -> tuple[tuple[Layer, ...], Layer]:
+    with outbound.session(address) as line:
         found = line.examine(0.4)
     assert found.failure is not None
     return found.passed, found.failure.layer
@@ -118,17 +118,17 @@ def test_first_layer_that_fails_is_named() -> None:
     gitlab = Address("https", HOST, 443)
     with Server(silent) as server:
         here = Address("https", HOST, server.port)
-        mute = Door(NetworkPolicy(exempt=here), answering("127.0.0.1"))
+        mute = OutboundClient(NetworkPolicy(exempt=here), answering("127.0.0.1"))
         assert failing_at(mute, here) == ((Layer.DNS, Layer.TCP), Layer.TLS)
     assert failing_at(mute, here) == ((Layer.DNS,), Layer.TCP)
-    assert failing_at(Door(NetworkPolicy(), answering()), gitlab) == ((), Layer.DNS)
-    assert failing_at(Door(NetworkPolicy(), hanging), gitlab) == ((), Layer.DNS)
+    assert failing_at(OutboundClient(NetworkPolicy(), answering()), gitlab) == ((), Layer.DNS)
+    assert failing_at(OutboundClient(NetworkPolicy(), hanging), gitlab) == ((), Layer.DNS)
     released.set()
 
 
 def test_forbidden_address_is_examined_without_a_packet() -> None:
     with only_the_door() as watch:
-        outcome = failing_at(Door(NetworkPolicy(), answering("169.254.169.254")), Address("https", HOST, 443))
+        outcome = failing_at(OutboundClient(NetworkPolicy(), answering("169.254.169.254")), Address("https", HOST, 443))
 
     assert outcome == ((), Layer.POLICY)
     assert watch.attempts == []

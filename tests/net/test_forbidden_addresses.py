@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from portal.net import Address, AddressForbidden, AddressRefused, Door, NetworkPolicy, parse_address
+from portal.net import Address, AddressForbidden, AddressRefused, NetworkPolicy, OutboundClient, parse_address
 from portal.net.guard import only_the_door
 from tests.net.forbidden import (
     FORBIDDEN_V4,
@@ -51,15 +51,17 @@ def resolve_like_libc(host: str, port: int) -> list[str]:
     return [str(item[4][0]) for item in found]
 
 
-def door_with(trap: Server, mode: str = "default", resolve: object = resolve_like_libc) -> Door:
+def door_with(trap: Server, mode: str = "default", resolve: object = resolve_like_libc) -> OutboundClient:
     ports = frozenset({80, 443, trap.port})
-    return Door(NetworkPolicy(mode=mode, ports=ports, own_origin="https://portal.example.com"), resolve)  # type: ignore[arg-type]
+    return OutboundClient(NetworkPolicy(mode=mode, ports=ports, own_origin="https://portal.example.com"), resolve)  # type: ignore[arg-type]
 
 
-def assert_refused(door: Door, address: Address, trap: Server, trap_v6: Server | None) -> AddressForbidden:
+def assert_refused(
+    outbound: OutboundClient, address: Address, trap: Server, trap_v6: Server | None
+) -> AddressForbidden:
     with (
         only_the_door() as watch,
-        door.line(address) as line,
+        outbound.session(address) as line,
         pytest.raises(AddressForbidden) as caught,
     ):
         line.fetch("GET", "/", deadline_seconds=5)
@@ -98,9 +100,9 @@ def test_forbidden_address_is_refused_when_typed(ip: str, trap: Server, trap_v6:
 
 @pytest.mark.parametrize("ip", forbidden_addresses())
 def test_forbidden_address_is_refused_when_a_name_leads_there(ip: str, trap: Server, trap_v6: Server | None) -> None:
-    door = door_with(trap, resolve=answering(ip))
+    outbound = door_with(trap, resolve=answering(ip))
 
-    assert_refused(door, http(NAME, trap.port), trap, trap_v6)
+    assert_refused(outbound, http(NAME, trap.port), trap, trap_v6)
 
 
 @pytest.mark.parametrize("ip", forbidden_addresses())
@@ -115,9 +117,9 @@ def test_forbidden_address_among_good_ones_refuses_all(
 
 @pytest.mark.parametrize("ip", PRIVATE)
 def test_private_address_is_refused_by_a_portal_for_the_public(ip: str, trap: Server, trap_v6: Server | None) -> None:
-    door = door_with(trap, "public", answering(PUBLIC, ip))
+    outbound = door_with(trap, "public", answering(PUBLIC, ip))
 
-    assert assert_refused(door, http(NAME, trap.port), trap, trap_v6).code == "address_private"
+    assert assert_refused(outbound, http(NAME, trap.port), trap, trap_v6).code == "address_private"
 
 
 @pytest.mark.parametrize("ip", FORBIDDEN_V4)
@@ -125,7 +127,7 @@ def test_listing_a_forbidden_network_does_not_open_it(ip: str, trap: Server, tra
     everything = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
     policy = NetworkPolicy(mode="listed", networks=everything, ports=frozenset({trap.port}))
 
-    assert_refused(Door(policy, answering(ip)), http(NAME, trap.port), trap, trap_v6)
+    assert_refused(OutboundClient(policy, answering(ip)), http(NAME, trap.port), trap, trap_v6)
 
 
 @pytest.mark.parametrize("port", [1, 22, 25, 80, 444, 6379, 8080, 65535])
@@ -133,7 +135,7 @@ def test_port_that_the_operator_has_not_listed_is_refused_unresolved(port: int) 
     def never(host: str, port: int) -> list[str]:
         raise AssertionError("resolved")
 
-    with Door(NetworkPolicy(), never).line(http(PUBLIC, port)) as line, only_the_door() as watch:
+    with OutboundClient(NetworkPolicy(), never).session(http(PUBLIC, port)) as line, only_the_door() as watch:
         with pytest.raises(AddressForbidden) as caught:
             line.fetch("GET", "/")
 

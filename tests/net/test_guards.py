@@ -13,9 +13,9 @@ from portal.net import (
     AddressForbidden,
     AnswerTooLarge,
     DeadlinePassed,
-    Door,
-    Line,
+    HostSession,
     NetworkPolicy,
+    OutboundClient,
     RedirectRefused,
     TLSFailed,
 )
@@ -55,17 +55,17 @@ def drip_body(peer: Peer) -> None:
     peer.drip(b"{")
 
 
-def seconds_until_refused(line: Line) -> tuple[float, DeadlinePassed]:
+def seconds_until_refused(http: HostSession) -> tuple[float, DeadlinePassed]:
     started = time.monotonic()
     with pytest.raises(DeadlinePassed) as caught:
-        line.fetch("GET", "/", deadline_seconds=DEADLINE)
+        http.fetch("GET", "/", deadline_seconds=DEADLINE)
     return time.monotonic() - started, caught.value
 
 
 @pytest.mark.parametrize("script", [drip_headers, drip_body, silent])
 def test_answer_in_drops_ends_at_the_wall_clock_deadline(script: Script) -> None:
-    with Server(script) as server, line_to(server) as line:
-        seconds, error = seconds_until_refused(line)
+    with Server(script) as server, line_to(server) as http:
+        seconds, error = seconds_until_refused(http)
 
     assert seconds < DEADLINE + SLACK
     assert error.may_have_been_processed
@@ -77,9 +77,9 @@ def test_answer_in_drops_over_tls_ends_at_the_wall_clock_deadline(
 ) -> None:
     with (
         Server(script, tls=trusted.server_context()) as server,
-        line_to(server, scheme="https", ca_certificate=authority.pem) as line,
+        line_to(server, scheme="https", ca_certificate=authority.pem) as http,
     ):
-        seconds, error = seconds_until_refused(line)
+        seconds, error = seconds_until_refused(http)
 
     assert seconds < DEADLINE + SLACK
     assert error.may_have_been_processed
@@ -87,8 +87,8 @@ def test_answer_in_drops_over_tls_ends_at_the_wall_clock_deadline(
 
 @pytest.mark.parametrize("script", [silent, lambda peer: peer.drip(b"\x16\x03\x03\x40\x00\x02")])
 def test_tls_handshake_without_end_ends_at_the_deadline_and_sent_nothing(script: Script) -> None:
-    with Server(script) as server, line_to(server, scheme="https") as line:
-        seconds, error = seconds_until_refused(line)
+    with Server(script) as server, line_to(server, scheme="https") as http:
+        seconds, error = seconds_until_refused(http)
 
     assert seconds < DEADLINE + SLACK
     assert error.layer == "TLS"
@@ -102,12 +102,12 @@ def test_gzip_bomb_is_cut_at_the_cap_without_being_inflated(
     tls = trusted.server_context() if scheme == "https" else None
     with (
         Server(always(response(bomb, content_encoding="gzip")), tls=tls) as server,
-        line_to(server, scheme=scheme, ca_certificate=authority.pem) as line,
+        line_to(server, scheme=scheme, ca_certificate=authority.pem) as http,
     ):
         tracemalloc.start()
         try:
             with pytest.raises(AnswerTooLarge):
-                line.fetch("GET", "/")
+                http.fetch("GET", "/")
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -122,8 +122,8 @@ def test_endless_chunked_answer_is_cut_at_the_cap() -> None:
         while not peer.server.stopped.is_set():
             peer.send(b"10000\r\n" + bytes(65536) + b"\r\n")
 
-    with Server(endless) as server, line_to(server) as line, pytest.raises(AnswerTooLarge):
-        line.fetch("GET", "/", max_bytes=1024 * 1024)
+    with Server(endless) as server, line_to(server) as http, pytest.raises(AnswerTooLarge):
+        http.fetch("GET", "/", max_bytes=1024 * 1024)
 
 
 def test_name_is_kept_for_sni_and_host_while_the_checked_address_is_connected_to(
@@ -131,9 +131,9 @@ def test_name_is_kept_for_sni_and_host_while_the_checked_address_is_connected_to
 ) -> None:
     with (
         Server(always(response()), tls=trusted.server_context()) as server,
-        line_to(server, scheme="https", ca_certificate=authority.pem) as line,
+        line_to(server, scheme="https", ca_certificate=authority.pem) as http,
     ):
-        assert line.fetch("GET", "/").status == 200
+        assert http.fetch("GET", "/").status == 200
 
     assert server.names == [HOST]
     assert header_of(server.requests[0], "host") == f"{HOST}:{server.port}"
@@ -152,19 +152,19 @@ def test_certificate_for_another_name_is_refused_before_any_request(authority: I
 def tls_code(server_certificate: Issued, ca_certificate: str | None) -> str:
     with (
         Server(always(response()), tls=server_certificate.server_context()) as server,
-        line_to(server, scheme="https", ca_certificate=ca_certificate) as line,
+        line_to(server, scheme="https", ca_certificate=ca_certificate) as http,
         pytest.raises(TLSFailed) as caught,
     ):
-        line.fetch("GET", "/")
+        http.fetch("GET", "/")
     assert server.requests == []
     return caught.value.code
 
 
 def test_loopback_that_is_not_the_exempt_origin_is_refused_without_a_packet() -> None:
     with Server(always(response())) as server:
-        door = Door(NetworkPolicy(ports=frozenset({server.port})), resolve=answering("127.0.0.1"))
-        with door.line(Address("http", HOST, server.port)) as line, pytest.raises(AddressForbidden):
-            line.fetch("GET", "/")
+        outbound = OutboundClient(NetworkPolicy(ports=frozenset({server.port})), resolve=answering("127.0.0.1"))
+        with outbound.session(Address("http", HOST, server.port)) as http, pytest.raises(AddressForbidden):
+            http.fetch("GET", "/")
 
     assert server.connections == 0
 
@@ -180,10 +180,10 @@ def test_redirect_is_an_error_that_names_the_target_and_is_not_followed(status: 
     target = f"http://localhost:{elsewhere.port}/x\u202e?code=secret"
     with (
         Server(always(response(b"", status, location=target.encode().decode("latin-1")))) as server,
-        line_to(server) as line,
+        line_to(server) as http,
         pytest.raises(RedirectRefused) as caught,
     ):
-        line.fetch("GET", "/", headers={"Authorization": "Bearer t0ken"})
+        http.fetch("GET", "/", headers={"Authorization": "Bearer t0ken"})
 
     assert len(server.requests) == 1
     assert elsewhere.connections == 0
@@ -193,7 +193,7 @@ def test_redirect_is_an_error_that_names_the_target_and_is_not_followed(status: 
 
 def test_redirect_with_a_bomb_for_a_body_is_refused_unread(bomb: bytes) -> None:
     answer = response(bomb, "302 Found", location="https://evil.test/", content_encoding="gzip")
-    with Server(always(answer)) as server, line_to(server) as line, pytest.raises(OutboundError) as caught:
-        line.fetch("GET", "/")
+    with Server(always(answer)) as server, line_to(server) as http, pytest.raises(OutboundError) as caught:
+        http.fetch("GET", "/")
 
     assert caught.value.code == "redirect_refused"

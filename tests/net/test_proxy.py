@@ -12,9 +12,9 @@ from portal.net import (
     AddressForbidden,
     AddressRefused,
     DeadlinePassed,
-    Door,
-    Line,
+    HostSession,
     NetworkPolicy,
+    OutboundClient,
     ProxyFailed,
     TLSFailed,
     parse_proxy,
@@ -63,20 +63,22 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_WR)
 
 
-def line_through(proxy: Server, target: Address | None = None, ca_certificate: str | None = None, *inside: str) -> Line:
+def line_through(
+    proxy: Server, target: Address | None = None, ca_certificate: str | None = None, *inside: str
+) -> HostSession:
     """Return a line through a proxy; the proxy alone is exempt from the loopback rule."""
     answers = {"proxy.test": ["127.0.0.1"], HOST: list(inside or [INSIDE])}
     policy = NetworkPolicy(exempt=Address("http", "proxy.test", proxy.port), ports=frozenset({443, 80}))
-    door = Door(policy, lambda host, port: answers[host])
-    return door.line(
+    outbound = OutboundClient(policy, lambda host, port: answers[host])
+    return outbound.session(
         target or Address("https", HOST, 443), ca_certificate=ca_certificate, proxy=f"proxy.test:{proxy.port}"
     )
 
 
 def test_https_is_tunnelled_to_the_checked_address_with_the_name_for_tls(gitlab: Server, authority: Issued) -> None:
-    with Server(tunnelling_to(gitlab)) as proxy, line_through(proxy, None, authority.pem) as line:
-        assert line.fetch("GET", "/x").status == 200
-        assert line.fetch("GET", "/y").status == 200
+    with Server(tunnelling_to(gitlab)) as proxy, line_through(proxy, None, authority.pem) as http:
+        assert http.fetch("GET", "/x").status == 200
+        assert http.fetch("GET", "/y").status == 200
 
     assert [request.split(b"\r\n")[0] for request in proxy.requests] == [f"CONNECT {INSIDE}:443 HTTP/1.1".encode()]
     assert gitlab.names == [HOST]
@@ -87,17 +89,17 @@ def test_plain_http_is_tunnelled_too() -> None:
     with (
         Server(always(response())) as target,
         Server(tunnelling_to(target)) as proxy,
-        line_through(proxy, Address("http", HOST, 80)) as line,
+        line_through(proxy, Address("http", HOST, 80)) as http,
     ):
-        assert line.fetch("GET", "/").status == 200
+        assert http.fetch("GET", "/").status == 200
 
     assert proxy.requests[0].startswith(f"CONNECT {INSIDE}:80 ".encode())
     assert header_of(target.requests[0], "host") == HOST
 
 
 def test_ipv6_target_is_asked_for_in_brackets(gitlab: Server, authority: Issued) -> None:
-    with Server(tunnelling_to(gitlab)) as proxy, line_through(proxy, None, authority.pem, "2a00::5") as line:
-        assert line.fetch("GET", "/").status == 200
+    with Server(tunnelling_to(gitlab)) as proxy, line_through(proxy, None, authority.pem, "2a00::5") as http:
+        assert http.fetch("GET", "/").status == 200
 
     assert proxy.requests[0].startswith(b"CONNECT [2a00::5]:443 HTTP/1.1\r\n")
 
@@ -105,16 +107,20 @@ def test_ipv6_target_is_asked_for_in_brackets(gitlab: Server, authority: Issued)
 def test_next_address_is_asked_for_when_the_proxy_does_not_reach_the_first(gitlab: Server, authority: Issued) -> None:
     with (
         Server(tunnelling_to(gitlab, refused=("10.0.0.5",))) as proxy,
-        line_through(proxy, None, authority.pem, "10.0.0.5", "10.0.0.6") as line,
+        line_through(proxy, None, authority.pem, "10.0.0.5", "10.0.0.6") as http,
     ):
-        assert line.fetch("GET", "/").status == 200
+        assert http.fetch("GET", "/").status == 200
 
     assert len(proxy.requests) == 2
 
 
 def test_certificate_is_checked_through_a_proxy_as_well(gitlab: Server) -> None:
-    with Server(tunnelling_to(gitlab)) as proxy, line_through(proxy) as line, pytest.raises(TLSFailed) as caught:
-        line.fetch("GET", "/")
+    with (
+        Server(tunnelling_to(gitlab)) as proxy,
+        line_through(proxy) as http,
+        pytest.raises(TLSFailed) as caught,
+    ):
+        http.fetch("GET", "/")
 
     assert caught.value.case == "unknown_ca"
     assert gitlab.requests == []
@@ -134,8 +140,8 @@ def test_certificate_is_checked_through_a_proxy_as_well(gitlab: Server) -> None:
     ],
 )
 def test_proxy_that_does_not_open_a_tunnel_is_named_in_our_own_words(answer: bytes) -> None:
-    with Server(then_close(answer)) as proxy, line_through(proxy) as line, pytest.raises(ProxyFailed) as caught:
-        line.fetch("POST", "/")
+    with Server(then_close(answer)) as proxy, line_through(proxy) as http, pytest.raises(ProxyFailed) as caught:
+        http.fetch("POST", "/")
 
     assert caught.value.layer == "Proxy"
     assert caught.value.sentence == ProxyFailed().sentence
@@ -144,15 +150,15 @@ def test_proxy_that_does_not_open_a_tunnel_is_named_in_our_own_words(answer: byt
 
 def test_proxy_that_is_down_is_named() -> None:
     with Server(silent) as proxy:
-        line = line_through(proxy)
-    with line, pytest.raises(ProxyFailed):
-        line.fetch("GET", "/")
+        http = line_through(proxy)
+    with http, pytest.raises(ProxyFailed):
+        http.fetch("GET", "/")
 
 
 @pytest.mark.parametrize("script", [silent, lambda peer: peer.drip(b"HTTP/1.1 200 OK\r\nX: ")])
 def test_proxy_that_answers_in_drops_ends_at_the_deadline(script: Script) -> None:
-    with Server(script) as proxy, line_through(proxy) as line, pytest.raises(DeadlinePassed) as caught:
-        line.fetch("GET", "/", deadline_seconds=0.3)
+    with Server(script) as proxy, line_through(proxy) as http, pytest.raises(DeadlinePassed) as caught:
+        http.fetch("GET", "/", deadline_seconds=0.3)
 
     assert caught.value.layer == "Proxy"
     assert not caught.value.may_have_been_processed
@@ -160,29 +166,29 @@ def test_proxy_that_answers_in_drops_ends_at_the_deadline(script: Script) -> Non
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "169.254.169.254", "0.0.0.0", "fe80::1", "::ffff:127.0.0.1"])
 def test_policy_holds_for_the_proxy(address: str) -> None:
-    door = Door(NetworkPolicy(), lambda host, port: [address] if host == "proxy.test" else [INSIDE])
+    outbound = OutboundClient(NetworkPolicy(), lambda host, port: [address] if host == "proxy.test" else [INSIDE])
     with (
-        door.line(Address("https", HOST, 443), proxy="proxy.test:3128") as line,
+        outbound.session(Address("https", HOST, 443), proxy="proxy.test:3128") as http,
         only_the_door() as watch,
         pytest.raises(AddressForbidden),
     ):
-        line.fetch("GET", "/")
+        http.fetch("GET", "/")
 
     assert watch.attempts == []
 
 
 def test_forbidden_target_is_not_asked_of_the_proxy() -> None:
-    with Server(silent) as proxy, line_through(proxy, None, None, "127.0.0.1") as line:  # noqa: SIM117
+    with Server(silent) as proxy, line_through(proxy, None, None, "127.0.0.1") as http:  # noqa: SIM117
         with pytest.raises(AddressForbidden):
-            line.fetch("GET", "/")
+            http.fetch("GET", "/")
 
     assert proxy.connections == 0
 
 
 def test_port_of_the_proxy_is_no_port_for_gitlab() -> None:
-    with Server(silent) as proxy, line_through(proxy, Address("https", HOST, proxy.port)) as line:  # noqa: SIM117
+    with Server(silent) as proxy, line_through(proxy, Address("https", HOST, proxy.port)) as http:  # noqa: SIM117
         with pytest.raises(AddressForbidden) as caught:
-            line.fetch("GET", "/")
+            http.fetch("GET", "/")
 
     assert caught.value.code == "address_port"
     assert proxy.connections == 0

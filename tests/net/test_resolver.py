@@ -6,7 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
-from portal.net import Address, AddressForbidden, DeadlinePassed, Door, Line, NameNotResolved, NetworkPolicy
+from portal.net import (
+    Address,
+    AddressForbidden,
+    DeadlinePassed,
+    HostSession,
+    NameNotResolved,
+    NetworkPolicy,
+    OutboundClient,
+)
 from portal.net.guard import only_the_door
 from tests.net.lines import HOST, answering, line_to
 from tests.net.servers import Server, always, response, then_close
@@ -15,8 +23,8 @@ from tests.security.logged import catching_lines
 GITLAB = Address("https", "gitlab.example.com", 443)
 
 
-def line_resolving(resolve: Callable[[str, int], list[str]]) -> Line:
-    return Door(NetworkPolicy(), resolve).line(GITLAB)
+def line_resolving(resolve: Callable[[str, int], list[str]]) -> HostSession:
+    return OutboundClient(NetworkPolicy(), resolve).session(GITLAB)
 
 
 @pytest.mark.parametrize("turn", [1, 2, 3, 4, 5])
@@ -29,12 +37,15 @@ def test_name_that_turns_to_another_address_is_refused_at_that_connection(turn: 
 
     with Server(then_close(response())) as server:
         address = Address("http", HOST, server.port)
-        with Door(NetworkPolicy(exempt=address), flipping).line(address) as line, only_the_door() as watch:
+        with (
+            OutboundClient(NetworkPolicy(exempt=address), flipping).session(address) as http,
+            only_the_door() as watch,
+        ):
             for _ in range(turn - 1):
-                line.fetch("GET", "/")
+                http.fetch("GET", "/")
                 assert server.hung_up.acquire(timeout=5)
             with pytest.raises(AddressForbidden):
-                line.fetch("GET", "/")
+                http.fetch("GET", "/")
 
     assert len(asked) == turn
     assert {host for host, _, _ in watch.attempts} <= {"127.0.0.1"}
@@ -45,9 +56,9 @@ def test_name_that_turns_to_another_address_is_refused_at_that_connection(turn: 
 def test_mixed_answers_are_refused_and_told_to_the_operator(
     answers: tuple[str, ...],
 ) -> None:
-    with line_resolving(answering(*answers)) as line, only_the_door() as watch, catching_lines() as lines:
+    with line_resolving(answering(*answers)) as http, only_the_door() as watch, catching_lines() as lines:
         with pytest.raises(AddressForbidden):
-            line.fetch("GET", "/")
+            http.fetch("GET", "/")
 
         assert watch.attempts == []
     (event,) = lines.named("security_event")
@@ -59,9 +70,9 @@ def test_failed_lookup_lets_nothing_through(error: Exception) -> None:
     def failing(host: str, port: int) -> list[str]:
         raise error
 
-    with line_resolving(failing) as line, only_the_door() as watch:
+    with line_resolving(failing) as http, only_the_door() as watch:
         with pytest.raises(NameNotResolved) as caught:
-            line.fetch("GET", "/")
+            http.fetch("GET", "/")
 
         assert watch.attempts == []
     assert caught.value.layer == "Name resolution"
@@ -69,8 +80,8 @@ def test_failed_lookup_lets_nothing_through(error: Exception) -> None:
 
 @pytest.mark.parametrize("answers", [(), ("not an address",), ("127.1",)])
 def test_answer_without_an_address_is_none(answers: tuple[str, ...]) -> None:
-    with line_resolving(answering(*answers)) as line, pytest.raises(NameNotResolved):
-        line.fetch("GET", "/")
+    with line_resolving(answering(*answers)) as http, pytest.raises(NameNotResolved):
+        http.fetch("GET", "/")
 
 
 def test_lookup_that_hangs_ends_at_the_deadline_and_says_so() -> None:
@@ -81,8 +92,8 @@ def test_lookup_that_hangs_ends_at_the_deadline_and_says_so() -> None:
         return ["8.8.8.8"]
 
     started = time.monotonic()
-    with line_resolving(hanging) as line, pytest.raises(DeadlinePassed) as caught:
-        line.fetch("GET", "/", deadline_seconds=0.2)
+    with line_resolving(hanging) as http, pytest.raises(DeadlinePassed) as caught:
+        http.fetch("GET", "/", deadline_seconds=0.2)
     seconds = time.monotonic() - started
     done.set()
 
@@ -100,24 +111,24 @@ def test_each_new_connection_asks_again_and_a_kept_one_does_not() -> None:
 
     with Server(always(response())) as server:
         address = Address("http", HOST, server.port)
-        door = Door(NetworkPolicy(exempt=address), counting)
-        with door.line(address) as line:
-            line.fetch("GET", "/")
-            line.fetch("GET", "/")
-        with door.line(address) as line:
-            line.fetch("GET", "/")
+        outbound = OutboundClient(NetworkPolicy(exempt=address), counting)
+        with outbound.session(address) as http:
+            http.fetch("GET", "/")
+            http.fetch("GET", "/")
+        with outbound.session(address) as http:
+            http.fetch("GET", "/")
 
     assert asked == [HOST, HOST]
 
 
 def test_second_address_is_tried_when_the_first_does_not_answer() -> None:
     # Only 127.0.0.1 listens; the other is loopback, too, and refuses at once.
-    with Server(always(response())) as server, line_to(server, addresses=("127.0.0.9", "127.0.0.1")) as line:
-        assert line.fetch("GET", "/").status == 200
+    with Server(always(response())) as server, line_to(server, addresses=("127.0.0.9", "127.0.0.1")) as http:
+        assert http.fetch("GET", "/").status == 200
 
 
 def test_system_resolver_reads_the_hosts_file() -> None:
     with Server(always(response())) as server:
         address = Address("http", "localhost", server.port)
-        with Door(NetworkPolicy(exempt=address)).line(address) as line:
-            assert line.fetch("GET", "/").status == 200
+        with OutboundClient(NetworkPolicy(exempt=address)).session(address) as http:
+            assert http.fetch("GET", "/").status == 200

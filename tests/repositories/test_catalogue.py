@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from sqlmodel import col, func, select
 
-from portal.authorization.refresh import AccessUnavailable
 from portal.connections.models import Connection, ConnectionState
+from portal.credentials import AccessUnavailable
 from portal.db import MAX_ID, utc_now
 from portal.errors import Card
 from portal.gitlab.errors import GitLabError

@@ -8,8 +8,8 @@ from sqlmodel import col, select
 
 from portal.audit.models import AuditEvent
 from portal.repositories.catalogue.run import read_catalogue
+from portal.repositories.enablement import enable_repositories
 from portal.repositories.models import Enablement, Repository
-from portal.repositories.service.enablement import enable_repositories
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.connected import connect

@@ -7,14 +7,14 @@ from flask import Flask
 from sqlmodel import col, select
 
 from portal.accounts.models import GroupGrant, InvitedGroup, Membership
-from portal.accounts.roles import Role
+from portal.actor import Role
 from portal.audit.models import AuditEvent
 from portal.connections.models import Connection
 from portal.db import utc_now
-from portal.forms import PROOF_FIELD
 from portal.repositories.models import GitLabGroup, Repository
-from portal.repositories.service.selection import StateFilter, View, list_repositories
+from portal.repositories.selection import StateFilter, View, list_repositories
 from portal.runtime import Runtime
+from portal.web.forms import PROOF_FIELD
 from tests.accounts.at_once import crowd
 from tests.accounts.support import let_time_pass
 from tests.security.objects import make_objects

@@ -13,7 +13,7 @@ from portal.gitlab.client import TRIES, GitLabClient
 from portal.gitlab.errors import GitLabRateLimited
 from portal.jobs.models import JobState
 from portal.jobs.testing import run_pending
-from portal.net import Door, NetworkPolicy, parse_address
+from portal.net import NetworkPolicy, OutboundClient, parse_address
 from portal.repositories.catalogue.run import read_catalogue
 from portal.repositories.models import GitLabGroup
 from portal.runtime import Runtime
@@ -60,7 +60,7 @@ def test_read_that_is_limited_waits_as_long_as_gitlab_asks(
     waits: list[float] = []
     address = parse_address(sandbox.url, allow_http=True)
 
-    with Door(NetworkPolicy(exempt=address)).line(address) as line:
+    with OutboundClient(NetworkPolicy(exempt=address)).session(address) as line:
         pages = list(GitLabClient(line, Secret(sandbox.token("gatehouse")), sleep=waits.append).group_pages())
 
     assert pages
@@ -74,7 +74,7 @@ def test_read_that_is_told_to_wait_long_is_handed_back_to_the_queue(sandbox: Run
     address = parse_address(sandbox.url, allow_http=True)
 
     with (
-        Door(NetworkPolicy(exempt=address)).line(address) as line,
+        OutboundClient(NetworkPolicy(exempt=address)).session(address) as line,
         pytest.raises(GitLabRateLimited) as caught,
     ):
         list(GitLabClient(line, Secret(sandbox.token("gatehouse")), sleep=waits.append).group_pages())
@@ -89,7 +89,7 @@ def test_one_limit_holds_for_every_request_of_the_user(sandbox: RunningSandbox) 
     waits: list[float] = []
     address = parse_address(sandbox.url, allow_http=True)
 
-    with Door(NetworkPolicy(exempt=address)).line(address) as line:
+    with OutboundClient(NetworkPolicy(exempt=address)).session(address) as line:
         client = GitLabClient(line, Secret(sandbox.token("gatehouse")), sleep=waits.append)
         list(client.group_pages())
         client.newest_project()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from portal.connections.models import Connection, ConnectionState
-from portal.connections.service.connections import is_failing
+from portal.connections.store import is_failing
 from portal.errors import Card
 from portal.jobs.models import Job, JobState
 from portal.jobs.testing import run_pending

@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from portal import create_app
 from portal.db import Database
-from portal.net import Door, NetworkPolicy
+from portal.net import NetworkPolicy, OutboundClient
 from portal.runtime import Runtime
 from portal.settings import Settings
 from portal.vault import KeyRing, Vault
@@ -64,9 +64,9 @@ def make_world(settings: Settings, migrated_file: Path, ring: KeyRing) -> World:
     """Build an application of its own, with the cast, on a copy of the migrated database."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     shutil.copy(migrated_file, settings.data_dir / "gatehouse.db")
-    door = Door(NetworkPolicy(ports=settings.outbound_ports, own_origin=settings.base_url))
+    outbound = OutboundClient(NetworkPolicy(ports=settings.outbound_ports, own_origin=settings.base_url))
     database = Database(settings.resolved_database_url)
-    runtime = Runtime(settings=settings, database=database, vault=Vault(ring), door=door)
+    runtime = Runtime(settings=settings, database=database, vault=Vault(ring), outbound=outbound)
     app = create_app(runtime=runtime)
     app.testing = True
     app.config["PROPAGATE_EXCEPTIONS"] = False

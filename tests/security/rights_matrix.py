@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from portal.accounts.roles import Right, Role
+from portal.actor import Right, Role
 
 PUBLIC = "public"
 SIGNED_IN = "signed_in"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from werkzeug.test import TestResponse
 
-from portal.security.incoming import BODY_BROKEN, BODY_PROBLEM, BODY_TOO_LARGE, BODY_TOO_SLOW
+from portal.web.request_checks import BODY_BROKEN, BODY_PROBLEM, BODY_TOO_LARGE, BODY_TOO_SLOW
 from tests.conftest import BASE_URL
 from tests.security.conftest import World
 from tests.security.hostile_bodies import BODIES

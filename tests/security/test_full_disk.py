@@ -14,9 +14,9 @@ from flask import Flask
 from sqlmodel import select
 
 from portal.accounts.models import SessionRecord
-from portal.audit.jobs import VERIFY
+from portal.audit_log.jobs import VERIFY
 from portal.db import utc_now
-from portal.instance import look_for_copy
+from portal.installation import look_for_copy
 from portal.jobs import Job, JobState, enqueue
 from portal.jobs.testing import running_worker
 from portal.preflight import check_ground

@@ -7,8 +7,8 @@ from sqlmodel import col, select
 
 from portal import create_app
 from portal.audit.models import AuditEvent
+from portal.operation.start import Prepared, banner
 from portal.settings import Settings
-from portal.start import Prepared, banner
 from tests.conftest import BASE_URL
 from tests.security.conftest import World
 from tests.support.visitor import Visitor

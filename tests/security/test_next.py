@@ -5,7 +5,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from portal.security.addresses import safe_next
+from portal.web.addresses import safe_next
 from tests.conftest import BASE_URL
 from tests.security.conftest import World
 from tests.support.visitor import Visitor

@@ -25,7 +25,7 @@ Pattern = re.Pattern[str] | re.Pattern[bytes]
 def patterns() -> Iterator[tuple[str, tuple[Pattern, set[str]]]]:
     """Yield every compiled pattern at the top of a module of the portal, and how it is used there."""
     for module in pkgutil.walk_packages(portal.__path__, "portal."):
-        if module.name.startswith(("portal.sandbox", "portal.migrations", "portal.__main__")):
+        if module.name.startswith(("portal.sandbox", "portal.operation.migrations", "portal.__main__")):
             continue
         imported = importlib.import_module(module.name)
         for name, value in vars(imported).items():

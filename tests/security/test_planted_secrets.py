@@ -21,15 +21,15 @@ from sqlmodel import col, select
 from portal import redaction
 from portal.audit.models import AuditEvent
 from portal.authorization.models import AuthorizationAttempt
-from portal.authorization.refresh import AccessUnavailable
-from portal.backup.service import make_backup
+from portal.connections import applications, checklist, instance, store, walkthrough
 from portal.connections.models import Connection, Method
-from portal.connections.service import applications, checklist, connections, instance, walkthrough
+from portal.credentials import AccessUnavailable
 from portal.db import utc_now
-from portal.health.service import check_connection
+from portal.health.checks import check_connection
 from portal.jobs.models import Job
 from portal.jobs.testing import run_pending
-from portal.net import Door, NetworkPolicy, parse_address
+from portal.net import NetworkPolicy, OutboundClient, parse_address
+from portal.operation.backup.make import make_backup
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.health.mailbox import Mailbox, running_mailbox
@@ -56,7 +56,7 @@ def gossip(runtime: Runtime, sandbox: RunningSandbox, mailbox: Mailbox) -> Itera
         changed = {"smtp_host": "127.0.0.1", "smtp_port": mailbox.port, "smtp_security": "none"}
         object.__setattr__(runtime, "settings", runtime.settings.model_copy(update=changed))
         policy = NetworkPolicy(exempt=parse_address(gossip.url, allow_http=True), own_origin=runtime.settings.base_url)
-        object.__setattr__(runtime, "door", Door(policy))
+        object.__setattr__(runtime, "door", OutboundClient(policy))
         yield gossip
 
 
@@ -78,7 +78,7 @@ class Life:
     def prepare(self) -> None:
         """Go through the steps before the popup."""
         runtime, principal = self.runtime, self.principal
-        assert connections.create_draft(runtime, principal, SLUG, Method.OAUTH).slug == SLUG
+        assert store.create_draft(runtime, principal, SLUG, Method.OAUTH).slug == SLUG
         connection = instance.save_instance(runtime, principal, SLUG, instance.Entered(self.gossip.url))
         assert checklist.run_checklist(runtime, principal, SLUG).is_passed
         uri = applications.redirect_uri_of(runtime, connection)

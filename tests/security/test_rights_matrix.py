@@ -7,10 +7,10 @@ from flask import Flask
 from sqlmodel import select
 
 from portal.accounts.models import Membership
-from portal.accounts.rights import declared_right
-from portal.accounts.roles import ROLE_RIGHTS, Right, Role
+from portal.actor import ROLE_RIGHTS, Right, Role
 from portal.repositories.models import Enablement
 from portal.runtime import Runtime
+from portal.web.access import declared_right
 from tests.security.conftest import World
 from tests.security.objects import MISSING
 from tests.security.rights_matrix import PUBLIC, ROWS, SIGNED_IN, Row

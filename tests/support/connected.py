@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from portal.authorization.models import Credential
-from portal.authorization.service.credentials import enqueue_catalogue_read
+from portal.authorization.keep import enqueue_catalogue_read
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.steps import Step
+from portal.credentials.models import Credential
 from portal.db import utc_now
-from portal.net import Door, NetworkPolicy, origin_of, parse_address
+from portal.net import NetworkPolicy, OutboundClient, origin_of, parse_address
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from portal.vault import Place, Secret
@@ -42,7 +42,7 @@ def connect(
 def let_through(runtime: Runtime, sandbox: RunningSandbox) -> None:
     """Let the runtime's door through to another sandbox than the fixture's."""
     policy = NetworkPolicy(exempt=parse_address(sandbox.url, allow_http=True), own_origin=runtime.settings.base_url)
-    object.__setattr__(runtime, "door", Door(policy))
+    object.__setattr__(runtime, "door", OutboundClient(policy))
 
 
 def _add_credential(runtime: Runtime, session, connection: Connection, token: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.instance import place
+from portal.installation import place
 from portal.settings import Settings
 from tests.support.postgresql import Cluster, copied_server, run_client, running_cluster
 

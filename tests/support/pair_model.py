@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from portal.authorization.models import CredentialState
-from portal.authorization.refresh.machine import (
+from portal.credentials.machine import (
     Abandoned,
     AccessRefused,
     Asking,
@@ -31,6 +30,7 @@ from portal.authorization.refresh.machine import (
     plan,
     served_until,
 )
+from portal.credentials.models import CredentialState
 
 NOW = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 TICK = timedelta(minutes=1)

@@ -7,14 +7,14 @@ from datetime import timedelta
 
 from sqlmodel import select
 
-from portal.authorization.models import Credential, CredentialEvent, CredentialState
-from portal.authorization.refresh import AccessUnavailable, RefreshTimes, demand_access
-from portal.authorization.refresh.cards import HEALED_BY_REFRESH
-from portal.authorization.refresh.lease import give_back
-from portal.authorization.refresh.rows import forget_doubts, lock_credential, seal_pair
 from portal.connections.models import Application, Connection, ConnectionState, way_of
-from portal.connections.service.connections import end_attention
 from portal.connections.steps import Step
+from portal.connections.store import end_attention
+from portal.credentials import AccessUnavailable, RefreshTimes, demand_access
+from portal.credentials.cards import HEALED_BY_REFRESH
+from portal.credentials.lease import give_back
+from portal.credentials.models import Credential, CredentialEvent, CredentialState
+from portal.credentials.rows import forget_doubts, lock_credential, seal_pair
 from portal.db import utc_now
 from portal.net import origin_of
 from portal.runtime import Runtime

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from portal.accounts.models import Membership, Organization, User
 from portal.accounts.passwords import hash_password
-from portal.accounts.roles import Role
+from portal.actor import Role
 from portal.runtime import Runtime
 
 PASSWORD = "quiet lantern over marsh"

@@ -15,10 +15,10 @@ from typing import Any
 import time_machine
 from sqlmodel import select
 
-from portal.authorization.models import CredentialState
-from portal.authorization.refresh import due_credentials, refresh_credential
+from portal.credentials import due_credentials, refresh_credential
+from portal.credentials.models import CredentialState
+from portal.health.checks import check_connection, due_connections
 from portal.health.models import Incident
-from portal.health.service import check_connection, due_connections
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.paired import QUICK, Paired

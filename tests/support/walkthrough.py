@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 from werkzeug.test import TestResponse
 
-from portal.accounts.principal import Principal, load_principal
+from portal.accounts.principal import load_principal
+from portal.actor import Principal
+from portal.connections import applications, checklist, instance, store, walkthrough
 from portal.connections.models import Connection, Method
-from portal.connections.service import applications, checklist, connections, instance, walkthrough
 from portal.runtime import Runtime
 from portal.sandbox.oauth.store import Application
 from portal.sandbox.testing import RunningSandbox
@@ -50,10 +51,10 @@ def prepare(
 ) -> Prepared:
     """Go through steps 1 to 4."""
     principal = principal_of(runtime, actor)
-    slug = connections.create_draft(runtime, principal, name, Method.OAUTH).slug
+    slug = store.create_draft(runtime, principal, name, Method.OAUTH).slug
     instance.save_instance(runtime, principal, slug, instance.Entered(sandbox.url))
     assert checklist.run_checklist(runtime, principal, slug).is_passed
-    connection = connections.get_connection(runtime, principal, slug)
+    connection = store.get_connection(runtime, principal, slug)
     uri = applications.redirect_uri_of(runtime, connection)
     scopes = tuple(applications.wanted_scopes(connection))
     application, secret = sandbox.world.oauth.create_application("Gatehouse", uri, scopes, trusted=trusted)

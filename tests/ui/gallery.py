@@ -12,8 +12,9 @@ from types import SimpleNamespace
 from flask import Flask, Response, make_response, redirect, render_template, request, session
 from jinja2 import FileSystemLoader, StrictUndefined
 
-from portal import assets, errors
+from portal import errors
 from portal.accounts.views import initials
+from portal.web import assets
 
 HERE = Path(__file__).parent
 PAGES = ("walkthrough", "form", "selection", "details", "sign_in", "empty", "popup", "behaviours")
@@ -165,7 +166,7 @@ def create_gallery() -> Flask:
     app.add_template_filter(initials)
     app.add_template_global(lambda: "token", "csrf_token")
     app.add_template_global(lambda card, connection=None: WAYS, "ways_of")
-    app.add_template_global(lambda card: card.mender, "who_can")
+    app.add_template_global(lambda card: card.responsible, "who_can")
     app.add_template_global(lambda name: name in app.view_functions, "has_endpoint")
     for endpoint in ENDPOINTS:
         app.add_url_rule(f"/x/{endpoint}", endpoint, _stand_in, methods=["GET", "POST"])

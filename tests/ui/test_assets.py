@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from portal.assets import STATIC
+from portal.web.assets import STATIC
 from tests.support.visitor import Visitor
 
 SHEET = "/static/css/base.css"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.assets import STATIC, TEMPLATES
+from portal.web.assets import STATIC, TEMPLATES
 
 SCRIPTS = sorted((STATIC / "js").rglob("*.js"))
 PAGES = sorted(TEMPLATES.rglob("*.html"))

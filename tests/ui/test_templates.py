@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from flask import Flask
 
-from portal.assets import STATIC, TEMPLATES
+from portal.web.assets import STATIC, TEMPLATES
 from tests.ui.gallery import create_gallery
 
 CHECKER = Path(__file__).parents[1] / "vendor" / "htmx_4_0_1_upgrade_check.py"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from portal.operation.start import prepare
 from portal.settings import Settings
-from portal.start import prepare
 from portal.vault import KeyRing, KeyRingError, Vault
 from portal.vault.keyfile import change_file
 from portal.vault.keyring import new_key

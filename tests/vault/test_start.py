@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from portal.operation.start import prepare
 from portal.settings import Settings
-from portal.start import prepare
 from portal.vault import KeyRingError, WrongKey
 from portal.vault.keyring import KEYS_VARIABLE
 from tests.vault.conftest import ring_text

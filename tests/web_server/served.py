@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from portal.serving import web_arguments
+from portal.operation.serving import web_arguments
 from portal.settings import Settings
 from portal.vault import KeyRing
 from tests.support.processes import ending, free_port

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 import gatehouse_gunicorn
-from portal import serving
-from portal.security import incoming
+from portal.operation import serving
+from portal.web import request_checks
 from tests.web_server.served import ROOT, Served, status_of
 
 FORM = "Content-Type: application/x-www-form-urlencoded\r\n"
@@ -135,6 +135,6 @@ def test_refusals_of_an_https_portal_say_so_for_a_year(scheme: str) -> None:
 
 
 def test_names_that_both_sides_use_are_the_same() -> None:
-    assert gatehouse_gunicorn.BODY_PROBLEM == incoming.BODY_PROBLEM
-    assert gatehouse_gunicorn.MAX_BODY_BYTES == incoming.MAX_BODY_BYTES
+    assert gatehouse_gunicorn.BODY_PROBLEM == request_checks.BODY_PROBLEM
+    assert gatehouse_gunicorn.MAX_BODY_BYTES == request_checks.MAX_BODY_BYTES
     assert gatehouse_gunicorn.graceful_timeout == serving.WEB_GRACE_SECONDS

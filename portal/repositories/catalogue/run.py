@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from sqlmodel import Session, col, select
 
-from portal.authorization.refresh import AccessSource
+from portal.connections.instance import open_host_session
 from portal.connections.models import Connection
-from portal.connections.service.connections import need_attention, note_read, note_version
-from portal.connections.service.instance import open_line
+from portal.connections.store import need_attention, note_read, note_version
+from portal.credentials import AccessSource
 from portal.db import utc_now
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import (
@@ -51,8 +51,8 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
         connection = session.get_one(Connection, connection_id)
     run_id = _begin_run(runtime, connection_id, job_public_id)
     found = Findings()
-    with open_line(runtime, connection) as line:
-        client = GitLabClient(line, AccessSource(runtime, connection_id, "catalogue read"))
+    with open_host_session(runtime, connection) as http:
+        client = GitLabClient(http, AccessSource(runtime, connection_id, "catalogue read"))
         version = _read_version(runtime, connection, client)
         progress(0, None, "Reading groups")
         try:

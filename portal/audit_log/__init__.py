@@ -1,0 +1,1 @@
+"""The audit log as people use it: read, searched, exported, and verified."""

@@ -1,0 +1,116 @@
+"""The pages of the audit log: search, one event, export, and whether the log is whole."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Flask, Response, request, url_for
+
+from portal.actor import Principal, Right
+from portal.audit.models import RESULTS
+from portal.audit.service import record
+from portal.audit_log.export import Format
+from portal.audit_log.filters import Filters, read_number
+from portal.audit_log.jobs import request_verification, verification_state
+from portal.audit_log.search import find_event, iterate_events, list_actions, list_events
+from portal.audit_log.sentences import sentence_of
+from portal.db import MAX_ID, utc_now
+from portal.errors import BadRequest
+from portal.runtime import Runtime
+from portal.web.access import polling, requires
+from portal.web.current import current_principal, current_runtime
+from portal.web.forms import refuse_unknown_fields
+from portal.web.htmx import leave_to, render, wants_fragment
+from portal.web.proof import require_proof
+
+blueprint = Blueprint("audit", __name__, url_prefix="/audit")
+
+
+def register(app: Flask, _runtime: Runtime) -> None:
+    """Add the routes, and the filter that says an event in words."""
+    app.register_blueprint(blueprint)
+    app.add_template_filter(sentence_of, "sentence")
+
+
+@blueprint.get("")
+@requires(Right.SEE_AUDIT)
+def index() -> Response:
+    """Show the organization's events, newest first; filtered and paged by the address."""
+    runtime, principal = current_runtime(), current_principal()
+    filters = Filters.read(request.args)
+    search = filters.for_organization(principal.organization_id)
+    before, after = read_number(request.args, "before"), read_number(request.args, "after")
+    return render(
+        "audit/index.html",
+        "audit/_listing.html",
+        page=list_events(runtime.database, search, before=before, after=after),
+        filters=filters.fields(),
+        actions=list_actions(runtime.database, principal.organization_id),
+        results=RESULTS,
+        verification=verification_state(runtime, principal.organization_id),
+    )
+
+
+@blueprint.get(f"/<int(max={MAX_ID}):number>")
+@requires(Right.SEE_AUDIT)
+def show(number: int) -> Response:
+    """Show every field of one event."""
+    event = find_event(current_runtime().database, current_principal().organization_id, number)
+    return render("audit/show.html", event=event, filters=Filters.read(request.args).fields())
+
+
+@blueprint.post("/export")
+@requires(Right.SEE_AUDIT)
+def export() -> Response:
+    """Send the events that the filters match as a file, while they are being read."""
+    refuse_unknown_fields(*Filters.FIELDS, "format")
+    filters, chosen = Filters.read(request.form), _read_format()
+    require_proof(purpose="exporting the audit log", keep=(*Filters.FIELDS, "format"))
+    runtime, principal = current_runtime(), current_principal()
+    _record_export(runtime, principal, filters, chosen)
+    events = iterate_events(runtime.database, filters.for_organization(principal.organization_id))
+    name = f"audit-log-{utc_now():%Y-%m-%d}.{chosen.extension}"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(chosen.lines(events), content_type=chosen.media_type, headers=headers)
+
+
+@blueprint.get("/verification")
+@requires(Right.SEE_AUDIT)
+@polling
+def verification() -> Response:
+    """Answer how far the verification is; polled until it has ended."""
+    if not wants_fragment():
+        return leave_to(url_for(".index"))
+    state = verification_state(current_runtime(), current_principal().organization_id)
+    return render("audit/_verification.html", verification=state)
+
+
+@blueprint.post("/verification")
+@requires(Right.SEE_AUDIT)
+def verify() -> Response:
+    """Start verifying the whole chain."""
+    refuse_unknown_fields()
+    runtime, principal = current_runtime(), current_principal()
+    request_verification(runtime, principal.organization_id, principal.user_id)
+    if not wants_fragment():
+        return leave_to(url_for(".index"))
+    state = verification_state(runtime, principal.organization_id)
+    return render("audit/_verification.html", verification=state)
+
+
+def _read_format() -> Format:
+    try:
+        return Format(request.form.get("format", ""))
+    except ValueError:
+        raise BadRequest("There is no such format.") from None
+
+
+def _record_export(runtime: Runtime, principal: Principal, filters: Filters, chosen: Format) -> None:
+    with runtime.database.transaction() as session:
+        record(
+            session,
+            action="audit.exported",
+            organization_id=principal.organization_id,
+            actor_user_id=principal.user_id,
+            object_type="audit_log",
+            object_id="",
+            details={"format": chosen.value, **filters.fields()},
+        )

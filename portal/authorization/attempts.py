@@ -1,0 +1,407 @@
+"""The life of one authorization attempt in our database: started, claimed once, finished.
+
+Bound to the portal's user, the connection, this browser (by a cookie of its own) and to the endpoints as they were
+at the start (RFC 9700 §2.1, §4.4.2, §4.7).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import CursorResult, update
+from sqlmodel import Session, col, select
+
+from portal import audit
+from portal.accounts.principal import require_right_now
+from portal.actor import Principal, Right, RightLost
+from portal.authorization import cards
+from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.authorization.snapshot import freeze, refusal_of_issuer
+from portal.connections.applications import open_client_credentials
+from portal.connections.checklist import find_hindrance
+from portal.connections.instance import open_host_session
+from portal.connections.models import Application, Connection
+from portal.connections.steps import Step
+from portal.connections.store import get_connection_for_admin, need_attention
+from portal.credentials.cards import APPLICATION_GONE
+from portal.credentials.models import Credential, CredentialState
+from portal.credentials.spend import is_client_refused
+from portal.db import utc_now
+from portal.errors import BadRequest, Card, Conflict, InvalidInput, NotFound, PortalError, Surface, UpstreamFailed
+from portal.gitlab import oauth
+from portal.net import OutboundError
+from portal.runtime import Runtime
+from portal.vault import Place, Secret
+
+ATTEMPT_MINUTES = 10
+# Exchange and judgement take less; whoever claimed an attempt and has not ended it by then is gone.
+CLAIM_MINUTES = 3
+RANDOM_BYTES = 32
+TABLE = "authorization_attempt"
+
+
+@dataclass(frozen=True)
+class StartedAttempt:
+    """A new attempt and the value of the cookie that binds it to this browser."""
+
+    public_id: str
+    browser_token: Secret
+
+
+def start_attempt(runtime: Runtime, principal: Principal, slug: str, *, in_popup: bool) -> StartedAttempt:
+    """Create an attempt; earlier ones of the same person for this connection are dead from then on.
+
+    Raises:
+        NotFound: no such connection for this person.
+        Conflict: the connection's application has no secret yet.
+        UpstreamFailed: the address was changed, and what answers there is not known to be a GitLab. Or GitLab ended
+            the authorization before, and the application is gone as well.
+    """
+    with runtime.database.reading() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        _application_of(session, connection)
+        before = session.exec(select(Credential).where(Credential.connection_id == connection.id)).first()
+    # The step is open again whenever the address, or the way to it, was changed.
+    if Step.INSTANCE not in connection.steps_done and (found := find_hindrance(runtime, principal, connection)):
+        raise UpstreamFailed(found)
+    if before is not None and before.state != CredentialState.ALIVE and _is_application_gone(runtime, connection):
+        # GitLab would say so on a page of its own, to somebody who can do nothing about it there.
+        with runtime.database.transaction() as session:
+            need_attention(session, id_of(connection), APPLICATION_GONE)
+        raise UpstreamFailed(APPLICATION_GONE)
+    state, browser = _random_secret(), _random_secret()
+    verifier = oauth.new_verifier()
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        application = _application_of(session, connection)
+        _abandon_open_attempts(session, principal, connection)
+        _end_interrupted(session, principal, connection)
+        attempt = AuthorizationAttempt(
+            public_id=secrets.token_urlsafe(16),
+            connection_id=id_of(connection),
+            user_id=principal.user_id,
+            state_hash=_digest(state.reveal()),
+            browser_hash=_digest(browser.reveal()),
+            frozen=freeze(runtime, connection, application),
+            row_version=connection.row_version,
+            details={"in_popup": in_popup},
+            expires_at=utc_now() + timedelta(minutes=ATTEMPT_MINUTES),
+        )
+        session.add(attempt)
+        session.flush()
+        attempt.state_sealed = _seal(runtime, attempt, "state_sealed", state)
+        attempt.verifier_sealed = _seal(runtime, attempt, "verifier_sealed", verifier)
+        _audit(session, principal, connection, "authorization.started", in_popup=in_popup)
+        return StartedAttempt(attempt.public_id, browser)
+
+
+def authorize_address(runtime: Runtime, principal: Principal, public_id: str, browser_token: str) -> str:
+    """Return GitLab's authorize address for an attempt that has not been used yet.
+
+    Raises:
+        NotFound: the attempt is another person's, another browser's, used or over.
+    """
+    with runtime.database.reading() as session:
+        attempt = _find_own(session, principal, public_id)
+    if attempt.outcome != AttemptState.STARTED or is_over(attempt) or not _same_browser(attempt, browser_token):
+        raise NotFound("This authorization is over. Start it again from the connection's page.")
+    frozen = attempt.frozen
+    verifier = open_verifier(runtime, attempt)
+    return oauth.authorize_url(
+        browser_url=frozen["browser_url"],
+        client_id=frozen["client_id"],
+        redirect_uri=frozen["redirect_uri"],
+        scopes=frozen["scopes"],
+        state=runtime.vault.open(attempt.state_sealed or b"", _place(attempt, "state_sealed")).reveal(),
+        code_challenge=oauth.challenge_of(verifier),
+    )
+
+
+def find_by_state(session: Session, state: str) -> AuthorizationAttempt | None:
+    """Return the attempt a callback belongs to; None for a state we never gave out."""
+    return session.exec(select(AuthorizationAttempt).where(AuthorizationAttempt.state_hash == _digest(state))).first()
+
+
+def claim_attempt(
+    runtime: Runtime, principal: Principal, slug: str, state: str, browser_token: str, issuer: str | None
+) -> AuthorizationAttempt | None:
+    """Claim the attempt a callback belongs to, so that its code is exchanged once in the whole cluster.
+
+    Returns:
+        The attempt, now claimed; None when it was claimed before, by a double click or a reload.
+
+    Raises:
+        BadRequest: unknown, another browser's, another person's or over; nothing is spent. Or from another issuer,
+            or from none although GitLab announces to name it: the attempt has failed.
+        Conflict: the connection was edited after the start; the attempt is void.
+        RightLost: the person may not manage connections any more; the attempt has failed.
+    """
+    with runtime.database.transaction() as session:
+        attempt = find_by_state(session, state)
+        connection = session.get(Connection, attempt.connection_id) if attempt else None
+        if attempt is None or connection is None or connection.slug != slug:
+            raise BadRequest("This authorization is not known here. Start it again from the connection's page.")
+        # A finished attempt's cookie is gone; who reloads the callback only sees how their own attempt ended.
+        if attempt.finished_at and attempt.user_id == principal.user_id:
+            return None
+        refusal: PortalError | None = _refusal_of_binding(attempt, principal, browser_token)
+        if refusal is None:
+            if attempt.outcome != AttemptState.STARTED or not _claim_row(session, attempt):
+                return None
+            refusal = _end_when_refused(session, principal, attempt, connection, issuer)
+        if refusal is not None:
+            record_end(session, connection, principal, "authorization.refused", refusal.code)
+    if refusal is not None:
+        raise refusal
+    return attempt
+
+
+def finish_attempt(
+    session: Session, attempt_id: int, outcome: AttemptState, *, card: Card | None = None, **details: Any
+) -> AuthorizationAttempt:
+    """Write how an attempt ended; its verifier and state are erased."""
+    attempt = session.get_one(AuthorizationAttempt, attempt_id)
+    attempt.card = card.to_json() if card else None
+    attempt.details = {**attempt.details, **details}
+    _finish_row(attempt, outcome)
+    return attempt
+
+
+def record_end(
+    session: Session,
+    connection: Connection,
+    principal: Principal | None,
+    action: str,
+    code: str,
+    **details: Any,
+) -> None:
+    """Write down that an authorization did not come about: `authorization.refused` by a rule or by a person, else
+    `authorization.failed`.
+
+    `principal` is whoever came back from GitLab; None when nobody is signed in. Somebody of another organization is
+    not named to this one.
+    """
+    is_known = principal is not None and principal.organization_id == connection.organization_id
+    audit.record(
+        session,
+        action=action,
+        organization_id=connection.organization_id,
+        actor_user_id=principal.user_id if principal and is_known else None,
+        actor_name=principal.name if principal and is_known else "",
+        object_type="connection",
+        object_id=str(connection.id),
+        object_name=connection.display_name,
+        result="refused" if action == "authorization.refused" else "failed",
+        details={"code": code, **details},
+    )
+
+
+def abandon_by_state(runtime: Runtime, state: str, browser_tokens: dict[str, str]) -> None:
+    """End an attempt whose person is no longer signed in, if this is the browser it was started in."""
+    with runtime.database.transaction() as session:
+        attempt = find_by_state(session, state)
+        if attempt is None or attempt.outcome != AttemptState.STARTED:
+            return
+        is_same = _same_browser(attempt, browser_tokens.get(attempt.public_id, ""))
+        if is_same:
+            _finish_row(attempt, AttemptState.ABANDONED)
+        connection = session.get_one(Connection, attempt.connection_id)
+        code = "session_ended" if is_same else "other_browser"
+        record_end(session, connection, None, "authorization.refused", code)
+
+
+def latest_attempt(session: Session, principal: Principal, connection_id: int) -> AuthorizationAttempt | None:
+    """Return this person's newest attempt for a connection."""
+    return session.exec(
+        select(AuthorizationAttempt)
+        .where(AuthorizationAttempt.connection_id == connection_id, AuthorizationAttempt.user_id == principal.user_id)
+        .order_by(col(AuthorizationAttempt.id).desc())
+        .limit(1)
+    ).first()
+
+
+def get_own_attempt(session: Session, principal: Principal, public_id: str) -> AuthorizationAttempt:
+    """Return one of this person's attempts.
+
+    Raises:
+        NotFound: it does not exist or is another person's.
+    """
+    return _find_own(session, principal, public_id)
+
+
+def may_authorize(session: Session, principal: Principal, connection: Connection) -> bool:
+    """Read again whether whoever comes back from GitLab may still authorize this connection."""
+    try:
+        now = require_right_now(session, principal, Right.MANAGE_CONNECTIONS)
+    except RightLost:
+        return False
+    return now.organization_id == connection.organization_id
+
+
+def open_verifier(runtime: Runtime, attempt: AuthorizationAttempt) -> Secret:
+    """Return the PKCE verifier of an attempt (RFC 7636 §4.1)."""
+    return runtime.vault.open(attempt.verifier_sealed or b"", _place(attempt, "verifier_sealed"))
+
+
+def is_over(attempt: AuthorizationAttempt, now: datetime | None = None) -> bool:
+    """Tell whether the ten minutes are over."""
+    return attempt.expires_at <= (now or utc_now())
+
+
+def is_interrupted(attempt: AuthorizationAttempt) -> bool:
+    """Tell whether the process that exchanged the code is gone: GitLab may have given it a pair."""
+    end = utc_now() - timedelta(minutes=CLAIM_MINUTES)
+    return attempt.outcome == AttemptState.CLAIMED and attempt.claimed_at is not None and attempt.claimed_at < end
+
+
+def interruption_card(attempt: AuthorizationAttempt) -> Card:
+    """Return what such an attempt says: whether the pair that GitLab may have given is on record here."""
+    is_known = attempt.details.get("retired_token_id") is not None
+    return Card("authorization_interrupted") if is_known else cards.lost_card()
+
+
+def id_of(row: AuthorizationAttempt | Connection | Credential) -> int:
+    """Return the id of a stored row."""
+    assert row.id is not None  # Set by the database once the row is flushed.
+    return row.id
+
+
+def _refusal_of_binding(attempt: AuthorizationAttempt, principal: Principal, browser_token: str) -> BadRequest | None:
+    if not _same_browser(attempt, browser_token):
+        sentence = "This authorization was started in another browser. Start it again in this one."
+        return BadRequest(sentence, code="other_browser")
+    if attempt.user_id != principal.user_id:
+        sentence = "This authorization was started by somebody else. Start it again yourself."
+        return BadRequest(sentence, code="other_person")
+    if attempt.outcome == AttemptState.STARTED and is_over(attempt):
+        sentence = f"This authorization is older than {ATTEMPT_MINUTES} minutes. Start it again."
+        return BadRequest(sentence, code="attempt_too_old")
+    return None
+
+
+def _end_when_refused(
+    session: Session, principal: Principal, attempt: AuthorizationAttempt, connection: Connection, issuer: str | None
+) -> PortalError | None:
+    """End a claimed attempt whose answer must not be used, and return the error that says so."""
+    if not may_authorize(session, principal, connection):
+        finish_attempt(session, id_of(attempt), AttemptState.FAILED, card=Card("right_lost"))
+        return cards.right_lost()
+    if attempt.row_version != connection.row_version:
+        _finish_row(attempt, AttemptState.ABANDONED)
+        sentence = "The connection was changed while you were in GitLab. Nothing was stored; authorize again."
+        return Conflict(sentence, code="connection_changed")
+    if card := refusal_of_issuer(attempt.frozen, issuer):
+        finish_attempt(session, id_of(attempt), AttemptState.FAILED, card=card)
+        told = card.at(Surface.AUTHORIZE)
+        return BadRequest(f"{told.sentence} {told.remedy}", code=card.code)
+    return None
+
+
+def _claim_row(session: Session, attempt: AuthorizationAttempt) -> bool:
+    result = session.execute(
+        update(AuthorizationAttempt)
+        .where(
+            col(AuthorizationAttempt.id) == attempt.id,
+            col(AuthorizationAttempt.claimed_at).is_(None),
+            col(AuthorizationAttempt.outcome) == AttemptState.STARTED,
+        )
+        .values(claimed_at=utc_now(), outcome=AttemptState.CLAIMED)
+    )
+    assert isinstance(result, CursorResult)
+    session.refresh(attempt)
+    return result.rowcount == 1
+
+
+def _finish_row(attempt: AuthorizationAttempt, outcome: AttemptState) -> None:
+    attempt.outcome = outcome
+    attempt.finished_at = utc_now()
+    attempt.state_sealed = attempt.verifier_sealed = None
+
+
+def _abandon_open_attempts(session: Session, principal: Principal, connection: Connection) -> None:
+    session.execute(
+        update(AuthorizationAttempt)
+        .where(
+            col(AuthorizationAttempt.connection_id) == connection.id,
+            col(AuthorizationAttempt.user_id) == principal.user_id,
+            col(AuthorizationAttempt.outcome) == AttemptState.STARTED,
+        )
+        .values(outcome=AttemptState.ABANDONED, finished_at=utc_now(), state_sealed=None, verifier_sealed=None)
+    )
+
+
+def _end_interrupted(session: Session, principal: Principal, connection: Connection) -> None:
+    claimed = select(AuthorizationAttempt).where(
+        AuthorizationAttempt.connection_id == connection.id,
+        AuthorizationAttempt.user_id == principal.user_id,
+        AuthorizationAttempt.outcome == AttemptState.CLAIMED,
+    )
+    for attempt in session.exec(claimed):
+        if is_interrupted(attempt):
+            card = interruption_card(attempt)
+            finish_attempt(session, id_of(attempt), AttemptState.FAILED, card=card)
+            record_end(session, connection, principal, "authorization.failed", card.code)
+
+
+def _is_application_gone(runtime: Runtime, connection: Connection) -> bool:
+    try:
+        application = open_client_credentials(runtime, connection)
+        with open_host_session(runtime, connection) as http:
+            return is_client_refused(runtime, connection, http, application)
+    except (Conflict, InvalidInput, OutboundError):
+        return False
+
+
+def _application_of(session: Session, connection: Connection) -> Application:
+    application = session.exec(select(Application).where(Application.connection_id == connection.id)).first()
+    if application is None or application.client_secret_sealed is None:
+        raise Conflict("Enter the Application ID and Secret first, then authorize.")
+    return application
+
+
+def _find_own(session: Session, principal: Principal, public_id: str) -> AuthorizationAttempt:
+    attempt = session.exec(
+        select(AuthorizationAttempt).where(
+            AuthorizationAttempt.public_id == public_id, AuthorizationAttempt.user_id == principal.user_id
+        )
+    ).first()
+    if attempt is None:
+        raise NotFound
+    return attempt
+
+
+def _same_browser(attempt: AuthorizationAttempt, browser_token: str) -> bool:
+    return secrets.compare_digest(attempt.browser_hash, _digest(browser_token))
+
+
+def _seal(runtime: Runtime, attempt: AuthorizationAttempt, column: str, secret: Secret) -> bytes:
+    return runtime.vault.seal(secret, _place(attempt, column))
+
+
+def _place(attempt: AuthorizationAttempt, column: str) -> Place:
+    return Place(TABLE, id_of(attempt), column)
+
+
+def _random_secret() -> Secret:
+    return Secret(secrets.token_urlsafe(RANDOM_BYTES))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _audit(session: Session, principal: Principal, connection: Connection, action: str, **details: Any) -> None:
+    audit.record(
+        session,
+        action=action,
+        organization_id=principal.organization_id,
+        actor_user_id=principal.user_id,
+        object_type="connection",
+        object_id=str(connection.id),
+        object_name=connection.display_name,
+        details=details,
+    )

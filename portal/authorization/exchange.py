@@ -1,0 +1,272 @@
+"""From an authorization code to a stored credential: exchange, put on record, judge, keep or have revoked.
+
+Intent, call, outcome: the attempt is claimed in one transaction, GitLab is called without any, and the outcome is
+written in another. A code can be exchanged once, so nothing here is ever retried; and a pair that GitLab gave is on
+record, sealed, before anything about it is judged, so that none stays alive there unknown to anybody.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from portal import audit
+from portal.actor import Principal, RightLost
+from portal.authorization import attempts, cards
+from portal.authorization.keep import ConnectionChanged, Granted, keep_credential
+from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.authorization.person import Doubt, Person, judge
+from portal.connections.applications import open_client_credentials
+from portal.connections.instance import open_host_session
+from portal.connections.models import Connection
+from portal.crash_points import crash_point
+from portal.credentials import retire
+from portal.credentials.revoke import revoke_one
+from portal.credentials.spool import Spool, Spooled
+from portal.db import utc_now
+from portal.errors import Card, Conflict, InvalidInput
+from portal.gitlab import oauth
+from portal.gitlab.client import GitLabClient
+from portal.gitlab.errors import GitLabError, GitLabRateLimited, InsufficientScope, OAuthRefused, Unauthorized
+from portal.gitlab.payloads import User
+from portal.gitlab.scopes import missing_scopes
+from portal.logs import get_logger
+from portal.net import HostSession, OutboundError, origin_of
+from portal.runtime import Runtime
+from portal.shutdown import ShuttingDown
+from portal.vault import Secret
+
+log = get_logger(__name__)
+DENIED = "access_denied"
+# Somebody or a rule said no; every other end is a failure.
+REFUSED = frozenset(
+    {AttemptState.WRONG_PERSON, AttemptState.DENIED, "scopes_missing", "connection_changed", "right_lost"}
+)
+# GitLab may not know a token that it gave a moment ago, where a database replica is asked (gitlab-org/gitlab!257390).
+PAUSES_BETWEEN_LOOKS = (1.0, 2.0)
+REVOKE_TRIES = 3
+
+
+@dataclass(eq=False)
+class _Refused(Exception):
+    """Why a pair is not kept, for the person who waits."""
+
+    outcome: AttemptState
+    card: Card
+    person: Person | None = None
+    doubts: tuple[Doubt, ...] = ()
+
+
+def take_refusal(
+    runtime: Runtime, principal: Principal, attempt: AuthorizationAttempt, error: str, description: str
+) -> None:
+    """End an attempt that GitLab answered with an error instead of a code (RFC 6749 §4.1.2.1)."""
+    told = {"username": attempt.frozen["service_username"]}
+    if error == DENIED:
+        _end(runtime, principal, attempt, AttemptState.DENIED, Card("authorization_denied", told))
+    else:
+        _end(runtime, principal, attempt, AttemptState.FAILED, OAuthRefused(error, description).card())
+
+
+def take_code(runtime: Runtime, principal: Principal, attempt: AuthorizationAttempt, code: str) -> None:
+    """Exchange the code, judge who authorized, and end the attempt one way or the other.
+
+    What GitLab does is no error here: the outcome is on the attempt, for the page that polls it.
+
+    Raises:
+        RightLost: the person may not authorize it any more; the attempt has ended, too.
+    """
+    with runtime.database.reading() as session:
+        connection = session.get_one(Connection, attempt.connection_id)
+    try:
+        application = open_client_credentials(runtime, connection)
+        with runtime.shutdown.finishing(), open_host_session(runtime, connection) as http:
+            _exchange(runtime, principal, attempt, connection, http, application, code)
+    except ShuttingDown:
+        _end(runtime, principal, attempt, AttemptState.FAILED, Card("portal_stopping"))
+    except (Conflict, InvalidInput):
+        _end(runtime, principal, attempt, AttemptState.FAILED, Card("secret_unreadable", {"case": "exchange"}))
+    except (GitLabError, OutboundError) as error:
+        log.info("authorization_failed", connection_id=connection.id, error_code=error.code)
+        # GitLab counts requests before it does anything.
+        is_lost = oauth.may_have_issued(error) and not isinstance(error, GitLabRateLimited)
+        card = cards.lost_card(error.card()) if is_lost else error.card()
+        _end(runtime, principal, attempt, AttemptState.FAILED, card)
+
+
+def _exchange(
+    runtime: Runtime,
+    principal: Principal,
+    attempt: AuthorizationAttempt,
+    connection: Connection,
+    http: HostSession,
+    application: oauth.ClientCredentials,
+    code: str,
+) -> None:
+    crash_point("authorize:claimed")
+    sent_at = utc_now()
+    tokens = oauth.exchange_code(
+        http, application, code, attempt.frozen["redirect_uri"], attempts.open_verifier(runtime, attempt)
+    )
+    crash_point("authorize:exchanged")
+    held = _hold(runtime, connection, attempt, http, application, tokens, sent_at)
+    crash_point("authorize:held")
+    try:
+        granted = _judge(http, attempt, connection, tokens, sent_at)
+        crash_point("authorize:judged")
+        keep_credential(runtime, principal, attempt, application, granted, held)
+    except _Refused as refused:
+        _refuse(runtime, principal, attempt, refused, held)
+    except ConnectionChanged:
+        _refuse(runtime, principal, attempt, _Refused(AttemptState.FAILED, Card("connection_changed")), held)
+    except RightLost:
+        _refuse(runtime, principal, attempt, _Refused(AttemptState.FAILED, Card("right_lost")), held)
+        raise cards.right_lost() from None
+    else:
+        crash_point("authorize:stored")
+
+
+def _hold(
+    runtime: Runtime,
+    connection: Connection,
+    attempt: AuthorizationAttempt,
+    http: HostSession,
+    application: oauth.ClientCredentials,
+    tokens: oauth.TokenAnswer,
+    sent_at: datetime,
+) -> int:
+    """Put a fresh pair on record. If the database does not take it, have it revoked now, or by whoever finds the spool.
+
+    Raises:
+        Exception: the database's.
+    """
+    origin, expected = origin_of(attempt.frozen["api_url"]), attempt.frozen["service_username"]
+    revoker = retire.Revoker(
+        organization_id=connection.organization_id,
+        connection_id=attempt.connection_id,
+        connection_name=connection.display_name,
+        origin=origin,
+        frozen=retire.freeze(connection, application.client_id, origin, expected),
+        client_secret=application.client_secret,
+    )
+    try:
+        with runtime.database.transaction() as session:
+            held = retire.hold_pair(session, runtime, revoker, tokens)
+            stored = session.get_one(AuthorizationAttempt, attempt.id)
+            stored.details = {**stored.details, "retired_token_id": held}
+            return held
+    except Exception as error:
+        log.error("pair_not_held", connection_id=connection.id, error=type(error).__name__)
+        # Of no credential and no generation, so that nobody ever takes it for one that is to be stored.
+        entry = Spooled(0, -1, attempt.public_id, "", tokens, sent_at, revoker)
+        with suppress(OSError):
+            Spool(runtime).reserve(entry.credential_id, entry.intent_id)
+            Spool(runtime).keep(entry)
+        for _ in range(REVOKE_TRIES):
+            with suppress(GitLabError, OutboundError):
+                oauth.revoke(http, application, tokens.stands_for_both)
+                break
+        raise
+
+
+def _judge(
+    http: HostSession,
+    attempt: AuthorizationAttempt,
+    connection: Connection,
+    tokens: oauth.TokenAnswer,
+    sent_at: datetime,
+) -> Granted:
+    """Return what may be kept.
+
+    Raises:
+        _Refused: it may not.
+    """
+    if tokens.access_token is None:
+        raise _Refused(AttemptState.FAILED, Card("no_access_token"))
+    if not tokens.is_bearer:
+        raise _Refused(AttemptState.FAILED, Card("no_bearer_token"))
+    try:
+        person = Person.from_user(_ask_who(http, tokens.access_token))
+    except Unauthorized as error:
+        told = Card("fresh_token_refused", words=error.words, request_id=error.request_id)
+        raise _Refused(AttemptState.FAILED, told if error.reason == "unknown" else error.card()) from None
+    except InsufficientScope as error:
+        told = error.card()
+        if error.scopes and not set(error.scopes) & set(attempt.frozen["scopes"]):
+            # Nothing that is ticked in GitLab helps while Gatehouse does not ask for it (before 9.4, `api` only).
+            told = replace(told, params={**told.params, "case": "not_asked"})
+        raise _Refused(AttemptState.FAILED, told) from None
+    except (GitLabError, OutboundError) as error:
+        log.info("authorization_failed", connection_id=connection.id, error_code=error.code)
+        raise _Refused(AttemptState.FAILED, error.card()) from None
+    # RFC 6749 §5.1: scopes that are not told are those that were asked for. GitLab can say it more precisely.
+    scopes = tuple(attempt.frozen["scopes"]) if tokens.scopes is None else tokens.scopes
+    seconds = tokens.expires_in
+    if tokens.scopes is None or seconds is None:
+        with suppress(GitLabError, OutboundError):
+            info = GitLabClient(http, tokens.access_token, tries=1).token_info()
+            scopes = tuple(info.scope) if tokens.scopes is None else scopes
+            seconds = seconds or info.expires_in
+    if doubts := judge(person, attempt.frozen["service_username"]):
+        raise _Refused(AttemptState.WRONG_PERSON, cards.wrong_person_card(doubts), person, doubts)
+    if missing := missing_scopes(scopes, attempt.frozen["scopes"]):
+        raise _Refused(AttemptState.FAILED, Card("scopes_missing", {"scopes": ", ".join(missing)}), person)
+    expires_at = None if not seconds else (sent_at + timedelta(seconds=seconds)).astimezone(UTC)
+    return Granted(tokens.access_token, tokens.refresh_token, person, scopes, expires_at)
+
+
+def _ask_who(http: HostSession, access_token: Secret) -> User:
+    """Ask GitLab whose the token is: three times over some seconds while it refuses it without a reason."""
+    for pause in (*PAUSES_BETWEEN_LOOKS, None):
+        try:
+            return GitLabClient(http, access_token).current_user()
+        except Unauthorized as error:
+            if error.reason != "unknown" or pause is None:
+                raise
+            time.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def _refuse(
+    runtime: Runtime, principal: Principal, attempt: AuthorizationAttempt, refused: _Refused, held: int
+) -> None:
+    """End an attempt whose pair is not kept, and have the pair revoked: at once if GitLab can, else by a job."""
+    details: dict[str, Any] = {}
+    if refused.person is not None:
+        details |= {
+            "expected": attempt.frozen["service_username"],
+            "actual": refused.person.username,
+            "actual_name": refused.person.name,
+            "doubts": [str(doubt) for doubt in refused.doubts],
+        }
+    _end(runtime, principal, attempt, refused.outcome, refused.card, held=held, **details)
+    try:
+        revoke_one(runtime, held)
+    except Exception as error:  # The row is there: a job goes on with it.
+        log.warning("revocation_put_off", error=type(error).__name__)
+
+
+def _end(
+    runtime: Runtime,
+    principal: Principal,
+    attempt: AuthorizationAttempt,
+    outcome: AttemptState,
+    card: Card,
+    *,
+    held: int | None = None,
+    **details: Any,
+) -> None:
+    """End an attempt that stored nothing: for the person who waits, the audit log, and the pair if there is one."""
+    action = "authorization.refused" if outcome in REFUSED or card.code in REFUSED else "authorization.failed"
+    told: dict[str, Any] = {name: details[name] for name in ("expected", "doubts") if name in details}
+    if "actual" in details:
+        told["actual"] = audit.Foreign(details["actual"])
+    with runtime.database.transaction() as session:
+        attempts.finish_attempt(session, attempts.id_of(attempt), outcome, card=card, **details)
+        connection = session.get_one(Connection, attempt.connection_id)
+        attempts.record_end(session, connection, principal, action, card.code, **told)
+        if held is not None:
+            retire.let_go(session, held, details.get("actual") or attempt.frozen["service_username"])

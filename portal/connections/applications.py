@@ -1,0 +1,266 @@
+"""The OAuth application: which values it must have in GitLab, and its Application ID and Secret here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from sqlmodel import Session, select
+
+from portal.actor import Principal
+from portal.connections.checklist import find_hindrance, supported_scopes
+from portal.connections.instance import open_host_session
+from portal.connections.limits import CREDENTIALS, count_try
+from portal.connections.models import Application, Connection, ConnectionState
+from portal.connections.steps import Step
+from portal.connections.store import get_connection_for_admin, mark_step_done, need_attention, record
+from portal.db import utc_now
+from portal.errors import Card, Conflict, InvalidInput
+from portal.gitlab import oauth
+from portal.gitlab.errors import GitLabError
+from portal.gitlab.identification import identify
+from portal.gitlab.scopes import ScopeReason, scopes_for
+from portal.gitlab.version import parse_version
+from portal.net import OutboundError, origin_of
+from portal.net.pasted import find_invisible, trim_pasted
+from portal.runtime import Runtime
+from portal.vault import Place, Secret, SecretUnreadable
+
+TABLE = "application"
+COLUMN = "client_secret_sealed"
+APPLICATION_NAME = "Gatehouse"
+SECRET_PREFIX = "gloas-"
+TOKEN_PREFIX = "glpat-"
+_ID = re.compile(r"^[A-Za-z0-9_-]{8,255}$")
+
+
+@dataclass(frozen=True)
+class Entered:
+    """What was typed, trimmed; an empty secret means the stored one stays."""
+
+    client_id: str
+    client_secret: Secret
+
+
+def redirect_uri_of(runtime: Runtime, connection: Connection) -> str:
+    """Return the redirect URI: from the portal's own address, one for each connection (RFC 9700 §4.4.2)."""
+    return f"{runtime.settings.base_url}/oauth/callback/{connection.slug}"
+
+
+def scope_reasons(
+    connection: Connection, services: Collection[str] | None = None, *, hooks_wanted: bool | None = None
+) -> list[ScopeReason]:
+    """Return the scopes that a connection's services, or others, need in this GitLab, with a reason each."""
+    return scopes_for(
+        connection.services if services is None else services,
+        hooks_wanted=connection.hooks_wanted if hooks_wanted is None else hooks_wanted,
+        supported=supported_scopes(connection),
+        version=parse_version(connection.version_seen),
+    )
+
+
+def wanted_scopes(connection: Connection) -> list[str]:
+    """Return the names of those scopes."""
+    return [item.scope for item in scope_reasons(connection)]
+
+
+def get_application(runtime: Runtime, connection: Connection) -> Application | None:
+    """Return what is stored of the application."""
+    with runtime.database.reading() as session:
+        return _application_of(session, connection)
+
+
+def open_client_credentials(runtime: Runtime, connection: Connection) -> oauth.ClientCredentials:
+    """Return Application ID and Secret for calls to this connection's GitLab, and to no other origin.
+
+    Raises:
+        InvalidInput: none are stored.
+        Conflict: they were entered for another origin, or the key ring cannot open them.
+    """
+    return open_application(runtime, connection, get_application(runtime, connection))
+
+
+def open_application(
+    runtime: Runtime, connection: Connection, application: Application | None
+) -> oauth.ClientCredentials:
+    """Return Application ID and Secret of an application that was read already; raises as `open_client_credentials`."""
+    if application is None or application.client_secret_sealed is None:
+        raise InvalidInput("Enter Application ID and Secret first.")
+    assert application.id is not None
+    place = Place(TABLE, application.id, COLUMN)
+    try:
+        secret = runtime.vault.open(application.client_secret_sealed, place, origin_of(connection.api_url))
+    except SecretUnreadable:
+        raise Conflict(
+            "The stored Secret cannot be used for this address. Enter it again.", code="secret_unreadable"
+        ) from None
+    return oauth.ClientCredentials(application.client_id, secret)
+
+
+def check_entered(client_id: str, client_secret: str, *, stored: bool) -> Entered:
+    """Trim what was typed and recognise the usual mistakes.
+
+    Raises:
+        InvalidInput: with a sentence per field.
+    """
+    typed_id, typed_secret = trim_pasted(client_id), trim_pasted(client_secret)
+    problems: dict[str, str] = {}
+    if typed_id.startswith(SECRET_PREFIX):
+        problems["application_id"] = "That is the Secret. The Application ID is the other of the two values."
+    elif told := find_invisible(typed_id):
+        problems["application_id"] = f"{told} Delete it, or copy the Application ID once more."
+    elif not _ID.match(typed_id):
+        problems["application_id"] = "Paste the Application ID: letters and digits only, 64 of them as a rule."
+    if typed_secret.startswith(TOKEN_PREFIX):
+        problems["secret"] = "That is a personal access token. Paste the Secret of the application."
+    elif "://" in typed_secret:
+        # As a secret it would be taken out of every text that names this address.
+        problems["secret"] = "That is an address. Paste the Secret of the application."
+    elif typed_secret and typed_secret == typed_id:
+        problems["secret"] = "That is the Application ID once more. Paste the Secret."
+    elif not typed_secret and not stored:
+        problems["secret"] = "Paste the Secret. GitLab shows it once, right after the application is saved."
+    elif find_invisible(typed_secret):
+        # Nothing of the Secret itself may be repeated.
+        problems["secret"] = "There is an invisible character in the middle of it. Copy it once more."
+    elif typed_secret and not (typed_secret.isascii() and typed_secret.isprintable() and " " not in typed_secret):
+        problems["secret"] = "A Secret has no blanks or special characters in it. Copy it once more."
+    if problems:
+        raise InvalidInput(field_errors=problems)
+    return Entered(typed_id, Secret(typed_secret))
+
+
+def is_accepted(runtime: Runtime, connection: Connection, client_id: str, client_secret: str) -> bool:
+    """Tell whether GitLab has accepted exactly these already, so that it need not be asked again."""
+    application = get_application(runtime, connection)
+    if application is None or application.checked_at is None or application.client_secret_sealed is None:
+        return False
+    typed_secret = trim_pasted(client_secret)
+    is_same_secret = not typed_secret or (
+        runtime.vault.fingerprint(Secret(typed_secret)) == application.client_secret_fingerprint
+    )
+    return application.client_id == trim_pasted(client_id) and is_same_secret
+
+
+def save_credentials(
+    runtime: Runtime, principal: Principal, slug: str, client_id: str, client_secret: str
+) -> tuple[Connection, Card | None]:
+    """Ask GitLab whether it accepts Application ID and Secret, then keep them.
+
+    Those that GitLab has accepted once stay until it accepts the new ones. Where there are none of that kind, what was
+    typed is kept either way, so that it need not be typed again when GitLab was down.
+
+    Returns:
+        The connection, and the card of what is wrong; None when GitLab accepts them: only then the step is done.
+
+    Raises:
+        InvalidInput: what was typed cannot be an Application ID or a Secret.
+        Conflict: the connection was edited meanwhile; nothing is kept.
+        RateLimited: GitLab was asked too often in the last minute.
+    """
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        application = _application_of(session, connection)
+        stored = application is not None and application.client_secret_sealed is not None
+        entered = check_entered(client_id, client_secret, stored=stored)
+        count_try(session, principal, CREDENTIALS)
+    if hindrance := find_hindrance(runtime, principal, connection):
+        return connection, hindrance
+    card = _check_entered_with_gitlab(runtime, connection, entered)
+    with runtime.database.transaction() as session:
+        current = get_connection_for_admin(session, principal, slug, is_locked=True)
+        if current.row_version != connection.row_version:
+            raise Conflict("The connection was changed while GitLab was asked. Look at it, then enter them again.")
+        _note_verdict(session, principal, current, entered, card)
+        has_better = card is not None and _has_accepted(current, _application_of(session, current))
+        if not has_better:
+            _keep_entered(session, runtime, principal, current, entered, accepted=card is None)
+    if card and has_better:
+        card = replace(card, params={**card.params, "is_kept": True})
+    return current, card
+
+
+def _check_entered_with_gitlab(runtime: Runtime, connection: Connection, entered: Entered) -> Card | None:
+    secret = entered.client_secret or open_client_credentials(runtime, connection).client_secret
+    return _ask_gitlab(runtime, connection, oauth.ClientCredentials(entered.client_id, secret))
+
+
+def _ask_gitlab(runtime: Runtime, connection: Connection, application: oauth.ClientCredentials) -> Card | None:
+    try:
+        with open_host_session(runtime, connection) as http:
+            # Whatever was found earlier: a name may lead elsewhere by now.
+            identify(http, connection.external_url)
+            verdict = oauth.check_client(http, application, redirect_uri_of(runtime, connection))
+    except (GitLabError, OutboundError) as error:
+        return error.card()
+    return None if verdict == oauth.ClientVerdict.ACCEPTED else Card("oauth_invalid_client")
+
+
+def _note_verdict(
+    session: Session, principal: Principal, connection: Connection, entered: Entered, card: Card | None
+) -> None:
+    details = {"client_id": entered.client_id, **({"code": card.code} if card else {})}
+    record(session, principal, connection, "application.checked", result="failed" if card else "ok", **details)
+
+
+def _keep_entered(
+    session: Session,
+    runtime: Runtime,
+    principal: Principal,
+    connection: Connection,
+    entered: Entered,
+    *,
+    accepted: bool,
+) -> None:
+    application = _application_of(session, connection)
+    is_other = application is not None and application.client_id != entered.client_id
+    application = _store(session, runtime, connection, application, entered)
+    _reopen(connection)
+    if is_other and connection.authorized_at and connection.id is not None:
+        need_attention(session, connection.id, Card("application_changed"))
+    changed = bool(entered.client_secret)
+    record(session, principal, connection, "application.saved", client_id=entered.client_id, secret_changed=changed)
+    if accepted:
+        application.checked_at = utc_now()
+        mark_step_done(session, connection, Step.APPLICATION)
+        if connection.state == ConnectionState.DRAFT:
+            connection.state = ConnectionState.AWAITING_AUTHORIZATION
+
+
+def _has_accepted(connection: Connection, application: Application | None) -> bool:
+    if application is None or application.client_secret_sealed is None:
+        return False
+    return application.checked_at is not None or connection.authorized_at is not None
+
+
+def _store(
+    session: Session, runtime: Runtime, connection: Connection, application: Application | None, entered: Entered
+) -> Application:
+    assert connection.id is not None
+    application = application or Application(connection_id=connection.id, client_id=entered.client_id)
+    application.client_id = entered.client_id
+    application.updated_at = utc_now()
+    application.checked_at = None
+    session.add(application)
+    session.flush()
+    if not entered.client_secret:
+        return application
+    assert application.id is not None
+    application.origin = origin_of(connection.api_url)
+    application.client_secret_hint = entered.client_secret.hint
+    application.client_secret_fingerprint = runtime.vault.fingerprint(entered.client_secret)
+    application.client_secret_sealed = runtime.vault.seal(
+        entered.client_secret, Place(TABLE, application.id, COLUMN), application.origin
+    )
+    return application
+
+
+def _reopen(connection: Connection) -> None:
+    # An authorization that is under way was started with the old values: it is void from now on (S21).
+    connection.row_version += 1
+    connection.steps_done = [step for step in connection.steps_done if step != Step.APPLICATION]
+
+
+def _application_of(session: Session, connection: Connection) -> Application | None:
+    return session.exec(select(Application).where(Application.connection_id == connection.id)).first()

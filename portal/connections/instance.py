@@ -1,0 +1,256 @@
+"""Where a GitLab is and how it is reached: entered in step 2, used for every call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sqlmodel import Session, select
+
+from portal.actor import Principal
+from portal.connections.limits import CHECKS, count_try
+from portal.connections.models import Application, Connection, way_of
+from portal.connections.steps import Step
+from portal.connections.store import get_connection_for_admin, need_attention, record
+from portal.db import utc_now
+from portal.errors import Card, InvalidInput
+from portal.gitlab.errors import GitLabError
+from portal.gitlab.identification import identify
+from portal.logs import get_logger
+from portal.net import (
+    Address,
+    AddressForbidden,
+    AddressRefused,
+    CertificateRefused,
+    HostSession,
+    OutboundError,
+    origin_of,
+    parse_address,
+    parse_certificates,
+    parse_proxy,
+)
+from portal.runtime import Runtime
+from portal.vault.recall import recalling
+
+log = get_logger(__name__)
+PROXY_SENTENCE = "Enter the proxy as host:port, for example proxy.example.com:3128."
+
+
+@dataclass(frozen=True)
+class Entered:
+    """What was typed in step 2, as text."""
+
+    domain: str
+    api_url: str = ""
+    ca_certificate: str = ""
+    proxy: str = ""
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What it means."""
+
+    external: Address
+    api: Address
+    ca_certificate: str
+    proxy: str
+
+
+def open_host_session(runtime: Runtime, connection: Connection) -> HostSession:
+    """Return a line to a connection's API side, with its own CA and proxy."""
+    address = parse_address(connection.api_url, allow_http=True)
+    return runtime.outbound.session(
+        address,
+        ca_certificate=connection.ca_certificate,
+        proxy=connection.proxy,
+        recall=recalling(runtime.database, runtime.vault, connection.id),
+    )
+
+
+def understand(runtime: Runtime, entered: Entered) -> Understood:
+    """Read what was typed.
+
+    Raises:
+        InvalidInput: with a sentence per field.
+    """
+    problems: dict[str, str] = {}
+    has_api = bool(entered.api_url.strip())
+    # With an API URL this server never calls the Domain: which ports it may call is no matter then.
+    external = _read_address(runtime, "domain", entered.domain, problems, is_called=not has_api)
+    api = _read_address(runtime, "api_url", entered.api_url, problems) if has_api else external
+    pem = entered.ca_certificate.strip()
+    try:
+        if pem:
+            parse_certificates(pem)
+    except CertificateRefused as error:
+        problems["ca_certificate"] = str(error)
+    proxy = _read_proxy(runtime, entered.proxy, problems)
+    if problems or external is None or api is None:
+        raise InvalidInput(field_errors=problems)
+    return Understood(external, api, pem, proxy)
+
+
+def save_instance(runtime: Runtime, principal: Principal, slug: str, entered: Entered) -> Connection:
+    """Keep where the GitLab is. Another origin than before loses the stored secret: it must be typed again (S32).
+
+    Raises:
+        InvalidInput: with a sentence per field; nothing is changed.
+        RateLimited: the organization looked at addresses too often in the last minute.
+    """
+    understood = understand(runtime, entered)
+    _require_gitlab_at_new_path(runtime, principal, slug, entered, understood)
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug, is_locked=True)
+        before = way_of(connection)
+        connection.external_url, connection.api_url = understood.external.url, understood.api.url
+        connection.ca_certificate, connection.proxy = understood.ca_certificate, understood.proxy
+        connection.updated_at = utc_now()
+        if connection.authorized_via and origin_of(connection.authorized_via["api_url"]) == understood.api.origin:
+            connection.authorized_via = way_of(connection)
+        if before != way_of(connection):
+            _begin_anew(session, connection, is_moved=connection.api_url != before["api_url"])
+            record(
+                session,
+                principal,
+                connection,
+                "connection.instance_changed",
+                external_url=connection.external_url,
+                api_url=connection.api_url,
+            )
+        application = session.exec(select(Application).where(Application.connection_id == connection.id)).first()
+        if application and application.client_secret_sealed and application.origin != understood.api.origin:
+            _quarantine_secret(connection, application)
+        session.add(connection)
+        return connection
+
+
+def _require_gitlab_at_new_path(
+    runtime: Runtime, principal: Principal, slug: str, entered: Entered, understood: Understood
+) -> None:
+    """Look before secrets move along: they are bound to scheme, host and port, and one server may hold many paths.
+
+    Raises:
+        InvalidInput: no GitLab answers at the new path.
+    """
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        application = session.exec(select(Application).where(Application.connection_id == connection.id)).first()
+        of_secret = connection.api_url if application and application.client_secret_sealed else ""
+        of_pair = (connection.authorized_via or {}).get("api_url", "")
+        others = {of_secret, of_pair} - {"", understood.api.url}
+        if not any(origin_of(url) == understood.api.origin for url in others):
+            return
+        count_try(session, principal, CHECKS)
+    try:
+        with runtime.outbound.session(
+            understood.api, ca_certificate=understood.ca_certificate, proxy=understood.proxy
+        ) as http:
+            identify(http, understood.external.url)
+    except (GitLabError, OutboundError) as error:
+        field = "api_url" if entered.api_url.strip() else "domain"
+        kept = "The Secret or token belongs to this server, so the path is changed only to one where GitLab answers."
+        raise InvalidInput(field_errors={field: f"{error.sentence} {kept}"}) from None
+
+
+def would_change(runtime: Runtime, connection: Connection, entered: Entered) -> bool:
+    """Tell whether what was typed leads to another server, or there another way.
+
+    Raises:
+        InvalidInput: with a sentence per field.
+    """
+    found = understand(runtime, entered)
+    return way_of(connection) != {
+        "external_url": found.external.url,
+        "api_url": found.api.url,
+        "ca_certificate": found.ca_certificate,
+        "proxy": found.proxy,
+    }
+
+
+def is_sandbox(runtime: Runtime, connection: Connection) -> bool:
+    """Tell whether a connection leads to the sandbox, where some steps have hints of their own."""
+    origin = runtime.settings.sandbox_origin
+    return bool(origin and connection.api_url) and origin_of(connection.api_url) == origin_of(origin or "")
+
+
+def is_in_clear(runtime: Runtime, connection: Connection) -> bool:
+    """Tell whether tokens and code cross a network unencrypted; the sandbox is on this machine."""
+    return connection.api_url.startswith("http:") and not is_sandbox(runtime, connection)
+
+
+def _begin_anew(session: Session, connection: Connection, *, is_moved: bool) -> None:
+    """Forget what was found out about the way before; what another address answers may be another GitLab."""
+    connection.checks = None
+    connection.row_version += 1
+    connection.steps_done = [step for step in connection.steps_done if step != Step.INSTANCE]
+    if not is_moved:
+        return
+    connection.version_seen = connection.edition_seen = ""
+    if connection.authorized_at and connection.id:
+        need_attention(session, connection.id, Card("address_changed"))
+
+
+def _quarantine_secret(connection: Connection, application: Application) -> None:
+    application.client_secret_sealed = None
+    application.client_secret_hint = ""
+    application.client_secret_fingerprint = None
+    application.origin = ""
+    application.checked_at = None
+    connection.steps_done = [step for step in connection.steps_done if step not in {Step.APPLICATION, Step.AUTHORIZE}]
+
+
+def _read_address(
+    runtime: Runtime, name: str, text: str, problems: dict[str, str], *, is_called: bool = True
+) -> Address | None:
+    policy = runtime.outbound.policy
+    try:
+        address = _read_forgiving(runtime, text)
+        if address.scheme == "http" and not (runtime.settings.allow_http or policy.is_exempt(address)):
+            raise AddressRefused("http_not_allowed", "Plain http would send secrets in clear. Enter the https address.")
+        if is_called:
+            policy.check_target(address)
+    except AddressRefused as error:
+        problems[name] = error.sentence
+        return None
+    except OutboundError as error:
+        problems[name] = error.sentence
+        _note_refused(address, error)
+        return None
+    return address
+
+
+def _read_forgiving(runtime: Runtime, text: str) -> Address:
+    """Read an address; one without a scheme that names the sandbox means the sandbox's plain http."""
+    address = parse_address(text, allow_http=True)
+    if not address.is_scheme_typed:
+        plain = Address("http", address.host, address.port, address.path)
+        if runtime.outbound.policy.is_exempt(plain):
+            return plain
+    return address
+
+
+def _read_proxy(runtime: Runtime, text: str, problems: dict[str, str]) -> str:
+    """Read a proxy; the same rules hold for it as for a GitLab, but for the ports."""
+    if not text.strip():
+        return ""
+    allowed = runtime.settings.proxy_ports | runtime.settings.outbound_ports
+    try:
+        address = parse_proxy(text)
+        replace(runtime.outbound.policy, ports=allowed).check_target(address)
+    except AddressRefused:
+        problems["proxy"] = PROXY_SENTENCE
+        return ""
+    except AddressForbidden as error:
+        ports = f"Proxies are only used at port {_in_words(allowed)}; the operator can allow others."
+        problems["proxy"] = ports if error.code == "address_port" else error.sentence
+        _note_refused(address, error)
+        return ""
+    return address.origin
+
+
+def _note_refused(address: Address, error: OutboundError) -> None:
+    kind, host, port = "address_refused", address.host, address.port
+    log.warning("security_event", kind=kind, host=host, port=port, layer=error.layer, error_code=error.code)
+
+
+def _in_words(ports: frozenset[int]) -> str:
+    return " or ".join(map(str, sorted(ports)))

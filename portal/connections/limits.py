@@ -1,0 +1,38 @@
+"""What goes out because somebody pressed a button is limited, so that no form is a port scanner or guesses Secrets."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import delete
+from sqlmodel import Session, col, func, select
+
+from portal.accounts.models import Organization
+from portal.actor import Principal
+from portal.connections.models import OutboundTry
+from portal.db import utc_now
+from portal.errors import RateLimited
+
+PER_MINUTE = 5
+MINUTE = timedelta(minutes=1)
+CHECKS = "checks"
+CREDENTIALS = "credentials"
+SENTENCES = {
+    CHECKS: "Addresses were looked at five times in the last minute. Wait a little.",
+    CREDENTIALS: "GitLab was asked about a Secret five times in the last minute. Wait a little.",
+}
+
+
+def count_try(session: Session, principal: Principal, kind: str) -> None:
+    """Count one try of the organization, in whichever connection: a new draft does not begin anew (S53).
+
+    Raises:
+        RateLimited: there were five in the last minute.
+    """
+    # Locked, so that requests at the same moment count each other.
+    session.exec(select(Organization).where(Organization.id == principal.organization_id).with_for_update()).one()
+    mine = (OutboundTry.organization_id == principal.organization_id, OutboundTry.kind == kind)
+    session.execute(delete(OutboundTry).where(*mine, col(OutboundTry.at) < utc_now() - MINUTE))  # type: ignore[arg-type]
+    if session.exec(select(func.count()).select_from(OutboundTry).where(*mine)).one() >= PER_MINUTE:
+        raise RateLimited(SENTENCES[kind], retry_after_seconds=60)
+    session.add(OutboundTry(organization_id=principal.organization_id, kind=kind))

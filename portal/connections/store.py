@@ -1,0 +1,318 @@
+"""Connections of an organization: find them as far as one may, make them, rename them, throw drafts away."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import unicodedata
+from collections.abc import Collection
+
+from sqlalchemy import delete, func
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
+
+from portal import audit
+from portal.accounts.models import GroupGrant, InvitedGroup
+from portal.accounts.principal import require_right_now
+from portal.actor import Principal, Right
+from portal.connections.models import MAX_NAME_KEY, Connection, ConnectionState, Method, name_key_of, way_of
+from portal.connections.steps import Step
+from portal.db import utc_now
+from portal.errors import Card, Conflict, InvalidInput, NotFound
+from portal.gitlab.payloads import Metadata
+from portal.gitlab.scopes import Service
+from portal.gitlab.version import edition_of
+from portal.runtime import Runtime
+
+MAX_NAME = 100
+# Only another authorization ends these: what else fails meanwhile follows from them.
+UNTIL_AUTHORIZED = frozenset({"address_changed", "application_changed"})
+# A read with the present credential says nothing about these.
+NOT_DISPROVED_BY_READING = UNTIL_AUTHORIZED | {"wrong_user", "missing_scopes"}
+# What needs a person but stops nothing.
+WORKS_MEANWHILE = frozenset({"wrong_user", "missing_scopes", "catalogue_incomplete", "repositories_gone"})
+MAX_SLUG = 40
+FEATURE = "self_hosted_gitlab"
+PLANS = {"enterprise": frozenset({FEATURE})}
+
+
+def is_failing(connection: Connection) -> bool:
+    """Tell whether a connection cannot do its work, as against one that works and wants a person to look."""
+    code = (connection.attention or {}).get("code")
+    return code is not None and code not in WORKS_MEANWHILE
+
+
+def list_connections(runtime: Runtime, principal: Principal) -> list[Connection]:
+    """Return the organization's connections: those that need somebody first, then by name."""
+    with runtime.database.reading() as session:
+        statement = select(Connection).where(Connection.organization_id == principal.organization_id)
+        found = session.exec(statement.order_by(func.lower(Connection.display_name)))
+        # What needs somebody comes first.
+        return sorted(found, key=lambda connection: (not is_failing(connection), connection.attention is None))
+
+
+def get_connection(runtime: Runtime, principal: Principal, slug: str) -> Connection:
+    """Return a connection this person may see.
+
+    Raises:
+        NotFound: it does not exist, or belongs to another organization.
+    """
+    with runtime.database.reading() as session:
+        return _find(session, principal, slug)
+
+
+def get_connection_for_admin(
+    session: Session, principal: Principal, slug: str, *, is_locked: bool = False
+) -> Connection:
+    """Return a connection to be changed, in the transaction that changes it.
+
+    Args:
+        session: of that transaction.
+        principal: whoever changes it.
+        slug: of the connection.
+        is_locked: hold its row until the end of the transaction, so that what is read of it stays true.
+
+    Raises:
+        NotFound: this person may not manage it, or no longer may, or it does not exist.
+    """
+    require_right_now(session, principal, Right.MANAGE_CONNECTIONS)
+    return _find(session, principal, slug, is_locked=is_locked)
+
+
+def is_included(principal: Principal) -> bool:
+    """Tell whether the organization's plan includes self-hosted GitLab."""
+    return FEATURE in PLANS.get(principal.plan, frozenset())
+
+
+def create_draft(
+    runtime: Runtime,
+    principal: Principal,
+    display_name: str,
+    method: Method,
+    services: Collection[str] = tuple(Service),
+    *,
+    hooks_wanted: bool = False,
+) -> Connection:
+    """Make a draft; from then on the walkthrough has an address that can be left and resumed.
+
+    Raises:
+        InvalidInput: the name is empty, too long or taken; no service is chosen; or the plan does not include it.
+    """
+    if not is_included(principal):
+        raise InvalidInput("Your organization's plan does not include self-hosted GitLab.")
+    chosen = check_services(services)
+    with runtime.database.transaction() as session:
+        require_right_now(session, principal, Right.MANAGE_CONNECTIONS)
+        name = check_name(session, principal, display_name)
+        connection = Connection(
+            organization_id=principal.organization_id,
+            slug=_free_slug(session, name),
+            display_name=name,
+            method=method,
+            services=chosen,
+            hooks_wanted=hooks_wanted,
+            steps_done=[Step.PURPOSE],
+            created_by_user_id=principal.user_id,
+        )
+        session.add(connection)
+        _flush_name(session, name)
+        record(session, principal, connection, "connection.created", method=method)
+        return connection
+
+
+def rename(runtime: Runtime, principal: Principal, slug: str, display_name: str) -> Connection:
+    """Change the display name; addresses, redirect URI and hooks keep the slug.
+
+    Raises:
+        InvalidInput: the name is empty, too long or taken.
+    """
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        old, connection.display_name = (
+            connection.display_name,
+            check_name(session, principal, display_name, besides=connection.id),
+        )
+        _flush_name(session, connection.display_name)
+        record(session, principal, connection, "connection.renamed", old=old)
+        return connection
+
+
+def discard_draft(runtime: Runtime, principal: Principal, slug: str) -> None:
+    """Delete a connection that never was authorized, with everything entered for it.
+
+    Raises:
+        Conflict: it was authorized; then it is disconnected instead.
+    """
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        if connection.authorized_at is not None:
+            raise Conflict("This connection is in use. A draft can be discarded, a connection is disconnected.")
+        record(session, principal, connection, "connection.discarded")
+        for table in (GroupGrant, InvitedGroup):
+            session.execute(delete(table).where(col(table.connection_id) == connection.id))
+        session.delete(connection)
+
+
+def mark_step_done(session: Session, connection: Connection, step: Step) -> None:
+    """Note that a step is done; later steps keep what they had."""
+    if step not in connection.steps_done:
+        connection.steps_done = [*connection.steps_done, step]
+    connection.updated_at = utc_now()
+    session.add(connection)
+
+
+def mark_authorized(session: Session, connection: Connection) -> None:
+    """Note a successful authorization, and the way to the GitLab that gave the pair."""
+    connection.state = ConnectionState.CONNECTED
+    connection.attention = None
+    connection.authorized_at, connection.authorized_via = utc_now(), way_of(connection)
+    mark_step_done(session, connection, Step.AUTHORIZE)
+
+
+def need_attention(session: Session, connection_id: int, card: Card) -> None:
+    """Show a failure on a connection that works no more; one that is disconnected is not meant to."""
+    connection = session.get_one(Connection, connection_id)
+    if connection.state == ConnectionState.DISCONNECTED:
+        return
+    if (connection.attention or {}).get("code") in UNTIL_AUTHORIZED - {card.code}:
+        return
+    if connection.state == ConnectionState.CONNECTED:
+        connection.state = ConnectionState.NEEDS_ATTENTION
+    connection.attention = card.to_json()
+
+
+def note_read(session: Session, connection_id: int) -> None:
+    """Note that the catalogue was read completely: the connection works."""
+    connection = session.get_one(Connection, connection_id)
+    connection.last_read_at = utc_now()
+    if (connection.attention or {}).get("code") in NOT_DISPROVED_BY_READING:
+        return
+    _work_again(connection)
+
+
+def end_attention(connection: Connection, codes: Collection[str]) -> None:
+    """Take a failure off a connection, if it is one of these."""
+    if (connection.attention or {}).get("code") in codes:
+        _work_again(connection)
+
+
+def note_version(runtime: Runtime, connection_id: int, metadata: Metadata) -> None:
+    """Keep the version GitLab told."""
+    with runtime.database.transaction() as session:
+        connection = session.get_one(Connection, connection_id)
+        connection.version_seen = metadata.version[:64]
+        connection.edition_seen = edition_of(metadata)
+
+
+def _work_again(connection: Connection) -> None:
+    connection.attention = None
+    if connection.state == ConnectionState.NEEDS_ATTENTION:
+        connection.state = ConnectionState.CONNECTED
+
+
+def expect_user(session: Session, principal: Principal, connection: Connection, username: str) -> None:
+    """Change who the connection is meant to act as; whoever authorizes next must be that user."""
+    old, connection.service_username = connection.service_username, username
+    connection.row_version += 1
+    record(session, principal, connection, "connection.service_user_changed", old=old, new=username)
+    if connection.authorized_at is not None and old != username and connection.id is not None:
+        need_attention(session, connection.id, Card("wrong_user", {"case": "changed", "expected": username}))
+
+
+def check_name(session: Session, principal: Principal, text: str, besides: int | None = None) -> str:
+    """Return a display name that is free in the organization.
+
+    Raises:
+        InvalidInput: empty, too long, or taken.
+    """
+    name = " ".join(unicodedata.normalize("NFC", text).split())
+    # Some characters become many in the key.
+    if not name or len(name) > MAX_NAME or len(name_key_of(name)) > MAX_NAME_KEY or not name.isprintable():
+        sentence = f"Enter a name of 1 to {MAX_NAME} characters."
+        raise InvalidInput(sentence, field_errors={"display_name": sentence})
+    taken = session.exec(
+        select(Connection).where(
+            Connection.organization_id == principal.organization_id,
+            Connection.name_key == name_key_of(name),
+            Connection.id != (besides or 0),
+        )
+    ).first()
+    if taken:
+        raise _taken(name)
+    return name
+
+
+def check_services(services: Collection[str]) -> list[str]:
+    """Return the services chosen, in the order they are shown.
+
+    Raises:
+        InvalidInput: none is.
+    """
+    chosen = [item.value for item in Service if item in services]
+    if not chosen:
+        raise InvalidInput(field_errors={"services": "Choose at least one."})
+    return chosen
+
+
+def free_name(runtime: Runtime, principal: Principal, wanted: str) -> str:
+    """Return a display name that nobody uses yet: the one wanted, or that with a number."""
+    taken = {item.name_key for item in list_connections(runtime, principal)}
+    names = (wanted if number == 1 else f"{wanted} {number}" for number in range(1, len(taken) + 2))
+    return next(name for name in names if name_key_of(name) not in taken)
+
+
+def _taken(name: str) -> InvalidInput:
+    sentence = f"“{name}” is taken. Choose a name that tells the two apart."
+    return InvalidInput(sentence, field_errors={"display_name": sentence})
+
+
+def _flush_name(session: Session, name: str) -> None:
+    """Write a new name; somebody else may have taken it since it was looked for."""
+    try:
+        session.flush()
+    except IntegrityError:
+        raise _taken(name) from None
+
+
+def record(
+    session: Session,
+    principal: Principal | None,
+    connection: Connection,
+    action: str,
+    *,
+    result: str = "ok",
+    **details: object,
+) -> None:
+    """Write the audit row of a change to a connection, in its transaction; without a principal the portal did it."""
+    audit.record(
+        session,
+        action=action,
+        organization_id=connection.organization_id,
+        actor_user_id=principal.user_id if principal else None,
+        actor_name=None if principal else audit.PORTAL,
+        object_type="connection",
+        object_id=str(connection.id),
+        object_name=connection.display_name,
+        result=result,
+        details=dict(details),
+    )
+
+
+def _find(session: Session, principal: Principal, slug: str, *, is_locked: bool = False) -> Connection:
+    statement = select(Connection).where(
+        Connection.slug == slug, Connection.organization_id == principal.organization_id
+    )
+    connection = session.exec(statement.with_for_update() if is_locked else statement).first()
+    if connection is None:
+        raise NotFound
+    return connection
+
+
+def _free_slug(session: Session, name: str) -> str:
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    base = re.sub(r"[^a-z0-9]+", "-", ascii_name).strip("-")[:MAX_SLUG].strip("-") or "gitlab"
+    slug = base if base not in {"new"} else f"{base}-1"
+    while session.exec(select(Connection.id).where(Connection.slug == slug)).first() is not None:
+        # Random, not counted: the slug is in addresses, and must not tell how many others there are.
+        slug = f"{base}-{secrets.token_hex(3)}"
+    return slug

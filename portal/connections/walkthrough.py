@@ -1,0 +1,79 @@
+"""What steps 1 and 4 keep, and what the connection is used for later."""
+
+from __future__ import annotations
+
+import re
+
+from sqlmodel import Session
+
+from portal.actor import Principal
+from portal.connections.models import Connection
+from portal.connections.scopes import missing_scopes
+from portal.connections.steps import Step
+from portal.connections.store import (
+    check_services,
+    end_attention,
+    expect_user,
+    get_connection_for_admin,
+    mark_step_done,
+    need_attention,
+    record,
+)
+from portal.errors import Card, InvalidInput
+from portal.net.pasted import trim_pasted
+from portal.runtime import Runtime
+
+# The code that the checks of a connection in use give to the same finding.
+MISSING_SCOPES = "missing_scopes"
+# GitLab's own rule for user names (letters, digits, dot, dash, underscore), 2 to 255 long.
+_USERNAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{1,254}$")
+
+
+def save_service_user(runtime: Runtime, principal: Principal, slug: str, username: str) -> Connection:
+    """Keep who the connection is meant to act as.
+
+    Raises:
+        InvalidInput: that is no GitLab user name.
+    """
+    name = trim_pasted(username).removeprefix("@")
+    if not _USERNAME.match(name):
+        sentence = "Enter the user name as GitLab shows it after the @: letters, digits, dots, dashes, underscores."
+        raise InvalidInput(field_errors={"service_username": sentence})
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        if connection.service_username != name:
+            expect_user(session, principal, connection, name)
+        mark_step_done(session, connection, Step.SERVICE_USER)
+        return connection
+
+
+def save_services(
+    runtime: Runtime, principal: Principal, slug: str, services: list[str], hooks_wanted: bool
+) -> Connection:
+    """Keep what the connection is used for.
+
+    Raises:
+        InvalidInput: nothing is chosen.
+    """
+    chosen = check_services(services)
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        if (connection.services, connection.hooks_wanted) != (chosen, hooks_wanted):
+            connection.services, connection.hooks_wanted = chosen, hooks_wanted
+            _tell_wider(session, connection)
+            record(session, principal, connection, "connection.services_changed", services=chosen, hooks=hooks_wanted)
+        return connection
+
+
+def needs_wider_scopes(connection: Connection) -> bool:
+    """Tell whether services were added that the present authorization does not cover."""
+    return (connection.attention or {}).get("code") == MISSING_SCOPES
+
+
+def _tell_wider(session: Session, connection: Connection) -> None:
+    """Show which scopes the services now wanted need besides those granted; end what was shown when there are none."""
+    wider = missing_scopes(session, connection)
+    if not wider:
+        end_attention(connection, {MISSING_SCOPES})
+    elif connection.id is not None:
+        need_attention(session, connection.id, Card(MISSING_SCOPES, {"scopes": ", ".join(wider)}))

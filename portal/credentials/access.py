@@ -1,0 +1,287 @@
+"""What everybody who calls GitLab asks for: an access token that is good until told."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import select
+
+from portal.connections.instance import open_host_session
+from portal.connections.models import Application, Connection, ConnectionState
+from portal.credentials import lease
+from portal.credentials.cards import BUSY, NO_ROOM, RESTORED, STOPPING, UNVOUCHED, VERDICTS
+from portal.credentials.claims import AccessUnavailable, note_refused_access, present_state
+from portal.credentials.machine import FOREVER, State, Step, plan, served_until
+from portal.credentials.models import Credential, CredentialState
+from portal.credentials.rows import open_token
+from portal.credentials.spend import recover, refresh_once
+from portal.credentials.times import TIMES, RefreshTimes
+from portal.db import utc_now
+from portal.errors import Card
+from portal.gitlab import oauth
+from portal.gitlab.errors import GitLabError
+from portal.installation import is_restored, look_for_copy
+from portal.logs import get_logger
+from portal.net import OutboundError, origin_of
+from portal.runtime import Runtime
+from portal.storage import card_of, trouble_of
+from portal.vault import Secret, SecretUnreadable
+
+log = get_logger(__name__)
+
+# One for an earlier answer from the spool, one for the question, one for the pair.
+MAX_ROUNDS = 3
+# A refused token younger than this was not refused for its age.
+SETTLED_SECONDS = 600.0
+# GitLab may not know a token yet that it gave a moment ago (docs/gitlab.md): it is looked at again after these pauses.
+FRESH_SECONDS = 30.0
+FRESH_PAUSES = (0.5, 1.0, 1.5)
+# What changes whenever a credential does: few columns, as those who wait ask for them often.
+WATCHED = ("generation", "state", "lease_owner", "lease_until", "refresh_at", "cooldown_until", "intent_id")
+
+
+@dataclass(frozen=True)
+class Access:
+    """An access token to act with.
+
+    Attributes:
+        valid_until: when the next refresh may kill it, which is before GitLab's own expiry (S42); None: never.
+        generation: which pair it belongs to.
+    """
+
+    token: Secret
+    valid_until: datetime | None
+    scopes: tuple[str, ...]
+    generation: int
+
+
+@dataclass(frozen=True)
+class _View:
+    """One look at a credential, with what decides over it."""
+
+    credential: Credential
+    connection: Connection
+    state: State
+
+    @property
+    def is_in_use(self) -> bool:
+        return self.connection.state != ConnectionState.DISCONNECTED
+
+
+def demand_access(runtime: Runtime, connection_id: int, *, reason: str, times: RefreshTimes = TIMES) -> Access:
+    """Return an access token of a connection, refreshed first when that is due.
+
+    Of all processes that ask at once, one asks GitLab and the others wait for it.
+
+    Args:
+        runtime: of this process.
+        connection_id: whose credential.
+        reason: for the flight recorder, such as `catalogue read`.
+        times: for tests and benchmarks.
+
+    Raises:
+        AccessUnavailable: the connection is not authorized, the credential is dead, or GitLab cannot be asked now,
+            also because nothing could be stored.
+    """
+    end, rounds = time.monotonic() + times.patience, 0
+    with _told_when_nothing_is_stored(runtime):
+        while True:
+            view = _look(runtime, connection_id)
+            if access := _usable(runtime, view):
+                return access
+            # A GitLab whose tokens end at once must not be asked for the next one for ever.
+            if rounds < MAX_ROUNDS and _try_refresh(runtime, view, reason, times):
+                rounds += 1
+                continue
+            seen = _look(runtime, connection_id)
+            _raise_when_hopeless(runtime, seen, times, is_impatient=time.monotonic() > end or rounds >= MAX_ROUNDS)
+            _await_change(runtime, seen.credential, times)
+
+
+class AccessSource:
+    """Tokens for one client of a connection's GitLab, renewed when somebody else's refresh kills one (S43)."""
+
+    def __init__(self, runtime: Runtime, connection_id: int, reason: str, times: RefreshTimes = TIMES) -> None:
+        self._runtime = runtime
+        self._connection_id = connection_id
+        self._reason = reason
+        self._times = times
+        self._access: Access | None = None
+
+    def token(self) -> Secret:
+        """Return a token that is good now."""
+        access = self._access
+        if access is None or (access.valid_until is not None and access.valid_until <= utc_now()):
+            access = self._access = self._demand(self._reason)
+        return access.token
+
+    def renew(self, refused: Secret, *, is_certain: bool) -> Secret | None:
+        """Return what to try once more with, after GitLab or something in front of it refused a token.
+
+        A pair that GitLab gave just now is left alone unless GitLab itself says that its token is over: what refuses
+        it may stand in front of GitLab, and every look would cost a pair (S42).
+
+        Returns:
+            Another token, or the same when GitLab vouches for it after all; None when nothing renews it, so that the
+            refusal stands.
+
+        Raises:
+            AccessUnavailable: there is no other now. That passes unless the card is a verdict, so nobody has to
+                authorize again because of this refusal.
+        """
+        reason = f"{self._reason}, after a 401"
+        access = self._access = self._demand(reason)
+        if access.token != refused:
+            return access.token
+        view = _look(self._runtime, self._connection_id)
+        if not view.state.is_renewable:
+            return None
+        age = (utc_now() - view.credential.obtained_at).total_seconds()
+        if not is_certain:
+            seen = self._probe(view, access.token, FRESH_PAUSES if 0 <= age < FRESH_SECONDS else (0.0,))
+            if seen == oauth.TokenVerdict.ALIVE:
+                return refused
+            if seen is None or (seen == oauth.TokenVerdict.UNCLEAR and 0 <= age < SETTLED_SECONDS):
+                raise AccessUnavailable(UNVOUCHED, is_passing=True)
+            # GitLab's IAM service names no reason.
+            is_certain = seen != oauth.TokenVerdict.UNCLEAR or view.state.is_stateless
+        with _told_when_nothing_is_stored(self._runtime):
+            note_refused_access(self._runtime, self._connection_id, access.generation, is_certain=is_certain)
+        access = self._access = self._demand(reason)
+        if access.token != refused:
+            return access.token
+        # It is handed out again because GitLab did not say that it is over, and it could not be renewed now.
+        failure = _look(self._runtime, self._connection_id).credential.failure
+        raise AccessUnavailable(Card.from_json(failure) if failure else UNVOUCHED, is_passing=True)
+
+    def _demand(self, reason: str) -> Access:
+        return demand_access(self._runtime, self._connection_id, reason=reason, times=self._times)
+
+    def _probe(self, view: _View, token: Secret, pauses: tuple[float, ...]) -> oauth.TokenVerdict | None:
+        """Return what GitLab says of a token, after each pause until it vouches for it; None: it did not answer."""
+        seen = None
+        with open_host_session(self._runtime, view.connection) as http:
+            for pause in pauses:
+                time.sleep(pause)
+                try:
+                    seen = oauth.probe_token(http, token, view.credential.gitlab_user_id)
+                except (GitLabError, OutboundError):
+                    continue
+                if seen == oauth.TokenVerdict.ALIVE:
+                    break
+        return seen
+
+
+@contextmanager
+def _told_when_nothing_is_stored(runtime: Runtime) -> Iterator[None]:
+    """Have whoever wants a token read what the database or the disk lacks, and not what its driver says."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        trouble = trouble_of(error)
+        if trouble is None:
+            raise
+        log.error("refresh_not_stored", trouble=trouble, exc_info=error)
+        raise AccessUnavailable(card_of(trouble, runtime.database.place), is_passing=True) from error
+
+
+def _look(runtime: Runtime, connection_id: int) -> _View:
+    statement = (
+        select(Credential, Connection, Application)
+        .join(Connection, Connection.id == Credential.connection_id)  # type: ignore[arg-type]
+        .outerjoin(Application, Application.connection_id == Credential.connection_id)  # type: ignore[arg-type]
+        .where(Credential.connection_id == connection_id)
+    )
+    with runtime.database.reading() as session:
+        found = session.exec(statement).first()
+    if found is None:
+        raise AccessUnavailable(VERDICTS[CredentialState.ERASED])
+    credential, connection, application = found
+    return _View(credential, connection, present_state(credential, application))
+
+
+def _await_change(runtime: Runtime, seen: Credential, times: RefreshTimes) -> None:
+    """Wait until somebody did something about a credential, or for a while: another machine's lease may just end."""
+    columns = [getattr(Credential, name) for name in WATCHED]
+    statement = select(*columns).where(Credential.id == seen.id)
+    before = tuple(getattr(seen, name) for name in WATCHED)
+    end = time.monotonic() + times.wait
+    while time.monotonic() < end:
+        time.sleep(times.look * (0.5 + 0.5 * random.random()))  # noqa: S311 - spreads, does not protect
+        with runtime.database.reading() as session:
+            now = session.execute(statement).first()
+        if now is None or tuple(now) != before:
+            return
+
+
+def _usable(runtime: Runtime, view: _View) -> Access | None:
+    until = served_until(view.state, utc_now()) if view.is_in_use else None
+    if until is None:
+        return None
+    found = view.credential
+    try:
+        token = open_token(runtime, found, "access_token_sealed", origin_of(view.connection.api_url))
+    except SecretUnreadable:
+        raise AccessUnavailable(VERDICTS[CredentialState.UNREADABLE]) from None
+    if token is None:
+        raise AccessUnavailable(VERDICTS[CredentialState.ERASED])
+    return Access(token, None if until == FOREVER else until, tuple(found.scopes), found.generation)
+
+
+def _try_refresh(runtime: Runtime, view: _View, reason: str, times: RefreshTimes) -> bool:
+    """Do for a pair what may be done now; tell whether this process did anything."""
+    connection_id, credential_id = view.credential.connection_id, view.credential.id
+    assert credential_id is not None
+    if not view.is_in_use:
+        return False
+    if view.state.verdict == CredentialState.LOST:
+        return recover(runtime, connection_id, credential_id, times)
+    if plan(view.state, utc_now()) == Step.NOTHING or not _is_free(runtime, view, times):
+        return False
+    try:
+        if look_for_copy(runtime.database):
+            raise AccessUnavailable(RESTORED, is_passing=True)
+    except OSError:  # The witness cannot be written.
+        raise AccessUnavailable(NO_ROOM, is_passing=True) from None
+    try:
+        return refresh_once(runtime, connection_id, credential_id, reason, times)
+    except SecretUnreadable:
+        raise AccessUnavailable(VERDICTS[CredentialState.UNREADABLE]) from None
+
+
+def _raise_when_hopeless(runtime: Runtime, view: _View, times: RefreshTimes, *, is_impatient: bool) -> None:
+    found, now = view.credential, utc_now()
+    verdict = view.state.verdict if view.is_in_use else CredentialState.ERASED
+    if verdict not in {CredentialState.ALIVE, CredentialState.SECRET_CHANGED}:
+        raise AccessUnavailable(_card_of(found) if found.failure and view.is_in_use else VERDICTS[verdict])
+    if served_until(view.state, now) is not None:
+        return
+    if runtime.shutdown.has_begun:
+        raise AccessUnavailable(STOPPING, is_passing=True)
+    if plan(view.state, now) == Step.NOTHING and _is_free(runtime, view, times):
+        with runtime.database.reading() as session:
+            if is_restored(session):
+                raise AccessUnavailable(RESTORED, is_passing=True)
+        rest = view.state.rest_until
+        after = (rest - now).total_seconds() if rest and rest > now else None
+        raise AccessUnavailable(_card_of(found), is_passing=view.state.is_renewable, after_seconds=after)
+    if is_impatient:
+        raise AccessUnavailable(BUSY, is_passing=True)
+
+
+def _is_free(runtime: Runtime, view: _View, times: RefreshTimes) -> bool:
+    # By our own clock: whoever is sure takes the lease by the database's.
+    return lease.is_free(view.credential, utc_now(), times)
+
+
+def _card_of(credential: Credential) -> Card:
+    if credential.failure:
+        return Card.from_json(credential.failure)
+    is_renewable = credential.state == CredentialState.ALIVE and credential.refresh_token_sealed is not None
+    return UNVOUCHED if is_renewable else VERDICTS[CredentialState.REVOKED]

@@ -1,0 +1,156 @@
+"""The flight recorder: what became of a credential, pair by pair, without any secret."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from portal.connections.models import Connection
+from portal.credentials.models import Credential, CredentialEvent, CredentialState, RetiredToken
+from portal.credentials.retire import pending_revocations
+from portal.credentials.rows import get_credential
+from portal.db import utc_now
+from portal.errors import Card
+from portal.runtime import Runtime
+
+SHOWN = 100
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one kind of event is told; `tone` is the badge's."""
+
+    word: str
+    sentence: str
+    tone: str
+    icon: str
+
+
+KINDS = {
+    "authorized": Kind("Authorized", "Somebody authorized the connection; a new line of pairs begins.", "pass", "key"),
+    "refreshed": Kind("Renewed", "GitLab gave the next pair, and it was stored.", "pass", "refresh"),
+    "put_off": Kind("Put off", "GitLab gave no verdict. The pair is kept and tried again later.", "warn", "clock"),
+    "asked_again": Kind(
+        "Asked again", "An answer had been lost; the old token showed that the pair is unspent.", "info", "refresh"
+    ),
+    "settled": Kind(
+        "Settled", "GitLab vouched for the access token. It is used until shortly before its end.", "info", "refresh"
+    ),
+    "refused": Kind("Refused", "A call was answered 401, so GitLab is asked for a verdict.", "warn", "ban"),
+    CredentialState.LOST: Kind(
+        "Lost", "GitLab exchanged the pair, but its answer never arrived.", "fail", "alert-triangle"
+    ),
+    CredentialState.REVOKED: Kind("Revoked", "GitLab ended the authorization.", "fail", "circle-x"),
+    CredentialState.SECRET_CHANGED: Kind(
+        "Secret changed", "GitLab no longer accepts the application's Secret. The pair is kept.", "fail", "lock"
+    ),
+    CredentialState.UNREADABLE: Kind("Unreadable", "The stored pair cannot be opened.", "fail", "lock"),
+    CredentialState.ERASED: Kind("Erased", "The pair was taken from use, to be revoked at GitLab.", "neutral", "trash"),
+}
+_OTHER = Kind("Noted", "", "neutral", "circle-dot")
+
+STATES = {
+    CredentialState.ALIVE: ("Alive", "pass", "circle-check"),
+    CredentialState.SECRET_CHANGED: ("Secret changed", "warn", "alert-triangle"),
+    CredentialState.REVOKED: ("Revoked", "fail", "circle-x"),
+    CredentialState.LOST: ("Lost", "fail", "circle-x"),
+    CredentialState.UNREADABLE: ("Unreadable", "fail", "lock"),
+    CredentialState.ERASED: ("Erased", "neutral", "trash"),
+}
+
+
+# Of a credential that is alive as far as people were told.
+IN_DOUBT = ("In doubt", "warn", "alert-triangle")
+
+
+@dataclass(frozen=True)
+class CredentialHistory:
+    """What the credential's page shows.
+
+    Attributes:
+        credential: None before anybody authorized.
+        events: newest first, at most 100.
+        is_resting: no request before `credential.cooldown_until`.
+        pending: tokens that GitLab has not revoked yet.
+    """
+
+    credential: Credential | None
+    events: list[CredentialEvent]
+    card: Card | None
+    is_resting: bool
+    pending: list[RetiredToken]
+    now: datetime
+
+    @property
+    def state(self) -> tuple[str, str, str]:
+        """The state's word, tone and icon."""
+        assert self.credential is not None
+        is_in_doubt = self.credential.state == CredentialState.ALIVE and self.doubts
+        return IN_DOUBT if is_in_doubt else STATES[CredentialState(self.credential.state)]
+
+    @property
+    def doubts(self) -> list[str]:
+        """What is not known of the pair, or is held against it, and what follows; nothing once there is a verdict."""
+        found, told = self.credential, []
+        if found is None or found.state not in {CredentialState.ALIVE, CredentialState.SECRET_CHANGED}:
+            return []
+        if found.intent_id and found.lease_until is None:
+            told.append(
+                "A renewal was asked for, and it is not known whether GitLab did it. Until GitLab says that the access "
+                "token still works, the token is not used."
+            )
+        elif found.may_be_spent:
+            told.append(
+                "An earlier renewal brought no answer, so the pair may be used up. It is tried again as late as "
+                "possible, after GitLab has been asked once more whether the access token works."
+            )
+        if found.is_access_refused:
+            told.append(
+                "GitLab does not accept the access token any longer, so it is not used. The pair is renewed first."
+            )
+        if found.refusals:
+            told.append(
+                f"GitLab refused to renew the pair ({_times(found.refusals)}). If this continues, someone is asked to "
+                "authorize again ten minutes after the access token's end at the earliest."
+            )
+        if found.client_refusals and found.state == CredentialState.ALIVE:
+            told.append(
+                f"GitLab refused the application's ID and Secret ({_times(found.client_refusals)}). If this continues "
+                "for ten minutes, someone is asked for the current Secret. The access token is used meanwhile."
+            )
+        return told
+
+    def kind(self, event: CredentialEvent) -> Kind:
+        """Return how an event is told."""
+        return KINDS.get(event.kind, _OTHER)
+
+
+def load_history(runtime: Runtime, connection: Connection) -> CredentialHistory:
+    """Read a connection's credential and what became of it."""
+    assert connection.id is not None
+    now = utc_now()
+    with runtime.database.reading() as session:
+        credential = get_credential(session, connection.id)
+        events = _events(session, credential) if credential else []
+        pending = pending_revocations(session, connection.id)
+    failure = credential.failure if credential else None
+    until = credential.cooldown_until if credential else None
+    return CredentialHistory(
+        credential=credential,
+        events=events,
+        card=Card.from_json(failure) if failure else None,
+        is_resting=until is not None and until > now,
+        pending=pending,
+        now=now,
+    )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times in a row"
+
+
+def _events(session: Session, credential: Credential) -> list[CredentialEvent]:
+    statement = select(CredentialEvent).where(CredentialEvent.credential_id == credential.id)
+    return list(session.exec(statement.order_by(col(CredentialEvent.id).desc()).limit(SHOWN)))

@@ -1,0 +1,150 @@
+"""Tables of credentials: what the portal acts with at a GitLab, what happened to it, and what must still be revoked."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, Column
+from sqlmodel import Field, SQLModel
+
+from portal.db import BigId, UTCDateTime, utc_now
+from portal.vault import register_columns
+
+
+class CredentialState(StrEnum):
+    """Whether a credential gives access; every state but the first needs a person."""
+
+    ALIVE = "alive"
+    # GitLab keeps saying `invalid_client`: the application's Secret must be entered again. The pair is as good as
+    # before, and its access token is handed out as long as it lives.
+    SECRET_CHANGED = "secret_changed"
+    # GitLab refuses the stored pair for good: somebody has to authorize again.
+    REVOKED = "revoked"
+    # The same of a pair for which a request was made whose answer never reached us: it is spent.
+    LOST = "lost"
+    # The key ring lacks the key, or the ciphertext is damaged.
+    UNREADABLE = "unreadable"
+    # Disconnected: the tokens are erased.
+    ERASED = "erased"
+
+
+class Credential(SQLModel, table=True):
+    """The access that a connection lives on: an OAuth token pair, later also a personal access token."""
+
+    __tablename__ = "credential"
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", unique=True, ondelete="CASCADE", sa_type=BigId)
+    kind: str = Field(default="oauth", max_length=20)
+    access_token_sealed: bytes | None = None
+    refresh_token_sealed: bytes | None = None
+    # The API origin both tokens are bound to.
+    origin: str = Field(max_length=300)
+    scopes: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    # When the access token ends, by our clock: the moment the request was sent plus `expires_in`.
+    expires_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    gitlab_user_id: int = Field(sa_type=BigId)
+    gitlab_username: str = Field(max_length=255)
+    gitlab_name: str = Field(default="", max_length=255)
+    # Counts the pairs: it grows with every new pair and with nothing else, so a comparison with it tells whether the
+    # pair is still the one that was spent (S37). Sealing a pair again with another key leaves it.
+    generation: int = Field(default=1)
+    obtained_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+    authorized_by_user_id: int | None = Field(default=None, foreign_key="user.id", sa_type=BigId)
+    state: str = Field(default=CredentialState.ALIVE, max_length=20)
+    # When the next refresh is planned; nobody is handed the token for longer (S42). Null: never, it does not expire.
+    refresh_at: datetime | None = Field(default=None, sa_type=UTCDateTime, index=True)
+    refreshed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # One process at a time: who it is, and until when by the database's clock (S36). `lease_holder` lets processes of
+    # the same machine tell without that clock; see `refresh/lease.py`.
+    lease_owner: str = Field(default="", max_length=100)
+    lease_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    lease_holder: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    # Written before the refresh token of `generation` is spent, removed with its outcome (S40). What stays behind is
+    # a request of which nobody knows whether GitLab took it.
+    intent_id: str = Field(default="", max_length=40)
+    intent_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # There was such a request for this pair. It stays until another pair is stored: a verdict says *lost* then.
+    may_be_spent: bool = Field(default=False)
+    # GitLab refused the access token, or was asked and did not vouch for it: it is not handed out.
+    is_access_refused: bool = Field(default=False)
+    # From GitLab's IAM service: the access token outlives its refresh, and says nothing of the pair.
+    is_stateless: bool = Field(default=False)
+    # `invalid_grant` in a row and the first of them, the same of `invalid_client`; one alone is no verdict (S38).
+    refusals: int = Field(default=0)
+    refused_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    client_refusals: int = Field(default=0)
+    client_refused_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # Requests without an answer that counts since the last one that had one; none before `cooldown_until` (S39).
+    failures: int = Field(default=0)
+    cooldown_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # A Card as JSON: the last refresh that failed; null after one that worked.
+    failure: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    failed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # Which Secret GitLab refused: when the application was stored, as text. Another one is tried (no clock decides).
+    refused_application: str = Field(default="", max_length=40)
+    # The application the pair was given to. Another one may neither refresh nor revoke it.
+    client_id: str = Field(default="", max_length=255)
+    client_secret_sealed: bytes | None = None
+
+
+class CredentialEvent(SQLModel, table=True):
+    """One line of the flight recorder: what happened to a credential, in which process, and why. No secret."""
+
+    __tablename__ = "credential_event"
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    credential_id: int = Field(foreign_key="credential.id", index=True, ondelete="CASCADE", sa_type=BigId)
+    at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+    # `authorized`, `refreshed`, `refresh_failed`, `revoked`, `lost`, `recovered`, `erased` …
+    kind: str = Field(max_length=40)
+    generation: int
+    # Host name and process id of who did it.
+    process: str = Field(default="", max_length=100)
+    reason: str = Field(default="", max_length=200)
+    details: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+
+
+class RetiredToken(SQLModel, table=True):
+    """A pair that must end at GitLab: kept, sealed, until it is proved to be dead there, then erased (S33).
+
+    A pair that GitLab has just given is one, too, until it is stored as the credential: held, with no try before
+    `next_try_at`. Whatever happens to the process meanwhile, it does not stay alive at GitLab unknown to anybody.
+
+    `connection_id` is no foreign key: a deleted connection may still have a token to be revoked.
+    """
+
+    __tablename__ = "retired_token"
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    organization_id: int = Field(index=True, sa_type=BigId)
+    connection_id: int = Field(index=True, sa_type=BigId)
+    connection_name: str = Field(max_length=100)
+    # The refresh token, which stands for both; the access token if there is no other. Null: there is nothing to try.
+    token_sealed: bytes | None = None
+    # With it GitLab is asked whether the pair is dead.
+    access_token_sealed: bytes | None = None
+    # Written before the refresh token is spent to learn whether it is dead, removed with the outcome.
+    refresh_sent_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # What the revocation needs, as it was: API URL, CA, proxy, client id; and the Secret, sealed.
+    frozen: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    client_secret_sealed: bytes | None = None
+    origin: str = Field(max_length=300)
+    # `replaced`, `disconnected`, `stray`.
+    reason: str = Field(max_length=40)
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+    tries: int = Field(default=0)
+    next_try_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+    failure: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    revoked_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # How it is known to be dead: a `Proof`, or `by_hand` for somebody's word. Empty: GitLab only answered that it is.
+    proof: str = Field(default="", max_length=40)
+
+
+register_columns(
+    "credential", "access_token_sealed", "refresh_token_sealed", "client_secret_sealed", origin_column="origin"
+)
+
+register_columns("retired_token", "token_sealed", "access_token_sealed", "client_secret_sealed", origin_column="origin")

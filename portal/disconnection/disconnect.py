@@ -1,0 +1,200 @@
+"""Disconnect: one transaction that takes the tokens from use; revoking and erasing are jobs that follow it (S33).
+
+Lock order is credential, then connection, as everywhere: a refresh or an authorization that is under way waits for
+this transaction or this one for it, and whoever comes second sees what the first did.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+from sqlalchemy import update
+from sqlmodel import Session, col, select
+
+from portal import audit
+from portal.actor import Principal
+from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.connections.models import Connection, ConnectionState
+from portal.connections.steps import Step
+from portal.connections.store import get_connection, get_connection_for_admin, record
+from portal.crash_points import crash_point
+from portal.credentials import TIMES
+from portal.credentials.models import Credential
+from portal.credentials.retire import BY_HAND, pending_revocations, retire_tokens, try_again_now
+from portal.credentials.rows import lock_credential, record_event
+from portal.credentials.spend import recover
+from portal.db import utc_now
+from portal.disconnection.erase import enqueue_erasure
+from portal.disconnection.models import Choice, Disconnection
+from portal.errors import Conflict, InvalidInput, NotFound
+from portal.jobs.models import Job
+from portal.jobs.service import request_stop
+from portal.runtime import Runtime
+
+REASON = "disconnected"
+
+
+def check_wish(connection: Connection, choice: str, confirmation: str) -> Choice:
+    """Read what was chosen and typed.
+
+    Raises:
+        Conflict: the connection never was authorized: it is a draft, and discarded instead.
+        InvalidInput: with a sentence per field; nothing is changed.
+    """
+    if connection.authorized_at is None:
+        raise Conflict("This connection was never authorized. A draft is discarded, not disconnected.")
+    problems: dict[str, str] = {}
+    if choice not in set(Choice):
+        problems["choice"] = "Choose what is to become of the data."
+    if _plain(confirmation) != _plain(connection.display_name):
+        problems["confirmation"] = f"Type the connection's name exactly as it is written: {connection.display_name}"
+    if problems:
+        raise InvalidInput(field_errors=problems)
+    return Choice(choice)
+
+
+def disconnect(runtime: Runtime, principal: Principal, slug: str, choice: str, confirmation: str) -> Connection:
+    """Take a connection's tokens from use, and have them revoked; erase the rest when that was chosen.
+
+    A second time changes nothing, but may ask for the erasure that was not asked for at first.
+
+    Raises:
+        NotFound, Conflict, InvalidInput: as `check_wish` and `get_connection_for_admin` say; nothing is changed.
+    """
+    _recover_answers(runtime, get_connection(runtime, principal, slug))
+    with runtime.database.transaction() as session:
+        connection, credential = _lock(session, principal, slug)
+        wish = check_wish(connection, choice, confirmation)
+        if connection.state != ConnectionState.DISCONNECTED:
+            _end(session, runtime, principal, connection, credential, wish)
+        elif wish == Choice.ERASE:
+            _also_erase(session, principal, connection)
+    crash_point("disconnect:retired")
+    return connection
+
+
+def get_disconnection(session: Session, connection: Connection) -> Disconnection | None:
+    """Return the wish that holds; None for a connection that is not disconnected."""
+    if connection.state != ConnectionState.DISCONNECTED:
+        return None
+    return session.exec(select(Disconnection).where(Disconnection.connection_id == connection.id)).first()
+
+
+def try_revoking_now(runtime: Runtime, principal: Principal, slug: str) -> None:
+    """Have GitLab asked at once instead of at the next planned try."""
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        try_again_now(session, connection)
+        record(session, principal, connection, "connection.revocation_tried_again")
+        _erase_when_wanted(session, connection)
+
+
+def confirm_revoked_by_hand(runtime: Runtime, principal: Principal, slug: str) -> None:
+    """Take somebody's word that the tokens were revoked in GitLab, and erase them here.
+
+    For a GitLab that is gone, or a Secret that cannot be read any more: nobody else could end the waiting.
+    """
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        rows = pending_revocations(session, connection.id or 0)
+        for row in rows:
+            row.token_sealed = row.access_token_sealed = row.client_secret_sealed = None
+            row.revoked_at, row.proof = utc_now(), BY_HAND
+        if rows:
+            record(session, principal, connection, "token.revoked_by_hand", tokens=len(rows))
+        _erase_when_wanted(session, connection)
+
+
+def _recover_answers(runtime: Runtime, connection: Connection) -> None:
+    # A pair that a crashed refresh left in the spool is the living one: without this, the spent one were revoked.
+    with runtime.database.reading() as session:
+        statement = select(Credential.id).where(Credential.connection_id == connection.id)
+        credential_id = session.exec(statement).first()
+    if credential_id is not None and connection.id is not None:
+        recover(runtime, connection.id, credential_id, TIMES)
+
+
+def _lock(session: Session, principal: Principal, slug: str) -> tuple[Connection, Credential | None]:
+    connection = get_connection_for_admin(session, principal, slug)
+    assert connection.id is not None
+    credential = lock_credential(session, connection.id)
+    statement = select(Connection).where(Connection.id == connection.id).with_for_update()
+    locked = session.exec(statement.execution_options(populate_existing=True)).first()
+    if locked is None:
+        raise NotFound  # Erased while this waited.
+    return locked, credential
+
+
+def _end(
+    session: Session,
+    runtime: Runtime,
+    principal: Principal,
+    connection: Connection,
+    credential: Credential | None,
+    wish: Choice,
+) -> None:
+    connection.state = ConnectionState.DISCONNECTED
+    connection.attention = None
+    # Whoever is at GitLab at this moment comes back to an attempt that is void.
+    connection.row_version += 1
+    connection.steps_done = [step for step in connection.steps_done if step != Step.AUTHORIZE]
+    connection.updated_at = utc_now()
+    session.add(connection)
+    username = audit.Foreign(credential.gitlab_username if credential else "")
+    if credential:
+        record_event(session, credential, "disconnected", f"by {principal.name}"[:200])
+        retire_tokens(session, runtime, connection, credential, REASON)
+    _void_attempts(session, connection)
+    _stop_jobs(session, connection)
+    _keep_wish(session, principal, connection, wish)
+    record(session, principal, connection, "connection.disconnected", choice=str(wish), gitlab_username=username)
+    _erase_when_wanted(session, connection)
+
+
+def _also_erase(session: Session, principal: Principal, connection: Connection) -> None:
+    found = get_disconnection(session, connection)
+    if found is None or found.choice != Choice.ERASE:
+        _keep_wish(session, principal, connection, Choice.ERASE)
+        record(session, principal, connection, "connection.erasure_requested")
+    _erase_when_wanted(session, connection)
+
+
+def _keep_wish(session: Session, principal: Principal, connection: Connection, wish: Choice) -> None:
+    statement = select(Disconnection).where(Disconnection.connection_id == connection.id)
+    assert connection.id is not None
+    row = session.exec(statement).first() or Disconnection(connection_id=connection.id, choice=wish)
+    row.choice, row.requested_by_user_id, row.requested_at = wish, principal.user_id, utc_now()
+    session.add(row)
+    session.flush()
+
+
+def _erase_when_wanted(session: Session, connection: Connection) -> None:
+    found = get_disconnection(session, connection)
+    if found is not None and found.choice == Choice.ERASE:
+        enqueue_erasure(session, connection)
+
+
+def _void_attempts(session: Session, connection: Connection) -> None:
+    session.execute(
+        update(AuthorizationAttempt)
+        .where(
+            col(AuthorizationAttempt.connection_id) == connection.id,
+            col(AuthorizationAttempt.outcome) == AttemptState.STARTED,
+        )
+        .values(outcome=AttemptState.ABANDONED, finished_at=utc_now(), state_sealed=None, verifier_sealed=None)
+    )
+
+
+def _stop_jobs(session: Session, connection: Connection) -> None:
+    """Ask every job that reads this GitLab to stop; what revokes its tokens goes on."""
+    statement = select(Job.public_id).where(
+        col(Job.organization_id) == connection.organization_id,
+        col(Job.lane) == f"connection:{connection.id}",
+        col(Job.finished_at).is_(None),
+    )
+    for public_id in session.exec(statement).all():
+        request_stop(session, public_id)
+
+
+def _plain(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())

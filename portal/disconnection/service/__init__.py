@@ -1,1 +1,0 @@
-"""What is done to a connection that ends; nothing here knows Flask."""

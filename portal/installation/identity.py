@@ -1,0 +1,216 @@
+"""Tell a restored, copied or put back database from a living one.
+
+GitLab's refresh tokens are single use: a copy holds pairs that its original spends, or has spent. So a copy does no
+job and no refresh until somebody who knows confirms that it is alone.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import time
+from collections.abc import Iterator
+from datetime import datetime
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlmodel import Session, col, select
+
+from portal.db import WITNESS, Database, utc_now
+from portal.installation.findings import OF_A_NEWCOMER, Finding
+from portal.installation.models import Instance
+from portal.installation.place import Signs, address_of, database_signs, differences, folder_signs, merge
+from portal.installation.witness import Evidence, Witness
+from portal.private import private_folder
+
+ONLY_ID = 1
+# Longer than two workers' signs of life are apart.
+NEWCOMER_SECONDS = 7.0
+LOOK_SECONDS = 0.25
+
+log = structlog.get_logger(__name__)
+
+
+def find_instance(session: Session) -> Instance | None:
+    """Return the row; None before the first start."""
+    return session.get(Instance, ONLY_ID)
+
+
+def is_restored(session: Session) -> bool:
+    """Tell whether this database is known to be a copy that nobody has confirmed."""
+    return session.exec(select(Instance.id).where(col(Instance.restored_at).is_not(None))).first() is not None
+
+
+def look_for_copy(database: Database) -> bool:
+    """Compare where and how far the database is with what is known of it; tell whether it waits, and remember that.
+
+    Looking changes nothing as long as all is as it was, so it may be done before every refresh.
+
+    Raises:
+        SQLAlchemyError: the database cannot be asked, or what was seen cannot be written.
+        OSError: the data folder cannot be read or written.
+    """
+    try:
+        return _look(database)
+    except IntegrityError:  # Of two processes that started together the other one entered it; now it is there.
+        return _look(database)
+
+
+def mark_restored(session: Session, *, backup_made_at: datetime | None, seen: list[Finding] | None = None) -> None:
+    """Begin another epoch in which nothing works until it is confirmed."""
+    instance = find_instance(session) or Instance(id=ONLY_ID, epoch="")
+    instance.former_epochs = [*instance.former_epochs, *([instance.epoch] if instance.epoch else [])]
+    instance.epoch = _new_epoch()
+    instance.restored_at, instance.backup_made_at, instance.confirmed_at = utc_now(), backup_made_at, None
+    instance.seen = [finding.to_json() for finding in seen or []]
+    _write(session, instance)
+
+
+def confirm(database: Database, session: Session) -> bool:
+    """Let the database work where it is now; False when it does already."""
+    instance = session.get(Instance, ONLY_ID, with_for_update=True)
+    if instance is None or instance.restored_at is None:
+        return False
+    instance.restored_at, instance.confirmed_at, instance.seen = None, utc_now(), []
+    instance.addresses = []
+    _settle(database, session, instance)
+    return True
+
+
+def _look(database: Database) -> bool:
+    signs = database_signs(database)
+    with database.reading() as session:
+        instance = find_instance(session)
+        if instance is not None and instance.restored_at is not None:
+            return True
+        found = list(_compare(database, session, instance, signs)) if instance else []
+        if instance is not None and not found and _is_settled(database, instance, signs):
+            if witness := _witness_of(database):
+                witness.epoch = instance.epoch
+            return False
+    welcome = bool(found) and {item.sign for item in found} <= OF_A_NEWCOMER and _others_are_at_work(database)
+    with database.transaction() as session:
+        instance = session.get(Instance, ONLY_ID, with_for_update=True)
+        if instance is None:
+            instance = Instance(id=ONLY_ID, epoch=_new_epoch())
+            session.add(instance)
+            session.flush()  # Of two that start together one waits here, before it touches the witness of the other.
+        elif instance.restored_at is not None:
+            return True
+        elif not welcome and (found := list(_compare(database, session, instance, signs))):
+            if structlog.is_configured():  # The command line has no log, and its output is its own.
+                log.warning("copy_found", signs=[item.sign for item in found])
+            mark_restored(session, backup_made_at=None, seen=found)
+            return True
+        _settle(database, session, instance)
+        return False
+
+
+def _compare(database: Database, session: Session, instance: Instance, signs: Signs) -> Iterator[Finding]:
+    """Yield every sign that this database is a copy, or an older state of itself."""
+    for name in differences(instance.signs, signs):
+        yield Finding(name, instance.signs[name], signs[name])
+    if not database.is_sqlite:
+        address = address_of(database.engine.url)
+        if instance.addresses and address not in instance.addresses:
+            yield Finding("address", ", ".join(instance.addresses), address)
+        if instance.written_by and _writer_of_row(session) != int(instance.written_by) % 2**32:
+            yield Finding("loaded")
+    if witness := _witness_of(database):
+        yield from _compare_witness(database, session, instance, witness)
+
+
+def _compare_witness(database: Database, session: Session, instance: Instance, witness: Witness) -> Iterator[Finding]:
+    mine = witness.read().get(instance.epoch)
+    if mine is None:
+        # Machines on a server's database come and go with their data folders; a SQLite database has the one it is in.
+        if instance.has_witness and database.is_sqlite:
+            yield Finding("no_witness")
+        return
+    now = folder_signs(witness.folder)
+    for name in differences(mine.folder, now):
+        yield Finding(f"folder_{name}", mine.folder[name], now[name])
+    if mine.is_over:
+        yield Finding("other_life")
+    elif mine.number and _hash_of_change(session, mine.number) != mine.hash:
+        yield Finding("older", str(mine.number))
+
+
+def _is_settled(database: Database, instance: Instance, signs: Signs) -> bool:
+    """Tell whether all that is known is written down, on both sides."""
+    witness = _witness_of(database)
+    mine = witness.read().get(instance.epoch) if witness else None
+    is_told = witness is None or (
+        mine is not None and mine.folder == merge(mine.folder, folder_signs(witness.folder)) and instance.has_witness
+    )
+    is_addressed = database.is_sqlite or address_of(database.engine.url) in instance.addresses
+    return is_told and is_addressed and instance.signs == signs
+
+
+def _settle(database: Database, session: Session, instance: Instance) -> None:
+    """Write down where the database is. The witness comes first: a crash in between must not leave one expected."""
+    if witness := _witness_of(database):
+        private_folder(witness.folder)
+        number, last_hash = session.connection().execute(text("SELECT number, hash FROM audit_head")).one()
+        before, folder = witness.read().get(instance.epoch), folder_signs(witness.folder)
+        if before is not None:
+            folder = merge(before.folder, folder)
+        witness.write(instance.epoch, Evidence(number, last_hash, folder), instance.former_epochs)
+        instance.has_witness = True
+    instance.signs = database_signs(database)
+    if not database.is_sqlite:
+        address = address_of(database.engine.url)
+        instance.addresses = list(dict.fromkeys([*instance.addresses, address]))
+    _write(session, instance)
+
+
+def _witness_of(database: Database) -> Witness | None:
+    """Return the witness of this process's data folder; the runtime names it."""
+    witness: Witness | None = database.session_info.get(WITNESS)
+    return witness
+
+
+def _write(session: Session, instance: Instance) -> None:
+    """Write the row, and into it which transaction did, as PostgreSQL itself knows (`xmin`)."""
+    if session.connection().dialect.name == "postgresql":
+        instance.written_by = str(session.connection().execute(text("SELECT txid_current()")).scalar_one())
+    session.add(instance)
+    session.flush()
+
+
+def _writer_of_row(session: Session) -> int:
+    return int(session.connection().execute(text("SELECT xmin::text FROM instance")).scalar_one())
+
+
+def _hash_of_change(session: Session, number: int) -> str | None:
+    statement = text("SELECT hash FROM audit_event WHERE number = :number")
+    found: str | None = session.connection().execute(statement, {"number": number}).scalar()
+    return found
+
+
+def _others_are_at_work(database: Database) -> bool:
+    """Tell whether another worker does jobs on this database now: nobody does on a copy."""
+    newest = text("SELECT max(heartbeat_at) FROM executor WHERE NOT (host = :host AND pid = :pid)")
+    mine = {"host": platform.node()[:255], "pid": os.getpid()}
+
+    def newest_beat() -> datetime | None:
+        with database.engine.connect() as connection:
+            beat: datetime | None = connection.execute(newest, mine).scalar()
+            return beat
+
+    end = time.monotonic() + NEWCOMER_SECONDS
+    try:
+        first = newest_beat()
+        while time.monotonic() < end:
+            time.sleep(LOOK_SECONDS)
+            if newest_beat() != first:
+                return True
+    except SQLAlchemyError:
+        return False
+    return False
+
+
+def _new_epoch() -> str:
+    return secrets.token_hex(16)

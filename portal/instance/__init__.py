@@ -1,5 +1,0 @@
-"""What this database knows of itself: whether it is a copy that must not work yet (S108)."""
-
-from portal.instance.service import confirm, find_instance, is_restored, look_for_copy, mark_restored
-
-__all__ = ["confirm", "find_instance", "is_restored", "look_for_copy", "mark_restored"]

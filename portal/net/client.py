@@ -1,0 +1,46 @@
+"""The one door out of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from portal.net.address import Address
+from portal.net.host_session import HostSession
+from portal.net.policy import NetworkPolicy
+from portal.net.resolver import Resolve, system_resolve
+
+
+class OutboundClient:
+    """Opens lines under the operator's policy."""
+
+    def __init__(self, policy: NetworkPolicy, resolve: Resolve = system_resolve) -> None:
+        self.policy = policy
+        self._resolve = resolve
+
+    def session(
+        self,
+        address: Address,
+        *,
+        ca_certificate: str | None = None,
+        proxy: str | None = None,
+        recall: Callable[[], None] | None = None,
+    ) -> HostSession:
+        """Return a line to one address; use it as a context manager.
+
+        Args:
+            address: where to.
+            ca_certificate: PEM; when given, nothing else is trusted.
+            proxy: `host:port` of an HTTP proxy that tunnels.
+            recall: called once, before what the peer says is read: it registers the secrets it may repeat.
+
+        Raises:
+            CertificateRefused: the CA certificate cannot be read. AddressRefused: the proxy cannot.
+        """
+        return HostSession(
+            self.policy,
+            address,
+            ca_certificate=ca_certificate or None,
+            proxy=proxy or None,
+            resolve=self._resolve,
+            recall=recall,
+        )

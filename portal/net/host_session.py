@@ -1,0 +1,149 @@
+"""A line to one GitLab: everything for one address goes through it, with one pool, one CA and one proxy."""
+
+from __future__ import annotations
+
+import json as json_module
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+
+from portal.net.address import Address
+from portal.net.answer import Answer, Headers
+from portal.net.backend import GuardedBackend
+from portal.net.deadline import DEFAULT_MAX_BYTES, Exchange, exchange
+from portal.net.examination import Examination, examine
+from portal.net.policy import NetworkPolicy
+from portal.net.proxy import parse_proxy
+from portal.net.resolver import Resolve, system_resolve
+from portal.net.tls import make_context, make_trustless_context
+from portal.net.transport import GuardedTransport
+from portal.redaction import register
+
+DEFAULT_SECONDS = 10.0
+# What a form or a header may hold that is no secret; everything else that is sent may come back in an answer's text.
+PUBLIC_FIELDS = {"client_id", "grant_type", "redirect_uri", "scope", "token_type_hint"}
+PUBLIC_HEADERS = {"accept", "content-type", "user-agent"}
+DEFAULT_HEADERS = {"User-Agent": "Gatehouse", "Accept": "*/*"}
+
+
+class HostSession:
+    """Sends requests to one address. May be used from several threads; close it at the end."""
+
+    def __init__(
+        self,
+        policy: NetworkPolicy,
+        address: Address,
+        *,
+        ca_certificate: str | None = None,
+        proxy: str | None = None,
+        resolve: Resolve = system_resolve,
+        recall: Callable[[], None] | None = None,
+    ) -> None:
+        self.address = address
+        self._recall = recall
+        self._backend = GuardedBackend(policy, address, resolve, parse_proxy(proxy) if proxy else None)
+        self._ca_certificate = ca_certificate
+        # Loading the system's authorities takes 20 ms; http has no use for them.
+        context = make_context(ca_certificate) if address.scheme == "https" else make_trustless_context()
+        self.transport = GuardedTransport(self._backend, context)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the pool."""
+        self.transport.close()
+
+    @contextmanager
+    def deadline(self, seconds: float, max_bytes: int = DEFAULT_MAX_BYTES) -> Iterator[Exchange]:
+        """Set the limits for a client of another library that uses `transport`."""
+        with exchange(seconds, max_bytes) as limits:
+            yield limits
+
+    def fetch(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        form: Mapping[str, str] | None = None,
+        json: Any = None,
+        deadline_seconds: float = DEFAULT_SECONDS,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        takes_any_encoding: bool = False,
+    ) -> Answer:
+        """Send one request and read the whole answer within a wall-clock deadline.
+
+        No cookie is kept, nothing is read from the environment, nothing is sent twice.
+
+        Args:
+            method: in capitals.
+            path: begins with `/`; joined to the address, sub-path included, as text.
+            query: appended, encoded.
+            headers: besides the engine's own.
+            content: the body as it is; at most one of `content`, `form` and `json`.
+            form: sent form-urlencoded.
+            json: sent as JSON.
+            deadline_seconds: for resolving, connecting, TLS, headers and body together.
+            max_bytes: of the decoded body; answers from 400 upwards have 64 KiB.
+            takes_any_encoding: for an answer that comes once only: the body as it came, for the caller to decode.
+
+        Raises:
+            OutboundError: no usable answer; a redirect is none.
+        """
+        if not path.startswith("/"):
+            raise ValueError("a path begins with /")  # "@evil.example" would become another host.
+        _register_secrets(headers or {}, form or {})
+        if form is None:
+            self._recall_once()
+        started = time.monotonic()
+        body = json_module.dumps(json).encode() if json is not None else content
+        sent = {"Content-Type": "application/json"} if json is not None else {}
+        request = httpx2.Request(
+            method,
+            self.address.url + path,
+            params=dict(query) if query else None,
+            headers={**DEFAULT_HEADERS, **sent, **(headers or {})},
+            content=body,
+            data=dict(form) if form is not None else None,
+        )
+        with exchange(deadline_seconds, max_bytes) as limits:
+            limits.takes_any_encoding = takes_any_encoding
+            answer = self.transport.handle_request(request)
+            received = answer.read()
+        # A form that is accepted brings tokens and no words: nobody waits for the database because of it.
+        if answer.status_code >= 400:
+            self._recall_once()
+        url = self.address.url + path.partition("?")[0]
+        return Answer(answer.status_code, Headers(answer.headers), received, time.monotonic() - started, url)
+
+    def _recall_once(self) -> None:
+        recall, self._recall = self._recall, None
+        if recall is not None:
+            recall()
+
+    def examine(self, deadline_seconds: float = DEFAULT_SECONDS) -> Examination:
+        """Look at the way to the address layer by layer, without any credential and without a request."""
+        self._recall_once()
+        with exchange(deadline_seconds):
+            return examine(self._backend, self.address, self._ca_certificate)
+
+
+def _register_secrets(headers: Mapping[str, str], form: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if name.lower() not in PUBLIC_HEADERS:
+            register(value.rpartition(" ")[2])  # Behind the scheme, such as `Bearer`.
+    for name, value in form.items():
+        if name not in PUBLIC_FIELDS:
+            register(value)

@@ -1,0 +1,1 @@
+"""Operating this portal: the command line, starting and serving, migrations, keys, backups."""

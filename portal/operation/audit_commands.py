@@ -1,0 +1,88 @@
+"""`gatehouse audit`: verify the chain of the audit log, and export it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from portal.audit_log.export import Format
+from portal.errors import BadRequest
+
+if TYPE_CHECKING:
+    from portal.audit_log.filters import Filters
+    from portal.runtime import Runtime
+
+EXIT_BROKEN = 1
+EXIT_REFUSED = 2
+
+app = typer.Typer(no_args_is_help=True, help="The audit log: who did what, from where.")
+# Not standard output: that is where an export goes.
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def verify() -> None:
+    """Check every event; exit code 1, and the first wrong one by its number, when one is not as it was written."""
+    from portal.audit.verify import verify_chain
+    from portal.runtime import opened_runtime
+
+    with opened_runtime() as runtime, _bar() as bar:
+        task = bar.add_task("Verifying")
+        head_file = runtime.settings.audit_head_file
+        try:
+            verdict = verify_chain(runtime, lambda done, total: bar.update(task, completed=done, total=total))
+        except OSError as error:
+            typer.echo(f"The head file {head_file} cannot be read: {error.strerror}.")
+            raise SystemExit(EXIT_BROKEN) from None
+    if head_file and not head_file.exists():
+        console.print(f"The head file {head_file} does not exist: an end that was cut off would not show.")
+    if verdict.fault:
+        typer.echo(f"{verdict.fault} The {verdict.checked:,} before it are as they were written.")
+        raise SystemExit(EXIT_BROKEN)
+    typer.echo(f"All {verdict.checked:,} events are as they were written.")
+
+
+@app.command()
+def export(
+    format: Annotated[Format, typer.Option(help="CSV for spreadsheets, or JSON lines.")] = Format.CSV,
+    from_: Annotated[str, typer.Option("--from", help="The first day, such as 2026-01-31, in UTC.")] = "",
+    to: Annotated[str, typer.Option(help="The last day.")] = "",
+) -> None:
+    """Write the events of all organizations to standard output, oldest first; that itself is recorded."""
+    from portal.audit_log.filters import Filters
+    from portal.audit_log.search import iterate_events
+    from portal.runtime import opened_runtime
+
+    try:
+        filters = Filters.read({"from": from_, "to": to})
+    except BadRequest as error:
+        console.print(error.sentence)
+        raise SystemExit(EXIT_REFUSED) from None
+    with opened_runtime() as runtime:
+        _record(runtime, filters, format)
+        for line in format.lines(iterate_events(runtime.database, filters.for_organization(None))):
+            sys.stdout.write(line)
+
+
+def _record(runtime: Runtime, filters: Filters, chosen: Format) -> None:
+    from portal.audit.service import record
+
+    with runtime.database.transaction() as session:
+        record(
+            session,
+            action="audit.exported",
+            organization_id=None,
+            actor_user_id=None,
+            actor_name="Command line",
+            object_type="audit_log",
+            object_id="",
+            details={"format": chosen.value, **filters.fields()},
+        )
+
+
+def _bar() -> Progress:
+    return Progress(console=console, transient=True, disable=not console.is_terminal)

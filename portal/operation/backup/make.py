@@ -1,0 +1,81 @@
+"""Make a backup while the portal works: a copy of the database as it is at one moment, without keys (S107)."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from portal.db import utc_now
+from portal.durable import sync
+from portal.operation.backup import postgresql, sqlite
+from portal.operation.backup.errors import BackupRefused
+from portal.operation.backup.manifest import Manifest, hash_of
+from portal.operation.backup.snapshot import Contents, read_contents
+from portal.private import close_to_others, private_folder
+from portal.runtime import Runtime
+
+
+def make_backup(runtime: Runtime, folder: Path) -> Manifest:
+    """Write a backup into a folder that does not exist yet or is empty; a failed one leaves nothing behind.
+
+    Raises:
+        BackupRefused: the folder holds something, or the database cannot be copied.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BackupRefused(f"{folder} is not an empty folder. Nothing is ever overwritten.")
+    try:
+        private_folder(folder.parent)
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise BackupRefused(f"{folder} cannot be written: {error.strerror}.") from None
+    try:
+        manifest = _write(runtime, work)
+        for path in (*work.iterdir(), work):
+            sync(path)
+        work.replace(folder)  # A folder with this name is a complete backup.
+        sync(folder.parent)
+        return manifest
+    except SQLAlchemyError as error:
+        raise BackupRefused(f"The database could not be copied: {_first_line(error)}.") from None
+    except OSError as error:
+        raise BackupRefused(f"The backup could not be written: {error.strerror}.") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _write(runtime: Runtime, work: Path) -> Manifest:
+    made_at = utc_now().isoformat(timespec="seconds")
+    name, contents = _dump_sqlite(runtime, work) if runtime.database.is_sqlite else _dump_postgresql(runtime, work)
+    manifest = Manifest(made_at, runtime.database.engine.dialect.name, contents, {name: hash_of(work / name)})
+    manifest.write(work, runtime.vault)
+    for path in work.iterdir():
+        close_to_others(path)
+    return manifest
+
+
+def _dump_sqlite(runtime: Runtime, work: Path) -> tuple[str, Contents]:
+    target = work / sqlite.FILE
+    sqlite.dump(Path(str(runtime.database.engine.url.database)), target)
+    with sqlite.looking_at(target) as connection:
+        return sqlite.FILE, read_contents(connection)
+
+
+def _dump_postgresql(runtime: Runtime, work: Path) -> tuple[str, Contents]:
+    engine = runtime.database.engine.execution_options(isolation_level="REPEATABLE READ")
+    with engine.connect() as connection:
+        # The snapshot lasts as long as its transaction, and that is silent for as long as `pg_dump` works.
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        snapshot = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
+        contents = read_contents(connection)
+        postgresql.dump(runtime.database.engine.url, snapshot, work / postgresql.FILE)
+    return postgresql.FILE, contents
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    """Return the driver's reason, without the statement."""
+    lines = str(getattr(error, "orig", None) or type(error).__name__).splitlines()
+    return lines[0].rstrip(".")[:300] if lines else type(error).__name__

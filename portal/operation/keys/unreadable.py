@@ -1,0 +1,167 @@
+"""Secrets whose key is gone: their connections say what to enter again; no ciphertext is touched (fault row 52)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from portal import audit
+from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.connections.models import Application, Connection, ConnectionState
+from portal.connections.store import need_attention
+from portal.credentials.models import Credential, CredentialState
+from portal.credentials.rows import lock_credential, record_event
+from portal.db import utc_now
+from portal.errors import Card
+from portal.runtime import Runtime
+from portal.vault import KeyRing
+from portal.vault.envelope import key_id_of
+from portal.vault.models import VaultKey
+
+CODE = "secret_unreadable"
+ACTOR = "the start of the portal"
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """What of a connection has to be entered again."""
+
+    connection_name: str
+    secret: bool
+    authorization: bool
+
+    def __str__(self) -> str:
+        parts = [*(["enter the Secret"] if self.secret else []), *(["authorize"] if self.authorization else [])]
+        return f"{self.connection_name}: {' and '.join(parts)} again"
+
+
+def note_unreadable(runtime: Runtime, *, mark: bool) -> list[Unreadable]:
+    """Find the connections whose secrets no key of the ring opens, and unmark those that can be read again.
+
+    Args:
+        runtime: whose database and key ring.
+        mark: have what is found entered again. Only when the operator says that the key is lost: another machine on
+            this database may have it, and works.
+
+    Returns:
+        What cannot be read, by connection.
+    """
+    ring = runtime.vault.ring
+    with runtime.database.transaction() as session:
+        if not _has_gone(session, ring) and not _is_any_marked(session):
+            return []
+        if mark:
+            _abandon_attempts(session, ring)
+        still = col(Connection.state) != ConnectionState.DISCONNECTED
+        ids = session.exec(select(Connection.id).where(still).order_by(col(Connection.display_name))).all()
+    found = [_look_at(runtime, connection_id, mark=mark) for connection_id in ids if connection_id is not None]
+    return [item for item in found if item is not None]
+
+
+def _has_gone(session: Session, ring: KeyRing) -> bool:
+    """Tell whether this database was written with a key that the ring lacks."""
+    return bool(set(session.exec(select(VaultKey.key_id))) - set(ring.key_ids))
+
+
+def _is_any_marked(session: Session) -> bool:
+    marked = select(Credential.id).where(Credential.state == CredentialState.UNREADABLE)
+    cards = select(Connection.attention).where(col(Connection.attention).is_not(None))
+    return session.exec(marked).first() is not None or any(_is_ours(card) for card in session.exec(cards))
+
+
+def _is_ours(attention: Mapping[str, Any] | None) -> bool:
+    return (attention or {}).get("code") == CODE
+
+
+def _look_at(runtime: Runtime, connection_id: int, *, mark: bool) -> Unreadable | None:
+    # One transaction for each, and its credential first: in the order of whoever refreshes it on another machine.
+    with runtime.database.transaction() as session:
+        credential = lock_credential(session, connection_id)
+        connection = session.get(Connection, connection_id)
+        if connection is None:
+            return None
+        application = session.exec(select(Application).where(Application.connection_id == connection_id)).first()
+        ring = runtime.vault.ring
+        secret = _is_gone(ring, [application.client_secret_sealed] if application else [])
+        tokens = _is_gone(ring, _pair_of(credential))
+        if not tokens:
+            _give_back(session, connection, credential, all_of_it=not secret)
+        if not secret and not tokens:
+            return None
+        unreadable = Unreadable(connection.display_name, secret, tokens)
+        if mark:
+            _mark(session, connection, credential if tokens else None, _card(unreadable))
+        return unreadable
+
+
+def _pair_of(credential: Credential | None) -> list[bytes | None]:
+    return [credential.access_token_sealed, credential.refresh_token_sealed] if credential else []
+
+
+def _is_gone(ring: KeyRing, envelopes: Iterable[bytes | None]) -> bool:
+    return any(sealed is not None and ring.get(key_id_of(sealed)) is None for sealed in envelopes)
+
+
+def _mark(session: Session, connection: Connection, credential: Credential | None, card: Card) -> None:
+    assert connection.id is not None
+    if connection.attention and Card.from_json(connection.attention) == card:
+        return  # At an earlier start.
+    need_attention(session, connection.id, card)
+    if credential is not None and credential.state in {CredentialState.ALIVE, CredentialState.SECRET_CHANGED}:
+        credential.state, credential.failure, credential.failed_at = (
+            CredentialState.UNREADABLE,
+            card.to_json(),
+            utc_now(),
+        )
+        session.add(credential)
+        record_event(session, credential, "unreadable", "the key ring lacks its key", code=card.code)
+    _record(session, connection, "connection.unreadable")
+
+
+def _give_back(session: Session, connection: Connection, credential: Credential | None, *, all_of_it: bool) -> None:
+    """Let a credential live whose key was put back, and its connection when nothing else is unreadable."""
+    lives_again = credential is not None and credential.state == CredentialState.UNREADABLE
+    if credential is not None and lives_again:
+        credential.state, credential.failure, credential.failed_at = CredentialState.ALIVE, None, None
+        session.add(credential)
+        record_event(session, credential, "readable", "its key is in the key ring again")
+    is_told = all_of_it and _is_ours(connection.attention)
+    if is_told:
+        connection.attention = None
+        if connection.state == ConnectionState.NEEDS_ATTENTION:
+            connection.state = ConnectionState.CONNECTED
+        session.add(connection)
+    if lives_again or is_told:
+        _record(session, connection, "connection.readable")
+
+
+def _abandon_attempts(session: Session, ring: KeyRing) -> None:
+    """End authorizations that were under way: their verifier cannot be read. Their ciphertexts stay."""
+    open_ones = select(AuthorizationAttempt).where(
+        col(AuthorizationAttempt.outcome).in_([AttemptState.STARTED, AttemptState.CLAIMED])
+    )
+    for attempt in session.exec(open_ones):
+        if _is_gone(ring, [attempt.verifier_sealed, attempt.state_sealed]):
+            attempt.outcome, attempt.finished_at = AttemptState.ABANDONED, utc_now()
+            session.add(attempt)
+
+
+def _card(unreadable: Unreadable) -> Card:
+    case = "both" if unreadable.secret and unreadable.authorization else "secret" if unreadable.secret else "token"
+    return Card(CODE, {"case": case})
+
+
+def _record(session: Session, connection: Connection, action: str) -> None:
+    audit.record(
+        session,
+        action=action,
+        organization_id=connection.organization_id,
+        actor_user_id=None,
+        actor_name=ACTOR,
+        object_type="connection",
+        object_id=connection.id or 0,
+        object_name=connection.display_name,
+    )

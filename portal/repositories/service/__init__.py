@@ -1,1 +1,0 @@
-"""What people see of the catalogue and what they change in it."""

@@ -1,0 +1,1 @@
+"""What stands around every page: requests checked and answered, forms, fragments, assets, headers."""

@@ -1,0 +1,100 @@
+"""Where templates and static files are, and how static files go out: compressed once, and kept for a year.
+
+Pages stay uncompressed: they hold secrets beside what a stranger can put there, and the length of a compressed answer
+tells one from the other (BREACH).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import mimetypes
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from flask import Flask, Response, request, url_for
+from werkzeug.exceptions import NotFound
+from werkzeug.security import safe_join
+
+PACKAGE = Path(__file__).parent.parent
+# In a checkout both folders stand beside the package; in the wheel they are inside it.
+TEMPLATES = next(path for path in (PACKAGE / "templates", PACKAGE.parent / "templates") if path.is_dir())
+STATIC = next(path for path in (PACKAGE / "static", PACKAGE.parent / "static") if path.is_dir())
+
+COMPRESSIBLE = frozenset({"text/css", "text/javascript", "image/svg+xml", "text/plain", "text/markdown"})
+JOINT = "+"
+# More than there are files and bundles; the rest is what people make up.
+KEPT = 128
+MAX_PARTS = 40
+
+
+@dataclass(frozen=True)
+class StaticFile:
+    """What is sent for one address, both ways. `packed` is empty where compressing gains nothing."""
+
+    mimetype: str
+    content: bytes
+    packed: bytes
+    digest: str
+
+
+def asset(path: str) -> str:
+    """Return the address of a static file with its content's digest, so that it may be kept for a year."""
+    return url_for("static", filename=path, v=_load(path).digest)
+
+
+def bundle(folder: str, suffix: str, *names: str) -> str:
+    """Return one address for several files of a folder, such as `css/base+pages.css`; they are sent joined."""
+    return asset(f"{folder}/{JOINT.join(names)}.{suffix}")
+
+
+def register(app: Flask) -> None:
+    """Serve static files, and give templates `asset()` and `bundle()`."""
+    app.add_url_rule("/static/<path:filename>", "static", _send)
+    app.add_template_global(asset, "asset")
+    app.add_template_global(bundle, "bundle")
+
+
+def _send(filename: str) -> Response:
+    try:
+        file = _load(filename)
+    except OSError:  # Not there, or a name that no file can have.
+        raise NotFound from None
+    is_packed = bool(file.packed) and request.accept_encodings["gzip"] > 0
+    response = Response(file.packed if is_packed else file.content, mimetype=file.mimetype)
+    response.set_etag(f"{file.digest}-gzip" if is_packed else file.digest)
+    if file.packed:
+        response.vary.add("Accept-Encoding")
+    if is_packed:
+        response.content_encoding = "gzip"
+    response.make_conditional(request)
+    return response
+
+
+@lru_cache(maxsize=KEPT)
+def _load(filename: str) -> StaticFile:
+    folder, slash, last = filename.rpartition("/")
+    stem, dot, suffix = last.rpartition(".")
+    names = [f"{folder}{slash}{part}{dot}{suffix}" for part in stem.split(JOINT, MAX_PARTS)]
+    content = b"\n".join(_path(name).read_bytes() for name in names)
+    mimetype = mimetypes.guess_type(filename)[0] or "application/octet-stream"
+    packed = gzip.compress(content, 9, mtime=0) if mimetype in COMPRESSIBLE else b""
+    return StaticFile(
+        mimetype=mimetype,
+        content=content,
+        packed=packed if len(packed) < len(content) else b"",
+        digest=hashlib.sha256(content).hexdigest()[:12],
+    )
+
+
+def _path(name: str) -> Path:
+    """Return a file within our folder.
+
+    Raises:
+        FileNotFoundError: there is none of that name.
+    """
+    path = safe_join(str(STATIC), name)
+    if path is None or not Path(path).is_file():
+        raise FileNotFoundError(name)
+    return Path(path)

@@ -1,0 +1,76 @@
+"""The base of every form: a fixed list of fields; anything else in the request is refused (S75)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from typing import Any
+from urllib.parse import parse_qsl
+
+from flask import request, session
+from flask_wtf import FlaskForm
+from werkzeug.datastructures import MultiDict
+from wtforms import SelectMultipleField
+
+from portal.errors import BadRequest
+
+# The password that a form is sent again with, after the question of `portal.web.proof`.
+PROOF_FIELD = "proof_password"
+# Sent by every form of ours, whatever its fields: the CSRF token and where to go afterwards.
+COMMON_FIELDS = frozenset({"csrf_token", "next", PROOF_FIELD})
+# Never shown again, and never kept for a form that waits for its reader to sign in again.
+SECRET_FIELDS = frozenset({"password", "new_password", "secret", "access_token", PROOF_FIELD})
+# In the session, by page: `form` (its entries, encoded) and `at` (seconds) of forms that were left or sent too late.
+KEPT_ENTRIES = "kept_entries"
+KEPT_SECONDS = 15 * 60
+
+
+class StrictForm(FlaskForm):  # type: ignore[misc,unused-ignore]
+    """A form that refuses fields it does not know, so that nobody sets what the page does not offer.
+
+    On a page it is filled in with what was typed there before the session was over, if anything was.
+    """
+
+    class Meta(FlaskForm.Meta):  # type: ignore[misc,unused-ignore]
+        """Where the entries come from: the request, or what was kept."""
+
+        def wrap_formdata(self, form: Any, formdata: Any) -> Any:
+            """Return what was sent; on a page, what was typed there and not taken."""
+            found = super().wrap_formdata(form, formdata)
+            kept = _find_kept_entries() if found is None else None
+            return kept if kept is not None and set(kept) <= set(form._fields) else found
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if request.method == "POST":
+            if request.path in session.get(KEPT_ENTRIES, {}):
+                session[KEPT_ENTRIES] = {k: v for k, v in session[KEPT_ENTRIES].items() if k != request.path}
+            many = [name for name, field in self._fields.items() if isinstance(field, SelectMultipleField)]
+            refuse_unknown_fields(*self._fields, many=many)
+
+
+def _find_kept_entries() -> MultiDict[str, str] | None:
+    """Return what was typed on the page that is asked for; its next form that is sent ends that."""
+    kept = session.get(KEPT_ENTRIES, {}).get(request.path)
+    if request.method == "POST" or kept is None:
+        return None
+    is_fresh = time.time() - kept["at"] <= KEPT_SECONDS
+    return MultiDict(parse_qsl(kept["form"], keep_blank_values=True)) if is_fresh else None
+
+
+def problems_of(form: FlaskForm) -> dict[str, str]:
+    """Return the first sentence of each field of a validated form that is wrong."""
+    return {name: str(sentences[0]) for name, sentences in form.errors.items() if sentences}
+
+
+def refuse_unknown_fields(*known: str, many: Collection[str] = ()) -> None:
+    """Check the fields of the present request, for views without a form object.
+
+    Raises:
+        BadRequest: it has a field that is neither among `known` nor among `many`, or one of `known` twice.
+    """
+    if set(request.form) - set(known) - set(many) - COMMON_FIELDS:
+        raise BadRequest("The request has a field that this page does not.")
+    # Of two values, one check might look at the first and another at the last.
+    if any(len(request.form.getlist(name)) > 1 for name in (set(known) | COMMON_FIELDS) - set(many)):
+        raise BadRequest("The request has a field twice.")

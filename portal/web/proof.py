@@ -1,0 +1,112 @@
+"""Step-up: delicate changes want the password again when it was given more than five minutes ago (S5).
+
+    @blueprint.post("/members/<int:membership_id>/role")
+    @requires(Right.MANAGE_MEMBERS)
+    def change_role(membership_id: int) -> Response:
+        form = RoleForm()  # First, so that bad fields are a 400.
+        require_proof(purpose="changing a role", keep=("role",))
+        ...
+
+With a recent proof it returns and nothing is to be seen of it. Otherwise the request ends with 401, before anything is
+changed, and the person is asked for the password:
+
+- **A plain form whose fields are all in `keep`** (a form without fields too): the question's page sends them again
+  together with the password, and the same view does what was asked. Nothing is typed twice, nothing pressed twice.
+- **A plain form with other fields**, which means secrets: they are not echoed. After the password the browser goes to
+  `back`, else to the view's own address when it has a page too, else to the form's `next`. Call `require_proof()` in
+  the GET view of such a form as well, so that the question comes before the typing.
+- **A request of htmx**: a dialog asks, and the page stays as it is, with everything that was typed.
+  After the password the person presses the button again; the page's CSRF token still holds.
+- **A GET** (a download, the page of a form): after the password the browser goes to its address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+from flask import current_app, request
+
+from portal.actor import Principal
+from portal.errors import InvalidInput, SignInRequired
+from portal.web.current import current_principal, forget_principal
+from portal.web.forms import COMMON_FIELDS, PROOF_FIELD
+
+PROOF_MINUTES = 5
+# In the application's extensions: a function of principal and password, which `accounts` puts there.
+PROVER = "gatehouse_prover"
+
+
+class StaleProof(SignInRequired):
+    """The password was given too long ago, or was wrong now.
+
+    Attributes:
+        kept: names and values to send again with the password; None when the request cannot be repeated.
+        back: where to go after the password instead; empty when the caller did not say.
+        problem: what was wrong with the password that came along; empty when none did.
+        purpose: what the password is asked for, as it follows "before": "changing a role".
+        cancel_to: where *Cancel* leads; empty for the page the request came from.
+    """
+
+    code = "proof_required"
+
+    def __init__(
+        self, kept: list[tuple[str, str]] | None, back: str, problem: str = "", *, purpose: str, cancel_to: str = ""
+    ) -> None:
+        super().__init__()
+        self.kept = kept
+        self.back = back
+        self.problem = problem
+        self.purpose = purpose
+        self.cancel_to = cancel_to
+
+
+def require_proof(*, purpose: str, keep: Collection[str] = (), back: str = "", cancel_to: str = "") -> None:
+    """Return when whoever is asking gave their password within five minutes; signing in counts.
+
+    Args:
+        purpose: what the password is asked for, as it follows "before": "changing a role".
+        keep: fields of the form that may stand on the question's page; never one that holds a secret.
+        back: an address of ours to go to after the password, when the form cannot be sent again by itself.
+        cancel_to: where *Cancel* leads, when that is not the page the request came from.
+
+    Raises:
+        StaleProof: it was longer ago; the question is answered to the browser, nothing else is to be done.
+        SignInRequired: nobody is signed in, or the session was ended meanwhile.
+        RateLimited: too many wrong passwords.
+    """
+    principal = current_principal()
+    now = current_app.session_interface.now()  # type: ignore[attr-defined]
+    if is_proof_fresh(principal, now):
+        return
+    password = request.form.get(PROOF_FIELD)
+    if password is None:
+        raise StaleProof(_repeatable(keep), back, purpose=purpose, cancel_to=cancel_to)
+    try:
+        give_proof(principal, password)
+    except InvalidInput as error:
+        problem = error.field_errors["password"]
+        raise StaleProof(_repeatable(keep), back, problem, purpose=purpose, cancel_to=cancel_to) from None
+
+
+def is_proof_fresh(principal: Principal, now: datetime) -> bool:
+    """Tell whether somebody's last proof still counts."""
+    return principal.proved_at is not None and now - principal.proved_at <= timedelta(minutes=PROOF_MINUTES)
+
+
+def give_proof(principal: Principal, password: str) -> None:
+    """Check the password; if it is right, the session continues under a new id with a fresh proof.
+
+    Raises:
+        InvalidInput: it is wrong; `field_errors` has `password`.
+        SignInRequired: the session was ended meanwhile.
+        RateLimited: too many tries.
+    """
+    current_app.extensions[PROVER](principal, password)
+    forget_principal()
+
+
+def _repeatable(keep: Collection[str]) -> list[tuple[str, str]] | None:
+    if request.method != "POST" or set(request.form) - set(keep) - COMMON_FIELDS:
+        return None
+    return [(name, value) for name, value in request.form.items(multi=True) if name in {*keep, "next"}]

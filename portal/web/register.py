@@ -1,0 +1,103 @@
+"""Put the checks around every view, in the one order that works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from flask import Flask, g, request, session
+from flask.sessions import SessionInterface
+from flask_wtf.csrf import CSRFProtect, generate_csrf
+
+from portal.actor import Principal
+from portal.requestinfo import current_request_info, requesting
+from portal.runtime import Runtime
+from portal.web import request_checks
+from portal.web.access import refuse_undeclared
+from portal.web.current import find_principal
+from portal.web.headers import add_headers
+from portal.web.proxies import describe_request, is_opened_over_http, proxy_problem, trust_configured_hops
+from portal.web.theme import add_theme, chosen_theme
+
+Acting = Callable[[Principal | None], AbstractContextManager[object]]
+
+TOKEN_SECONDS = 12 * 3600
+_SIGNING_RING = "gatehouse_signing_ring"
+
+
+def register(app: Flask, runtime: Runtime, sessions: SessionInterface, acting: Acting) -> None:
+    """Add sessions, CSRF protection, checks, headers and what every template needs.
+
+    `acting` is entered around every request, with whoever is signed in: it names them to the audit log.
+    """
+    settings = runtime.settings
+    app.config.update(
+        WTF_CSRF_TIME_LIMIT=TOKEN_SECONDS,
+        WTF_CSRF_SSL_STRICT=False,  # It wants a Referer, which our pages do not send; check_origin is stricter.
+        WTF_CSRF_HEADERS=["X-CSRFToken"],
+    )
+    app.request_class = request_checks.FormRequest
+    trust_configured_hops(app, settings)
+    app.session_interface = sessions
+    follow_ring(app, runtime)
+    app.before_request(lambda: follow_ring(app, runtime))
+    app.before_request(lambda: _begin(runtime, acting))
+    CSRFProtect(app)
+    refuse_undeclared(app)
+    app.after_request(lambda response: add_headers(response, is_https=settings.is_https))
+    app.teardown_request(_end)
+    add_theme(app)
+    _add_template_names(app, runtime)
+
+
+def follow_ring(app: Flask, runtime: Runtime) -> None:
+    """Sign forms with the newest key and go on accepting what the older ones signed, also after a rotation (S30)."""
+    ring = runtime.vault.ring
+    if app.extensions.get(_SIGNING_RING) is ring:
+        return
+    newest, older = runtime.vault.derive_key("csrf"), runtime.vault.derive_fallback_keys("csrf")
+    # itsdangerous signs with the last of a list and verifies with all of them.
+    app.config.update(SECRET_KEY=newest, SECRET_KEY_FALLBACKS=older, WTF_CSRF_SECRET_KEY=[*older, newest])
+    app.extensions[_SIGNING_RING] = ring
+
+
+def _begin(runtime: Runtime, acting: Acting) -> None:
+    g.entered = requesting(describe_request())
+    g.entered.__enter__()
+    if session.failure:  # type: ignore[attr-defined]
+        raise session.failure  # type: ignore[attr-defined]
+    request_checks.check_target(runtime.settings)
+    request_checks.check_size()
+    request_checks.check_address()
+    request_checks.check_body()
+    request_checks.check_origin(runtime.settings)
+    g.acting = acting(find_principal())
+    g.acting.__enter__()
+
+
+def _end(_error: BaseException | None) -> None:
+    for name in ("acting", "entered"):
+        entered = g.pop(name, None)
+        if entered is not None:
+            entered.__exit__(None, None, None)
+
+
+def _add_template_names(app: Flask, runtime: Runtime) -> None:
+    app.add_template_global(generate_csrf, "csrf_token")
+    app.add_template_global(lambda endpoint: endpoint in app.view_functions, "has_endpoint")
+
+    @app.context_processor
+    def names() -> dict[str, Any]:
+        return {
+            "principal": find_principal(),
+            "settings": {
+                "support_contact": runtime.settings.support_contact,
+                "documentation_url": runtime.settings.documentation_url,
+                "base_url": runtime.settings.base_url,
+            },
+            "theme": chosen_theme(request),
+            "request_id": current_request_info().request_id,
+            "proxy_problem": lambda: proxy_problem(runtime.settings),
+            "is_opened_over_http": lambda: is_opened_over_http(runtime.settings),
+        }
