@@ -21,10 +21,12 @@ from bench import (
     slow_clients,
     start,
     stopping,
+    structure,
     week,
 )
 
 MEASUREMENTS = {
+    "structure": structure.main,
     "start": lambda: start.run(runs=5),
     "refresh": lambda: refresh.run(demands=10_000, expiries=10),
     "refresh-kills": lambda: refresh.run_with_kills(disturbances=1_000),
