@@ -69,7 +69,7 @@ def test_portal_runs_with_what_the_lock_of_a_production_installs() -> None:
         if {re.sub(r"[._]", "-", name.lower()) for name in distributions} <= only_for_work
     ]
     hide = f"import sys; sys.modules.update(dict.fromkeys({absent}))"
-    program = f"{hide}; import gatehouse_gunicorn, portal.cli, portal.jobs.engine"
+    program = f"{hide}; import gatehouse_gunicorn, portal.operation.cli, portal.jobs.engine"
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert "pytest" in absent

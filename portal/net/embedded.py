@@ -15,7 +15,7 @@ def networks(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
 
 
 def is_within(ip: IPAddress, among: Iterable[IPNetwork]) -> bool:
-    """Return whether one of the networks holds the address."""
+    """Tell whether one of the networks holds the address."""
     return any(ip in network for network in among if network.version == ip.version)
 
 

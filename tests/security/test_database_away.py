@@ -1,4 +1,4 @@
-"""A database that is busy or gone is no one's mistake: the page says so, and when to try again."""
+"""A database that is busy or gone is nobody's mistake: the page says so, and when to try again."""
 
 from __future__ import annotations
 
@@ -36,9 +36,11 @@ def test_database_that_is_gone_is_unavailable_on_every_page(
     monkeypatch.setattr(runtime.database, "engine", create_engine("postgresql+psycopg://nobody@127.0.0.1:1/gone"))
     app.config["PROPAGATE_EXCEPTIONS"] = False
 
-    for path in ("/connections/", "/profile", "/sign-in"):
+    assert Visitor(app).get("/healthz").status_code == 200
+    for path in ("/connections/", "/profile", "/sign-in", "/readyz"):
         answer = owner.get(path, htmx=htmx)
         assert (path, answer.status_code, answer.headers["Retry-After"]) == (path, 503, "5")
         assert ("<html" in answer.text) is not htmx
         assert "does not answer" in answer.text
         assert "127.0.0.1:1" not in answer.text
+    assert Visitor(app).get("/readyz").status_code == 503

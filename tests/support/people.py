@@ -16,7 +16,7 @@ _hashes: list[str] = []
 
 @dataclass(frozen=True)
 class Actor:
-    """Someone of the cast."""
+    """Somebody of the cast."""
 
     user_id: int
     organization_id: int
@@ -28,7 +28,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class Cast:
-    """Everyone."""
+    """Everybody."""
 
     owner: Actor
     administrator: Actor

@@ -1,4 +1,4 @@
-"""Describe a database at one moment: what a manifest says about it, and what a restore compares."""
+"""Look at a database as it is at one moment: what a manifest says of it, and what a restore compares."""
 
 from __future__ import annotations
 
