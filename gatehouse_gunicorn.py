@@ -46,7 +46,7 @@ MAX_BODY_BYTES = 1024 * 1024
 BATCH_BYTES = 256 * 1024
 # In the environment of what `gatehouse serve` starts: `portal.operation.listening`.
 SUPERVISED = "_GATEHOUSE_SUPERVISOR"
-# How often a worker looks whether it is to stop, and tells the first process that it lives.
+# How often a worker checks whether it is to stop, and tells the first process that it lives.
 NOTICE_SECONDS = 0.2
 # What the portal finds in the environment of a request whose body could not be read: `portal.web.request_checks`.
 BODY_PROBLEM = "gatehouse.body_problem"
@@ -279,9 +279,9 @@ def _take_body(environ: WSGIEnvironment) -> str:
 
 
 def _stop_listening(server: StreamServer) -> None:
-    """Take what clients have connected to already, then close: a connection that nobody takes is reset."""
+    """Take what clients have connected to already, then close: a connection that no one takes is reset."""
     server.stop_accepting()
-    # Not for ever: somebody may connect as fast as this takes it.
+    # Not forever: someone may connect as fast as this takes it.
     end = time.monotonic() + NOTICE_SECONDS
     while time.monotonic() < end and (accepted := server.do_read()) is not None:
         server.do_handle(*accepted)

@@ -21,10 +21,12 @@ from bench import (
     slow_clients,
     start,
     stopping,
+    structure,
     week,
 )
 
 MEASUREMENTS = {
+    "structure": structure.main,
     "start": lambda: start.run(runs=5),
     "refresh": lambda: refresh.run(demands=10_000, expiries=10),
     "refresh-kills": lambda: refresh.run_with_kills(disturbances=1_000),
@@ -48,7 +50,7 @@ MEASUREMENTS = {
 def main() -> None:
     """Run what is named on the command line, or everything but `mutation`, which takes its targets as further names."""
     if sys.argv[1:2] == ["mutation"]:
-        # From a process of its own, without the portal: its children import one that has a fault.
+        # From its own process, without the portal: its children import one that has a fault.
         os.execv(sys.executable, [sys.executable, "-m", "bench.mutation", *sys.argv[2:]])
     logging.disable(logging.WARNING)  # Only figures are printed.
     for name in sys.argv[1:] or MEASUREMENTS:

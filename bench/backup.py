@@ -46,7 +46,7 @@ def run(rounds: int, secrets: int, threads: int) -> None:
 
 
 def _round_trip(runtime: Runtime) -> bool:
-    """Back up, restore elsewhere, and tell whether integrity, audit chain and every count are right."""
+    """Back up, restore elsewhere, and return whether integrity, audit chain and every count are right."""
     with tempfile.TemporaryDirectory() as folder:
         manifest = make_backup(runtime, Path(folder) / "backup")
         update = {"data_dir": Path(folder) / "there", "key_file": runtime.settings.resolved_key_file}

@@ -53,7 +53,7 @@ def run() -> None:
 
 def _measure(title: str, ways: Mapping[str, Way], sandbox: RunningSandbox, cluster: Cluster | None) -> None:
     table = Table(title=title, title_justify="left")
-    for heading in ("", "waits", "token requests of the copy", "original goes on", "what was seen first"):
+    for heading in ("", "waits", "token requests of the copy", "original continues", "what was seen first"):
         table.add_column(heading)
     waiting = 0
     for name, way in ways.items():

@@ -1,7 +1,7 @@
-"""What a GitLab that refuses, insists or is away does to people: who is asked, and how soon access is back.
+"""What a GitLab that refuses, insists or is unreachable does to people: who is asked, and how soon access is back.
 
-On a simulated clock, which nobody waits for; a GitLab that accepts connections and stays silent is measured in real
-time. While simulated time passes, the planned refresh runs every 30 seconds and somebody demands access.
+On a simulated clock, which no one waits for; a GitLab that accepts connections and stays silent is measured in real
+time. While simulated time passes, the planned refresh runs every 30 seconds and someone demands access.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Portal:
         self._planned_at = utc_now()
 
     def pass_time(self, seconds: float) -> bool:
-        """Let time pass, then work; tell whether somebody who wants access has it."""
+        """Let time pass, then work; return whether someone who wants access has it."""
         self._clock.shift(timedelta(seconds=seconds))
         if utc_now() >= self._planned_at:
             self._planned_at = utc_now() + timedelta(seconds=PLANNED_SECONDS)
@@ -149,7 +149,7 @@ def _insist(portal: Portal, switch: str, runs: int) -> list[str]:
     paired, minutes, untold, served = portal.paired, [], 0, 0
     for _ in range(runs):
         paired.authorize_again()
-        # Due before its end, or long over: nobody asked for a while.
+        # Due before its end, or long over: no one asked for a while.
         left = random.choice([random.uniform(1, 600), -random.uniform(0, 7200)])
         paired.make_old(left, due_before=600)
         setattr(paired.sandbox.world.settings, switch, 10_000)
@@ -169,7 +169,8 @@ def _insist(portal: Portal, switch: str, runs: int) -> list[str]:
 
 def _away(runs: int) -> None:
     table = make_table(
-        f"GitLab is away for ten minutes, {runs} runs on each database, simulated clock, somebody asks once a second",
+        f"GitLab is unreachable for ten minutes, {runs} runs on each database, simulated clock, someone asks once a "
+        f"second",
         ("access all the time", "others: seconds to access, median", "longest", "lost", "spent tokens posted"),
     )
 
@@ -197,7 +198,7 @@ def _be_away(portal: Portal, kind: str, faults: dict[str, object], runs: int) ->
 
 
 def _live_through_an_outage(portal: Portal, kind: str, faults: dict[str, object]) -> float:
-    """Return the seconds from GitLab's return until somebody has access."""
+    """Return the seconds from GitLab's return until someone has access."""
     sandbox, ends_at = portal.paired.sandbox, utc_now() + OUTAGE
     if kind == "cut off":
         sandbox.faults.add(TOKEN, drop="before", times=1)

@@ -39,7 +39,7 @@ MEMORY = Path("/dev/shm")
 
 
 class Process:
-    """What one process asks: an application of its own, and a server when the first block needs it."""
+    """What one process asks: its own application, and a server when the first block needs it."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         # Hashing is slow on purpose, and not what is tried here.

@@ -42,7 +42,7 @@ COPIED += ("pyproject.toml", "requirements.txt", "requirements-dev.txt", "wsgi.p
 SAMPLE = 100
 SEED = 6
 AT_ONCE = 2
-# A mutant may loop for ever: then a test that takes so much longer than usual has found it.
+# A mutant may loop forever: then a test that takes so much longer than usual has found it.
 PATIENCE = 20.0
 SLOWNESS = 8
 KILLED, SURVIVED, NOT_TRIED = 1, 0, 7
@@ -221,7 +221,7 @@ def _be_child(mutant: Mutant, items: list[pytest.Item]) -> None:
 
 
 def _put_in(mutant: Mutant) -> bool:
-    """Put a fault into the module that is imported; tell whether that can be done."""
+    """Put a fault into the module that is imported; return whether that can be done."""
     module = sys.modules[mutant.path.removesuffix(".py").replace("/", ".")]
     code = compile(mutant.source, module.__file__ or "", "exec")
     if not mutant.function:
@@ -244,7 +244,7 @@ def _put_in(mutant: Mutant) -> bool:
 
 
 def _put_values_in(module: types.ModuleType, code: types.CodeType) -> bool:
-    """Run the whole module anew and take its tables from there, also where others imported them; not its classes."""
+    """Run the whole module again and take its tables from there, also where others imported them; not its classes."""
     if "SQLModel" in vars(module):
         return False
     fresh: dict[str, Any] = {**vars(module)}
@@ -263,7 +263,7 @@ def _put_values_in(module: types.ModuleType, code: types.CodeType) -> bool:
 
 
 def run(names: list[str], *, sample: int | None = SAMPLE) -> None:
-    """Measure the targets named, or all of them, each in a process of its own, and print what survived."""
+    """Measure the targets named, or all of them, each in its own process, and print what survived."""
     for name in names or list(TARGETS):
         options = [f"--one={name}", f"--sample={sample}" if sample else "--all"]
         result = subprocess.run([sys.executable, "-m", "bench.mutation", *options], check=False, cwd=ROOT)

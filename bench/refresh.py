@@ -53,7 +53,7 @@ class Crew:
             self._await_ready(number)
 
     def ask(self, count: int) -> None:
-        """Let everybody demand so many times."""
+        """Let everyone demand so many times."""
         for number, (_, pipe) in enumerate(self.members):
             try:
                 pipe.send(count)
@@ -185,7 +185,7 @@ def _measure_peace(url: str, demands: int, expiries: int) -> list[str]:
 
 
 def _alone(paired: Paired) -> list[float]:
-    """Return the milliseconds of demands that nobody else disturbs: what a cached credential costs."""
+    """Return the milliseconds of demands that no one else disturbs: what a cached credential costs."""
     took = []
     for _ in range(2_000):
         started = time.perf_counter()
@@ -227,7 +227,7 @@ def _make_gitlab_slow(paired: Paired) -> None:
 
 
 def _settle(paired: Paired) -> None:
-    """Demand until the credential is fresh or has its verdict: a lease of a dead process ends meanwhile.
+    """Demand until the credential is fresh or has its verdict: a lease of a dead process ends in the meantime.
 
     GitLab has first done what it was asked, by processes that are gone too: a pair is posted again a minute after a
     request of which nothing was heard, and here it may be due at once.

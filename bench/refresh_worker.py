@@ -10,7 +10,7 @@ from portal.credentials import AccessUnavailable, RefreshTimes, demand_access
 from portal.runtime import build_runtime
 from portal.settings import Settings
 
-# Nobody waits for a lease of 90 s here: the order of things is the same with a short one.
+# No one waits for a lease of 90 s here: the order of things is the same with a short one.
 TIMES = RefreshTimes(lease=2.0, commit=0.5, request=1.0, probe=1.0, slow_probe=1.0, patience=20.0)
 
 

@@ -1,4 +1,4 @@
-"""A sandbox in a process of its own, so that it does not share the interpreter with what is measured."""
+"""A sandbox in its own process, so that it does not share the interpreter with what is measured."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def run(tries: int) -> None:
 
 
 def _signing_in(runtime: Runtime):
-    """Return a function that tries a wrong password from an address of its own, so that nothing is throttled."""
+    """Return a function that tries a wrong password from its own address, so that nothing is throttled."""
     client, numbers = create_app(runtime=runtime).test_client(), itertools.count()
     base_url = runtime.settings.base_url
     found = _TOKEN.search(client.get("/sign-in", base_url=base_url).text)

@@ -1,4 +1,6 @@
-"""Slow clients of every kind, and the pages of others meanwhile: the portal's server beside gunicorn's threads."""
+"""Slow clients of every kind, and the pages of others in the meantime: the portal's server beside gunicorn's
+threads.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,7 @@ async def _drip(port: int, at_once: bytes, slowly: bytes) -> None:
 
 
 async def again_and_again(port: int, client: Slow) -> None:
-    """Be slow; cut off, begin anew."""
+    """Be slow; cut off, begin again."""
     while True:
         with contextlib.suppress(OSError):
             await client(port)
@@ -99,7 +101,7 @@ async def again_and_again(port: int, client: Slow) -> None:
 
 
 async def visit(port: int, seconds: list[float], until: float) -> None:
-    """Open a page after the other, each over a connection of its own, and note how long each took."""
+    """Open a page after the other, each over its own connection, and note how long each took."""
     while time.monotonic() < until:
         started = time.monotonic()
         took = WAITED_TOO_LONG

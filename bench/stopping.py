@@ -85,7 +85,7 @@ def _stop_again_and_again(kind: str, everybody: list[Paired], rounds: int) -> li
 
 @contextmanager
 def _running(kind: str, runtime: Runtime, everybody: list[Paired]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the web server with somebody who demands access by each connection; or the worker, which needs nobody."""
+    """Run the web server with someone who demands access by each connection; or the worker, which needs no one."""
     port = free_port()
     if kind == "worker":
         arguments = ["-m", "portal", "worker"]

@@ -61,7 +61,7 @@ def _look_for_copy(runtime: Runtime) -> None:
     try:
         look_for_copy(runtime.database)
     except (SQLAlchemyError, OSError) as error:
-        # The pages say it themselves if the database is away, and this process need not be started again for it.
+        # If the database is unreachable, the pages say so, and this process need not be restarted.
         get_logger(__name__).warning("copy_not_looked_for", error=type(error).__name__)
     finally:
         runtime.database.close()  # A web server may fork after this.

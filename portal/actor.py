@@ -24,7 +24,7 @@ class Role(StrEnum):
 
 
 class Right(StrEnum):
-    """One thing that a view can ask for; every view declares one (or is public, or for anybody signed in)."""
+    """One right that a view can require; every view declares one (or is public, or open to anyone signed in)."""
 
     SEE_CONNECTIONS = "see_connections"
     MANAGE_CONNECTIONS = "manage_connections"
@@ -79,17 +79,17 @@ class Principal:
     proved_at: datetime | None = None
 
     def may(self, right: Right) -> bool:
-        """Tell whether their role includes a right."""
+        """Return whether their role includes a right."""
         return right in ROLE_RIGHTS[self.role]
 
     @property
     def sees_all_groups(self) -> bool:
-        """Whether repositories of every group are theirs to see; a team lead has only the granted ones."""
+        """Whether they may see the repositories of every group; a team lead sees only the granted ones."""
         return self.role != Role.TEAM_LEAD
 
 
 class AccessRefused(NotFound):
-    """Somebody asked for what they have no right to: to them it does not exist, and the refusal is recorded."""
+    """Someone asked for what they have no right to: to them it does not exist, and the refusal is recorded."""
 
     def __init__(self, right: Right, sentence: str | None = None) -> None:
         super().__init__(sentence)
@@ -97,8 +97,8 @@ class AccessRefused(NotFound):
 
 
 class RightLost(AccessRefused):
-    """Somebody had the right when their request began, and has not got it any more."""
+    """Someone had the right when their request began, but no longer has it."""
 
     code = "right_lost"
     title = "You no longer have the right to do this"
-    sentence = "Your role or your session changed while this was under way. Nothing was changed."
+    sentence = "Your role or your session changed while this was running. Nothing was changed."

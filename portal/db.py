@@ -25,7 +25,7 @@ BUSY_TIMEOUT_SECONDS = 15
 POOL_SIZE = 10
 # A writer of SQLite keeps all others waiting.
 DELETE_BATCH = 500
-# PostgreSQL ends a transaction whose process is silent for so long: one that froze in it would keep its locks for ever.
+# PostgreSQL ends a transaction whose process is silent for so long: one that froze in it would keep its locks forever.
 IDLE_IN_TRANSACTION_SECONDS = 30
 # A server that vanished from the network is noticed in half a minute, not after the system's quarter of an hour. What
 # the address itself says wins (libpq, "Parameter Key Words").
@@ -89,7 +89,7 @@ class BigId(TypeDecorator[int]):
 
 
 def read_id(text: str) -> int | None:
-    """Return the id that a text from outside is; None when it is none, or larger than a database can compare with."""
+    """Return the id that a text from outside is; None if it is none, or larger than a database can compare with."""
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)) else None
     return number if number is not None and number <= MAX_ID else None
 

@@ -2,11 +2,11 @@
 
     PortalError                  500  our fault
     ├── BadRequest               400  the request itself makes no sense
-    ├── SignInRequired           401  nobody is signed in
+    ├── SignInRequired           401  no one is signed in
     ├── NotFound                 404  does not exist, or may not be seen: the two look the same
-    ├── Conflict                 409  somebody or something changed it meanwhile
+    ├── Conflict                 409  someone or something changed it in the meantime
     ├── InvalidInput             422  a form has errors
-    ├── RateLimited              429  too many tries
+    ├── RateLimited              429  Too many attempts
     ├── Unavailable              503  we cannot do it now
     │   └── NothingStored        503  the disk is full, or takes no writes; carries a Card
     └── UpstreamFailed           502  GitLab, or the way to it, failed; carries a Card
@@ -160,12 +160,12 @@ class Forbidden(PortalError):
 
 
 class SignInRequired(PortalError):
-    """Nobody is signed in, or the session has ended."""
+    """No one is signed in, or the session has ended."""
 
     status = 401
     code = "sign_in_required"
     title = "Please sign in"
-    sentence = "Your session has ended. Sign in to go on."
+    sentence = "Your session has ended. Sign in to continue."
 
 
 class NotFound(PortalError):
@@ -178,12 +178,12 @@ class NotFound(PortalError):
 
 
 class Conflict(PortalError):
-    """It was changed meanwhile; nothing was overwritten."""
+    """It was changed in the meantime; nothing was overwritten."""
 
     status = 409
     code = "conflict"
     title = "This changed in the meantime"
-    sentence = "Somebody changed it while you were looking. Reload to see how it is now."
+    sentence = "Someone changed it while you were looking. Reload to see how it is now."
 
 
 class InvalidInput(PortalError):
@@ -200,11 +200,11 @@ class InvalidInput(PortalError):
 
 
 class RateLimited(PortalError):
-    """Too many tries; `retry_after_seconds` tells when the next one is allowed."""
+    """Too many attempts; `retry_after_seconds` tells when the next one is allowed."""
 
     status = 429
     code = "rate_limited"
-    title = "Too many tries"
+    title = "Too many attempts"
     sentence = "Wait a little, then try again."
 
     def __init__(self, sentence: str | None = None, *, retry_after_seconds: int = 60) -> None:

@@ -1,8 +1,8 @@
 """Every failure there is: what it is called, where it is shown, what it says there, what to do, and who can do it.
 
 What is stored of a failure is its code and its parameters (`portal.errors.Card`); what a person reads is made from this
-catalogue when it is shown, because what can be done depends on where it is read. A form waits for somebody to press its
-button again; the health page goes on by itself; a job that has given up does neither.
+catalogue when it is shown, because what can be done depends on where it is read. A form waits for someone to press its
+button again; the health page continues by itself; a job that has given up does neither.
 `tests/test_failures.py` puts every failure in every one of its places.
 """
 
@@ -80,12 +80,12 @@ class Surface(StrEnum):
 
 @dataclass(frozen=True)
 class Means:
-    """What goes on at a place.
+    """What continues at a place.
 
     Attributes:
         again: how the same is tried once more; `{when}` is filled with GitLab's wish or "in a minute".
-        then: what is left to do here once somebody elsewhere has fixed the cause; empty if the portal notices.
-        is_automatic: whether the portal tries again without anybody.
+        then: what is left to do here once someone elsewhere has fixed the cause; empty if the portal notices.
+        is_automatic: whether the portal tries again without anyone.
         leads_to: links that would only lead to this very page.
     """
 
@@ -122,7 +122,7 @@ MEANS: dict[Surface, Means] = {
         leads_to=frozenset({Way.REPOSITORIES}),
     ),
     Surface.REVOCATION: Means(
-        "Gatehouse tries again by itself, ever more rarely. Try again now asks GitLab at once.", is_automatic=True
+        "Gatehouse tries again by itself, less and less often. Try again now asks GitLab at once.", is_automatic=True
     ),
     Surface.PAGE: Means("Try again in a few seconds.", "Then try again."),
     Surface.JOB_WAITING: Means("It is tried again by itself, up to five times.", is_automatic=True),
@@ -133,7 +133,7 @@ MEANS: dict[Surface, Means] = {
         is_automatic=True,
     ),
     Surface.JOB_MAIL: Means(
-        "This job has given up. Gatehouse starts another by itself, ever more rarely, for a day.", is_automatic=True
+        "This job has given up. Gatehouse starts another by itself, less and less often, for a day.", is_automatic=True
     ),
     Surface.JOB_ERASE: Means(
         "This job has given up. Gatehouse starts another by itself once GitLab has revoked the token.",
@@ -143,7 +143,7 @@ MEANS: dict[Surface, Means] = {
         "This job has given up. Gatehouse starts another by itself when it is next due.", is_automatic=True
     ),
 }
-# Of a read that GitLab's absence ended: another is begun without anybody (`repositories.take_up_reads`).
+# Of a read that GitLab's absence ended: another is begun without anyone (`repositories.take_up_reads`).
 _TAKEN_UP = Means(
     "This read has given up; the list is from the one before. Gatehouse begins another by itself every ten minutes, "
     "for a day.",
@@ -179,7 +179,7 @@ class Failure:
     Attributes:
         who: None if it is whoever tries again at the place: a person, or the portal by itself.
         is_done_there: the remedy is complete: nothing is left to do at the place afterwards.
-        is_taken_up: whether a read of the list that ended with it is begun anew without anybody.
+        is_taken_up: whether a read of the list that ended with it is begun again without anyone.
     """
 
     layer: Layer
@@ -203,7 +203,7 @@ class Failure:
         return Told(remedy.replace("{again}", means.again), own.sentence or self.sentence, who)
 
     def means_at(self, place: Surface) -> Means:
-        """Return how it goes on at a place."""
+        """Return how it continues at a place."""
         return _TAKEN_UP if self.is_taken_up and place in {Surface.REPOSITORIES, Surface.JOB_READ} else MEANS[place]
 
     def ways_at(self, place: Surface | None) -> tuple[Way, ...]:
@@ -328,7 +328,7 @@ _WAY: dict[str, Failure] = {
         Way.INSTANCE,
     ),
     "tls_self_signed": _tls(
-        "The certificate is self-signed, so nobody vouches for it.",
+        "The certificate is self-signed, so no one vouches for it.",
         "Paste it as CA certificate if its fingerprint is the one your administrator tells you.",
         Responsible.YOU,
         Way.INSTANCE,
@@ -386,7 +386,7 @@ _WAY: dict[str, Failure] = {
     ),
     "deadline_passed/tcp": Failure(
         Layer.TCP,
-        "Nobody answered at that port in time.",
+        "No one answered at that port in time.",
         "Check the firewall between this portal and GitLab; it may drop what this portal sends.",
         Responsible.NETWORK,
         _ASKS,
@@ -759,7 +759,7 @@ def _at_callback(
 _AUTHORIZATION: dict[str, Failure] = {
     "wrong_person_other_user": _at_callback(
         Layer.OAUTH,
-        "Somebody else was signed in to GitLab.",
+        "Someone else was signed in to GitLab.",
         "Sign in to GitLab as the service user, or impersonate it.",
     ),
     "wrong_person_administrator": _at_callback(
@@ -801,7 +801,7 @@ _AUTHORIZATION: dict[str, Failure] = {
     ),
     "exchange_lost": _at_callback(
         Layer.PORTAL,
-        "{because} GitLab may have made a token all the same, which nobody knows.",
+        "{because} GitLab may have made a token all the same, which no one knows.",
         "In GitLab, signed in as whoever authorized, open Authorized applications and revoke this application. "
         "Then authorize again: revoking ends every token of it, the one in use as well.",
         Responsible.YOU,
@@ -811,7 +811,7 @@ _AUTHORIZATION: dict[str, Failure] = {
     "exchange_lost/interrupted": _at_callback(
         Layer.PORTAL,
         "Gatehouse was interrupted while it asked GitLab for the token. GitLab may have made one all the same, which "
-        "nobody knows.",
+        "no one knows.",
         "In GitLab, signed in as whoever authorized, open Authorized applications and revoke this application. "
         "Then authorize again: revoking ends every token of it, the one in use as well.",
         Responsible.YOU,
@@ -826,7 +826,7 @@ _AUTHORIZATION: dict[str, Failure] = {
     ),
     "fresh_token_refused": _at_callback(
         Layer.HTTP,
-        "GitLab gave a token and did not accept it a moment later, three times within some seconds. A proxy in "
+        "GitLab gave a token and did not accept it a moment later, three times within a few seconds. A proxy in "
         "front of GitLab probably drops the Authorization header. Nothing was stored.",
         "Have GitLab's administrator, or whoever runs the proxy, pass the Authorization header on to GitLab.",
         Responsible.GITLAB_ADMIN,
@@ -853,8 +853,8 @@ _AUTHORIZATION: dict[str, Failure] = {
     ),
     "right_lost": _at_callback(
         Layer.PORTAL,
-        "Whoever began this authorization lost the right to manage connections meanwhile. Nothing was stored.",
-        "Somebody who may manage connections can authorize it.",
+        "Whoever began this authorization lost the right to manage connections in the meantime. Nothing was stored.",
+        "Someone who may manage connections can authorize it.",
         Responsible.MANAGER,
         is_done=True,
     ),
@@ -881,7 +881,7 @@ def _verdict(sentence: str, remedy: str, *ways: Way, layer: Layer = Layer.OAUTH)
 
 _CREDENTIAL: dict[str, Failure] = {
     "credential_revoked": _verdict(
-        "GitLab has ended this authorization: somebody revoked it, or the user or the application is gone.",
+        "GitLab has ended this authorization: someone revoked it, or the user or the application is gone.",
         _AGAIN_AS_SERVICE_USER,
         Way.AUTHORIZE,
     ),
@@ -903,7 +903,7 @@ _CREDENTIAL: dict[str, Failure] = {
     ),
     "client_secret_changed": _verdict(
         "GitLab no longer accepts the application's Secret. The authorization itself is kept.",
-        "Enter the present Secret under Replace ID and Secret; nobody has to authorize again.",
+        "Enter the present Secret under Replace ID and Secret; no one has to authorize again.",
         Way.SECRET,
     ),
     "secret_unreadable": _verdict(
@@ -1108,7 +1108,7 @@ _REVOCATION: dict[str, Failure] = {
     "revocation_unknown": Failure(
         Layer.OAUTH,
         "It is not known whether the token is dead. Its access token had expired, the refresh token was tried "
-        "to find out, and GitLab's answer was lost: GitLab may hold a token that nobody knows.",
+        "to find out, and GitLab's answer was lost: GitLab may hold a token that no one knows.",
         _BY_HAND,
         Responsible.GITLAB_ADMIN,
         frozenset({Surface.REVOCATION}),
@@ -1190,7 +1190,7 @@ _WORK: dict[str, Failure] = {
     "job_crashed": Failure(
         Layer.PORTAL,
         "The worker ended in the middle of this, each time it was tried.",
-        "The operator should look whether the machine ran out of memory. {again}",
+        "The operator should check whether the machine ran out of memory. {again}",
         Responsible.OPERATOR,
         _JOBS - {Surface.JOB_WAITING},
     ),

@@ -1,4 +1,4 @@
-"""Text that somebody else chose, above all GitLab: it passes `clean` when it comes in, and has a type from then on.
+"""Text that someone else chose, above all GitLab: it passes `clean` when it comes in, and has a type from then on.
 
 Whatever is shown, stored or logged of an answer is a `Foreign`: there is no way to one but through `clean`, payloads
 are decoded to them, and errors and cards make them of their words. Nothing here makes a text trusted.
@@ -35,7 +35,7 @@ def clean(value: str, limit: int = 500, *, is_sentence: bool = False) -> str:
     Joiners stay where they join: inside an emoji, and in scripts that are not read without them (RFC 5892 A.1, A.2).
     In a sentence everything goes that may be a secret; a name may be as random as one.
     """
-    # Secrets first: cutting, composing and writing out may leave parts of one that nobody recognises.
+    # Secrets first: cutting, composing and writing out may leave parts of one that no one recognises.
     text = redact_foreign(value[: limit * 2 + SPARE])
     text = unicodedata.normalize("NFC", redact_random(text) if is_sentence else text)
     if not text.isprintable() or _EMPTY.search(text):
@@ -46,7 +46,7 @@ def clean(value: str, limit: int = 500, *, is_sentence: bool = False) -> str:
 
 
 class Foreign(str):
-    """A text that somebody else chose, cleaned; `limit` is how long its kind may be."""
+    """A text that someone else chose, cleaned; `limit` is how long its kind may be."""
 
     __slots__ = ()
     limit: ClassVar[int] = 500
@@ -127,7 +127,7 @@ def _written_out(text: str) -> str:
 
 
 def _joins(text: str, at: int) -> bool:
-    """Tell whether a joiner joins what stands beside it; anywhere else it only hides."""
+    """Return whether a joiner joins what stands beside it; anywhere else it only hides."""
     if text[at] not in {ZERO_WIDTH_JOINER, ZERO_WIDTH_NON_JOINER} or at == 0:
         return False
     before, after = text[at - 1], text[at + 1 : at + 2]

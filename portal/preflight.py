@@ -55,7 +55,7 @@ def check_ground(settings: Settings) -> None:
 
 
 def explain(error: DBAPIError) -> str | None:
-    """Say in one sentence what an operator has to put right; None for what is a fault of the program."""
+    """Say in one sentence what an operator has to fix; None for what is a fault of the program."""
     words = _own_words(str(error.orig))
     if isinstance(error.orig, sqlite3.Error):
         if (error.orig.sqlite_errorcode & 0xFF) in DAMAGED:

@@ -24,7 +24,7 @@ def private_folder(path: Path) -> None:
 
 
 def private_file(path: Path) -> None:
-    """See that a file is there that nobody else reads; an earlier version may have left it open to others.
+    """See that a file is there that no one else reads; an earlier version may have left it open to others.
 
     It is never opened when it exists: whoever closes a file drops all locks that this process holds on it, and SQLite's
     are of that kind.
@@ -39,7 +39,7 @@ def private_file(path: Path) -> None:
 
 
 def close_to_others(path: Path) -> None:
-    """Take a file's rights from everybody but its owner, as far as this user may."""
+    """Take a file's rights from everyone but its owner, as far as this user may."""
     with suppress(OSError):
         if path.stat().st_mode & _OTHERS:
             path.chmod(FILE_MODE)

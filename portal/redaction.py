@@ -28,7 +28,7 @@ _pieces: dict[str, tuple[tuple[str, int], ...]] = {}
 _blank_pieces: set[str] = set()
 _lock = threading.Lock()
 _WORD = re.compile(r"\S{8,}")
-# What servers make for secrets (RFC 6750 §2.1). Parts of anything else are ordinary words: of an address that somebody
+# What servers make for secrets (RFC 6750 §2.1). Parts of anything else are ordinary words: of an address that someone
 # pasted as Secret, of a JSON text that is sealed as a whole.
 _ONE_WORD = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _ENCODED = re.compile(r"\S{12,}")

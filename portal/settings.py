@@ -98,7 +98,7 @@ class Settings(BaseSettings):
         parts = _split_origin(value)
         if parts.path not in {"", "/"}:
             raise ValueError(
-                "the portal does not run below a sub-path; give it a host name of its own, "
+                "the portal does not run below a sub-path; give it its own host name, "
                 f"such as {parts.scheme}://gatehouse.example.com"
             )
         origin = _origin(parts)
@@ -189,7 +189,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_host(cls, value: str) -> str:
         if value and not _is_host(value.lower()):
-            raise ValueError("it must be a host name such as mail.example.com; the port has a variable of its own")
+            raise ValueError("it must be a host name such as mail.example.com; the port has its own variable")
         return value
 
     @field_validator("documentation_url")

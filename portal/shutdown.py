@@ -57,6 +57,6 @@ class Shutdown:
                 self._changed.notify_all()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until nothing is under way; tell whether that came in time."""
+        """Wait until nothing is under way; return whether that came in time."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._under_way, seconds)

@@ -64,7 +64,7 @@ def trouble_of(error: BaseException) -> Trouble | None:
 
 
 def trouble_of_folder(folder: Path) -> Trouble | None:
-    """Return what keeps the portal from writing to its data folder; None when nothing does."""
+    """Return what keeps the portal from writing to its data folder; None if nothing does."""
     try:
         if shutil.disk_usage(folder).free < ROOM_BYTES or os.statvfs(folder).f_favail == 0 < os.statvfs(folder).f_files:
             return Trouble.FULL

@@ -201,7 +201,7 @@ def paired(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> Paired:
 
 @pytest.fixture
 def visitor(app: Flask) -> Visitor:
-    """Somebody who is not signed in."""
+    """Someone who is not signed in."""
     return Visitor(app)
 
 

@@ -87,9 +87,9 @@ def test_what_a_client_says_of_itself_is_escaped(tmp_path: Path) -> None:
     assert len(line) < 2500
 
 
-# Parts of addresses that say what is looked at, and give nobody anything.
+# Parts of addresses that say what is looked at, and give no one anything.
 PUBLIC_PARTS = {"slug", "filename", "step"}
-# A job's id is shown to everybody who may see the job, and its page asks for the right.
+# A job's id is shown to everyone who may see the job, and its page asks for the right.
 PUBLIC_IDS = {"jobs.show", "jobs.details", "jobs.stop"}
 
 

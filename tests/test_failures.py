@@ -243,7 +243,7 @@ def test_every_remedy_is_possible_in_every_place_where_its_failure_is_read(
 @pytest.mark.parametrize(
     ("surface", "remedy"),
     [
-        (Surface.CHECKS, "It goes on by itself in a while."),
+        (Surface.CHECKS, "It continues by itself in a while."),
         (Surface.APPLICATION, "Wait until GitLab is back; nothing has to be done here. Then press Continue again."),
         (Surface.JOB_READ, "It is tried again by itself."),
         (Surface.CHECKS, "Check the service user's role in the group. Then press Check again."),
@@ -277,11 +277,11 @@ def problems_of(card: Card, means: Means, surface: Surface, pages: dict[str, str
         found.append("is not filled in")
     if not means.is_automatic:
         if re.search(r"by itself(?! when)|no one needs|nothing has to be done|\b[Ww]ait\b", remedy):
-            found.append("waits where nobody goes on")
+            found.append("waits where no one continues")
         if card.responsible == Responsible.NOBODY:
-            found.append("is nobody's where only somebody can go on")
+            found.append("is no one's where only someone can continue")
         if not re.search(r"again|[Aa]uthorize|Take that address|can authorize it", remedy):
-            found.append("does not say how to go on")
+            found.append("does not say how to continue")
     for button in BUTTON.finditer(remedy):
         label, where = button[1], (button["where"] or "").strip().removeprefix("again ")
         page = ELSEWHERE[where] if where else PAGES.get(surface, "")
@@ -294,7 +294,7 @@ def problems_of(card: Card, means: Means, surface: Surface, pages: dict[str, str
     ):
         found.append("authorizes again before anything was authorized")
     if surface in BEFORE_THE_SERVICE_USER and "service user" in text:
-        found.append("speaks of a service user that nobody has named")
+        found.append("speaks of a service user that no one has named")
     if surface != Surface.CHECKS and re.search(r"[Cc]heck the (?:domain|spelling)|sub-path", text):
         found.append("blames a domain that was found to be good")
     if surface not in WITH_BOXES and re.search(r"(?:enter|paste) [^.]*\bhere\b|shown here", remedy):

@@ -1,4 +1,4 @@
-"""The first run: a one-time link, printed where the operator sees it, makes the first owner (S7)."""
+"""The first run: a one-time link, printed where the operator sees it, creates the first owner (S7)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_NAME = 100
 
 
 def ensure_setup_link(runtime: Runtime) -> str | None:
-    """Return a fresh one-time link while nobody exists; earlier ones die. None once there is somebody."""
+    """Return a new one-time link while there are no users, and void earlier ones. None once a user exists."""
     token = secrets.token_urlsafe(32)
     with runtime.database.transaction() as session:
         if _is_set_up(session):
@@ -31,17 +31,17 @@ def ensure_setup_link(runtime: Runtime) -> str | None:
 
 
 def require_open_setup(runtime: Runtime, token: str) -> None:
-    """Return when the link can still be used.
+    """Return if the link can still be used.
 
     Raises:
-        NotFound: it is wrong, used, or somebody exists already.
+        NotFound: it is wrong, used, or a user already exists.
     """
     with runtime.database.reading() as session:
         _find_token(session, token)
 
 
 def set_up(runtime: Runtime, token: str, organization: str, name: str, email: str, password: str) -> Membership:
-    """Make the organization and its owner, and let the link die; of several at once exactly one succeeds.
+    """Create the organization and its owner, and void the link; of several concurrent calls exactly one succeeds.
 
     Raises:
         NotFound: the link is wrong or used.
@@ -88,7 +88,7 @@ def _find_token(session: Session, token: str) -> SetupToken:
 
 def _claim_token(session: Session, token: str) -> None:
     _find_token(session, token)
-    # All of them: two processes that started at once may have printed a link each, and only one makes an owner.
+    # All of them: two processes that started together may each have printed a link, and only one creates an owner.
     claimed = session.execute(update(SetupToken).where(col(SetupToken.used_at).is_(None)).values(used_at=utc_now()))
     assert isinstance(claimed, CursorResult)
     if claimed.rowcount == 0:

@@ -8,7 +8,7 @@ from wtforms.validators import Length
 from portal.web.forms import StrictForm
 
 MAX_TYPED = 4096
-# Of a form that waits for its reader to sign in again; a CA certificate is the longest entry of any.
+# For a form kept until its user signs in again; a CA certificate is the longest entry of any.
 MAX_KEPT = 250_000
 
 
@@ -30,7 +30,7 @@ class SignInForm(StrictForm):
 
 
 class EntriesForm(StrictForm):
-    """Entries of a form that its reader leaves, or opened before signing in last; `page` when it is not `next`."""
+    """Entries of a form that the user left, or opened before the last sign-in; `page` if it is not `next`."""
 
     page = StringField("Page", [Length(max=MAX_TYPED)])
     kept = StringField("Entries of the form that was open", [Length(max=MAX_KEPT)])
@@ -43,20 +43,20 @@ class ProofForm(StrictForm):
 
 
 class InvitationForm(StrictForm):
-    """Somebody who has an invitation."""
+    """Someone who has an invitation."""
 
     name = StringField("Your name", [Length(max=MAX_TYPED)])
     password = StringField("Password", [Length(max=MAX_TYPED)])
 
 
 class NameForm(StrictForm):
-    """One's own name."""
+    """The user's name."""
 
     name = StringField("Your name", [Length(max=MAX_TYPED)])
 
 
 class PasswordForm(StrictForm):
-    """A new password for oneself."""
+    """A new password for the user."""
 
     password = StringField("Current password", [Length(max=MAX_TYPED)])
     new_password = StringField("New password", [Length(max=MAX_TYPED)])

@@ -1,4 +1,4 @@
-"""Background work on people: forgetting what has ended."""
+"""Background work on people: deleting what has ended."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def _has_ended(runtime: Runtime) -> bool:
         )
 
 
-@every(3600, "accounts.forget", "Forget ended sessions and old invitations", is_due=_has_ended)
+@every(3600, "accounts.forget", "Delete ended sessions and old invitations", is_due=_has_ended)
 def forget_ended(context: JobContext) -> None:
-    """Delete sessions beyond their limits, tries to sign in beyond the throttle's window, and old invitations."""
+    """Delete expired sessions, sign-in attempts outside the throttle's window, and old invitations."""
     with context.transaction() as session:
         for table, ended in _ended(context.runtime):
             session.execute(delete(table).where(ended))

@@ -1,8 +1,8 @@
-"""Slow down guessing without shutting anybody out (S6).
+"""Slow down guessing without locking anyone out (S6).
 
-Each pair of account and source has its own tries, also for accounts that do not exist. A source that fails on many
-accounts, and an account that many sources fail on, leave fewer tries for each pair, but never none: behind a reverse
-proxy that nobody configured, all visitors are one source. A browser that signed somebody in before has tries of its own
+Each pair of account and source has its own attempts, also for accounts that do not exist. A source that fails on many
+accounts, and an account that many sources fail on, leave fewer attempts for each pair, but never none: behind a reverse
+proxy that is not configured, all visitors are one source. A browser that signed someone in before has its own attempts
 for that account, and so has a session that asks for its person's password again: strangers cannot use them up.
 """
 
@@ -27,7 +27,7 @@ from portal.runtime import Runtime
 
 WINDOW_MINUTES = 15
 MAX_PER_PAIR = 10
-# From so many failures of a source on any accounts, or of any sources on an account, a pair has fewer tries.
+# After this many failures from one source on any account, or on one account from any source, a pair has fewer attempts.
 MANY, MAX_PER_PAIR_OF_MANY = 50, 3
 VERY_MANY, MAX_PER_PAIR_OF_VERY_MANY = 500, 1
 DEVICE_DAYS = 180
@@ -36,7 +36,7 @@ MAX_DEVICES = 3
 BUSY_SECONDS = 3
 
 _DEVICE = re.compile(r"[\w-]{22}\.\d{1,12}\.[0-9a-f]{64}", re.ASCII)
-# A crowd that fails from one source has one password looked at at a time: hashing is slow on purpose.
+# A source with many failures gets one password checked at a time: hashing is slow on purpose.
 _crowd = threading.Lock()
 
 
@@ -44,17 +44,17 @@ _crowd = threading.Lock()
 def counted_try(
     runtime: Runtime, email: str, source: str, *, device: str = "", session_id: int | None = None
 ) -> Iterator[int]:
-    """Note a try as failed before the password is looked at; yield its id for `note_success`.
+    """Record an attempt as failed before the password is checked; yield its id for `note_success`.
 
     Args:
         runtime: of this portal.
         email: the account, as typed.
         source: the client's address.
-        device: from `known_device`; its tries come before those of its source.
-        session_id: of a person who is signed in and proves it again; its tries are the only ones.
+        device: from `known_device`; its attempts are used before those of its source.
+        session_id: of a signed-in person who proves it again; only its own attempts count.
 
     Raises:
-        RateLimited: too many failed tries; the password is not looked at.
+        RateLimited: too many failed attempts; the password is not checked.
     """
     account_hash = _hash(runtime, email)
     sources = [f"device {device}", _network_of(source)] if device else [_network_of(source)]
@@ -74,7 +74,7 @@ def counted_try(
     if not _crowd.acquire(blocking=False):
         with runtime.database.transaction() as session:
             session.execute(delete(SignInAttempt).where(col(SignInAttempt.id) == attempt_id))
-        sentence = "Too many sign-ins fail from your network at this moment. Try again in some seconds."
+        sentence = "Too many sign-ins from your network are failing right now. Try again in a few seconds."
         raise RateLimited(sentence, retry_after_seconds=BUSY_SECONDS)
     try:
         yield attempt_id
@@ -83,7 +83,7 @@ def counted_try(
 
 
 def note_success(session: Session, attempt_id: int) -> None:
-    """Take a try out of the count, and the failed ones before it on the same account from the same source."""
+    """Remove an attempt from the count, and the failed ones before it on the same account from the same source."""
     attempt = session.get_one(SignInAttempt, attempt_id)
     same = (
         col(SignInAttempt.account_hash) == attempt.account_hash,
@@ -93,14 +93,16 @@ def note_success(session: Session, attempt_id: int) -> None:
 
 
 def remember_device(runtime: Runtime, email: str, cookie: str) -> str:
-    """Return the device cookie of a browser that has just signed somebody in, from the one it has."""
+    """Return the device cookie for a browser that has just signed someone in, based on the one it has."""
     nonce, issued = secrets.token_urlsafe(16), str(int(utc_now().timestamp()))
     others = [one for one in cookie.split("~") if _DEVICE.fullmatch(one) and not _nonce_in(runtime, email, one)]
     return "~".join([f"{nonce}.{issued}.{_seal(runtime, email, nonce, issued)}", *others][:MAX_DEVICES])
 
 
 def known_device(runtime: Runtime, email: str, cookie: str) -> str:
-    """Return a name for the browser if it signed this account in before, else nothing. It proves no more than that."""
+    """Return a name for the browser if it has signed in to this account before, otherwise nothing. It proves nothing
+    else.
+    """
     return next(filter(None, (_nonce_in(runtime, email, one) for one in cookie.split("~")[:MAX_DEVICES])), "")
 
 
@@ -113,15 +115,15 @@ def _nonce_in(runtime: Runtime, email: str, text: str) -> str:
 
 
 def _seal(runtime: Runtime, email: str, nonce: str, issued: str) -> str:
-    # The account is in the seal only: the cookie names nobody.
+    # The account is only in the seal: the cookie names no one.
     key = runtime.vault.derive_stable_key("device")
     return hmac.digest(key, f"{nonce}.{issued}.{email.strip().lower()}".encode(), "sha256").hex()
 
 
 def _note(runtime: Runtime, account_hash: str, source_hash: str) -> tuple[int | None, bool]:
-    """Note a failed try; return its id, None if it is one too many, and whether its source fails on many accounts."""
+    """Record a failed attempt; return its id (None if over the limit) and whether its source fails on many accounts."""
     now = utc_now()
-    # Noted first and counted afterwards: of many at once, none is left out of the count.
+    # Recorded first and counted afterwards, so that none of many concurrent attempts is missed.
     with runtime.database.transaction() as session:
         session.execute(delete(SignInAttempt).where(col(SignInAttempt.at) < now - timedelta(minutes=WINDOW_MINUTES)))
         attempt = SignInAttempt(account_hash=account_hash, source_hash=source_hash, at=now)
@@ -131,10 +133,10 @@ def _note(runtime: Runtime, account_hash: str, source_hash: str) -> tuple[int | 
     with runtime.database.transaction() as session:
         of_source, of_account = _failed(session, source), _failed(session, account)
         allowed = MAX_PER_PAIR if max(of_source, of_account) <= MANY else MAX_PER_PAIR_OF_MANY
-        # Only of the source: whoever is known by name would have no more than one try otherwise.
+        # Only for the source: otherwise anyone known by name would have only one attempt.
         allowed = MAX_PER_PAIR_OF_VERY_MANY if of_source > VERY_MANY else allowed
         is_too_much = _failed(session, account, source) > allowed
-        if is_too_much:  # Knocking at a closed door does not keep it closed.
+        if is_too_much:  # Attempts while locked out do not extend the lockout.
             session.delete(session.get_one(SignInAttempt, attempt.id))
     return (None if is_too_much else attempt.id), of_source > MANY
 
@@ -145,7 +147,7 @@ def _failed(session: Session, *where: ColumnElement[bool] | bool) -> int:
 
 
 def _network_of(source: str) -> str:
-    """Return what counts as one source: of IPv6 addresses everybody has 2^64, all in one network."""
+    """Return what counts as one source: an IPv6 user has 2^64 addresses, all in one network."""
     try:
         address = ipaddress.ip_address(source)
     except ValueError:

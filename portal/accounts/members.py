@@ -1,4 +1,4 @@
-"""Members of an organization: who they are, how they come in, what they may do, and that one owner always stays."""
+"""Members of an organization: who they are, how they join, what they may do, and that there is always an owner."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def list_invitations(runtime: Runtime, principal: Principal) -> list[Invitation]
 
 
 def invite(runtime: Runtime, principal: Principal, email: str, role: str, groups: Sequence[GroupChoice] = ()) -> str:
-    """Make a one-time link for a new member and return it; it is shown once and stored nowhere.
+    """Create a one-time link for a new member and return it; it is shown once and not stored.
 
     A team lead gets the groups together with the membership.
 
     Raises:
-        InvalidInput: no e-mail address, an unknown role, or somebody who is a member already.
+        InvalidInput: not an e-mail address, an unknown role, or someone who is already a member.
     """
     clean = clean_email(email)
     if role not in set(Role):
@@ -97,10 +97,10 @@ def invite(runtime: Runtime, principal: Principal, email: str, role: str, groups
 
 
 def withdraw_invitation(runtime: Runtime, principal: Principal, invitation_id: int) -> str:
-    """Let the link of an open invitation die; return whom it was for.
+    """Void the link of an open invitation; return whom it was for.
 
     Raises:
-        NotFound: no such invitation here, or it was accepted meanwhile.
+        NotFound: no such invitation here, or it has since been accepted.
     """
     mine = (col(Invitation.id) == invitation_id, col(Invitation.organization_id) == principal.organization_id)
     with runtime.database.transaction() as session:
@@ -124,7 +124,7 @@ def find_invitation(runtime: Runtime, token: str) -> Invitation:
 
 
 def note_refused_invitation(runtime: Runtime, token: str) -> None:
-    """Write down that somebody used a link that was used before or is too old; a link we never made is nobody's."""
+    """Record that someone used a link that is already used or too old; a link we never created belongs to no one."""
     with runtime.database.transaction() as session:
         found = session.exec(select(Invitation).where(Invitation.token_hash == hash_of(token))).first()
         if found is None:
@@ -144,7 +144,7 @@ def note_refused_invitation(runtime: Runtime, token: str) -> None:
 
 
 def accept_invitation(runtime: Runtime, token: str, name: str, password: str) -> Membership:
-    """Become a member with the invited role; the link dies.
+    """Become a member with the invited role; this voids the link.
 
     Raises:
         NotFound: the link is wrong, used or too old.
@@ -179,7 +179,7 @@ def accept_invitation(runtime: Runtime, token: str, name: str, password: str) ->
 
 
 def change_role(runtime: Runtime, principal: Principal, membership_id: int, role: str) -> None:
-    """Give a member another role; their sessions end, so that it holds at once (S2).
+    """Give a member another role; their sessions end, so that it takes effect at once (S2).
 
     Raises:
         InvalidInput: there is no such role.
@@ -227,18 +227,18 @@ def list_sessions(runtime: Runtime, principal: Principal) -> list[SessionRecord]
 
 
 def end_own_sessions(runtime: Runtime, principal: Principal) -> None:
-    """End all of a person's sessions but the present one."""
+    """End all of a person's sessions except the current one."""
     with runtime.database.transaction() as session:
         end_other_sessions(session, principal.user_id, principal.session_id)
         _record(session, principal, "session.others_ended", principal.email)
 
 
 def _find_member(session: Session, principal: Principal, membership_id: int) -> Membership:
-    """Find a member to change. Changes of one organization's members wait for each other from here on (S77)."""
+    """Find a member to change. From here on, changes to one organization's members run one after another (S77)."""
     statement = select(Organization.id).where(Organization.id == principal.organization_id)
     # Not a full lock: rows that only refer to the organization, such as the audit log's, need not wait.
     session.exec(statement.with_for_update(key_share=True)).one()
-    # Only now: two who put each other out at once must not both succeed.
+    # Only now: if two owners remove each other at the same time, only one may succeed.
     require_right_now(session, principal, Right.MANAGE_MEMBERS)
     membership = session.get(Membership, membership_id)
     if membership is None or membership.organization_id != principal.organization_id:
@@ -269,7 +269,7 @@ def _claim_invitation(session: Session, token: str) -> Invitation:
 
 
 def _withdraw_invitations_of(session: Session, user_id: int) -> None:
-    """Let the links die that somebody made with rights they are losing."""
+    """Void the links that someone made with rights they are losing."""
     mine = (col(Invitation.invited_by_user_id) == user_id, col(Invitation.accepted_at).is_(None))
     session.execute(delete(Invitation).where(*mine))
 
@@ -282,7 +282,7 @@ def _keep_an_owner(session: Session, membership: Membership) -> None:
         Membership.organization_id == membership.organization_id, Membership.role == Role.OWNER
     )
     if session.exec(statement).one() < 2:
-        raise Conflict("This is the only owner. Make somebody else an owner first.")
+        raise Conflict("This is the only owner. Make someone else an owner first.")
 
 
 def _record(session: Session, principal: Principal, action: str, email: str, **details: str) -> None:
@@ -299,7 +299,7 @@ def _record(session: Session, principal: Principal, action: str, email: str, **d
 
 
 def who_grants_groups(session: Session, organization_id: int) -> list[User]:
-    """Return whom a team lead without groups asks: owners first."""
+    """Return whom a team lead without groups can ask: owners first."""
     roles = [role for role in (Role.OWNER, Role.ADMINISTRATOR) if Right.GRANT_GROUPS in ROLE_RIGHTS[role]]
     statement = (
         select(User)

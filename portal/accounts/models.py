@@ -1,4 +1,4 @@
-"""Tables of people and their rights, of sessions, and of the one-time links that let people in."""
+"""Tables for people and their rights, for sessions, and for the one-time links that let people in."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Organization(SQLModel, table=True):
 
 
 class User(SQLModel, table=True):
-    """A person. What they may do is in their membership; without one they cannot sign in."""
+    """A person. Their membership says what they may do; without one they cannot sign in."""
 
     __tablename__ = "user"
 
@@ -62,7 +62,7 @@ class GroupGrant(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     membership_id: int = Field(foreign_key="membership.id", ondelete="CASCADE", sa_type=BigId)
-    # No foreign key: connections are a higher capability, which removes the grants of one it deletes.
+    # No foreign key: connections are a higher capability, which removes the grants of a connection it deletes.
     connection_id: int = Field(index=True, sa_type=BigId)
     gitlab_group_id: int = Field(sa_column=Column(BigInteger, nullable=False))
     granted_by_user_id: int | None = Field(default=None, foreign_key="user.id", sa_type=BigId)
@@ -83,7 +83,7 @@ class SessionRecord(SQLModel, table=True):
     # The absolute limit counts from here, whatever happens in between.
     created_at: datetime = Field(sa_type=UTCDateTime)
     last_active_at: datetime = Field(sa_type=UTCDateTime)
-    # When the password was last given; delicate changes want it recent.
+    # When the password was last given; sensitive changes require a recent one.
     proved_at: datetime = Field(sa_type=UTCDateTime)
     source: str = Field(default="", max_length=64)
     user_agent: str = Field(default="", max_length=200)
@@ -132,7 +132,9 @@ class SetupToken(SQLModel, table=True):
 
 
 class SignInAttempt(SQLModel, table=True):
-    """One try to sign in, for the throttle. Account and source are keyed hashes: this is no list of addresses."""
+    """One sign-in attempt, for the throttle. Account and source are keyed hashes, so this is not a list of
+    addresses.
+    """
 
     __tablename__ = "sign_in_attempt"
     __table_args__ = (
@@ -143,6 +145,6 @@ class SignInAttempt(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     account_hash: str = Field(max_length=HASH_LENGTH)
     source_hash: str = Field(max_length=HASH_LENGTH)
-    # Written as a failure before the password is checked, so that parallel tries count each other.
+    # Recorded as a failure before the password is checked, so that parallel attempts count one another.
     succeeded: bool = False
     at: datetime = Field(sa_type=UTCDateTime)

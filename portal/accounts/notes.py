@@ -1,4 +1,4 @@
-"""What higher capabilities add to the pages of members, unknown to this one.
+"""What higher capabilities add to the members pages; this one does not know them.
 
 Notes in a member's row besides name and role, and the groups that a team lead can be invited to.
 """
@@ -27,7 +27,7 @@ class Notes:
 
 @dataclass(frozen=True)
 class GroupChoice:
-    """A group that a team lead may be given; `id` is ours, the other two are what a grant is made of."""
+    """A group that a team lead may be given; `id` is ours, and a grant is made from the other two."""
 
     id: int
     connection_id: int

@@ -1,4 +1,4 @@
-"""Passwords: argon2id, a length that is checked before any hashing, and none that everybody tries first (S7)."""
+"""Passwords: argon2id, a length check before any hashing, and none of those that attackers try first (S7)."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def hash_password(password: str, own_words: Collection[str] = ()) -> str:
     """Return the hash of a new password.
 
     Args:
-        password: as typed; nothing is cut off or taken away.
-        own_words: the person's name and address, which are no passwords.
+        password: as typed; nothing is truncated or stripped.
+        own_words: the person's name and address, which must not be the password.
 
     Raises:
         PasswordRefused: too short, too long, or too easily guessed.
@@ -39,15 +39,15 @@ def hash_password(password: str, own_words: Collection[str] = ()) -> str:
     if len(password) > MAX_LENGTH:
         raise PasswordRefused(f"Use at most {MAX_LENGTH} characters.")
     if password.lower() in common_passwords():
-        raise PasswordRefused("Everybody tries that one first. Three unusual words in a row are better.")
+        raise PasswordRefused("Attackers try that password first. Three unusual words in a row are better.")
     if password.lower() in {word.lower() for word in own_words}:
-        raise PasswordRefused("Your name and your address are the first that others would try.")
+        raise PasswordRefused("Your name and your address are the first passwords that others would try.")
     with _slots:
         return _hasher.hash(password)
 
 
 def verify_password(password: str, password_hash: str | None) -> bool:
-    """Tell whether a password fits. Without a hash it takes as long as with a wrong one (S6)."""
+    """Return whether a password matches. Without a hash it takes as long as with a wrong password (S6)."""
     if len(password) > MAX_LENGTH:
         return False
     with _slots:
@@ -66,4 +66,4 @@ def common_passwords() -> frozenset[str]:
 
 @cache
 def _decoy() -> str:
-    return _hasher.hash("nobody has this password")
+    return _hasher.hash("no one has this password")

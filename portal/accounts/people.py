@@ -1,4 +1,4 @@
-"""People: made at first run, by an invitation or on the command line; signed in by e-mail and password."""
+"""People: created at first run, by an invitation or on the command line; they sign in by e-mail and password."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from portal.runtime import Runtime
 
 MAX_NAME = 100
 MAX_EMAIL = 254
-EMAIL_TAKEN = "Somebody with this e-mail address exists already."
+EMAIL_TAKEN = "Someone with this e-mail address already exists."
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
 
 
@@ -53,7 +53,7 @@ def check_person(name: str, email: str, password: str) -> tuple[str, str, str]:
         address = clean_email(email)
     except InvalidInput as error:
         problems |= error.field_errors
-    if not problems:  # A hash is slow, so only for a form that is right otherwise.
+    if not problems:  # Hashing is slow, so only for a form that is otherwise valid.
         try:
             password_hash = hash_password(password, (name, address, address.partition("@")[0]))
         except PasswordRefused as error:
@@ -64,10 +64,10 @@ def check_person(name: str, email: str, password: str) -> tuple[str, str, str]:
 
 
 def add_member(session: Session, organization_id: int, person: tuple[str, str, str], role: Role) -> Membership:
-    """Make a membership for a person, already checked. Somebody who was removed comes back as who they were.
+    """Create a membership for a person whose form is valid. Someone who was removed gets their old account back.
 
     Raises:
-        InvalidInput: the e-mail belongs to a member already.
+        InvalidInput: the e-mail address already belongs to a member.
     """
     name, email, password_hash = person
     user = session.exec(select(User).where(User.email == email)).first() or User(email=email, name=name)
@@ -86,7 +86,7 @@ def add_member(session: Session, organization_id: int, person: tuple[str, str, s
 
 
 def is_member(session: Session, email: str) -> bool:
-    """Tell whether an address, as it is stored, belongs to a member of an organization."""
+    """Return whether an address, in its stored form, belongs to a member of an organization."""
     return _membership(session, session.exec(select(User).where(User.email == email)).first()) is not None
 
 
@@ -101,13 +101,13 @@ def check_sign_in(runtime: Runtime, email: str, password: str, source: str, devi
         device: from `throttle.known_device`.
 
     Raises:
-        InvalidInput: unknown, disabled, not a member any more, or a wrong password.
-        RateLimited: too many tries.
+        InvalidInput: unknown, disabled, no longer a member, or a wrong password.
+        RateLimited: Too many attempts.
     """
     clean = email.strip().lower()[:MAX_EMAIL]
     with _counted_try(runtime, clean, source, device=device) as attempt_id:
         with runtime.database.reading() as session:
-            # What is no text for a database (NUL) is nobody's address either.
+            # A text that no database can hold (NUL) is no one's address either.
             user = session.exec(select(User).where(User.email == (clean if clean.isprintable() else ""))).first()
         usable = user is not None and not user.is_disabled
         right = verify_password(password, user.password_hash if user and usable else None)
@@ -127,7 +127,7 @@ def verify_own_password(runtime: Runtime, principal: Principal, password: str, s
 
     Raises:
         InvalidInput: it is wrong.
-        RateLimited: too many tries.
+        RateLimited: Too many attempts.
     """
     with _counted_try(runtime, principal.email, source, session_id=principal.session_id) as attempt_id:
         with runtime.database.reading() as session:
@@ -196,10 +196,10 @@ def only_organization(session: Session) -> Organization:
 def _counted_try(
     runtime: Runtime, email: str, source: str, *, device: str = "", session_id: int | None = None
 ) -> Iterator[int]:
-    """Count a try at a password; the first one that is too many is written down, and those right after it are not.
+    """Count a password attempt; the first one over the limit is recorded, those right after it are not.
 
     Raises:
-        RateLimited: too many tries.
+        RateLimited: Too many attempts.
     """
     try:
         with counted_try(runtime, email, source, device=device, session_id=session_id) as attempt_id:
@@ -249,7 +249,7 @@ def _membership(session: Session, user: User | None) -> Membership | None:
 
 
 def _record_sign_in(session: Session, user: User | None, membership: Membership | None, *, is_right: bool) -> None:
-    # What an unknown person typed is not kept: it may be a password, in the wrong field.
+    # What an unknown person typed is not stored: it may be a password typed into the wrong field.
     succeeded = is_right and membership is not None
     audit.record(
         session,

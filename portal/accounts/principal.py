@@ -1,4 +1,4 @@
-"""Who is asking and what they may: read from the database at each request, and again at each step of a job."""
+"""Who is asking and what they may do: read from the database at each request, and again at each step of a job."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def load_principal(
     session_id: int | None = None,
     proved_at: datetime | None = None,
 ) -> Principal | None:
-    """Read a person's present rights; None when they are disabled, removed, or never were a member."""
+    """Read a person's current rights; None if they are disabled, removed, or were never a member."""
     statement = (
         select(User, Membership, Organization)
         .join(Membership, col(Membership.user_id) == col(User.id))
@@ -46,7 +46,7 @@ def load_principal(
 
 
 def require_right_now(database: DatabaseSession, principal: Principal, right: Right) -> Principal:
-    """Read somebody's rights again in the transaction that acts for them, and return them as they are now.
+    """Read a person's rights again in the transaction that acts for them, and return their current state.
 
     Between the start of a request and its last write there may be a minute of waiting for GitLab, or for a lock.
     Whoever changes their role, removes them or ends their session from here on waits for this transaction.

@@ -1,4 +1,4 @@
-"""The question for the password: as a page of its own, in place of a form's answer, and as a fragment."""
+"""The question for the password: as its own page, in place of a form's response, and as a fragment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from portal.web.request_checks import SAFE_METHODS
 
 
 def register(app: Flask) -> None:
-    """Add the page, and the answer to every stale proof."""
+    """Add the page and the handler for stale proofs."""
     app.add_url_rule("/prove", "accounts.prove", prove, methods=["GET", "POST"])
     app.register_error_handler(StaleProof, ask)
     app.extensions[PROVER] = _prove
@@ -33,7 +33,7 @@ def _prove(principal: Principal, password: str) -> None:
 
 @signed_in
 def prove() -> Response:
-    """Ask for the password again, and go on to where it was wanted."""
+    """Ask for the password again, then continue to where it was needed."""
     form = ProofForm()
     target = safe_next(request.values.get("next")) or url_for("connections.index")
     if request.method in SAFE_METHODS:
@@ -80,6 +80,6 @@ def _question(
         fields=fields,
         name=name,
         problem=problem,
-        purpose=stale.purpose if stale else "you go on",
+        purpose=stale.purpose if stale else "you continue",
         way_back=(stale.cancel_to if stale else "") or page_of_form(),
     )

@@ -33,9 +33,9 @@ COOKIE_BYTES = 32
 CSRF_FIELD = "csrf_token"
 # Hash of the cookie that a renewed session began with: pages opened before it was renewed still have a valid token.
 CSRF_SEED = "csrf_seed"
-# A row is not touched at every request: this much idle time may be lost.
+# A row is not updated at every request: this much idle time may be lost.
 TOUCH_SECONDS = 30
-# A page that is read does not wait for a write that it can do without.
+# Reading a page does not wait for a write that it can do without.
 TOUCH_PATIENCE_SECONDS = 0.2
 
 
@@ -51,14 +51,14 @@ class PortalSession(dict[str, Any], SessionMixin):
         self.stored = dict(data)
         self.must_send_cookie = False
         self.must_clear = False
-        # Of a visitor who was signed in until a moment ago: which limit ended it, in words.
+        # For a visitor who was signed in until a moment ago: which limit ended the session, in words.
         self.was_ended_by = ""
         # Why the session could not be read; the checks before every view raise it.
         self.failure: SQLAlchemyError | None = None
 
     @property
     def data(self) -> dict[str, Any]:
-        """What is kept in the row: everything but the CSRF secret, which follows from the cookie."""
+        """What the row holds: everything but the CSRF secret, which is derived from the cookie."""
         return {name: value for name, value in self.items() if name != CSRF_FIELD}
 
 
@@ -76,11 +76,12 @@ class DatabaseSessions(SessionInterface):
         return "__Host-gatehouse" if self._runtime.settings.is_https else "gatehouse"
 
     def open_session(self, app: Flask, request: Request) -> PortalSession:
-        """Return the session of the request's cookie; a fresh visitor's when there is none that lives."""
+        """Return the session of the request's cookie; a new visitor's if there is no live one."""
         try:
             return self._open(app, request)
         except SQLAlchemyError as error:
-            # Flask opens sessions before it can answer errors: raised here, it would leave the application bare.
+            # Flask opens sessions before it can handle errors: raised here, the exception would leave the application
+            # unhandled.
             unread = PortalSession("", "", None, {})
             unread.failure = error
             return unread
@@ -118,9 +119,9 @@ class DatabaseSessions(SessionInterface):
             except SQLAlchemyError as error:
                 if request.method not in {"GET", "HEAD"}:
                     raise
-                # A message that was shown is shown once more.
+                # A message may be shown twice.
                 log.warning("session_not_stored", error=type(error).__name__)
-        # Static files are kept by shared caches: no cookie may ride on them.
+        # Shared caches keep static files, so they must not carry cookies.
         if session.must_send_cookie and request.endpoint != "static":
             self._send(response, session.token)
 
@@ -131,9 +132,9 @@ class DatabaseSessions(SessionInterface):
                 record.data = data
 
     def begin(self, session: PortalSession, user_id: int, organization_id: int) -> None:
-        """Sign somebody in: a new row under a new cookie; the old session, if any, dies (fixation, S2)."""
+        """Sign someone in: a new row under a new cookie; the old session, if any, ends (fixation, S2)."""
         now, info = self.now(), current_request_info()
-        session.clear()  # What the one before left there is not for this one.
+        session.clear()  # What the previous session stored there is not for this one.
         session.token = new_token()
         with self._runtime.database.transaction() as database:
             if session.row_id is not None:
@@ -158,18 +159,18 @@ class DatabaseSessions(SessionInterface):
         session.must_send_cookie = True
 
     def renew(self, session: PortalSession, *, is_proved: bool = False) -> None:
-        """Go on under another cookie, after the password was given again or the role has changed (S2).
+        """Continue under another cookie, after the password was given again or the role has changed (S2).
 
-        The row stays, with its absolute limit and what is kept in it; the old cookie is dead at once.
+        The row stays, with its absolute limit and its contents; the old cookie is void at once.
 
         Raises:
-            SignInRequired: the session was ended meanwhile; it is not brought back.
+            SignInRequired: the session has ended; it is not revived.
         """
         old_hash, token = hash_of(session.token), new_token()
         session.setdefault(CSRF_SEED, old_hash)
         values: dict[str, Any] = {"token_hash": hash_of(token), "data": session.data}
         values |= {"proved_at": self.now()} if is_proved else {}
-        # With the old hash: of two renewals at once one wins, and the other's browser has the winner's cookie.
+        # With the old hash: of two concurrent renewals one wins, and the other's browser gets the winner's cookie.
         mine = (col(SessionRecord.id) == session.row_id, col(SessionRecord.token_hash) == old_hash)
         with self._runtime.database.transaction() as database:
             renewed = database.execute(update(SessionRecord).where(*mine).values(**values))
@@ -205,7 +206,7 @@ class DatabaseSessions(SessionInterface):
         return session
 
     def _read_cookie(self, request: Request) -> str:
-        """Return the cookie, unless it came twice: then somebody else may have set one of them (S3)."""
+        """Return the cookie, unless it was sent twice: then someone else may have set one of them (S3)."""
         values = request.cookies.getlist(self.cookie_name)
         usable = len(values) == 1 and 0 < len(values[0]) <= 200 and values[0].isascii()
         return values[0] if usable else ""
@@ -215,7 +216,7 @@ class DatabaseSessions(SessionInterface):
             return database.exec(select(SessionRecord).where(SessionRecord.token_hash == hash_of(token))).first()
 
     def _limit_of(self, record: SessionRecord) -> str:
-        """Return the limit that has ended a session, in words; empty while it lives."""
+        """Return the limit that has ended a session, in words; empty while the session is live."""
         settings, now = self._runtime.settings, self.now()
         if now - record.created_at > timedelta(hours=settings.session_absolute_hours):
             return f"{settings.session_absolute_hours} hours"
@@ -234,7 +235,7 @@ class DatabaseSessions(SessionInterface):
             with self._runtime.database.transaction(patience=TOUCH_PATIENCE_SECONDS) as database:
                 database.execute(touched)  # It may have been ended by now: then there is nothing to touch.
         except SQLAlchemyError as error:
-            # Whoever only reads needs no write. What the disk lacks is said on the page.
+            # A reader needs no write. The page says if the disk is full.
             log.warning("session_not_touched", error=type(error).__name__)
 
     def _csrf_of(self, seed: str) -> str:
@@ -252,7 +253,7 @@ class DatabaseSessions(SessionInterface):
 
 
 def current_sessions() -> DatabaseSessions:
-    """Return the sessions of the application that answers."""
+    """Return the current application's sessions."""
     found = current_app.session_interface
     assert isinstance(found, DatabaseSessions)
     return found
@@ -264,7 +265,7 @@ def new_token() -> str:
 
 
 def hash_of(token: str) -> str:
-    """Return what is stored of a cookie or of a one-time link."""
+    """Return what is stored for a cookie or a one-time link."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

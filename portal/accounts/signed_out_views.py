@@ -1,11 +1,11 @@
-"""The session is over in the middle of something: say so, sign in, and go on with what was typed.
+"""The session ends in the middle of something: say so, let the person sign in, and continue with what was typed.
 
 - **A page** (GET): to the sign-in page and back.
 - **A plain form**: the sign-in page is the answer (401). It carries the form's entries, secrets excepted; after signing
   in they wait in the session until the form's page is shown again (`portal.web.forms.StrictForm` fills them in).
 - **A request of htmx**: a dialog asks; the page stays as it is, and its forms get the token of the new session.
 
-The same happens when somebody has signed in again in another tab, and the forms of this one belong to a dead session.
+The same happens if someone has signed in again in another tab and the forms of this one belong to an ended session.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from portal.web.forms import COMMON_FIELDS, KEPT_ENTRIES, SECRET_FIELDS
 from portal.web.htmx import leave_to, render, wants_fragment
 from portal.web.request_checks import OWN_SITES, SAFE_METHODS
 
-# For so many more pages entries are kept at once: the steps of the walkthrough.
+# For how many more pages entries are kept at once: the steps of the walkthrough.
 MAX_PAGES = 5
 
 
@@ -42,14 +42,14 @@ class PageOutOfDate(PortalError):
 
 
 def register(app: Flask) -> None:
-    """Answer everything that wants a session and has none."""
+    """Answer every request that needs a session and has none."""
     app.add_url_rule("/entries", "accounts.take_up_entries", take_up_entries, methods=["POST"])
     app.register_error_handler(SignInRequired, ask_to_sign_in)
     app.register_error_handler(CSRFError, lambda _error: _refuse_token(app))
 
 
 def ask_to_sign_in(_error: SignInRequired) -> Response:
-    """Ask whoever is signed out to sign in, without losing what they were at."""
+    """Ask a signed-out person to sign in, without losing their work."""
     if wants_fragment():
         return render_question(401)
     own = request.full_path.rstrip("?")
@@ -62,7 +62,7 @@ def ask_to_sign_in(_error: SignInRequired) -> Response:
 
 @signed_in
 def take_up_entries() -> Response:
-    """Go on to a page, keeping what was typed on an older copy of it, or on another page for when it is shown again."""
+    """Continue to a page, keeping what was typed on an older copy of it, or on another page until it is shown again."""
     form = EntriesForm()
     target = safe_next(request.form.get("next")) or url_for("connections.index")
     if page := safe_next(form.page.data):
@@ -81,7 +81,7 @@ def render_question(status: int, errors: dict[str, str] | None = None) -> Respon
 
 
 def take_up(page: str, kept: str) -> None:
-    """Let a page go on where its reader was when the session was over, and say so."""
+    """Let a page continue where the user was when the session ended, and say so."""
     todo = (
         "saved: check your entries, then press the button" if keep_entries(page, kept) else "changed: press the button"
     )
@@ -89,7 +89,7 @@ def take_up(page: str, kept: str) -> None:
 
 
 def keep_entries(page: str, kept: str) -> bool:
-    """Let the form of a page be filled in with entries when it is shown next; tell whether there are any."""
+    """Have a page's form filled in with entries when it is next shown; return whether there are any."""
     fields = parse_qsl(kept[:MAX_KEPT], keep_blank_values=True)
     clean = [(name, value) for name, value in fields if name not in SECRET_FIELDS | COMMON_FIELDS]
     others = {name: entry for name, entry in session.get(KEPT_ENTRIES, {}).items() if name != page}
@@ -111,7 +111,8 @@ def _entries() -> tuple[str, bool]:
 def _refuse_token(app: Flask) -> Response:
     """Answer a form whose token does not belong to the present session."""
     is_public = request.endpoint is None or declared_right(app, request.endpoint) in (None, Access.PUBLIC)
-    # Only our own pages are told how to continue; `check_origin` lets through what says nothing of where it comes from.
+    # Only our own pages are told how to continue; `check_origin` lets requests through that do not say where they come
+    # from.
     settings = current_runtime().settings
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     is_ours = site in OWN_SITES or (site is None and origin == settings.base_url)

@@ -1,4 +1,4 @@
-"""First run, sign-in and sign-out, one's own profile, and the members of an organization."""
+"""First run, sign-in and sign-out, the user's profile, and the members of an organization."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def _say_ready() -> Response:
 
 
 def _answer_refused(error: AccessRefused) -> Response:
-    """Record that somebody asked for what they have no right to; in no transaction of the view's."""
-    # The principal as this request began: who it was, whatever they may now.
+    """Record that someone asked for what they have no right to; in no transaction of the view's."""
+    # The principal as the request began, whatever their rights are now.
     if principal := find_principal():
         path = loggable_path(request.path)
         log.warning("access_refused", user_id=principal.user_id, right=error.right, path=path, method=request.method)
@@ -170,14 +170,14 @@ def accept_invitation(token: str) -> Response:
 @blueprint.get("/profile")
 @signed_in
 def profile() -> Response:
-    """Show one's own name, password form and sessions."""
+    """Show the user's name, password form and sessions."""
     return _profile()
 
 
 @blueprint.post("/profile/name")
 @signed_in
 def rename() -> Response:
-    """Change one's own name."""
+    """Change the user's name."""
     form = NameForm()
     try:
         people.rename_person(current_runtime(), current_principal().user_id, _text(form, "name"))
@@ -190,7 +190,7 @@ def rename() -> Response:
 @blueprint.post("/profile/password")
 @signed_in
 def change_password() -> Response:
-    """Change one's own password; other sessions end."""
+    """Change the user's password; other sessions end."""
     runtime, principal, form = current_runtime(), current_principal(), PasswordForm()
     source = current_request_info().source_address
     try:
@@ -206,7 +206,7 @@ def change_password() -> Response:
 @blueprint.post("/profile/sessions/end")
 @signed_in
 def end_sessions() -> Response:
-    """End one's other sessions."""
+    """End the user's other sessions."""
     refuse_unknown_fields()
     members.end_own_sessions(current_runtime(), current_principal())
     flash("You will be signed out everywhere else.", "success")
@@ -223,7 +223,7 @@ def show_members() -> Response:
 @blueprint.get("/members/invitations")
 @requires(Right.MANAGE_MEMBERS)
 def new_invitation() -> Response:
-    """Ask whom to invite, as what, and to which groups."""
+    """Ask whom to invite, with which role and to which groups."""
     return _invitation(InviteForm())
 
 
@@ -245,7 +245,7 @@ def invite() -> Response:
 @blueprint.post(f"/members/invitations/<int(max={MAX_ID}):invitation_id>/withdrawal")
 @requires(Right.MANAGE_MEMBERS)
 def withdraw_invitation(invitation_id: int) -> Response:
-    """Let the link of an invitation die."""
+    """Void the link of an invitation."""
     refuse_unknown_fields()
     email = members.withdraw_invitation(current_runtime(), current_principal(), invitation_id)
     flash(f"The invitation for {email} is withdrawn.", "success")
@@ -307,7 +307,7 @@ def _device_cookie_name() -> str:
 
 
 def _device_cookie() -> str:
-    """Return what the browser shows of earlier sign-ins; nothing if it came twice: one may be another's."""
+    """Return the browser's cookie from earlier sign-ins; nothing if it came twice: one may be someone else's."""
     values = request.cookies.getlist(_device_cookie_name())
     return values[0] if len(values) == 1 else ""
 

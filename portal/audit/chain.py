@@ -1,9 +1,9 @@
 """Number, chain and write the events of a transaction, just before it commits.
 
-Each event carries an HMAC over its fields and the hash of the event before it, with a key that is in no database: who
-changes, removes, swaps or adds rows cannot make the hashes fit. Events wait in `session.info` until the transaction is
-about to commit, because numbering takes a lock that every other writer of the portal wants: so it is held for three
-statements, and is always the last one taken, which keeps PostgreSQL from deadlocks.
+Each event carries an HMAC over its fields and the hash of the event before it, with a key that is not in the database:
+anyone who changes, removes, swaps or adds rows cannot make the hashes match. Events wait in `session.info` until the
+transaction is about to commit, because numbering takes a lock that every other writer needs: so it is held for only
+three statements, and is always taken last, which prevents deadlocks in PostgreSQL.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from portal.db import AUDIT_HEAD_FILE, AUDIT_KEY, WITNESS
 
 EVENTS = AuditEvent.__table__  # type: ignore[attr-defined]
 HEAD = AuditHead.__table__  # type: ignore[attr-defined]
-# The canonical form. A field that is added one day may only enter it where it is set, or every older hash is wrong.
+# The canonical form. A field that is added later may only be included where it is set, or every older hash becomes
+# wrong.
 FIELDS = (
     *("number", "at", "organization_id", "actor_user_id", "actor_name", "action", "object_type", "object_id"),
     *("object_name", "result", "source_address", "request_id", "user_agent", "details", "foreign_fields"),
@@ -36,14 +37,14 @@ _INSERT = insert(EVENTS)
 _MOVE = update(HEAD).values(number=bindparam("new_number"), hash=bindparam("new_hash"))
 # PostgreSQL does both in one statement: the lock is held for one round trip less.
 _INSERT_AND_MOVE = insert(EVENTS).add_cte(_MOVE.cte("moved"))
-# What stores, spends or ends a token pair: a database without the newest of these holds a pair that is spent.
+# Events that store, spend or end a token pair: a database without the newest of these holds a spent pair.
 TOKEN_ACTIONS = ("credential.", "connection.authorized", "connection.disconnected")
 _PENDING = "audit_pending"
 _WRITTEN = "audit_written"
 
 
 class AuditImpossible(RuntimeError):
-    """The event cannot be chained: there is no key, or the row of the newest event is gone. Nothing is changed then."""
+    """The event cannot be chained: there is no key, or the row of the newest event is gone. Nothing is changed."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class _Pending:
 
 
 def add_event(session: Session, values: dict[str, Any]) -> None:
-    """Let an event be written when the session's transaction commits, and be forgotten when it rolls back.
+    """Write an event when the session's transaction commits; drop it if the transaction rolls back.
 
     Args:
         session: of `Database.transaction()`.
@@ -81,10 +82,10 @@ def _plain(value: Any) -> Any:
 
 @event.listens_for(Session, "before_commit")
 def _write_pending(session: Session) -> None:
-    # Also called when a savepoint is released: then the transaction goes on.
+    # Also called when a savepoint is released: then the transaction continues.
     if session.in_nested_transaction() or not session.info.get(_PENDING):
         return
-    session.flush()  # Whatever locks the change itself takes come before ours.
+    session.flush()  # Any locks that the change itself takes come before ours.
     pending: list[_Pending] = session.info.pop(_PENDING)
     head = _append(session.connection(), pending, session.info[AUDIT_KEY])
     session.info[_WRITTEN] = head, any(item.values["action"].startswith(TOKEN_ACTIONS) for item in pending)
@@ -93,7 +94,7 @@ def _write_pending(session: Session) -> None:
 def _append(connection: Connection, pending: list[_Pending], key: bytes) -> Head:
     found = connection.execute(_LOCK).one_or_none()
     if found is None:
-        raise AuditImpossible("The row that tells the newest event of the audit log is gone.")
+        raise AuditImpossible("The row that records the newest event of the audit log is gone.")
     number, previous = found
     rows = []
     for item in pending:
@@ -124,7 +125,7 @@ def _tell(session: Session) -> None:
     head, is_about_tokens = written
     tell_head(session.info.get(AUDIT_HEAD_FILE), head)
     witness = session.info.get(WITNESS)
-    # A server may fail over to a replica that lacks the last moment. Only what spends tokens must not be missing there.
+    # A server may fail over to a replica that lags slightly behind. Only what spends tokens must not be missing there.
     if witness is not None and (is_about_tokens or session.get_bind().dialect.name == "sqlite"):
         witness.advance(head.number, head.hash, is_urgent=is_about_tokens)
 

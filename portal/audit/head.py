@@ -1,4 +1,4 @@
-"""Tell number and hash of the newest event outside of the database: without that a cut-off end would not show."""
+"""Record number and hash of the newest event outside the database: otherwise missing events at the end go unnoticed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Noted:
 
 
 def tell_head(path: Path | None, head: Head) -> None:
-    """Write the head to the log and, when there is one, to the head file; at most once a second, and never fail."""
+    """Write the head to the log and, if there is one, to the head file; at most once a second, and never raise."""
     with _lock:
         now = time.monotonic()
         if now - _told_at.get(path, -SECONDS_BETWEEN) < SECONDS_BETWEEN:
@@ -54,12 +54,13 @@ def tell_head(path: Path | None, head: Head) -> None:
 
 
 def write_head(path: Path | None, head: Head) -> None:
-    """Write the head to the log and to the head file now; what is committed stays so when the file cannot be written.
+    """Write the head to the log and to the head file now; what is committed stays committed if the file cannot be
+    written.
 
-    A head that is not newer than the last line is left out: of two processes the slower one comes late, and a head
-    that went back must not hide among the lines.
+    A head that is not newer than the last line is skipped: the slower of two processes writes late, and a head that
+        went back must not hide among the lines.
     """
-    if structlog.is_configured():  # The command line has no log, and its output is its own.
+    if structlog.is_configured():  # The command line has no log, and its output is not the place for it.
         log.info("audit_head", number=head.number, hash=head.hash)
     _written[path] = head.number
     if path is None or head.number == 0:
@@ -76,7 +77,7 @@ def last_written(path: Path | None) -> int:
 
 
 def last_noted(path: Path | None) -> Noted | None:
-    """Return the newest readable line of the head file; None when there is none.
+    """Return the newest readable line of the head file; None if there is none.
 
     Raises:
         OSError: it exists and cannot be read.
@@ -88,9 +89,9 @@ def last_noted(path: Path | None) -> Noted | None:
 
 
 def read_noted(path: Path | None) -> Iterator[Noted]:
-    """Yield the lines that the head file has now, oldest first; those that were not written by us are passed over.
+    """Yield the lines that the head file has now, oldest first; lines that we did not write are skipped.
 
-    What is appended meanwhile is left out: it may tell of events that are newer than those that are looked at.
+    Lines appended in the meantime are left out: they may record events newer than those being checked.
 
     Raises:
         OSError: it exists and cannot be read.

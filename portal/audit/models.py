@@ -1,4 +1,4 @@
-"""The tables of the audit log: events that are only ever added, the newest of them, and what verifying found."""
+"""The tables of the audit log: events that are only ever added, the newest of them, and results of verifications."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ GENESIS = "0" * 64
 class AuditEvent(SQLModel, table=True):
     """Who did what to which object, when, from where, with what result.
 
-    People and organizations are plain numbers and names as they were: the log outlives both. Triggers of the database
-    refuse to change or delete a row.
+    People and organizations are plain numbers, with their names at the time: the log outlives both. Database triggers
+        refuse to change or delete a row.
     """
 
     __tablename__ = "audit_event"
@@ -28,10 +28,10 @@ class AuditEvent(SQLModel, table=True):
         Index("ix_audit_event_action", "organization_id", "action", "number"),
     )
 
-    # 1, 2, 3 … over all organizations, without a gap: one that is missing was taken out.
+    # 1, 2, 3 … over all organizations, without a gap: a missing number means a removed event.
     number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False}, sa_type=BigId)
     at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
-    # Null when nobody can tell whose it is (a sign-in for an unknown account).
+    # Null if it belongs to no known organization (a sign-in for an unknown account).
     organization_id: int | None = Field(default=None, sa_type=BigId)
     actor_user_id: int | None = Field(default=None, sa_type=BigId)
     actor_name: str = Field(default="", max_length=200)
@@ -70,8 +70,8 @@ class AuditVerification(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
-    # How many events were found to be right, from the first on.
+    # How many events were correct, from the first on.
     checked: int = Field(sa_type=BigId)
-    # The first event that is not as it was written, and what is wrong with it; null when all are.
+    # The first event that is not as it was written, and what is wrong with it; null if there is none.
     fault_number: int | None = Field(default=None, sa_type=BigId)
     fault: str = Field(default="", max_length=300)

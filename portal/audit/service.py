@@ -45,14 +45,15 @@ def record(
     result: str = "ok",
     details: dict[str, Any] | None = None,
 ) -> None:
-    """Let one event be written with the caller's transaction: the change and its event are both kept, or neither (S84).
+    """Write one event with the caller's transaction: either both the change and its event are kept, or neither is
+    (S84).
 
     `actor_name` defaults to whoever is signed in. Source address, request id and user agent are those of the
     request that runs now. Never put a secret into `details`; wrap what GitLab chose into `Foreign`.
 
     Raises:
-        AuditImpossible: nothing can be chained here; let it pass, so that the change is not made either.
-        ValueError: the action is no `noun.verb`, there is no such result, or the kind of object is not said.
+        AuditImpossible: nothing can be chained here; do not catch it, so that the change is not made either.
+        ValueError: the action is not `noun.verb`, the result is unknown, or the kind of object is missing.
     """
     if not _ACTION.fullmatch(action) or result not in RESULTS or not object_type:
         raise ValueError(f"no event: {action!r}, {result!r}, {object_type!r}")

@@ -1,4 +1,4 @@
-"""Texts as the audit log stores them: one event stays one line, and what GitLab chose is known as such (S86)."""
+"""Texts as the audit log stores them: one event stays one line, and text from GitLab is marked as such (S86)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def clean_details(value: Any) -> Any:
 
 
 def foreign_paths(value: Any, path: str) -> list[str]:
-    """Return where in a field GitLab's own texts are: `details.path`; a list counts as a whole."""
+    """Return which fields hold text from GitLab, such as `details.path`; a list counts as a whole."""
     if isinstance(value, Foreign):
         return [path]
     if isinstance(value, dict):

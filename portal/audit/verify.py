@@ -1,4 +1,4 @@
-"""Check the whole chain, from the first event to the newest, in batches: the first one that is wrong is named (S85)."""
+"""Check the whole chain in batches, from the first event to the newest, and name the first wrong one (S85)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What verifying found: so many events are right, from the first on, and then there is a fault or the end."""
+    """The result of verifying: this many events are correct, from the first on; then comes a fault or the end."""
 
     checked: int
     fault: Fault | None = None
@@ -44,7 +44,7 @@ class _Broken(Exception):
 
 
 class _Walk:
-    """Goes along the chain and, beside it, along the head file."""
+    """Walks the chain and the head file side by side."""
 
     def __init__(self, key: bytes, noted: Iterator[Noted]) -> None:
         self._key = key
@@ -70,7 +70,7 @@ class _Walk:
     def _compare(self, head: Head) -> None:
         while self._next and self._next.number <= head.number:
             if (self._next.number, self._next.hash) != (head.number, head.hash):
-                raise _Broken(self._next.number, f"is another one than the head file noted at {self._next.at}")
+                raise _Broken(self._next.number, f"differs from the one the head file recorded at {self._next.at}")
             self._next = next(self._noted, None)
 
     def finish(self, head: Head) -> None:
@@ -78,7 +78,7 @@ class _Walk:
         if head.number > self.number:
             raise _Broken(self.number + 1, f"and all up to {head.number} are missing")
         if head.number < self.number:
-            raise _Broken(head.number + 1, "was put in behind the newest one")
+            raise _Broken(head.number + 1, "was added after the newest one")
         if head.hash != self.hash:
             raise _Broken(head.number, "is not the newest one that was written")
         for noted in filter(None, (self._next, *self._noted)):
@@ -88,11 +88,11 @@ class _Walk:
 
 
 def verify_chain(runtime: Runtime, progress: Callable[[int, int], None] = lambda done, total: None) -> Verdict:
-    """Check every event there is; stops at the first fault.
+    """Check every event; stop at the first fault.
 
     Args:
         runtime: whose database, key and head file.
-        progress: called after each batch with how many were checked, and how many there were at the beginning.
+        progress: called after each batch with how many were checked, and how many there were at the start.
 
     Raises:
         OSError: the head file exists and cannot be read.
@@ -106,7 +106,7 @@ def verify_chain(runtime: Runtime, progress: Callable[[int, int], None] = lambda
                 walk.check(row)
             progress(walk.number, total)
             head, newest = _read_end(runtime.database)
-            # Somebody may have added more meanwhile.
+            # More may have been added in the meantime.
             if not rows and newest <= walk.number:
                 walk.finish(head)
                 return Verdict(walk.number)
@@ -115,7 +115,7 @@ def verify_chain(runtime: Runtime, progress: Callable[[int, int], None] = lambda
 
 
 def read_head(database: Database) -> Head:
-    """Return the newest event as the database tells it; number 0 before the first one, and when that row is gone."""
+    """Return the newest event according to the database; number 0 before the first one, and if that row is gone."""
     return _read_end(database)[0]
 
 

@@ -12,7 +12,7 @@ from portal.audit.chain import FIELDS
 from portal.audit.models import AuditEvent
 
 COLUMNS = (*FIELDS, "hash")
-# What makes a spreadsheet take a cell for a formula, or drop characters until one begins.
+# What makes a spreadsheet treat a cell as a formula, or drop characters until one begins.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0")
 
 
@@ -29,7 +29,7 @@ class Format(StrEnum):
 
     @property
     def media_type(self) -> str:
-        """What browsers are told."""
+        """The content type."""
         return "text/csv; charset=utf-8" if self == Format.CSV else "application/jsonl"
 
     def lines(self, events: Iterable[AuditEvent]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What one looks for in the log, as it stands in an address or a form."""
+"""What people search for in the log, as it appears in an address or a form."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from portal.errors import BadRequest
 from portal.foreign import clean
 
 MAX_TEXT = 300
-# What is hidden in a text is written out with eight characters.
+# A hidden character in a text is written out with eight characters.
 MAX_CLEANED = MAX_TEXT * 8
 
 
@@ -36,12 +36,12 @@ class Filters:
         """Read them from an address or a form.
 
         Raises:
-            BadRequest: a result or a date that there is not.
+            BadRequest: a result or a date that does not exist.
         """
         result = arguments.get("result", "")
         if result and result not in RESULTS:
             raise BadRequest("There is no such result.")
-        # As the events are written: names of GitLab's are cleaned before, and every text is one line.
+        # As the events are written: GitLab's names are cleaned first, and every text is one line.
         action, person, about = (
             encode_controls(clean(arguments.get(name, "").strip()[:MAX_TEXT], MAX_CLEANED), MAX_CLEANED)
             for name in cls.FIELDS[:3]
@@ -67,10 +67,10 @@ class Filters:
 
 
 def read_number(arguments: Mapping[str, str], name: str) -> int | None:
-    """Return the number in a field; None when it is empty.
+    """Return the number in a field; None if it is empty.
 
     Raises:
-        BadRequest: it is none.
+        BadRequest: it is not a number.
     """
     text = arguments.get(name, "")
     number = read_id(text)
@@ -83,7 +83,7 @@ def read_date(text: str) -> date:
     """Return a day written as 2026-01-31.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a date.
     """
     return datetime.strptime(text, "%Y-%m-%d").date()
 

@@ -1,4 +1,4 @@
-"""Background work on the audit log: verifying it every day and when somebody asks, and telling its head."""
+"""Background work on the audit log: verifying it every day and on request, and recording its head."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DAY = 86_400
 
 @dataclass(frozen=True)
 class VerificationState:
-    """What the page says of the chain: how it was when it was verified last, and the job that verifies it now."""
+    """What the page says about the chain: the result of the last verification, and the job that verifies it now."""
 
     last: AuditVerification | None
     job: Job | None
@@ -32,7 +32,7 @@ class VerificationState:
 
 @every(DAY, VERIFY, TITLE)
 def verify(context: JobContext) -> None:
-    """Check the whole chain and keep what was found."""
+    """Check the whole chain and store the result."""
 
     def progress(done: int, total: int) -> None:
         context.raise_if_stopped()
@@ -62,14 +62,14 @@ def _has_news(runtime: Runtime) -> bool:
     return noted is None or noted.number != number
 
 
-@every(60, "audit.write_head", "Write down the newest event of the audit log", is_due=_has_news)
+@every(60, "audit.write_head", "Record the newest event of the audit log", is_due=_has_news)
 def tell(context: JobContext) -> None:
-    """Write the head to the log and the head file, and raise the alarm when the log is behind that file."""
+    """Write the head to the log and the head file, and raise the alarm if the log is behind that file."""
     path = context.runtime.settings.audit_head_file
     try:
         noted = last_noted(path)  # Before the head is read: it only grows.
     except OSError:
-        noted = None  # Told below, where it cannot be written either.
+        noted = None  # Reported below, where it cannot be written either.
     head = read_head(context.runtime.database)
     if noted and noted.number > head.number:
         log.error("audit_log_cut_off", newest=head.number, noted=noted.number)
@@ -77,7 +77,7 @@ def tell(context: JobContext) -> None:
 
 
 def request_verification(runtime: Runtime, organization_id: int, user_id: int) -> Job:
-    """Start verifying now; while one that this organization asked for is under way, return that."""
+    """Start verifying now; if a verification for this organization is running, return that."""
     with runtime.database.transaction() as session:
         job = enqueue(
             session,
@@ -100,7 +100,7 @@ def request_verification(runtime: Runtime, organization_id: int, user_id: int) -
 
 
 def verification_state(runtime: Runtime, organization_id: int) -> VerificationState:
-    """Return what the last verification found, whoever asked for it, and the organization's own one under way."""
+    """Return the result of the last verification, whoever started it, and the one this organization has running."""
     with runtime.database.reading() as session:
         newest = select(AuditVerification).order_by(col(AuditVerification.id).desc()).limit(1)
         return VerificationState(session.exec(newest).first(), find_unfinished(session, _key(organization_id)))

@@ -24,7 +24,7 @@ class Search:
     """What to look for; empty means all.
 
     Attributes:
-        organization_id: only its events are ever returned; None for those of everybody (the command line).
+        organization_id: only its events are returned; None for those of all organizations (the command line).
         action: the start of the action's name, such as `member.`.
         person: part of the person's name or of the source address.
         object: part of the object's name, id or kind.
@@ -44,7 +44,7 @@ class Search:
     until: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return what a row has to fulfil."""
+        """Return the conditions a row has to meet."""
         found: list[ColumnElement[bool]] = []
         if self.organization_id is not None:
             found.append(col(AuditEvent.organization_id) == self.organization_id)

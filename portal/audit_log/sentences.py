@@ -1,4 +1,4 @@
-"""Events as people read them: what somebody did, in words after their name."""
+"""Events as people read them: what someone did, worded to follow their name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SENTENCES = {
     "connection.unreadable": "can no longer read the secrets of {object}",
     "credential.lost": "lost the access token of {object}: GitLab's answer never arrived",
     "credential.refreshed": "renewed the access token of {object}",
-    "credential.revoked": "found that GitLab ended the authorization of {object}",
+    "credential.revoked": "learned that GitLab ended the authorization of {object}",
     "credential.secret_changed": "found that GitLab refuses the Secret of {object}",
     "credential.unreadable": "can no longer read the access token of {object}",
     "health.check_requested": "had {object} checked",
@@ -62,7 +62,7 @@ SENTENCES = {
     "session.throttled": "tried to sign in too often",
     "session.started": "signed in",
     "support_bundle.taken": "downloaded a support bundle of {object}",
-    "token.revocation_failed": "could not have a token of {object} revoked",
+    "token.revocation_failed": "could not get a token of {object} revoked",
     "token.revoked": "had GitLab revoke a token of {object}",
     "token.revoked_by_hand": "said that a token of {object} was revoked by hand",
 }

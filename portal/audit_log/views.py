@@ -1,4 +1,4 @@
-"""The pages of the audit log: search, one event, export, and whether the log is whole."""
+"""The pages of the audit log: search, one event, export, and verification."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ blueprint = Blueprint("audit", __name__, url_prefix="/audit")
 
 
 def register(app: Flask, _runtime: Runtime) -> None:
-    """Add the routes, and the filter that says an event in words."""
+    """Add the routes, and the filter that puts an event into words."""
     app.register_blueprint(blueprint)
     app.add_template_filter(sentence_of, "sentence")
 
@@ -60,7 +60,7 @@ def show(number: int) -> Response:
 @blueprint.post("/export")
 @requires(Right.SEE_AUDIT)
 def export() -> Response:
-    """Send the events that the filters match as a file, while they are being read."""
+    """Stream the events that match the filters as a file."""
     refuse_unknown_fields(*Filters.FIELDS, "format")
     filters, chosen = Filters.read(request.form), _read_format()
     require_proof(purpose="exporting the audit log", keep=(*Filters.FIELDS, "format"))
@@ -76,7 +76,7 @@ def export() -> Response:
 @requires(Right.SEE_AUDIT)
 @polling
 def verification() -> Response:
-    """Answer how far the verification is; polled until it has ended."""
+    """Return the progress of the verification; polled until it has ended."""
     if not wants_fragment():
         return leave_to(url_for(".index"))
     state = verification_state(current_runtime(), current_principal().organization_id)

@@ -1,6 +1,6 @@
 """The life of one authorization attempt in our database: started, claimed once, finished.
 
-Bound to the portal's user, the connection, this browser (by a cookie of its own) and to the endpoints as they were
+Bound to the portal's user, the connection, this browser (by its own cookie) and to the endpoints as they were
 at the start (RFC 9700 §2.1, §4.4.2, §4.7).
 """
 
@@ -38,7 +38,7 @@ from portal.runtime import Runtime
 from portal.vault import Place, Secret
 
 ATTEMPT_MINUTES = 10
-# Exchange and judgement take less; whoever claimed an attempt and has not ended it by then is gone.
+# Exchange and checks take less; a process that claimed an attempt and has not ended it by then is gone.
 CLAIM_MINUTES = 3
 RANDOM_BYTES = 32
 TABLE = "authorization_attempt"
@@ -53,7 +53,7 @@ class StartedAttempt:
 
 
 def start_attempt(runtime: Runtime, principal: Principal, slug: str, *, in_popup: bool) -> StartedAttempt:
-    """Create an attempt; earlier ones of the same person for this connection are dead from then on.
+    """Create an attempt; this voids earlier ones of the same person for this connection.
 
     Raises:
         NotFound: no such connection for this person.
@@ -65,11 +65,11 @@ def start_attempt(runtime: Runtime, principal: Principal, slug: str, *, in_popup
         connection = get_connection_for_admin(session, principal, slug)
         _application_of(session, connection)
         before = session.exec(select(Credential).where(Credential.connection_id == connection.id)).first()
-    # The step is open again whenever the address, or the way to it, was changed.
+    # The step is open again whenever the address, or how it is reached, was changed.
     if Step.INSTANCE not in connection.steps_done and (found := find_hindrance(runtime, principal, connection)):
         raise UpstreamFailed(found)
     if before is not None and before.state != CredentialState.ALIVE and _is_application_gone(runtime, connection):
-        # GitLab would say so on a page of its own, to somebody who can do nothing about it there.
+        # GitLab would say so on its own page, to someone who can do nothing about it there.
         with runtime.database.transaction() as session:
             need_attention(session, id_of(connection), APPLICATION_GONE)
         raise UpstreamFailed(APPLICATION_GONE)
@@ -108,7 +108,7 @@ def authorize_address(runtime: Runtime, principal: Principal, public_id: str, br
     with runtime.database.reading() as session:
         attempt = _find_own(session, principal, public_id)
     if attempt.outcome != AttemptState.STARTED or is_over(attempt) or not _same_browser(attempt, browser_token):
-        raise NotFound("This authorization is over. Start it again from the connection's page.")
+        raise NotFound("This authorization has expired. Start it again from the connection's page.")
     frozen = attempt.frozen
     verifier = open_verifier(runtime, attempt)
     return oauth.authorize_url(
@@ -122,7 +122,7 @@ def authorize_address(runtime: Runtime, principal: Principal, public_id: str, br
 
 
 def find_by_state(session: Session, state: str) -> AuthorizationAttempt | None:
-    """Return the attempt a callback belongs to; None for a state we never gave out."""
+    """Return the attempt a callback belongs to; None for a state we never issued."""
     return session.exec(select(AuthorizationAttempt).where(AuthorizationAttempt.state_hash == _digest(state))).first()
 
 
@@ -132,13 +132,13 @@ def claim_attempt(
     """Claim the attempt a callback belongs to, so that its code is exchanged once in the whole cluster.
 
     Returns:
-        The attempt, now claimed; None when it was claimed before, by a double click or a reload.
+        The attempt, now claimed; None if it was claimed before, by a double click or a reload.
 
     Raises:
-        BadRequest: unknown, another browser's, another person's or over; nothing is spent. Or from another issuer,
-            or from none although GitLab announces to name it: the attempt has failed.
-        Conflict: the connection was edited after the start; the attempt is void.
-        RightLost: the person may not manage connections any more; the attempt has failed.
+        BadRequest: unknown, another browser's, another person's or expired; nothing is spent. Or from another issuer,
+            or from none although GitLab announces that it names itself: the attempt has failed.
+        Conflict: the connection was edited since the start; the attempt is void.
+        RightLost: the person may no longer manage connections; the attempt has failed.
     """
     with runtime.database.transaction() as session:
         attempt = find_by_state(session, state)
@@ -179,10 +179,10 @@ def record_end(
     code: str,
     **details: Any,
 ) -> None:
-    """Write down that an authorization did not come about: `authorization.refused` by a rule or by a person, else
+    """Record that an authorization did not succeed: `authorization.refused` by a rule or by a person, else
     `authorization.failed`.
 
-    `principal` is whoever came back from GitLab; None when nobody is signed in. Somebody of another organization is
+    `principal` is whoever came back from GitLab; None if no one is signed in. A person from another organization is
     not named to this one.
     """
     is_known = principal is not None and principal.organization_id == connection.organization_id
@@ -234,7 +234,7 @@ def get_own_attempt(session: Session, principal: Principal, public_id: str) -> A
 
 
 def may_authorize(session: Session, principal: Principal, connection: Connection) -> bool:
-    """Read again whether whoever comes back from GitLab may still authorize this connection."""
+    """Read again whether the person coming back from GitLab may still authorize this connection."""
     try:
         now = require_right_now(session, principal, Right.MANAGE_CONNECTIONS)
     except RightLost:
@@ -248,18 +248,18 @@ def open_verifier(runtime: Runtime, attempt: AuthorizationAttempt) -> Secret:
 
 
 def is_over(attempt: AuthorizationAttempt, now: datetime | None = None) -> bool:
-    """Tell whether the ten minutes are over."""
+    """Return whether the ten minutes are over."""
     return attempt.expires_at <= (now or utc_now())
 
 
 def is_interrupted(attempt: AuthorizationAttempt) -> bool:
-    """Tell whether the process that exchanged the code is gone: GitLab may have given it a pair."""
+    """Return whether the process that exchanged the code is gone: GitLab may have given it a pair."""
     end = utc_now() - timedelta(minutes=CLAIM_MINUTES)
     return attempt.outcome == AttemptState.CLAIMED and attempt.claimed_at is not None and attempt.claimed_at < end
 
 
 def interruption_card(attempt: AuthorizationAttempt) -> Card:
-    """Return what such an attempt says: whether the pair that GitLab may have given is on record here."""
+    """Return what such an attempt says: whether the pair that GitLab may have issued is on record here."""
     is_known = attempt.details.get("retired_token_id") is not None
     return Card("authorization_interrupted") if is_known else cards.lost_card()
 
@@ -275,7 +275,7 @@ def _refusal_of_binding(attempt: AuthorizationAttempt, principal: Principal, bro
         sentence = "This authorization was started in another browser. Start it again in this one."
         return BadRequest(sentence, code="other_browser")
     if attempt.user_id != principal.user_id:
-        sentence = "This authorization was started by somebody else. Start it again yourself."
+        sentence = "This authorization was started by someone else. Start it again yourself."
         return BadRequest(sentence, code="other_person")
     if attempt.outcome == AttemptState.STARTED and is_over(attempt):
         sentence = f"This authorization is older than {ATTEMPT_MINUTES} minutes. Start it again."

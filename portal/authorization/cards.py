@@ -1,4 +1,4 @@
-"""What a person reads of an authorization that did not come about."""
+"""What people read about an authorization that did not succeed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from portal.errors import Card
 
 
 def wrong_person_card(doubts: tuple[Doubt, ...]) -> Card:
-    """Somebody signed in who may not be the service user; every reason against them is told."""
+    """The person who signed in may not be the service user; every reason against them is named."""
     return Card(f"wrong_person_{doubts[0]}", {"also": [f"wrong_person_{doubt}" for doubt in doubts[1:]]})
 
 

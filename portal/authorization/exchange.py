@@ -1,8 +1,8 @@
-"""From an authorization code to a stored credential: exchange, put on record, judge, keep or have revoked.
+"""From an authorization code to a stored credential: exchange, put on record, check, then keep or revoke.
 
 Intent, call, outcome: the attempt is claimed in one transaction, GitLab is called without any, and the outcome is
 written in another. A code can be exchanged once, so nothing here is ever retried; and a pair that GitLab gave is on
-record, sealed, before anything about it is judged, so that none stays alive there unknown to anybody.
+record, sealed, before anything about it is judged, so that none stays alive there without a record.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from portal.vault import Secret
 
 log = get_logger(__name__)
 DENIED = "access_denied"
-# Somebody or a rule said no; every other end is a failure.
+# A person or a rule refused; every other outcome is a failure.
 REFUSED = frozenset(
     {AttemptState.WRONG_PERSON, AttemptState.DENIED, "scopes_missing", "connection_changed", "right_lost"}
 )
@@ -74,7 +74,7 @@ def take_refusal(
 def take_code(runtime: Runtime, principal: Principal, attempt: AuthorizationAttempt, code: str) -> None:
     """Exchange the code, judge who authorized, and end the attempt one way or the other.
 
-    What GitLab does is no error here: the outcome is on the attempt, for the page that polls it.
+    What GitLab does is not an error here: the attempt holds the outcome, for the page that polls it.
 
     Raises:
         RightLost: the person may not authorize it any more; the attempt has ended, too.
@@ -138,7 +138,7 @@ def _hold(
     tokens: oauth.TokenAnswer,
     sent_at: datetime,
 ) -> int:
-    """Put a fresh pair on record. If the database does not take it, have it revoked now, or by whoever finds the spool.
+    """Put a new pair on record. If the database cannot store it, revoke it now, or leave it to whoever finds the spool.
 
     Raises:
         Exception: the database's.
@@ -160,7 +160,7 @@ def _hold(
             return held
     except Exception as error:
         log.error("pair_not_held", connection_id=connection.id, error=type(error).__name__)
-        # Of no credential and no generation, so that nobody ever takes it for one that is to be stored.
+        # With no credential and no generation, so that it is never mistaken for a pair to store.
         entry = Spooled(0, -1, attempt.public_id, "", tokens, sent_at, revoker)
         with suppress(OSError):
             Spool(runtime).reserve(entry.credential_id, entry.intent_id)
@@ -196,13 +196,13 @@ def _judge(
     except InsufficientScope as error:
         told = error.card()
         if error.scopes and not set(error.scopes) & set(attempt.frozen["scopes"]):
-            # Nothing that is ticked in GitLab helps while Gatehouse does not ask for it (before 9.4, `api` only).
+            # Ticking a scope in GitLab does not help unless Gatehouse asks for it (before 9.4, `api` only).
             told = replace(told, params={**told.params, "case": "not_asked"})
         raise _Refused(AttemptState.FAILED, told) from None
     except (GitLabError, OutboundError) as error:
         log.info("authorization_failed", connection_id=connection.id, error_code=error.code)
         raise _Refused(AttemptState.FAILED, error.card()) from None
-    # RFC 6749 §5.1: scopes that are not told are those that were asked for. GitLab can say it more precisely.
+    # RFC 6749 §5.1: scopes that are not named are those that were asked for. GitLab can say it more precisely.
     scopes = tuple(attempt.frozen["scopes"]) if tokens.scopes is None else tokens.scopes
     seconds = tokens.expires_in
     if tokens.scopes is None or seconds is None:
@@ -219,7 +219,7 @@ def _judge(
 
 
 def _ask_who(http: HostSession, access_token: Secret) -> User:
-    """Ask GitLab whose the token is: three times over some seconds while it refuses it without a reason."""
+    """Ask GitLab whose the token is: three times over a few seconds while it refuses it without a reason."""
     for pause in (*PAUSES_BETWEEN_LOOKS, None):
         try:
             return GitLabClient(http, access_token).current_user()
@@ -245,7 +245,7 @@ def _refuse(
     _end(runtime, principal, attempt, refused.outcome, refused.card, held=held, **details)
     try:
         revoke_one(runtime, held)
-    except Exception as error:  # The row is there: a job goes on with it.
+    except Exception as error:  # The row is there: a job continues with it.
         log.warning("revocation_put_off", error=type(error).__name__)
 
 

@@ -37,7 +37,9 @@ class ConnectionChanged(Conflict):
 
 @dataclass(frozen=True)
 class Granted:
-    """What GitLab gave and to whom, judged; `expires_at` is by our clock, None if GitLab names no end (before 15.0)."""
+    """What GitLab issued and to whom, checked; `expires_at` is by our clock, None if GitLab names no expiry (before
+    15.0).
+    """
 
     access_token: Secret
     refresh_token: Secret | None
@@ -69,8 +71,8 @@ def keep_credential(
         if not attempts.may_authorize(session, principal, connection):
             raise RightLost(Right.MANAGE_CONNECTIONS)
         if not take_held(session, held):
-            raise ConnectionChanged  # It took so long that the pair is being revoked by now.
-        # Somebody else may have authorized first while this one waited for the connection.
+            raise ConnectionChanged  # It took so long that the pair is already being revoked.
+        # Someone else may have authorized first while this one waited for the connection.
         credential = credential or lock_credential(session, attempt.connection_id) or _new_credential(attempt)
         if credential.id:
             credential.generation += 1
@@ -104,7 +106,7 @@ def _unchanged(session: Session, attempt: AuthorizationAttempt) -> Connection:
 
 
 def enqueue_catalogue_read(session: Session, principal: Principal | None, connection: Connection) -> Job:
-    """Start a read of the catalogue, which a higher capability does; while one is under way, return that.
+    """Start a read of the catalogue, which a higher capability does; if one is running, return that.
 
     `principal` is whoever asked for it; None if the portal itself does.
     """
@@ -127,7 +129,7 @@ def catalogue_key(connection: Connection) -> str:
 
 
 def _recover_first(runtime: Runtime, connection_id: int) -> None:
-    """Take in an answer that a process left behind, so that the living pair is the one that is retired."""
+    """Store an answer that a process left behind, so that the live pair is the one that is retired."""
     with runtime.database.reading() as session:
         credential = get_credential(session, connection_id)
     if credential is not None and credential.id is not None:

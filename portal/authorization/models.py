@@ -14,7 +14,7 @@ from portal.vault import register_columns
 
 
 class AttemptState(StrEnum):
-    """Where an attempt stands; every state but the first two is final."""
+    """The state of an attempt; every state but the first two is final."""
 
     STARTED = "started"
     CLAIMED = "claimed"
@@ -26,7 +26,7 @@ class AttemptState(StrEnum):
 
 
 class AuthorizationAttempt(SQLModel, table=True):
-    """One popup: started by one person in one browser for one connection, used once, dead after ten minutes."""
+    """One popup: started by one person in one browser for one connection, used once, valid for ten minutes."""
 
     __tablename__ = "authorization_attempt"
 

@@ -1,4 +1,4 @@
-"""What the authorization shows on a connection's pages: who, as whom, when, with which scopes."""
+"""What a connection's pages show about the authorization: who, as whom, when, with which scopes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def register() -> None:
 
 
 def authorization_panels(runtime: Runtime, principal: Principal, connection: Connection) -> list[panels.Panel]:
-    """Return who it acts as and how the access is, for the overview and the settings; nothing without a credential."""
+    """Return who it acts as and the state of its access, for the overview and the settings; nothing without a
+    credential.
+    """
     status = load_status(runtime, principal, connection)
     if status.credential is None:
         return []
@@ -40,7 +42,7 @@ def authorization_panels(runtime: Runtime, principal: Principal, connection: Con
 
 @dataclass(frozen=True)
 class AccessFact:
-    """How the access is, in a word and a note; `at` completes the note."""
+    """The state of the access, in a word and a note; `at` completes the note."""
 
     word: str
     note: str

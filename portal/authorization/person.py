@@ -1,7 +1,7 @@
 """The wrong-person guard: is the GitLab user who authorized the one this connection is meant to act as?
 
 GitLab shows no consent page for a trusted application, so an administrator who forgets to switch user is
-connected as themself without noticing. The judgement is made before anything is stored.
+connected as themself without noticing. The check happens before anything is stored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Doubt(StrEnum):
 
 
 TITLES = {
-    Doubt.OTHER_USER: "That was somebody else",
+    Doubt.OTHER_USER: "That was someone else",
     Doubt.ADMINISTRATOR: "This user is an administrator",
     Doubt.BLOCKED: "This user is not active",
     Doubt.EXTERNAL: "This user is external",
@@ -54,7 +54,7 @@ class Person:
 
 
 def judge(person: Person, expected_username: str) -> tuple[Doubt, ...]:
-    """Return every reason against this person, most telling first; none means they may go on."""
+    """Return every reason against this person, most important first; empty means they may continue."""
     found = {
         Doubt.OTHER_USER: person.username.casefold() != expected_username.casefold(),
         Doubt.ADMINISTRATOR: person.is_admin,

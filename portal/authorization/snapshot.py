@@ -1,6 +1,6 @@
-"""What an attempt keeps of the connection as it was at the start, and the `iss` of its answer judged by it.
+"""What an attempt keeps of the connection as it was at the start, and the check of the answer's `iss` against it.
 
-So an answer of one GitLab cannot be passed off as another's (RFC 9700 §4.4.2; RFC 9207).
+So the answer of one GitLab cannot be passed off as another's (RFC 9700 §4.4.2; RFC 9207).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from portal.runtime import Runtime
 
 
 def freeze(runtime: Runtime, connection: Connection, application: Application) -> dict[str, Any]:
-    """Return what the attempt is judged by, whatever becomes of the connection; `names_issuer`: RFC 9207 §3."""
+    """Return what the attempt is checked against, whatever happens to the connection; `names_issuer`: RFC 9207 §3."""
     return {
         "browser_url": connection.external_url,
         "api_url": connection.api_url,
@@ -33,14 +33,14 @@ def refusal_of_issuer(frozen: dict[str, Any], issuer: str | None) -> Card | None
 
     Args:
         frozen: what `freeze` returned.
-        issuer: as it came, None when none did.
+        issuer: as it came, None if none did.
 
     Returns:
-        What a person reads when the answer must not be used; None when it may.
+        What a person reads when the answer must not be used; None if it may.
     """
     if issuer is None:
-        # Few GitLabs name themselves; for the others the connection's own redirect URI stands in.
+        # Few GitLabs name themselves; for the others, the connection's own redirect URI takes that role.
         return Card("issuer_missing") if frozen.get("names_issuer") else None
-    # What GitLab announced counts, however it writes itself: `http` behind a proxy that ends TLS, or with a port.
+    # What GitLab announced counts, however it spells its address: `http` behind a proxy that ends TLS, or with a port.
     expected = frozen.get("issuer") or frozen["browser_url"]
     return None if issuer == expected else Card("issuer_wrong")

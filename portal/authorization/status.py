@@ -1,4 +1,4 @@
-"""What step 5 shows: where the newest attempt stands, and who the connection acts as."""
+"""What step 5 shows: the state of the newest attempt, and who the connection acts as."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from portal.runtime import Runtime
 
 
 class Phase(StrEnum):
-    """Which face the status panel shows."""
+    """Which view the status panel shows."""
 
     READY = "ready"
     WAITING = "waiting"
@@ -35,10 +35,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Status:
-    """One look at a connection's authorization.
+    """A snapshot of a connection's authorization.
 
     Attributes:
-        fresh_token: what became of a token that GitLab gave and that was not kept: `revoked`, `pending` while the
+        fresh_token: what happened to a token that GitLab issued and that was not kept: `revoked`, `pending` while the
             portal keeps trying, `unknown` if only a person can end it; empty if there was none.
         credential: what is stored; None before the first success and after a disconnection.
         missing_scopes: wanted now, but not granted then.
@@ -67,11 +67,11 @@ class Status:
 
     @property
     def latest(self) -> str:
-        """The newest attempt and how far it is, which changes whenever anything happens; empty before the first."""
+        """The newest attempt and its state, which changes whenever anything happens; empty before the first."""
         return f"{self.attempt.public_id}.{self.attempt.outcome}" if self.attempt else ""
 
     def after(self, seen: str) -> Status:
-        """Return what somebody sees who pressed the button when `seen` was the newest: waiting, until that changes."""
+        """Return what a person sees who pressed the button when `seen` was the newest: waiting, until that changes."""
         is_started = bool(self.attempt) and self.latest.partition(".")[0] != seen.partition(".")[0]
         return self if is_started or self.phase == Phase.WAITING else replace(self, phase=Phase.WAITING)
 
@@ -109,13 +109,13 @@ def load_status(runtime: Runtime, principal: Principal, connection: Connection) 
 
 
 def granted_scopes(session: Session, connection_id: int) -> frozenset[str] | None:
-    """Return what the credential in use was granted; None when there is none."""
+    """Return what the credential in use was granted; None if there is none."""
     credential = _in_use(get_credential(session, connection_id))
     return frozenset(credential.scopes) if credential else None
 
 
 def _in_use(credential: Credential | None) -> Credential | None:
-    # What is left of a credential whose tokens were taken from use is a record, not an access.
+    # A credential whose tokens were taken out of use is only a record; it gives no access.
     return None if credential is None or credential.state == CredentialState.ERASED else credential
 
 
@@ -146,6 +146,6 @@ def _fresh_token(session: Session, attempt: AuthorizationAttempt | None) -> str:
 
 
 def user_name(session: Session, user_id: int | None) -> str:
-    """Return the name of one of the portal's people; empty when they are gone."""
+    """Return the name of one of the portal's people; empty if they are gone."""
     user = session.get(PortalUser, user_id) if user_id else None
     return user.name if user else ""

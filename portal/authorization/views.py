@@ -41,7 +41,7 @@ def register(app: Flask, runtime: Runtime) -> None:
 @requires(Right.MANAGE_CONNECTIONS)
 @opens_popup
 def show(slug: str) -> Response:
-    """Show step 5: what will happen, the button, and what came of it."""
+    """Show step 5: what will happen, the button, and the outcome."""
     runtime, principal = current_runtime(), current_principal()
     connection = get_connection(runtime, principal, slug)
     if first := step_to_do_first(connection, Step.AUTHORIZE):
@@ -59,7 +59,7 @@ def show(slug: str) -> Response:
 @blueprint.get("/connections/<slug>/credential")
 @requires(Right.SEE_CONNECTIONS)
 def credential(slug: str) -> Response:
-    """Show what became of every pair of tokens of a connection."""
+    """Show the history of every token pair of a connection."""
     runtime = current_runtime()
     connection = get_connection(runtime, current_principal(), slug)
     return render("authorization/credential.html", connection=connection, lineage=load_history(runtime, connection))
@@ -69,11 +69,11 @@ def credential(slug: str) -> Response:
 @requires(Right.MANAGE_CONNECTIONS)
 @polling
 def status(slug: str) -> Response:
-    """Answer what step 5 shows; polled from the press of the button until GitLab's answer is judged.
+    """Return what step 5 shows; polled from the press of the button until GitLab's answer has been checked.
 
     `pressed` is the attempt that was the newest when the button was pressed: the window may be slower than this page,
     and until it has started another one the page waits. `shown` is what the page shows; 204 while that is still so,
-    so that nothing is swapped under the reader's hands.
+    so that nothing is swapped while the person uses it.
     """
     runtime, principal = current_runtime(), current_principal()
     connection = get_connection(runtime, principal, slug)
@@ -101,7 +101,7 @@ def status(slug: str) -> Response:
 @blueprint.post("/connections/<slug>/authorization")
 @requires(Right.MANAGE_CONNECTIONS)
 def start(slug: str) -> Response:
-    """Create an attempt, bind it to this browser, and go on to our own page that leaves for GitLab."""
+    """Create an attempt, bind it to this browser, and continue to our own page that leads to GitLab."""
     refuse_unknown_fields("in_popup")
     runtime = current_runtime()
     in_popup = request.form.get("in_popup") == "1"
@@ -140,9 +140,9 @@ def go(slug: str, public_id: str) -> Response:
 @blueprint.get("/oauth/callback/<slug>")
 @public
 def callback(slug: str) -> Response:
-    """Take GitLab's answer, once, and go on to a clean address.
+    """Accept GitLab's answer, once, and redirect to a clean address.
 
-    Public, because a session may end during the trip: then the attempt is void and the page says so.
+    Public, because a session may end while the person is at GitLab: then the attempt is void and the page says so.
     """
     runtime = current_runtime()
     _refuse_anything_but_a_visit()
@@ -153,7 +153,7 @@ def callback(slug: str) -> Response:
         return render("authorization/signed_out.html", slug=slug, status=401)
     attempt = _find_and_claim(runtime, slug, answer)
     if attempt is not None:
-        # Only of an attempt of ours: a stranger must not choose what is taken out of texts.
+        # Only for one of our attempts: a stranger must not choose what is removed from texts.
         register_secret(answer["state"])
     if attempt is not None and "code" in answer:
         exchange.take_code(runtime, principal, attempt, answer["code"])
@@ -201,7 +201,7 @@ def _browser_tokens(runtime: Runtime) -> dict[str, str]:
 
 
 def _refuse_anything_but_a_visit() -> None:
-    # HEAD and prefetching come from link scanners and browsers' guesses; they must not spend the code.
+    # HEAD and prefetch requests come from link scanners and browsers' guesses; they must not spend the code.
     purpose = request.headers.get("Sec-Purpose", "") + request.headers.get("Purpose", "")
     if request.method != "GET" or "prefetch" in purpose:
         raise MethodNotAllowed

@@ -1,7 +1,7 @@
 """Step 3: the values for GitLab's form, and the two boxes for what GitLab shows after saving it.
 
-Application ID and Secret are checked with GitLab before anyone authorizes: as soon as both are there, and again when
-*Continue* is pressed with others. `setup/credentials` replaces them later.
+Application ID and Secret are checked with GitLab before anyone authorizes: as soon as both are there, and again if
+*Continue* is pressed with different ones. `setup/credentials` replaces them later.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def setup_application(slug: str) -> Response:
 
 
 def save_application(slug: str) -> Response:
-    """Keep Application ID and Secret, and go on once GitLab accepts them."""
+    """Store Application ID and Secret, and continue once GitLab accepts them."""
     form, connection = ApplicationForm(), load_connection(slug)
     if first := go_first(connection, Step.APPLICATION):
         return first
@@ -80,7 +80,7 @@ def _save(connection: Connection, form: ApplicationForm) -> tuple[Connection, Ca
     try:
         return applications.save_credentials(current_runtime(), current_principal(), connection.slug, *typed)
     except Conflict:
-        # Leaving a box has them checked, and *Continue* may be pressed in the same moment: one of the two is later.
+        # Leaving a box checks them, and *Continue* may be pressed at the same moment: one of the two comes later.
         if _is_accepted(connection, form):
             return load_connection(connection.slug), None
         return applications.save_credentials(current_runtime(), current_principal(), connection.slug, *typed)
@@ -107,7 +107,7 @@ def save_credentials(slug: str) -> Response:
         return save_application(slug)
     if not form.validate():
         return _render_credentials(connection, form, errors=problems_of(form))
-    # The id comes back in the address; the Secret never does.
+    # The id is passed back in the address; the Secret never is.
     typed = (form.application_id.data or "").strip()[:MAX_ID]
     back = url_for("connections.setup_credentials", slug=slug, application_id=typed)
     require_proof(purpose="replacing Application ID and Secret", back=back)

@@ -132,7 +132,7 @@ def check_entered(client_id: str, client_secret: str, *, stored: bool) -> Entere
 
 
 def is_accepted(runtime: Runtime, connection: Connection, client_id: str, client_secret: str) -> bool:
-    """Tell whether GitLab has accepted exactly these already, so that it need not be asked again."""
+    """Return whether GitLab has accepted exactly these already, so that it need not be asked again."""
     application = get_application(runtime, connection)
     if application is None or application.checked_at is None or application.client_secret_sealed is None:
         return False
@@ -152,11 +152,11 @@ def save_credentials(
     typed is kept either way, so that it need not be typed again when GitLab was down.
 
     Returns:
-        The connection, and the card of what is wrong; None when GitLab accepts them: only then the step is done.
+        The connection, and the card of what is wrong; None if GitLab accepts them: only then the step is done.
 
     Raises:
         InvalidInput: what was typed cannot be an Application ID or a Secret.
-        Conflict: the connection was edited meanwhile; nothing is kept.
+        Conflict: the connection was edited in the meantime; nothing is kept.
         RateLimited: GitLab was asked too often in the last minute.
     """
     with runtime.database.transaction() as session:

@@ -37,7 +37,7 @@ def run_checklist(runtime: Runtime, principal: Principal, slug: str) -> Checklis
 
     Raises:
         RateLimited: the organization looked at addresses too often in the last minute.
-        NotFound: the draft was discarded meanwhile.
+        NotFound: the draft was discarded in the meantime.
     """
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
@@ -61,7 +61,7 @@ def find_hindrance(runtime: Runtime, principal: Principal, connection: Connectio
 
 
 def stored_checklist(connection: Connection) -> Checklist | None:
-    """Return what the last run found; None when the address changed since, or nothing ran."""
+    """Return what the last run found; None if the address changed since, or nothing ran."""
     data = connection.checks or {}
     if "checks" not in data:
         return None
@@ -76,7 +76,7 @@ def stored_checklist(connection: Connection) -> Checklist | None:
 
 
 def announces_issuer(connection: Connection) -> bool:
-    """Tell whether GitLab, when it was last asked, said that its callbacks name their issuer (RFC 9207 §3)."""
+    """Return whether GitLab, when it was last asked, said that its callbacks name their issuer (RFC 9207 §3)."""
     return bool((connection.checks or {}).get("announces_issuer"))
 
 
@@ -99,9 +99,9 @@ def note_announcement(connection: Connection, announces: bool | None, issuer: st
 def _keep(session: Session, looked_at: Connection, found: Checklist) -> None:
     connection = session.get(Connection, looked_at.id, with_for_update=True)
     if connection is None:
-        raise NotFound("The draft was discarded meanwhile.")
+        raise NotFound("The draft was discarded in the meantime.")
     if way_of(connection) != way_of(looked_at):
-        return  # Edited meanwhile: what was found is about another way.
+        return  # Edited in the meantime: what was found is about another way.
     known = announces_issuer(connection), announced_issuer(connection)
     scopes = found.scopes_supported or supported_scopes(connection)
     connection.checks = replace(found, scopes_supported=scopes).to_json()

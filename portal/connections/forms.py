@@ -38,9 +38,9 @@ class InstanceForm(StrictForm):
     api_url = StringField("API URL", [Length(max=MAX_ADDRESS, message=_TOO_LONG)])
     ca_certificate = TextAreaField("CA certificate", [Length(max=MAX_PEM, message=_TOO_LONG)])
     proxy = StringField("Proxy", [Length(max=MAX_ADDRESS, message=_TOO_LONG)])
-    # Buttons of the page: take another address, or take it for browsers only and keep this one for the API.
-    use = StringField("Take this address", [Length(max=MAX_ADDRESS, message=_TOO_LONG)])
-    use_external = StringField("Take this address for browsers", [Length(max=MAX_ADDRESS, message=_TOO_LONG)])
+    # Buttons of the page: use another address, or use it for browsers only and keep this one for the API.
+    use = StringField("Use this address", [Length(max=MAX_ADDRESS, message=_TOO_LONG)])
+    use_external = StringField("Use this address for browsers", [Length(max=MAX_ADDRESS, message=_TOO_LONG)])
 
 
 class ServiceUserForm(StrictForm):

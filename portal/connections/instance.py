@@ -152,7 +152,7 @@ def _require_gitlab_at_new_path(
 
 
 def would_change(runtime: Runtime, connection: Connection, entered: Entered) -> bool:
-    """Tell whether what was typed leads to another server, or there another way.
+    """Return whether what was typed leads to another server, or there another way.
 
     Raises:
         InvalidInput: with a sentence per field.
@@ -167,13 +167,13 @@ def would_change(runtime: Runtime, connection: Connection, entered: Entered) -> 
 
 
 def is_sandbox(runtime: Runtime, connection: Connection) -> bool:
-    """Tell whether a connection leads to the sandbox, where some steps have hints of their own."""
+    """Return whether a connection leads to the sandbox, where some steps have hints of their own."""
     origin = runtime.settings.sandbox_origin
     return bool(origin and connection.api_url) and origin_of(connection.api_url) == origin_of(origin or "")
 
 
 def is_in_clear(runtime: Runtime, connection: Connection) -> bool:
-    """Tell whether tokens and code cross a network unencrypted; the sandbox is on this machine."""
+    """Return whether tokens and code cross a network unencrypted; the sandbox is on this machine."""
     return connection.api_url.startswith("http:") and not is_sandbox(runtime, connection)
 
 

@@ -27,7 +27,7 @@ def setup_instance(slug: str) -> Response:
 
 
 def save_instance(slug: str) -> Response:
-    """Keep the address, then show its checks; once they passed, *Continue* goes on."""
+    """Store the address, then show its checks; once they have passed, *Continue* goes to the next step."""
     form, connection = InstanceForm(), load_connection(slug)
     if not form.validate():
         return _render(connection, form, errors=problems_of(form))
@@ -44,7 +44,7 @@ def save_instance(slug: str) -> Response:
 
 
 def checks(slug: str) -> Response:
-    """Answer the checklist as it was last found."""
+    """Return the checklist as last found."""
     connection = load_connection(slug)
     return _render_checks(connection, checklist.stored_checklist(connection))
 
@@ -90,7 +90,7 @@ def _entered(form: InstanceForm, connection: Connection) -> instance.Entered:
     if form.use_external.data:
         return instance.Entered(form.use_external.data, connection.api_url, *reach)
     if form.use.data and (form.api_url.data or "").strip():
-        # The address that was looked at is the API URL; browsers go on using theirs.
+        # The address that was checked is the API URL; browsers keep using theirs.
         return instance.Entered(form.domain.data or connection.external_url, form.use.data, *reach)
     if form.use.data:
         return instance.Entered(form.use.data, "", *reach)

@@ -1,4 +1,4 @@
-"""What goes out because somebody pressed a button is limited, so that no form is a port scanner or guesses Secrets."""
+"""What goes out because someone pressed a button is limited, so that no form is a port scanner or guesses Secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SENTENCES = {
 
 
 def count_try(session: Session, principal: Principal, kind: str) -> None:
-    """Count one try of the organization, in whichever connection: a new draft does not begin anew (S53).
+    """Count one try of the organization, in whichever connection: a new draft does not begin again (S53).
 
     Raises:
         RateLimited: there were five in the last minute.

@@ -52,7 +52,7 @@ class Connection(SQLModel, table=True):
     name_key: str = Field(default="", max_length=MAX_NAME_KEY)
     method: str = Field(default=Method.OAUTH, max_length=20)
     state: str = Field(default=ConnectionState.DRAFT, max_length=40)
-    # A Card as JSON: why it needs attention; null when it does not.
+    # A Card as JSON: why it needs attention; null if it does not.
     attention: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     external_url: str = Field(default="", max_length=500)
     api_url: str = Field(default="", max_length=500)
@@ -88,7 +88,7 @@ def way_of(connection: Connection) -> dict[str, str]:
 
 
 class OutboundTry(SQLModel, table=True):
-    """One look at an address, or one check of a Secret, that somebody asked for: they are limited (S53)."""
+    """One look at an address, or one check of a Secret, that someone asked for: they are limited (S53)."""
 
     __tablename__ = "outbound_try"
 
@@ -125,13 +125,13 @@ class Application(SQLModel, table=True):
     # The API origin (scheme, host, port) that the secret was entered for; another one never gets it (S32).
     origin: str = Field(default="", max_length=300)
     kind: str = Field(default="instance", max_length=20)
-    # When GitLab last accepted client_id and secret; null when it never did.
+    # When GitLab last accepted client_id and secret; null if it never did.
     checked_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     updated_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
 
     @property
     def short_fingerprint(self) -> str:
-        """Eight hex characters for people to compare (`3f2a-91c0`); empty when it is not known."""
+        """Eight hex characters for people to compare (`3f2a-91c0`); empty if it is not known."""
         known = self.client_secret_fingerprint or ""
         return f"{known[:4]}-{known[4:8]}" if known else ""
 

@@ -1,4 +1,4 @@
-"""Look whether there is a GitLab and this portal can reach it: layer by layer, without any credential."""
+"""Check whether there is a GitLab and this portal can reach it: layer by layer, without any credential."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_ROOT_PROBES = 8
 
 @dataclass(frozen=True)
 class _Told:
-    """What GitLab's own answers told; `announces_issuer` is None when its discovery document was not read."""
+    """What GitLab's own answers told; `announces_issuer` is None if its discovery document was not read."""
 
     checks: list[Check]
     announces_issuer: bool | None = None

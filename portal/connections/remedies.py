@@ -26,7 +26,7 @@ def ways_of(principal: Principal | None, card: Card, connection: Connection | No
 
 
 def who_can(principal: Principal | None, card: Card) -> Responsible:
-    """Return who can fix a failure, for whoever reads it: not everybody may do what a manager may."""
+    """Return who can fix a failure, for whoever reads it: not everyone may do what a manager may."""
     is_manager = principal is None or principal.may(Right.MANAGE_CONNECTIONS)
     return Responsible.MANAGER if card.responsible == Responsible.YOU and not is_manager else card.responsible
 

@@ -1,4 +1,4 @@
-"""Which scopes the present authorization of a connection covers; a higher capability keeps it, and tells."""
+"""Which scopes the current authorization of a connection covers; a higher capability knows it and provides them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from portal.connections.applications import wanted_scopes
 from portal.connections.models import Connection
 from portal.gitlab import scopes
 
-# A connection's id to the scopes of the credential in use; None when there is none.
+# A connection's id to the scopes of the credential in use; None if there is none.
 Tell = Callable[[Session, int], frozenset[str] | None]
 _tellers: list[Tell] = []
 
@@ -21,7 +21,7 @@ def tell_by(tell: Tell) -> None:
 
 
 def missing_scopes(session: Session, connection: Connection) -> list[str]:
-    """Return the scopes that the services wanted need and the present authorization lacks; none before there is one."""
+    """Return the scopes that the chosen services need and the current authorization lacks; none before there is one."""
     if connection.id is None or not _tellers:
         return []
     granted = _tellers[0](session, connection.id)

@@ -20,7 +20,7 @@ def load_connection(slug: str) -> Connection:
 
 
 def go_first(connection: Connection, step: Step) -> Response | None:
-    """Return the way to an earlier step that is not done yet; None when this one may be shown or done."""
+    """Return the way to an earlier step that is not done yet; None if this one may be shown or done."""
     url = step_to_do_first(connection, step)
     if url is None:
         return None

@@ -75,7 +75,7 @@ def number_and_label(connection: Connection) -> tuple[int, str]:
 
 
 def step_to_do_first(connection: Connection, step: Step) -> str | None:
-    """Return the address of an earlier step that is not done yet; None when this one may be shown."""
+    """Return the address of an earlier step that is not done yet; None if this one may be shown."""
     first = first_open_step(connection)
     return step_url(connection, first) if STEPS.index(first) < STEPS.index(step) else None
 

@@ -25,7 +25,7 @@ from portal.gitlab.version import edition_of
 from portal.runtime import Runtime
 
 MAX_NAME = 100
-# Only another authorization ends these: what else fails meanwhile follows from them.
+# Only another authorization ends these: what else fails in the meantime follows from them.
 UNTIL_AUTHORIZED = frozenset({"address_changed", "application_changed"})
 # A read with the present credential says nothing about these.
 NOT_DISPROVED_BY_READING = UNTIL_AUTHORIZED | {"wrong_user", "missing_scopes"}
@@ -37,17 +37,17 @@ PLANS = {"enterprise": frozenset({FEATURE})}
 
 
 def is_failing(connection: Connection) -> bool:
-    """Tell whether a connection cannot do its work, as against one that works and wants a person to look."""
+    """Return whether a connection cannot do its work, as against one that works and wants a person to look."""
     code = (connection.attention or {}).get("code")
     return code is not None and code not in WORKS_MEANWHILE
 
 
 def list_connections(runtime: Runtime, principal: Principal) -> list[Connection]:
-    """Return the organization's connections: those that need somebody first, then by name."""
+    """Return the organization's connections: those that need someone first, then by name."""
     with runtime.database.reading() as session:
         statement = select(Connection).where(Connection.organization_id == principal.organization_id)
         found = session.exec(statement.order_by(func.lower(Connection.display_name)))
-        # What needs somebody comes first.
+        # What needs someone comes first.
         return sorted(found, key=lambda connection: (not is_failing(connection), connection.attention is None))
 
 
@@ -80,7 +80,7 @@ def get_connection_for_admin(
 
 
 def is_included(principal: Principal) -> bool:
-    """Tell whether the organization's plan includes self-hosted GitLab."""
+    """Return whether the organization's plan includes self-hosted GitLab."""
     return FEATURE in PLANS.get(principal.plan, frozenset())
 
 
@@ -255,7 +255,7 @@ def check_services(services: Collection[str]) -> list[str]:
 
 
 def free_name(runtime: Runtime, principal: Principal, wanted: str) -> str:
-    """Return a display name that nobody uses yet: the one wanted, or that with a number."""
+    """Return a display name that no one uses yet: the one wanted, or that with a number."""
     taken = {item.name_key for item in list_connections(runtime, principal)}
     names = (wanted if number == 1 else f"{wanted} {number}" for number in range(1, len(taken) + 2))
     return next(name for name in names if name_key_of(name) not in taken)
@@ -267,7 +267,7 @@ def _taken(name: str) -> InvalidInput:
 
 
 def _flush_name(session: Session, name: str) -> None:
-    """Write a new name; somebody else may have taken it since it was looked for."""
+    """Write a new name; someone else may have taken it since it was looked for."""
     try:
         session.flush()
     except IntegrityError:

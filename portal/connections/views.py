@@ -71,7 +71,7 @@ def new() -> Response:
 @blueprint.post("/new")
 @requires(Right.MANAGE_CONNECTIONS)
 def create() -> Response:
-    """Make the draft and go on to step 2."""
+    """Make the draft and continue to step 2."""
     form = PurposeForm()
     if not form.validate():
         return _render_new(form, errors=problems_of(form))
@@ -92,7 +92,7 @@ def create() -> Response:
 @blueprint.post("/sandbox")
 @requires(Right.MANAGE_CONNECTIONS)
 def try_sandbox() -> Response:
-    """Make a draft for the simulated GitLab beside this portal and go on to step 2, where it is looked at."""
+    """Make a draft for the simulated GitLab beside this portal and continue to step 2, where it is looked at."""
     refuse_unknown_fields()
     runtime, principal = current_runtime(), current_principal()
     if not runtime.settings.sandbox_origin:

@@ -66,7 +66,7 @@ def save_services(
 
 
 def needs_wider_scopes(connection: Connection) -> bool:
-    """Tell whether services were added that the present authorization does not cover."""
+    """Return whether services were added that the present authorization does not cover."""
     return (connection.attention or {}).get("code") == MISSING_SCOPES
 
 

@@ -1,10 +1,10 @@
 """Keep a credential alive: GitLab's refresh tokens are single use, so one process at a time, and never twice.
 
-`docs/credentials.md` draws the states and says what is promised. The parts:
+`docs/credentials.md` draws the states and lists what is promised. The parts:
 
 - `machine.py` decides what an answer means and what may be done next; it is pure.
 - `claims.py` has the transactions: take the lease, apply what the machine decides, store a pair.
-- `lease.py` tells whether somebody else is at it, `spool.py` keeps an answer until it is stored.
+- `lease.py` says whether another process is at work, `spool.py` keeps an answer until it is stored.
 - `spend.py` asks GitLab: a probe with the access token, or the refresh itself.
 - `access.py` is what callers use.
 """

@@ -1,4 +1,4 @@
-"""What everybody who calls GitLab asks for: an access token that is good until told."""
+"""What every caller of GitLab asks for: an access token and until when it is valid."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ log = get_logger(__name__)
 MAX_ROUNDS = 3
 # A refused token younger than this was not refused for its age.
 SETTLED_SECONDS = 600.0
-# GitLab may not know a token yet that it gave a moment ago (docs/gitlab.md): it is looked at again after these pauses.
+# GitLab may not know a token yet that it issued a moment ago (docs/gitlab.md): it is checked again after these pauses.
 FRESH_SECONDS = 30.0
 FRESH_PAUSES = (0.5, 1.0, 1.5)
-# What changes whenever a credential does: few columns, as those who wait ask for them often.
+# What changes whenever a credential does: few columns, because waiting callers read them often.
 WATCHED = ("generation", "state", "lease_owner", "lease_until", "refresh_at", "cooldown_until", "intent_id")
 
 
@@ -63,7 +63,7 @@ class Access:
 
 @dataclass(frozen=True)
 class _View:
-    """One look at a credential, with what decides over it."""
+    """One reading of a credential, with everything needed to decide about it."""
 
     credential: Credential
     connection: Connection
@@ -75,7 +75,7 @@ class _View:
 
 
 def demand_access(runtime: Runtime, connection_id: int, *, reason: str, times: RefreshTimes = TIMES) -> Access:
-    """Return an access token of a connection, refreshed first when that is due.
+    """Return an access token of a connection, refreshed first if that is due.
 
     Of all processes that ask at once, one asks GitLab and the others wait for it.
 
@@ -95,7 +95,7 @@ def demand_access(runtime: Runtime, connection_id: int, *, reason: str, times: R
             view = _look(runtime, connection_id)
             if access := _usable(runtime, view):
                 return access
-            # A GitLab whose tokens end at once must not be asked for the next one for ever.
+            # A GitLab whose tokens expire at once must not be asked for new ones forever.
             if rounds < MAX_ROUNDS and _try_refresh(runtime, view, reason, times):
                 rounds += 1
                 continue
@@ -105,7 +105,7 @@ def demand_access(runtime: Runtime, connection_id: int, *, reason: str, times: R
 
 
 class AccessSource:
-    """Tokens for one client of a connection's GitLab, renewed when somebody else's refresh kills one (S43)."""
+    """Tokens for one client of a connection's GitLab, renewed when another process's refresh ends one (S43)."""
 
     def __init__(self, runtime: Runtime, connection_id: int, reason: str, times: RefreshTimes = TIMES) -> None:
         self._runtime = runtime
@@ -122,17 +122,17 @@ class AccessSource:
         return access.token
 
     def renew(self, refused: Secret, *, is_certain: bool) -> Secret | None:
-        """Return what to try once more with, after GitLab or something in front of it refused a token.
+        """Return the token for one more try, after GitLab or something in front of it refused one.
 
         A pair that GitLab gave just now is left alone unless GitLab itself says that its token is over: what refuses
         it may stand in front of GitLab, and every look would cost a pair (S42).
 
         Returns:
-            Another token, or the same when GitLab vouches for it after all; None when nothing renews it, so that the
+            Another token, or the same when GitLab vouches for it after all; None if nothing renews it, so that the
             refusal stands.
 
         Raises:
-            AccessUnavailable: there is no other now. That passes unless the card is a verdict, so nobody has to
+            AccessUnavailable: there is no other now. That passes unless the card is a verdict, so no one has to
                 authorize again because of this refusal.
         """
         reason = f"{self._reason}, after a 401"
@@ -164,7 +164,7 @@ class AccessSource:
         return demand_access(self._runtime, self._connection_id, reason=reason, times=self._times)
 
     def _probe(self, view: _View, token: Secret, pauses: tuple[float, ...]) -> oauth.TokenVerdict | None:
-        """Return what GitLab says of a token, after each pause until it vouches for it; None: it did not answer."""
+        """Return what GitLab says about a token, checked after each pause until GitLab confirms it; None: no answer."""
         seen = None
         with open_host_session(self._runtime, view.connection) as http:
             for pause in pauses:
@@ -180,7 +180,7 @@ class AccessSource:
 
 @contextmanager
 def _told_when_nothing_is_stored(runtime: Runtime) -> Iterator[None]:
-    """Have whoever wants a token read what the database or the disk lacks, and not what its driver says."""
+    """Report what is wrong with the database or the disk to whoever wants a token, not the driver's message."""
     try:
         yield
     except SQLAlchemyError as error:
@@ -207,7 +207,7 @@ def _look(runtime: Runtime, connection_id: int) -> _View:
 
 
 def _await_change(runtime: Runtime, seen: Credential, times: RefreshTimes) -> None:
-    """Wait until somebody did something about a credential, or for a while: another machine's lease may just end."""
+    """Wait until someone has changed a credential, or for a while: another machine's lease may simply end."""
     columns = [getattr(Credential, name) for name in WATCHED]
     statement = select(*columns).where(Credential.id == seen.id)
     before = tuple(getattr(seen, name) for name in WATCHED)
@@ -235,7 +235,7 @@ def _usable(runtime: Runtime, view: _View) -> Access | None:
 
 
 def _try_refresh(runtime: Runtime, view: _View, reason: str, times: RefreshTimes) -> bool:
-    """Do for a pair what may be done now; tell whether this process did anything."""
+    """Do for a pair what may be done now; return whether this process did anything."""
     connection_id, credential_id = view.credential.connection_id, view.credential.id
     assert credential_id is not None
     if not view.is_in_use:

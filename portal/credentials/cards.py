@@ -1,4 +1,4 @@
-"""What a person reads when a credential gives no access."""
+"""What people read when a credential gives no access."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REFUSED = Card("refresh_refused")
 CLIENT_REFUSED = Card("client_refused")
 UNVOUCHED = Card("token_not_accepted")
 STOPPING = Card("portal_stopping")
-# None of these is anybody's task: they pass, or a verdict follows.
+# No one has to act on these: they pass, or a verdict follows.
 DOUBTS = frozenset({REFUSED.code, CLIENT_REFUSED.code, BUSY.code, STOPPING.code})
 
 

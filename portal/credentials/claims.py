@@ -1,6 +1,6 @@
 """The transactions of a refresh: each short, each compared with the generation that was read or spent.
 
-They apply the state machine to the row; what follows from an answer is decided there and nowhere else.
+They apply the state machine to the row; only the state machine decides what follows from an answer.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class AccessUnavailable(UpstreamFailed):
     """A credential gives no access now; the card says why and who can fix it.
 
     Attributes:
-        is_passing: the credential itself is good as far as is known: asking again later is worth it.
+        is_passing: the credential itself is good as far as is known, so asking again later makes sense.
         after_seconds: how much later, if that is known.
     """
 
@@ -81,7 +81,7 @@ class Claim:
         step: what is to be done with it next.
         intent_id: names the request that is made, or the one whose outcome is open.
         connection, application: as they were when it was taken.
-        failure_code: of the last failure; empty when there was none.
+        failure_code: of the last failure; empty if there was none.
         refusals: of the pair so far.
     """
 
@@ -109,7 +109,7 @@ class Claim:
 
 
 def present_state(credential: Credential, application: Application | None) -> State:
-    """Return a row as the state machine sees it, with a Secret that was entered since GitLab refused the one before."""
+    """Return a row as the state machine sees it, including a Secret entered since GitLab refused the previous one."""
     state = state_of(credential)
     has_another = bool(credential.refused_application) and credential.refused_application != stamp_of(application)
     if has_another and application is not None and application.client_secret_sealed is not None:
@@ -118,10 +118,11 @@ def present_state(credential: Credential, application: Application | None) -> St
 
 
 def take_claim(runtime: Runtime, connection_id: int, reason: str, times: RefreshTimes) -> Claim | None:
-    """Take the lease and, before a refresh, write the intent; None when there is nothing to do, or others do it.
+    """Take the lease and, before a refresh, write the intent; None if there is nothing to do, or another process is at
+    it.
 
     Raises:
-        AccessUnavailable: this portal is a copy that nobody has confirmed.
+        AccessUnavailable: this portal is a copy that no one has confirmed.
         SecretUnreadable: the pair cannot be opened, or was given for another address; nothing was changed.
     """
     ends_at = time.monotonic() + times.lease - times.commit
@@ -166,7 +167,7 @@ def settle(
     refused: str = "",
     is_client_refused: bool = False,
 ) -> Claim | None:
-    """Apply what came of a claim's step; return the claim of the next step, or None when there is none now.
+    """Apply the outcome of a claim's step; return the claim for the next step, or None if there is none now.
 
     Args:
         runtime: whose database.
@@ -202,7 +203,7 @@ def settle(
 
 
 def release(runtime: Runtime, claim: Claim) -> None:
-    """Give a lease back without an outcome: what was asked stays open."""
+    """Give a lease back without an outcome: the request stays open."""
     with runtime.database.transaction() as session:
         credential = lock_credential(session, claim.connection_id)
         if credential is not None and _holds(credential, claim):
@@ -221,19 +222,19 @@ def note_refused_access(runtime: Runtime, connection_id: int, generation: int, *
 
 
 class Stored(StrEnum):
-    """What became of a pair that GitLab gave."""
+    """The outcome for a pair that GitLab issued."""
 
     STORED = "stored"
-    # Another pair is stored, or none: this one is to be revoked.
+    # Another pair is stored, or none: this one must be revoked.
     SUPERSEDED = "superseded"
-    # The stored pair cannot be opened now: nobody can tell, so the answer has to be kept.
+    # The stored pair cannot be opened now, so the answer has to be kept until it can be compared.
     UNCLEAR = "unclear"
 
 
 def store(runtime: Runtime, entry: Spooled, connection_id: int, reason: str, times: RefreshTimes) -> Stored:
     """Store a pair where the one it was given for is still the stored one (S37).
 
-    Neither lease nor state is asked: a pair that GitLab gave for this one is the truth, however late it comes.
+    Neither lease nor state matters: a pair that GitLab issued for this one is the truth, however late it arrives.
     """
     with runtime.database.transaction() as session:
         credential = lock_credential(session, connection_id)
@@ -264,7 +265,7 @@ def _tell(
     card: Card | None,
     is_client_refused: bool,
 ) -> None:
-    """Write down what happened for people: on the row, in the recorder, and for a verdict on the connection."""
+    """Record what happened for people to read: on the row, in the recorder, and for a verdict on the connection."""
     about: dict[str, Any] = {"code": card.code, "request_id": card.request_id} if card else {}
     if after.verdict in {before.verdict, CredentialState.ALIVE}:
         if card is not None and after.verdict == CredentialState.ALIVE:

@@ -1,4 +1,4 @@
-"""The flight recorder: what became of a credential, pair by pair, without any secret."""
+"""The flight recorder: the history of a credential, pair by pair, without any secret."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN = 100
 
 @dataclass(frozen=True)
 class Kind:
-    """How one kind of event is told; `tone` is the badge's."""
+    """How one kind of event is worded; `tone` is the badge's."""
 
     word: str
     sentence: str
@@ -29,16 +29,18 @@ class Kind:
 
 
 KINDS = {
-    "authorized": Kind("Authorized", "Somebody authorized the connection; a new line of pairs begins.", "pass", "key"),
+    "authorized": Kind("Authorized", "Someone authorized the connection; a new line of pairs begins.", "pass", "key"),
     "refreshed": Kind("Renewed", "GitLab gave the next pair, and it was stored.", "pass", "refresh"),
-    "put_off": Kind("Put off", "GitLab gave no verdict. The pair is kept and tried again later.", "warn", "clock"),
+    "put_off": Kind("Put off", "GitLab gave no clear answer. The pair is kept and tried again later.", "warn", "clock"),
     "asked_again": Kind(
-        "Asked again", "An answer had been lost; the old token showed that the pair is unspent.", "info", "refresh"
+        "Asked again", "An answer had been lost; the old token showed that the pair is unused.", "info", "refresh"
     ),
     "settled": Kind(
-        "Settled", "GitLab vouched for the access token. It is used until shortly before its end.", "info", "refresh"
+        "Settled", "GitLab confirmed the access token. It is used until shortly before it expires.", "info", "refresh"
     ),
-    "refused": Kind("Refused", "A call was answered 401, so GitLab is asked for a verdict.", "warn", "ban"),
+    "refused": Kind(
+        "Refused", "A call was answered with 401, so Gatehouse asks GitLab about the token.", "warn", "ban"
+    ),
     CredentialState.LOST: Kind(
         "Lost", "GitLab exchanged the pair, but its answer never arrived.", "fail", "alert-triangle"
     ),
@@ -47,7 +49,9 @@ KINDS = {
         "Secret changed", "GitLab no longer accepts the application's Secret. The pair is kept.", "fail", "lock"
     ),
     CredentialState.UNREADABLE: Kind("Unreadable", "The stored pair cannot be opened.", "fail", "lock"),
-    CredentialState.ERASED: Kind("Erased", "The pair was taken from use, to be revoked at GitLab.", "neutral", "trash"),
+    CredentialState.ERASED: Kind(
+        "Erased", "The pair was taken out of use and will be revoked at GitLab.", "neutral", "trash"
+    ),
 }
 _OTHER = Kind("Noted", "", "neutral", "circle-dot")
 
@@ -61,7 +65,7 @@ STATES = {
 }
 
 
-# Of a credential that is alive as far as people were told.
+# For a credential that people were told is alive.
 IN_DOUBT = ("In doubt", "warn", "alert-triangle")
 
 
@@ -70,7 +74,7 @@ class CredentialHistory:
     """What the credential's page shows.
 
     Attributes:
-        credential: None before anybody authorized.
+        credential: None before the first authorization.
         events: newest first, at most 100.
         is_resting: no request before `credential.cooldown_until`.
         pending: tokens that GitLab has not revoked yet.
@@ -92,24 +96,22 @@ class CredentialHistory:
 
     @property
     def doubts(self) -> list[str]:
-        """What is not known of the pair, or is held against it, and what follows; nothing once there is a verdict."""
+        """What is unknown about the pair, or speaks against it, and what follows; nothing once there is a verdict."""
         found, told = self.credential, []
         if found is None or found.state not in {CredentialState.ALIVE, CredentialState.SECRET_CHANGED}:
             return []
         if found.intent_id and found.lease_until is None:
             told.append(
-                "A renewal was asked for, and it is not known whether GitLab did it. Until GitLab says that the access "
-                "token still works, the token is not used."
+                "Gatehouse asked for a renewal and does not know whether GitLab did it. Until GitLab says that the "
+                "access token still works, the token is not used."
             )
         elif found.may_be_spent:
             told.append(
-                "An earlier renewal brought no answer, so the pair may be used up. It is tried again as late as "
-                "possible, after GitLab has been asked once more whether the access token works."
+                "An earlier renewal got no answer, so the pair may be used up. Gatehouse tries it again as late as "
+                "possible, after asking GitLab once more whether the access token works."
             )
         if found.is_access_refused:
-            told.append(
-                "GitLab does not accept the access token any longer, so it is not used. The pair is renewed first."
-            )
+            told.append("GitLab no longer accepts the access token, so it is not used. The pair is renewed first.")
         if found.refusals:
             told.append(
                 f"GitLab refused to renew the pair ({_times(found.refusals)}). If this continues, someone is asked to "
@@ -118,17 +120,17 @@ class CredentialHistory:
         if found.client_refusals and found.state == CredentialState.ALIVE:
             told.append(
                 f"GitLab refused the application's ID and Secret ({_times(found.client_refusals)}). If this continues "
-                "for ten minutes, someone is asked for the current Secret. The access token is used meanwhile."
+                "for ten minutes, someone is asked for the current Secret. The access token is used in the meantime."
             )
         return told
 
     def kind(self, event: CredentialEvent) -> Kind:
-        """Return how an event is told."""
+        """Return how an event is worded."""
         return KINDS.get(event.kind, _OTHER)
 
 
 def load_history(runtime: Runtime, connection: Connection) -> CredentialHistory:
-    """Read a connection's credential and what became of it."""
+    """Read a connection's credential and its history."""
     assert connection.id is not None
     now = utc_now()
     with runtime.database.reading() as session:

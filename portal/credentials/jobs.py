@@ -19,7 +19,9 @@ def _has_due_credentials(runtime: Runtime) -> bool:
 
 @every(30, "authorization.keep_alive", "Renew tokens before they end", is_due=_has_due_credentials)
 def keep_alive(context: JobContext) -> None:
-    """Refresh every credential that is due; one that cannot be waits for its next turn, the others go on."""
+    """Refresh every credential that is due; if one cannot be refreshed, it waits for its next turn and the others
+    continue.
+    """
     sweep_spool(context.runtime, TIMES)
     due = due_credentials(context.runtime)
     for_each(context, due, lambda connection_id: refresh_credential(context.runtime, connection_id))
@@ -29,7 +31,7 @@ def keep_alive(context: JobContext) -> None:
     60, REVOKE_RETIRED, "Revoke tokens that are no longer used", is_due=lambda runtime: bool(due_revocations(runtime))
 )
 def revoke_retired(context: JobContext) -> None:
-    """Revoke every token whose time has come; one that fails waits for its next try."""
+    """Revoke every token that is due; one that fails waits for its next attempt."""
     due = due_revocations(context.runtime)
     for_each(context, due, lambda row_id: revoke_one(context.runtime, row_id))
 

@@ -1,7 +1,7 @@
-"""Who has a credential for itself, and whether that is over.
+"""Which process holds a credential's lease, and whether that lease has ended.
 
 A lease ends by a clock, and clocks jump. On one machine the boot id and the clock that counts from the boot decide,
-and a holder whose process is gone holds nothing any more. Between machines the database's clock decides.
+and a holder whose process is gone no longer holds anything. Between machines the database's clock decides.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _lock = threading.Lock()
 
 
 def take(credential: Credential, owner: str, now: datetime, times: RefreshTimes) -> None:
-    """Give a credential to a thread of this process; `now` is by the database's clock."""
+    """Lease a credential to a thread of this process; `now` is by the database's clock."""
     credential.lease_owner, credential.lease_until = owner, now + timedelta(seconds=times.lease)
     credential.lease_holder = {
         "boot": _boot_id(),
@@ -39,29 +39,29 @@ def take(credential: Credential, owner: str, now: datetime, times: RefreshTimes)
 
 
 def give_back(credential: Credential) -> None:
-    """Let everybody have a credential."""
+    """Release a credential's lease."""
     credential.lease_owner, credential.lease_until, credential.lease_holder = "", None, None
 
 
 def forget(owner: str) -> None:
-    """Note that a thread of this process is done with a lease, whether or not it could give it back."""
+    """Record that a thread of this process is done with a lease, whether or not it could give it back."""
     with _lock:
         _held_here.discard(owner)
 
 
 def is_free(credential: Credential, now: datetime, times: RefreshTimes) -> bool:
-    """Tell whether nobody has the lease at a time of the database's clock."""
+    """Return whether the lease is free at a time of the database's clock."""
     until, holder = credential.lease_until, credential.lease_holder or {}
     if until is None:
         return True
     if not holder.get("boot") or (holder["boot"], holder["clock"]) != (_boot_id(), _namespace("time")):
-        # A lease that ends later than any could is one from before the clock was set back.
+        # A lease that ends later than any could dates from before the clock was set back.
         return until <= now or until > now + timedelta(seconds=times.lease * 2)
     return bool(holder["until"] <= _since_boot()) or _is_gone(credential.lease_owner, holder)
 
 
 def _is_gone(owner: str, holder: dict[str, Any]) -> bool:
-    """Tell whether the process that took a lease has ended; one in another container cannot be seen."""
+    """Return whether the process that took a lease has ended; one in another container cannot be seen."""
     if holder["processes"] != _namespace("pid"):
         return False
     pid = int(holder["pid"])
@@ -79,7 +79,7 @@ def _is_gone(owner: str, holder: dict[str, Any]) -> bool:
 
 
 def _started(pid: int) -> str:
-    """Return when a process began, in ticks since the boot: its number may be another's by now."""
+    """Return when a process began, in ticks since boot: its id may belong to another process by now."""
     with suppress(OSError, IndexError):
         # The name in parentheses may hold anything.
         state, *fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
@@ -88,7 +88,7 @@ def _started(pid: int) -> str:
 
 
 def _since_boot() -> float:
-    # Unlike the monotonic clock it goes on while the machine sleeps, as GitLab's does.
+    # Unlike the monotonic clock it keeps running while the machine sleeps, as GitLab's does.
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 

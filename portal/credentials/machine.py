@@ -22,12 +22,12 @@ REFUSAL_PAUSES = (20.0, 40.0, 120.0, 180.0, 240.0)
 SLOW_SECONDS = 900.0
 RECONSIDER_SECONDS = 3600.0
 RECONSIDER_FOR = timedelta(hours=24)
-# While nothing can be handed out: how soon GitLab may be asked again on behalf of whoever wants access.
+# While no token can be given out: how soon GitLab may be asked again on behalf of whoever wants access.
 QUICK_SECONDS = 2.0
 LONGEST_OUTAGE_SECONDS = 60.0
 LONGEST_PAUSE_SECONDS = 900.0
-# GitLab may ask for any wait; nobody waits longer because of it. No pause is longer either: one that looks longer is
-# from before the clock was set back.
+# GitLab may ask for any wait; no one waits longer than this because of it. No pause is longer either: one that seems
+# longer dates from before the clock was set back.
 LONGEST_ASKED_SECONDS = 3600.0
 # A request whose outcome is unknown may still wait in a queue in front of GitLab.
 DISTANCE = timedelta(seconds=60)
@@ -49,7 +49,7 @@ class Step(StrEnum):
 
 
 class Seen(StrEnum):
-    """What GitLab said of an access token."""
+    """What GitLab said about an access token."""
 
     # 200 with the user it was given to: nothing else counts as alive.
     ALIVE = "alive"
@@ -65,20 +65,21 @@ class Seen(StrEnum):
 
 @dataclass(frozen=True)
 class State:
-    """A pair as far as decisions need it.
+    """A pair, reduced to what decisions need.
 
     Attributes:
         verdict: `alive` until people are told otherwise.
-        planned_at: when it is to be refreshed; None: never.
+        planned_at: when it will be refreshed; None: never.
         ends_at: when the access token ends by our clock; None: never.
         is_renewable: whether there is a refresh token.
-        is_stateless: GitLab's IAM service gave it: its access token outlives its refresh, and says nothing of the pair.
+        is_stateless: GitLab's IAM service gave it: its access token outlives its refresh, and says nothing about the
+            pair.
         asked_at: when a refresh was sent of which no outcome is known; it may be under way.
         may_be_spent: such a request was made for this pair; stays until another pair is stored.
-        is_access_refused: GitLab refused the access token, or did not vouch for it when it had to.
-        refusals: `invalid_grant` in a row, `refused_at` the first; they count anew when the access token ends.
+        is_access_refused: GitLab refused the access token, or did not confirm it when it had to.
+        refusals: `invalid_grant` in a row, `refused_at` the first; they count again when the access token ends.
         client_refusals: `invalid_client` in a row, `client_refused_at` the first.
-        failures: requests in a row that brought no answer that counts.
+        failures: requests in a row without an answer that counts.
         rest_until: GitLab is not asked before.
     """
 
@@ -98,11 +99,11 @@ class State:
     rest_until: datetime | None = None
 
     def is_over(self, now: datetime) -> bool:
-        """Tell whether the access token is of no use any longer."""
+        """Return whether the access token has ended or is refused."""
         return self.is_access_refused or (self.ends_at is not None and self.ends_at <= now)
 
     def rests(self, now: datetime) -> bool:
-        """Tell whether GitLab is left alone for now."""
+        """Return whether GitLab is not asked for now."""
         longest = now + timedelta(seconds=LONGEST_ASKED_SECONDS)
         return self.rest_until is not None and now < self.rest_until <= longest
 
@@ -114,7 +115,7 @@ class Asking:
 
 @dataclass(frozen=True)
 class Abandoned:
-    """Whoever wrote the intent is gone without an outcome."""
+    """The process that wrote the intent ended without an outcome."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class Probed:
 
 @dataclass(frozen=True)
 class AccessRefused:
-    """A call of ours was answered 401; `is_certain` when GitLab named a reason."""
+    """A call of ours was answered with 401; `is_certain` if GitLab named a reason."""
 
     is_certain: bool
 
@@ -167,7 +168,7 @@ Event = (
 
 
 def advance(state: State, event: Event, now: datetime, spread: float = 1.0) -> tuple[State, Step]:
-    """Return what an event makes of a pair, and what to do next while the lease is held.
+    """Return the state of a pair after an event, and what to do next while the lease is held.
 
     Args:
         state: of the pair that the event is about.
@@ -221,7 +222,7 @@ def plan(state: State, now: datetime, *, has_answered: bool = False) -> Step:
 
 
 def served_until(state: State, now: datetime) -> datetime | None:
-    """Return until when the access token may be handed out: before anybody may spend its pair. None: not at all."""
+    """Return until when the access token may be given out: before any process may spend its pair. None: not at all."""
     if state.verdict not in {CredentialState.ALIVE, CredentialState.SECRET_CHANGED} or state.is_over(now):
         return None
     ends_at = state.ends_at or FOREVER
@@ -249,7 +250,7 @@ def _after_refused_grant(state: State, now: datetime, spread: float) -> tuple[St
         return _reconsider(_with_verdict(after, CredentialState.REVOKED), now), Step.NOTHING
     pause = REFUSAL_PAUSES[min(after.refusals, len(REFUSAL_PAUSES)) - 1] * spread
     after = _rest(after, now, pause, is_over=is_over)
-    # Both halves of a pair are one row at GitLab: whether the access token lives tells what the refusal is worth.
+    # Both halves of a pair are one row at GitLab: whether the access token works shows what the refusal is worth.
     can_tell = not state.is_stateless and (state.ends_at is None or state.ends_at > now)
     return after, Step.PROBE if can_tell else Step.NOTHING
 
@@ -323,7 +324,9 @@ def _with_verdict(state: State, verdict: CredentialState) -> State:
 
 
 def _reconsider(state: State, now: datetime) -> State:
-    """GitLab may still think better of refusals that were only counted; looking again once an hour costs nothing."""
+    """GitLab may still accept the pair after refusals that were only counted; checking again once an hour costs
+    nothing.
+    """
     is_worth_it = state.refused_at is not None and now - state.refused_at < RECONSIDER_FOR
     again = now + timedelta(seconds=RECONSIDER_SECONDS) if is_worth_it else None
     return replace(state, asked_at=None, rest_until=again)
@@ -331,7 +334,7 @@ def _reconsider(state: State, now: datetime) -> State:
 
 def _rest(state: State, now: datetime, seconds: float, *, is_over: bool) -> State:
     until = now + timedelta(seconds=seconds)
-    # The next try comes with the end of the access token at the latest: from then on nobody has access.
+    # The next try comes with the end of the access token at the latest: from then on no one has access.
     return replace(state, rest_until=until if is_over or state.ends_at is None else min(until, state.ends_at))
 
 

@@ -17,12 +17,12 @@ class CredentialState(StrEnum):
     """Whether a credential gives access; every state but the first needs a person."""
 
     ALIVE = "alive"
-    # GitLab keeps saying `invalid_client`: the application's Secret must be entered again. The pair is as good as
-    # before, and its access token is handed out as long as it lives.
+    # GitLab keeps saying `invalid_client`: the application's Secret must be entered again. The pair is unaffected, and
+    # its access token is used as long as it is valid.
     SECRET_CHANGED = "secret_changed"
-    # GitLab refuses the stored pair for good: somebody has to authorize again.
+    # GitLab permanently refuses the stored pair: someone has to authorize again.
     REVOKED = "revoked"
-    # The same of a pair for which a request was made whose answer never reached us: it is spent.
+    # The same for a pair with a request whose answer never reached us: the pair is spent.
     LOST = "lost"
     # The key ring lacks the key, or the ciphertext is damaged.
     UNREADABLE = "unreadable"
@@ -31,7 +31,7 @@ class CredentialState(StrEnum):
 
 
 class Credential(SQLModel, table=True):
-    """The access that a connection lives on: an OAuth token pair, later also a personal access token."""
+    """The access a connection uses: an OAuth token pair, later also a personal access token."""
 
     __tablename__ = "credential"
 
@@ -48,13 +48,13 @@ class Credential(SQLModel, table=True):
     gitlab_user_id: int = Field(sa_type=BigId)
     gitlab_username: str = Field(max_length=255)
     gitlab_name: str = Field(default="", max_length=255)
-    # Counts the pairs: it grows with every new pair and with nothing else, so a comparison with it tells whether the
-    # pair is still the one that was spent (S37). Sealing a pair again with another key leaves it.
+    # Counts the pairs: it grows with every new pair and with nothing else, so comparing it shows whether the pair is
+    # still the one that was spent (S37). Sealing a pair again with another key does not change it.
     generation: int = Field(default=1)
     obtained_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     authorized_by_user_id: int | None = Field(default=None, foreign_key="user.id", sa_type=BigId)
     state: str = Field(default=CredentialState.ALIVE, max_length=20)
-    # When the next refresh is planned; nobody is handed the token for longer (S42). Null: never, it does not expire.
+    # When the next refresh is planned; no one gets the token for longer (S42). Null: never, it does not expire.
     refresh_at: datetime | None = Field(default=None, sa_type=UTCDateTime, index=True)
     refreshed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     # One process at a time: who it is, and until when by the database's clock (S36). `lease_holder` lets processes of
@@ -62,15 +62,15 @@ class Credential(SQLModel, table=True):
     lease_owner: str = Field(default="", max_length=100)
     lease_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
     lease_holder: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
-    # Written before the refresh token of `generation` is spent, removed with its outcome (S40). What stays behind is
-    # a request of which nobody knows whether GitLab took it.
+    # Written before the refresh token of `generation` is spent, removed with its outcome (S40). If it remains, it is
+    # unknown whether GitLab acted on the request.
     intent_id: str = Field(default="", max_length=40)
     intent_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     # There was such a request for this pair. It stays until another pair is stored: a verdict says *lost* then.
     may_be_spent: bool = Field(default=False)
-    # GitLab refused the access token, or was asked and did not vouch for it: it is not handed out.
+    # GitLab refused the access token, or did not confirm it when asked: it is not used.
     is_access_refused: bool = Field(default=False)
-    # From GitLab's IAM service: the access token outlives its refresh, and says nothing of the pair.
+    # From GitLab's IAM service: the access token outlives its refresh, and says nothing about the pair.
     is_stateless: bool = Field(default=False)
     # `invalid_grant` in a row and the first of them, the same of `invalid_client`; one alone is no verdict (S38).
     refusals: int = Field(default=0)
@@ -83,9 +83,10 @@ class Credential(SQLModel, table=True):
     # A Card as JSON: the last refresh that failed; null after one that worked.
     failure: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     failed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    # Which Secret GitLab refused: when the application was stored, as text. Another one is tried (no clock decides).
+    # Which Secret GitLab refused: when the application was stored, as text. A different one is tried (no clock
+    # decides).
     refused_application: str = Field(default="", max_length=40)
-    # The application the pair was given to. Another one may neither refresh nor revoke it.
+    # The application the pair was issued to. Only that one may refresh or revoke it.
     client_id: str = Field(default="", max_length=255)
     client_secret_sealed: bytes | None = None
 
@@ -108,10 +109,10 @@ class CredentialEvent(SQLModel, table=True):
 
 
 class RetiredToken(SQLModel, table=True):
-    """A pair that must end at GitLab: kept, sealed, until it is proved to be dead there, then erased (S33).
+    """A pair that must end at GitLab: kept, sealed, until it is proved dead there, then erased (S33).
 
-    A pair that GitLab has just given is one, too, until it is stored as the credential: held, with no try before
-    `next_try_at`. Whatever happens to the process meanwhile, it does not stay alive at GitLab unknown to anybody.
+    A pair that GitLab has just issued is one, too, until it is stored as the credential: held, with no attempt before
+        `next_try_at`. Whatever happens to the process, the pair does not stay alive at GitLab without a record here.
 
     `connection_id` is no foreign key: a deleted connection may still have a token to be revoked.
     """
@@ -122,7 +123,7 @@ class RetiredToken(SQLModel, table=True):
     organization_id: int = Field(index=True, sa_type=BigId)
     connection_id: int = Field(index=True, sa_type=BigId)
     connection_name: str = Field(max_length=100)
-    # The refresh token, which stands for both; the access token if there is no other. Null: there is nothing to try.
+    # The refresh token, which covers both; the access token if there is no other. Null: there is nothing to try.
     token_sealed: bytes | None = None
     # With it GitLab is asked whether the pair is dead.
     access_token_sealed: bytes | None = None
@@ -139,7 +140,7 @@ class RetiredToken(SQLModel, table=True):
     next_try_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     failure: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     revoked_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    # How it is known to be dead: a `Proof`, or `by_hand` for somebody's word. Empty: GitLab only answered that it is.
+    # How it is known to be dead: a `Proof`, or `by_hand` if a person said so. Empty: GitLab only answered that it is.
     proof: str = Field(default="", max_length=40)
 
 

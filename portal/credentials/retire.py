@@ -25,14 +25,14 @@ from portal.vault import Place, Secret, SecretUnreadable
 TABLE = "retired_token"
 TABLE_OF_APPLICATION = "application"
 REVOKE_RETIRED = "authorization.revoke_retired"
-# A pair that is held for longer than any judgement takes is nobody's any more.
+# If a pair has been held longer than any check takes, its process is gone.
 HOLD_SECONDS = 300.0
 BY_HAND = "by_hand"
 
 
 @dataclass(frozen=True)
 class Revoker:
-    """What the revocation of one pair needs, whatever becomes of the connection: address, application, its Secret."""
+    """What revoking one pair needs, whatever happens to the connection: address, application, its Secret."""
 
     organization_id: int
     connection_id: int
@@ -55,7 +55,7 @@ def retire_tokens(
         reason: `disconnected` or `replaced`.
 
     Returns:
-        The row that waits for its revocation; None when there was no token.
+        The row that waits for its revocation; None if there was no token.
     """
     token, access_token = _open_pair(runtime, credential)
     had_token = credential.access_token_sealed is not None
@@ -95,7 +95,7 @@ def revoker_of(
 
 
 def hold_pair(session: Session, runtime: Runtime, revoker: Revoker, tokens: oauth.TokenAnswer) -> int:
-    """Put a pair that GitLab has just given on record before anything about it is judged; return its row's id.
+    """Put a pair that GitLab has just issued on record before it is checked; return its row's id.
 
     Without `take_held` or `let_go` it is revoked a few minutes later.
     """
@@ -107,7 +107,7 @@ def hold_pair(session: Session, runtime: Runtime, revoker: Revoker, tokens: oaut
 
 
 def take_held(session: Session, row_id: int) -> bool:
-    """Take a held pair off the record, in the transaction that stores it; tell whether it may still be stored."""
+    """Take a held pair off the record, in the transaction that stores it; return whether it may still be stored."""
     row = session.get(RetiredToken, row_id, with_for_update=True)
     if row is None or not is_held(row):
         return False
@@ -127,14 +127,14 @@ def let_go(session: Session, row_id: int, username: str) -> None:
 
 
 def is_held(row: RetiredToken) -> bool:
-    """Tell whether a pair is still being judged."""
+    """Return whether a pair is still being checked."""
     return row.tries == 0 and row.revoked_at is None and row.next_try_at > utc_now()
 
 
 def retire_stray(runtime: Runtime, revoker: Revoker, tokens: oauth.TokenAnswer) -> None:
-    """Have a pair revoked that GitLab gave and nobody stored, also when the connection is gone meanwhile.
+    """Have a pair revoked that GitLab issued and no one stored, even if the connection is gone by now.
 
-    Nothing happens when it is the stored one.
+    Nothing happens if it is the stored one.
     """
     token = tokens.stands_for_both
     with runtime.database.transaction() as session:
@@ -195,7 +195,7 @@ def freeze(connection: Connection, client_id: str, origin: str, username: str) -
 
 
 def seal_tokens(runtime: Runtime, row: RetiredToken, token: Secret, access_token: Secret | None) -> None:
-    """Keep in a row what is posted to be revoked, and what tells whether it was."""
+    """Store in a row what is posted to be revoked, and what shows whether it was."""
     row.token_sealed = runtime.vault.seal(token, place_of(row, "token_sealed"), row.origin)
     row.access_token_sealed = None
     if access_token is not None:
@@ -203,7 +203,7 @@ def seal_tokens(runtime: Runtime, row: RetiredToken, token: Secret, access_token
 
 
 def _open_pair(runtime: Runtime, credential: Credential) -> tuple[Secret | None, Secret | None]:
-    """Return the half that stands for both when it is revoked, and the access token; None for what cannot be read."""
+    """Return the half whose revocation covers both, and the access token; None for what cannot be read."""
     halves: list[Secret | None] = []
     for column in ("refresh_token_sealed", "access_token_sealed"):
         sealed = getattr(credential, column)
@@ -217,7 +217,9 @@ def _open_pair(runtime: Runtime, credential: Credential) -> tuple[Secret | None,
 
 
 def _open_client_secret(runtime: Runtime, application: Application | None, credential: Credential) -> Secret | None:
-    """Return the Secret of the application the pair was given to: the present one, else as it was then."""
+    """Return the Secret of the application the pair was issued to: the current one if possible, otherwise the one from
+    then.
+    """
     is_same = application is not None and credential.client_id in {"", application.client_id}
     if application is not None and is_same and application.client_secret_sealed is not None:
         secret = open_secret(
@@ -231,7 +233,7 @@ def _open_client_secret(runtime: Runtime, application: Application | None, crede
 
 
 def open_secret(runtime: Runtime, table: str, row_id: int | None, sealed: bytes, origin: str) -> Secret | None:
-    """Open a stored Secret; None when it cannot be read."""
+    """Open a stored Secret; None if it cannot be read."""
     assert row_id is not None
     try:
         return runtime.vault.open(sealed, Place(table, row_id, "client_secret_sealed"), origin)

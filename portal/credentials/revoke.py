@@ -1,13 +1,14 @@
-"""Have GitLab revoke retired pairs, see that each is dead there, and erase it only then (RFC 7009).
+"""Have GitLab revoke retired pairs, verify that each is dead there, and only then erase it (RFC 7009).
 
 `/oauth/revoke` answers 200 whatever it does, and Doorkeeper before 5.8.1 does nothing for a pair whose access token has
-expired, although its refresh token goes on working (docs/gitlab.md). So every revocation is followed by a look:
+expired, although its refresh token keeps working (docs/gitlab.md). So every revocation is followed by a check:
 
 - GitLab calls the access token revoked: the pair is dead.
-- GitLab still takes the access token: it is alive, and tried again later.
-- It is expired or unknown: only the refresh token can tell. It is spent once. Refused, the pair is dead; accepted,
-  GitLab has given another pair, which takes the row's place and is revoked in turn. If that answer is lost, nobody
-  knows the pair, and only a person can end it: in GitLab.
+- GitLab still accepts the access token: it is alive, and the revocation is tried again later.
+- It is expired or unknown: only the refresh token can show. It is spent once. If GitLab refuses it, the pair is dead;
+if it accepts,
+  GitLab has given another pair, which takes the row's place and is revoked in turn. If that answer is lost, no one
+  knows the pair, and only a person can end it, in GitLab.
 
 A row may be revoked twice, which GitLab answers as if it were the first time.
 """
@@ -36,9 +37,9 @@ from portal.vault import Secret, SecretUnreadable
 
 FIRST_WAIT_SECONDS = 5.0
 MAX_WAIT_SECONDS = 3600.0
-# Longer than one try takes: revoke, look, refresh, and revoke and look once more.
+# Longer than one attempt takes: revoke, check, refresh, then revoke and check once more.
 CLAIM_SECONDS = 180.0
-# A pair younger than this may be unknown to the part of GitLab that was asked (its database replica).
+# A pair younger than this may be unknown to the database replica that GitLab asked.
 SETTLED_SECONDS = 60.0
 BATCH = 50
 LOST = "revocation_unknown"
@@ -54,7 +55,7 @@ class Proof(StrEnum):
 
 @dataclass
 class _Pair:
-    """What is opened of a row while GitLab is asked about it."""
+    """The opened contents of a row while GitLab is asked about it."""
 
     application: oauth.ClientCredentials
     token: Secret
@@ -66,7 +67,7 @@ class _Pair:
 
 
 def due_revocations(runtime: Runtime) -> list[int]:
-    """Return the ids of the rows whose time has come."""
+    """Return the ids of the rows that are due."""
     statement = select(RetiredToken.id).where(
         col(RetiredToken.revoked_at).is_(None),
         col(RetiredToken.token_sealed).is_not(None),
@@ -77,7 +78,7 @@ def due_revocations(runtime: Runtime) -> list[int]:
 
 
 def revoke_one(runtime: Runtime, row_id: int) -> bool:
-    """Try to end one pair at GitLab; return whether it is known to be dead, and erased here."""
+    """Try to end one pair at GitLab; return whether it is known to be dead and has been erased here."""
     row = _claim(runtime, row_id)
     if row is None:
         return False
@@ -94,7 +95,9 @@ def revoke_one(runtime: Runtime, row_id: int) -> bool:
 
 
 def _claim(runtime: Runtime, row_id: int) -> RetiredToken | None:
-    """Take a row for one try, so that no refresh token is spent by two at once; None when it is not to be tried now."""
+    """Claim a row for one attempt, so that no two processes spend its refresh token; None if it must not be tried
+    now.
+    """
     with runtime.database.transaction() as session:
         row = session.get(RetiredToken, row_id, with_for_update=True)
         if row is None or row.revoked_at is not None or row.token_sealed is None or row.next_try_at > utc_now():
@@ -106,7 +109,7 @@ def _claim(runtime: Runtime, row_id: int) -> RetiredToken | None:
 
 
 def _end_at_gitlab(runtime: Runtime, row: RetiredToken) -> Proof | Card:
-    """Return the proof that the pair is dead, else why it may live."""
+    """Return the proof that the pair is dead, or why it may be alive."""
     frozen = row.frozen
     try:
         pair = _open(runtime, row)
@@ -131,7 +134,7 @@ def _revoke_and_look(runtime: Runtime, row: RetiredToken, http: HostSession, pai
     try:
         oauth.revoke(http, pair.application, pair.token)
     except OAuthRefused as error:
-        refusal = error  # Of a client that GitLab does not take: the pair may be dead all the same, see below.
+        refusal = error  # GitLab does not accept the client: the pair may be dead all the same, see below.
     seen = _look(http, pair.access_token) if pair.access_token else "unknown"
     if seen == "revoked":
         return Proof.REVOKED
@@ -147,7 +150,7 @@ def _revoke_and_look(runtime: Runtime, row: RetiredToken, http: HostSession, pai
 
 
 def _look(http: HostSession, access_token: Secret) -> str:
-    """Return what GitLab says of an access token: `alive`, or why not.
+    """Return what GitLab says about an access token: `alive`, or why not.
 
     Raises:
         GitLabError, OutboundError: nothing.
@@ -219,9 +222,9 @@ def _note_outcome(session: Session, row: RetiredToken, outcome: Proof | Card) ->
         wait = min(FIRST_WAIT_SECONDS * 2 ** min(row.tries - 1, 20), MAX_WAIT_SECONDS)
         row.next_try_at = utc_now() + timedelta(seconds=wait)
         if outcome.code == LOST:
-            # Spent: there is nothing left that could be tried.
+            # Spent: there is nothing left to try.
             row.token_sealed = row.access_token_sealed = row.client_secret_sealed = None
-    # Every further failure looks like the first; the row itself counts them.
+    # Further failures look like the first; the row counts them.
     if isinstance(outcome, Proof) or row.tries == 1 or outcome.code == LOST:
         _record(session, row, outcome)
 

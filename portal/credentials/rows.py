@@ -1,4 +1,4 @@
-"""A credential's row: locked for a change, its secrets sealed and opened, and every change noted."""
+"""A credential's row: locked for a change, its secrets sealed and opened, and every change recorded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _JWT = "eyJ"
 
 
 def is_stateless(access_token: Secret) -> bool:
-    """Tell whether GitLab's IAM service gave a token: a JWT, of which GitLab keeps no row (docs/gitlab.md)."""
+    """Return whether GitLab's IAM service issued a token: a JWT, for which GitLab keeps no row (docs/gitlab.md)."""
     text = access_token.reveal()
     return text.count(".") == 2 and _JWT in text.partition(".")[0]
 
@@ -64,7 +64,7 @@ def put_state(credential: Credential, state: State, intent_id: str) -> None:
 
 
 def forget_doubts(credential: Credential) -> None:
-    """Begin with a new pair: nothing that was held against the one before holds against it."""
+    """Start with a new pair: nothing that spoke against the previous one applies to it."""
     credential.state = CredentialState.ALIVE
     credential.intent_id, credential.intent_at = "", None
     credential.may_be_spent = credential.is_access_refused = False
@@ -75,18 +75,18 @@ def forget_doubts(credential: Credential) -> None:
 
 
 def stamp_of(application: Application | None) -> str:
-    """Return what tells one stored Secret of a connection from the next."""
+    """Return what distinguishes one stored Secret of a connection from the next."""
     return application.updated_at.isoformat() if application else ""
 
 
 def lock_credential(session: Session, connection_id: int) -> Credential | None:
-    """Return a connection's credential for the transaction that changes it: everybody else waits at this line."""
+    """Return a connection's credential, locked for the transaction that changes it."""
     statement = select(Credential).where(col(Credential.connection_id) == connection_id).with_for_update()
     return session.exec(statement).first()
 
 
 def open_token(runtime: Runtime, credential: Credential, column: str, origin: str) -> Secret | None:
-    """Open one half of a pair for an origin; None when it is not stored.
+    """Open one half of a pair for an origin; None if it is not stored.
 
     Raises:
         SecretUnreadable: it was given for another origin, or its key is gone.
@@ -107,7 +107,7 @@ def seal_pair(runtime: Runtime, credential: Credential, access_token: Secret, re
 
 
 def seal_client(runtime: Runtime, credential: Credential, application: oauth.ClientCredentials) -> None:
-    """Keep which application a pair was given to, with its Secret: only that one can revoke it."""
+    """Store which application a pair was issued to, with its Secret: only that one can revoke it."""
     assert credential.id is not None
     place = Place(TABLE, credential.id, "client_secret_sealed")
     credential.client_id = application.client_id

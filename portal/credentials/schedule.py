@@ -1,4 +1,4 @@
-"""Refresh ahead of expiry, so that nobody waits: every credential, used or not."""
+"""Refresh ahead of expiry, so that no one has to wait: every credential, used or not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from portal.runtime import Runtime
 
 
 def due_credentials(runtime: Runtime) -> list[int]:
-    """Return the ids of the connections whose credential is to be refreshed now, the most urgent first."""
+    """Return the ids of the connections whose credential is due for a refresh, the most urgent first."""
     now = utc_now()
     statement = (
         select(Credential.connection_id)
@@ -45,7 +45,7 @@ def due_credentials(runtime: Runtime) -> list[int]:
 
 
 def refresh_credential(runtime: Runtime, connection_id: int, times: RefreshTimes = TIMES) -> bool:
-    """Refresh one credential that is due; tell whether it gives access now. What stands in the way is on its row."""
+    """Refresh one credential that is due; return whether it gives access now. Its row says what prevents it."""
     try:
         demand_access(runtime, connection_id, reason="planned", times=times)
     except AccessUnavailable:

@@ -1,4 +1,4 @@
-"""Act for one pair under its lease: probe, refresh, and bring what GitLab answers into the database."""
+"""Act for one pair under its lease: probe, refresh, and store GitLab's answer in the database."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from portal.runtime import Runtime
 from portal.shutdown import ShuttingDown
 
 log = get_logger(__name__)
-# RFC 6749 §5.2: what each word of the token endpoint is evidence of; one alone is no verdict.
+# RFC 6749 §5.2: what each error of the token endpoint is evidence of; one alone is not a verdict.
 DOUBTS: dict[str, tuple[Event, Card]] = {
     "invalid_grant": (RefusedGrant(), REFUSED),
     "invalid_client": (RefusedClient(), CLIENT_REFUSED),
@@ -60,7 +60,7 @@ STORE_PAUSE_SECONDS = 0.5
 
 
 def refresh_once(runtime: Runtime, connection_id: int, credential_id: int, reason: str, times: RefreshTimes) -> bool:
-    """Do what has to be done for a credential that is due; tell whether anything was done by this process.
+    """Do what a due credential needs; return whether this process did anything.
 
     Raises:
         AccessUnavailable: this process is ending, the portal is an unconfirmed copy, or the spool cannot be written.
@@ -92,7 +92,7 @@ def _act(runtime: Runtime, claim: Claim, times: RefreshTimes) -> None:
                     else _spend(runtime, http, work, times)
                 )
     except BaseException:
-        # What was asked stays open; the next one finds it out, and need not wait for the lease.
+        # The request stays open; the next process finds out, and need not wait for the lease.
         with suppress(SQLAlchemyError):
             release(runtime, claim)
         raise
@@ -101,14 +101,14 @@ def _act(runtime: Runtime, claim: Claim, times: RefreshTimes) -> None:
 
 
 def recover(runtime: Runtime, connection_id: int, credential_id: int, times: RefreshTimes) -> bool:
-    """Store an answer that a process on this machine received and did not store; tell whether there was one."""
+    """Store an answer that a process on this machine received but did not store; return whether there was one."""
     spool = Spool(runtime)
     outcomes = [_recover_entry(runtime, spool, entry, times) for entry in spool.entries(credential_id)]
     return any(outcomes)
 
 
 def sweep_spool(runtime: Runtime, times: RefreshTimes) -> None:
-    """Bring every answer that was left behind where it belongs: into its row, or to its revocation."""
+    """Process every answer that was left behind: store it in its row, or have it revoked."""
     spool = Spool(runtime)
     for entry in spool.entries():
         _recover_entry(runtime, spool, entry, times)
@@ -128,7 +128,7 @@ def _recover_entry(runtime: Runtime, spool: Spool, entry: Spooled, times: Refres
 
 
 def _probe(runtime: Runtime, http: HostSession, claim: Claim, times: RefreshTimes) -> Claim | None:
-    """Try the access token: it tells whether GitLab is there, and as a rule whether the pair is spent (S41)."""
+    """Try the access token: it shows whether GitLab is there, and usually whether the pair is spent (S41)."""
     seconds = times.slow_probe if claim.failure_code == "deadline_passed" else times.probe
     event, card = Probed(Seen.SILENT), None
     try:
@@ -150,7 +150,7 @@ def _spend(runtime: Runtime, http: HostSession, claim: Claim, times: RefreshTime
     try:
         application = open_application(runtime, claim.connection, used)
     except Conflict:
-        # Its key is not here now: another machine may have it, so this is nobody's verdict.
+        # Its key is not here now: another machine may have it, so this is not a verdict.
         return settle(runtime, claim, NotProcessed(), VERDICTS["unreadable"])
     except PortalError:
         return settle(runtime, claim, RefusedClient(), CLIENT_REFUSED)
@@ -162,7 +162,7 @@ def _spend(runtime: Runtime, http: HostSession, claim: Claim, times: RefreshTime
         spool.forget(claim.credential_id, claim.intent_id)
         event, card = _meaning(error)
         refused = stamp_of(used) if isinstance(event, RefusedClient) else ""
-        # Before people are told: a deleted application takes its tokens with it, and GitLab looks at those first.
+        # Before people are told: a deleted application takes its tokens with it, and GitLab checks those first.
         is_last = isinstance(event, RefusedGrant) and claim.refusals + 1 >= VERDICT_REFUSALS
         is_gone = is_last and is_client_refused(runtime, claim.connection, http, application)
         return settle(runtime, claim, event, card, refused=refused, is_client_refused=is_gone)
@@ -181,7 +181,7 @@ def _spend(runtime: Runtime, http: HostSession, claim: Claim, times: RefreshTime
 def is_client_refused(
     runtime: Runtime, connection: Connection, http: HostSession, application: oauth.ClientCredentials
 ) -> bool:
-    """Ask GitLab whether it refuses Application ID and Secret; no answer is no refusal."""
+    """Ask GitLab whether it refuses Application ID and Secret; no answer does not count as a refusal."""
     try:
         verdict = oauth.check_client(http, application, redirect_uri_of(runtime, connection))
     except (GitLabError, OutboundError):
@@ -230,9 +230,9 @@ def _keep(spool: Spool, entry: Spooled) -> None:
 
 
 def _with_scopes(http: HostSession, claim: Claim, entry: Spooled, times: RefreshTimes) -> Spooled:
-    """Ask for the scopes of a pair whose answer names none: at a refresh GitLab means by it that none is left.
+    """Ask for the scopes of a pair whose answer names none: at a refresh, GitLab means that none is left.
 
-    While that is not known, what the pair before had is taken for it.
+    Until that is known, the previous pair's scopes are assumed.
     """
     access_token = entry.tokens.access_token
     if entry.tokens.scopes is not None or access_token is None:
@@ -253,9 +253,10 @@ def _store_patiently(runtime: Runtime, entry: Spooled, claim: Claim, times: Refr
         try:
             outcome = store(runtime, entry, claim.connection_id, claim.reason, times)
             if outcome == Stored.SUPERSEDED:
-                # Somebody authorized anew meanwhile: the answer is of a line of pairs that nobody wants any more.
+                # Someone has authorized again in the meantime: the answer belongs to a line of pairs that is no longer
+                # needed.
                 retire_stray(runtime, entry.revoker, entry.tokens)
-        except Exception as error:  # Whatever it is, the answer must not be lost for it.
+        except Exception as error:  # Whatever the error, the answer must not be lost.
             log.error("refresh_not_stored", credential_id=claim.credential_id, error=type(error).__name__)
             if time.monotonic() > end:
                 raise
@@ -265,14 +266,14 @@ def _store_patiently(runtime: Runtime, entry: Spooled, claim: Claim, times: Refr
 
 
 def _meaning(error: GitLabError | OutboundError) -> tuple[Event, Card]:
-    """Return what an answer that is no pair says of it."""
+    """Return what an answer that holds no pair says about it."""
     if isinstance(error, OAuthRefused) and error.is_of_token_endpoint:
         event, card = DOUBTS.get(error.error, (NotProcessed(), None))
         return event, in_doubt(card, error) if card else error.card()
     if isinstance(error, OutboundError) and not error.may_have_been_processed:
         return NotProcessed(is_outage=True), error.card()
-    # Behind a 5xx, a page, a limit, a redirect or a broken body GitLab may have done it all: whatever stands in front
-    # of it may have answered in its place.
+    # Behind a 5xx, a page, a limit, a redirect or a broken body, GitLab may have done it all: something in front of it
+    # may have answered instead.
     return Unknown(_asked(error)), error.card()
 
 

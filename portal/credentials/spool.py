@@ -1,6 +1,6 @@
-"""Where an answer is kept between GitLab's rotation and our commit, so that a database that fails loses nothing.
+"""Where an answer is kept between GitLab's rotation and our commit, so that a database failure loses nothing.
 
-One file for each intent in the data folder, sealed by the vault. Its room is taken before anything is asked: on a
+One file for each intent in the data folder, sealed by the vault. Its space is reserved before anything is asked: on a
 full disk no token is spent (S40, fault row 34).
 """
 
@@ -28,7 +28,7 @@ log = get_logger(__name__)
 FOLDER = "spool"
 # Two tokens of at most 4 KiB each, a CA certificate of at most 64 KiB, sealed.
 ROOM_BYTES = 96 * 1024
-# How a room begins until there is an answer in it, and after which time nobody will write one any more.
+# How an entry begins until it holds an answer, and after what time no one will write one.
 NOTHING_YET = bytes(4)
 ROOM_SECONDS = 3600.0
 TABLE = "spool"
@@ -90,7 +90,9 @@ class Spool:
             self._path(credential_id, intent_id).unlink(missing_ok=True)
 
     def entries(self, credential_id: int | None = None) -> Iterator[Spooled]:
-        """Yield the answers that processes left behind, for one credential or for all; others may be there unread."""
+        """Yield the answers that processes left behind, for one credential or for all; there may be others that cannot
+        be read.
+        """
         for path in sorted(self._folder.glob(f"credential-{credential_id or '*'}-*")):
             if (entry := self._read(path)) is not None:
                 yield entry
@@ -109,7 +111,7 @@ class Spool:
             sealed = _sealed_in(path)
             return _from_text(self._vault.open(sealed, _place(credential_id)).reveal()) if sealed else None
         except (OSError, SecretUnreadable):
-            return None  # Half written, gone meanwhile, or its key is not here now.
+            return None  # Half written, gone in the meantime, or its key is not here now.
         except (ValueError, KeyError, TypeError, IndexError):
             log.error("spool_entry_unknown", file=path.name)  # Another version's; it is kept for that.
             return None
@@ -119,7 +121,7 @@ class Spool:
 
 
 def is_in_use(data_dir: Path) -> bool:
-    """Tell whether a data folder's spool has an answer, or room for one, that somebody has to look at."""
+    """Return whether a data folder's spool has an answer, or an entry for one, that has to be processed."""
     return next((data_dir / FOLDER).glob("credential-*"), None) is not None
 
 
@@ -133,7 +135,7 @@ def sealed_answers(data_dir: Path) -> Iterator[bytes]:
 
 
 def _sealed_in(path: Path) -> bytes:
-    """Return what is kept in a room; empty when it is only taken."""
+    """Return what is kept in a room; empty if it is only taken."""
     with path.open("rb") as file:
         return file.read(int.from_bytes(file.read(4), "big"))
 

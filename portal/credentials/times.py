@@ -18,9 +18,9 @@ class RefreshTimes:
         commit: kept of the lease for storing the outcome.
         lease: how long one process has the credential for itself; more than `request` and `commit`.
         probe: for trying an access token; `slow_probe` when the last try was answered too late.
-        look: longest pause between two looks at a credential that somebody else refreshes.
+        look: longest pause between two readings of a credential that another process is refreshing.
         wait: longest time in which only those looks are taken.
-        patience: how long a demand waits in all.
+        patience: how long a caller waits in total.
     """
 
     margin: float = 300.0
@@ -37,7 +37,7 @@ class RefreshTimes:
     def plan(self, expires_at: datetime | None, now: datetime) -> datetime | None:
         """Return when to refresh a token; None for one that never ends.
 
-        Tokens that live shortly are refreshed after four fifths of their life at the latest.
+        Short-lived tokens are refreshed after four fifths of their lifetime at the latest.
         """
         if expires_at is None:
             return None

@@ -90,9 +90,9 @@ def try_revoking_now(runtime: Runtime, principal: Principal, slug: str) -> None:
 
 
 def confirm_revoked_by_hand(runtime: Runtime, principal: Principal, slug: str) -> None:
-    """Take somebody's word that the tokens were revoked in GitLab, and erase them here.
+    """Take someone's word that the tokens were revoked in GitLab, and erase them here.
 
-    For a GitLab that is gone, or a Secret that cannot be read any more: nobody else could end the waiting.
+    For a GitLab that is gone, or a Secret that cannot be read any more: no one else could end the waiting.
     """
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
@@ -186,7 +186,7 @@ def _void_attempts(session: Session, connection: Connection) -> None:
 
 
 def _stop_jobs(session: Session, connection: Connection) -> None:
-    """Ask every job that reads this GitLab to stop; what revokes its tokens goes on."""
+    """Ask every job that reads this GitLab to stop; what revokes its tokens continues."""
     statement = select(Job.public_id).where(
         col(Job.organization_id) == connection.organization_id,
         col(Job.lane) == f"connection:{connection.id}",

@@ -39,7 +39,7 @@ class DisconnectStatus:
     Attributes:
         wish: None while the connection is in use; then this is about left-over tokens only.
         card: why GitLab has not revoked them yet, as of the last try.
-        next_try_at: when the portal asks again by itself; None when it cannot, because the token is unreadable.
+        next_try_at: when the portal asks again by itself; None if it cannot, because the token is unreadable.
         revoked_at: when the newest one was found to be dead.
         proof: how that is known, as on its row.
         erasure: the newest job that erases it.
@@ -69,7 +69,7 @@ class DisconnectStatus:
 
     @property
     def poll_seconds(self) -> int:
-        """How soon the panel has to look again; 0 when nothing will change by itself."""
+        """How soon the panel has to look again; 0 if nothing will change by itself."""
         if self.phase == Phase.REVOKING or (self.erasure and not self.erasure.is_finished):
             return 1
         if self.next_try_at is not None and self.next_try_at <= utc_now():
@@ -78,7 +78,7 @@ class DisconnectStatus:
 
 
 def load_disconnect_status(runtime: Runtime, connection: Connection) -> DisconnectStatus | None:
-    """Read how far the end of a connection is; None when it is in use and no token is left over."""
+    """Read how far the end of a connection is; None if it is in use and no token is left over."""
     with runtime.database.reading() as session:
         pending = pending_revocations(session, connection.id or 0)
         if connection.state != ConnectionState.DISCONNECTED and not any(row.failure for row in pending):

@@ -1,7 +1,7 @@
 """Erase everything that is stored of a disconnected connection, once GitLab has revoked its tokens.
 
 In batches, each its own transaction that looks again whether the erasure is still wanted: authorizing the connection
-again overrules it. What was erased before a crash stays erased; the next attempt goes on from there.
+again overrules it. What was erased before a crash stays erased; the next attempt continues from there.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ AT_ONCE: tuple[type[SQLModel], ...] = (
 
 
 class NotWanted(Exception):
-    """The connection is gone, or somebody connected it again: there is nothing to erase."""
+    """The connection is gone, or someone connected it again: there is nothing to erase."""
 
 
 def enqueue_erasure(session: Session, connection: Connection) -> Job:
@@ -58,7 +58,7 @@ def enqueue_erasure(session: Session, connection: Connection) -> Job:
 
 
 def has_wanted(runtime: Runtime) -> bool:
-    """Tell whether an erasure that waited for a revocation need wait no longer."""
+    """Return whether an erasure that waited for a revocation need wait no longer."""
     with runtime.database.reading() as session:
         return bool(_wanted(session))
 
@@ -85,7 +85,7 @@ def erase_connection(context: JobContext, connection_id: int) -> int:
     """Delete the rows of a connection, at last its own; the audit log and the list of jobs stay.
 
     Returns:
-        How many rows of the catalogue were deleted by this attempt; 0 when the erasure is not wanted any more.
+        How many rows of the catalogue were deleted by this attempt; 0 if the erasure is not wanted any more.
 
     Raises:
         RetryLater: GitLab has not revoked the tokens yet, or a refresh is under way.

@@ -1,4 +1,4 @@
-"""The blast radius: what a change to a connection stops, counted before anybody presses the button."""
+"""The blast radius: what a change to a connection stops, counted before anyone presses the button."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Narrowing:
     """What another choice of services does to the scopes of a connection.
 
     Attributes:
-        unused: granted, but needed no more; they stay granted until somebody authorizes again.
+        unused: granted, but needed no more; they stay granted until someone authorizes again.
         missing: needed from then on, but not granted; they come with the next authorization.
     """
 

@@ -94,7 +94,7 @@ def try_again(slug: str) -> Response:
 @blueprint.post("/disconnection/revoked-by-hand")
 @requires(Right.MANAGE_CONNECTIONS)
 def revoked_by_hand(slug: str) -> Response:
-    """Take somebody's word that they revoked the token in GitLab."""
+    """Take someone's word that they revoked the token in GitLab."""
     refuse_unknown_fields("revoked")
     get_connection(current_runtime(), current_principal(), slug)
     if request.form.get("revoked") != "1":

@@ -131,7 +131,7 @@ def error_text(body: dict[str, Any]) -> Words:
 
 
 def request_id_of(answer: Answer) -> str:
-    """Return GitLab's `x-request-id`; empty when there is none."""
+    """Return GitLab's `x-request-id`; empty if there is none."""
     return answer.headers.get("x-request-id", "")
 
 

@@ -47,7 +47,7 @@ class TokenSource(Protocol):
         """Return the token to send."""
 
     def renew(self, refused: Secret, *, is_certain: bool) -> Secret | None:
-        """Return another token than the refused one; None when there is none.
+        """Return another token than the refused one; None if there is none.
 
         `is_certain`: GitLab said that the token is over; otherwise something in front of it may have answered.
         """
@@ -98,7 +98,7 @@ class GitLabClient:
     ) -> Page[Project]:
         """Return up to `per_page` projects the user is a member of, by ascending id (api/projects).
 
-        Before 12.6 GitLab ignores both bounds: whoever sends them looks whether the rows are within.
+        Before 12.6 GitLab ignores both bounds: whoever sends them checks whether the rows are within.
         """
         query = _projects_query(min_access_level=min_access_level, simple=simple)
         bounds = {"id_after": id_after, "id_before": id_before}
@@ -143,7 +143,7 @@ class GitLabClient:
             if page.count == 0 or (page.is_short and page.total == len(ids) + unnamed):
                 return
             if page.is_short:
-                # GitLab gives smaller pages, or something cuts them: go on behind what arrived, with pages of that
+                # GitLab gives smaller pages, or something cuts them: continue behind what arrived, with pages of that
                 # size. If it came in another order, what is missing may be among it: that page is asked for again.
                 end = (number - 1) * size + (page.count if page.is_ascending else 0)
                 number, size = end // page.count + 1, page.count
@@ -166,7 +166,7 @@ class GitLabClient:
     def _fetch(self, path: str, query: Query, seconds: float = PAGE_SECONDS) -> Answer:
         token = self._token if isinstance(self._token, Secret) or self._token is None else self._token.token()
         answer = self._send(path, query, seconds, token)
-        # Somebody else's refresh kills tokens in use: once more with the present one, and only once (S43). GitLab may
+        # Someone else's refresh kills tokens in use: once more with the present one, and only once (S43). GitLab may
         # not know a token yet that it gave for that; then the source looks at it until it does.
         for _ in range(RENEWALS):
             if answer.status != 401 or token is None or isinstance(self._token, Secret) or self._token is None:

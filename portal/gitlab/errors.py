@@ -47,7 +47,7 @@ class GitLabError(Exception):
         params: what the texts of the failure name.
         status: of the HTTP answer.
         words: GitLab's own, cleaned.
-        request_id: GitLab's `x-request-id`, cleaned; empty when there was none.
+        request_id: GitLab's `x-request-id`, cleaned; empty if there was none.
     """
 
     code = "gitlab_failed"
@@ -105,7 +105,7 @@ class GitLabUnavailable(GitLabError):
 
 
 class GitLabRateLimited(GitLabError):
-    """Too many requests; `retry_after_seconds` is None when GitLab does not say."""
+    """Too many requests; `retry_after_seconds` is None if GitLab does not say."""
 
     code = "gitlab_rate_limited"
 

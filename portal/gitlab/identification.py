@@ -89,7 +89,7 @@ def _has_its_headers(answer: Answer) -> bool:
 
 
 def _speaks_for(discovery: Discovery, address: Address, external_url: str) -> bool:
-    """Tell whether a document is of GitLab's kind and about this address; behind TLS termination it may say http."""
+    """Return whether a document is of GitLab's kind and about this address; behind TLS termination it may say http."""
     endpoints = {"/oauth/authorize": discovery.authorization_endpoint, "/oauth/token": discovery.token_endpoint}
     if not all(told.endswith(path) for path, told in endpoints.items()):
         return False

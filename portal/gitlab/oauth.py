@@ -43,7 +43,7 @@ MAX_TOKEN_LENGTH = 4096
 MAX_ANSWER_BYTES = 1024 * 1024
 # Window bits by which zlib tells the two apart.
 GZIP, ZLIB = 31, 15
-# Nobody ever gets this code, so a client that GitLab accepts hears `invalid_grant`.
+# No one ever gets this code, so a client that GitLab accepts hears `invalid_grant`.
 BAD_CODE = "gatehouse-checks-these-credentials"
 
 
@@ -188,7 +188,7 @@ def revoke(http: HostSession, application: ClientCredentials, token: Secret) -> 
 
 
 def may_have_issued(error: errors.GitLabError | OutboundError) -> bool:
-    """Tell whether GitLab may have given a pair although this is what came of the token request.
+    """Return whether GitLab may have given a pair although this is what came of the token request.
 
     An OAuth error comes before anything is done. Behind a 5xx, a limit, a page or a broken body GitLab may have done it
     all: whatever stands in front of it may have answered in its place.

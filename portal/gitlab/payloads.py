@@ -1,7 +1,7 @@
 """GitLab's JSON as far as the portal uses it: every field has a default but those that nothing works without.
 
 Unknown fields are ignored. Every text is foreign, so its type is a kind of `Foreign`: decoding cleans it. `None` means
-that GitLab did not say, be it that the field is missing, null, or not what it must be (`portal.gitlab.answers`).
+that GitLab did not say, whether the field is missing, null, or not what it must be (`portal.gitlab.answers`).
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Project(msgspec.Struct, frozen=True):
     path_with_namespace: FullPath
     name: Title | None = None
     web_url: WebAddress | None = None
-    # Where git reads it, which an instance may have on a host of its own.
+    # Where git reads it, which an instance may have on its own host.
     http_url_to_repo: WebAddress = WebAddress()
     description: Title | None = None
     default_branch: Title | None = None
@@ -133,7 +133,7 @@ class Project(msgspec.Struct, frozen=True):
 
     @property
     def access_level(self) -> int | None:
-        """The role the list tells; None when it tells none."""
+        """The role the list tells; None if it tells none."""
         if self.permissions is None:
             return None
         halves = (self.permissions.project_access, self.permissions.group_access)

@@ -19,7 +19,7 @@ class Route:
     """One row of the table of addresses.
 
     Attributes:
-        state: of the check that is about it; empty when the portal cannot tell.
+        state: of the check that is about it; empty if the portal cannot tell.
         known: how the portal knows.
     """
 

@@ -49,7 +49,9 @@ def enqueue_mail(session: Session, runtime: Runtime, connection: Connection, inc
 
 
 def enqueue_due_mails(runtime: Runtime, now: datetime | None = None) -> None:
-    """Start the mails of incidents that are over for good, and again, ever more rarely, those that were not taken."""
+    """Start the mails of incidents that are over for good, and again, less and less often, those that were not
+    taken.
+    """
     now = now or utc_now()
     if not is_configured(runtime.settings):
         return
@@ -59,13 +61,13 @@ def enqueue_due_mails(runtime: Runtime, now: datetime | None = None) -> None:
 
 
 def has_due_mails(runtime: Runtime) -> bool:
-    """Tell whether a mail is to be started."""
+    """Return whether a mail is to be started."""
     with runtime.database.reading() as session:
         return is_configured(runtime.settings) and any(_due_mails(session, utc_now()))
 
 
 def mail_alarm(runtime: Runtime, incident_id: int, kind: str) -> None:
-    """Mail everybody who was not mailed yet.
+    """Mail everyone who was not mailed yet.
 
     Raises:
         MailFailed: the mail server did not take one of them; those it took are not sent again.
@@ -92,7 +94,7 @@ def mail_alarm(runtime: Runtime, incident_id: int, kind: str) -> None:
 def write(
     base_url: str, connection: Connection, incident: Incident, watch: HealthWatch | None, kind: str
 ) -> tuple[str, str]:
-    """Return subject and text of a message; no word of GitLab's is in it, because nobody could tell it from ours."""
+    """Return subject and text of a message; no word of GitLab's is in it, because no one could tell it from ours."""
     card = Card.from_json(incident.card).at(Surface.HEALTH)
     link = f"{base_url}/connections/{connection.slug}/health"
     began = incident.opened_at or incident.last_failed_at
@@ -133,7 +135,7 @@ def _due_mails(session: Session, now: datetime) -> Iterator[tuple[Incident, Conn
 
 
 def _is_due(session: Session, incident: Incident, kind: str, now: datetime) -> bool:
-    """Tell whether it is time for another try: 0, 1, 3, 7, 15 … minutes after the mail was due first."""
+    """Return whether it is time for another try: 0, 1, 3, 7, 15 … minutes after the mail was due first."""
     since = incident.alarmed_at if kind == OPENED else incident.closed_at
     tries = session.exec(select(func.count()).select_from(Job).where(Job.key == _key_of(incident, kind))).one()
     pause = FIRST_PAUSE * (2 ** min(tries, MOST_DOUBLINGS) - 1)

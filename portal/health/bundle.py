@@ -67,7 +67,7 @@ def make_bundle(runtime: Runtime, principal: Principal, slug: str) -> dict[str, 
         connection = get_connection_for_admin(session, principal, slug)
         collected = {"gatehouse": _portal(runtime), **_collect(session, connection)}
         _record(session, principal, connection)
-    # Nothing above names a secret; this takes out one that an earlier version let in with somebody's words.
+    # Nothing above names a secret; this takes out one that an earlier version let in with someone's words.
     cleaned: dict[str, Any] = _clean(collected)
     return cleaned
 

@@ -1,4 +1,4 @@
-"""Check a connection, because it is due or because somebody asked."""
+"""Check a connection, because it is due or because someone asked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_DUE = 500
 
 
 def is_watched(connection: Connection) -> bool:
-    """Tell whether a connection is checked: from its first authorization until it is disconnected."""
+    """Return whether a connection is checked: from its first authorization until it is disconnected."""
     return connection.authorized_at is not None and connection.state in WATCHED
 
 
@@ -56,7 +56,7 @@ def check_connection(
 
     Args:
         runtime: of this process.
-        connection_id: one that is gone or disconnected meanwhile is passed over.
+        connection_id: one that is gone or disconnected in the meantime is passed over.
         progress: told (done, total, what comes next).
         now: for tests; by default the present time at the end of the look.
     """
@@ -69,7 +69,7 @@ def check_connection(
         note_version(runtime, connection_id, looked.metadata)
     with runtime.database.transaction() as session:
         locked = _locked(session, connection_id)
-        # Edited meanwhile: what was found is about another address or another credential.
+        # Edited in the meantime: what was found is about another address or another credential.
         if locked and is_watched(locked) and locked.row_version == connection.row_version:
             for incident in keep(session, locked, looked, now or utc_now()):
                 enqueue_mail(session, runtime, locked, incident, OPENED)

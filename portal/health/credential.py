@@ -48,7 +48,7 @@ def demand(runtime: Runtime, connection: Connection) -> tuple[AccessSource | Non
     """Get a token that is good now, which renews one that is due; None, with every check, when there is none."""
     stored = _load(runtime, connection)
     if stored is None:
-        return None, [skipped("credential", "Nobody has authorized it yet."), *map(skipped, _REST)]
+        return None, [skipped("credential", "No one has authorized it yet."), *map(skipped, _REST)]
     assert connection.id is not None
     access = AccessSource(runtime, connection.id, REASON)
     try:
@@ -97,7 +97,7 @@ def _stored_verdict(stored: Credential) -> Card | None:
 
 
 def _unavailable(error: AccessUnavailable) -> Check:
-    # A doubt is told here and alarms nobody: it passes, or a verdict follows within minutes.
+    # A doubt is told here and alarms no one: it passes, or a verdict follows within minutes.
     if error.card.code in DOUBTS:
         return warned("credential", error.card.sentence)
     return failed("credential", error.card)

@@ -1,4 +1,4 @@
-"""The request behind a check as a command that anybody can run: the token is a variable, never the token."""
+"""The request behind a check as a command that anyone can run: the token is a variable, never the token."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BELOW_HTTP = frozenset({"name", "port", "certificate", REACH})
 
 
 def curl_for(connection: Connection, check_key: str) -> str:
-    """Return the command for one check; empty when it makes no request of its own."""
+    """Return the command for one check; empty if it makes no request of its own."""
     path = _WITH_TOKEN.get(check_key) or _WITHOUT_TOKEN.get(check_key)
     if path is None or not connection.api_url:
         return ""

@@ -32,7 +32,7 @@ class Direction:
     title: str
     note: str
     keys: tuple[str, ...]
-    # Title of the address it goes to, as `routes_of` calls it; empty when it goes to none.
+    # Title of the address it goes to, as `routes_of` calls it; empty if it goes to none.
     route: str = ""
 
 
@@ -75,5 +75,5 @@ def failed(key: str, card: Card) -> Check:
 
 
 def skipped(key: str, detail: str = "") -> Check:
-    """Return a check that could not be made, or that nobody wants."""
+    """Return a check that could not be made, or that no one wants."""
     return Check(key, TITLES[key], CheckState.SKIPPED, detail)

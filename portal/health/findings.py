@@ -14,7 +14,7 @@ UNREACHABLE = "unreachable"
 REACH = "reach"
 EXPIRES = "certificate_expires"
 
-# Believed at the first sight: none of these passes by itself, and none of them is what an outage looks like.
+# Believed at once: none of these passes by itself, and none of them is what an outage looks like.
 VERDICTS = frozenset(
     {
         "tls_expired",
@@ -107,7 +107,7 @@ def classify(check_key: str, card: Card) -> Finding:
 
 
 def is_over(card: Card, findings: Findings) -> bool:
-    """Tell whether the checks looked at what a job once reported, and find it no more."""
+    """Return whether the checks looked at what a job once reported, and find it no more."""
     if card.code in findings.by_cause:
         return False
     if classify("work", card).cause == UNREACHABLE:

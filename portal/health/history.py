@@ -24,7 +24,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One hour: the worst that was seen in it; `state` is empty when nobody looked."""
+    """One hour: the worst that was seen in it; `state` is empty if no one looked."""
 
     begins_at: datetime
     state: str
@@ -32,7 +32,7 @@ class Cell:
     @property
     def label(self) -> str:
         """What stands on the cell."""
-        word = WORDS[CheckState(self.state)] if self.state else "nobody looked"
+        word = WORDS[CheckState(self.state)] if self.state else "not checked"
         return f"{self.begins_at:%H}:00 UTC: {word}"
 
 

@@ -35,7 +35,7 @@ def check_due(context: JobContext) -> None:
 
 @define(CHECK_ONE)
 def check_asked(context: JobContext, *, connection_id: int) -> None:
-    """Check one connection because somebody asked."""
+    """Check one connection because someone asked."""
     check_connection(context.runtime, connection_id, context.progress)
     context.progress(1, 1, "Checked")
 

@@ -14,8 +14,8 @@ from portal.health.models import Phase
 # What passes by itself is believed when two checks in a row, so far apart, both saw it.
 CONFIRM_AFTER = timedelta(seconds=60)
 GOOD_CHECKS_TO_CLOSE = 2
-# The same cause again within this time is the same incident; nobody is told twice. People are told of the end when
-# this time has passed, because until then it may go on.
+# The same cause again within this time is the same incident; no one is told twice. People are told of the end when
+# this time has passed, because until then it may continue.
 CONTINUES_WITHIN = timedelta(minutes=30)
 
 
@@ -52,7 +52,7 @@ class Judgement:
     """What is remembered from now on.
 
     Attributes:
-        track: None when there is nothing to remember.
+        track: None if there is nothing to remember.
         is_new: whether it is another incident than the one that was remembered before.
         alarm: whether people are told now.
     """
@@ -81,7 +81,7 @@ def judge(track: Track | None, seen: Seen, now: datetime, *, passing: bool) -> J
 
 
 def is_over_for_good(track: Track, now: datetime) -> bool:
-    """Tell whether a closed incident can no longer go on, so that people may be told of its end."""
+    """Return whether a closed incident can no longer continue, so that people may be told of its end."""
     return _is_settled(track, now)
 
 

@@ -44,7 +44,7 @@ class Message:
 
 
 def is_configured(settings: Settings) -> bool:
-    """Tell whether the operator set a mail server."""
+    """Return whether the operator set a mail server."""
     return bool(settings.smtp_host)
 
 

@@ -18,7 +18,7 @@ UNFINISHED = text("phase <> 'closed'")
 class Phase(StrEnum):
     """How far an incident has come; the value is what is stored."""
 
-    # Seen failing, but not long enough to tell anybody. Forgotten when the next check is good.
+    # Seen failing, but not long enough to tell anyone. Forgotten when the next check is good.
     SUSPECTED = "suspected"
     OPEN = "open"
     CLOSED = "closed"
@@ -42,7 +42,7 @@ class HealthWatch(SQLModel, table=True):
     state: str = Field(max_length=10)
     since: datetime = Field(sa_type=UTCDateTime)
     checked_at: datetime = Field(sa_type=UTCDateTime)
-    # When GitLab's API last answered as it should; null when it never did.
+    # When GitLab's API last answered as it should; null if it never did.
     answered_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     due_at: datetime = Field(index=True, sa_type=UTCDateTime)
     # What GitLab told of its own addresses: `issuer`, `git`.
@@ -80,7 +80,7 @@ class HealthCheck(SQLModel, table=True):
 class Incident(SQLModel, table=True):
     """One cause for which a connection does not work, from the first failed check to the last.
 
-    A closed one goes on when the same cause comes back soon; then nobody is told a second time.
+    A closed one continues when the same cause comes back soon; then no one is told a second time.
     """
 
     __tablename__ = "incident"
@@ -101,7 +101,7 @@ class Incident(SQLModel, table=True):
     cause: str = Field(max_length=60)
     # The check that tells whether it is over.
     check_key: str = Field(max_length=30)
-    # Whether it may pass by itself; else it is believed at the first sight.
+    # Whether it may pass by itself; else it is believed at once.
     is_passing: bool
     level: str = Field(default=Level.FAILURE, max_length=10)
     layer: str = Field(max_length=30)

@@ -34,8 +34,8 @@ class Looked:
     Attributes:
         is_answering: whether GitLab's API answered as it should.
         addresses: what GitLab told of itself: `issuer`, `git`.
-        metadata: None when it was not told.
-        announces_issuer: whether its callbacks name their issuer; None when it was not told.
+        metadata: None if it was not told.
+        announces_issuer: whether its callbacks name their issuer; None if it was not told.
         issuer: what it calls itself.
     """
 

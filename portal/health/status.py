@@ -39,7 +39,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Way:
-    """One direction with its lines; `route` is the address it goes to, None when it goes to none."""
+    """One direction with its lines; `route` is the address it goes to, None if it goes to none."""
 
     direction: Direction
     lines: list[Line]
@@ -48,7 +48,7 @@ class Way:
 
     @property
     def state(self) -> str:
-        """The worst of its lines; empty when none was checked."""
+        """The worst of its lines; empty if none was checked."""
         seen = {line.check.state for line in self.lines}
         return next((str(state) for state in (CheckState.FAIL, CheckState.WARN, CheckState.PASS) if state in seen), "")
 
@@ -58,7 +58,7 @@ class Alarm:
     """One incident as people read it.
 
     Attributes:
-        note: what has to be known besides the card; empty when nothing has.
+        note: what has to be known besides the card; empty if nothing has.
     """
 
     incident: Incident
@@ -74,7 +74,7 @@ class Alarm:
 
     @property
     def lasted(self) -> str:
-        """How long it took; empty while it goes on."""
+        """How long it took; empty while it continues."""
         began, ended = self.incident.opened_at, self.incident.closed_at
         return lasted(began, ended) if began and ended else ""
 
@@ -85,7 +85,7 @@ class Health:
 
     Attributes:
         watch: None before the first check.
-        job: the check somebody asked for last; None when nobody did.
+        job: the check someone asked for last; None if no one did.
     """
 
     connection: Connection
@@ -104,7 +104,7 @@ class Health:
 
     @property
     def failed_job(self) -> Card | None:
-        """Why the last check could not be made; None when it could."""
+        """Why the last check could not be made; None if it could."""
         failure = self.job.failure if self.job and self.job.is_finished else None
         return Card.from_json(failure) if failure else None
 

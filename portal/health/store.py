@@ -49,7 +49,7 @@ def close_all(session: Session, connection: Connection, now: datetime) -> None:
             session.delete(incident)
         elif incident.phase == Phase.OPEN:
             incident.phase, incident.closed_at, incident.row_count = Phase.CLOSED, now, 0
-            incident.end_mailed_at = now  # Nothing was mended, so nobody is told that it was.
+            incident.end_mailed_at = now  # Nothing was mended, so no one is told that it was.
             _record(session, connection, incident, "incident.closed")
 
 
@@ -170,7 +170,7 @@ def _new_incident(connection: Connection, finding: Finding, now: datetime) -> In
 
 
 def _newest_incidents(session: Session, connection_id: int, now: datetime) -> dict[str, Incident]:
-    """Return the newest incident of each cause that is under way or may still go on."""
+    """Return the newest incident of each cause that is under way or may still continue."""
     goes_on = (col(Incident.phase) != Phase.CLOSED) | (col(Incident.closed_at) >= now - CONTINUES_WITHIN)
     statement = select(Incident).where(Incident.connection_id == connection_id, goes_on | (col(Incident.row_count) > 0))
     return {row.cause: row for row in session.exec(statement.order_by(col(Incident.id)))}

@@ -96,7 +96,7 @@ def _open_alarms() -> list[Alarm]:
         try:
             g.open_alarms = open_alarms(current_runtime(), principal)
         except SQLAlchemyError:
-            g.open_alarms = []  # The page that tells of a broken database must not break over its banner.
+            g.open_alarms = []  # The page that reports a broken database must not fail because of its banner.
     found: list[Alarm] = g.open_alarms
     return found
 

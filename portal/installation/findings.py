@@ -11,7 +11,7 @@ SENTENCES = {
     "inode": "The database file is not the one that was there before: it was copied, or put back.",
     "disk": "The database is on another disk or volume than before.",
     "server": "The database is on another PostgreSQL server than before.",
-    "number": "It is another database on the same PostgreSQL server: it was copied there, or made anew and loaded.",
+    "number": "It is another database on the same PostgreSQL server: it was copied there, or made again and loaded.",
     "address": "The database was reached at {was} before and is now reached at {now}.",
     "loaded": "The rows of the database were loaded from a dump.",
     "older": "The database is older than this data folder: change {number} of the audit log, made before, is missing.",

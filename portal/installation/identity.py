@@ -1,7 +1,7 @@
 """Tell a restored, copied or put back database from a living one.
 
 GitLab's refresh tokens are single use: a copy holds pairs that its original spends, or has spent. So a copy does no
-job and no refresh until somebody who knows confirms that it is alone.
+job and no refresh until someone who knows confirms that it is alone.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def find_instance(session: Session) -> Instance | None:
 
 
 def is_restored(session: Session) -> bool:
-    """Tell whether this database is known to be a copy that nobody has confirmed."""
+    """Return whether this database is known to be a copy that no one has confirmed."""
     return session.exec(select(Instance.id).where(col(Instance.restored_at).is_not(None))).first() is not None
 
 
 def look_for_copy(database: Database) -> bool:
-    """Compare where and how far the database is with what is known of it; tell whether it waits, and remember that.
+    """Compare where and how far the database is with what is known of it; return whether it waits, and remember that.
 
     Looking changes nothing as long as all is as it was, so it may be done before every refresh.
 
@@ -69,7 +69,7 @@ def mark_restored(session: Session, *, backup_made_at: datetime | None, seen: li
 
 
 def confirm(database: Database, session: Session) -> bool:
-    """Let the database work where it is now; False when it does already."""
+    """Let the database work where it is now; False if it does already."""
     instance = session.get(Instance, ONLY_ID, with_for_update=True)
     if instance is None or instance.restored_at is None:
         return False
@@ -100,7 +100,7 @@ def _look(database: Database) -> bool:
         elif instance.restored_at is not None:
             return True
         elif not welcome and (found := list(_compare(database, session, instance, signs))):
-            if structlog.is_configured():  # The command line has no log, and its output is its own.
+            if structlog.is_configured():  # The command line has no log, and its output is not the place for it.
                 log.warning("copy_found", signs=[item.sign for item in found])
             mark_restored(session, backup_made_at=None, seen=found)
             return True
@@ -139,7 +139,7 @@ def _compare_witness(database: Database, session: Session, instance: Instance, w
 
 
 def _is_settled(database: Database, instance: Instance, signs: Signs) -> bool:
-    """Tell whether all that is known is written down, on both sides."""
+    """Return whether all that is known is recorded, on both sides."""
     witness = _witness_of(database)
     mine = witness.read().get(instance.epoch) if witness else None
     is_told = witness is None or (
@@ -150,7 +150,7 @@ def _is_settled(database: Database, instance: Instance, signs: Signs) -> bool:
 
 
 def _settle(database: Database, session: Session, instance: Instance) -> None:
-    """Write down where the database is. The witness comes first: a crash in between must not leave one expected."""
+    """Record where the database is. The witness comes first: a crash in between must not leave one expected."""
     if witness := _witness_of(database):
         private_folder(witness.folder)
         number, last_hash = session.connection().execute(text("SELECT number, hash FROM audit_head")).one()
@@ -191,7 +191,7 @@ def _hash_of_change(session: Session, number: int) -> str | None:
 
 
 def _others_are_at_work(database: Database) -> bool:
-    """Tell whether another worker does jobs on this database now: nobody does on a copy."""
+    """Return whether another worker does jobs on this database now: no one does on a copy."""
     newest = text("SELECT max(heartbeat_at) FROM executor WHERE NOT (host = :host AND pid = :pid)")
     mine = {"host": platform.node()[:255], "pid": os.getpid()}
 

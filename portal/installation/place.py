@@ -95,7 +95,7 @@ def _born(path: Path) -> str:
 
 def _disk(path: Path, device: int) -> str:
     if os.major(device) == 0:
-        # Not on a disk of its own: btrfs and ZFS have a number for each volume and snapshot.
+        # Not on its own disk: btrfs and ZFS have a number for each volume and snapshot.
         number = os.statvfs(path).f_fsid
         return f"filesystem {number:x}" if number else ""
     block = (BLOCK_DEVICES / f"{os.major(device)}:{os.minor(device)}").resolve()
@@ -106,7 +106,9 @@ def _disk(path: Path, device: int) -> str:
 
 
 def _machine_signs() -> Signs:
-    """Return what tells this machine; nothing in a container, which is made anew for every start and on any machine."""
+    """Return what tells this machine; nothing in a container, which is made again for every start and on any
+    machine.
+    """
     if any(mark.exists() for mark in CONTAINER_MARKS) or any(name in os.environ for name in CONTAINER_VARIABLES):
         return {}
     cards = NETWORK_CARDS.glob("*/device")

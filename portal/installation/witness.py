@@ -33,7 +33,7 @@ class Evidence:
     """What the file says of one life of a database.
 
     Attributes:
-        number: of the newest change that is known to be committed, in the audit log; 0 when there was none.
+        number: of the newest change that is known to be committed, in the audit log; 0 if there was none.
         hash: of that change.
         folder: where the data folder was.
         is_over: another life was confirmed in its place; whatever state of this one turns up was put back.
@@ -56,7 +56,7 @@ class Witness:
         self._advanced_at = -SECONDS_BETWEEN
 
     def read(self) -> dict[str, Evidence]:
-        """Return what it says of each life; nothing when there is no readable file."""
+        """Return what it says of each life; nothing if there is no readable file."""
         try:
             return {epoch: Evidence(**values) for epoch, values in json.loads(self._path.read_bytes()).items()}
         except (OSError, ValueError, TypeError, AttributeError):

@@ -19,11 +19,11 @@ WRITE_SECONDS = 0.25
 
 
 class JobStopped(Exception):
-    """Somebody asked for the job to stop; let it pass, what is done stays done."""
+    """Someone asked for the job to stop; let it pass, what is done stays done."""
 
 
 class JobInterrupted(Exception):
-    """This worker is shutting down; let it pass, the job goes on from its items on another one."""
+    """This worker is shutting down; let it pass, the job continues from its items on another one."""
 
 
 class JobSuperseded(Exception):
@@ -31,7 +31,7 @@ class JobSuperseded(Exception):
 
 
 class RetryLater(Exception):
-    """Raise it in a job that cannot go on now but may later (GitLab is down, or asked to wait).
+    """Raise it in a job that cannot continue now but may later (GitLab is down, or asked to wait).
 
     After five attempts the job fails with the card.
     """
@@ -44,7 +44,7 @@ class RetryLater(Exception):
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to do a job, valid until somebody else claims it: the fence has grown then."""
+    """The right to do a job, valid until someone else claims it: the fence has grown then."""
 
     job_id: int
     public_id: str
@@ -72,7 +72,7 @@ class JobContext:
     def progress(self, done: int, total: int | None = None, message: str = "") -> None:
         """Tell how far the job is; written at most four times a second, and when it ends.
 
-        Anybody of the organization who may see jobs reads the message: name no group or repository in it.
+        Anyone of the organization who may see jobs reads the message: name no group or repository in it.
 
         Raises:
             JobSuperseded: another worker has the job now.
@@ -94,7 +94,7 @@ class JobContext:
         """Return, or raise what ends the job; call it between items. Asks the database four times a second at most.
 
         Raises:
-            JobStopped: somebody asked for that.
+            JobStopped: someone asked for that.
             JobInterrupted: the worker is shutting down.
             JobSuperseded: another worker has the job now.
         """
@@ -120,7 +120,7 @@ class JobContext:
             JobSuperseded: another worker has the job now; nothing is written.
         """
         with self.runtime.database.transaction() as session:
-            # A write, so that PostgreSQL locks the row: nobody can claim the job before this has committed.
+            # A write, so that PostgreSQL locks the row: no one can claim the job before this has committed.
             self._require_rows(session, {"fence": self.fence})
             yield session
 

@@ -68,7 +68,7 @@ class Engine:
         self._beat_at = -math.inf
 
     def start(self, given_up: threading.Event | None = None) -> bool:
-        """Begin to do jobs; return False when the event was set while another worker had to be waited for."""
+        """Begin to do jobs; return False if the event was set while another worker had to be waited for."""
         global _running
         if self.runtime.database.is_sqlite and not self._lock.acquire(given_up or threading.Event()):
             return False
@@ -91,7 +91,7 @@ class Engine:
         global _running
         self._runner.interrupted.set()
         self.runtime.shutdown.begin()
-        # With a heartbeat meanwhile: a worker that is silent would be taken for dead.
+        # With a heartbeat in the meantime: a worker that is silent would be taken for dead.
         if not self.runtime.shutdown.wait(self.pace.finish_seconds):
             log.error("shutdown_cuts_off", executor=self.executor_id)
         self._stopping.set()
@@ -111,7 +111,7 @@ class Engine:
         return idle
 
     def do(self, public_id: str, dispatch: int) -> None:
-        """Do one dispatch of a job; called by DBOS in a thread of its own."""
+        """Do one dispatch of a job; called by DBOS in its own thread."""
         with self._counting:
             self._active += 1
         try:
@@ -137,7 +137,7 @@ class Engine:
         told = False
         while look_for_copy(self.runtime.database):
             if not told:
-                log.warning("worker_stands_by", reason="this database was restored and nobody has confirmed it")
+                log.warning("worker_stands_by", reason="this database was restored and no one has confirmed it")
                 told = True
             if given_up.wait(RESTORED_SECONDS):
                 return False
@@ -191,7 +191,7 @@ def _try(duty: Callable[[], object]) -> None:
     try:
         duty()
     except (SQLAlchemyError, dbos_error.DBOSException, OSError):
-        # The database is away or busy, or the disk full; the next round does what this one could not.
+        # The database is unreachable or busy, or the disk full; the next round does what this one could not.
         log.exception("housekeeping_failed")
 
 

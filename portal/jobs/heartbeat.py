@@ -1,6 +1,6 @@
 """Which worker processes are alive. Times are the database's, because the clocks of two hosts need not agree.
 
-A worker without a job is silent: nobody has to know whether it lives, and an idle portal writes nothing.
+A worker without a job is silent: no one has to know whether it lives, and an idle portal writes nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ KEEP_DAYS = 7
 
 
 def beat(database: Database, executor_id: str) -> None:
-    """Say that this process is alive; the first time, and after it was taken for dead, it is entered anew."""
+    """Say that this process is alive; the first time, and after it was taken for dead, it is entered again."""
     with database.transaction() as session:
         now = _now(session)
         mine = update(Executor).where(col(Executor.executor_id) == executor_id).values(heartbeat_at=now)

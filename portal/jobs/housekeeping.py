@@ -16,7 +16,7 @@ from portal.jobs.registry import every
 from portal.runtime import Runtime
 
 KEEP_DAYS = 30
-# Periodic work that nobody asked for leaves a row each time.
+# Periodic work that no one asked for leaves a row each time.
 KEEP_OWN_HOURS = 24
 BATCH = 500
 

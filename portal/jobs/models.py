@@ -53,11 +53,11 @@ class Job(SQLModel, table=True):
     public_id: str = Field(default_factory=new_public_id, unique=True, max_length=32)
     # No foreign key: organizations are a capability above this one. Null for work of the portal itself.
     organization_id: int | None = Field(default=None, sa_type=BigId)
-    # Who asked for it; null when the portal itself did.
+    # Who asked for it; null if the portal itself did.
     requested_by_user_id: int | None = Field(default=None, sa_type=BigId)
     name: str = Field(max_length=100)
     title: str = Field(max_length=300)
-    # What it is about, as `noun:id` (`connection:12`); empty when nothing in particular.
+    # What it is about, as `noun:id` (`connection:12`); empty if nothing in particular.
     subject: str = Field(default="", max_length=100, index=True)
     # Keyword arguments of the job's function: ids and plain JSON, never a secret.
     args: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
@@ -72,7 +72,7 @@ class Job(SQLModel, table=True):
     message: str = Field(default="", max_length=300)
     # A Card as JSON: why it failed, or why the last attempt did.
     failure: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
-    # Times it was begun and not handed back in good order; at the limit it is parked as FAILED.
+    # Times it was begun and not handed back cleanly; at the limit it is parked as FAILED.
     attempts: int = 0
     # Grows at each claim: a worker that was taken for dead holds an old one, and its writes are refused (S87).
     fence: int = 0
@@ -80,7 +80,7 @@ class Job(SQLModel, table=True):
     dispatch: int = 0
     # When the engine got it; null means the sweeper still has to hand it over.
     handed_over_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    # A later attempt does not begin before this; null when it may begin at once.
+    # A later attempt does not begin before this; null if it may begin at once.
     not_before: datetime | None = Field(default=None, sa_type=UTCDateTime)
     stop_requested_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     executor_id: str = Field(default="", max_length=64)

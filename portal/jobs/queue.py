@@ -13,7 +13,7 @@ from portal.jobs.models import Job
 from portal.jobs.store import hand_over
 from portal.requestinfo import current_request_info
 
-# Somebody else's job with the same key may finish between our insert and our look at it; then we try again.
+# Someone else's job with the same key may finish between our insert and our look at it; then we try again.
 KEY_TRIES = 5
 
 

@@ -1,6 +1,6 @@
 """Do one job: claim it, call its function, note how it ended. Called by the engine, and by tests directly.
 
-However it ends, the note is one transaction that is refused when another worker has claimed the job meanwhile.
+However it ends, the note is one transaction that is refused when another worker has claimed the job in the meantime.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended. State QUEUED means that the job goes on in another attempt.
+    """How an attempt ended. State QUEUED means that the job continues in another attempt.
 
     Attributes:
-        counts: whether the attempt is one of the five; not when it was handed back in good order.
-        error: what nobody foresaw.
+        counts: whether the attempt is one of the five; not when it was handed back cleanly.
+        error: what no one foresaw.
     """
 
     state: JobState
@@ -184,7 +184,7 @@ def _call(context: JobContext, job: Job) -> Outcome:
             card = card_of(trouble, context.runtime.database.place)
         return Outcome(JobState.QUEUED, card, error=error)
     except Exception as error:
-        # The last line of defence: whatever a job raises must be noted, or it would look as if it ran for ever.
+        # The last line of defence: whatever a job raises must be noted, or it would look as if it ran forever.
         log.exception("job_error", job=job.public_id, job_name=job.name)
         return Outcome(JobState.QUEUED, cards.unexpected(current_request_info().request_id), error=error)
     return Outcome(JobState.SUCCEEDED)

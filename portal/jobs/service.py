@@ -42,7 +42,7 @@ class ItemSummary:
         return sum(self.counts.values())
 
     def without_items(self) -> ItemSummary:
-        """Return the counts alone, for somebody who may not see every item."""
+        """Return the counts alone, for someone who may not see every item."""
         return ItemSummary(self.counts, [])
 
 

@@ -23,7 +23,7 @@ class WorkerLock:
         self._file: IO[str] | None = None
 
     def acquire(self, given_up: threading.Event) -> bool:
-        """Wait until no other process holds the lock; return False when the event is set before that."""
+        """Wait until no other process holds the lock; return False if the event is set before that."""
         private_folder(self._path.parent)
         private_file(self._path)
         self._file = self._path.open("a")

@@ -33,7 +33,7 @@ def prepare_tables(database: Database) -> None:
 
 
 def tables_exist(session: Session) -> bool:
-    """Tell whether a row can be enqueued in this session's transaction."""
+    """Return whether a row can be enqueued in this session's transaction."""
     connection = session.connection()
     schema = None if connection.dialect.name == "sqlite" else SCHEMA
     return sa.inspect(connection).has_table(_NEEDED_TABLE, schema=schema)
@@ -64,7 +64,7 @@ def hand_over(session: Session, job: Job, *, delay_seconds: float = 0) -> None:
 
 
 def register_queue(engine: sa.Engine, pace: Pace) -> None:
-    """Write down the queue's limits; before DBOS is launched, because afterwards it looks for new queues but slowly."""
+    """Record the queue's limits; before DBOS is launched, because afterwards it looks for new queues but slowly."""
     _client(engine).register_queue(
         QUEUE,
         worker_concurrency=pace.worker_concurrency,

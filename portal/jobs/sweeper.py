@@ -1,4 +1,4 @@
-"""Find jobs that nobody would do any more, and have them done.
+"""Find jobs that no one would do any more, and have them done.
 
 Our tables say what is to be done, the engine's say who does it. They part when a worker dies, when the engine cannot
 note an end (the database was away), when a job was enqueued before the engine had tables, or when one of the two was
@@ -97,7 +97,7 @@ class Sweeper:
     def _revive(self, seen: Job) -> bool:
         with self.database.transaction() as session:
             job = locked(session, seen.public_id)
-            # It may have ended, or been dispatched anew, between our look and the engine's.
+            # It may have ended, or been dispatched again, between our look and the engine's.
             if job is None or job.is_finished or (job.dispatch, job.fence) != (seen.dispatch, seen.fence):
                 return False
             requeue(session, job)
@@ -125,7 +125,7 @@ class Sweeper:
             yield True  # There is one worker; and a lock held here would keep the engine from writing.
             return
         with self.database.engine.connect() as connection:
-            # Whoever freezes here loses the lock when it counts as dead: nobody else could take over its jobs.
+            # Whoever freezes here loses the lock when it counts as dead: no one else could take over its jobs.
             statement = text(
                 "SELECT pg_try_advisory_xact_lock(:key)"
                 " FROM set_config('idle_in_transaction_session_timeout', :timeout, true)"

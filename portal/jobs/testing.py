@@ -25,7 +25,7 @@ def run_pending(runtime: Runtime) -> list[Job]:
         The jobs as they ended, in the order they were done.
 
     Raises:
-        Exception: what a job raised that nobody foresaw; the job itself is queued for its next attempt.
+        Exception: what a job raised that no one foresaw; the job itself is queued for its next attempt.
     """
     load_jobs()
     runner = Runner(runtime, executor_id="inline", backoff_seconds=0)

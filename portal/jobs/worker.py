@@ -41,7 +41,7 @@ def run_worker(settings: Settings, pace: Pace | None = None) -> int:
         pass
     code = EXIT_BROKEN if engine.broken.is_set() else 0
     if not engine.stop():
-        # A job still holds a thread, and the interpreter would wait for it for ever. It has been handed back.
+        # A job still holds a thread, and the interpreter would wait for it forever. It has been handed back.
         logging.shutdown()
         os._exit(code)
     return code

@@ -46,7 +46,7 @@ class Address:
 
     Attributes:
         path: its sub-path, empty or `/gitlab`, without a trailing slash.
-        is_scheme_typed: False when `https` was assumed; no part of what makes two addresses equal.
+        is_scheme_typed: False if `https` was assumed; no part of what makes two addresses equal.
     """
 
     scheme: str
@@ -96,7 +96,9 @@ def parse_address(text: str, *, allow_http: bool = False, allowed_ports: Collect
 
 
 def is_same_address(one: str, other: str) -> bool:
-    """Tell whether two addresses mean the same place: capitals, the scheme's own port and a last slash do not count."""
+    """Return whether two addresses mean the same place: capitals, the scheme's own port and a last slash do not
+    count.
+    """
     try:
         return parse_address(one, allow_http=True) == parse_address(other, allow_http=True)
     except AddressRefused:

@@ -26,7 +26,7 @@ MAX_AGE_SECONDS = 300.0
 
 
 class GuardedStream(httpcore2.NetworkStream):
-    """A socket whose every read and write gets the time left of the present exchange, not a timeout of its own."""
+    """A socket whose every read and write gets the time left of the present exchange, not its own timeout."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -43,8 +43,8 @@ class GuardedStream(httpcore2.NetworkStream):
             raise httpcore2.ReadError(str(error)) from None
 
     def _read_late(self, max_bytes: int) -> bytes:
-        # A process that was paused past its deadline takes the answer that came meanwhile: with a token request it is
-        # the only copy of a pair.
+        # A process that was paused past its deadline takes the answer that came in the meantime: with a token request
+        # it is the only copy of a pair.
         current().go_on_late()
         try:
             self._sock.settimeout(0)
@@ -89,7 +89,7 @@ class GuardedStream(httpcore2.NetworkStream):
 
 
 class GuardedBackend(httpcore2.NetworkBackend):
-    """Connects to one address only; each new connection resolves and checks anew."""
+    """Connects to one address only; each new connection resolves and checks again."""
 
     def __init__(self, policy: NetworkPolicy, address: Address, resolve: Resolve, proxy: Address | None) -> None:
         self._policy = policy

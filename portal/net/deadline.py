@@ -1,6 +1,6 @@
 """One exchange's limits, kept per thread: a wall-clock end and a cap on decoded bytes.
 
-A library's `timeout=` starts anew at every received byte, so every read has to be given the time that is left (S55).
+A library's `timeout=` starts again at every received byte, so every read has to be given the time that is left (S55).
 """
 
 from __future__ import annotations

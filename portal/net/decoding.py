@@ -1,4 +1,4 @@
-"""A body as it comes in, decoded in small steps and counted before anybody sees it (S56)."""
+"""A body as it comes in, decoded in small steps and counted before anyone sees it (S56)."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def networks(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
 
 
 def is_within(ip: IPAddress, among: Iterable[IPNetwork]) -> bool:
-    """Tell whether one of the networks holds the address."""
+    """Return whether one of the networks holds the address."""
     return any(ip in network for network in among if network.version == ip.version)
 
 

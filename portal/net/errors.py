@@ -79,7 +79,7 @@ class NameNotResolved(OutboundError):
 
 
 class ConnectFailed(OutboundError):
-    """No TCP connection: refused, unreachable, or nobody answered in time."""
+    """No TCP connection: refused, unreachable, or no one answered in time."""
 
     code = "connect_failed"
 

@@ -19,7 +19,7 @@ class Examination:
 
     Attributes:
         passed: the layers that are fine, in order.
-        failure: the first thing that is not; None when all layers are fine.
+        failure: the first thing that is not; None if all layers are fine.
         chain: the certificates the server presented, leaf first, also when they are not trusted.
         addresses: what the name resolved to, all of it allowed.
     """
@@ -30,7 +30,7 @@ class Examination:
     addresses: tuple[str, ...] = field(default=())
 
     def has_passed(self, layer: Layer) -> bool:
-        """Tell whether one layer is fine."""
+        """Return whether one layer is fine."""
         return layer in self.passed
 
     @property
@@ -62,7 +62,7 @@ def examine(backend: GuardedBackend, address: Address, ca_certificate: str | Non
 
 
 def _misses_its_issuer(error: OutboundError, chain: tuple[CertificateInfo, ...], ca_certificate: str | None) -> bool:
-    """Tell whether an unknown authority is one that the server should have sent along (RFC 8446 §4.4.2)."""
+    """Return whether an unknown authority is one that the server should have sent along (RFC 8446 §4.4.2)."""
     if not isinstance(error, TLSFailed) or error.case != "unknown_ca" or len(chain) != 1 or chain[0].is_self_signed:
         return False
     trusted = parse_certificates(ca_certificate) if ca_certificate else []

@@ -122,7 +122,7 @@ class HostSession:
             limits.takes_any_encoding = takes_any_encoding
             answer = self.transport.handle_request(request)
             received = answer.read()
-        # A form that is accepted brings tokens and no words: nobody waits for the database because of it.
+        # A form that is accepted brings tokens and no words: no one waits for the database because of it.
         if answer.status_code >= 400:
             self._recall_once()
         url = self.address.url + path.partition("?")[0]

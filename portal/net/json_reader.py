@@ -14,7 +14,7 @@ T = TypeVar("T")
 _CONTENT_TYPES = {"application/json", "text/json"}
 _ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
 _NO_MARKS = bytes(number for number in range(256) if number not in b'"[]{}')
-# Whole numbers only: nothing that begins behind a point, or goes on with one or an exponent.
+# Whole numbers only: nothing that begins behind a point, or continues with one or an exponent.
 _LONG_NUMBERS = re.compile(rb"(?<![0-9.])-?[0-9]{19,}+(?![.eE])")
 # A text is matched before a number, so that none is found inside it.
 _TEXT_OR_LONG_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*+"|(?<![0-9.])(?P<number>-?[0-9]{19,}+)(?![.eE])', re.DOTALL)

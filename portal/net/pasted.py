@@ -1,4 +1,4 @@
-"""What comes along when people copy and paste: characters that nobody sees, and quotes around the value."""
+"""What comes along when people copy and paste: characters that no one sees, and quotes around the value."""
 
 from __future__ import annotations
 

@@ -75,11 +75,11 @@ class NetworkPolicy:
         )
 
     def is_exempt(self, address: Address) -> bool:
-        """Tell whether this is the sandbox that the operator started."""
+        """Return whether this is the sandbox that the operator started."""
         return self.exempt is not None and address.origin == self.exempt.origin
 
     def for_proxy(self, proxy: Address) -> NetworkPolicy:
-        """Return the rules for reaching a proxy: the same networks, but the port somebody entered for it."""
+        """Return the rules for reaching a proxy: the same networks, but the port someone entered for it."""
         return replace(self, ports=self.ports | {proxy.port})
 
     def check_target(self, address: Address) -> None:
@@ -109,7 +109,7 @@ class NetworkPolicy:
             raise _forbidden(reason)
 
     def reason_against(self, ip: IPAddress) -> str | None:
-        """Return why an address is refused, the end of a code `address_…`; None when it may be reached."""
+        """Return why an address is refused, the end of a code `address_…`; None if it may be reached."""
         reached = reached_by(ip)
         for one in reached:
             if reason := _reason_for_all(one):

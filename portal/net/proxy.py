@@ -37,7 +37,7 @@ def parse_proxy(text: str) -> Address:
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy that somebody set for a connection; the policy holds for it as for any other target."""
+    """A proxy that someone set for a connection; the policy holds for it as for any other target."""
 
     address: Address
     policy: NetworkPolicy

@@ -45,7 +45,7 @@ def resolve_checked(policy: NetworkPolicy, address: Address, resolve: Resolve) -
         for ip in found:
             policy.check_ip(ip, address)
     except AddressForbidden as error:
-        # A name that turned inward is an attack or a broken name server: either way, somebody wants to know.
+        # A name that turned inward is an attack or a broken name server: either way, someone wants to know.
         kind, host, port = "address_refused", address.host, address.port
         log.warning("security_event", kind=kind, host=host, port=port, layer=error.layer, error_code=error.code)
         raise

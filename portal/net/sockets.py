@@ -56,7 +56,7 @@ def handshake(sock: socket.socket, context: ssl.SSLContext, server_hostname: str
     current().layer = Layer.TLS
     try:
         sock.settimeout(current().left())
-        # A peer that ends without saying so in TLS may have been cut off by somebody between: that is an error.
+        # A peer that ends without saying so in TLS may have been cut off by someone between: that is an error.
         return context.wrap_socket(sock, server_hostname=server_hostname, suppress_ragged_eofs=False)
     except TimeoutError:
         sock.close()
@@ -73,6 +73,6 @@ def handshake(sock: socket.socket, context: ssl.SSLContext, server_hostname: str
 
 
 def _noted(failure: TLSFailed, host: str) -> TLSFailed:
-    # A certificate that is suddenly another one may be somebody in between.
+    # A certificate that is suddenly another one may be someone in between.
     log.warning("security_event", kind="tls_failed", host=host, layer=failure.layer, error_code=failure.code)
     return failure

@@ -48,7 +48,7 @@ _REASON_CASES = {
 
 
 class CertificateRefused(ValueError):
-    """A CA certificate somebody entered cannot be used; the text says why."""
+    """A CA certificate someone entered cannot be used; the text says why."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The HTTP engine's transport: our backend, our TLS context, decoded bytes capped before anybody sees them.
+"""The HTTP engine's transport: our backend, our TLS context, decoded bytes capped before anyone sees them.
 
 authlib's client takes the same transport, so OAuth and API calls go through one stack.
 """
@@ -18,7 +18,7 @@ from portal.net.decoding import decoded
 from portal.net.errors import AnswerBroken, AnswerTooLarge, RedirectRefused
 
 MAX_CONNECTIONS = 10
-# A pooled connection keeps its once-checked address; after this many idle seconds the name is resolved anew.
+# A pooled connection keeps its once-checked address; after this many idle seconds the name is resolved again.
 KEEP_ALIVE_SECONDS = 30.0
 
 
@@ -102,7 +102,7 @@ def _refuse_redirect(status: int, headers: httpx2.Headers) -> None:
 
 
 def _without_encoding(headers: httpx2.Headers) -> httpx2.Headers:
-    # The body is decoded already: nobody may decode it again, and the length counted the encoded bytes.
+    # The body is decoded already: no one may decode it again, and the length counted the encoded bytes.
     if "Content-Encoding" in headers:
         for name in ("Content-Encoding", "Content-Length"):
             headers.pop(name, None)

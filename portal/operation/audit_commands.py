@@ -26,7 +26,7 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 @app.command()
 def verify() -> None:
-    """Check every event; exit code 1, and the first wrong one by its number, when one is not as it was written."""
+    """Check every event; if one is not as it was written, print the first such number and exit with code 1."""
     from portal.audit.verify import verify_chain
     from portal.runtime import opened_runtime
 
@@ -39,7 +39,7 @@ def verify() -> None:
             typer.echo(f"The head file {head_file} cannot be read: {error.strerror}.")
             raise SystemExit(EXIT_BROKEN) from None
     if head_file and not head_file.exists():
-        console.print(f"The head file {head_file} does not exist: an end that was cut off would not show.")
+        console.print(f"The head file {head_file} does not exist: missing events at the end would go unnoticed.")
     if verdict.fault:
         typer.echo(f"{verdict.fault} The {verdict.checked:,} before it are as they were written.")
         raise SystemExit(EXIT_BROKEN)

@@ -19,7 +19,7 @@ from portal.settings import EXIT_CONFIG, Settings
 EXIT_REFUSED = 2
 EXIT_UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h.
 SANDBOX_PORT = 8929
-# An earlier version took it; scripts that still do are told what to do instead.
+# An earlier version accepted it; scripts that still pass it are told what to do instead.
 REFUSED_PASSWORD = typer.Option("--password", hidden=True)
 
 app = typer.Typer(
@@ -37,7 +37,7 @@ console = Console()
 
 
 def main() -> None:
-    """Run the command line; what the operator has to put right ends it with one clear line each."""
+    """Run the command line; each problem the operator has to fix ends it with one clear line."""
     from portal.operation.start import Refused, plain_refusals
 
     try:
@@ -59,7 +59,7 @@ def serve(
     log_file: Annotated[Path | None, typer.Option(help="Write logs here and only the links to the terminal.")] = None,
     without_key: Annotated[
         bool,
-        typer.Option("--without-key", help="The key ring is lost: make a new one, secrets are re-entered."),
+        typer.Option("--without-key", help="The key ring is lost: make a new one; all secrets must be entered again."),
     ] = False,
 ) -> None:
     """Run the portal: web server and worker, and print the setup link at first start."""
@@ -68,7 +68,7 @@ def serve(
 
     with_sandbox = {"sandbox_origin": f"http://localhost:{sandbox_port}", "allow_http": "true"} if sandbox else {}
     settings = Settings.from_environ(**with_sandbox)
-    # Before anything is made or told: a portal that cannot answer must not end the link of one that does.
+    # Before anything is created or printed: a portal that cannot answer must not void the link of one that does.
     with start.taken_ports(settings, bind, sandbox_port if sandbox else None) as sockets:
         check_ground(settings)
         prepared = start.prepare(settings, without_key=without_key)
@@ -108,7 +108,7 @@ def sandbox(
     projects: Annotated[int, typer.Option(help="How many projects it has.")] = 60,
     version: Annotated[str, typer.Option(help="The GitLab version it plays.")] = "18.5.0",
     root: Annotated[str, typer.Option(help="A sub-path such as /gitlab.")] = "",
-    iam: Annotated[bool, typer.Option("--iam", help="Issue OAuth tokens as GitLab's new token service does.")] = False,
+    iam: Annotated[bool, typer.Option("--iam", help="Issue OAuth tokens as GitLab's IAM service does.")] = False,
     listen_fd: Annotated[list[int] | None, typer.Option(hidden=True, help="A socket of `serve`'s.")] = None,
 ) -> None:
     """Run the sandbox: a simulated GitLab on loopback, with people, groups and projects."""
@@ -141,7 +141,7 @@ def migrate() -> None:
 
 @app.command()
 def check(
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing when all is in order.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing if all is in order.")] = False,
 ) -> None:
     """Check settings, data folder, database and key ring, as every start does; exit code 78 and a sentence if not."""
     from portal.operation.start import check_for_web
@@ -158,7 +158,7 @@ def add_user(
     role: Annotated[str, typer.Option(help="owner, administrator, team_lead or auditor.")] = "administrator",
     password: Annotated[str | None, REFUSED_PASSWORD] = None,
 ) -> None:
-    """Add a person to the portal's organization. Their password is asked for, or is a line of standard input."""
+    """Add a person to the portal's organization. Their password is asked for, or read from standard input."""
     from portal.accounts import people
     from portal.actor import Role
     from portal.runtime import opened_runtime
@@ -178,7 +178,7 @@ def set_user_password(
     email: Annotated[str, typer.Argument(help="Whose password.")],
     password: Annotated[str | None, REFUSED_PASSWORD] = None,
 ) -> None:
-    """Give a person another password; all their sessions end. It is asked for, or is a line of standard input."""
+    """Give a person a new password; all their sessions end. It is asked for, or read from standard input."""
     from portal.accounts import people
     from portal.runtime import opened_runtime
 
@@ -190,7 +190,7 @@ def set_user_password(
 
 @users.command("list")
 def list_users() -> None:
-    """List everybody."""
+    """List everyone."""
     from sqlmodel import select
 
     from portal.accounts.models import Membership, User
@@ -203,11 +203,11 @@ def list_users() -> None:
 
 
 def _read_password(given: str | None) -> str:
-    """Ask for a password twice, or read a line of standard input where nobody sits before a terminal."""
+    """Ask for a password twice, or read a line of standard input if there is no terminal."""
     if given is not None:
         typer.echo(
-            "A password on the command line can be read by everybody on this machine and stays in the shell's history. "
-            "Leave --password out: the password is asked for, or is read from standard input.",
+            "A password on the command line can be read by everyone on this machine and stays in the shell's history. "
+            "Leave --password out: the command asks for the password or reads it from standard input.",
             err=True,
         )
         raise SystemExit(EXIT_REFUSED)
@@ -218,7 +218,7 @@ def _read_password(given: str | None) -> str:
 
 @contextmanager
 def _clear_refusals() -> Iterator[None]:
-    """End with one line for what a person got wrong."""
+    """Exit with one line about what a person got wrong."""
     from portal.errors import InvalidInput, PortalError
 
     try:
@@ -233,7 +233,7 @@ def _clear_refusals() -> Iterator[None]:
 
 @app.command("check-host")
 def check_host_command(host: Annotated[str, typer.Argument(help="A host or address, as typed into *Domain*.")]) -> None:
-    """Tell how the portal understands a host and whether it may be reached; exit code 2 when it may not."""
+    """Say how the portal interprets a host and whether it may be reached; exit code 2 if it may not."""
     from portal.net.check_host import check_host
 
     code, lines = check_host(host, Settings.from_environ())

@@ -180,7 +180,7 @@ def _open_files(pid: int) -> Iterator[str]:
 
 
 def _is_leftover(pid: int) -> bool:
-    """Tell whether a process is the child of a `gatehouse serve` that is gone."""
+    """Return whether a process is the child of a `gatehouse serve` that is gone."""
     mark = _mark_of(pid)
     if not mark or pid == os.getpid():
         return False
@@ -200,7 +200,7 @@ def _mark_of(pid: int) -> str:
 def _start_time(pid: int) -> str:
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        # A zombie is a process that has ended and that nobody has asked about yet.
+        # A zombie is a process that has ended and that no one has asked about yet.
         return "" if fields[0] == "Z" else fields[START_TIME_FIELD]
     return ""
 

@@ -25,7 +25,7 @@ from portal.settings import DEFAULT_PORTS, ENV_PREFIX, LOOPBACK_HOSTS, Settings
 WEB_GRACE_SECONDS = 80
 GRACE_SECONDS = 95
 CHECK_SECONDS = 0.5
-# A child that dies at once, again and again, is started ever more rarely.
+# A child that dies at once, again and again, is started less and less often.
 RESTART_SECONDS = 0.5
 MAX_RESTART_SECONDS = 30.0
 PROXIED_PORT = 8000
@@ -87,7 +87,7 @@ class Supervisor:
         self.children[name] = Child(arguments, sockets, process, time.monotonic())
 
     def hand_over(self, name: str) -> None:
-        """Close our copies of a child's sockets; when it ends, nobody is left hanging at a port that nobody serves."""
+        """Close our copies of a child's sockets; when it ends, no one is left hanging at a port that no one serves."""
         for listener in self.children[name].sockets:
             listener.close()
 

@@ -47,7 +47,7 @@ class NotAnswering(Exception):
 
 
 class Refused(Exception):
-    """What an operator has to put right before anything works; the text is one sentence for each thing."""
+    """What an operator has to fix before anything works; the text is one sentence for each thing."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Prepared:
 
     Attributes:
         setup_link: the one-time link for the first person; None once there is one.
-        made_key_file: the key ring that was made just now; None when there was one.
+        made_key_file: the key ring that was made just now; None if there was one.
         unreadable: what has to be entered again because its key is lost.
-        waits: the database may be a copy, and nothing works by itself before somebody confirms it.
+        waits: the database may be a copy, and nothing works by itself before someone confirms it.
     """
 
     setup_link: str | None
@@ -72,7 +72,7 @@ def prepare(settings: Settings, *, without_key: bool = False) -> Prepared:
 
     Args:
         settings: of this portal.
-        without_key: go on with a new key ring where the database was written with one that is lost.
+        without_key: continue with a new key ring where the database was written with one that is lost.
 
     Raises:
         KeyRingError: the key ring cannot be used.
@@ -128,7 +128,7 @@ def _make_key_file(settings: Settings, without_key: bool) -> Path | None:
 
 
 def _has_keys(database: Database) -> bool:
-    """Tell whether something in this database was ever sealed."""
+    """Return whether something in this database was ever sealed."""
     with database.engine.connect() as connection:
         if not inspect(connection).has_table("vault_key"):
             return False
@@ -142,7 +142,7 @@ def _check_key(runtime: Runtime) -> None:
 
 @contextmanager
 def plain_refusals() -> Iterator[None]:
-    """Turn everything that an operator has to put right into `Refused`, and leave faults of the program as they are.
+    """Turn everything that an operator has to fix into `Refused`, and leave faults of the program as they are.
 
     Raises:
         Refused: with the sentence.
@@ -159,10 +159,10 @@ def plain_refusals() -> Iterator[None]:
 
 
 def check_for_web(settings: Settings) -> Runtime:
-    """Check all that a web server needs which somebody else starts, and return its runtime.
+    """Check all that a web server needs which someone else starts, and return its runtime.
 
     Raises:
-        Refused: something has to be put right first.
+        Refused: something has to be fixed first.
     """
     with plain_refusals():
         check_ground(settings)
@@ -202,7 +202,7 @@ def wait_until_answering(supervisor: Supervisor, settings: Settings, sockets: Ma
     """Wait until every child that was given sockets answers; then those of the web server are only its own.
 
     Returns:
-        False when a signal came first.
+        False if a signal came first.
 
     Raises:
         NotAnswering: one ended or did not answer in time.
@@ -225,9 +225,9 @@ def wait_until_answering(supervisor: Supervisor, settings: Settings, sockets: Ma
 
 
 def _answers(listener: Listener, path: str, host: str) -> bool:
-    """Tell whether the child that has this socket answers with success.
+    """Return whether the child that has this socket answers with success.
 
-    The socket is ours, and nobody else can listen at its address: whoever answers there is what we started.
+    The socket is ours, and no one else can listen at its address: whoever answers there is what we started.
     """
     address = listener.getsockname()
     name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104 - compared, not bound

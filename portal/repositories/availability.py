@@ -77,7 +77,7 @@ class Facts:
 
 
 def reason_against(facts: Facts) -> Reason | None:
-    """Return why it cannot be enabled; None when it can. An unknown role is no reason: the first call will tell."""
+    """Return why it cannot be enabled; None if it can. An unknown role is no reason: the first call will tell."""
     checks = {
         Reason.PENDING_DELETION: facts.marked_for_deletion,
         Reason.ROLE_TOO_LOW: facts.access_level is not None and facts.access_level < REPORTER,

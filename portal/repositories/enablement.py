@@ -95,7 +95,7 @@ def _enable(session: Session, principal: Principal, row: Row) -> ItemResult:
         "enabled_at": utc_now(),
     }
     dialect = sqlite if session.connection().dialect.name == "sqlite" else postgresql
-    # Somebody else may enable it in the same moment: that is no error, and not our change.
+    # Someone else may enable it in the same moment: that is no error, and not our change.
     statement = dialect.insert(Enablement).values(values).on_conflict_do_nothing().returning(col(Enablement.id))
     made = session.execute(statement).first()
     return ItemResult.CHANGED if made else ItemResult.UNCHANGED

@@ -89,7 +89,7 @@ def _id_of(name: str) -> int:
     """Read one of our ids.
 
     Raises:
-        BadRequest: it is none.
+        BadRequest: it is not a number.
     """
     found = read_id(request.form.get(name, ""))
     if found is None:

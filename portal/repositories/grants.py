@@ -98,7 +98,7 @@ def load_page(runtime: Runtime, principal: Principal, membership_id: int, query:
 
 
 def grant_group(runtime: Runtime, principal: Principal, membership_id: int, group_id: int) -> Granted | None:
-    """Let a lead work in a group, by our id of it; None when they may already.
+    """Let a lead work in a group, by our id of it; None if they may already.
 
     Raises:
         NotFound: no such member or group here.
@@ -120,7 +120,7 @@ def grant_group(runtime: Runtime, principal: Principal, membership_id: int, grou
 
 
 def revoke_group(runtime: Runtime, principal: Principal, membership_id: int, grant_id: int) -> Granted | None:
-    """Take a grant back; None when it is gone already.
+    """Take a grant back; None if it is gone already.
 
     Raises:
         NotFound: no such member here.
@@ -135,7 +135,7 @@ def revoke_group(runtime: Runtime, principal: Principal, membership_id: int, gra
             return None
         gone = session.execute(delete(GroupGrant).where(col(GroupGrant.id) == grant_id))
         assert isinstance(gone, CursorResult)
-        if gone.rowcount != 1:  # Somebody else took it back in the same moment, and has the audit row.
+        if gone.rowcount != 1:  # Someone else took it back in the same moment, and has the audit row.
             return None
         _record(session, principal, "member.group_revoked", user, revoked)
         return revoked

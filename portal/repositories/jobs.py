@@ -35,7 +35,7 @@ DOUBTFUL = (NotGitLab, MalformedAnswer)
 DOUBTFUL_ATTEMPTS = 3
 # Before each further attempt: an outage of some minutes ends no read.
 PAUSES_SECONDS = (2.0, 15.0, 60.0, 240.0)
-# A read that outlasted even that is begun anew so often, for a day.
+# A read that outlasted even that is begun again so often, for a day.
 TAKE_UP_SECONDS = 600
 TAKE_UP_DAYS = 1
 
@@ -99,7 +99,7 @@ def _reads_to_take_up(runtime: Runtime) -> list[Connection]:
     is_due=lambda runtime: bool(_reads_to_take_up(runtime)),
 )
 def take_up_reads(context: JobContext) -> None:
-    """Begin failed reads anew."""
+    """Begin failed reads again."""
     for connection in _reads_to_take_up(context.runtime):
         with context.transaction() as session:
             enqueue_catalogue_read(session, None, connection)

@@ -67,11 +67,11 @@ class Repository(SQLModel, table=True):
     access_level: int | None = Field(default=None, sa_type=BigId)
     archived: bool = False
     is_empty: bool = False
-    # GitLab's `repository_object_format`, `sha1` or `sha256`; empty when not told.
+    # GitLab's `repository_object_format`, `sha1` or `sha256`; empty if not told.
     object_format: str = Field(default="", max_length=10)
     repository_enabled: bool = True
     marked_for_deletion: bool = False
-    # Why it cannot be enabled, one of portal.repositories.availability's codes; empty when it can.
+    # Why it cannot be enabled, one of portal.repositories.availability's codes; empty if it can.
     unavailable_reason: str = Field(default="", max_length=40)
     last_activity_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     # When a complete run no longer saw it; null while it is there.

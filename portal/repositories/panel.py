@@ -26,7 +26,7 @@ class Panel:
     """One look at the selection panel.
 
     Attributes:
-        connection: the one connection that is shown; None when several are.
+        connection: the one connection that is shown; None if several are.
         fixed: whether the connection is given by the page, so that it cannot be chosen.
         job: the newest catalogue read of that connection.
         notices: what those who manage connections should know about its last read.
@@ -44,7 +44,7 @@ class Panel:
     address: str
     may_enable: bool
     may_read: bool
-    # Whom a team lead without groups asks for some; empty for everybody else.
+    # Whom a team lead without groups asks for some; empty for everyone else.
     ask: list[User]
 
     @property
@@ -58,7 +58,7 @@ class Panel:
         return bool(self.view.query or self.view.group or self.view.state)
 
     def url(self, **changes: str) -> str:
-        """Return the address of this view with some parameters changed; paging starts anew."""
+        """Return the address of this view with some parameters changed; paging starts again."""
         parameters = self.view.parameters(**changes)
         if self.fixed:
             parameters.pop("connection", None)
@@ -104,7 +104,7 @@ class Panel:
 
     @property
     def failure(self) -> Card | None:
-        """Why the newest read failed; None when it did not."""
+        """Why the newest read failed; None if it did not."""
         failed = self.job is not None and self.job.state == JobState.FAILED and self.job.failure
         return Card.from_json(self.job.failure) if failed and self.job and self.job.failure else None
 

@@ -70,7 +70,7 @@ class Row:
 
     @property
     def reason(self) -> str:
-        """The code of what stands against it; empty when nothing does."""
+        """The code of what stands against it; empty if nothing does."""
         if self.connection.state == ConnectionState.DISCONNECTED:
             return Reason.DISCONNECTED
         return Reason.MISSING if self.repository.missing_since else self.repository.unavailable_reason

@@ -1,4 +1,4 @@
-"""The selection panel: as step 6 of a walkthrough and as a page of its own; enabling, disabling, reading again."""
+"""The selection panel: as step 6 of a walkthrough and as its own page; enabling, disabling, reading again."""
 
 from __future__ import annotations
 

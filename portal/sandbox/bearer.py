@@ -45,7 +45,7 @@ PASSWORD_EXPIRED = "Your password expired. Please access GitLab from a web brows
 class Caller:
     """Who calls; `acts_as_admin` is False for an administrator whom Admin Mode holds back.
 
-    `personal_token` is None when the credential was an OAuth token.
+    `personal_token` is None if the credential was an OAuth token.
     """
 
     user: User
@@ -67,7 +67,7 @@ def caller(world: World, *extra_scopes: str) -> Caller:
 
 
 def optional_caller(world: World, *extra_scopes: str, any_scope: bool = False) -> Caller | None:
-    """Return who calls, None when no credential was sent; a bad one is refused, never taken for none."""
+    """Return who calls, None if no credential was sent; a bad one is refused, never taken for none."""
     found = _found(world)
     if found is None:
         return None

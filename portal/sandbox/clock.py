@@ -20,7 +20,7 @@ class Clock:
             return self._frozen or datetime.now(UTC) + self._offset
 
     def set(self, moment: datetime) -> None:
-        """Make it `moment` (aware) now; a running clock goes on from there."""
+        """Make it `moment` (aware) now; a running clock continues from there."""
         with self._lock:
             self._offset = moment - datetime.now(UTC)
             self._frozen = moment.astimezone(UTC) if self._frozen else None

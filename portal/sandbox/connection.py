@@ -102,7 +102,7 @@ class Connection(BaseHTTPRequestHandler):
         self._send(Answer(status, [("Content-Type", "text/plain")], status.phrase.encode()), None)
 
     def _answer(self, seen: SeenRequest, path: str, query: str, body: bytes) -> tuple[Answer | None, Fault | None]:
-        """Return the answer, or None when the connection is to be closed without one."""
+        """Return the answer, or None if the connection is to be closed without one."""
         below_root = self._below_root(path)
         # Remote control stays in reach under a fault for everything.
         controls = below_root.startswith("/-/sandbox/")

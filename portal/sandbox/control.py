@@ -1,6 +1,6 @@
 """Remote control of a sandbox: faults, switches and the request log over HTTP. Off unless asked for.
 
-Bodies are JSON, which a foreign page in somebody's browser cannot send without being asked first (CORS).
+Bodies are JSON, which a foreign page in someone's browser cannot send without being asked first (CORS).
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Fault:
         query_pattern: a shell pattern over the query string, as sent.
         body_pattern: a shell pattern over the body, as sent: `*grant_type=refresh_token*` means refreshes only.
         skip: so many matching requests pass unharmed first.
-        times: how often it strikes; None for ever.
+        times: how often it strikes; None forever.
         delay_seconds: wait so long first; GitLab then processes the request although the client may have left.
         held: wait until `Faults.release`, as in a queue in front of GitLab, and then do the same.
         drop: close the connection without an answer, `before` or `after` the request was processed.
@@ -156,7 +156,7 @@ class Faults:
                 fault.released.set()
 
     def clear(self) -> None:
-        """Remove all faults; requests that are held go on."""
+        """Remove all faults; requests that are held continue."""
         self.release()
         with self._lock:
             self._faults.clear()

@@ -62,7 +62,7 @@ class Foundation:
                 setattr(self.settings, name, value)
 
     def use_up(self, switch: str) -> bool:
-        """Count down a switch that says how often something happens; False when it is at 0."""
+        """Count down a switch that says how often something happens; False if it is at 0."""
         with self.lock:
             left: int = getattr(self.settings, switch)
             setattr(self.settings, switch, max(left - 1, 0))
@@ -75,7 +75,7 @@ class Foundation:
     # People
 
     def all_users(self) -> list[User]:
-        """Return everybody in order of id."""
+        """Return everyone in order of id."""
         return self.people.all()
 
     def user(self, user_id: int) -> User | None:
@@ -143,7 +143,7 @@ class Foundation:
         return self.personal_access_tokens.of_user(user.id)
 
     def revoke_personal_token(self, user: User, token_id: int) -> bool:
-        """Revoke one of a person's own tokens; False when it is not theirs."""
+        """Revoke one of a person's own tokens; False if it is not theirs."""
         for token in self.personal_tokens_of(user):
             if token.id == token_id:
                 token.revoked_at = token.revoked_at or self.now()

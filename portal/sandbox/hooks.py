@@ -49,7 +49,7 @@ class Hooks:
             return hook
 
     def remove(self, project_id: int, hook_id: int) -> bool:
-        """Delete one hook; False when there is none."""
+        """Delete one hook; False if there is none."""
         with self._lock:
             return self._by_project.get(project_id, {}).pop(hook_id, None) is not None
 

@@ -50,7 +50,7 @@ class People:
         self._by_id: dict[int, User] = {user.id: user for user in users}
 
     def all(self) -> list[User]:
-        """Return everybody in order of id."""
+        """Return everyone in order of id."""
         return [self._by_id[user_id] for user_id in sorted(self._by_id)]
 
     def by_id(self, user_id: int) -> User | None:

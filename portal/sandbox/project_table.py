@@ -105,7 +105,7 @@ class ProjectTable:
             self._moved.update({path.lower(): project_id for project_id, path in paths_before.items()})
 
     def remove(self, project_id: int) -> bool:
-        """Delete for good; False when there is none."""
+        """Delete for good; False if there is none."""
         with self._lock:
             if self.by_id(project_id) is None:
                 return False

@@ -106,7 +106,7 @@ class _Listener(HTTPServer):
 
     @classmethod
     def on(cls, listening: socket.socket, site: Site, tls: ssl.SSLContext | None) -> _Listener:
-        """Return one for a socket that somebody else bound; on loopback, as any of ours."""
+        """Return one for a socket that someone else bound; on loopback, as any of ours."""
         address = listening.getsockname()
         _loopback(address[0])
         listener = cls(listening.family, address[:2], site, tls, is_bound=True)
@@ -123,7 +123,7 @@ class _Listener(HTTPServer):
         self.server_name, self.server_port = "localhost", int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer a connection in a thread of its own."""
+        """Answer a connection in its own thread."""
         thread = threading.Thread(target=self._answer, args=(request, client_address), daemon=True)
         with self._lock:
             self._open[thread] = request
@@ -138,7 +138,7 @@ class _Listener(HTTPServer):
                 secured.do_handshake()
             self.finish_request(secured, client_address)
         except OSError:
-            pass  # The client went away or spoke no TLS; there is nobody left to tell.
+            pass  # The client went away or spoke no TLS; there is no one left to tell.
         finally:
             with self._lock:
                 self._open.pop(threading.current_thread(), None)

@@ -94,7 +94,7 @@ class RunningSandbox:
         )
 
     def access_token(self, username: str = "root", *scopes: str) -> str:
-        """Issue an OAuth access token (scope `api` unless named) of an application of its own; return its text."""
+        """Issue an OAuth access token (scope `api` unless named) of its own application; return its text."""
         store = self.world.oauth
         application, _ = store.create_application("Test", "http://127.0.0.1/callback", scopes or ("api",))
         return store.create_token(application.id, self._user(username).id, scopes or ("api",)).access_token

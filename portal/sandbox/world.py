@@ -43,7 +43,7 @@ class World(Foundation):
             self.members.share(project_id, group_id, level)
 
     def _give_initial_roles(self) -> None:
-        """Root owns what newcomers are added to; two groups belong to a colleague, so that somebody lacks them."""
+        """Root owns what newcomers are added to; two groups belong to a colleague, so that someone lacks them."""
         for group in self.groups.children(None):
             owner = ROOT_ID if group.path not in ("partners", "security") else FIRST_COLLEAGUE_ID
             self.members.put_on_group(group.id, owner, OWNER)

@@ -46,7 +46,7 @@ class Envelope:
 
 
 def key_id_of(sealed: bytes) -> str:
-    """Return the id of the key that sealed this; empty when it is damaged."""
+    """Return the id of the key that sealed this; empty if it is damaged."""
     try:
         return Envelope.from_bytes(sealed).key_id
     except SecretUnreadable:

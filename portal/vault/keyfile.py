@@ -1,4 +1,4 @@
-"""Change the key file in one step: a process that reads it meanwhile finds the old ring or the new one."""
+"""Change the key file in one step: a process that reads it in the meantime finds the old ring or the new one."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class KeyRingError(Exception):
 
 @dataclass(frozen=True, repr=False)
 class DataKey:
-    """One AES-256 key; `key_id` is in every envelope it sealed. `created_at` is ISO 8601; empty when unknown."""
+    """One AES-256 key; `key_id` is in every envelope it sealed. `created_at` is ISO 8601; empty if unknown."""
 
     key_id: str
     material: bytes
@@ -68,7 +68,7 @@ class KeyRing:
 
     @staticmethod
     def is_configured(path: Path) -> bool:
-        """Tell whether there is a key ring to read, in the environment or at `path`."""
+        """Return whether there is a key ring to read, in the environment or at `path`."""
         return is_in_environment() or path.exists()
 
     @classmethod
@@ -79,7 +79,7 @@ class KeyRing:
 
     @classmethod
     def from_file(cls, path: Path) -> KeyRing:
-        """Read a key file that nobody but its owner may read.
+        """Read a key file that no one but its owner may read.
 
         Raises:
             KeyRingError: missing, open to others, or malformed.
@@ -137,7 +137,7 @@ class KeyRing:
             file.write(self.to_text())
             file.flush()
             os.fsync(file.fileno())
-        sync(path.parent)  # Else a power cut may take the new name, and with it every secret sealed meanwhile.
+        sync(path.parent)  # Else a power cut may take the new name, and with it every secret sealed in the meantime.
 
     def to_text(self) -> str:
         """Return the JSON form, keys included: for the key file and nothing else."""
@@ -149,7 +149,7 @@ class KeyRing:
 
 
 def is_in_environment() -> bool:
-    """Tell whether the environment holds the ring; the key file is not looked at then."""
+    """Return whether the environment holds the ring; the key file is not looked at then."""
     return bool(os.environ.get(KEYS_VARIABLE))
 
 
@@ -160,7 +160,7 @@ def new_key() -> DataKey:
 
 
 def derive(material: bytes, label: str) -> bytes:
-    """Return 32 bytes for another purpose, from which nobody finds the way back (HKDF, RFC 5869)."""
+    """Return 32 bytes for another purpose, from which no one finds the way back (HKDF, RFC 5869)."""
     info = f"gatehouse {label}".encode()
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(material)
 

@@ -35,7 +35,7 @@ def verify_ring(session: Session, ring: KeyRing) -> None:
 
 
 def remember_new_ring(session: Session, ring: KeyRing) -> None:
-    """Let a database go on with a ring that has none of its keys: they are lost, and somebody said so."""
+    """Let a database continue with a ring that has none of its keys: they are lost, and someone said so."""
     for key in ring.keys:
         session.add(VaultKey(key_id=key.key_id, check_value=check_value(key)))
 

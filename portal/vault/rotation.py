@@ -1,7 +1,7 @@
 """Seal every stored secret again with the newest key, while the portal works (S29).
 
-Each value is replaced only if it is still the one that was read: a token pair that a refresh stores meanwhile is
-never overwritten, and the next pass finds what was missed. Stopped at any moment, the next run goes on.
+Each value is replaced only if it is still the one that was read: a token pair that a refresh stores in the meantime is
+never overwritten, and the next pass finds what was missed. Stopped at any moment, the next run continues.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from portal.vault.envelope import SecretUnreadable, key_id_of
 from portal.vault.vault import Place, Vault
 
 BATCH = 100
-# Every pass but the last one found values that somebody wrote meanwhile with the old key. A process that has not
+# Every pass but the last one found values that someone wrote in the meantime with the old key. A process that has not
 # noticed the new key after so many passes will not notice it.
 MAX_PASSES = 20
 # For transactions that began before the key was changed; a long one that only reads must not hold the rotation up.
@@ -41,7 +41,7 @@ class Resealed:
 
     Attributes:
         done: values that the newest key seals now and another one did before.
-        left: values that somebody keeps writing with an old key.
+        left: values that someone keeps writing with an old key.
         unreadable: where a value cannot be opened; it was left as it is.
     """
 
@@ -78,7 +78,7 @@ def count_by_key(connection: Connection) -> dict[str, Counter[str]]:
 
 
 def _wait_for_open_transactions(database: Database) -> None:
-    """Let everybody finish who may have sealed with the old key and not yet stored it."""
+    """Let everyone finish who may have sealed with the old key and not yet stored it."""
     with database.transaction() as session:
         session.connection()  # On SQLite it begins when the writer before it has ended.
         moment = database.clock(session)

@@ -60,7 +60,7 @@ class Vault:
             raise _unreadable(place) from None
 
     def recall(self, sealed: bytes, place: Place, origin: str = "") -> None:
-        """Have a stored secret taken out of texts; one that cannot be opened is no event, as nobody needs it here."""
+        """Have a stored secret taken out of texts; one that cannot be opened is no event, as no one needs it here."""
         with suppress(SecretUnreadable, UnicodeDecodeError):
             register(self._open_envelope(sealed, place, origin).decode())
 
@@ -105,7 +105,7 @@ class Vault:
         try:
             return self._open_envelope(sealed, place, origin)
         except SecretUnreadable as error:
-            # A key that is gone, or a database that somebody changed.
+            # A key that is gone, or a database that someone changed.
             where = {"table": place.table, "row": place.row_id, "column": place.column}
             log.warning("security_event", kind="secret_unreadable", layer=Layer.PORTAL, reason=str(error), **where)
             raise

@@ -1,4 +1,4 @@
-"""Every view declares who may use it; one that does not is refused to everybody."""
+"""Every view declares who may use it; one that does not is refused to everyone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Access(StrEnum):
 
 
 class UndeclaredView(PortalError):
-    """A view does not say who may use it. Refused: forgetting must not open a door."""
+    """A view does not say who may use it. It is refused, so that an omission grants nothing."""
 
     code = "undeclared_view"
 
@@ -39,19 +39,19 @@ def requires(right: Right) -> Callable[[View], View]:
 
 
 def signed_in(view: View) -> View:
-    """Let everybody who is signed in use the view."""
+    """Let everyone who is signed in use the view."""
     view.declared_right = Access.SIGNED_IN  # type: ignore[attr-defined]
     return view
 
 
 def public(view: View) -> View:
-    """Let anybody use the view, signed in or not."""
+    """Let anyone use the view, signed in or not."""
     view.declared_right = Access.PUBLIC  # type: ignore[attr-defined]
     return view
 
 
 def declared_right(app: Flask, endpoint: str) -> Right | Access | None:
-    """Return what the view of an endpoint declares; None when it declares nothing."""
+    """Return what the view of an endpoint declares; None if it declares nothing."""
     if endpoint == "static" or endpoint.endswith(".static"):
         return Access.PUBLIC
     found: Right | Access | None = getattr(app.view_functions[endpoint], "declared_right", None)
@@ -64,7 +64,7 @@ def refuse_undeclared(app: Flask) -> None:
 
 
 def _check(app: Flask) -> None:
-    if request.endpoint is None:  # No such address, or not with this method: answered as such.
+    if request.endpoint is None:  # No such address, or not with this method: Flask answers.
         return
     declared = declared_right(app, request.endpoint)
     if declared is None:
@@ -77,7 +77,7 @@ def _check(app: Flask) -> None:
 
 
 def may(right: Right) -> bool:
-    """Tell whether whoever is asking has a right; False for visitors."""
+    """Return whether the person asking has a right; False for visitors."""
     principal = find_principal()
     return principal is not None and principal.may(right)
 
@@ -95,6 +95,6 @@ def opens_popup(view: View) -> View:
 
 
 def has_mark(name: str) -> bool:
-    """Tell whether the view of the present request has a mark."""
+    """Return whether the view of the present request has a mark."""
     view = current_app.view_functions.get(request.endpoint or "")
     return bool(getattr(view, name, False))

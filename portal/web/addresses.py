@@ -30,7 +30,7 @@ def page_of_form() -> str:
 
 
 def safe_next(text: str | None) -> str:
-    """Return an address of ours to go on to; empty when it is anything else."""
+    """Return an address of ours to continue to; empty if it is anything else."""
     if not text or len(text) > MAX_NEXT or text.startswith("//") or not _NEXT.fullmatch(text):
         return ""
     adapter = current_app.create_url_adapter(request)

@@ -1,7 +1,7 @@
-"""Where templates and static files are, and how static files go out: compressed once, and kept for a year.
+"""Where templates and static files are, and how static files are sent: compressed once, and cached for a year.
 
-Pages stay uncompressed: they hold secrets beside what a stranger can put there, and the length of a compressed answer
-tells one from the other (BREACH).
+Pages are not compressed: they hold secrets next to text that an attacker can choose, and the length of a compressed
+response would leak them (BREACH).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from werkzeug.exceptions import NotFound
 from werkzeug.security import safe_join
 
 PACKAGE = Path(__file__).parent.parent
-# In a checkout both folders stand beside the package; in the wheel they are inside it.
+# In a checkout both folders are next to the package; in the wheel they are inside it.
 TEMPLATES = next(path for path in (PACKAGE / "templates", PACKAGE.parent / "templates") if path.is_dir())
 STATIC = next(path for path in (PACKAGE / "static", PACKAGE.parent / "static") if path.is_dir())
 
 COMPRESSIBLE = frozenset({"text/css", "text/javascript", "image/svg+xml", "text/plain", "text/markdown"})
 JOINT = "+"
-# More than there are files and bundles; the rest is what people make up.
+# More than there are files and bundles; anything else is made-up addresses.
 KEPT = 128
 MAX_PARTS = 40
 
@@ -40,7 +40,7 @@ class StaticFile:
 
 
 def asset(path: str) -> str:
-    """Return the address of a static file with its content's digest, so that it may be kept for a year."""
+    """Return the address of a static file with its content's digest, so that it may be cached for a year."""
     return url_for("static", filename=path, v=_load(path).digest)
 
 
@@ -59,7 +59,7 @@ def register(app: Flask) -> None:
 def _send(filename: str) -> Response:
     try:
         file = _load(filename)
-    except OSError:  # Not there, or a name that no file can have.
+    except OSError:  # It does not exist, or no file can have that name.
         raise NotFound from None
     is_packed = bool(file.packed) and request.accept_encodings["gzip"] > 0
     response = Response(file.packed if is_packed else file.content, mimetype=file.mimetype)

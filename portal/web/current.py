@@ -25,7 +25,7 @@ def current_runtime() -> Runtime:
 def find_principal() -> Principal | None:
     """Return who is signed in, read once per request; None for a visitor."""
     if "principal" not in g:
-        # Set first: an error page that asks again must not run into the same failure.
+        # Set first, so that an error page that asks again does not hit the same failure.
         g.principal = None
         g.principal = session.principal  # type: ignore[attr-defined]
     found: Principal | None = g.principal
@@ -36,7 +36,7 @@ def current_principal() -> Principal:
     """Return who is signed in.
 
     Raises:
-        SignInRequired: nobody is.
+        SignInRequired: no one is.
     """
     principal = find_principal()
     if principal is None:
@@ -45,5 +45,5 @@ def current_principal() -> Principal:
 
 
 def forget_principal() -> None:
-    """Read it anew at the next question: the session or its rights changed within this request."""
+    """Read it again next time: the session or its rights changed within this request."""
     g.pop("principal", None)

@@ -26,7 +26,7 @@ KEPT_SECONDS = 15 * 60
 
 
 class StrictForm(FlaskForm):  # type: ignore[misc,unused-ignore]
-    """A form that refuses fields it does not know, so that nobody sets what the page does not offer.
+    """A form that refuses fields it does not know, so that no one sets what the page does not offer.
 
     On a page it is filled in with what was typed there before the session was over, if anything was.
     """

@@ -18,7 +18,7 @@ def register(app: Flask) -> None:
 
 
 def wants_fragment() -> bool:
-    """Tell whether the answer is swapped into a page: an htmx request, neither boosted nor from history."""
+    """Return whether the answer is swapped into a page: an htmx request, neither boosted nor from history."""
     htmx = request.htmx
     return bool(htmx) and not htmx.boosted and not htmx.history_restore_request
 

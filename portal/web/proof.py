@@ -1,4 +1,4 @@
-"""Step-up: delicate changes want the password again when it was given more than five minutes ago (S5).
+"""Step-up: sensitive changes require the password again if it was given more than five minutes ago (S5).
 
     @blueprint.post("/members/<int:membership_id>/role")
     @requires(Right.MANAGE_MEMBERS)
@@ -7,11 +7,11 @@
         require_proof(purpose="changing a role", keep=("role",))
         ...
 
-With a recent proof it returns and nothing is to be seen of it. Otherwise the request ends with 401, before anything is
+With a recent proof it returns and the user sees nothing of it. Otherwise the request ends with 401, before anything is
 changed, and the person is asked for the password:
 
 - **A plain form whose fields are all in `keep`** (a form without fields too): the question's page sends them again
-  together with the password, and the same view does what was asked. Nothing is typed twice, nothing pressed twice.
+  together with the password, and the same view does what was asked. No one types or presses anything twice.
 - **A plain form with other fields**, which means secrets: they are not echoed. After the password the browser goes to
   `back`, else to the view's own address when it has a page too, else to the form's `next`. Call `require_proof()` in
   the GET view of such a form as well, so that the question comes before the typing.
@@ -38,12 +38,12 @@ PROVER = "gatehouse_prover"
 
 
 class StaleProof(SignInRequired):
-    """The password was given too long ago, or was wrong now.
+    """The password was given too long ago, or is wrong.
 
     Attributes:
-        kept: names and values to send again with the password; None when the request cannot be repeated.
-        back: where to go after the password instead; empty when the caller did not say.
-        problem: what was wrong with the password that came along; empty when none did.
+        kept: names and values to send again with the password; None if the request cannot be repeated.
+        back: where to go after the password instead; empty if the caller did not say.
+        problem: what was wrong with the password that was sent; empty if none was.
         purpose: what the password is asked for, as it follows "before": "changing a role".
         cancel_to: where *Cancel* leads; empty for the page the request came from.
     """
@@ -62,17 +62,18 @@ class StaleProof(SignInRequired):
 
 
 def require_proof(*, purpose: str, keep: Collection[str] = (), back: str = "", cancel_to: str = "") -> None:
-    """Return when whoever is asking gave their password within five minutes; signing in counts.
+    """Return if the person asking gave their password within the last five minutes; signing in counts.
 
     Args:
         purpose: what the password is asked for, as it follows "before": "changing a role".
-        keep: fields of the form that may stand on the question's page; never one that holds a secret.
+        keep: fields of the form that the question's page may contain; never one that holds a secret.
         back: an address of ours to go to after the password, when the form cannot be sent again by itself.
         cancel_to: where *Cancel* leads, when that is not the page the request came from.
 
     Raises:
-        StaleProof: it was longer ago; the question is answered to the browser, nothing else is to be done.
-        SignInRequired: nobody is signed in, or the session was ended meanwhile.
+        StaleProof: it was longer ago; the browser gets the question as its answer, and the caller has nothing left to
+            do.
+        SignInRequired: no one is signed in, or the session has ended.
         RateLimited: too many wrong passwords.
     """
     principal = current_principal()
@@ -90,7 +91,7 @@ def require_proof(*, purpose: str, keep: Collection[str] = (), back: str = "", c
 
 
 def is_proof_fresh(principal: Principal, now: datetime) -> bool:
-    """Tell whether somebody's last proof still counts."""
+    """Return whether a person's last proof still counts."""
     return principal.proved_at is not None and now - principal.proved_at <= timedelta(minutes=PROOF_MINUTES)
 
 
@@ -99,8 +100,8 @@ def give_proof(principal: Principal, password: str) -> None:
 
     Raises:
         InvalidInput: it is wrong; `field_errors` has `password`.
-        SignInRequired: the session was ended meanwhile.
-        RateLimited: too many tries.
+        SignInRequired: the session has ended.
+        RateLimited: Too many attempts.
     """
     current_app.extensions[PROVER](principal, password)
     forget_principal()

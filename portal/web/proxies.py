@@ -73,7 +73,7 @@ def source_address() -> str:
 def proxy_problem(settings: Settings) -> str:
     """Return what this request shows to be wrong between the reverse proxies and the settings; empty if nothing.
 
-    Only the request itself is looked at: nobody can make others see such a sentence.
+    Only the request itself is looked at: no one can make others see such a sentence.
     """
     hops, told = settings.trusted_proxy_hops, _addresses_told()
     peer = request.environ.get("werkzeug.proxy_fix.orig", {}).get("REMOTE_ADDR") or request.remote_addr
@@ -100,7 +100,7 @@ def proxy_problem(settings: Settings) -> str:
 
 
 def is_opened_over_http(settings: Settings) -> bool:
-    """Tell whether the browser reached the proxy over plain HTTP, where it neither keeps nor sends our cookies."""
+    """Return whether the browser reached the proxy over plain HTTP, where it neither keeps nor sends our cookies."""
     return settings.is_https and request.headers.get("X-Forwarded-Proto", "").strip().lower() == "http"
 
 

@@ -52,7 +52,7 @@ def register(app: Flask, runtime: Runtime, sessions: SessionInterface, acting: A
 
 
 def follow_ring(app: Flask, runtime: Runtime) -> None:
-    """Sign forms with the newest key and go on accepting what the older ones signed, also after a rotation (S30)."""
+    """Sign forms with the newest key and continue accepting what the older ones signed, also after a rotation (S30)."""
     ring = runtime.vault.ring
     if app.extensions.get(_SIGNING_RING) is ring:
         return

@@ -21,7 +21,7 @@ def add_theme(app: Flask) -> None:
 
 
 def chosen_theme(visit: Request) -> str:
-    """Return the theme of a visit; `auto` until somebody chooses."""
+    """Return the theme of a visit; `auto` until someone chooses."""
     theme = visit.cookies.get(_cookie_name(), "auto")
     return theme if theme in THEMES else "auto"
 

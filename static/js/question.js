@@ -14,7 +14,7 @@
 
   const takeAnswer = (answer) => {
     const { token, person } = answer.dataset;
-    // Somebody else has signed in: this page is not theirs.
+    // Someone else has signed in: this page is not theirs.
     if (person && person !== document.body.dataset.person) { location.reload(); return; }
     if (token) {
       for (const field of document.querySelectorAll("input[name='csrf_token']")) field.value = token;

@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 60
 
 
 def at_once(*actions: Callable[[], Answer]) -> list[Answer]:
-    """Run every action in a thread of its own, all from one starting line, and return what they return."""
+    """Run every action in its own thread, all from one starting line, and return what they return."""
     line = threading.Barrier(len(actions))
 
     def start(action: Callable[[], Answer]) -> Answer:
@@ -30,7 +30,7 @@ def at_once(*actions: Callable[[], Answer]) -> list[Answer]:
 
 
 def crowd(database: Database, table: str, *actions: Callable[[], Answer]) -> list[Answer]:
-    """Run every action in a thread of its own, and let none write to a table before all of them have come that far.
+    """Run every action in its own thread, and let none write to a table before all of them have come that far.
 
     What they look at first they have all looked at before the first of them changes anything: only a guard in the
     write itself, or a lock that is taken before the look, still tells them apart. So a missing guard shows every time

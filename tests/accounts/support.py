@@ -34,7 +34,7 @@ def let_time_pass(app: Flask, **details: float) -> None:
 
 
 def cookie_of(visitor: Visitor) -> str:
-    """Return the value of somebody's session cookie; empty when they have none."""
+    """Return the value of someone's session cookie; empty if they have none."""
     sessions = visitor.app.session_interface
     assert isinstance(sessions, DatabaseSessions)
     cookie = visitor.http.get_cookie(sessions.cookie_name, domain="127.0.0.1")
@@ -54,7 +54,7 @@ def is_signed_in(visitor: Visitor) -> bool:
 
 
 def record_of(runtime: Runtime, visitor: Visitor) -> SessionRecord:
-    """Return the row of somebody's session."""
+    """Return the row of someone's session."""
     with runtime.database.reading() as session:
         statement = select(SessionRecord).where(SessionRecord.token_hash == hash_of(cookie_of(visitor)))
         return session.exec(statement).one()

@@ -105,7 +105,7 @@ class Counting(PasswordHasher):
 
 
 def test_no_password_fits_a_person_without_one() -> None:
-    assert not verify_password("nobody has this password", None)
+    assert not verify_password("no one has this password", None)
     assert not verify_password("", "")
     assert not verify_password("x", "no hash at all")
 

@@ -104,7 +104,7 @@ def test_account_tried_from_everywhere_leaves_each_source_a_few_tries(runtime: R
 
 
 def test_wrong_passwords_of_strangers_keep_nobody_from_signing_in_or_giving_proof(app: Flask, cast: Cast) -> None:
-    """Behind a reverse proxy that nobody configured, all of them have one address."""
+    """Behind a reverse proxy that no one configured, all of them have one address."""
     owner = Visitor(app)
     give_password(owner, cast.owner)
     let_time_pass(app, minutes=6)
@@ -196,7 +196,7 @@ def test_crowd_of_one_source_has_one_password_looked_at_at_a_time(runtime: Runti
 
     with counted_try(runtime, "first@example.com", HERE):
         with (
-            pytest.raises(RateLimited, match="in some seconds") as refused,
+            pytest.raises(RateLimited, match="in a few seconds") as refused,
             counted_try(runtime, "b@example.com", HERE),
         ):
             pass

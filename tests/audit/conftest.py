@@ -34,7 +34,7 @@ def head_file(runtime: Runtime, settings: Settings, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def add(runtime: Runtime) -> Add:
-    """Write so many events, each in a transaction of its own."""
+    """Write so many events, each in its own transaction."""
 
     def add_events(count: int = 1, **values: Any) -> None:
         for number in range(1, count + 1):

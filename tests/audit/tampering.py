@@ -1,4 +1,4 @@
-"""What somebody with the database's password can do to it: the triggers go first."""
+"""What someone with the database's password can do to it: the triggers go first."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Every action there is writes exactly one event, with all its fields (S83): driven here by its own address where that
-is short, by the services behind it otherwise; what needs a world of its own is named by a test of its own folder."""
+is short, by the services behind it otherwise; what needs its own world is named by its own test folder."""
 
 from __future__ import annotations
 

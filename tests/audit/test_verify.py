@@ -50,7 +50,7 @@ EDITS = (
     "organization_id = 2",
     "organization_id = NULL",
     "actor_user_id = 7",
-    "actor_name = 'Somebody else'",
+    "actor_name = 'Someone else'",
     "object_type = 'other'",
     "object_id = '99'",
     "object_name = 'other'",
@@ -83,7 +83,7 @@ CASES = {
     "insert far before the first": ([copy(3, -4)], -4, "was put in"),
     "add": ([copy(3, 21)], 21, "is not as it was written"),
     "cut the last 10": (["DELETE FROM audit_event WHERE number > 10"], 11, "and all up to 20 are missing"),
-    "set the head back": (["UPDATE audit_head SET number = 19"], 20, "was put in behind the newest one"),
+    "set the head back": (["UPDATE audit_head SET number = 19"], 20, "was added after the newest one"),
     "forge the head": (["UPDATE audit_head SET hash = 'x'"], 20, "is not the newest one that was written"),
 }
 
@@ -129,7 +129,7 @@ def test_old_copy_that_went_on_is_named_by_the_head_file(runtime: Runtime, add: 
     number, what = faults(runtime)
 
     assert number == 20
-    assert what.startswith("is another one than the head file noted")
+    assert what.startswith("differs from the one the head file recorded")
 
 
 def test_another_key_fits_no_event(runtime: Runtime, add: Add) -> None:

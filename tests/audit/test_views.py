@@ -28,7 +28,7 @@ PREVIOUS = re.compile(r'href="([^"]+)" rel="prev"')
 
 @pytest.fixture
 def backend() -> str:
-    """The pages do not care which database it is; the queries do, and have a test of their own below."""
+    """The pages do not care which database it is; the queries do, and have their own test below."""
     return "sqlite"
 
 

@@ -225,7 +225,7 @@ def test_lost_answer_says_that_gitlab_may_hold_a_token_and_where_to_revoke_it(
     assert newest(runtime).card["code"] == "exchange_lost"
     assert alive(sandbox) == 1
     page = owner.get(f"/connections/{prepared.slug}/setup/authorize").text
-    assert "which nobody knows" in page
+    assert "which no one knows" in page
     assert f"{sandbox.url}/-/user_settings/applications" in page
 
 

@@ -48,8 +48,8 @@ DOUBTS = {
     "refused": ({"refusals": 2}, "GitLab refused to renew the pair (2 times in a row)"),
     "client refused": ({"client_refusals": 1}, "GitLab refused the application&#39;s ID and Secret (once)"),
     "may be spent": ({"may_be_spent": True}, "so the pair may be used up"),
-    "unsettled": ({"intent_id": "a", "may_be_spent": True}, "it is not known whether GitLab did it"),
-    "access refused": ({"is_access_refused": True}, "GitLab does not accept the access token any longer"),
+    "unsettled": ({"intent_id": "a", "may_be_spent": True}, "does not know whether GitLab did it"),
+    "access refused": ({"is_access_refused": True}, "GitLab no longer accepts the access token"),
 }
 
 

@@ -75,7 +75,7 @@ def test_refusals_while_the_access_token_lives_are_no_verdict_however_many(start
 )
 def test_verdict_takes_six_refusals_over_ten_minutes(moments: tuple[float, ...], verdict: CredentialState) -> None:
     assert repeat(OVER, RefusedGrant(), *moments).verdict == verdict
-    # With a request that ended nobody knows how, the same is called lost.
+    # With a request that ended no one knows how, the same is called lost.
     lost = CredentialState.LOST if verdict == CredentialState.REVOKED else verdict
     assert repeat(replace(OVER, may_be_spent=True), RefusedGrant(), *moments).verdict == lost
 

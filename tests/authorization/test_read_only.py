@@ -1,4 +1,4 @@
-"""A database that takes no write any more: what cannot be written down is not asked for."""
+"""A database that takes no write any more: what cannot be recorded is not asked for."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_wait_that_gitlab_asks_for_is_kept_by_every_process(paired: Paired) -> N
 
     token = paired.demand()
 
-    # Nobody refreshes before the pause is over; GitLab vouched for the old token, so it is good until its end.
+    # No one refreshes before the pause is over; GitLab vouched for the old token, so it is good until its end.
     assert token == paired.issued[0].access_token
     assert paired.credential.refresh_at > utc_now() + timedelta(seconds=100)
     assert paired.token_requests == 1
@@ -315,7 +315,7 @@ def test_secret_renewed_in_gitlab_is_told_after_ten_minutes_and_heals_when_it_is
     paired.change(client_refusals=5, client_refused_at=utc_now() - timedelta(minutes=10))
     paired.let_rest_pass()
 
-    assert paired.demand() == paired.issued[0].access_token  # It lives, and goes on being handed out.
+    assert paired.demand() == paired.issued[0].access_token  # It lives, and continues being handed out.
     assert paired.credential.state == CredentialState.SECRET_CHANGED
     assert paired.connection.attention["code"] == "client_secret_changed"
 
@@ -462,7 +462,7 @@ def test_call_whose_token_died_under_it_is_repeated_once_with_the_new_one(paired
     source = AccessSource(runtime, paired.connection_id, "test")
     source.token()
     paired.make_due()
-    paired.demand()  # Somebody else's refresh.
+    paired.demand()  # Someone else's refresh.
 
     with open_host_session(runtime, paired.connection) as http:
         user = GitLabClient(http, source).current_user()

@@ -1,4 +1,4 @@
-"""A refresh when somebody else acts at the worst moment: a Secret entered, an address moved, an answer left behind."""
+"""A refresh when someone else acts at the worst moment: a Secret entered, an address moved, an answer left behind."""
 
 from __future__ import annotations
 

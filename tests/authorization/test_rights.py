@@ -144,7 +144,7 @@ def test_somebody_of_another_organization_is_refused_and_not_named(
 def test_attempt_is_only_given_up_by_the_browser_that_began_it(
     runtime: Runtime, sandbox: RunningSandbox, app: Flask, owner: Visitor, prepared: Prepared
 ) -> None:
-    """A state that somebody saw ends nothing for the person who began."""
+    """A state that someone saw ends nothing for the person who began."""
     location = pass_gitlab(sandbox, start(owner, prepared.slug), "gatehouse")
 
     assert come_back(Visitor(app), location).status_code == 401

@@ -183,7 +183,7 @@ def test_state_of_another_person_is_refused_even_in_the_same_browser(
     answer = come_back(owner, location)
 
     assert answer.status_code == 400
-    assert "somebody else" in answer.text
+    assert "someone else" in answer.text
     assert sandbox.requests.count(TOKEN) == 0
 
 

@@ -1,4 +1,4 @@
-"""A portal on either database with people, a connection and a key file of its own; and a place to restore to."""
+"""A portal on either database with people, a connection and its own key file; and a place to restore to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way of copying or putting back a database ends in a portal that waits, and the original goes on."""
+"""Every way of copying or putting back a database ends in a portal that waits, and the original continues."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ PICTURES = os.environ.get("GATEHOUSE_TEST_PICTURES")
 # Colours change over a moment: what is measured before its end is neither of the two.
 USE_THEME = """async (theme) => {
   document.documentElement.dataset.bsTheme = theme;
-  // Chromium keeps inherited light-dark() colours in folds until these are laid out anew; people load a page instead.
+  // Chromium keeps inherited light-dark() colours in folds until these are laid out again; people load a page instead.
   document.body.style.display = "none";
   document.body.getBoundingClientRect();
   document.body.style.display = "";
@@ -60,7 +60,7 @@ def colour_problems_of(page: Page, look: str) -> list[str]:
 
 
 def problems_of(page: Page) -> list[str]:
-    """Return what is wrong with the page as it stands, at its present width; empty when nothing is."""
+    """Return what is wrong with the page as it stands, at its present width; empty if nothing is."""
     axe = [f"axe {finding}" for finding in axe_findings(page)]
     # The last one moves the focus, and edges then change their colour for a moment.
     return [*axe, *_edges(page), *_placeholders(page), *_overflow(page), *_hidden_focus(page)]

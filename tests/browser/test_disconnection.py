@@ -101,7 +101,7 @@ def test_its_pages_at_every_width_in_every_look(site: Site, page: Page, watch: W
     open_folds(page)
     look(page, "disconnect-pending")
     site.sandbox.faults.clear()
-    # The panel looks again by itself; what somebody unfolded meanwhile stays so.
+    # The panel looks again by itself; what someone unfolded in the meantime stays so.
     page.locator("#by-hand").evaluate("fold => { fold.open = true; }")
     for _ in range(2):  # The second question is asked after the first answer is on the page.
         with page.expect_event("response", lambda answer: answer.url.endswith("/disconnection")):

@@ -102,7 +102,7 @@ def test_an_authorized_connection(site: Site, page: Page) -> None:
         look(page, name or "overview")
     page.goto(f"{site.url}/connections/")
     look(page, "connections")
-    # Nobody told the portal that this GitLab is its sandbox: then it is one over plain http.
+    # No one told the portal that this GitLab is its sandbox: then it is one over plain http.
     object.__setattr__(site.runtime.settings, "sandbox_origin", None)
     page.goto(f"{site.url}/connections/{prepared.slug}")
     expect(page.locator("#in-clear")).to_contain_text("unencrypted")
@@ -214,7 +214,7 @@ def test_before_anybody_is_signed_in(site: Site, watch: Watch) -> None:
 class TestFirstRun:
     @pytest.fixture
     def cast(self) -> None:
-        """Nobody exists yet."""
+        """No one exists yet."""
 
     def test_the_first_run(self, site: Site) -> None:
         look = Looker()

@@ -59,7 +59,7 @@ def create_application(page: Page, site: Site, *, trusted: bool = True, uri: str
 
 
 def paste_credentials(page: Page, application_id: str, secret: str) -> None:
-    """Fill in the boxes of step 3 and go on."""
+    """Fill in the boxes of step 3 and continue."""
     field(page, "Application ID").fill(application_id)
     field(page, "Secret").fill(secret)
     press_continue(page)

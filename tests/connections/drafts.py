@@ -10,7 +10,7 @@ from tests.support.visitor import Visitor
 
 
 def connection_named(runtime: Runtime, name: str) -> Connection | None:
-    """Return a connection as it is stored; None when there is none."""
+    """Return a connection as it is stored; None if there is none."""
     with runtime.database.reading() as session:
         return session.exec(select(Connection).where(Connection.display_name == name)).first()
 

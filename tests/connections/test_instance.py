@@ -101,7 +101,7 @@ def test_checks_are_limited_to_five_a_minute(sandbox: RunningSandbox, owner: Vis
 def test_changed_domain_never_gets_the_stored_secret(
     runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, prepared: Prepared
 ) -> None:
-    """Attack story 2: somebody points the connection at a server of their own and presses *Check again*."""
+    """Attack story 2: someone points the connection at their own server and presses *Check again*."""
     path = f"/connections/{prepared.slug}/setup/instance"
     other = sandbox.url.replace("localhost", "127.0.0.1")
     evil_policy = NetworkPolicy(exempt=parse_address(other, allow_http=True), own_origin=runtime.settings.base_url)

@@ -1,4 +1,4 @@
-"""Changing a connection that is in use: what works goes on working until something better is known to work."""
+"""Changing a connection that is in use: what works keeps working until something better is known to work."""
 
 from __future__ import annotations
 

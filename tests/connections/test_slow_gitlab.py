@@ -34,7 +34,7 @@ class Slow(Peer):
 def test_gitlab_that_keeps_one_waiting_holds_up_nobody_else(
     app: Flask, runtime: Runtime, cast: Cast, owner: Visitor
 ) -> None:
-    """No transaction and no lock is held while GitLab is asked: SQLite would let nobody else write."""
+    """No transaction and no lock is held while GitLab is asked: SQLite would let no one else write."""
     path, slow = f"/connections/{draft(owner)}/setup/instance", Slow()
     other = Visitor(app).sign_in(cast.administrator)
     other.csrf_token()

@@ -37,7 +37,7 @@ def sign_in(served: Served, email: str) -> tuple[str, str]:
 def run_raw_block(
     served: Served, app: Flask, names: dict[str, str], email: str, seed: int, number: int, size: int
 ) -> Found:
-    """Send the requests of one block; `email` is of somebody who may change nothing, empty for a visitor.
+    """Send the requests of one block; `email` is of someone who may change nothing, empty for a visitor.
 
     `app` is asked for its addresses only.
     """

@@ -12,7 +12,7 @@ from tests.fuzz.world import ACTORS, BLOCK, Found, FuzzWorld
 from tests.web_server.served import Served
 
 SEED = 1
-# Of work; at least one block of everybody in any case.
+# Of work; at least one block of everyone in any case.
 SECONDS = 20
 RAW = 100
 

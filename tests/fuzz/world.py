@@ -39,7 +39,7 @@ BLOCK = 200
 SIGN_IN_EVERY = 20
 HOST = BASE_URL.removeprefix("http://")
 OWN, FOREIGN = 1, 2
-# Written for everybody who asks, or to be seen by them; all else of the database is not theirs to change.
+# Written for everyone who asks, or to be seen by them; all else of the database is not theirs to change.
 ANYBODY = frozenset({"sign_in_attempt", "audit_event", "audit_head"})
 MAY_CHANGE = {
     "visitor": ANYBODY,

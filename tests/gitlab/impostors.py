@@ -147,10 +147,10 @@ IMPOSTORS: dict[str, Table] = {
         ),
         "*": Reply(404, PAGE),
     },
-    "an API with a version of its own": everywhere(200, {"version": "4.1.0"}, **REQUEST_ID),
+    "an API with its own version": everywhere(200, {"version": "4.1.0"}, **REQUEST_ID),
     "an API that is there for everyone": everywhere(200, {"status": "ok"}, **REQUEST_ID),
     "an API that hides itself": everywhere(404, {"error": "404 Not Found"}, **REQUEST_ID),
-    "an API that lets nobody in": everywhere(403, {"message": "403 Forbidden"}, **REQUEST_ID),
+    "an API that lets no one in": everywhere(403, {"message": "403 Forbidden"}, **REQUEST_ID),
     "a single-page application": everywhere(200, PAGE),
     "a sign-in page in front of it": everywhere(401, PAGE, **REQUEST_ID),
 }

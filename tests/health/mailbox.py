@@ -45,7 +45,7 @@ class _Session(socketserver.StreamRequestHandler):
             verb = line.split(b" ")[0].upper()
             box.heard.append(line)
             if verb == b"DATA":
-                self._say("354 go on")
+                self._say("354 continue")
                 box.raw.append(self._read_message())
                 self._say("250 taken")
             elif verb == b"QUIT":
@@ -54,7 +54,7 @@ class _Session(socketserver.StreamRequestHandler):
             elif verb == b"RCPT" and box.refuses:
                 self._say("451 not now")
             elif verb == b"RCPT" and _address_in(line) in box.unknown:
-                self._say("550 nobody of this name")
+                self._say("550 no one of this name")
             elif verb == b"EHLO":
                 extensions = (*box.offers, "8BITMIME", "SMTPUTF8")
                 self._say("\r\n".join(["250-mailbox", *(f"250-{name}" for name in extensions), "250 HELP"]))

@@ -79,7 +79,7 @@ def bare_runtime(settings: Settings) -> Iterator[Runtime]:
 
 @pytest.fixture
 def log(tmp_path: Path) -> str:
-    """The file in which the sample jobs write down what they do."""
+    """The file in which the sample jobs record what they do."""
     return str(tmp_path / "log")
 
 

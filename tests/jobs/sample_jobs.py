@@ -1,4 +1,4 @@
-"""Jobs that write down what they do in a file, so that another process can see it even after a crash."""
+"""Jobs that record what they do in a file, so that another process can see it even after a crash."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def settings(tmp_path: Path, migrated_file: Path) -> Settings:
 
 @pytest.fixture
 def seen_as(runtime: Runtime) -> As:
-    """Return a browser of somebody with a role, in organization 1 unless told otherwise."""
+    """Return a browser of someone with a role, in organization 1 unless told otherwise."""
 
     def browser(role: Role, *, user_id: int = 10, organization_id: int = 1) -> FlaskClient:
         app = Flask("test", template_folder=str(assets.TEMPLATES), static_folder=None)

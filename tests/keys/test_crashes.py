@@ -19,7 +19,7 @@ MOST_PASSES = 40
 
 
 def rotate_in_child(settings: Settings, point: str, number: int) -> bool:
-    """Rotate in a process of its own that dies at a point; return whether it came that far."""
+    """Rotate in its own process that dies at a point; return whether it came that far."""
     child = os.fork()
     if child == 0:
         code = 1

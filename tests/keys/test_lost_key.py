@@ -193,7 +193,7 @@ def test_key_that_is_found_again_is_put_back_and_the_connection_lives_on(lost: P
     assert prepare(lost.runtime.settings).unreadable == ()
     with lost.runtime.database.reading() as session:
         actions = list(session.exec(select(AuditEvent.action)))
-    # The key is everybody's: each of the two organizations finds it in its own log.
+    # The key is everyone's: each of the two organizations finds it in its own log.
     assert (actions.count("key.put_back"), actions.count("connection.readable")) == (2, 1)
 
 
@@ -277,7 +277,7 @@ def test_start_without_the_key_waits_for_a_credential_that_is_being_changed(late
 
 
 def is_waited_for(runtime: Runtime) -> bool:
-    """Tell whether a process waits for a lock of another one."""
+    """Return whether a process waits for a lock of another one."""
     with runtime.database.engine.connect() as connection:
         return bool(connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one())
 

@@ -55,7 +55,7 @@ def issue(
     not_after: datetime.datetime = NOW + 90 * DAY,
     key: Key | None = None,
 ) -> Issued:
-    """Issue a certificate for host names or addresses; self-signed when nobody issues it."""
+    """Issue a certificate for host names or addresses; self-signed when no one issues it."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = (

@@ -255,7 +255,7 @@ PUBLIC = _words(
 
 
 def spellings() -> list[str]:
-    """Return the texts of the table as somebody would type them."""
+    """Return the texts of the table as someone would type them."""
     lines = dict.fromkeys(line for line in SPELLINGS.split("\n") if line)
     return [line.encode("latin-1", "backslashreplace").decode("unicode_escape") for line in lines]
 

@@ -22,7 +22,7 @@ class Peer:
         self.server = server
 
     def read_request(self) -> bytes:
-        """Return one request, body included; nothing when the client closed."""
+        """Return one request, body included; nothing if the client closed."""
         data = b""
         while b"\r\n\r\n" not in data:
             more = self.sock.recv(65536)
@@ -40,7 +40,7 @@ class Peer:
         self.sock.sendall(data)
 
     def drip(self, data: bytes) -> None:
-        """Send one byte after the other, and go on for ever with blanks."""
+        """Send one byte after the other, and continue forever with blanks."""
         for number in range(10**6):
             if self.server.stopped.wait(DRIP_SECONDS):
                 return
@@ -48,7 +48,7 @@ class Peer:
 
 
 class Server:
-    """Listens on loopback; every connection is played by `script` in a thread of its own."""
+    """Listens on loopback; every connection is played by `script` in its own thread."""
 
     def __init__(self, script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0):
         self.script = script
@@ -107,7 +107,7 @@ class Server:
 
 
 def header_of(head: bytes, name: str) -> str:
-    """Return one header of a request; empty when it has none."""
+    """Return one header of a request; empty if it has none."""
     for line in head.decode("latin-1").split("\r\n")[1:]:
         key, _, value = line.partition(":")
         if key.lower() == name:

@@ -1,4 +1,4 @@
-"""A process that was paused past its deadline: what came meanwhile is taken, and nothing is waited for."""
+"""A process that was paused past its deadline: what came in the meantime is taken, and nothing is waited for."""
 
 from __future__ import annotations
 

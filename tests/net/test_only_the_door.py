@@ -42,13 +42,13 @@ WAYS_OUT = {
 # Each exception has its reason; a new one needs one, too.
 ALLOWED = {
     ("operation/backup/postgresql.py", "subprocess"): "pg_dump and pg_restore, for the portal's own database",
-    ("health/mail.py", "smtplib"): "mail to the operator's own server, which is a setting and nobody's input",
+    ("health/mail.py", "smtplib"): "mail to the operator's own server, which is a setting and no one's input",
     ("jobs/heartbeat.py", "socket"): "the machine's name",
     ("operation/listening.py", "socket"): "where the portal itself listens",
     ("operation/serving.py", "subprocess"): "starts the portal's own processes",
     ("operation/start.py", "http.client"): "waits for the portal's own web server",
 }
-PACKAGES_THAT_CONNECT = {"net", "sandbox"}  # The door; and a GitLab of its own, which is a server.
+PACKAGES_THAT_CONNECT = {"net", "sandbox"}  # The door; and its own GitLab, which is a server.
 
 
 def imports_of(path: Path) -> set[str]:

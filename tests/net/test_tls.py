@@ -191,7 +191,7 @@ def test_certificate_that_cannot_be_parsed_is_left_out_of_the_chain(trusted: Iss
 
 
 def test_body_cut_off_below_tls_is_broken_although_it_named_no_length(authority: Issued, trusted: Issued) -> None:
-    # The server's socket is shut without TLS's own farewell, as somebody between the two could do.
+    # The server's socket is shut without TLS's own farewell, as someone between the two could do.
     cut = then_close(response(b'{"id": 1}', content_length="-", connection="close"))
     with (
         Server(cut, tls=trusted.server_context()) as server,

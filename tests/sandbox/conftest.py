@@ -35,7 +35,7 @@ def root(sandbox: RunningSandbox) -> Iterator[Person]:
 
 @pytest.fixture
 def registered(sandbox: RunningSandbox) -> Registered:
-    """A confidential application nobody has authorized yet."""
+    """A confidential application no one has authorized yet."""
     scopes = ("api", "read_user", "openid", "email")
     application, secret = sandbox.world.oauth.create_application("Portal", CALLBACK, scopes)
     return Registered(application, secret, sandbox.url)

@@ -45,7 +45,7 @@ def test_all_projects_by_key(client: gitlab.Gitlab) -> None:
 
 
 def test_range_of_ids(client: gitlab.Gitlab) -> None:
-    # As keyword arguments they would be sent again with every next link and read page one for ever.
+    # As keyword arguments they would be sent again with every next link and read page one forever.
     query = {"membership": True, "pagination": "keyset", "order_by": "id", "sort": "asc", "per_page": 5}
     rows = client.http_list("/projects", iterator=True, query_parameters=query | {"id_after": 20, "id_before": 40})
 

@@ -27,14 +27,14 @@ from tests.support.visitor import Visitor
 
 @dataclass
 class World:
-    """The application with its cast; objects are made anew for each question, because answers use them up."""
+    """The application with its cast; objects are made again for each question, because answers use them up."""
 
     app: Flask
     runtime: Runtime
     cast: Cast
 
     def names(self, actor: Actor, state: str) -> dict[str, str]:
-        """Return placeholders for objects that are `own`, `foreign` or `missing` to somebody."""
+        """Return placeholders for objects that are `own`, `foreign` or `missing` to someone."""
         if state == "missing":
             return MISSING
         owns = state == "own"
@@ -56,12 +56,12 @@ class World:
         return {name: value.format(**names) for name, value in row.form.items()}
 
     def signed_in(self, actor: Actor | None = None) -> Visitor:
-        """Return a fresh session of somebody, the owner unless told."""
+        """Return a fresh session of someone, the owner unless told."""
         return Visitor(self.app).sign_in(actor or self.cast.owner)
 
 
 def make_world(settings: Settings, migrated_file: Path, ring: KeyRing) -> World:
-    """Build an application of its own, with the cast, on a copy of the migrated database."""
+    """Build its own application, with the cast, on a copy of the migrated database."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     shutil.copy(migrated_file, settings.data_dir / "gatehouse.db")
     outbound = OutboundClient(NetworkPolicy(ports=settings.outbound_ports, own_origin=settings.base_url))

@@ -31,11 +31,11 @@ class Row:
 
     Attributes:
         path: `{slug}`, `{public_id}`, `{job}`, `{membership_id}`, `{group}`, `{repository}` stand for an object.
-        status: the answer to somebody who may, for an object of their own organization.
+        status: the answer to someone who may, for their own object organization.
         form: what is sent, with the same placeholders.
-        only: roles that the view narrows its right to, by the object; None when the right alone decides.
+        only: roles that the view narrows its right to, by the object; None if the right alone decides.
         foreign: the answer for an object of another organization, or none at all.
-        visitor: of a public address, the answer to somebody who is not signed in; None when it is the same.
+        visitor: of a public address, the answer to someone who is not signed in; None if it is the same.
         query: behind the path, with the same placeholders.
     """
 
@@ -166,7 +166,7 @@ ROWS = (
     Row("GET", AUTHORIZATION + "/{public_id}/go", "authorization.go", MANAGE, 404),
     Row("GET", AUTHORIZATION + "/{public_id}", "authorization.done", MANAGE, 200),
     Row("POST", AUTHORIZATION + "/expected-user", "authorization.expect", MANAGE, 400),
-    # Without that cookie the answer of GitLab counts for nobody, signed in or not, whoever's attempt it is.
+    # Without that cookie the answer of GitLab counts for no one, signed in or not, whoever's attempt it is.
     Row(
         "GET",
         "/oauth/callback/{slug}",

@@ -9,7 +9,7 @@ from sqlmodel import SQLModel
 
 from portal.db import Database
 
-# When somebody was last there is written by reading, and says nothing else.
+# When someone was last there is written by reading, and says nothing else.
 STAMPS = {("session", "last_active_at")}
 
 

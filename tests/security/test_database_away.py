@@ -1,4 +1,4 @@
-"""A database that is busy or gone is nobody's mistake: the page says so, and when to try again."""
+"""A database that is busy or gone is no one's mistake: the page says so, and when to try again."""
 
 from __future__ import annotations
 

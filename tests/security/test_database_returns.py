@@ -1,4 +1,4 @@
-"""A database server that was restarted: every connection is dead, and nobody is told to start the portal again."""
+"""A database server that was restarted: every connection is dead, and no one is told to start the portal again."""
 
 from __future__ import annotations
 

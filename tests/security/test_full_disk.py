@@ -49,7 +49,7 @@ def settings(disk: SmallDisk, migrated_file: Path) -> Settings:
 
 
 def let_time_pass(runtime: Runtime) -> None:
-    """Have every session want to write down that it is used."""
+    """Have every session want to record that it is used."""
     with runtime.database.transaction() as session:
         for record in session.exec(select(SessionRecord)):
             record.last_active_at = utc_now() - timedelta(minutes=5)

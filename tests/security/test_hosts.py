@@ -161,7 +161,7 @@ def test_redirect_uri_is_that_of_the_settings_whatever_the_server_says(world: Wo
         ("http://127.0.0.1:8000", 0, {}, ""),
         ("http://127.0.0.1:8000", 0, {"X-Forwarded-For": "192.0.2.7"}, "TRUSTED_PROXY_HOPS is 0"),
         ("http://127.0.0.1:8000", 0, {"Forwarded": "for=192.0.2.7"}, "TRUSTED_PROXY_HOPS is 0"),
-        # The portal itself speaks plain HTTP only: somebody decrypts before it.
+        # The portal itself speaks plain HTTP only: someone decrypts before it.
         ("https://127.0.0.1:8000", 0, {}, "TRUSTED_PROXY_HOPS is 0"),
         ("https://127.0.0.1:8000", 1, {"X-Forwarded-For": "192.0.2.7"}, ""),
         ("https://127.0.0.1:8000", 1, {}, "names 0 addresses"),

@@ -13,7 +13,7 @@ from tests.support.visitor import Visitor
 
 POSTS = [row for row in ROWS if row.method == "POST"]
 FORMS = [row for row in POSTS if "/wrong" not in row.path]
-# What somebody might hope to set along the way.
+# What someone might hope to set along the way.
 SMUGGLED = ("is_admin", "organization_id", "connection_id", "created_by_user_id", "state", "_method")
 # Fields that a page sends several times: one value for each box that is ticked.
 REPEATABLE = {"services", "repository_id"}

@@ -1,4 +1,4 @@
-"""The log cannot be written: pages go on. The audit log cannot: nothing is changed (tests/audit/test_chain.py)."""
+"""The log cannot be written: pages continue. The audit log cannot: nothing is changed (tests/audit/test_chain.py)."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ REFUSED = [
     "\uff0f\uff0fevil.example.com",
     "/\ud7ff",
 ]
-# The start page only leads on; it is safe, though nobody is sent there.
+# The start page only leads on; it is safe, though no one is sent there.
 ALLOWED = [
     "/jobs",
     "/audit?action=member.&actor=%C3%A9",

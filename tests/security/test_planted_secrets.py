@@ -1,4 +1,4 @@
-"""GitLab repeats every secret it ever saw, in names, versions, headers, errors and redirects, and nobody reads one.
+"""GitLab repeats every secret it ever saw, in names, versions, headers, errors and redirects, and no one reads one.
 
 The whole life of a connection is lived with such a GitLab; then every page as every role, every column, the logs, the
 support bundle, the audit export, a backup and the mails are searched for all of them.

@@ -18,7 +18,7 @@ RUN = """async (rules) => {
 
 
 def axe_findings(page: Page, rules: list[str] = RULES) -> list[str]:
-    """Return what axe finds on the page as it stands, as `rule: element`; empty when there is nothing."""
+    """Return what axe finds on the page as it stands, as `rule: element`; empty if there is nothing."""
     # Sent once to each document: it is half a megabyte, over the debugger, which the page's policy does not bind.
     if not page.evaluate("Boolean(window.axe)"):
         page.evaluate(f"() => {{ {AXE} }}")

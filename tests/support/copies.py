@@ -65,7 +65,7 @@ ON_SQLITE: dict[str, Way] = {}
 ON_POSTGRESQL: dict[str, Way] = {}
 # Those that need the right to mount.
 ON_VOLUMES: dict[str, Way] = {}
-# Those that need a server of their own.
+# Those that need their own server.
 WITH_A_SERVER: dict[str, Way] = {}
 
 

@@ -36,7 +36,7 @@ class Gossip:
     Attributes:
         secrets: every token, secret, code, verifier and state that came by, in the order of their coming.
         talks: whether names, versions and scopes repeat secrets; headers and errors always do.
-        renames: whether the username does as well, so that it is somebody else's.
+        renames: whether the username does as well, so that it is someone else's.
         tells: the secrets it repeats; empty: the latest and the oldest of all.
         failures: the start of a path, and the status that it is answered with.
     """

@@ -53,7 +53,7 @@ LETTERS = {
     "kill": 1,
     # Something in front of GitLab answers 401 to calls and 403 to refreshes.
     "gateway": 2,
-    # Somebody revokes the authorization in GitLab.
+    # Someone revokes the authorization in GitLab.
     "revoke": 1,
 }
 # A refresh gets GitLab's own answer.
@@ -115,7 +115,7 @@ class Oracle(NamedTuple):
     is_stateless: bool
     refused: tuple[datetime, ...] = ()
     client_refused: tuple[datetime, ...] = ()
-    # Whether a request ended nobody knows how, and whether GitLab has vouched for the access token since.
+    # Whether a request ended no one knows how, and whether GitLab has vouched for the access token since.
     is_unknown: bool = False
     has_vouched: bool = False
     # Since when it refuses the access token, or was asked and could not tell.
@@ -161,7 +161,7 @@ class Oracle(NamedTuple):
         return self.told
 
     def vouches(self, now: datetime) -> bool:
-        """Tell whether nothing speaks against handing the access token out."""
+        """Return whether nothing speaks against handing the access token out."""
         if self.told in FINAL or now >= self.ends_at or self.denied_at:
             return False
         if self.is_stateless or not self.is_unknown:
@@ -198,7 +198,7 @@ def begin(*, is_stateless: bool, minutes_left: float) -> Life:
 
 
 def live(life: Life, letter: str, findings: Findings, path: str) -> Life | None:
-    """Live through one letter; None when a new pair was stored."""
+    """Live through one letter; None if a new pair was stored."""
     if letter == "revoke":
         life = life._replace(truth=life.truth._replace(revoked=True))
     for _ in range(LETTERS[letter]):
@@ -210,7 +210,7 @@ def live(life: Life, letter: str, findings: Findings, path: str) -> Life | None:
 
 
 def _look(life: Life, letter: str, findings: Findings, path: str) -> Life | None:
-    """Do what the portal does for somebody who wants access, then compare."""
+    """Do what the portal does for someone who wants access, then compare."""
     findings.looks += 1
     state, truth, oracle, now, refusing_since = life
     truth = truth.at(now)
@@ -242,7 +242,7 @@ def _look(life: Life, letter: str, findings: Findings, path: str) -> Life | None
             return None
         oracle = oracle.heard(event, now)
         if isinstance(event, Abandoned):
-            break  # Nobody is left to do anything; the next look finds the intent.
+            break  # No one is left to do anything; the next look finds the intent.
         state, step = advance(state, event, now)
     is_dead = truth.spent or truth.revoked
     # Refusals are all that is heard while the pair is dead, or GitLab insists.
@@ -284,7 +284,7 @@ def _compare(life: Life, until: datetime | None, letter: str) -> Iterator[str]:
     if state.verdict == CredentialState.REVOKED and truth.spent:
         yield "says revoked of a pair that was lost"
     if refusing_since and not is_told and now - max(refusing_since, truth.ends_at) >= timedelta(minutes=15):
-        yield "nobody was told within 15 minutes"
+        yield "no one was told within 15 minutes"
 
 
 def explore(length: int, *, is_stateless: bool, minutes_left: float) -> Findings:

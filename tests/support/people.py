@@ -16,7 +16,7 @@ _hashes: list[str] = []
 
 @dataclass(frozen=True)
 class Actor:
-    """Somebody of the cast."""
+    """Someone of the cast."""
 
     user_id: int
     organization_id: int
@@ -28,7 +28,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class Cast:
-    """Everybody."""
+    """Everyone."""
 
     owner: Actor
     administrator: Actor

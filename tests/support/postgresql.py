@@ -1,6 +1,6 @@
 """A private PostgreSQL cluster for the tests: made in a moment, reached by socket only, gone afterwards.
 
-initdb refuses to run as root, so there the server runs as `postgres` (or `nobody`).
+initdb refuses to run as root, so there the server runs as `postgres` (or `no one`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Cluster:
         return f"postgresql://portal@/{database}?host={self.home}"
 
     def create_database(self, template: str | None = None) -> str:
-        """Make a database with a name of its own, empty or a copy of another one, and return its address."""
+        """Make a database with its own name, empty or a copy of another one, and return its address."""
         name = f"test_{uuid.uuid4().hex[:12]}"
         if template is None:
             self._administer("CREATE DATABASE {}", name)
@@ -98,7 +98,7 @@ def copied_server(
     """Make a physical copy of a server with `pg_basebackup`, which has the same system identifier, and run it.
 
     Args:
-        original: goes on running, unless the copy takes its place.
+        original: continues running, unless the copy takes its place.
         is_promoted: have the copy recover as a standby and promote it: it begins another timeline.
         in_its_place: called when the copy is made; then the original stops, and the copy has its address.
     """

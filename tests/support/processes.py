@@ -1,4 +1,4 @@
-"""Programs that a test starts: whatever happens in the test, they and their children end, and nobody waits for ever."""
+"""Programs that a test starts: whatever happens in the test, they and their children end, and no one waits forever."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PORTS = (10_100, 32_000)
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
+    """Return a port of loopback that no one listens on."""
     while True:
         port = random.randrange(*PORTS)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):

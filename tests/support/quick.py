@@ -34,7 +34,7 @@ _templates = KeptTemplates()
 
 
 class QuickEnvironment(Environment):
-    """Compiling its templates anew would take longer than most tests."""
+    """Compiling its templates again would take longer than most tests."""
 
     def __init__(self, app: Flask, **options: Any) -> None:
         super().__init__(app, **{"bytecode_cache": _templates, **options})

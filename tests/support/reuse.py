@@ -1,4 +1,4 @@
-"""PostgreSQL databases that tests hand on to each other: emptied between two, made anew when one changed its shape.
+"""PostgreSQL databases that tests hand on to each other: emptied between two, made again when one changed its shape.
 
 A new database costs more than its copy: the first connection has to build the server's caches for it.
 """
@@ -59,7 +59,7 @@ class Reused:
 
     def _empty(self) -> bool:
         with psycopg.connect(self._url) as connection:
-            # Without triggers and foreign keys; somebody who still holds a lock keeps nobody waiting.
+            # Without triggers and foreign keys; someone who still holds a lock keeps no one waiting.
             connection.execute("SET session_replication_role = replica; SET lock_timeout = '500ms'")
             if _one(connection, SHAPE) != self._shape:
                 return False

@@ -1,4 +1,4 @@
-"""Simulated days: a GitLab that fails at random while the portal's periodic work goes on, minute by minute.
+"""Simulated days: a GitLab that fails at random while the portal's periodic work continues, minute by minute.
 
 The clock of the whole process is moved, the sandbox's included; nothing waits.
 """
@@ -72,7 +72,7 @@ class Outcome:
 
 
 def plan_episodes(hours: int, chance: random.Random) -> list[Episode]:
-    """Return trouble every six hours: outages far apart, and in between blips that nobody is to be told of."""
+    """Return trouble every six hours: outages far apart, and in between blips that no one is to be told of."""
     episodes = []
     for hour in range(2, hours, 6):
         begin = hour * 60 + chance.randrange(60)

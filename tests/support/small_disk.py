@@ -18,7 +18,7 @@ CHUNKS = (1 << 16, 1 << 12, 1 << 8, 1)
 
 @dataclass
 class SmallDisk:
-    """A folder on a disk of its own, if `is_mounted`."""
+    """A folder on its own disk, if `is_mounted`."""
 
     folder: Path
     is_mounted: bool

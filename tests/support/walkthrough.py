@@ -33,7 +33,7 @@ class Prepared:
 
 
 def principal_of(runtime: Runtime, actor: Actor) -> Principal:
-    """Return somebody's rights as a request would have them."""
+    """Return someone's rights as a request would have them."""
     with runtime.database.reading() as session:
         found = load_principal(session, actor.user_id, actor.organization_id)
     assert found is not None
@@ -77,7 +77,7 @@ def start(visitor: Visitor, slug: str, *, in_popup: bool = False) -> str:
 
 
 def pass_gitlab(sandbox: RunningSandbox, address: str, username: str, *, button: str = "Authorize Gatehouse") -> str:
-    """Sign in to GitLab as somebody and press the button; return where GitLab sends the browser."""
+    """Sign in to GitLab as someone and press the button; return where GitLab sends the browser."""
     with Person(sandbox.url) as person:
         person.sign_in(username)
         page = person.get(address)
@@ -93,5 +93,5 @@ def come_back(visitor: Visitor, location: str) -> TestResponse:
 
 
 def authorize(visitor: Visitor, sandbox: RunningSandbox, slug: str, username: str = "gatehouse") -> TestResponse:
-    """Go through step 5 as somebody; return the answer to the callback."""
+    """Go through step 5 as someone; return the answer to the callback."""
     return come_back(visitor, pass_gitlab(sandbox, start(visitor, slug), username))

@@ -1,4 +1,4 @@
-"""The portal's web server as a program of its own, and bare connections to it."""
+"""The portal's web server as its own program, and bare connections to it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Served:
         return connection
 
     def get(self, path: str = "/sign-in", headers: str = "") -> bytes:
-        """Ask for a page over a connection of its own; return the whole answer."""
+        """Ask for a page over its own connection; return the whole answer."""
         return self.send(f"GET {path} HTTP/1.1\r\nHost: {self.host}\r\n{headers}Connection: close\r\n\r\n".encode())
 
     def send(self, sent: bytes, *, ends: bool = False) -> bytes:

@@ -1,4 +1,4 @@
-"""A web server that is told to stop or to start anew loses no request that it has accepted (F56)."""
+"""A web server that is told to stop or to start again loses no request that it has accepted (F56)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGES = 40
 
 
 class Load:
-    """Clients that open one page after the other, each over a connection of its own."""
+    """Clients that open one page after the other, each over its own connection."""
 
     def __init__(self, served: Served) -> None:
         self.served = served

@@ -1,4 +1,4 @@
-"""Clients that are slow in every way hold up nobody, and not for ever, without any proxy in front (S99)."""
+"""Clients that are slow in every way hold up no one, and not forever, without any proxy in front (S99)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Backup, restore, and the mode a restored portal is in until somebody confirms that it is alone."""
+"""Backup, restore, and the mode a restored portal stays in until someone confirms that it is the only copy."""

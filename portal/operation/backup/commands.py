@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def backup(folder: Annotated[Path, typer.Argument(help="A new or empty folder.")]) -> None:
-    """Write a consistent backup while the portal works. It holds no keys: keep the key ring apart from it."""
+    """Write a consistent backup while the portal runs. It holds no keys: store the key ring separately."""
     from portal.operation.backup.errors import BackupRefused
     from portal.operation.backup.make import make_backup
     from portal.runtime import opened_runtime
@@ -41,13 +41,13 @@ def backup(folder: Annotated[Path, typer.Argument(help="A new or empty folder.")
 
 def restore(
     folder: Annotated[Path | None, typer.Argument(help="The backup's folder.")] = None,
-    replace: Annotated[bool, typer.Option(help="Put it in the place of a database that is in use.")] = False,
+    replace: Annotated[bool, typer.Option(help="Replace a database that is in use.")] = False,
     confirm: Annotated[str, typer.Option(help=f"`{WORD}`, instead of typing it when asked.")] = "",
     confirm_running: Annotated[
         bool, typer.Option("--confirm-running", help="The original is off for good: let the restored portal work.")
     ] = False,
 ) -> None:
-    """Verify a backup and put it in place. The restored portal does nothing by itself until that is confirmed."""
+    """Verify a backup and put it in place. The restored portal does nothing by itself until someone confirms it."""
     from portal.operation.backup.errors import BackupRefused
     from portal.preflight import check_ground
 
@@ -71,9 +71,9 @@ def _restore(settings: Settings, folder: Path, *, replace: bool, typed: str) -> 
     manifest = check_backup(settings, folder)
     console.print(f"The backup is of {manifest.made_at} and whole.")
     if replace and (typed or typer.prompt(f"Type {WORD} to put it in the place of the present database")) != WORD:
-        raise BackupRefused("That is another word. Nothing was changed.")
+        raise BackupRefused("That is a different word. Nothing was changed.")
     done = restore(settings, folder, replace=replace)
-    console.print(f"Restored: {sum(manifest.contents.rows.values())} rows. Everybody has to sign in again.")
+    console.print(f"Restored: {sum(manifest.contents.rows.values())} rows. Everyone has to sign in again.")
     if done.kept:
         console.print(f"The database before it is {done.kept}.")
     if done.kept_head_file:

@@ -1,7 +1,7 @@
-"""Why a backup or a restore does not take place."""
+"""Why a backup or a restore is refused."""
 
 from __future__ import annotations
 
 
 class BackupRefused(Exception):
-    """It cannot be done or must not be; the text is one clear line, and nothing was changed."""
+    """It cannot or must not be done; the text is one clear line, and nothing was changed."""

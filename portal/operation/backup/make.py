@@ -1,4 +1,4 @@
-"""Make a backup while the portal works: a copy of the database as it is at one moment, without keys (S107)."""
+"""Make a backup while the portal runs: a copy of the database at one moment, without keys (S107)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file that says what a backup holds, sealed with the key ring: who changes a backup cannot make it fit again."""
+"""The file that says what a backup holds, sealed with the key ring: a changed backup cannot be made to match it."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class Manifest:
         """Read and check the manifest of a backup.
 
         Raises:
-            BackupRefused: there is none, another ring made it, or it was changed.
+            BackupRefused: there is no manifest, another key ring sealed it, or it was changed.
         """
         data = _load(folder / NAME)
         seal = str(data.pop("seal", ""))
         if not hmac.compare_digest(seal.encode(), _seal(data, vault).encode()):
-            raise BackupRefused("The manifest was changed, or the backup belongs to another key ring than this one.")
+            raise BackupRefused("The manifest was changed, or the backup belongs to a different key ring.")
         if data["format"] != FORMAT:
-            raise BackupRefused("This backup was made by another version of the portal.")
+            raise BackupRefused("This backup was made by a different version of the portal.")
         contents = Contents.from_json(data["contents"])
         return cls(data["made_at"], data["database"], contents, data["files"])
 

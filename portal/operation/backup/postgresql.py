@@ -12,7 +12,7 @@ from sqlalchemy import URL
 from portal.operation.backup.errors import BackupRefused
 
 FILE = "gatehouse.dump"
-# libpq's variables for what stands in a URL.
+# libpq's variables for the parts of a URL.
 _OF_QUERY = {
     "host": "PGHOST",
     "port": "PGPORT",
@@ -48,7 +48,7 @@ def check_file(source: Path) -> None:
     """Let `pg_restore` read the dump's table of contents.
 
     Raises:
-        BackupRefused: it is no dump, or the program is missing.
+        BackupRefused: it is not a dump, or the program is missing.
     """
     _run("pg_restore", ["--list", "--file=/dev/null", str(source)], None)
 

@@ -1,4 +1,6 @@
-"""Put a backup in place: everything is verified before anything is replaced (S107), and nothing works until (S108)."""
+"""Put a backup in place: everything is verified before anything is replaced (S107), and nothing runs until someone
+confirms the restore (S108).
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,7 @@ def check_backup(settings: Settings, folder: Path) -> Manifest:
 
 
 def has_people(database: Database) -> bool:
-    """Tell whether somebody uses this database."""
+    """Return whether this database is in use."""
     with database.engine.connect() as connection:
         if not inspect(connection).has_table("user"):
             return False
@@ -80,7 +82,7 @@ def restore(settings: Settings, folder: Path, *, replace: bool = False) -> Resto
         replace: whether a database with people in it may be replaced; it is kept under another name.
 
     Raises:
-        BackupRefused: something is wrong with the backup, or with replacing what is there.
+        BackupRefused: something is wrong with the backup, or the existing database may not be replaced.
     """
     manifest = check_backup(settings, folder)
     if settings.resolved_database_url.startswith("sqlite"):
@@ -121,13 +123,15 @@ def _check_target(target: Path, replace: bool) -> None:
     database = Database(f"sqlite:///{target}")
     try:
         if has_people(database) and not replace:
-            raise BackupRefused("There is a portal with people in it here. --replace puts the backup in its place.")
+            raise BackupRefused(
+                "A portal with people in it is already here. Use --replace to replace it with the backup."
+            )
     finally:
         database.close()
 
 
 def _restore_server(settings: Settings, folder: Path, manifest: Manifest) -> None:
-    """Load into an empty database only: the one that is there stays as it is, for going back."""
+    """Load only into an empty database: the existing one stays as it is, so that you can go back."""
     database = Database(settings.resolved_database_url)
     try:
         with database.engine.connect() as connection:
@@ -158,7 +162,7 @@ def _compare(connection: Connection, expected: Contents) -> None:
 
 def _finish(settings: Settings, database: Database, manifest: Manifest) -> None:
     """Verify the audit log of the loaded database, bring it up to date, and have it wait for its confirmation."""
-    # Without the head file: it has gone on since the backup was made.
+    # Without the head file: it has grown since the backup was made.
     runtime = Runtime(
         settings.model_copy(update={"audit_head_file": None}),
         database,
@@ -168,13 +172,13 @@ def _finish(settings: Settings, database: Database, manifest: Manifest) -> None:
     try:
         verdict = verify_chain(runtime)
         if verdict.fault is not None:
-            raise BackupRefused(f"The backup's audit log is not whole. {verdict.fault}")
+            raise BackupRefused(f"The backup's audit log is not intact. {verdict.fault}")
         upgrade(database)
         with database.transaction() as session:
             verify_ring(session, runtime.vault.ring)
             made_at = datetime.fromisoformat(manifest.made_at)
             mark_restored(session, backup_made_at=made_at)
-            # Who signed out since then would be signed in again.
+            # Anyone who signed out since then would be signed in again.
             session.execute(delete(SessionRecord))
             _record(session, manifest)
     finally:
@@ -196,7 +200,7 @@ def _record(session: Session, manifest: Manifest) -> None:
 
 
 def _set_head_file_aside(settings: Settings) -> Path | None:
-    """Begin another head file: the old one tells of events that the restored log never had, or has otherwise."""
+    """Start another head file: the old one records events that the restored log never had, or has in another form."""
     path = settings.audit_head_file
     if path is None or not path.exists():
         return None

@@ -27,7 +27,7 @@ ACTOR = "the command line"
 
 @dataclass(frozen=True)
 class Waiting:
-    """What a person reads before confirming. `backup_made_at` is None for a copy made by other means."""
+    """What people read before confirming. `backup_made_at` is None for a copy made by other means."""
 
     restored_at: datetime
     backup_made_at: datetime | None
@@ -36,7 +36,7 @@ class Waiting:
 
 
 def find_waiting(runtime: Runtime) -> Waiting | None:
-    """Return what waits for the confirmation; None when the portal works."""
+    """Return what waits for the confirmation; None if the portal is running normally."""
     with runtime.database.reading() as session:
         found = installation.find_instance(session)
         if found is None or found.restored_at is None:
@@ -47,10 +47,10 @@ def find_waiting(runtime: Runtime) -> Waiting | None:
 
 
 def confirm_running(runtime: Runtime, principal: Principal | None = None) -> int | None:
-    """Let the portal work, each credential only after GitLab was asked with its access token.
+    """Let the portal run again, each credential only after GitLab was asked with its access token.
 
     Returns:
-        How many credentials are tried out; None when there was nothing to confirm.
+        How many credentials are tried; None if there was nothing to confirm.
 
     Raises:
         NothingStored: the data folder cannot be written, so the next start would not know the database.
@@ -77,16 +77,19 @@ def _confirm(runtime: Runtime, principal: Principal | None) -> int | None:
 
 
 def _probed() -> ColumnElement[bool]:
-    """Whichever could post a refresh token again, now or after a person mended it, and those without one that live."""
+    """Every credential that could post a refresh token again, now or after a person fixed it, and live ones without
+    one.
+    """
     return or_(col(Credential.refresh_token_sealed).is_not(None), col(Credential.state) == CredentialState.ALIVE)
 
 
 def _probe_first(session: Session, credential: Credential) -> None:
-    """Have the next refresh treat the pair as one of which nobody knows whether it is spent, and be due now."""
+    """Have the next refresh treat the pair as possibly spent, and make it due now."""
     give_back(credential)
     credential.cooldown_until = None
     if credential.refresh_token_sealed is not None:
-        # An intent without outcome is exactly that: whoever has the lease next asks with the access token first.
+        # An intent without an outcome means exactly that: the next holder of the lease asks with the access token
+        # first.
         credential.intent_id, credential.intent_at = secrets.token_hex(16), utc_now()
         credential.refresh_at, credential.may_be_spent = utc_now(), True
     session.add(credential)

@@ -1,4 +1,4 @@
-"""Look at a database as it is at one moment: what a manifest says of it, and what a restore compares."""
+"""Describe a database at one moment: what a manifest says about it, and what a restore compares."""
 
 from __future__ import annotations
 

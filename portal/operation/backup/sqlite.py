@@ -1,4 +1,4 @@
-"""SQLite: a consistent copy of a database that is written to, and the exchange of its file."""
+"""SQLite: a consistent copy of a database in use, and the replacement of its file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def dump(source: Path, target: Path) -> None:
 
 @contextmanager
 def looking_at(path: Path) -> Iterator[Connection]:
-    """Open a file that nobody writes to, without leaving a trace on it."""
+    """Open a file that no one writes to, without leaving a trace on it."""
     engine = create_engine(f"sqlite:///file:{path}?mode=ro&immutable=1&uri=true", hide_parameters=HIDE_PARAMETERS)
     try:
         with engine.connect() as connection:
@@ -64,7 +64,7 @@ def take_for_oneself(path: Path) -> None:
     """Make sure that no process has the database open, and write its journal into the file.
 
     Raises:
-        BackupRefused: somebody has it open.
+        BackupRefused: another process has it open.
     """
     if not path.exists():
         return
@@ -75,7 +75,7 @@ def take_for_oneself(path: Path) -> None:
     except sqlite3.OperationalError:
         mode = "wal"
     except sqlite3.DatabaseError:
-        return  # What is no database any more may be replaced.
+        return  # A file that is no longer a database may be replaced.
     if mode == "wal":
         raise BackupRefused("The portal is running on this database. Stop it, then restore.")
 
@@ -86,14 +86,14 @@ def exchange(new: Path, target: Path, kept: Path) -> None:
     if target.exists():
         _keep(target, kept)
     for companion in ("-wal", "-shm"):
-        # Of a database that was damaged or deleted: SQLite would play it into the new one.
+        # The journal of a database that was damaged or deleted: SQLite would replay it into the new one.
         Path(f"{target}{companion}").unlink(missing_ok=True)
     new.replace(target)
     sync(target.parent)
 
 
 def _keep(target: Path, kept: Path) -> None:
-    """Give a file a second name: between two renames there would be no database, and a start would make one."""
+    """Give a file a second name: between two renames there would be no database, and a start would create one."""
     try:
         os.link(target, kept)
     except FileExistsError:

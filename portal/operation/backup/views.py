@@ -1,4 +1,4 @@
-"""The page of a restored portal: what it means, what will be tried out, and the button that lets it work."""
+"""The page of a restored portal: what it means, what will be tried, and the button that lets it run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def register(app: Flask, _runtime: Runtime) -> None:
 @blueprint.get("")
 @signed_in
 def show() -> Response:
-    """Tell what a restored portal does not do, and why."""
+    """Show what a restored portal does not do, and why."""
     may_confirm = current_principal().may(Right.CONFIRM_RESTORED)
     return render("backup/restored.html", waiting=find_waiting(current_runtime()), may_confirm=may_confirm)
 
@@ -37,12 +37,12 @@ def show() -> Response:
 @blueprint.post("")
 @requires(Right.CONFIRM_RESTORED)
 def confirm() -> Response:
-    """Let the portal work again."""
+    """Let the portal run again."""
     refuse_unknown_fields()
-    require_proof(purpose="letting this copy work")
+    require_proof(purpose="letting this copy run")
     count = confirm_running(current_runtime(), current_principal())
     if count is None:
-        flash("It was confirmed already.", "message")
+        flash("It was already confirmed.", "message")
     else:
         tried = f" Credentials tried out before any is renewed: {count}." if count else ""
         flash(f"Confirmed. Jobs run again.{tried}", "success")
@@ -50,17 +50,17 @@ def confirm() -> Response:
 
 
 def restored_waiting() -> Waiting | None:
-    """Return what the banner tells; None when there is nothing to confirm or nobody is signed in."""
+    """Return what the banner says; None if there is nothing to confirm or no one is signed in."""
     if find_principal() is None:
         return None
     try:
         return find_waiting(current_runtime())
     except SQLAlchemyError:
-        return None  # The page that tells of a broken database must not break over its banner.
+        return None  # The page that reports a broken database must not fail because of its banner.
 
 
 def storage_card() -> Card | None:
-    """Return what the banner says of a disk or a database that takes no change; None when all is well."""
+    """Return what the banner says about a disk or a database that cannot be written; None if all is well."""
     if find_principal() is None:
         return None
     runtime = current_runtime()

@@ -45,7 +45,7 @@ def rotate(
         bool, typer.Option(help="Add another key even if something is still sealed with an older one.")
     ] = False,
 ) -> None:
-    """Add a key and seal every secret again with it, while the portal works. Started again, it goes on."""
+    """Add a key and seal every secret again with it, while the portal works. Started again, it continues."""
     from portal.operation.keys import manage
     from portal.vault.keyring import is_in_environment
 

@@ -1,4 +1,4 @@
-"""Rotate the key ring, tell who uses which key, and drop what nobody uses; each leaves its row in the audit log."""
+"""Rotate the key ring, tell who uses which key, and drop what no one uses; each leaves its row in the audit log."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def add_keys(runtime: Runtime, path: Path) -> list[str]:
 
 
 def is_unfinished(runtime: Runtime) -> bool:
-    """Tell whether something is still sealed with an older key of the ring."""
+    """Return whether something is still sealed with an older key of the ring."""
     return any(use.total for use in list_keys(runtime) if use.is_known and not use.is_newest)
 
 
@@ -147,7 +147,7 @@ def check_drop(runtime: Runtime, key_id: str) -> None:
 
 
 def drop(runtime: Runtime, key_id: str) -> None:
-    """Take a key that nothing uses out of the ring, for ever.
+    """Take a key that nothing uses out of the ring, forever.
 
     Raises:
         NotFound: the ring has no such key.
@@ -188,7 +188,7 @@ def _age_seconds(key: DataKey) -> float:
 
 
 def _record(session: Session, action: str, key_id: str, **details: int) -> None:
-    # The ring is everybody's: each organization finds it in its own log.
+    # The ring is everyone's: each organization finds it in its own log.
     for organization_id in session.exec(select(Organization.id)):
         audit.record(
             session,

@@ -62,7 +62,7 @@ def note_unreadable(runtime: Runtime, *, mark: bool) -> list[Unreadable]:
 
 
 def _has_gone(session: Session, ring: KeyRing) -> bool:
-    """Tell whether this database was written with a key that the ring lacks."""
+    """Return whether this database was written with a key that the ring lacks."""
     return bool(set(session.exec(select(VaultKey.key_id))) - set(ring.key_ids))
 
 

@@ -59,7 +59,7 @@ def current_and_head(database: Database) -> tuple[str | None, str | None]:
 
 
 def is_known(revision: str) -> bool:
-    """Tell whether this program can bring a database of this revision to the newest schema."""
+    """Return whether this program can bring a database of this revision to the newest schema."""
     return revision in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
 
 

@@ -95,7 +95,7 @@ def _notice_of(card: Card) -> Notice:
 
 
 def is_large_loss(run: CatalogueRun) -> bool:
-    """Tell whether so much is gone at once that somebody should look."""
+    """Return whether so much is gone at once that someone should look."""
     return run.projects_lost >= MANY_LOST or (
         run.projects_lost >= SOME_LOST and run.projects_lost >= SHARE_LOST * run.projects_known
     )

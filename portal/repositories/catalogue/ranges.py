@@ -46,7 +46,7 @@ class RangePool:
         self._stopped = False
 
     def take(self) -> IdRange | None:
-        """Return a range to read, waiting while others might still be split; None when everything is read."""
+        """Return a range to read, waiting while others might still be split; None if everything is read."""
         with self._changed:
             while not self._stopped:
                 if found := self._next():

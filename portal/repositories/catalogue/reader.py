@@ -22,7 +22,7 @@ from portal.repositories.catalogue.ranges import IdRange, RangePool
 PER_PAGE = 100
 QUEUE_PAGES = 16
 MAINTAINER = 40
-# Of one read: a list that has no end must not be read for ever.
+# Of one read: a list that has no end must not be read forever.
 MAX_PAGES = 50_000
 
 

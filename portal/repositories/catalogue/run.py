@@ -39,7 +39,7 @@ REFUSED = (ForbiddenByRole, GitLabNotFound, InsufficientScope, MalformedAnswer, 
 def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, progress: Progress) -> CatalogueRun:
     """Read everything the service user is a member of, and write it as it comes.
 
-    `progress` is called with (repositories read, total or None when GitLab does not tell, what happens now).
+    `progress` is called with (repositories read, total or None if GitLab does not tell, what happens now).
 
     Returns:
         The run as it ended. If it is not complete, nothing was marked as missing.
@@ -74,7 +74,7 @@ def latest_run(session: Session, connection_id: int) -> CatalogueRun | None:
 
 
 def _read_version(runtime: Runtime, connection: Connection, client: GitLabClient) -> Version | None:
-    """Return GitLab's version, asked for anew; as it was known if this token may not ask for it."""
+    """Return GitLab's version, asked for again; as it was known if this token may not ask for it."""
     try:
         metadata = client.metadata()
     except REFUSED:
@@ -131,7 +131,7 @@ def _read_repositories(
         progress(len(found.seen), found.counted, "Reading repositories")
     found.is_contradicted = reader.is_contradicted
     if found.counted is not None and len(found.seen) < found.counted:
-        # Some may have been deleted meanwhile.
+        # Some may have been deleted in the meantime.
         _, now = client.newest_project()
         found.counted = found.counted if now is None else min(found.counted, now)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAINTENANCE = "GitLab Maintenance: system is in maintenance mode"
 READ_ONLY = "You cannot perform write operations on a read-only instance"
-# Signing in and exchanging tokens go on in both modes.
+# Signing in and exchanging tokens continue in both modes.
 WRITES_ALLOWED = (
     "/oauth/token",
     "/oauth/revoke",
@@ -29,7 +29,7 @@ WRITES_ALLOWED = (
     "/-/sandbox/",
 )
 REQUEST_ID_BYTES = 15
-# On every answer, so that nobody takes the sandbox for a GitLab. Anyone can send it: it proves nothing.
+# On every answer, so that no one takes the sandbox for a GitLab. Anyone can send it: it proves nothing.
 SANDBOX_HEADER = "X-Gatehouse-Sandbox"
 
 

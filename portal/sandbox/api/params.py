@@ -37,7 +37,7 @@ def whole_number(name: str) -> int | None:
 
 
 def access_level(name: str) -> int:
-    """Return an access level from the query, 0 when it is not sent; one that GitLab does not have is refused."""
+    """Return an access level from the query, 0 if it is not sent; one that GitLab does not have is refused."""
     level = whole_number(name)
     if level is not None and level not in ACCESS_LEVELS:
         raise refused(name, "does not have a valid value")
@@ -45,7 +45,7 @@ def access_level(name: str) -> int:
 
 
 def flag(name: str) -> bool | None:
-    """Return a boolean from the query, None when it is not sent."""
+    """Return a boolean from the query, None if it is not sent."""
     value = text(name)
     return None if not value else truth(name, value)
 

@@ -57,7 +57,7 @@ def _reader(world: World) -> Caller:
 
 
 def basic_user(world: World, user: User) -> dict[str, Any]:
-    """Return what everybody may know of a person."""
+    """Return what everyone may know of a person."""
     picture = hashlib.sha256(user.email.encode()).hexdigest()
     return {
         "id": user.id,

@@ -118,7 +118,7 @@ def _denied_location(redirect_uri: str, state: str) -> str:
 
 
 def _needs_no_consent(provider: Provider, user: User, application: Application, scope: str) -> bool:
-    """Tell whether GitLab skips its consent page: a trusted application, or a repeated authorization.
+    """Return whether GitLab skips its consent page: a trusted application, or a repeated authorization.
 
     An expired token counts as a repetition, a revoked one does not; public applications always ask.
     """

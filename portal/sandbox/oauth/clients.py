@@ -58,7 +58,7 @@ class Client(ClientMixin):
 
 
 def credentials_of(request: Any) -> tuple[str, str] | None:
-    """Return (uid, secret) as sent, Basic first; None when the request names no client."""
+    """Return (uid, secret) as sent, Basic first; None if the request names no client."""
     uid, secret = extract_basic_authorization(request.headers)
     if not uid:
         uid, secret = request.form.get("client_id"), request.form.get("client_secret")

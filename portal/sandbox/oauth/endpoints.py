@@ -33,7 +33,7 @@ class RevocationEndpoint(_RevocationEndpoint):
         return client
 
     def authenticate_token(self, request: Any, client: Client) -> Token | None:
-        """Return the row of either half; None when unknown. Another application's token is refused."""
+        """Return the row of either half; None if unknown. Another application's token is refused."""
         token = self.server.store.find_token(request.form.get("token"))
         if token is not None and token.application_id != client.application.id:
             raise UnauthorizedToRevoke()
@@ -59,7 +59,7 @@ class IntrospectionEndpoint(_IntrospectionEndpoint):
     server: Provider
 
     def authenticate_endpoint_client(self, request: Any) -> Client | None:
-        """Return the client; None when a live bearer token asks."""
+        """Return the client; None if a live bearer token asks."""
         bearer = _bearer_of(request)
         if bearer is not None:
             token = self.server.store.find_token(bearer)

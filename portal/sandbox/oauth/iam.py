@@ -88,7 +88,7 @@ def is_access_token(world: World, text: str) -> bool:
 
 
 def read_access_token(world: World, text: str) -> AccessClaims | None:
-    """Return what an access token says, None when it is not good. Only its signature and its time count."""
+    """Return what an access token says, None if it is not good. Only its signature and its time count."""
     try:
         found = jwt.decode(text.removeprefix(world.settings.iam_token_prefix), world.signing_key.key(), ["RS256"])
     except (JoseError, ValueError):

@@ -10,7 +10,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def registration_errors(text: str) -> list[str]:
-    """Return GitLab's messages for a registered value (URIs separated by whitespace); empty when it is good."""
+    """Return GitLab's messages for a registered value (URIs separated by whitespace); empty if it is good."""
     uris = text.split()
     if not uris:
         return ["can't be blank"]

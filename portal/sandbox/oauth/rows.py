@@ -74,7 +74,7 @@ class Token:
     """One row: an access token with its refresh token.
 
     Attributes:
-        refresh_token: empty when the grant gives none (client credentials).
+        refresh_token: empty if the grant gives none (client credentials).
         user_id: None for client credentials.
         previous_id: in the lazy mode, the row this one replaces as soon as it is first used.
         family: the pairs that came from one authorization at the new token service; None for Doorkeeper's.

@@ -112,7 +112,7 @@ class OAuthStore:
             return application
 
     def delete_application(self, application_id: int) -> bool:
-        """Delete with all its codes and tokens; False when there is none."""
+        """Delete with all its codes and tokens; False if there is none."""
         with self.lock:
             if self._tables.applications.pop(application_id, None) is None:
                 return False
@@ -140,7 +140,7 @@ class OAuthStore:
         return self._tables.grants.get(code or "")
 
     def burn_grant(self, grant: Grant) -> bool:
-        """Mark the code used; False when somebody else was first or it is past its time."""
+        """Mark the code used; False if someone else was first or it is past its time."""
         with self.lock:
             if not grant.is_accessible(self._now()):
                 return False

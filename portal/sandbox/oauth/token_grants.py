@@ -65,7 +65,9 @@ class RefreshGrant(_RefreshTokenGrant):
         self.request.refresh_token = token
 
     def _scope(self, asked: str, token: Token, application: Application) -> str:
-        """Return the scope of the new pair. Unasked, the engine leaves out what the application has lost meanwhile."""
+        """Return the scope of the new pair. Unasked, the engine leaves out what the application has lost in the
+        meantime.
+        """
         names = scope_within(asked, token.scopes).split()
         if not asked and application.scopes and has(self.server.world, "narrowed_refresh"):
             names = [name for name in names if name in application.scopes]
@@ -113,7 +115,7 @@ class PasswordGrant(ResourceOwnerPasswordCredentialsGrant):
 
 
 class ClientCredentialsGrant(_ClientCredentialsGrant):
-    """A token of nobody: GitLab issues it, and its API refuses it."""
+    """A token of no one: GitLab issues it, and its API refuses it."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = [AUTH_METHOD]  # noqa: RUF012
     server: Provider

@@ -13,7 +13,7 @@ from portal.sandbox.oauth.scopes import Scope
 
 @dataclass
 class ApplicationForm:
-    """One filled-in form; `errors` are GitLab's full messages, empty when it may be saved."""
+    """One filled-in form; `errors` are GitLab's full messages, empty if it may be saved."""
 
     name: str = ""
     redirect_uri: str = ""

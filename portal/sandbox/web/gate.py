@@ -1,4 +1,4 @@
-"""Who may open which page: everybody signs in first, and the Admin area does not exist for others."""
+"""Who may open which page: everyone signs in first, and the Admin area does not exist for others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STOP_IMPERSONATING = "web.stop_impersonating"
 
 
 def signed_in_user(world: World) -> User:
-    """Return who is signed in; the gate has seen to it that somebody is."""
+    """Return who is signed in; the gate has seen to it that someone is."""
     user = current_user(world)
     if user is None:
         abort(401)

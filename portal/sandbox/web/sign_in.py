@@ -51,7 +51,7 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
 def _sign_in_page(world: World, login: str = "") -> str:
     colleagues = {username for username, _ in COLLEAGUES}
     people = [user for user in world.all_users() if not user.bot]
-    # The last ones are those somebody just created in the Admin area, the service user among them.
+    # The last ones are those someone just created in the Admin area, the service user among them.
     leading = [user for user in people if user.username not in colleagues]
     return render_template(
         "sandbox/sign_in.html",

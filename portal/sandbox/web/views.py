@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from portal.sandbox.world import World
 
 PACKAGE = Path(__file__).parents[2]
-# In a checkout both folders stand beside the package; in the wheel they are inside it.
+# In a checkout both folders are next to the package; in the wheel they are inside it.
 ROOT = PACKAGE if (PACKAGE / "templates").is_dir() else PACKAGE.parent
 
 # form-action is left out on purpose: Chromium applies it to the redirect that follows the consent form.

@@ -52,7 +52,7 @@ IDS: dict[str, tuple[str, ...]] = {
 }
 
 
-# Application ID and Secret were a step of their own; what a connection is used for was asked last.
+# Application ID and Secret were their own step; what a connection is used for was asked last.
 STEPS = ("purpose", "instance", "application", "service-user", "authorize", "repositories")
 FORMER_STEPS = {"method": "purpose", "credentials": "application"}
 
@@ -98,7 +98,7 @@ def _add_doubts() -> None:
     for name in ("refused_at", "client_refused_at"):
         op.add_column("credential", sa.Column(name, sa.DateTime(timezone=True), nullable=True))
     op.add_column("credential", sa.Column("lease_holder", sa.JSON(), nullable=True))
-    # A request whose outcome nobody knows.
+    # A request whose outcome no one knows.
     op.execute(sa.text("UPDATE credential SET may_be_spent = true WHERE intent_id <> ''"))
 
 
@@ -130,7 +130,7 @@ def _widen_ids() -> None:
         """CREATE TRIGGER audit_head_only_grows BEFORE UPDATE ON audit_head
            FOR EACH ROW WHEN (NEW.number <= OLD.number) EXECUTE FUNCTION audit_refuse()"""
     )
-    # What numbers the rows has a type of its own, which ends where INTEGER ends.
+    # What numbers the rows has its own type, which ends where INTEGER ends.
     for table in IDS:
         op.execute(f'ALTER SEQUENCE IF EXISTS "{table}_id_seq" AS BIGINT')
 
