@@ -23,7 +23,6 @@ from portal.jobs.engine import Engine
 from portal.jobs.models import Executor
 from portal.jobs.testing import QUICK, running_worker
 from portal.operation.backup.restored import confirm_running, find_waiting
-from portal.operation.migrations.upgrade import upgrade
 from portal.operation.start import prepare
 from portal.runtime import Runtime
 from portal.settings import Settings
@@ -332,31 +331,6 @@ def test_worker_ends_when_its_database_is_exchanged_under_it(original: Original)
         assert engine.broken.wait(30)
 
 
-@on_sqlite
-@pytest.mark.parametrize("is_moved", [False, True])
-def test_portal_of_the_first_release_is_known_by_its_inode_for_the_last_time(
-    settings: Settings, key_file: Path, tmp_path: Path, *, is_moved: bool
-) -> None:
-    settings.data_dir.mkdir(exist_ok=True)
-    path = settings.data_dir / "gatehouse.db"
-    database = Database(settings.resolved_database_url)
-    upgrade(database, "0002")
-    with database.transaction() as session:
-        session.connection().execute(
-            text("INSERT INTO instance (id, epoch, place, made_at) VALUES (1, 'first', :place, '2026-01-01')"),
-            {"place": f"inode {path.stat().st_ino}"},
-        )
-    database.close()
-    if is_moved:
-        path.rename(tmp_path / "old.db")
-        run("cp", tmp_path / "old.db", path)
-
-    prepare(settings)
-
-    with opened(settings) as runtime:
-        assert is_waiting(runtime) is is_moved
-
-
 @pytest.mark.parametrize("lost", ["before the row", "after the row"])
 def test_first_start_that_dies_half_way_is_begun_again(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, lost: str
@@ -364,7 +338,7 @@ def test_first_start_that_dies_half_way_is_begun_again(
     with runtime.database.transaction() as session:
         session.execute(delete(Instance))
     if lost == "after the row":
-        # As a process of the first release would enter it.
+        # As a process that died before it wrote the witness.
         (runtime.settings.data_dir / NAME).unlink()
         with runtime.database.transaction() as session:
             session.add(Instance(id=1, epoch="first"))

@@ -39,7 +39,7 @@ def upgrade(database: Database, target: str = "head") -> str:
     Raises:
         NewerSchema: its revision is unknown to this program.
     """
-    config = _config()
+    config = configuration()
     known = ScriptDirectory.from_config(config)
     with _locked(database.engine) as connection:
         present = MigrationContext.configure(connection).get_current_revision()
@@ -55,15 +55,16 @@ def current_and_head(database: Database) -> tuple[str | None, str | None]:
     """Return the revision the database is at, and the newest one."""
     with database.engine.connect() as connection:
         present = MigrationContext.configure(connection).get_current_revision()
-    return present, ScriptDirectory.from_config(_config()).get_current_head()
+    return present, ScriptDirectory.from_config(configuration()).get_current_head()
 
 
 def is_known(revision: str) -> bool:
     """Return whether this program can bring a database of this revision to the newest schema."""
-    return revision in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    return revision in {script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()}
 
 
-def _config() -> Config:
+def configuration() -> Config:
+    """Return what Alembic has to know besides the connection, which `attributes` holds."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     return config
