@@ -22,11 +22,12 @@ from portal.authorization import cards
 from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.authorization.snapshot import freeze, refusal_of_issuer
 from portal.connections.applications import open_client_credentials
+from portal.connections.attention import need_attention
 from portal.connections.checklist import find_hindrance
 from portal.connections.instance import open_host_session
 from portal.connections.models import Application, Connection
 from portal.connections.steps import Step
-from portal.connections.store import get_connection_for_admin, need_attention
+from portal.connections.store import application_of, get_connection_for_admin
 from portal.credentials.cards import APPLICATION_GONE
 from portal.credentials.models import Credential, CredentialState
 from portal.credentials.spend import is_client_refused
@@ -357,7 +358,7 @@ def _is_application_gone(runtime: Runtime, connection: Connection) -> bool:
 
 
 def _application_of(session: Session, connection: Connection) -> Application:
-    application = session.exec(select(Application).where(Application.connection_id == connection.id)).first()
+    application = application_of(session, connection.id)
     if application is None or application.client_secret_sealed is None:
         raise Conflict("Enter the Application ID and Secret first, then authorize.")
     return application

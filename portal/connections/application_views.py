@@ -13,7 +13,7 @@ from flask import Response, request, url_for
 from portal.connections import applications, instance
 from portal.connections.forms import ApplicationForm
 from portal.connections.models import Connection
-from portal.connections.setup_pages import go_first, load_connection, render_step, say_when, waiting_card
+from portal.connections.setup_views import go_first, load_connection, render_step, say_when, waiting_card
 from portal.connections.steps import Step, next_url, step_url
 from portal.errors import Card, Conflict, InvalidInput, RateLimited
 from portal.gitlab import links

@@ -6,15 +6,16 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from sqlmodel import Session, select
+from sqlmodel import Session
 
 from portal.actor import Principal
+from portal.connections.attention import need_attention
 from portal.connections.checklist import find_hindrance, supported_scopes
 from portal.connections.instance import open_host_session
 from portal.connections.limits import CREDENTIALS, count_try
 from portal.connections.models import Application, Connection, ConnectionState
 from portal.connections.steps import Step
-from portal.connections.store import get_connection_for_admin, mark_step_done, need_attention, record
+from portal.connections.store import application_of, get_connection_for_admin, mark_step_done, record
 from portal.db import utc_now
 from portal.errors import Card, Conflict, InvalidInput
 from portal.gitlab import oauth
@@ -68,7 +69,7 @@ def wanted_scopes(connection: Connection) -> list[str]:
 def get_application(runtime: Runtime, connection: Connection) -> Application | None:
     """Return what is stored of the application."""
     with runtime.database.reading() as session:
-        return _application_of(session, connection)
+        return application_of(session, connection.id)
 
 
 def open_client_credentials(runtime: Runtime, connection: Connection) -> oauth.ClientCredentials:
@@ -161,7 +162,7 @@ def save_credentials(
     """
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
-        application = _application_of(session, connection)
+        application = application_of(session, connection.id)
         stored = application is not None and application.client_secret_sealed is not None
         entered = check_entered(client_id, client_secret, stored=stored)
         count_try(session, principal, CREDENTIALS)
@@ -173,7 +174,7 @@ def save_credentials(
         if current.row_version != connection.row_version:
             raise Conflict("The connection was changed while GitLab was asked. Look at it, then enter them again.")
         _note_verdict(session, principal, current, entered, card)
-        has_better = card is not None and _has_accepted(current, _application_of(session, current))
+        has_better = card is not None and _has_accepted(current, application_of(session, current.id))
         if not has_better:
             _keep_entered(session, runtime, principal, current, entered, accepted=card is None)
     if card and has_better:
@@ -213,7 +214,7 @@ def _keep_entered(
     *,
     accepted: bool,
 ) -> None:
-    application = _application_of(session, connection)
+    application = application_of(session, connection.id)
     is_other = application is not None and application.client_id != entered.client_id
     application = _store(session, runtime, connection, application, entered)
     _reopen(connection)
@@ -260,7 +261,3 @@ def _reopen(connection: Connection) -> None:
     # An authorization that is under way was started with the old values: it is void from now on (S21).
     connection.row_version += 1
     connection.steps_done = [step for step in connection.steps_done if step != Step.APPLICATION]
-
-
-def _application_of(session: Session, connection: Connection) -> Application | None:
-    return session.exec(select(Application).where(Application.connection_id == connection.id)).first()

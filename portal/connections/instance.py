@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sqlmodel import Session, select
+from sqlmodel import Session
 
 from portal.actor import Principal
+from portal.connections.attention import need_attention
 from portal.connections.limits import CHECKS, count_try
 from portal.connections.models import Application, Connection, way_of
 from portal.connections.steps import Step
-from portal.connections.store import get_connection_for_admin, need_attention, record
+from portal.connections.store import application_of, get_connection_for_admin, record
 from portal.db import utc_now
 from portal.errors import Card, InvalidInput
 from portal.gitlab.errors import GitLabError
@@ -116,7 +117,7 @@ def save_instance(runtime: Runtime, principal: Principal, slug: str, entered: En
                 external_url=connection.external_url,
                 api_url=connection.api_url,
             )
-        application = session.exec(select(Application).where(Application.connection_id == connection.id)).first()
+        application = application_of(session, connection.id)
         if application and application.client_secret_sealed and application.origin != understood.api.origin:
             _quarantine_secret(connection, application)
         session.add(connection)
@@ -133,7 +134,7 @@ def _require_gitlab_at_new_path(
     """
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
-        application = session.exec(select(Application).where(Application.connection_id == connection.id)).first()
+        application = application_of(session, connection.id)
         of_secret = connection.api_url if application and application.client_secret_sealed else ""
         of_pair = (connection.authorized_via or {}).get("api_url", "")
         others = {of_secret, of_pair} - {"", understood.api.url}

@@ -9,7 +9,7 @@ from flask import Response
 from portal.connections import checklist, instance
 from portal.connections.forms import InstanceForm
 from portal.connections.models import Connection, way_of
-from portal.connections.setup_pages import load_connection, render_step, say_when, waiting_card
+from portal.connections.setup_views import load_connection, render_step, say_when, waiting_card
 from portal.connections.steps import Step, next_url, step_url
 from portal.errors import Card, InvalidInput, RateLimited
 from portal.web.current import current_principal, current_runtime

@@ -30,7 +30,7 @@ class Method(StrEnum):
     """How the portal gets access to GitLab."""
 
     OAUTH = "oauth"
-    TOKEN = "token"
+    ACCESS_TOKEN = "access_token"
 
 
 class Connection(SQLModel, table=True):

@@ -1,4 +1,4 @@
-"""Every step's address; the views of steps 1 and 4. Steps 2 and 3 have modules of their own, 5 and 6 other packages.
+"""What the views of every step share, and those of steps 1 and 4; 2 and 3 have their own files, 5 and 6 other packages.
 
 A draft is saved as soon as it is valid, so every step can be left and resumed.
 """
@@ -7,17 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, flash, url_for
+from flask import Response, flash, url_for
 
-from portal.actor import Right
-from portal.connections import application_views, instance_views, store, walkthrough
+from portal.connections import instance, store, walkthrough
 from portal.connections.forms import PurposeForm, ServicesForm, ServiceUserForm
 from portal.connections.models import Connection
-from portal.connections.setup_pages import go_first, load_connection, render_step
-from portal.connections.steps import Step, first_open_step, next_url, step_url
-from portal.errors import InvalidInput
+from portal.connections.steps import Step, first_open_step, next_url, previous_url, rail, step_to_do_first, step_url
+from portal.errors import Card, InvalidInput, RateLimited
 from portal.gitlab import links
-from portal.web.access import requires
 from portal.web.current import current_principal, current_runtime
 from portal.web.forms import problems_of, refuse_unknown_fields
 from portal.web.htmx import leave_to, render
@@ -25,31 +22,47 @@ from portal.web.htmx import leave_to, render
 DEFAULT_SERVICE_USER = "gatehouse"
 
 
-def add_routes(blueprint: Blueprint) -> None:
-    """Add every step's page and action; all of them need the right to manage connections."""
-    routes = (
-        ("", "GET", resume),
-        ("/instance", "GET", instance_views.setup_instance),
-        ("/instance", "POST", instance_views.save_instance),
-        ("/instance/checks", "GET", instance_views.checks),
-        ("/instance/checks", "POST", instance_views.check_again),
-        ("/purpose", "GET", setup_purpose),
-        ("/purpose", "POST", save_purpose),
-        ("/application", "GET", application_views.setup_application),
-        ("/application", "POST", application_views.save_application),
-        ("/application/check", "POST", application_views.check_application),
-        ("/service-user", "GET", setup_service_user),
-        ("/service-user", "POST", save_service_user),
-        ("/credentials", "GET", application_views.setup_credentials),
-        ("/credentials", "POST", application_views.save_credentials),
-        ("/services", "GET", setup_services),
-        ("/services", "POST", save_services),
-        ("/cancel", "GET", ask_cancel),
-        ("/cancel", "POST", cancel),
+def load_connection(slug: str) -> Connection:
+    """Return the connection of an address, as far as this person may see it."""
+    return store.get_connection(current_runtime(), current_principal(), slug)
+
+
+def go_first(connection: Connection, step: Step) -> Response | None:
+    """Return the way to an earlier step that is not done yet; None if this one may be shown or done."""
+    url = step_to_do_first(connection, step)
+    if url is None:
+        return None
+    flash("This step comes first.", "info")
+    return leave_to(url)
+
+
+def render_step(
+    connection: Connection, step: Step, *, errors: dict[str, Any] | None = None, status: int = 0, **context: Any
+) -> Response:
+    """Render a step's page; 422 when something is wrong with what was entered."""
+    refused = bool(errors) or context.get("card") is not None
+    return render(
+        f"connections/setup/{step}.html",
+        status=status or (422 if refused else 200),
+        connection=connection,
+        errors=errors or {},
+        rail=rail(connection, step),
+        back_url=previous_url(connection, step),
+        cancel_url="" if connection.authorized_at else url_for("connections.cancel", slug=connection.slug),
+        is_sandbox=instance.is_sandbox(current_runtime(), connection),
+        **context,
     )
-    for path, method, view in routes:
-        view = requires(Right.MANAGE_CONNECTIONS)(view)
-        blueprint.add_url_rule(f"/<slug>/setup{path}", view_func=view, methods=[method])
+
+
+def say_when(response: Response, error: RateLimited) -> Response:
+    """Tell programs, too, when the next try is allowed."""
+    response.headers["Retry-After"] = str(error.retry_after_seconds)
+    return response
+
+
+def waiting_card(error: RateLimited) -> Card:
+    """Return what a page shows, with everything that was typed, when something was asked too often."""
+    return Card(error.code, {"sentence": error.sentence})
 
 
 def resume(slug: str) -> Response:

@@ -1,11 +1,11 @@
-"""The six steps of the walkthrough: addresses, which happen in GitLab, which are done, and what comes next."""
+"""The steps of the walkthrough, a list for each method: addresses, which are done, and what comes next."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from portal.connections.models import Connection
+from portal.connections.models import Connection, Method
 
 
 class Step(StrEnum):
@@ -30,8 +30,18 @@ LABELS = {
     Step.AUTHORIZE: "Authorize",
     Step.REPOSITORIES: "Repositories",
 }
-STEPS = tuple(LABELS)
 IN_GITLAB = frozenset({Step.APPLICATION, Step.SERVICE_USER})
+# What the walkthrough asks for depends on how the portal gets access.
+STEPS_OF: dict[str, tuple[Step, ...]] = {
+    Method.OAUTH: (
+        Step.PURPOSE,
+        Step.INSTANCE,
+        Step.APPLICATION,
+        Step.SERVICE_USER,
+        Step.AUTHORIZE,
+        Step.REPOSITORIES,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ def rail(connection: Connection | None, current: Step) -> list[RailStep]:
     done = set(connection.steps_done) if connection else set()
     reachable = True
     rows = []
-    for number, step in enumerate(STEPS, start=1):
+    for number, step in enumerate(STEPS_OF[connection.method if connection else Method.OAUTH], start=1):
         state = "current" if step == current else "done" if step in done else "todo"
         url = step_url(connection, step) if connection and reachable else None
         rows.append(RailStep(number, LABELS[step], url, state, step in IN_GITLAB))
@@ -65,27 +75,29 @@ def rail(connection: Connection | None, current: Step) -> list[RailStep]:
 
 def first_open_step(connection: Connection) -> Step:
     """Return where to resume: the first step that is not done, or the last one."""
-    return next((step for step in STEPS if step not in connection.steps_done), Step.REPOSITORIES)
+    steps = STEPS_OF[connection.method]
+    return next((step for step in steps if step not in connection.steps_done), steps[-1])
 
 
 def number_and_label(connection: Connection) -> tuple[int, str]:
     """Return the number and the label of the step at which a draft is resumed."""
     step = first_open_step(connection)
-    return STEPS.index(step) + 1, LABELS[step]
+    return STEPS_OF[connection.method].index(step) + 1, LABELS[step]
 
 
 def step_to_do_first(connection: Connection, step: Step) -> str | None:
     """Return the address of an earlier step that is not done yet; None if this one may be shown."""
-    first = first_open_step(connection)
-    return step_url(connection, first) if STEPS.index(first) < STEPS.index(step) else None
+    first, steps = first_open_step(connection), STEPS_OF[connection.method]
+    return step_url(connection, first) if steps.index(first) < steps.index(step) else None
 
 
 def next_url(connection: Connection, step: Step) -> str:
     """Return where *Continue* leads."""
-    return step_url(connection, STEPS[STEPS.index(step) + 1])
+    steps = STEPS_OF[connection.method]
+    return step_url(connection, steps[steps.index(step) + 1])
 
 
 def previous_url(connection: Connection, step: Step) -> str:
-    """Return where *Back* leads; empty from the first step."""
-    place = STEPS.index(step)
-    return step_url(connection, STEPS[place - 1]) if place else ""
+    """Return where *Back* leads; empty from the first step, and from a page that is none."""
+    steps = STEPS_OF[connection.method]
+    return step_url(connection, steps[steps.index(step) - 1]) if step in steps[1:] else ""

@@ -15,7 +15,22 @@ from portal import audit
 from portal.accounts.models import GroupGrant, InvitedGroup
 from portal.accounts.principal import require_right_now
 from portal.actor import Principal, Right
-from portal.connections.models import MAX_NAME_KEY, Connection, ConnectionState, Method, name_key_of, way_of
+from portal.connections.attention import (
+    NOT_DISPROVED_BY_READING,
+    attention_code,
+    end_attention,
+    is_failing,
+    need_attention,
+)
+from portal.connections.models import (
+    MAX_NAME_KEY,
+    Application,
+    Connection,
+    ConnectionState,
+    Method,
+    name_key_of,
+    way_of,
+)
 from portal.connections.steps import Step
 from portal.db import utc_now
 from portal.errors import Card, Conflict, InvalidInput, NotFound
@@ -25,21 +40,9 @@ from portal.gitlab.version import edition_of
 from portal.runtime import Runtime
 
 MAX_NAME = 100
-# Only another authorization ends these: what else fails in the meantime follows from them.
-UNTIL_AUTHORIZED = frozenset({"address_changed", "application_changed"})
-# A read with the present credential says nothing about these.
-NOT_DISPROVED_BY_READING = UNTIL_AUTHORIZED | {"wrong_user", "missing_scopes"}
-# What needs a person but stops nothing.
-WORKS_MEANWHILE = frozenset({"wrong_user", "missing_scopes", "catalogue_incomplete", "repositories_gone"})
 MAX_SLUG = 40
 FEATURE = "self_hosted_gitlab"
 PLANS = {"enterprise": frozenset({FEATURE})}
-
-
-def is_failing(connection: Connection) -> bool:
-    """Return whether a connection cannot do its work, as against one that works and wants a person to look."""
-    code = (connection.attention or {}).get("code")
-    return code is not None and code not in WORKS_MEANWHILE
 
 
 def list_connections(runtime: Runtime, principal: Principal) -> list[Connection]:
@@ -77,6 +80,11 @@ def get_connection_for_admin(
     """
     require_right_now(session, principal, Right.MANAGE_CONNECTIONS)
     return _find(session, principal, slug, is_locked=is_locked)
+
+
+def application_of(session: Session, connection_id: int | None) -> Application | None:
+    """Return the OAuth application of a connection; None before step 3."""
+    return session.exec(select(Application).where(Application.connection_id == connection_id)).first()
 
 
 def is_included(principal: Principal) -> bool:
@@ -164,36 +172,17 @@ def mark_step_done(session: Session, connection: Connection, step: Step) -> None
 def mark_authorized(session: Session, connection: Connection) -> None:
     """Note a successful authorization, and the way to the GitLab that gave the pair."""
     connection.state = ConnectionState.CONNECTED
-    connection.attention = None
+    end_attention(connection)
     connection.authorized_at, connection.authorized_via = utc_now(), way_of(connection)
     mark_step_done(session, connection, Step.AUTHORIZE)
-
-
-def need_attention(session: Session, connection_id: int, card: Card) -> None:
-    """Show a failure on a connection that works no more; one that is disconnected is not meant to."""
-    connection = session.get_one(Connection, connection_id)
-    if connection.state == ConnectionState.DISCONNECTED:
-        return
-    if (connection.attention or {}).get("code") in UNTIL_AUTHORIZED - {card.code}:
-        return
-    if connection.state == ConnectionState.CONNECTED:
-        connection.state = ConnectionState.NEEDS_ATTENTION
-    connection.attention = card.to_json()
 
 
 def note_read(session: Session, connection_id: int) -> None:
     """Note that the catalogue was read completely: the connection works."""
     connection = session.get_one(Connection, connection_id)
     connection.last_read_at = utc_now()
-    if (connection.attention or {}).get("code") in NOT_DISPROVED_BY_READING:
-        return
-    _work_again(connection)
-
-
-def end_attention(connection: Connection, codes: Collection[str]) -> None:
-    """Take a failure off a connection, if it is one of these."""
-    if (connection.attention or {}).get("code") in codes:
-        _work_again(connection)
+    if attention_code(connection) not in NOT_DISPROVED_BY_READING:
+        end_attention(connection)
 
 
 def note_version(runtime: Runtime, connection_id: int, metadata: Metadata) -> None:
@@ -202,12 +191,6 @@ def note_version(runtime: Runtime, connection_id: int, metadata: Metadata) -> No
         connection = session.get_one(Connection, connection_id)
         connection.version_seen = metadata.version[:64]
         connection.edition_seen = edition_of(metadata)
-
-
-def _work_again(connection: Connection) -> None:
-    connection.attention = None
-    if connection.state == ConnectionState.NEEDS_ATTENTION:
-        connection.state = ConnectionState.CONNECTED
 
 
 def expect_user(session: Session, principal: Principal, connection: Connection, username: str) -> None:

@@ -1,4 +1,4 @@
-"""The list of connections, step 1, and the details page; the other steps are in `setup_views`."""
+"""The list of connections, the details page, the addresses of the walkthrough and its first page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from markupsafe import Markup
 from portal.actor import Right
 from portal.audit_log.search import Search, list_events
 from portal.audit_log.sentences import sentence_of
-from portal.connections import applications, instance, setup_views, store
+from portal.connections import application_views, applications, instance, instance_views, setup_views, store
+from portal.connections.attention import is_failing
 from portal.connections.forms import PurposeForm, RenameForm
 from portal.connections.models import Connection, ConnectionState, Method
 from portal.connections.panels import panels_for
@@ -33,15 +34,42 @@ RECENT = 5
 def register(app: Flask, runtime: Runtime) -> None:
     """Add the routes."""
     if not blueprint._got_registered_once:
-        setup_views.add_routes(blueprint)
+        _add_steps()
     app.register_blueprint(blueprint)
     app.add_template_filter(step_url, "step_url")
     app.add_template_global(_is_in_clear, "is_in_clear")
-    app.add_template_global(store.is_failing, "is_failing")
+    app.add_template_global(is_failing, "is_failing")
     app.add_template_global(number_and_label, "step_of")
     app.add_template_global(_is_sandbox, "is_sandbox_connection")
     app.add_template_global(_ways_of, "ways_of")
     app.add_template_global(_who_can, "who_can")
+
+
+def _add_steps() -> None:
+    """Add every step's page and action; all of them need the right to manage connections."""
+    routes = (
+        ("", "GET", setup_views.resume),
+        ("/instance", "GET", instance_views.setup_instance),
+        ("/instance", "POST", instance_views.save_instance),
+        ("/instance/checks", "GET", instance_views.checks),
+        ("/instance/checks", "POST", instance_views.check_again),
+        ("/purpose", "GET", setup_views.setup_purpose),
+        ("/purpose", "POST", setup_views.save_purpose),
+        ("/application", "GET", application_views.setup_application),
+        ("/application", "POST", application_views.save_application),
+        ("/application/check", "POST", application_views.check_application),
+        ("/service-user", "GET", setup_views.setup_service_user),
+        ("/service-user", "POST", setup_views.save_service_user),
+        ("/credentials", "GET", application_views.setup_credentials),
+        ("/credentials", "POST", application_views.save_credentials),
+        ("/services", "GET", setup_views.setup_services),
+        ("/services", "POST", setup_views.save_services),
+        ("/cancel", "GET", setup_views.ask_cancel),
+        ("/cancel", "POST", setup_views.cancel),
+    )
+    for path, method, view in routes:
+        view = requires(Right.MANAGE_CONNECTIONS)(view)
+        blueprint.add_url_rule(f"/<slug>/setup{path}", view_func=view, methods=[method])
 
 
 @blueprint.get("/")

@@ -7,18 +7,11 @@ import re
 from sqlmodel import Session
 
 from portal.actor import Principal
+from portal.connections.attention import attention_code, end_attention, need_attention
 from portal.connections.models import Connection
 from portal.connections.scopes import missing_scopes
 from portal.connections.steps import Step
-from portal.connections.store import (
-    check_services,
-    end_attention,
-    expect_user,
-    get_connection_for_admin,
-    mark_step_done,
-    need_attention,
-    record,
-)
+from portal.connections.store import check_services, expect_user, get_connection_for_admin, mark_step_done, record
 from portal.errors import Card, InvalidInput
 from portal.net.pasted import trim_pasted
 from portal.runtime import Runtime
@@ -67,7 +60,7 @@ def save_services(
 
 def needs_wider_scopes(connection: Connection) -> bool:
     """Return whether services were added that the present authorization does not cover."""
-    return (connection.attention or {}).get("code") == MISSING_SCOPES
+    return attention_code(connection) == MISSING_SCOPES
 
 
 def _tell_wider(session: Session, connection: Connection) -> None:

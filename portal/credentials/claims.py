@@ -13,10 +13,11 @@ from datetime import UTC, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlmodel import Session, select
+from sqlmodel import Session
 
+from portal.connections.attention import end_attention, need_attention
 from portal.connections.models import Application, Connection, ConnectionState
-from portal.connections.store import end_attention, need_attention, record
+from portal.connections.store import application_of, record
 from portal.credentials import lease
 from portal.credentials.cards import APPLICATION_GONE, HEALED_BY_REFRESH, RESTORED, VERDICTS
 from portal.credentials.machine import (
@@ -131,7 +132,7 @@ def take_claim(runtime: Runtime, connection_id: int, reason: str, times: Refresh
         if credential is None:
             return None
         connection = session.get_one(Connection, connection_id)
-        application = _application_of(session, connection)
+        application = application_of(session, connection.id)
         clock = runtime.database.clock(session)
         if connection.state == ConnectionState.DISCONNECTED or not lease.is_free(credential, clock, times):
             return None
@@ -186,7 +187,7 @@ def settle(
             return None
         connection = session.get_one(Connection, claim.connection_id)
         before = state_of(credential)
-        if refused and refused != stamp_of(_application_of(session, connection)):
+        if refused and refused != stamp_of(application_of(session, connection.id)):
             after, step = replace(before, asked_at=None), Step.NOTHING
         else:
             after, step = advance(before, event, now, spread)
@@ -288,10 +289,6 @@ def _tell(
     need_attention(session, claim.connection_id, told)
     details = {"generation": credential.generation, "code": told.code}
     record(session, None, connection, f"credential.{after.verdict}", result="failed", **details)
-
-
-def _application_of(session: Session, connection: Connection) -> Application | None:
-    return session.exec(select(Application).where(Application.connection_id == connection.id)).first()
 
 
 def _make_claim(

@@ -13,6 +13,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from portal.connections.models import Application, Connection, way_of
+from portal.connections.store import application_of
 from portal.credentials.models import Credential, CredentialState, RetiredToken
 from portal.db import utc_now
 from portal.errors import Card
@@ -65,7 +66,7 @@ def retire_tokens(
     session.add(credential)
     if not had_token:
         return None
-    revoker = revoker_of(runtime, connection, _application_of(session, connection), credential)
+    revoker = revoker_of(runtime, connection, application_of(session, connection.id), credential)
     credential.client_secret_sealed = None
     row = _new_row(session, runtime, revoker, reason)
     if token is None:
@@ -239,10 +240,6 @@ def open_secret(runtime: Runtime, table: str, row_id: int | None, sealed: bytes,
         return runtime.vault.open(sealed, Place(table, row_id, "client_secret_sealed"), origin)
     except SecretUnreadable:
         return None
-
-
-def _application_of(session: Session, connection: Connection) -> Application | None:
-    return session.exec(select(Application).where(Application.connection_id == connection.id)).first()
 
 
 def _enqueue(session: Session, about: Revoker | RetiredToken) -> None:

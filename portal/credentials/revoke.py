@@ -22,7 +22,7 @@ from enum import StrEnum
 from sqlmodel import Session, col, select
 
 from portal import audit
-from portal.connections.models import Application
+from portal.connections.store import application_of
 from portal.crash_points import crash_point
 from portal.credentials.models import RetiredToken
 from portal.credentials.retire import TABLE_OF_APPLICATION, open_secret, place_of, seal_tokens, unreadable_card
@@ -204,7 +204,7 @@ def _open(runtime: Runtime, row: RetiredToken) -> _Pair:
 def _present_secret(runtime: Runtime, row: RetiredToken) -> Secret | None:
     """Return the Secret that is stored now for the same application: it may have been renewed in GitLab since."""
     with runtime.database.reading() as session:
-        application = session.exec(select(Application).where(Application.connection_id == row.connection_id)).first()
+        application = application_of(session, row.connection_id)
     if application is None or application.client_secret_sealed is None:
         return None
     if (application.client_id, application.origin) != (row.frozen["client_id"], row.origin):

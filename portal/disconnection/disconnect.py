@@ -14,6 +14,7 @@ from sqlmodel import Session, col, select
 from portal import audit
 from portal.actor import Principal
 from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.connections.attention import end_attention
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.steps import Step
 from portal.connections.store import get_connection, get_connection_for_admin, record
@@ -134,7 +135,7 @@ def _end(
     wish: Choice,
 ) -> None:
     connection.state = ConnectionState.DISCONNECTED
-    connection.attention = None
+    end_attention(connection)
     # Whoever is at GitLab at this moment comes back to an attempt that is void.
     connection.row_version += 1
     connection.steps_done = [step for step in connection.steps_done if step != Step.AUTHORIZE]

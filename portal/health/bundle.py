@@ -16,8 +16,8 @@ from sqlmodel import Session, SQLModel, col, select
 
 from portal import audit
 from portal.actor import Principal
-from portal.connections.models import Application, Connection
-from portal.connections.store import get_connection_for_admin
+from portal.connections.models import Connection
+from portal.connections.store import application_of, get_connection_for_admin
 from portal.credentials.models import Credential, CredentialEvent
 from portal.db import utc_now
 from portal.foreign import clean
@@ -74,7 +74,7 @@ def make_bundle(runtime: Runtime, principal: Principal, slug: str) -> dict[str, 
 
 def _collect(session: Session, connection: Connection) -> dict[str, Any]:
     mine = connection.id
-    application = session.exec(select(Application).where(Application.connection_id == mine)).first()
+    application = application_of(session, mine)
     credential = session.exec(select(Credential).where(Credential.connection_id == mine)).first()
     events = select(CredentialEvent).where(CredentialEvent.credential_id == (credential.id if credential else 0))
     jobs = select(Job).where(Job.subject == f"connection:{mine}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from portal.actor import Principal
 from portal.connections import panels
+from portal.connections.attention import attention_code
 from portal.connections.models import Connection
 from portal.health.checks import is_watched
 from portal.health.status import load_health
@@ -21,6 +22,6 @@ def health_panels(runtime: Runtime, principal: Principal, connection: Connection
     """Return one line for each open incident that the connection's own attention does not tell already."""
     if not is_watched(connection):
         return []
-    told = (connection.attention or {}).get("code")
+    told = attention_code(connection)
     alarms = [alarm for alarm in load_health(runtime, principal, connection).alarms if alarm.card.code != told]
     return [panels.Panel(panels.Place.NEEDS, "health/_needs.html", {"alarms": alarms})] if alarms else []

@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from portal.connections.attention import end_attention, need_attention
 from portal.connections.checklist import Check, CheckState, note_announcement
-from portal.connections.models import Connection, ConnectionState
-from portal.connections.store import need_attention, record
+from portal.connections.models import Connection
+from portal.connections.store import record
 from portal.errors import Card
 from portal.health.findings import UNREACHABLE, Finding, Findings, is_over, read_findings
 from portal.health.judge import CONTINUES_WITHIN, Seen, Track, judge
@@ -198,9 +199,7 @@ def _pause(session: Session, connection_id: int, now: datetime) -> float:
 def _clear_attention(connection: Connection, findings: Findings) -> None:
     """Take a failure off the connection that the checks looked for and do not find any more."""
     if connection.attention and is_over(Card.from_json(connection.attention), findings):
-        connection.attention = None
-        if connection.state == ConnectionState.NEEDS_ATTENTION:
-            connection.state = ConnectionState.CONNECTED
+        end_attention(connection)
 
 
 def _record(session: Session, connection: Connection, incident: Incident, action: str) -> None:

@@ -7,8 +7,8 @@ from datetime import timedelta
 from sqlmodel import col, func, select
 
 from portal.authorization.keep import READ_CATALOGUE, enqueue_catalogue_read
+from portal.connections.attention import need_attention
 from portal.connections.models import Connection, ConnectionState
-from portal.connections.store import need_attention
 from portal.credentials import AccessUnavailable
 from portal.db import utc_now
 from portal.errors import Card, UpstreamFailed

@@ -83,4 +83,4 @@ def serving(runtime: Runtime, peer: Peer) -> Iterator[Peer]:
 def let_through(runtime: Runtime, url: str) -> None:
     """Make one loopback origin the door's exception, as a sandbox is."""
     policy = NetworkPolicy(exempt=parse_address(url, allow_http=True), own_origin=runtime.settings.base_url)
-    object.__setattr__(runtime, "door", OutboundClient(policy))
+    object.__setattr__(runtime, "outbound", OutboundClient(policy))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
+from portal.connections.attention import need_attention
 from portal.connections.instance import is_sandbox
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.steps import Step
-from portal.connections.store import need_attention, note_read
+from portal.connections.store import note_read
 from portal.errors import Card
 from portal.net import NetworkPolicy, OutboundClient, parse_address
 from portal.runtime import Runtime
@@ -105,7 +106,7 @@ def test_changed_domain_never_gets_the_stored_secret(
     path = f"/connections/{prepared.slug}/setup/instance"
     other = sandbox.url.replace("localhost", "127.0.0.1")
     evil_policy = NetworkPolicy(exempt=parse_address(other, allow_http=True), own_origin=runtime.settings.base_url)
-    object.__setattr__(runtime, "door", OutboundClient(evil_policy))
+    object.__setattr__(runtime, "outbound", OutboundClient(evil_policy))
     sandbox.requests.clear()
 
     owner.post(path, {"domain": other})

@@ -155,7 +155,7 @@ def draft_at(runtime: Runtime, visitor: Visitor, way: Way) -> str:
     """Begin a connection to an address that this portal's door lets through; return its slug."""
     address = Address(way.scheme, way.host, way.port)
     outbound = OutboundClient(NetworkPolicy(exempt=address, own_origin=runtime.settings.base_url), resolve=way.resolve)
-    object.__setattr__(runtime, "door", outbound)
+    object.__setattr__(runtime, "outbound", outbound)
     visitor.post("/connections/new", {"services": "repositories", "method": "oauth", "display_name": "GitLab"})
     entered = {"domain": address.url, "ca_certificate": way.ca_certificate}
     assert visitor.post("/connections/gitlab/setup/instance", entered).status_code == 303

@@ -12,8 +12,8 @@ from sqlmodel import col, select
 
 from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.connections.checklist import Checklist
-from portal.connections.models import Application, Connection, OutboundTry
-from portal.connections.steps import STEPS, Step
+from portal.connections.models import Application, Connection, Method, OutboundTry
+from portal.connections.steps import STEPS_OF, Step
 from portal.credentials.models import Credential
 from portal.db import utc_now
 from portal.errors import Layer
@@ -41,7 +41,7 @@ CODES = {key.partition("/")[0] for key in FAILURES}
 def server(runtime: Runtime) -> Iterator[ScriptedServer]:
     with scripted_server() as server:
         policy = NetworkPolicy(exempt=parse_address(server.url, allow_http=True), own_origin=runtime.settings.base_url)
-        object.__setattr__(runtime, "door", OutboundClient(policy))
+        object.__setattr__(runtime, "outbound", OutboundClient(policy))
         yield server
 
 
@@ -55,7 +55,7 @@ def slug(runtime: Runtime, server: ScriptedServer, cast: Cast) -> str:
             external_url=server.url,
             api_url=server.url,
             service_username="gatehouse",
-            steps_done=list(STEPS)[:4],
+            steps_done=list(STEPS_OF[Method.OAUTH])[:4],
         )
         session.add(connection)
         session.flush()
@@ -102,7 +102,7 @@ def test_credentials_are_not_accepted(runtime: Runtime, server: ScriptedServer, 
         server.answer = answer
         with runtime.database.transaction() as session:
             connection = session.exec(select(Connection)).one()
-            connection.steps_done = list(STEPS)[:2]
+            connection.steps_done = list(STEPS_OF[Method.OAUTH])[:2]
             connection.checks = Checklist(checks=[], chain=[], checked_at=utc_now()).to_json()
             session.execute(delete(OutboundTry))
 

@@ -15,8 +15,8 @@ from sqlmodel import SQLModel, select
 
 from portal import create_app
 from portal.audit.models import AuditEvent
+from portal.connections.attention import need_attention
 from portal.connections.models import ConnectionState
-from portal.connections.store import need_attention
 from portal.credentials import AccessUnavailable, demand_access
 from portal.credentials.cards import VERDICTS
 from portal.credentials.models import Credential, CredentialEvent, CredentialState

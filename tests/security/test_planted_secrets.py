@@ -56,7 +56,7 @@ def gossip(runtime: Runtime, sandbox: RunningSandbox, mailbox: Mailbox) -> Itera
         changed = {"smtp_host": "127.0.0.1", "smtp_port": mailbox.port, "smtp_security": "none"}
         object.__setattr__(runtime, "settings", runtime.settings.model_copy(update=changed))
         policy = NetworkPolicy(exempt=parse_address(gossip.url, allow_http=True), own_origin=runtime.settings.base_url)
-        object.__setattr__(runtime, "door", OutboundClient(policy))
+        object.__setattr__(runtime, "outbound", OutboundClient(policy))
         yield gossip
 
 

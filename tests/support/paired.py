@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from sqlmodel import select
 
+from portal.connections.attention import end_attention
 from portal.connections.models import Application, Connection, ConnectionState, way_of
 from portal.connections.steps import Step
-from portal.connections.store import end_attention
 from portal.credentials import AccessUnavailable, RefreshTimes, demand_access
 from portal.credentials.cards import HEALED_BY_REFRESH
 from portal.credentials.lease import give_back

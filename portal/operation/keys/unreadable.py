@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from sqlmodel import Session, col, select
 
 from portal import audit
 from portal.authorization.models import AttemptState, AuthorizationAttempt
-from portal.connections.models import Application, Connection, ConnectionState
-from portal.connections.store import need_attention
+from portal.connections.attention import attention_code, end_attention, need_attention
+from portal.connections.models import Connection, ConnectionState
+from portal.connections.store import application_of
 from portal.credentials.models import Credential, CredentialState
 from portal.credentials.rows import lock_credential, record_event
 from portal.db import utc_now
@@ -68,12 +68,8 @@ def _has_gone(session: Session, ring: KeyRing) -> bool:
 
 def _is_any_marked(session: Session) -> bool:
     marked = select(Credential.id).where(Credential.state == CredentialState.UNREADABLE)
-    cards = select(Connection.attention).where(col(Connection.attention).is_not(None))
-    return session.exec(marked).first() is not None or any(_is_ours(card) for card in session.exec(cards))
-
-
-def _is_ours(attention: Mapping[str, Any] | None) -> bool:
-    return (attention or {}).get("code") == CODE
+    shown = select(Connection).where(col(Connection.attention).is_not(None))
+    return session.exec(marked).first() is not None or any(attention_code(it) == CODE for it in session.exec(shown))
 
 
 def _look_at(runtime: Runtime, connection_id: int, *, mark: bool) -> Unreadable | None:
@@ -83,7 +79,7 @@ def _look_at(runtime: Runtime, connection_id: int, *, mark: bool) -> Unreadable 
         connection = session.get(Connection, connection_id)
         if connection is None:
             return None
-        application = session.exec(select(Application).where(Application.connection_id == connection_id)).first()
+        application = application_of(session, connection_id)
         ring = runtime.vault.ring
         secret = _is_gone(ring, [application.client_secret_sealed] if application else [])
         tokens = _is_gone(ring, _pair_of(credential))
@@ -128,12 +124,7 @@ def _give_back(session: Session, connection: Connection, credential: Credential 
         credential.state, credential.failure, credential.failed_at = CredentialState.ALIVE, None, None
         session.add(credential)
         record_event(session, credential, "readable", "its key is in the key ring again")
-    is_told = all_of_it and _is_ours(connection.attention)
-    if is_told:
-        connection.attention = None
-        if connection.state == ConnectionState.NEEDS_ATTENTION:
-            connection.state = ConnectionState.CONNECTED
-        session.add(connection)
+    is_told = all_of_it and end_attention(connection, {CODE})
     if lives_again or is_told:
         _record(session, connection, "connection.readable")
 

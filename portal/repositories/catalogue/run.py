@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from sqlmodel import Session, col, select
 
+from portal.connections.attention import need_attention
 from portal.connections.instance import open_host_session
 from portal.connections.models import Connection
-from portal.connections.store import need_attention, note_read, note_version
+from portal.connections.store import note_read, note_version
 from portal.credentials import AccessSource
 from portal.db import utc_now
 from portal.gitlab.client import GitLabClient
