@@ -10,6 +10,7 @@ from bench.figures import measure, show
 from bench.portal_setup import fresh_runtime
 from portal import audit
 from portal.accounts.models import Organization
+from portal.actor import Actor
 from portal.audit.verify import verify_chain
 from portal.audit_log.export import Format
 from portal.audit_log.search import Search, iterate_events, list_actions, list_events
@@ -85,14 +86,5 @@ def _add(runtime: Runtime, count: int) -> None:
 
 
 def _record(session) -> None:
-    audit.record(
-        session,
-        action="connection.renamed",
-        organization_id=1,
-        actor_user_id=1,
-        actor_name="Olga Owner",
-        object_type="connection",
-        object_id=1,
-        object_name="GitLab",
-        details={"old": "GitLab of before"},
-    )
+    actor, target = Actor.of_user(1, "Olga Owner"), audit.Target(1, "connection", 1, "GitLab")
+    audit.record(session, actor, "connection.renamed", target, old="GitLab of before")

@@ -8,7 +8,6 @@ from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from portal.accounts.sessions import DatabaseSessions
-from portal.audit import acting_as
 from portal.installation import look_for_copy
 from portal.logs import configure_logs, get_logger
 from portal.runtime import Runtime, build_runtime
@@ -45,12 +44,7 @@ def create_app(settings: Settings | None = None, runtime: Runtime | None = None)
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
     for ground in (assets, htmx, error_pages, times):
         ground.register(app)
-    register_web(
-        app,
-        runtime,
-        DatabaseSessions(runtime),
-        acting=lambda principal: acting_as(principal.name if principal else ""),
-    )
+    register_web(app, runtime, DatabaseSessions(runtime))
     for capability in CAPABILITIES:
         import_module(f"portal.{capability}.views").register(app, runtime)
     return app

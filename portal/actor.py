@@ -9,6 +9,46 @@ from enum import StrEnum
 from portal.errors import NotFound
 
 
+class ActorKind(StrEnum):
+    """What kind of actor did something; stored in `audit_event.actor_kind` and `job.actor_kind`."""
+
+    USER = "user"
+    API_KEY = "api_key"
+    WORKLOAD = "workload"
+    GITLAB_USER = "gitlab_user"
+    SYSTEM = "system"
+    # Somebody who has not proved who they are.
+    ANONYMOUS = "anonymous"
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who did something or asked for it, with the name they had at that moment.
+
+    Attributes:
+        id: within its kind: the id of a row of ours as text, or what a workload or GitLab calls itself.
+    """
+
+    kind: ActorKind
+    id: str = ""
+    name: str = ""
+
+    @classmethod
+    def of_user(cls, user_id: int | None, name: str) -> Actor:
+        """Return a person who has an account here."""
+        return cls(ActorKind.USER, str(user_id), name)
+
+    @property
+    def user_id(self) -> int | None:
+        """The id of a person who has an account here; None for everybody else."""
+        return int(self.id) if self.kind == ActorKind.USER else None
+
+
+SYSTEM = Actor(ActorKind.SYSTEM, name="Gatehouse")
+COMMAND_LINE = Actor(ActorKind.SYSTEM, "console", "Command line")
+ANONYMOUS = Actor(ActorKind.ANONYMOUS)
+
+
 class Role(StrEnum):
     """What a member is in an organization; stored in `membership.role`."""
 
@@ -77,6 +117,11 @@ class Principal:
     role: Role
     session_id: int | None = None
     proved_at: datetime | None = None
+
+    @property
+    def actor(self) -> Actor:
+        """Who they are to the audit log and to jobs."""
+        return Actor.of_user(self.user_id, self.name)
 
     def may(self, right: Right) -> bool:
         """Return whether their role includes a right."""

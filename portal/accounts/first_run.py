@@ -11,7 +11,7 @@ from portal import audit
 from portal.accounts.models import Membership, Organization, SetupToken, User
 from portal.accounts.people import add_member, check_person
 from portal.accounts.sessions import hash_of
-from portal.actor import Role
+from portal.actor import Actor, Role
 from portal.db import utc_now
 from portal.errors import InvalidInput, NotFound
 from portal.runtime import Runtime
@@ -61,16 +61,9 @@ def set_up(runtime: Runtime, token: str, organization: str, name: str, email: st
         session.flush()
         assert owned.id is not None
         membership = add_member(session, owned.id, person, Role.OWNER)
-        audit.record(
-            session,
-            action="organization.created",
-            organization_id=owned.id,
-            actor_user_id=membership.user_id,
-            actor_name=person[0],
-            object_type="organization",
-            object_id=str(owned.id),
-            object_name=owned.name,
-        )
+        actor = Actor.of_user(membership.user_id, person[0])
+        target = audit.Target(owned.id, "organization", owned.id, owned.name)
+        audit.record(session, actor, "organization.created", target)
         return membership
 
 

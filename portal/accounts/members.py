@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import CursorResult, delete, func, update
 from sqlmodel import Session, col, select
@@ -16,7 +17,7 @@ from portal.accounts.notes import GroupChoice
 from portal.accounts.people import EMAIL_TAKEN, add_member, check_person, clean_email, is_member
 from portal.accounts.principal import require_right_now
 from portal.accounts.sessions import end_other_sessions, hash_of
-from portal.actor import ROLE_RIGHTS, Principal, Right, Role
+from portal.actor import ANONYMOUS, ROLE_RIGHTS, Actor, Principal, Right, Role
 from portal.db import utc_now
 from portal.errors import Conflict, InvalidInput, NotFound
 from portal.runtime import Runtime
@@ -92,7 +93,7 @@ def invite(runtime: Runtime, principal: Principal, email: str, role: str, groups
                 for connection, group in sorted(pairs)
             )
             details["groups"] = ", ".join(sorted(group.path for group in groups))
-        _record(session, principal, "member.invited", clean, **details)
+        audit.record(session, principal.actor, "member.invited", _person(principal, clean), **details)
     return f"{runtime.settings.base_url}/invitations/{token}"
 
 
@@ -109,7 +110,9 @@ def withdraw_invitation(runtime: Runtime, principal: Principal, invitation_id: i
         if found is None:
             raise NotFound
         session.delete(found)
-        _record(session, principal, "member.invitation_withdrawn", found.email, role=found.role)
+        audit.record(
+            session, principal.actor, "member.invitation_withdrawn", _person(principal, found.email), role=found.role
+        )
         return found.email
 
 
@@ -129,18 +132,9 @@ def note_refused_invitation(runtime: Runtime, token: str) -> None:
         found = session.exec(select(Invitation).where(Invitation.token_hash == hash_of(token))).first()
         if found is None:
             return
-        audit.record(
-            session,
-            action="member.invitation_refused",
-            organization_id=found.organization_id,
-            actor_user_id=None,
-            actor_name="",
-            object_type="person",
-            object_id=found.email,
-            object_name=found.email,
-            result="refused",
-            details={"code": "used" if found.accepted_at else "too_old"},
-        )
+        target = audit.Target(found.organization_id, "person", found.email, found.email)
+        code = "used" if found.accepted_at else "too_old"
+        audit.record(session, ANONYMOUS, "member.invitation_refused", target, result="refused", code=code)
 
 
 def accept_invitation(runtime: Runtime, token: str, name: str, password: str) -> Membership:
@@ -164,17 +158,10 @@ def accept_invitation(runtime: Runtime, token: str, name: str, password: str) ->
             )
             for group in given
         )
-        audit.record(
-            session,
-            action="member.joined",
-            organization_id=invitation.organization_id,
-            actor_user_id=membership.user_id,
-            actor_name=person[0],
-            object_type="person",
-            object_id=str(membership.user_id),
-            object_name=invitation.email,
-            details={"role": invitation.role} | ({"groups": len(given)} if given else {}),
-        )
+        target = audit.Target(invitation.organization_id, "person", membership.user_id, invitation.email)
+        groups: dict[str, Any] = {"groups": len(given)} if given else {}
+        actor = Actor.of_user(membership.user_id, person[0])
+        audit.record(session, actor, "member.joined", target, role=invitation.role, **groups)
         return membership
 
 
@@ -198,7 +185,7 @@ def change_role(runtime: Runtime, principal: Principal, membership_id: int, role
         user = session.get_one(User, membership.user_id)
         keep = principal.session_id if membership.user_id == principal.user_id else None
         end_other_sessions(session, membership.user_id, keep)
-        _record(session, principal, "member.role_changed", user.email, old=old, new=role)
+        audit.record(session, principal.actor, "member.role_changed", _person(principal, user.email), old=old, new=role)
 
 
 def remove_member(runtime: Runtime, principal: Principal, membership_id: int) -> None:
@@ -216,7 +203,7 @@ def remove_member(runtime: Runtime, principal: Principal, membership_id: int) ->
         _withdraw_invitations_of(session, membership.user_id)
         end_other_sessions(session, membership.user_id, None)
         session.delete(membership)
-        _record(session, principal, "member.removed", user.email)
+        audit.record(session, principal.actor, "member.removed", _person(principal, user.email))
 
 
 def list_sessions(runtime: Runtime, principal: Principal) -> list[SessionRecord]:
@@ -230,7 +217,7 @@ def end_own_sessions(runtime: Runtime, principal: Principal) -> None:
     """End all of a person's sessions except the current one."""
     with runtime.database.transaction() as session:
         end_other_sessions(session, principal.user_id, principal.session_id)
-        _record(session, principal, "session.others_ended", principal.email)
+        audit.record(session, principal.actor, "session.others_ended", _person(principal, principal.email))
 
 
 def _find_member(session: Session, principal: Principal, membership_id: int) -> Membership:
@@ -285,17 +272,8 @@ def _keep_an_owner(session: Session, membership: Membership) -> None:
         raise Conflict("This is the only owner. Make someone else an owner first.")
 
 
-def _record(session: Session, principal: Principal, action: str, email: str, **details: str) -> None:
-    audit.record(
-        session,
-        action=action,
-        organization_id=principal.organization_id,
-        actor_user_id=principal.user_id,
-        object_type="person",
-        object_id=email,
-        object_name=email,
-        details=dict(details),
-    )
+def _person(principal: Principal, email: str) -> audit.Target:
+    return audit.Target(principal.organization_id, "person", email, email)
 
 
 def who_grants_groups(session: Session, organization_id: int) -> list[User]:

@@ -15,7 +15,7 @@ from portal.accounts.limits import WINDOW_MINUTES, counted_try, note_success
 from portal.accounts.models import Membership, Organization, User
 from portal.accounts.passwords import PasswordRefused, hash_password, verify_password
 from portal.accounts.sessions import end_other_sessions
-from portal.actor import Principal, Role
+from portal.actor import ANONYMOUS, Actor, Principal, Role
 from portal.audit.models import AuditEvent
 from portal.db import utc_now
 from portal.errors import InvalidInput, NotFound, RateLimited
@@ -225,17 +225,8 @@ def _note_throttled(runtime: Runtime, email: str, source: str) -> None:
         if session.exec(same.limit(1)).first() is not None:
             return
     with runtime.database.transaction() as session:
-        audit.record(
-            session,
-            action="session.throttled",
-            organization_id=organization_id,
-            actor_user_id=None,
-            actor_name="",
-            object_type="person",
-            object_id=about,
-            object_name=user.email if user else "",
-            result="refused",
-        )
+        target = audit.Target(organization_id, "person", about, user.email if user else "")
+        audit.record(session, ANONYMOUS, "session.throttled", target, result="refused")
 
 
 def _is_name(text: str) -> bool:
@@ -250,29 +241,14 @@ def _membership(session: Session, user: User | None) -> Membership | None:
 
 def _record_sign_in(session: Session, user: User | None, membership: Membership | None, *, is_right: bool) -> None:
     # What an unknown person typed is not stored: it may be a password typed into the wrong field.
-    succeeded = is_right and membership is not None
-    audit.record(
-        session,
-        action="session.started" if succeeded else "session.refused",
-        organization_id=membership.organization_id if membership else None,
-        actor_user_id=user.id if user and succeeded else None,
-        actor_name=user.name if user and succeeded else "",
-        object_type="person",
-        object_id=str(user.id) if user else "",
-        object_name=user.email if user else "",
-        result="ok" if succeeded else "refused",
-    )
+    organization_id = membership.organization_id if membership else None
+    target = audit.Target(organization_id, "person", user.id if user else "", user.email if user else "")
+    if user and membership and is_right:
+        audit.record(session, Actor.of_user(user.id, user.name), "session.started", target)
+    else:
+        audit.record(session, ANONYMOUS, "session.refused", target, result="refused")
 
 
 def _record(session: Session, action: str, organization_id: int | None, user: User, result: str = "ok") -> None:
-    audit.record(
-        session,
-        action=action,
-        organization_id=organization_id,
-        actor_user_id=user.id,
-        actor_name=user.name,
-        object_type="person",
-        object_id=str(user.id),
-        object_name=user.email,
-        result=result,
-    )
+    target = audit.Target(organization_id, "person", user.id, user.email)
+    audit.record(session, Actor.of_user(user.id, user.name), action, target, result=result)

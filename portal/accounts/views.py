@@ -58,14 +58,12 @@ def _answer_refused(error: AccessRefused) -> Response:
             with current_runtime().database.transaction() as database:
                 audit.record(
                     database,
-                    action="access.refused",
-                    organization_id=principal.organization_id,
-                    actor_user_id=principal.user_id,
-                    actor_name=principal.name,
-                    object_type="address",
-                    object_id=path,
+                    principal.actor,
+                    "access.refused",
+                    audit.Target(principal.organization_id, "address", path),
                     result="refused",
-                    details={"right": error.right.value, "method": request.method},
+                    right=error.right.value,
+                    method=request.method,
                 )
     return answer(error)
 

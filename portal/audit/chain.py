@@ -28,7 +28,7 @@ HEAD = AuditHead.__table__  # type: ignore[attr-defined]
 # The canonical form. A field that is added later may only be included where it is set, or every older hash becomes
 # wrong.
 FIELDS = (
-    *("number", "at", "organization_id", "actor_user_id", "actor_name", "action", "object_type", "object_id"),
+    *("number", "at", "organization_id", "actor_kind", "actor_id", "actor_name", "action", "object_type", "object_id"),
     *("object_name", "result", "source_address", "request_id", "user_agent", "details", "foreign_fields"),
     "previous_hash",
 )

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, Column, Index
 from sqlmodel import Field, SQLModel
 
+from portal.actor import Actor, ActorKind
 from portal.db import BigId, UTCDateTime, utc_now
 
 RESULTS = ("ok", "refused", "failed")
@@ -33,7 +34,9 @@ class AuditEvent(SQLModel, table=True):
     at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     # Null if it belongs to no known organization (a sign-in for an unknown account).
     organization_id: int | None = Field(default=None, sa_type=BigId)
-    actor_user_id: int | None = Field(default=None, sa_type=BigId)
+    # An `ActorKind`, and who of that kind.
+    actor_kind: str = Field(max_length=20)
+    actor_id: str = Field(default="", max_length=200)
     actor_name: str = Field(default="", max_length=200)
     # noun.verb, such as `connection.authorized`.
     action: str = Field(max_length=80)
@@ -51,6 +54,11 @@ class AuditEvent(SQLModel, table=True):
     previous_hash: str = Field(max_length=64)
     # HMAC-SHA256 over all other fields, as 64 hex characters.
     hash: str = Field(max_length=64)
+
+    @property
+    def actor(self) -> Actor:
+        """Who did it."""
+        return Actor(ActorKind(self.actor_kind), self.actor_id, self.actor_name)
 
 
 class AuditHead(SQLModel, table=True):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlmodel import col, select
 
+from portal.actor import Principal
 from portal.audit.head import last_noted, last_written, write_head
 from portal.audit.models import AuditVerification
 from portal.audit.service import record
@@ -76,26 +77,12 @@ def tell(context: JobContext) -> None:
     write_head(path, head)
 
 
-def request_verification(runtime: Runtime, organization_id: int, user_id: int) -> Job:
+def request_verification(runtime: Runtime, principal: Principal) -> Job:
     """Start verifying now; if a verification for this organization is running, return that."""
+    own = principal.organization_id
     with runtime.database.transaction() as session:
-        job = enqueue(
-            session,
-            VERIFY,
-            organization_id=organization_id,
-            title=TITLE,
-            key=_key(organization_id),
-            requested_by_user_id=user_id,
-        )
-        record(
-            session,
-            action="audit.verify_requested",
-            organization_id=organization_id,
-            actor_user_id=user_id,
-            object_type="job",
-            object_id=job.public_id,
-            object_name=TITLE,
-        )
+        job = enqueue(session, VERIFY, organization_id=own, title=TITLE, key=_key(own), actor=principal.actor)
+        record(session, principal.actor, "audit.verify_requested", job.target)
         return job
 
 

@@ -6,7 +6,7 @@ from flask import Blueprint, Flask, Response, request, url_for
 
 from portal.actor import Principal, Right
 from portal.audit.models import RESULTS
-from portal.audit.service import record
+from portal.audit.service import Target, record
 from portal.audit_log.export import Format
 from portal.audit_log.filters import Filters, read_number
 from portal.audit_log.jobs import request_verification, verification_state
@@ -89,7 +89,7 @@ def verify() -> Response:
     """Start verifying the whole chain."""
     refuse_unknown_fields()
     runtime, principal = current_runtime(), current_principal()
-    request_verification(runtime, principal.organization_id, principal.user_id)
+    request_verification(runtime, principal)
     if not wants_fragment():
         return leave_to(url_for(".index"))
     state = verification_state(runtime, principal.organization_id)
@@ -105,12 +105,5 @@ def _read_format() -> Format:
 
 def _record_export(runtime: Runtime, principal: Principal, filters: Filters, chosen: Format) -> None:
     with runtime.database.transaction() as session:
-        record(
-            session,
-            action="audit.exported",
-            organization_id=principal.organization_id,
-            actor_user_id=principal.user_id,
-            object_type="audit_log",
-            object_id="",
-            details={"format": chosen.value, **filters.fields()},
-        )
+        target = Target(principal.organization_id, "audit_log")
+        record(session, principal.actor, "audit.exported", target, format=chosen.value, filters=filters.fields())

@@ -17,7 +17,7 @@ from sqlmodel import Session, col, select
 
 from portal import audit
 from portal.accounts.principal import require_right_now
-from portal.actor import Principal, Right, RightLost
+from portal.actor import ANONYMOUS, Principal, Right, RightLost
 from portal.authorization import cards
 from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.authorization.snapshot import freeze, refusal_of_issuer
@@ -96,7 +96,7 @@ def start_attempt(runtime: Runtime, principal: Principal, slug: str, *, in_popup
         session.flush()
         attempt.state_sealed = _seal(runtime, attempt, "state_sealed", state)
         attempt.verifier_sealed = _seal(runtime, attempt, "verifier_sealed", verifier)
-        _audit(session, principal, connection, "authorization.started", in_popup=in_popup)
+        audit.record(session, principal.actor, "authorization.started", connection.target, in_popup=in_popup)
         return StartedAttempt(attempt.public_id, browser)
 
 
@@ -187,18 +187,9 @@ def record_end(
     not named to this one.
     """
     is_known = principal is not None and principal.organization_id == connection.organization_id
-    audit.record(
-        session,
-        action=action,
-        organization_id=connection.organization_id,
-        actor_user_id=principal.user_id if principal and is_known else None,
-        actor_name=principal.name if principal and is_known else "",
-        object_type="connection",
-        object_id=str(connection.id),
-        object_name=connection.display_name,
-        result="refused" if action == "authorization.refused" else "failed",
-        details={"code": code, **details},
-    )
+    result = "refused" if action == "authorization.refused" else "failed"
+    actor = principal.actor if principal and is_known else ANONYMOUS
+    audit.record(session, actor, action, connection.target, result=result, code=code, **details)
 
 
 def abandon_by_state(runtime: Runtime, state: str, browser_tokens: dict[str, str]) -> None:
@@ -393,16 +384,3 @@ def _random_secret() -> Secret:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _audit(session: Session, principal: Principal, connection: Connection, action: str, **details: Any) -> None:
-    audit.record(
-        session,
-        action=action,
-        organization_id=principal.organization_id,
-        actor_user_id=principal.user_id,
-        object_type="connection",
-        object_id=str(connection.id),
-        object_name=connection.display_name,
-        details=details,
-    )

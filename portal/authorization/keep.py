@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlmodel import Session, select
 
 from portal import audit
-from portal.actor import Principal, Right, RightLost
+from portal.actor import SYSTEM, Principal, Right, RightLost
 from portal.authorization import attempts
 from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.authorization.person import Person
@@ -119,7 +119,7 @@ def enqueue_catalogue_read(session: Session, principal: Principal | None, connec
         key=catalogue_key(connection),
         subject=f"connection:{connection.id}",
         lane=f"connection:{connection.id}",
-        requested_by_user_id=principal.user_id if principal else None,
+        actor=principal.actor if principal else SYSTEM,
     )
 
 
@@ -151,16 +151,11 @@ def _begin_anew(credential: Credential) -> None:
 def _record(session: Session, principal: Principal, connection: Connection, credential: Credential) -> None:
     audit.record(
         session,
-        action="connection.authorized",
-        organization_id=connection.organization_id,
-        actor_user_id=principal.user_id,
-        object_type="connection",
-        object_id=str(connection.id),
-        object_name=connection.display_name,
-        details={
-            "gitlab_username": audit.Foreign(credential.gitlab_username),
-            "gitlab_user_id": credential.gitlab_user_id,
-            "scopes": credential.scopes,
-            "generation": credential.generation,
-        },
+        principal.actor,
+        "connection.authorized",
+        connection.target,
+        gitlab_username=audit.Foreign(credential.gitlab_username),
+        gitlab_user_id=credential.gitlab_user_id,
+        scopes=credential.scopes,
+        generation=credential.generation,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from sqlmodel import Session
 
+from portal import audit
 from portal.actor import Principal
 from portal.connections.attention import need_attention
 from portal.connections.checklist import find_hindrance, supported_scopes
@@ -15,7 +16,7 @@ from portal.connections.instance import open_host_session
 from portal.connections.limits import CREDENTIALS, count_try
 from portal.connections.models import Application, Connection, ConnectionState
 from portal.connections.steps import Step
-from portal.connections.store import application_of, get_connection_for_admin, mark_step_done, record
+from portal.connections.store import application_of, get_connection_for_admin, mark_step_done
 from portal.db import utc_now
 from portal.errors import Card, Conflict, InvalidInput
 from portal.gitlab import oauth
@@ -202,7 +203,9 @@ def _note_verdict(
     session: Session, principal: Principal, connection: Connection, entered: Entered, card: Card | None
 ) -> None:
     details = {"client_id": entered.client_id, **({"code": card.code} if card else {})}
-    record(session, principal, connection, "application.checked", result="failed" if card else "ok", **details)
+    audit.record(
+        session, principal.actor, "application.checked", connection.target, result="failed" if card else "ok", **details
+    )
 
 
 def _keep_entered(
@@ -221,7 +224,14 @@ def _keep_entered(
     if is_other and connection.authorized_at and connection.id is not None:
         need_attention(session, connection.id, Card("application_changed"))
     changed = bool(entered.client_secret)
-    record(session, principal, connection, "application.saved", client_id=entered.client_id, secret_changed=changed)
+    audit.record(
+        session,
+        principal.actor,
+        "application.saved",
+        connection.target,
+        client_id=entered.client_id,
+        secret_changed=changed,
+    )
     if accepted:
         application.checked_at = utc_now()
         mark_step_done(session, connection, Step.APPLICATION)

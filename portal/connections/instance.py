@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 
 from sqlmodel import Session
 
+from portal import audit
 from portal.actor import Principal
 from portal.connections.attention import need_attention
 from portal.connections.limits import CHECKS, count_try
 from portal.connections.models import Application, Connection, way_of
 from portal.connections.steps import Step
-from portal.connections.store import application_of, get_connection_for_admin, record
+from portal.connections.store import application_of, get_connection_for_admin
 from portal.db import utc_now
 from portal.errors import Card, InvalidInput
 from portal.gitlab.errors import GitLabError
@@ -109,11 +110,11 @@ def save_instance(runtime: Runtime, principal: Principal, slug: str, entered: En
             connection.authorized_via = way_of(connection)
         if before != way_of(connection):
             _begin_anew(session, connection, is_moved=connection.api_url != before["api_url"])
-            record(
+            audit.record(
                 session,
-                principal,
-                connection,
+                principal.actor,
                 "connection.instance_changed",
+                connection.target,
                 external_url=connection.external_url,
                 api_url=connection.api_url,
             )

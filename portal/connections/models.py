@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, Column, UniqueConstraint, event
 from sqlmodel import Field, SQLModel
 
+from portal.audit import Target
 from portal.db import BigId, UTCDateTime, utc_now
 from portal.vault import register_columns
 
@@ -79,6 +80,11 @@ class Connection(SQLModel, table=True):
     authorized_via: dict[str, str] | None = Field(default=None, sa_column=Column(JSON))
     # When the catalogue was last read completely.
     last_read_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+    @property
+    def target(self) -> Target:
+        """What the audit log calls it."""
+        return Target(self.organization_id, "connection", self.id, self.display_name)
 
 
 def way_of(connection: Connection) -> dict[str, str]:

@@ -124,7 +124,7 @@ def create_draft(
         )
         session.add(connection)
         _flush_name(session, name)
-        record(session, principal, connection, "connection.created", method=method)
+        audit.record(session, principal.actor, "connection.created", connection.target, method=method)
         return connection
 
 
@@ -141,7 +141,7 @@ def rename(runtime: Runtime, principal: Principal, slug: str, display_name: str)
             check_name(session, principal, display_name, besides=connection.id),
         )
         _flush_name(session, connection.display_name)
-        record(session, principal, connection, "connection.renamed", old=old)
+        audit.record(session, principal.actor, "connection.renamed", connection.target, old=old)
         return connection
 
 
@@ -155,7 +155,7 @@ def discard_draft(runtime: Runtime, principal: Principal, slug: str) -> None:
         connection = get_connection_for_admin(session, principal, slug)
         if connection.authorized_at is not None:
             raise Conflict("This connection is in use. A draft can be discarded, a connection is disconnected.")
-        record(session, principal, connection, "connection.discarded")
+        audit.record(session, principal.actor, "connection.discarded", connection.target)
         for table in (GroupGrant, InvitedGroup):
             session.execute(delete(table).where(col(table.connection_id) == connection.id))
         session.delete(connection)
@@ -197,7 +197,7 @@ def expect_user(session: Session, principal: Principal, connection: Connection, 
     """Change who the connection is meant to act as; whoever authorizes next must be that user."""
     old, connection.service_username = connection.service_username, username
     connection.row_version += 1
-    record(session, principal, connection, "connection.service_user_changed", old=old, new=username)
+    audit.record(session, principal.actor, "connection.service_user_changed", connection.target, old=old, new=username)
     if connection.authorized_at is not None and old != username and connection.id is not None:
         need_attention(session, connection.id, Card("wrong_user", {"case": "changed", "expected": username}))
 
@@ -255,30 +255,6 @@ def _flush_name(session: Session, name: str) -> None:
         session.flush()
     except IntegrityError:
         raise _taken(name) from None
-
-
-def record(
-    session: Session,
-    principal: Principal | None,
-    connection: Connection,
-    action: str,
-    *,
-    result: str = "ok",
-    **details: object,
-) -> None:
-    """Write the audit row of a change to a connection, in its transaction; without a principal the portal did it."""
-    audit.record(
-        session,
-        action=action,
-        organization_id=connection.organization_id,
-        actor_user_id=principal.user_id if principal else None,
-        actor_name=None if principal else audit.PORTAL,
-        object_type="connection",
-        object_id=str(connection.id),
-        object_name=connection.display_name,
-        result=result,
-        details=dict(details),
-    )
 
 
 def _find(session: Session, principal: Principal, slug: str, *, is_locked: bool = False) -> Connection:

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Flask, Response, flash, render_template, url_for
 from markupsafe import Markup
 
-from portal.actor import Right
+from portal.actor import ActorKind, Right
 from portal.audit_log.search import Search, list_events
 from portal.audit_log.sentences import sentence_of
 from portal.connections import application_views, applications, instance, instance_views, setup_views, store
@@ -190,7 +190,7 @@ def _activity_of(connection: Connection) -> list[dict[str, Any]]:
     return [
         {
             "actor": event.actor_name or "Someone",
-            "is_system": event.actor_user_id is None,
+            "is_system": event.actor_kind != ActorKind.USER,
             "sentence": sentence_of(event),
             "at": event.at,
         }

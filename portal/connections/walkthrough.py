@@ -6,12 +6,13 @@ import re
 
 from sqlmodel import Session
 
+from portal import audit
 from portal.actor import Principal
 from portal.connections.attention import attention_code, end_attention, need_attention
 from portal.connections.models import Connection
 from portal.connections.scopes import missing_scopes
 from portal.connections.steps import Step
-from portal.connections.store import check_services, expect_user, get_connection_for_admin, mark_step_done, record
+from portal.connections.store import check_services, expect_user, get_connection_for_admin, mark_step_done
 from portal.errors import Card, InvalidInput
 from portal.net.pasted import trim_pasted
 from portal.runtime import Runtime
@@ -54,7 +55,14 @@ def save_services(
         if (connection.services, connection.hooks_wanted) != (chosen, hooks_wanted):
             connection.services, connection.hooks_wanted = chosen, hooks_wanted
             _tell_wider(session, connection)
-            record(session, principal, connection, "connection.services_changed", services=chosen, hooks=hooks_wanted)
+            audit.record(
+                session,
+                principal.actor,
+                "connection.services_changed",
+                connection.target,
+                services=chosen,
+                hooks=hooks_wanted,
+            )
         return connection
 
 

@@ -15,9 +15,11 @@ from typing import Any
 
 from sqlmodel import Session
 
+from portal import audit
+from portal.actor import SYSTEM
 from portal.connections.attention import end_attention, need_attention
 from portal.connections.models import Application, Connection, ConnectionState
-from portal.connections.store import application_of, record
+from portal.connections.store import application_of
 from portal.credentials import lease
 from portal.credentials.cards import APPLICATION_GONE, HEALED_BY_REFRESH, RESTORED, VERDICTS
 from portal.credentials.machine import (
@@ -251,7 +253,9 @@ def store(runtime: Runtime, entry: Spooled, connection_id: int, reason: str, tim
         lease.give_back(credential)
         end_attention(connection, HEALED_BY_REFRESH)
         record_event(session, credential, "refreshed", reason, spent_generation=entry.generation)
-        record(session, None, connection, "credential.refreshed", generation=credential.generation, reason=reason)
+        audit.record(
+            session, SYSTEM, "credential.refreshed", connection.target, generation=credential.generation, reason=reason
+        )
         return Stored.STORED
 
 
@@ -288,7 +292,7 @@ def _tell(
     record_event(session, credential, after.verdict, claim.reason, code=told.code, request_id=told.request_id)
     need_attention(session, claim.connection_id, told)
     details = {"generation": credential.generation, "code": told.code}
-    record(session, None, connection, f"credential.{after.verdict}", result="failed", **details)
+    audit.record(session, SYSTEM, f"credential.{after.verdict}", connection.target, result="failed", **details)
 
 
 def _make_claim(

@@ -22,6 +22,7 @@ from enum import StrEnum
 from sqlmodel import Session, col, select
 
 from portal import audit
+from portal.actor import SYSTEM
 from portal.connections.store import application_of
 from portal.crash_points import crash_point
 from portal.credentials.models import RetiredToken
@@ -233,17 +234,11 @@ def _record(session: Session, row: RetiredToken, outcome: Proof | Card) -> None:
     is_dead = isinstance(outcome, Proof)
     audit.record(
         session,
-        action="token.revoked" if is_dead else "token.revocation_failed",
-        organization_id=row.organization_id,
-        actor_user_id=None,
-        actor_name=audit.PORTAL,
-        object_type="connection",
-        object_id=row.connection_id,
-        object_name=row.connection_name,
+        SYSTEM,
+        "token.revoked" if is_dead else "token.revocation_failed",
+        audit.Target(row.organization_id, "connection", row.connection_id, row.connection_name),
         result="ok" if is_dead else "failed",
-        details={
-            "reason": row.reason,
-            "tries": row.tries,
-            **({"proof": str(outcome)} if isinstance(outcome, Proof) else {"code": outcome.code}),
-        },
+        reason=row.reason,
+        tries=row.tries,
+        **({"proof": str(outcome)} if isinstance(outcome, Proof) else {"code": outcome.code}),
     )

@@ -17,7 +17,7 @@ from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.connections.attention import end_attention
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.steps import Step
-from portal.connections.store import get_connection, get_connection_for_admin, record
+from portal.connections.store import get_connection, get_connection_for_admin
 from portal.crash_points import crash_point
 from portal.credentials import TIMES
 from portal.credentials.models import Credential
@@ -86,7 +86,7 @@ def try_revoking_now(runtime: Runtime, principal: Principal, slug: str) -> None:
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
         try_again_now(session, connection)
-        record(session, principal, connection, "connection.revocation_tried_again")
+        audit.record(session, principal.actor, "connection.revocation_tried_again", connection.target)
         _erase_when_wanted(session, connection)
 
 
@@ -102,7 +102,7 @@ def confirm_revoked_by_hand(runtime: Runtime, principal: Principal, slug: str) -
             row.token_sealed = row.access_token_sealed = row.client_secret_sealed = None
             row.revoked_at, row.proof = utc_now(), BY_HAND
         if rows:
-            record(session, principal, connection, "token.revoked_by_hand", tokens=len(rows))
+            audit.record(session, principal.actor, "token.revoked_by_hand", connection.target, tokens=len(rows))
         _erase_when_wanted(session, connection)
 
 
@@ -148,7 +148,14 @@ def _end(
     _void_attempts(session, connection)
     _stop_jobs(session, connection)
     _keep_wish(session, principal, connection, wish)
-    record(session, principal, connection, "connection.disconnected", choice=str(wish), gitlab_username=username)
+    audit.record(
+        session,
+        principal.actor,
+        "connection.disconnected",
+        connection.target,
+        choice=str(wish),
+        gitlab_username=username,
+    )
     _erase_when_wanted(session, connection)
 
 
@@ -156,7 +163,7 @@ def _also_erase(session: Session, principal: Principal, connection: Connection) 
     found = get_disconnection(session, connection)
     if found is None or found.choice != Choice.ERASE:
         _keep_wish(session, principal, connection, Choice.ERASE)
-        record(session, principal, connection, "connection.erasure_requested")
+        audit.record(session, principal.actor, "connection.erasure_requested", connection.target)
     _erase_when_wanted(session, connection)
 
 

@@ -11,6 +11,7 @@ from sqlmodel import Session, SQLModel, col, select
 
 from portal import audit
 from portal.accounts.models import GroupGrant, InvitedGroup
+from portal.actor import SYSTEM
 from portal.authorization.models import AuthorizationAttempt
 from portal.connections.models import Application, Connection, ConnectionState
 from portal.crash_points import crash_point
@@ -128,14 +129,12 @@ def _erase_rest(context: JobContext, connection_id: int) -> None:
             session.execute(delete(table).where(own.connection_id == connection_id))
         audit.record(
             session,
-            action="connection.erased",
-            organization_id=connection.organization_id,
-            actor_user_id=wish.requested_by_user_id,
-            actor_name=audit.PORTAL,
-            object_type="connection",
-            object_id=connection_id,
-            object_name=connection.display_name,
-            details={"slug": connection.slug, "external_url": connection.external_url},
+            SYSTEM,
+            "connection.erased",
+            connection.target,
+            requested_by=wish.requested_by_user_id,
+            slug=connection.slug,
+            external_url=connection.external_url,
         )
         session.delete(connection)
 

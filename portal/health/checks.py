@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from portal import audit
 from portal.accounts.models import Organization
 from portal.actor import Principal
 from portal.connections.models import Connection, ConnectionState
-from portal.connections.store import get_connection_for_admin, note_version, record
+from portal.connections.store import get_connection_for_admin, note_version
 from portal.db import utc_now
 from portal.errors import Conflict, RateLimited
 from portal.health.alarms import OPENED, enqueue_mail
@@ -109,7 +110,7 @@ def request_check(runtime: Runtime, principal: Principal, slug: str) -> Job:
         if not is_watched(connection):
             raise Conflict("Only connections in use are checked. Finish the setup first.")
         _count_try(session, principal)
-        record(session, principal, connection, "health.check_requested")
+        audit.record(session, principal.actor, "health.check_requested", connection.target)
         return enqueue(
             session,
             CHECK_ONE,
@@ -119,7 +120,7 @@ def request_check(runtime: Runtime, principal: Principal, slug: str) -> Job:
             key=check_key(connection),
             subject=f"connection:{connection.id}",
             lane=f"connection:{connection.id}",
-            requested_by_user_id=principal.user_id,
+            actor=principal.actor,
         )
 
 

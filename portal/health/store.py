@@ -8,10 +8,11 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from portal import audit
+from portal.actor import SYSTEM
 from portal.connections.attention import end_attention, need_attention
 from portal.connections.checklist import Check, CheckState, note_announcement
 from portal.connections.models import Connection
-from portal.connections.store import record
 from portal.errors import Card
 from portal.health.findings import UNREACHABLE, Finding, Findings, is_over, read_findings
 from portal.health.judge import CONTINUES_WITHIN, Seen, Track, judge
@@ -209,4 +210,4 @@ def _record(session: Session, connection: Connection, incident: Incident, action
         "level": incident.level,
         "count": incident.count,
     }
-    record(session, None, connection, action, **about)
+    audit.record(session, SYSTEM, action, connection.target, **about)

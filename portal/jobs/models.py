@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import JSON, Column, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
+from portal.actor import SYSTEM, Actor, ActorKind
+from portal.audit import Target
 from portal.db import BigId, UTCDateTime, utc_now
 
 UNFINISHED = text("finished_at IS NULL")
@@ -53,8 +55,10 @@ class Job(SQLModel, table=True):
     public_id: str = Field(default_factory=new_public_id, unique=True, max_length=32)
     # No foreign key: organizations are a capability above this one. Null for work of the portal itself.
     organization_id: int | None = Field(default=None, sa_type=BigId)
-    # Who asked for it; null if the portal itself did.
-    requested_by_user_id: int | None = Field(default=None, sa_type=BigId)
+    # Who asked for it: an `ActorKind`, who of that kind, and the name they had then.
+    actor_kind: str = Field(default=SYSTEM.kind.value, max_length=20)
+    actor_id: str = Field(default=SYSTEM.id, max_length=200)
+    actor_name: str = Field(default=SYSTEM.name, max_length=200)
     name: str = Field(max_length=100)
     title: str = Field(max_length=300)
     # What it is about, as `noun:id` (`connection:12`); empty if nothing in particular.
@@ -90,6 +94,16 @@ class Job(SQLModel, table=True):
     # When it was first begun; null while it waits.
     started_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+    @property
+    def actor(self) -> Actor:
+        """Who asked for it."""
+        return Actor(ActorKind(self.actor_kind), self.actor_id, self.actor_name)
+
+    @property
+    def target(self) -> Target:
+        """What the audit log calls it."""
+        return Target(self.organization_id, "job", self.public_id, self.title)
 
     @property
     def is_finished(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
+from portal.actor import SYSTEM, Actor
 from portal.jobs.models import Job
 from portal.jobs.store import hand_over
 from portal.requestinfo import current_request_info
@@ -27,7 +28,7 @@ def enqueue(
     key: str | None = None,
     subject: str = "",
     lane: str | None = None,
-    requested_by_user_id: int | None = None,
+    actor: Actor = SYSTEM,
 ) -> Job:
     """Add a job in the caller's transaction: when that rolls back, there never was one.
 
@@ -42,14 +43,16 @@ def enqueue(
         subject: what it is about, as `noun:id`.
         lane: jobs of one lane share a limit; `connection:<id>` for work that asks a GitLab instance. By default
             that of the organization.
-        requested_by_user_id: who sees its items besides those who may see everything, and may stop it.
+        actor: who asked for it; they see its items besides those who may see everything, and may stop it.
     """
     job = Job(
         name=name,
         title=title[:300],
         args=json.loads(json.dumps(dict(args or {}))),  # Refuses what is not JSON now, not in the worker.
         organization_id=organization_id,
-        requested_by_user_id=requested_by_user_id,
+        actor_kind=actor.kind.value,
+        actor_id=actor.id,
+        actor_name=actor.name,
         key=key,
         subject=subject or "",
         lane=lane or (f"organization:{organization_id}" if organization_id is not None else "portal"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask, request, url_for
 from flask.typing import ResponseReturnValue
-from sqlmodel import Session
 
 from portal import audit
 from portal.actor import AccessRefused, Principal, Right
@@ -65,7 +64,7 @@ def stop(public_id: str) -> ResponseReturnValue:
         is_allowed = _may_stop(principal, job)
         if is_allowed and not job.is_finished:
             service.request_stop(session, public_id)
-            _record_stop(session, principal, job)
+            audit.record(session, principal.actor, "job.stop", job.target)
     if not is_allowed:
         raise AccessRefused(Right.MANAGE_CONNECTIONS)
     return leave_to(url_for("jobs.show", public_id=public_id))
@@ -83,20 +82,8 @@ def _load(principal: Principal, public_id: str) -> tuple[Job, service.ItemSummar
 
 def _sees_items(principal: Principal, job: Job) -> bool:
     # Items name repositories, and a team lead sees those of the granted groups only.
-    return principal.sees_all_groups or job.requested_by_user_id == principal.user_id
+    return principal.sees_all_groups or job.actor.user_id == principal.user_id
 
 
 def _may_stop(principal: Principal, job: Job) -> bool:
-    return principal.may(Right.MANAGE_CONNECTIONS) or job.requested_by_user_id == principal.user_id
-
-
-def _record_stop(session: Session, principal: Principal, job: Job) -> None:
-    audit.record(
-        session,
-        action="job.stop",
-        organization_id=principal.organization_id,
-        actor_user_id=principal.user_id,
-        object_type="job",
-        object_id=job.public_id,
-        object_name=job.title,
-    )
+    return principal.may(Right.MANAGE_CONNECTIONS) or job.actor.user_id == principal.user_id

@@ -69,19 +69,12 @@ def export(
 
 
 def _record(runtime: Runtime, filters: Filters, chosen: Format) -> None:
-    from portal.audit.service import record
+    from portal.actor import COMMAND_LINE
+    from portal.audit.service import Target, record
 
     with runtime.database.transaction() as session:
-        record(
-            session,
-            action="audit.exported",
-            organization_id=None,
-            actor_user_id=None,
-            actor_name="Command line",
-            object_type="audit_log",
-            object_id="",
-            details={"format": chosen.value, **filters.fields()},
-        )
+        target = Target(None, "audit_log")
+        record(session, COMMAND_LINE, "audit.exported", target, format=chosen.value, filters=filters.fields())
 
 
 def _bar() -> Progress:

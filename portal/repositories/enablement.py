@@ -120,18 +120,8 @@ def _read_again(
 
 def _record(session: Session, principal: Principal, action: str, results: list[tuple[Row, ItemResult]]) -> None:
     for row, result in results:
-        if result != ItemResult.CHANGED:
-            continue
-        audit.record(
-            session,
-            action=action,
-            organization_id=principal.organization_id,
-            actor_user_id=principal.user_id,
-            object_type="repository",
-            object_id=str(row.repository.id),
-            object_name=audit.Foreign(row.repository.path_with_namespace),
-            details={
-                "path": audit.Foreign(row.repository.path_with_namespace),
-                "gitlab_project_id": row.repository.gitlab_project_id,
-            },
-        )
+        if result == ItemResult.CHANGED:
+            path = audit.Foreign(row.repository.path_with_namespace)
+            target = audit.Target(principal.organization_id, "repository", row.repository.id, path)
+            project_id = row.repository.gitlab_project_id
+            audit.record(session, principal.actor, action, target, path=path, gitlab_project_id=project_id)

@@ -247,15 +247,10 @@ def _insert(session: Session, principal: Principal, membership_id: int, group: G
 def _record(session: Session, principal: Principal, action: str, user: User, granted: Granted) -> None:
     audit.record(
         session,
-        action=action,
-        organization_id=principal.organization_id,
-        actor_user_id=principal.user_id,
-        object_type="person",
-        object_id=user.email,
-        object_name=user.email,
-        details={
-            "group": granted.path,
-            "gitlab_group_id": granted.grant.gitlab_group_id,
-            "connection": granted.connection.slug,
-        },
+        principal.actor,
+        action,
+        audit.Target(principal.organization_id, "person", user.email, user.email),
+        group=granted.path,
+        gitlab_group_id=granted.grant.gitlab_group_id,
+        connection=granted.connection.slug,
     )

@@ -7,11 +7,12 @@ from typing import Any
 from flask import Blueprint, Flask, Response, flash, make_response, render_template, request, url_for
 from werkzeug.datastructures import MultiDict
 
+from portal import audit
 from portal.actor import Right
 from portal.authorization.keep import enqueue_catalogue_read
 from portal.connections.models import ConnectionState
 from portal.connections.steps import Step, rail, step_to_do_first
-from portal.connections.store import get_connection, get_connection_for_admin, mark_step_done, record
+from portal.connections.store import get_connection, get_connection_for_admin, mark_step_done
 from portal.db import read_id
 from portal.errors import BadRequest, Conflict, InvalidInput
 from portal.foreign import Path
@@ -121,7 +122,7 @@ def read(slug: str) -> Response:
         if connection.state == ConnectionState.DISCONNECTED:
             raise Conflict("This connection is disconnected, so GitLab cannot be read. Connect it again first.")
         enqueue_catalogue_read(session, principal, connection)
-        record(session, principal, connection, "catalogue.read_requested")
+        audit.record(session, principal.actor, "catalogue.read_requested", connection.target)
     return leave_to(safe_next(request.form.get("next", "")) or url_for(".index", connection=slug))
 
 

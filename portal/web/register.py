@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 from flask import Flask, g, request, session
 from flask.sessions import SessionInterface
 from flask_wtf.csrf import CSRFProtect, generate_csrf
 
-from portal.actor import Principal
 from portal.requestinfo import current_request_info, requesting
 from portal.runtime import Runtime
 from portal.web import request_checks
@@ -20,17 +17,12 @@ from portal.web.headers import add_headers
 from portal.web.proxies import describe_request, is_opened_over_http, proxy_problem, trust_configured_hops
 from portal.web.theme import add_theme, chosen_theme
 
-Acting = Callable[[Principal | None], AbstractContextManager[object]]
-
 TOKEN_SECONDS = 12 * 3600
 _SIGNING_RING = "gatehouse_signing_ring"
 
 
-def register(app: Flask, runtime: Runtime, sessions: SessionInterface, acting: Acting) -> None:
-    """Add sessions, CSRF protection, checks, headers and what every template needs.
-
-    `acting` is entered around every request, with whoever is signed in: it names them to the audit log.
-    """
+def register(app: Flask, runtime: Runtime, sessions: SessionInterface) -> None:
+    """Add sessions, CSRF protection, checks, headers and what every template needs."""
     settings = runtime.settings
     app.config.update(
         WTF_CSRF_TIME_LIMIT=TOKEN_SECONDS,
@@ -42,7 +34,7 @@ def register(app: Flask, runtime: Runtime, sessions: SessionInterface, acting: A
     app.session_interface = sessions
     follow_ring(app, runtime)
     app.before_request(lambda: follow_ring(app, runtime))
-    app.before_request(lambda: _begin(runtime, acting))
+    app.before_request(lambda: _begin(runtime))
     CSRFProtect(app)
     refuse_undeclared(app)
     app.after_request(lambda response: add_headers(response, is_https=settings.is_https))
@@ -62,7 +54,7 @@ def follow_ring(app: Flask, runtime: Runtime) -> None:
     app.extensions[_SIGNING_RING] = ring
 
 
-def _begin(runtime: Runtime, acting: Acting) -> None:
+def _begin(runtime: Runtime) -> None:
     g.entered = requesting(describe_request())
     g.entered.__enter__()
     if session.failure:  # type: ignore[attr-defined]
@@ -72,15 +64,11 @@ def _begin(runtime: Runtime, acting: Acting) -> None:
     request_checks.check_address()
     request_checks.check_body()
     request_checks.check_origin(runtime.settings)
-    g.acting = acting(find_principal())
-    g.acting.__enter__()
 
 
 def _end(_error: BaseException | None) -> None:
-    for name in ("acting", "entered"):
-        entered = g.pop(name, None)
-        if entered is not None:
-            entered.__exit__(None, None, None)
+    if entered := g.pop("entered", None):
+        entered.__exit__(None, None, None)
 
 
 def _add_template_names(app: Flask, runtime: Runtime) -> None:

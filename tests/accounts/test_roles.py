@@ -39,7 +39,7 @@ def test_new_role_ends_the_sessions_and_is_recorded(
     with runtime.database.reading() as session:
         event = session.exec(select(AuditEvent).where(AuditEvent.action == "member.role_changed")).one()
     assert (event.object_name, event.details) == (cast.lead.email, {"old": "team_lead", "new": "auditor"})
-    assert event.actor_user_id == cast.owner.user_id
+    assert event.actor.user_id == cast.owner.user_id
 
 
 def test_own_new_role_gives_the_session_another_id(app: Flask, runtime: Runtime, cast: Cast, owner: Visitor) -> None:

@@ -69,7 +69,7 @@ def test_refusal_is_seen_by_the_organization_of_a_member_and_keeps_nothing_of_an
 
     with runtime.database.reading() as session:
         events = session.exec(select(AuditEvent).where(AuditEvent.action == "session.refused")).all()
-    assert [(event.organization_id, event.object_name, event.actor_user_id) for event in events] == [
+    assert [(event.organization_id, event.object_name, event.actor.user_id) for event in events] == [
         (cast.owner.organization_id, cast.owner.email, None),
         (None, "", None),
     ]

@@ -10,11 +10,19 @@ import pytest
 from sqlmodel import select
 
 from portal import audit
+from portal.actor import SYSTEM, Actor
 from portal.audit.models import AuditEvent
 from portal.runtime import Runtime
 from portal.settings import Settings
 
 Add = Callable[..., None]
+
+
+def about(
+    number: int | str = 1, name: str = "", *, kind: str = "test", organization_id: int | None = 1
+) -> audit.Target:
+    """Return what an event is about."""
+    return audit.Target(organization_id, kind, number, name)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
@@ -36,20 +44,17 @@ def head_file(runtime: Runtime, settings: Settings, tmp_path: Path) -> Path:
 def add(runtime: Runtime) -> Add:
     """Write so many events, each in its own transaction."""
 
-    def add_events(count: int = 1, **values: Any) -> None:
+    def add_events(
+        count: int = 1,
+        *,
+        action: str = "test.done",
+        actor: Actor = SYSTEM,
+        target: audit.Target | None = None,
+        **details: Any,
+    ) -> None:
         for number in range(1, count + 1):
             with runtime.database.transaction() as session:
-                audit.record(
-                    session,
-                    **{
-                        "action": "test.done",
-                        "organization_id": 1,
-                        "actor_user_id": None,
-                        "object_type": "test",
-                        "object_id": number,
-                        **values,
-                    },
-                )
+                audit.record(session, actor, action, target or about(number), **details)
 
     return add_events
 

@@ -38,7 +38,9 @@ def move(number: int, to: int) -> str:
 
 def copy(number: int, to: int) -> str:
     """Return the statement that adds an event like another one."""
-    columns = "at, organization_id, actor_user_id, actor_name, action, object_type, object_id, object_name, result"
+    columns = (
+        "at, organization_id, actor_kind, actor_id, actor_name, action, object_type, object_id, object_name, result"
+    )
     columns += ", source_address, request_id, user_agent, details, foreign_fields, previous_hash, hash"
     return (
         f"INSERT INTO audit_event (number, {columns}) SELECT {to}, {columns} FROM audit_event WHERE number = {number}"

@@ -118,7 +118,7 @@ def test_request_writes_exactly_one_event_with_all_fields(world: World, action: 
 
     assert answer.status_code < 400 or answer.status_code == 422, answer.text
     event = only_event(world.runtime, before, action)
-    assert (event.result, event.organization_id, event.actor_user_id) == ("ok", 1, world.cast.owner.user_id)
+    assert (event.result, event.organization_id, event.actor.user_id) == ("ok", 1, world.cast.owner.user_id)
     assert event.actor_name.startswith("Olga")
     assert (event.source_address, event.user_agent[:8]) == ("127.0.0.1", "Werkzeug")
     assert REQUEST_ID.fullmatch(event.request_id)
@@ -178,7 +178,7 @@ def test_new_password_is_recorded_without_it(world: World) -> None:
     world.signed_in(actor).post("/profile/password", {"password": PASSWORD, "new_password": NEW_PASSWORD})
 
     event = only_event(world.runtime, before, "password.changed")
-    assert event.actor_user_id == actor.user_id
+    assert event.actor.user_id == actor.user_id
     assert NEW_PASSWORD not in event.model_dump_json()
 
 

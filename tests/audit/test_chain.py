@@ -9,16 +9,17 @@ from sqlmodel import Session, select
 
 from portal import audit
 from portal.accounts.models import Organization
+from portal.actor import SYSTEM
 from portal.audit.chain import FIELDS, AuditImpossible
 from portal.audit.models import GENESIS, AuditEvent
 from portal.audit.verify import Verdict, verify_chain
 from portal.db import Database
 from portal.requestinfo import RequestInfo, requesting
 from portal.runtime import Runtime
-from tests.audit.conftest import Add, events_of
+from tests.audit.conftest import Add, about, events_of
 
 THREADS, CHANGES = 8, 50
-ROW = {"organization_id": 1, "actor_user_id": None, "object_type": "test", "object_id": "1"}
+ABOUT = about()
 
 
 def organizations(database: Database) -> int:
@@ -29,7 +30,7 @@ def organizations(database: Database) -> int:
 def change_and_record(database: Database, name: str, *, fail: bool = False) -> None:
     with database.transaction() as session:
         session.add(Organization(name=name))
-        audit.record(session, action="test.done", **ROW)
+        audit.record(session, SYSTEM, "test.done", ABOUT)
         if fail:
             raise ZeroDivisionError
 
@@ -37,8 +38,8 @@ def change_and_record(database: Database, name: str, *, fail: bool = False) -> N
 def record_and_roll_back(session: Session) -> None:
     with session.begin_nested():
         with session.begin_nested():
-            audit.record(session, action="inner.done", **ROW)
-        audit.record(session, action="outer.done", **ROW)
+            audit.record(session, SYSTEM, "inner.done", ABOUT)
+        audit.record(session, SYSTEM, "outer.done", ABOUT)
         raise ZeroDivisionError
 
 
@@ -55,7 +56,7 @@ def test_each_event_has_the_next_number_and_the_hash_of_the_one_before(runtime: 
 def test_events_of_one_transaction_are_chained_in_their_order(runtime: Runtime) -> None:
     with runtime.database.transaction() as session:
         for action in ("first.done", "second.done", "third.done"):
-            audit.record(session, action=action, **ROW)
+            audit.record(session, SYSTEM, action, ABOUT)
 
     assert [event.action for event in events_of(runtime)] == ["first.done", "second.done", "third.done"]
     assert verify_chain(runtime).fault is None
@@ -101,12 +102,12 @@ def test_failing_transaction_leaves_neither_event_nor_gap(runtime: Runtime, add:
 
 def test_savepoint_that_is_rolled_back_takes_its_own_events_with_it(runtime: Runtime) -> None:
     with runtime.database.transaction() as session:
-        audit.record(session, action="before.done", **ROW)
+        audit.record(session, SYSTEM, "before.done", ABOUT)
         with session.begin_nested():
-            audit.record(session, action="kept.done", **ROW)
+            audit.record(session, SYSTEM, "kept.done", ABOUT)
         with pytest.raises(ZeroDivisionError):
             record_and_roll_back(session)
-        audit.record(session, action="after.done", **ROW)
+        audit.record(session, SYSTEM, "after.done", ABOUT)
 
     assert [event.action for event in events_of(runtime)] == ["before.done", "kept.done", "after.done"]
 
@@ -165,7 +166,7 @@ def test_database_refuses_to_change_what_was_written(runtime: Runtime, add: Add)
 def test_hostile_texts_are_one_escaped_line(runtime: Runtime, add: Add) -> None:
     hostile = '\n{"event":"login_ok"}\x1b[2J\r\u202e\u2028\ud800\x00'
     with requesting(RequestInfo("0" * 16, "192.0.2.1", user_agent=hostile)):
-        add(object_name=hostile, details={hostile: hostile, "list": [hostile, float("inf")]})
+        add(target=about(name=hostile), **{hostile: hostile, "list": [hostile, float("inf")]})
 
     event = events_of(runtime)[0]
 

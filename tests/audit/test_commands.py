@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from portal.operation.cli import app
 from portal.runtime import Runtime
 from portal.vault import KeyRing
-from tests.audit.conftest import Add, events_of
+from tests.audit.conftest import Add, about, events_of
 from tests.audit.tampering import restore, tamper
 
 Run = Callable[..., Result]
@@ -64,7 +64,7 @@ def test_verify_asks_the_head_file(
 
 def test_export_is_csv_of_everybody_and_is_recorded_itself(run: Run, runtime: Runtime, add: Add) -> None:
     add(2)
-    add(organization_id=2, object_name="=cmd|' /C calc'!A0")
+    add(target=about(1, "=cmd|' /C calc'!A0", organization_id=2))
 
     answer = run("export", "--format", "csv")
 

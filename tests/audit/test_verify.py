@@ -13,7 +13,7 @@ from portal.jobs import JobState
 from portal.jobs.queue import enqueue
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
-from tests.audit.conftest import Add, events_of
+from tests.audit.conftest import Add, about, events_of
 from tests.audit.tampering import KEEP, UNDO, copy, move, restore, swap, tamper
 
 EVENTS = 20
@@ -39,7 +39,7 @@ def faults(runtime: Runtime) -> tuple[int, str]:
 
 def test_log_as_it_was_written_is_whole(runtime: Runtime, add: Add) -> None:
     assert verify_chain(runtime) == Verdict(0)
-    add(EVENTS, details={"path": "a/b", "list": [1, 2.5, None, True], "ü": {"deep": "ß"}}, object_name="\U0001f512")
+    add(EVENTS, target=about(1, "\U0001f512"), path="a/b", list=[1, 2.5, None, True], ü={"deep": "ß"})
 
     assert verify_chain(runtime) == Verdict(EVENTS)
 
@@ -49,7 +49,8 @@ EDITS = (
     "at = '2020-01-01 00:00:00+00:00'",
     "organization_id = 2",
     "organization_id = NULL",
-    "actor_user_id = 7",
+    "actor_kind = 'user'",
+    "actor_id = '7'",
     "actor_name = 'Someone else'",
     "object_type = 'other'",
     "object_id = '99'",

@@ -9,13 +9,14 @@ from datetime import timedelta
 import pytest
 from flask import Flask
 
+from portal.actor import Actor
 from portal.audit import Foreign
 from portal.audit_log import search
 from portal.db import utc_now
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
 from tests.accounts.support import form_on, let_time_pass
-from tests.audit.conftest import Add, events_of
+from tests.audit.conftest import Add, about, events_of
 from tests.audit.tampering import tamper
 from tests.security.tables import digests
 from tests.support.people import PASSWORD, Cast
@@ -43,8 +44,8 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 
 def test_auditor_finds_events_by_each_filter(add: Add, auditor: Visitor) -> None:
-    add(actor_name="Ada Admin")
-    add(action="other.made", object_name="Payments 100%", object_type="connection")
+    add(actor=Actor.of_user(7, "Ada Admin"))
+    add(action="other.made", target=about(1, "Payments 100%", kind="connection"))
     add(result="refused")
     today = utc_now().date()
 
@@ -69,7 +70,7 @@ def test_filter_that_makes_no_sense_is_a_400(auditor: Visitor, query: str) -> No
 
 def test_filters_stay_in_addresses_and_form(add: Add, auditor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "PAGE_SIZE", 3)
-    add(9, object_name="Payments")
+    add(9, target=about(1, "Payments"))
 
     text = auditor.get("/audit?object=pay&from=2020-01-01").text
 
@@ -109,7 +110,7 @@ def test_search_answers_the_list_alone_to_htmx(add: Add, auditor: Visitor) -> No
 
 
 def test_nobody_sees_events_of_another_organization(add: Add, auditor: Visitor, outsider: Visitor) -> None:
-    add(object_name="Ours")
+    add(target=about(1, "Ours"))
 
     assert numbers(outsider) == []
     assert "No events yet" in outsider.get("/audit").text
@@ -119,7 +120,7 @@ def test_nobody_sees_events_of_another_organization(add: Add, auditor: Visitor, 
 
 
 def test_event_shows_every_field_and_marks_what_gitlab_chose(add: Add, auditor: Visitor, runtime: Runtime) -> None:
-    add(object_name=Foreign("<b>group/repo</b>"), details={"path": Foreign("a/b"), "count": 3, "names": ["x", "y"]})
+    add(target=about(1, Foreign("<b>group/repo</b>")), path=Foreign("a/b"), count=3, names=["x", "y"])
     event = events_of(runtime)[0]
 
     text = auditor.get("/audit/1").text
@@ -143,7 +144,7 @@ def test_event_shows_every_field_and_marks_what_gitlab_chose(add: Add, auditor: 
 def test_export_holds_what_the_filters_match_and_no_formula(add: Add, auditor: Visitor, runtime: Runtime) -> None:
     hostile = ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(1)", 'a "quoted", one', "plain"]
     for name in hostile:
-        add(object_name=name, details={"note": "x\ny,z"})
+        add(target=about(1, name), note="x\ny,z")
     add(action="other.made")
 
     answer = auditor.post("/audit/export", {"format": "csv", "action": "test."})
@@ -159,7 +160,7 @@ def test_export_holds_what_the_filters_match_and_no_formula(add: Add, auditor: V
 
 
 def test_export_as_json_lines_has_the_same_events_with_every_field(add: Add, owner: Visitor, runtime: Runtime) -> None:
-    add(2, details={"path": Foreign("a/b")})
+    add(2, path=Foreign("a/b"))
 
     answer = owner.post("/audit/export", {"format": "json"})
 
@@ -179,12 +180,12 @@ def test_export_is_recorded_with_its_filters(add: Add, auditor: Visitor, cast: C
     auditor.post("/audit/export", {"format": "csv", "person": "ada", "to": "2026-01-31"})
 
     (event,) = events_of(runtime)
-    assert (event.action, event.actor_user_id, event.actor_name) == (
+    assert (event.action, event.actor.user_id, event.actor_name) == (
         "audit.exported",
         cast.auditor.user_id,
         "Aud Auditor",
     )
-    assert event.details == {"format": "csv", "person": "ada", "to": "2026-01-31"}
+    assert event.details == {"format": "csv", "filters": {"person": "ada", "to": "2026-01-31"}}
 
 
 def test_export_wants_the_password_again_and_goes_on_with_it(
@@ -258,9 +259,9 @@ class TestQueries:
         return str(request.param)
 
     def test_search_finds_parts_of_names_in_any_case(self, add: Add, runtime: Runtime) -> None:
-        add(actor_name="Ada_Admin", object_name="Group/Repo")
-        add(actor_name="AdaXAdmin", action="other.made", result="failed")
-        add(organization_id=2)
+        add(actor=Actor.of_user(7, "Ada_Admin"), target=about(1, "Group/Repo"))
+        add(actor=Actor.of_user(8, "AdaXAdmin"), action="other.made", result="failed")
+        add(target=about(organization_id=2))
         now = utc_now()
 
         def found(**wanted: object) -> list[int]:

@@ -137,7 +137,7 @@ def test_somebody_of_another_organization_is_refused_and_not_named(
     assert answer.status_code == 400
     assert sandbox.requests.all() == []
     (event,) = refusals(runtime)
-    assert (event.organization_id, event.actor_user_id, event.actor_name) == (cast.owner.organization_id, None, "")
+    assert (event.organization_id, event.actor.user_id, event.actor_name) == (cast.owner.organization_id, None, "")
     assert event.details == {"code": "other_person"}
 
 

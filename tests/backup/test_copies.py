@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlmodel import delete
 
 from portal import audit, create_app
+from portal.actor import SYSTEM
 from portal.db import Database, utc_now
 from portal.errors import NothingStored
 from portal.installation import find_instance, is_restored, look_for_copy, place
@@ -226,14 +227,7 @@ def test_older_state_of_a_server_waits_and_is_confirmed_for_every_machine(origin
 @on_postgresql
 def test_failover_that_loses_only_what_spends_no_token_goes_on(original: Original, paired: Paired) -> None:
     with paired.runtime.database.transaction() as session:
-        audit.record(
-            session,
-            action="user.signed_in",
-            organization_id=1,
-            actor_user_id=None,
-            object_type="user",
-            object_id=1,
-        )
+        audit.record(session, SYSTEM, "user.signed_in", audit.Target(1, "user", 1))
     lose_newest_changes(paired.runtime, 1)
 
     prepare(original.settings)

@@ -10,6 +10,7 @@ from sqlmodel import Session, select
 
 from portal import audit
 from portal.accounts.models import SessionRecord
+from portal.actor import SYSTEM
 from portal.audit.models import AuditEvent
 from portal.credentials.models import Credential
 from portal.db import Database
@@ -43,14 +44,7 @@ def write(runtime: Runtime, over: threading.Event, errors: list[Exception], begu
 
 
 def event(session: Session, number: int) -> None:
-    audit.record(
-        session,
-        action="test.changed",
-        organization_id=1,
-        actor_user_id=None,
-        object_type="credential",
-        object_id=number,
-    )
+    audit.record(session, SYSTEM, "test.changed", audit.Target(1, "credential", number))
 
 
 def test_backup_of_a_busy_portal_restores_elsewhere_as_it_was_at_one_moment(

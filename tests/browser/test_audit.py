@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from portal import audit
+from portal.actor import SYSTEM
 from tests.browser.site import Site
 
 pytestmark = pytest.mark.browser
@@ -17,15 +18,8 @@ PHONE = {"width": 320, "height": 640}
 def add(site: Site, count: int, name: str) -> None:
     with site.runtime.database.transaction() as session:
         for number in range(count):
-            audit.record(
-                session,
-                action="connection.revocation_tried_again",
-                organization_id=1,
-                actor_user_id=None,
-                object_type="test",
-                object_id=number,
-                object_name=audit.Foreign(f"{name} {number} " + "long" * 20),
-            )
+            target = audit.Target(1, "test", number, audit.Foreign(f"{name} {number} " + "long" * 20))
+            audit.record(session, SYSTEM, "connection.revocation_tried_again", target)
 
 
 def test_log_is_searched_paged_opened_and_exported(site: Site, page: Page) -> None:

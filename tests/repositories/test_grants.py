@@ -122,7 +122,7 @@ def test_changes_are_recorded_once(runtime: Runtime, cast: Cast, administrator: 
     with runtime.database.reading() as session:
         events = session.exec(select(AuditEvent).order_by(col(AuditEvent.number))).all()
     assert [event.action for event in events] == ["member.group_granted", "member.group_revoked"]
-    assert {(event.object_name, event.details["group"], event.actor_user_id) for event in events} == {
+    assert {(event.object_name, event.details["group"], event.actor.user_id) for event in events} == {
         (cast.lead.email, "web", cast.administrator.user_id)
     }
 

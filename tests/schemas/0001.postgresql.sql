@@ -41,7 +41,8 @@ CREATE TABLE public.audit_event (
     number bigint NOT NULL,
     at timestamp with time zone NOT NULL,
     organization_id bigint,
-    actor_user_id bigint,
+    actor_kind character varying(20) NOT NULL,
+    actor_id character varying(200) NOT NULL,
     actor_name character varying(200) NOT NULL,
     action character varying(80) NOT NULL,
     object_type character varying(40) NOT NULL,
@@ -390,7 +391,9 @@ CREATE TABLE public.job (
     id bigint NOT NULL,
     public_id character varying(32) NOT NULL,
     organization_id bigint,
-    requested_by_user_id bigint,
+    actor_kind character varying(20) NOT NULL,
+    actor_id character varying(200) NOT NULL,
+    actor_name character varying(200) NOT NULL,
     name character varying(100) NOT NULL,
     title character varying(300) NOT NULL,
     subject character varying(100) NOT NULL,
@@ -634,7 +637,7 @@ ALTER TABLE ONLY public."user" ALTER COLUMN id SET DEFAULT nextval('public.user_
 INSERT INTO public.alarm_mail VALUES (1, 1, 'x', 1, '2026-01-01 00:00:00+00');
 INSERT INTO public.alembic_version VALUES ('0001');
 INSERT INTO public.application VALUES (1, 1, 'x', '\x78', 'x', 'x', 'x', 'x', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00');
-INSERT INTO public.audit_event VALUES (1, '2026-01-01 00:00:00+00', 1, 1, 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', '{}', '{}', 'x', 'x');
+INSERT INTO public.audit_event VALUES (1, '2026-01-01 00:00:00+00', 1, 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', '{}', '{}', 'x', 'x');
 INSERT INTO public.audit_head VALUES (1, 0, '0000000000000000000000000000000000000000000000000000000000000000');
 INSERT INTO public.audit_verification VALUES (1, '2026-01-01 00:00:00+00', 1, 1, 'x');
 INSERT INTO public.authorization_attempt VALUES (1, 'x', 1, 1, 'x', 'x', '\x78', '\x78', '{}', 1, 'x', '{}', '{}', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00');
@@ -653,7 +656,7 @@ INSERT INTO public.incident VALUES (1, 1, 'x', 'x', false, 'x', 'x', '{}', 'x', 
 INSERT INTO public.instance VALUES (1, 'x', '{}', '{}', '{}', 'x', false, '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '{}', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00');
 INSERT INTO public.invitation VALUES (1, 1, 'x', 'x', 'x', 1, '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00');
 INSERT INTO public.invited_group VALUES (1, 1, 1, 1);
-INSERT INTO public.job VALUES (1, 'x', 1, 1, 'x', 'x', 'x', '{}', 'x', 'x', 'x', 1, 1, 'x', '{}', 1, 1, 1, '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', 'x', 'x', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00');
+INSERT INTO public.job VALUES (1, 'x', 1, 'x', 'x', 'x', 'x', 'x', 'x', '{}', 'x', 'x', 'x', 1, 1, 'x', '{}', 1, 1, 1, '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', 'x', 'x', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00');
 INSERT INTO public.job_item VALUES (1, 1, 'x', 'x', 'x', 'x');
 INSERT INTO public.job_schedule VALUES ('x', '2026-01-01 00:00:00+00');
 INSERT INTO public.membership VALUES (1, 1, 1, 'x', '2026-01-01 00:00:00+00');

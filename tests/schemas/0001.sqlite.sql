@@ -36,7 +36,8 @@ CREATE TABLE audit_event (
 	number INTEGER NOT NULL,
 	at DATETIME NOT NULL,
 	organization_id INTEGER,
-	actor_user_id INTEGER,
+	actor_kind VARCHAR(20) NOT NULL,
+	actor_id VARCHAR(200) NOT NULL,
 	actor_name VARCHAR(200) NOT NULL,
 	action VARCHAR(80) NOT NULL,
 	object_type VARCHAR(40) NOT NULL,
@@ -52,7 +53,7 @@ CREATE TABLE audit_event (
 	hash VARCHAR(64) NOT NULL,
 	PRIMARY KEY (number)
 );
-INSERT INTO "audit_event" VALUES(1,'2026-01-01 00:00:00.000000',1,1,'x','x','x','x','x','x','x','x','x','{}','{}','x','x');
+INSERT INTO "audit_event" VALUES(1,'2026-01-01 00:00:00.000000',1,'x','x','x','x','x','x','x','x','x','x','x','{}','{}','x','x');
 CREATE TABLE audit_head (
 	id INTEGER NOT NULL,
 	number INTEGER NOT NULL,
@@ -357,7 +358,9 @@ CREATE TABLE job (
 	id INTEGER NOT NULL,
 	public_id VARCHAR(32) NOT NULL,
 	organization_id INTEGER,
-	requested_by_user_id INTEGER,
+	actor_kind VARCHAR(20) NOT NULL,
+	actor_id VARCHAR(200) NOT NULL,
+	actor_name VARCHAR(200) NOT NULL,
 	name VARCHAR(100) NOT NULL,
 	title VARCHAR(300) NOT NULL,
 	subject VARCHAR(100) NOT NULL,
@@ -383,7 +386,7 @@ CREATE TABLE job (
 	PRIMARY KEY (id),
 	UNIQUE (public_id)
 );
-INSERT INTO "job" VALUES(1,'x',1,1,'x','x','x','{}','x','x','x',1,1,'x','{}',1,1,1,'2026-01-01 00:00:00.000000','2026-01-01 00:00:00.000000','2026-01-01 00:00:00.000000','x','x','2026-01-01 00:00:00.000000','2026-01-01 00:00:00.000000','2026-01-01 00:00:00.000000');
+INSERT INTO "job" VALUES(1,'x',1,'x','x','x','x','x','x','{}','x','x','x',1,1,'x','{}',1,1,1,'2026-01-01 00:00:00.000000','2026-01-01 00:00:00.000000','2026-01-01 00:00:00.000000','x','x','2026-01-01 00:00:00.000000','2026-01-01 00:00:00.000000','2026-01-01 00:00:00.000000');
 CREATE TABLE job_item (
 	id INTEGER NOT NULL,
 	job_id INTEGER NOT NULL,

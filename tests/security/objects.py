@@ -11,6 +11,7 @@ from sqlmodel import Session, select
 
 from portal import audit
 from portal.accounts.models import Invitation, Membership, User
+from portal.actor import SYSTEM
 from portal.audit.models import AuditEvent
 from portal.authorization.models import AuthorizationAttempt
 from portal.connections.models import Application, Connection, ConnectionState
@@ -111,14 +112,7 @@ def state_of(mark: str) -> str:
 
 
 def _record(session: Session, organization_id: int, mark: str) -> None:
-    audit.record(
-        session,
-        action="test.made",
-        organization_id=organization_id,
-        actor_user_id=None,
-        object_type="test",
-        object_id=mark,
-    )
+    audit.record(session, SYSTEM, "test.made", audit.Target(organization_id, "test", mark))
 
 
 def _number_of(runtime: Runtime, mark: str) -> str:

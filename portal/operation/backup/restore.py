@@ -15,6 +15,7 @@ from sqlmodel import Session, delete, select
 
 from portal import audit
 from portal.accounts.models import Organization, SessionRecord
+from portal.actor import COMMAND_LINE
 from portal.audit.verify import verify_chain
 from portal.db import Database, utc_now
 from portal.durable import sync
@@ -29,8 +30,6 @@ from portal.private import private_file, private_folder
 from portal.runtime import Runtime
 from portal.settings import Settings
 from portal.vault import KeyRing, Vault, verify_ring
-
-ACTOR = "the command line"
 
 
 @dataclass(frozen=True)
@@ -189,13 +188,11 @@ def _record(session: Session, manifest: Manifest) -> None:
     for organization_id in session.exec(select(Organization.id)):
         audit.record(
             session,
-            action="portal.restored",
-            organization_id=organization_id,
-            actor_user_id=None,
-            actor_name=ACTOR,
-            object_type="portal",
-            object_id="backup",
-            details={"backup_made_at": manifest.made_at, "audit_number": manifest.contents.audit_number},
+            COMMAND_LINE,
+            "portal.restored",
+            audit.Target(organization_id, "portal", "backup"),
+            backup_made_at=manifest.made_at,
+            audit_number=manifest.contents.audit_number,
         )
 
 

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, func, or_, select
 from portal import audit, installation
 from portal.accounts.models import Organization
 from portal.accounts.principal import require_right_now
-from portal.actor import Principal, Right
+from portal.actor import COMMAND_LINE, Principal, Right
 from portal.credentials.lease import give_back
 from portal.credentials.models import Credential, CredentialState
 from portal.credentials.rows import record_event
@@ -21,8 +21,6 @@ from portal.errors import NothingStored
 from portal.installation.findings import findings_of
 from portal.runtime import Runtime
 from portal.storage import Trouble, card_of, trouble_of_folder
-
-ACTOR = "the command line"
 
 
 @dataclass(frozen=True)
@@ -97,14 +95,7 @@ def _probe_first(session: Session, credential: Credential) -> None:
 
 
 def _record(session: Session, principal: Principal | None, count: int) -> None:
+    actor = principal.actor if principal else COMMAND_LINE
     for organization_id in session.exec(select(Organization.id)):
-        audit.record(
-            session,
-            action="portal.restore_confirmed",
-            organization_id=organization_id,
-            actor_user_id=principal.user_id if principal else None,
-            actor_name=principal.name if principal else ACTOR,
-            object_type="portal",
-            object_id="instance",
-            details={"credentials": count},
-        )
+        target = audit.Target(organization_id, "portal", "instance")
+        audit.record(session, actor, "portal.restore_confirmed", target, credentials=count)

@@ -6,11 +6,13 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sqlmodel import Session, col, delete, select
 
 from portal import audit
 from portal.accounts.models import Organization
+from portal.actor import COMMAND_LINE
 from portal.crash_points import crash_point
 from portal.credentials.spool import sealed_answers
 from portal.errors import Conflict, NotFound
@@ -26,7 +28,6 @@ from portal.vault.rotation import Progress, Resealed, count_by_key, seal_everyth
 
 # Processes notice a replaced key file at once, machines that share it over a network within this time.
 SETTLING_SECONDS = 60
-ACTOR = "the command line"
 
 
 @dataclass(frozen=True)
@@ -187,16 +188,7 @@ def _age_seconds(key: DataKey) -> float:
     return (datetime.now(UTC) - datetime.fromisoformat(key.created_at)).total_seconds()
 
 
-def _record(session: Session, action: str, key_id: str, **details: int) -> None:
+def _record(session: Session, action: str, key_id: str, **details: Any) -> None:
     # The ring is everyone's: each organization finds it in its own log.
     for organization_id in session.exec(select(Organization.id)):
-        audit.record(
-            session,
-            action=action,
-            organization_id=organization_id,
-            actor_user_id=None,
-            actor_name=ACTOR,
-            object_type="key",
-            object_id=key_id,
-            details=dict(details),
-        )
+        audit.record(session, COMMAND_LINE, action, audit.Target(organization_id, "key", key_id), **details)

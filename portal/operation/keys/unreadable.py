@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select
 
 from portal import audit
+from portal.actor import SYSTEM
 from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.connections.attention import attention_code, end_attention, need_attention
 from portal.connections.models import Connection, ConnectionState
@@ -22,7 +23,6 @@ from portal.vault.envelope import key_id_of
 from portal.vault.models import VaultKey
 
 CODE = "secret_unreadable"
-ACTOR = "the start of the portal"
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _mark(session: Session, connection: Connection, credential: Credential | Non
         )
         session.add(credential)
         record_event(session, credential, "unreadable", "the key ring lacks its key", code=card.code)
-    _record(session, connection, "connection.unreadable")
+    audit.record(session, SYSTEM, "connection.unreadable", connection.target)
 
 
 def _give_back(session: Session, connection: Connection, credential: Credential | None, *, all_of_it: bool) -> None:
@@ -126,7 +126,7 @@ def _give_back(session: Session, connection: Connection, credential: Credential 
         record_event(session, credential, "readable", "its key is in the key ring again")
     is_told = all_of_it and end_attention(connection, {CODE})
     if lives_again or is_told:
-        _record(session, connection, "connection.readable")
+        audit.record(session, SYSTEM, "connection.readable", connection.target)
 
 
 def _abandon_attempts(session: Session, ring: KeyRing) -> None:
@@ -143,16 +143,3 @@ def _abandon_attempts(session: Session, ring: KeyRing) -> None:
 def _card(unreadable: Unreadable) -> Card:
     case = "both" if unreadable.secret and unreadable.authorization else "secret" if unreadable.secret else "token"
     return Card(CODE, {"case": case})
-
-
-def _record(session: Session, connection: Connection, action: str) -> None:
-    audit.record(
-        session,
-        action=action,
-        organization_id=connection.organization_id,
-        actor_user_id=None,
-        actor_name=ACTOR,
-        object_type="connection",
-        object_id=connection.id or 0,
-        object_name=connection.display_name,
-    )
