@@ -84,6 +84,24 @@ def test_every_path_and_link_of_a_document_leads_somewhere(document: Path) -> No
     assert [anchor for path, anchor in links if anchor and anchor not in anchors(path)] == []
 
 
+def test_words_of_a_start_that_fails_are_those_that_the_portal_says() -> None:
+    table = (ROOT / "docs" / "operation.md").read_text().partition("### If it does not start")[2].partition("\n## ")[0]
+    shown = [text for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for text in re.findall("`([^`]+)`", row)]
+    sources = [*sorted((ROOT / "portal").rglob("*.py")), ROOT / "Makefile", ROOT / "tests" / "system_packages.sh"]
+    # Some texts go on in the next line.
+    code = re.sub(r'"\s*f?"', "", "\n".join(path.read_text() for path in sources))
+
+    # Some are put together from parts, so three words in a row are enough.
+    said = [part.split() for text in shown for part in text.split("…")]
+    unknown = [
+        " ".join(words)
+        for words in said
+        if len(words) > 2 and not any(" ".join(words[i : i + 3]) in code for i in range(len(words) - 2))
+    ]
+    assert len(shown) > 15
+    assert unknown == []
+
+
 def test_comments_point_only_at_what_everybody_can_open() -> None:
     for path in CODE:
         for number, line in enumerate(path.read_text().splitlines(), start=1):
