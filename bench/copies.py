@@ -13,10 +13,11 @@ from rich.table import Table
 
 from bench.figures import console
 from bench.portal_setup import new_organization
+from portal import CAPABILITIES, build_runtime
+from portal.copies.confirmation import find_waiting
 from portal.net import NetworkPolicy, OutboundClient, parse_address
-from portal.operation.backup.restored import find_waiting
 from portal.operation.start import prepare
-from portal.runtime import Runtime, build_runtime
+from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from portal.settings import Settings
 from tests.support.copies import (
@@ -134,4 +135,6 @@ def _opened(settings: Settings, paired: Paired) -> Iterator[Paired]:
 def _runtime_of(settings: Settings, sandbox: RunningSandbox) -> Runtime:
     built = build_runtime(settings)
     exempt = parse_address(sandbox.url, allow_http=True)
-    return Runtime(built.settings, built.database, built.vault, OutboundClient(NetworkPolicy(exempt=exempt)))
+    return Runtime(
+        built.settings, built.database, built.vault, OutboundClient(NetworkPolicy(exempt=exempt)), CAPABILITIES
+    )

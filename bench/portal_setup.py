@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from portal import build_runtime
 from portal.accounts.models import Organization
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.steps import Step
@@ -14,7 +15,7 @@ from portal.credentials.models import Credential
 from portal.db import utc_now
 from portal.net import origin_of
 from portal.operation.start import bring_up_to_date
-from portal.runtime import Runtime, build_runtime
+from portal.runtime import Runtime
 from portal.settings import Settings
 from portal.vault import KeyRing, Place, Secret
 

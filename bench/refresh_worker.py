@@ -6,8 +6,8 @@ import logging
 import time
 from multiprocessing.connection import Connection
 
+from portal import build_runtime
 from portal.credentials import AccessUnavailable, RefreshTimes, demand_access
-from portal.runtime import build_runtime
 from portal.settings import Settings
 
 # No one waits for a lease of 90 s here: the order of things is the same with a short one.

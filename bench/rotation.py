@@ -15,12 +15,13 @@ from sqlalchemy import update
 from sqlmodel import col, select
 
 from bench.figures import console
+from portal import build_runtime
 from portal.accounts.models import Organization
 from portal.connections.models import Connection
 from portal.credentials.models import Credential
 from portal.operation.keys.manage import list_keys, rotate
 from portal.operation.start import prepare
-from portal.runtime import Runtime, build_runtime
+from portal.runtime import Runtime
 from portal.settings import Settings
 from portal.vault import KeyRing, Place, Secret
 from tests.support.postgresql import running_cluster

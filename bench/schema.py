@@ -15,10 +15,11 @@ from pathlib import Path
 from alembic import command
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.runtime.migration import MigrationContext
+from portal.operation.migrations.types import render_item
+from sqlmodel import SQLModel
 
 from portal.db import Database
 from portal.operation.migrations import upgrade as migrations
-from portal.operation.migrations.models import load_metadata, render_item
 from tests.support import schemas
 from tests.support.postgresql import running_cluster
 
@@ -48,7 +49,7 @@ def make_first_anew(empty: Database) -> None:
     """Replace the generated part of the first migration with what the models say now."""
     with empty.engine.connect() as connection:
         context = MigrationContext.configure(connection)
-        found = produce_migrations(context, load_metadata()).upgrade_ops
+        found = produce_migrations(context, SQLModel.metadata).upgrade_ops
         assert found is not None
         code = render_python_code(found, render_item=render_item, migration_context=context)
     before, _, rest = FIRST.read_text().partition(BEGIN)

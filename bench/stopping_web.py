@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from portal import create_app
+from portal import build_runtime, create_app
 from portal.credentials import AccessUnavailable, demand_access
-from portal.runtime import build_runtime
 from portal.settings import Settings
 
 if TYPE_CHECKING:

@@ -2,32 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from portal.accounts.sessions import DatabaseSessions
+from portal.capability import Capabilities
+from portal.db import Database
 from portal.installation import look_for_copy
 from portal.logs import configure_logs, get_logger
-from portal.runtime import Runtime, build_runtime
+from portal.net import NetworkPolicy, OutboundClient
+from portal.preflight import check_ground
+from portal.runtime import Runtime
 from portal.settings import Settings
+from portal.vault import KeyRing, Vault
+from portal.vault.keyring import is_in_environment
 from portal.web import assets, error_pages, htmx, times
 from portal.web.current import attach_runtime
 from portal.web.register import register as register_web
 
-# Lowest first; each has a `views.py` with `register(app, runtime)`.
-CAPABILITIES = (
+# Lowest first. A new capability is a package with a `capability.py`, and a line here.
+NAMES = (
+    "jobs",
     "accounts",
     "audit_log",
-    "jobs",
     "connections",
+    "credentials",
     "authorization",
     "repositories",
     "disconnection",
     "health",
-    "operation.backup",
+    "copies",
 )
+CAPABILITIES = Capabilities(tuple(import_module(f"portal.{name}.capability").CAPABILITY for name in NAMES))
+
+
+def build_runtime(settings: Settings) -> Runtime:
+    """Open the key ring, the database and the outbound client.
+
+    Raises:
+        KeyRingError: the key ring is missing, readable by others, or malformed.
+    """
+    path = settings.resolved_key_file
+    return Runtime(
+        settings=settings,
+        database=Database(settings.resolved_database_url),
+        vault=Vault(KeyRing.from_settings(path), None if is_in_environment() else path),
+        outbound=OutboundClient(NetworkPolicy.from_settings(settings)),
+        capabilities=CAPABILITIES,
+    )
+
+
+@contextmanager
+def opened_runtime() -> Iterator[Runtime]:
+    """Yield a runtime for one command, made from the environment; close it at the end.
+
+    Raises:
+        SettingsError: a setting is wrong, or what it leads to cannot be used.
+        KeyRingError: the key ring cannot be used.
+    """
+    settings = Settings.from_environ()
+    check_ground(settings)
+    runtime = build_runtime(settings)
+    try:
+        yield runtime
+    finally:
+        runtime.database.close()
 
 
 def create_app(settings: Settings | None = None, runtime: Runtime | None = None) -> Flask:
@@ -45,8 +88,9 @@ def create_app(settings: Settings | None = None, runtime: Runtime | None = None)
     for ground in (assets, htmx, error_pages, times):
         ground.register(app)
     register_web(app, runtime, DatabaseSessions(runtime))
-    for capability in CAPABILITIES:
-        import_module(f"portal.{capability}.views").register(app, runtime)
+    for capability in runtime.capabilities.all:
+        if capability.views:
+            import_module(capability.views).register(app, runtime)
     return app
 
 

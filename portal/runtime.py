@@ -1,22 +1,20 @@
-"""What every service needs, made once per process: settings, database, vault and the door out.
+"""What every function that does something needs, made once per process.
 
-Services take it as their first argument, so that the same function serves a page, a job and the command line.
+They take it as their first argument, so that the same function serves a page, a job and the command line.
+`portal.build_runtime` makes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from portal.capability import Capabilities
 from portal.db import AUDIT_HEAD_FILE, AUDIT_KEY, WITNESS, Database
 from portal.installation.witness import Witness
-from portal.net import NetworkPolicy, OutboundClient
-from portal.preflight import check_ground
+from portal.net import OutboundClient
 from portal.settings import Settings
 from portal.shutdown import Shutdown
-from portal.vault import KeyRing, Vault
-from portal.vault.keyring import is_in_environment
+from portal.vault import Vault
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,7 @@ class Runtime:
     database: Database
     vault: Vault
     outbound: OutboundClient
+    capabilities: Capabilities
     shutdown: Shutdown = field(default_factory=Shutdown)
 
     def __post_init__(self) -> None:
@@ -38,35 +37,3 @@ class Runtime:
                 WITNESS: Witness(self.settings.data_dir),
             }
         )
-
-
-def build_runtime(settings: Settings) -> Runtime:
-    """Open the key ring, the database and the door.
-
-    Raises:
-        KeyRingError: the key ring is missing, readable by others, or malformed.
-    """
-    path = settings.resolved_key_file
-    return Runtime(
-        settings=settings,
-        database=Database(settings.resolved_database_url),
-        vault=Vault(KeyRing.from_settings(path), None if is_in_environment() else path),
-        outbound=OutboundClient(NetworkPolicy.from_settings(settings)),
-    )
-
-
-@contextmanager
-def opened_runtime() -> Iterator[Runtime]:
-    """Yield a runtime for one command, made from the environment; close it at the end.
-
-    Raises:
-        SettingsError: a setting is wrong, or what it leads to cannot be used.
-        KeyRingError: the key ring cannot be used.
-    """
-    settings = Settings.from_environ()
-    check_ground(settings)
-    runtime = build_runtime(settings)
-    try:
-        yield runtime
-    finally:
-        runtime.database.close()

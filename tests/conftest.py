@@ -14,7 +14,7 @@ from flask import Flask
 from playwright.sync_api import Browser, sync_playwright
 from werkzeug.routing import Rule
 
-from portal import create_app, redaction
+from portal import CAPABILITIES, create_app, redaction
 from portal.accounts import passwords
 from portal.db import Database
 from portal.net import NetworkPolicy, OutboundClient, parse_address
@@ -175,7 +175,13 @@ def runtime(settings: Settings, database: Database, ring: KeyRing, request: pyte
         exempt=parse_address(exempt, allow_http=True) if exempt else None,
         own_origin=settings.base_url,
     )
-    return Runtime(settings=settings, database=database, vault=Vault(ring), outbound=OutboundClient(policy))
+    return Runtime(
+        settings=settings,
+        database=database,
+        vault=Vault(ring),
+        outbound=OutboundClient(policy),
+        capabilities=CAPABILITIES,
+    )
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from sqlmodel import Session, select
 
-from portal import failures
+from portal import CAPABILITIES, failures
 from portal.authorization.keep import READ_CATALOGUE, catalogue_key
 from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.authorization.person import Doubt
@@ -28,7 +28,6 @@ from portal.gitlab import errors as gitlab_errors
 from portal.health.alarms import MAIL_ALARM
 from portal.health.checks import CHECK_ONE, check_key
 from portal.health.models import HealthWatch, Incident, Phase
-from portal.jobs import registry
 from portal.jobs.models import Job, JobState
 from portal.net import errors as net_errors
 from portal.net.policy import NEVER
@@ -326,10 +325,9 @@ def test_every_failure_has_an_entry_and_every_entry_is_used() -> None:
 
 
 def test_every_job_that_no_clock_starts_again_says_what_does() -> None:
-    registry.load_jobs()
-    names = {name for name in registry._functions if not name.startswith(("sample.", "test."))}
+    periodic = {job.name for job in CAPABILITIES.periodic_jobs}
 
-    assert names - set(registry.periodic_jobs()) == set(failures._GIVEN_UP)
+    assert set(CAPABILITIES.jobs) - periodic == set(failures._GIVEN_UP)
 
 
 def test_reads_that_are_begun_anew_are_those_that_say_so() -> None:

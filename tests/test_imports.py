@@ -25,9 +25,10 @@ FLOORS = (
     ("credentials",),
     ("authorization",),
     ("repositories",),
-    ("disconnection", "health"),
+    ("disconnection", "health", "copies"),
+    ("__init__",),
     ("operation",),
-    ("__init__", "__main__"),
+    ("__main__",),
 )
 FLOOR_OF = {name: number for number, floor in enumerate(FLOORS) for name in floor}
 # The runtime is ground, though it holds parts of the packages above it: everything is built from it.

@@ -12,10 +12,9 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlmodel import Session
+from sqlmodel import Session, SQLModel
 
 from portal.db import Database, UTCDateTime
-from portal.operation.migrations.models import load_metadata
 from portal.operation.migrations.upgrade import NewerSchema, configuration, current_and_head, upgrade
 from tests.support import schemas
 from tests.support.postgresql import Cluster
@@ -46,7 +45,7 @@ def same_type(_context: object, _inspected: object, _meta: object, _found: objec
 def differences(database: Database) -> list[object]:
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": same_type})
-        return list(compare_metadata(context, load_metadata()))
+        return list(compare_metadata(context, SQLModel.metadata))
 
 
 def rows(session: Session, table: str) -> int:
@@ -164,7 +163,7 @@ COUNTS = {
 def test_every_id_has_64_bits_and_so_has_what_numbers_it(cluster: Cluster) -> None:
     database = Database(cluster.create_database().replace("postgresql://", "postgresql+psycopg://"))
     upgrade(database)
-    own = [table.name for table in load_metadata().tables.values()]
+    own = [table.name for table in SQLModel.metadata.tables.values()]
     columns = sa.text(
         "SELECT table_name || '.' || column_name, data_type FROM information_schema.columns"
         " WHERE table_schema = 'public' AND table_name = ANY(:own)"
@@ -192,7 +191,7 @@ def test_schema_of_every_revision_is_brought_up_to_date_with_its_rows(empty: Dat
     upgrade(empty)
 
     assert differences(empty) == [], MAKE_ANEW
-    tables = load_metadata().tables
+    tables = SQLModel.metadata.tables
     with empty.reading() as session:
         # A migration that takes a table away says here where its rows went.
         assert {name for name in filled & tables.keys() if not rows(session, name)} == set()

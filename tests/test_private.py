@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from portal import build_runtime
 from portal.audit.head import Head, write_head
 from portal.credentials.spool import Spool
 from portal.db import Database
@@ -19,7 +20,6 @@ from portal.operation.backup.restore import restore
 from portal.operation.serving import Supervisor
 from portal.operation.start import prepare
 from portal.private import private_file, private_folder
-from portal.runtime import build_runtime
 from portal.settings import Settings
 from portal.vault.keyring import KEYS_VARIABLE
 from tests.support.modes import open_to_others

@@ -12,20 +12,19 @@ from portal.accounts.limits import WINDOW_MINUTES
 from portal.accounts.models import Invitation, SessionRecord, SignInAttempt
 from portal.db import utc_now
 from portal.jobs import JobContext
-from portal.jobs.registry import every
 from portal.runtime import Runtime
 
 KEEP_INVITATION_DAYS = 30
 
 
-def _has_ended(runtime: Runtime) -> bool:
+def has_ended(runtime: Runtime) -> bool:
+    """Tell whether there is anything to forget."""
     with runtime.database.reading() as session:
         return any(
             session.exec(select(table.id).where(ended).limit(1)).first() is not None for table, ended in _ended(runtime)
         )
 
 
-@every(3600, "accounts.forget", "Delete ended sessions and old invitations", is_due=_has_ended)
 def forget_ended(context: JobContext) -> None:
     """Delete expired sessions, sign-in attempts outside the throttle's window, and old invitations."""
     with context.transaction() as session:

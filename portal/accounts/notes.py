@@ -5,7 +5,7 @@ Notes in a member's row besides name and role, and the groups that a team lead c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,29 +36,15 @@ class GroupChoice:
     connection_name: str
 
 
-Provider = Callable[[Runtime, Principal, Sequence[Membership]], Notes]
-GroupSource = Callable[[Runtime, Principal], list[GroupChoice]]
-_providers: dict[str, Provider] = {}
-_group_sources: dict[str, GroupSource] = {}
-
-
-def add(name: str, provider: Provider) -> None:
-    """Add a note under a name; adding the same one again changes nothing."""
-    _providers[name] = provider
-
-
 def notes_for(runtime: Runtime, principal: Principal, memberships: Sequence[Membership]) -> list[Notes]:
-    """Return the notes on some members, by name of their provider."""
-    return [_providers[name](runtime, principal, memberships) for name in sorted(_providers)]
-
-
-def add_group_source(name: str, source: GroupSource) -> None:
-    """Add a source of groups under a name; adding the same one again changes nothing."""
-    _group_sources[name] = source
+    """Return the notes on some members."""
+    providers = (capability.member_notes for capability in runtime.capabilities.all)
+    return [provider(runtime, principal, memberships) for provider in providers if provider]
 
 
 def group_choices(runtime: Runtime, principal: Principal) -> list[GroupChoice]:
     """Return the groups that this person may give to a team lead."""
     if not principal.may(Right.GRANT_GROUPS):
         return []
-    return [choice for name in sorted(_group_sources) for choice in _group_sources[name](runtime, principal)]
+    sources = (capability.group_choices for capability in runtime.capabilities.all)
+    return [choice for source in sources if source for choice in source(runtime, principal)]

@@ -12,7 +12,7 @@ from portal.audit.models import AuditVerification
 from portal.audit.service import record
 from portal.audit.verify import Verdict, read_head, verify_chain
 from portal.errors import Card, UpstreamFailed
-from portal.jobs import Job, JobContext, enqueue, every, find_unfinished
+from portal.jobs import Job, JobContext, enqueue, find_unfinished
 from portal.logs import get_logger
 from portal.runtime import Runtime
 
@@ -31,7 +31,6 @@ class VerificationState:
     job: Job | None
 
 
-@every(DAY, VERIFY, TITLE)
 def verify(context: JobContext) -> None:
     """Check the whole chain and store the result."""
 
@@ -51,7 +50,8 @@ def verify(context: JobContext) -> None:
     context.progress(verdict.checked, None, message)
 
 
-def _has_news(runtime: Runtime) -> bool:
+def has_news(runtime: Runtime) -> bool:
+    """Tell whether the head file is behind the log."""
     path = runtime.settings.audit_head_file
     try:
         noted = last_noted(path)
@@ -63,7 +63,6 @@ def _has_news(runtime: Runtime) -> bool:
     return noted is None or noted.number != number
 
 
-@every(60, "audit.write_head", "Record the newest event of the audit log", is_due=_has_news)
 def tell(context: JobContext) -> None:
     """Write the head to the log and the head file, and raise the alarm if the log is behind that file."""
     path = context.runtime.settings.audit_head_file

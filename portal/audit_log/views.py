@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Blueprint, Flask, Response, request, url_for
 
 from portal.actor import Principal, Right
@@ -24,10 +26,10 @@ from portal.web.proof import require_proof
 blueprint = Blueprint("audit", __name__, url_prefix="/audit")
 
 
-def register(app: Flask, _runtime: Runtime) -> None:
+def register(app: Flask, runtime: Runtime) -> None:
     """Add the routes, and the filter that puts an event into words."""
     app.register_blueprint(blueprint)
-    app.add_template_filter(sentence_of, "sentence")
+    app.add_template_filter(partial(sentence_of, runtime), "sentence")
 
 
 @blueprint.get("")

@@ -10,7 +10,7 @@ from sqlalchemy import JSON, Column
 from sqlmodel import Field, SQLModel
 
 from portal.db import BigId, UTCDateTime, utc_now
-from portal.vault import register_columns
+from portal.vault import sealed_field
 
 
 class AttemptState(StrEnum):
@@ -38,8 +38,8 @@ class AuthorizationAttempt(SQLModel, table=True):
     # SHA-256 of the cookie that binds the attempt to the browser it was started in (RFC 9700 §4.7).
     browser_hash: str = Field(max_length=64)
     # The `state` and the PKCE verifier, sealed: they leave only in the redirect and in the token request.
-    state_sealed: bytes | None = None
-    verifier_sealed: bytes | None = None
+    state_sealed: bytes | None = sealed_field()
+    verifier_sealed: bytes | None = sealed_field()
     # Endpoints, client id, redirect URI and scopes as they were at the start (RFC 9700 §4.4.2).
     frozen: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     row_version: int
@@ -51,6 +51,3 @@ class AuthorizationAttempt(SQLModel, table=True):
     expires_at: datetime = Field(sa_type=UTCDateTime)
     claimed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-
-
-register_columns("authorization_attempt", "state_sealed", "verifier_sealed")

@@ -6,19 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from portal.actor import Principal, Right
-from portal.authorization.status import granted_scopes, load_status
-from portal.connections import panels, scopes
+from portal.authorization.status import load_status
+from portal.connections import panels
 from portal.connections.models import Connection
 from portal.credentials.models import Credential, CredentialState
 from portal.runtime import Runtime
-
-ORDER = 20
-
-
-def register() -> None:
-    """Add the panels; called once per application."""
-    panels.add(ORDER, authorization_panels)
-    scopes.tell_by(granted_scopes)
 
 
 def authorization_panels(runtime: Runtime, principal: Principal, connection: Connection) -> list[panels.Panel]:

@@ -11,7 +11,7 @@ from flask import Blueprint, Flask, Response, make_response, redirect, render_te
 from werkzeug.datastructures import MultiDict
 
 from portal.actor import Right
-from portal.authorization import attempts, exchange, panel
+from portal.authorization import attempts, exchange
 from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.authorization.status import load_status
 from portal.connections.steps import Step, rail, step_to_do_first
@@ -34,7 +34,6 @@ MAX_PARAMETER = 2000
 def register(app: Flask, runtime: Runtime) -> None:
     """Add the routes, and what the authorization shows on a connection's pages."""
     app.register_blueprint(blueprint)
-    panel.register()
 
 
 @blueprint.get("/connections/<slug>/setup/authorize")

@@ -12,7 +12,7 @@ from sqlmodel import Field, SQLModel
 
 from portal.audit import Target
 from portal.db import BigId, UTCDateTime, utc_now
-from portal.vault import register_columns
+from portal.vault import sealed_field
 
 MAX_NAME_KEY = 400
 
@@ -124,7 +124,7 @@ class Application(SQLModel, table=True):
     connection_id: int = Field(foreign_key="connection.id", unique=True, ondelete="CASCADE", sa_type=BigId)
     client_id: str = Field(max_length=255)
     # Sealed by the vault for `origin`; null until the secret is entered.
-    client_secret_sealed: bytes | None = None
+    client_secret_sealed: bytes | None = sealed_field(origin_column="origin")
     client_secret_hint: str = Field(default="", max_length=8)
     # The vault's HMAC of the secret: two that are the same can be told without showing either. Null: not known.
     client_secret_fingerprint: str | None = Field(default=None, max_length=16)
@@ -140,6 +140,3 @@ class Application(SQLModel, table=True):
         """Eight hex characters for people to compare (`3f2a-91c0`); empty if it is not known."""
         known = self.client_secret_fingerprint or ""
         return f"{known[:4]}-{known[4:8]}" if known else ""
-
-
-register_columns("application", "client_secret_sealed", origin_column="origin")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -32,17 +31,10 @@ class Panel:
     context: dict[str, Any]
 
 
-Provider = Callable[[Runtime, Principal, Connection], list[Panel]]
-_providers: dict[int, Provider] = {}
-
-
-def add(order: int, provider: Provider) -> None:
-    """Add a provider; lower numbers come first. Adding the same one again changes nothing."""
-    known = _providers.setdefault(order, provider)
-    if known is not provider:
-        raise ValueError(f"two panels have the order {order}")
-
-
 def panels_for(runtime: Runtime, principal: Principal, connection: Connection) -> list[Panel]:
-    """Return everything there is to show, in order."""
-    return [panel for order in sorted(_providers) for panel in _providers[order](runtime, principal, connection)]
+    """Return everything that the capabilities show, in order."""
+    return [
+        panel
+        for provider in runtime.capabilities.connection_panels
+        for panel in provider(runtime, principal, connection)
+    ]

@@ -1,30 +1,19 @@
-"""Which scopes the current authorization of a connection covers; a higher capability knows it and provides them."""
+"""Which scopes the present authorization of a connection lacks; the capability that keeps it says what it has."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from sqlmodel import Session
 
 from portal.connections.applications import wanted_scopes
 from portal.connections.models import Connection
 from portal.gitlab import scopes
-
-# A connection's id to the scopes of the credential in use; None if there is none.
-Tell = Callable[[Session, int], frozenset[str] | None]
-_tellers: list[Tell] = []
+from portal.runtime import Runtime
 
 
-def tell_by(tell: Tell) -> None:
-    """Set who tells; setting the same one again changes nothing."""
-    _tellers[:] = [tell]
-
-
-def missing_scopes(session: Session, connection: Connection) -> list[str]:
-    """Return the scopes that the chosen services need and the current authorization lacks; none before there is one."""
-    if connection.id is None or not _tellers:
-        return []
-    granted = _tellers[0](session, connection.id)
-    if granted is None:
-        return []
-    return scopes.missing_scopes(granted, wanted_scopes(connection))
+def missing_scopes(runtime: Runtime, session: Session, connection: Connection) -> list[str]:
+    """Return the scopes that the services wanted need and the present authorization lacks; none before there is one."""
+    answers = (capability.granted_scopes for capability in runtime.capabilities.all)
+    granted = next(
+        (found for answer in answers if answer and (found := answer(session, connection.id)) is not None), None
+    )
+    return [] if granted is None else scopes.missing_scopes(granted, wanted_scopes(connection))

@@ -191,7 +191,7 @@ def _activity_of(connection: Connection) -> list[dict[str, Any]]:
         {
             "actor": event.actor_name or "Someone",
             "is_system": event.actor_kind != ActorKind.USER,
-            "sentence": sentence_of(event),
+            "sentence": sentence_of(runtime, event),
             "at": event.at,
         }
         for event in list_events(runtime.database, search).events

@@ -54,7 +54,7 @@ def save_services(
         connection = get_connection_for_admin(session, principal, slug)
         if (connection.services, connection.hooks_wanted) != (chosen, hooks_wanted):
             connection.services, connection.hooks_wanted = chosen, hooks_wanted
-            _tell_wider(session, connection)
+            _tell_wider(runtime, session, connection)
             audit.record(
                 session,
                 principal.actor,
@@ -71,9 +71,9 @@ def needs_wider_scopes(connection: Connection) -> bool:
     return attention_code(connection) == MISSING_SCOPES
 
 
-def _tell_wider(session: Session, connection: Connection) -> None:
+def _tell_wider(runtime: Runtime, session: Session, connection: Connection) -> None:
     """Show which scopes the services now wanted need besides those granted; end what was shown when there are none."""
-    wider = missing_scopes(session, connection)
+    wider = missing_scopes(runtime, session, connection)
     if not wider:
         end_attention(connection, {MISSING_SCOPES})
     elif connection.id is not None:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from portal.credentials import TIMES, due_credentials, refresh_credential
 from portal.credentials.retention import thin
-from portal.credentials.retire import REVOKE_RETIRED
 from portal.credentials.revoke import due_revocations, revoke_one
 from portal.credentials.spend import sweep_spool
 from portal.credentials.spool import is_in_use
-from portal.jobs import JobContext, every
+from portal.jobs import JobContext
 from portal.jobs.thread_pool import for_each
 from portal.runtime import Runtime
 
 
-def _has_due_credentials(runtime: Runtime) -> bool:
+def has_due_credentials(runtime: Runtime) -> bool:
+    """Tell whether a refresh is due, or an answer waits to be stored."""
     return is_in_use(runtime.settings.data_dir) or bool(due_credentials(runtime))
 
 
-@every(30, "authorization.keep_alive", "Renew tokens before they end", is_due=_has_due_credentials)
 def keep_alive(context: JobContext) -> None:
     """Refresh every credential that is due; if one cannot be refreshed, it waits for its next turn and the others
     continue.
@@ -27,16 +26,12 @@ def keep_alive(context: JobContext) -> None:
     for_each(context, due, lambda connection_id: refresh_credential(context.runtime, connection_id))
 
 
-@every(
-    60, REVOKE_RETIRED, "Revoke tokens that are no longer used", is_due=lambda runtime: bool(due_revocations(runtime))
-)
 def revoke_retired(context: JobContext) -> None:
     """Revoke every token that is due; one that fails waits for its next attempt."""
     due = due_revocations(context.runtime)
     for_each(context, due, lambda row_id: revoke_one(context.runtime, row_id))
 
 
-@every(86400, "authorization.thin", "Thin out the flight recorder")
 def thin_recorder(context: JobContext) -> None:
     """Delete what is too old or too much."""
     context.progress(thin(context.runtime, context.raise_if_stopped))

@@ -10,7 +10,7 @@ from sqlalchemy import JSON, Column
 from sqlmodel import Field, SQLModel
 
 from portal.db import BigId, UTCDateTime, utc_now
-from portal.vault import register_columns
+from portal.vault import sealed_field
 
 
 class CredentialState(StrEnum):
@@ -38,8 +38,8 @@ class Credential(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     connection_id: int = Field(foreign_key="connection.id", unique=True, ondelete="CASCADE", sa_type=BigId)
     kind: str = Field(default="oauth", max_length=20)
-    access_token_sealed: bytes | None = None
-    refresh_token_sealed: bytes | None = None
+    access_token_sealed: bytes | None = sealed_field(origin_column="origin")
+    refresh_token_sealed: bytes | None = sealed_field(origin_column="origin")
     # The API origin both tokens are bound to.
     origin: str = Field(max_length=300)
     scopes: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
@@ -88,7 +88,7 @@ class Credential(SQLModel, table=True):
     refused_application: str = Field(default="", max_length=40)
     # The application the pair was issued to. Only that one may refresh or revoke it.
     client_id: str = Field(default="", max_length=255)
-    client_secret_sealed: bytes | None = None
+    client_secret_sealed: bytes | None = sealed_field(origin_column="origin")
 
 
 class CredentialEvent(SQLModel, table=True):
@@ -124,14 +124,14 @@ class RetiredToken(SQLModel, table=True):
     connection_id: int = Field(index=True, sa_type=BigId)
     connection_name: str = Field(max_length=100)
     # The refresh token, which covers both; the access token if there is no other. Null: there is nothing to try.
-    token_sealed: bytes | None = None
+    token_sealed: bytes | None = sealed_field(origin_column="origin")
     # With it GitLab is asked whether the pair is dead.
-    access_token_sealed: bytes | None = None
+    access_token_sealed: bytes | None = sealed_field(origin_column="origin")
     # Written before the refresh token is spent to learn whether it is dead, removed with the outcome.
     refresh_sent_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     # What the revocation needs, as it was: API URL, CA, proxy, client id; and the Secret, sealed.
     frozen: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
-    client_secret_sealed: bytes | None = None
+    client_secret_sealed: bytes | None = sealed_field(origin_column="origin")
     origin: str = Field(max_length=300)
     # `replaced`, `disconnected`, `stray`.
     reason: str = Field(max_length=40)
@@ -142,10 +142,3 @@ class RetiredToken(SQLModel, table=True):
     revoked_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     # How it is known to be dead: a `Proof`, or `by_hand` if a person said so. Empty: GitLab only answered that it is.
     proof: str = Field(default="", max_length=40)
-
-
-register_columns(
-    "credential", "access_token_sealed", "refresh_token_sealed", "client_secret_sealed", origin_column="origin"
-)
-
-register_columns("retired_token", "token_sealed", "access_token_sealed", "client_secret_sealed", origin_column="origin")

@@ -8,16 +8,6 @@ from portal.connections.models import Connection, ConnectionState
 from portal.disconnection.disconnect_status import load_disconnect_status
 from portal.runtime import Runtime
 
-STATE_ORDER = 5
-# Below everything else: what destroys comes last.
-WAY_ORDER = 95
-
-
-def register() -> None:
-    """Add the panels; called once per application."""
-    panels.add(STATE_ORDER, state_panel)
-    panels.add(WAY_ORDER, way_panel)
-
 
 def state_panel(runtime: Runtime, principal: Principal, connection: Connection) -> list[panels.Panel]:
     """Return how far the end is; nothing while the connection is in use and no token is left over."""

@@ -30,7 +30,6 @@ blueprint = Blueprint("disconnection", __name__, url_prefix="/connections/<slug>
 def register(app: Flask, runtime: Runtime) -> None:
     """Add the routes, and the panels on the connection's details page."""
     app.register_blueprint(blueprint)
-    panels.register()
 
 
 @blueprint.get("/disconnect")

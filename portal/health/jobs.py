@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from portal.health.alarms import MAIL_ALARM, enqueue_due_mails, has_due_mails, mail_alarm
-from portal.health.checks import CHECK_ONE, check_connection, due_connections, end_unwatched, unwatched_with_incidents
+from portal.health.alarms import enqueue_due_mails, has_due_mails, mail_alarm
+from portal.health.checks import check_connection, due_connections, end_unwatched, unwatched_with_incidents
 from portal.health.mail import MailFailed
 from portal.health.retention import thin
-from portal.jobs import JobContext, RetryLater, define, every
+from portal.jobs import JobContext, RetryLater
 from portal.jobs.context import JobInterrupted, JobStopped, JobSuperseded
 from portal.jobs.models import ItemState
 from portal.jobs.thread_pool import for_each
@@ -19,11 +19,11 @@ MAIL_AGAIN_SECONDS = 60.0
 log = get_logger(__name__)
 
 
-def _is_due(runtime: Runtime) -> bool:
+def is_due(runtime: Runtime) -> bool:
+    """Tell whether a check, a mail or the end of an incident is due."""
     return bool(due_connections(runtime)) or bool(unwatched_with_incidents(runtime)) or has_due_mails(runtime)
 
 
-@every(EVERY_SECONDS, "health.check", "Check connections", is_due=_is_due)
 def check_due(context: JobContext) -> None:
     """Check every connection that is due, a few at once; then start the mails whose time has come."""
     done = context.recorded_refs()
@@ -33,14 +33,12 @@ def check_due(context: JobContext) -> None:
     enqueue_due_mails(context.runtime)
 
 
-@define(CHECK_ONE)
 def check_asked(context: JobContext, *, connection_id: int) -> None:
     """Check one connection because someone asked."""
     check_connection(context.runtime, connection_id, context.progress)
     context.progress(1, 1, "Checked")
 
 
-@define(MAIL_ALARM)
 def mail(context: JobContext, *, incident_id: int, kind: str) -> None:
     """Mail the people who are to be told; those who were already are left out."""
     try:
@@ -49,7 +47,6 @@ def mail(context: JobContext, *, incident_id: int, kind: str) -> None:
         raise RetryLater(error.card, after_seconds=MAIL_AGAIN_SECONDS * context.attempt) from error
 
 
-@every(86400, "health.thin", "Thin out the history of checks")
 def thin_history(context: JobContext) -> None:
     """Delete what is too old or too much."""
     context.progress(thin(context.runtime, context.raise_if_stopped))

@@ -10,13 +10,6 @@ from portal.health.checks import is_watched
 from portal.health.status import load_health
 from portal.runtime import Runtime
 
-ORDER = 10
-
-
-def register() -> None:
-    """Add the panel; called once per application."""
-    panels.add(ORDER, health_panels)
-
 
 def health_panels(runtime: Runtime, principal: Principal, connection: Connection) -> list[panels.Panel]:
     """Return one line for each open incident that the connection's own attention does not tell already."""

@@ -12,7 +12,6 @@ from portal.actor import Right
 from portal.connections.models import Connection
 from portal.connections.store import get_connection
 from portal.db import utc_now
-from portal.health import panel
 from portal.health.bundle import make_bundle
 from portal.health.checks import request_check
 from portal.health.status import BANNERS_SHOWN, Alarm, Health, load_health, open_alarms
@@ -31,7 +30,6 @@ def register(app: Flask, runtime: Runtime) -> None:
     app.add_template_global(banners, "health_banners")
     app.add_template_global(alarms_of, "alarms_of")
     app.add_template_global(lambda: sum(not alarm.is_warning for alarm in _open_alarms()), "incident_count")
-    panel.register()
 
 
 @blueprint.get("")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from portal.jobs.context import JobContext, JobInterrupted, JobStopped, JobSuperseded, RetryLater
 from portal.jobs.models import ItemState, Job, JobItem, JobState
 from portal.jobs.queue import enqueue, find_unfinished
-from portal.jobs.registry import define, every
 
 __all__ = [
     "ItemState",
@@ -17,8 +16,6 @@ __all__ = [
     "JobStopped",
     "JobSuperseded",
     "RetryLater",
-    "define",
     "enqueue",
-    "every",
     "find_unfinished",
 ]

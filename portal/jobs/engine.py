@@ -22,7 +22,6 @@ from portal.installation import look_for_copy
 from portal.jobs import heartbeat, store
 from portal.jobs.engine_settings import Pace
 from portal.jobs.models import Job, JobState
-from portal.jobs.registry import load_jobs
 from portal.jobs.runner import Runner, locked, requeue
 from portal.jobs.schedule import enqueue_due
 from portal.jobs.single import WorkerLock
@@ -75,7 +74,6 @@ class Engine:
         if not self._wait_until_confirmed(given_up or threading.Event()):
             self._lock.release()
             return False
-        load_jobs()
         self._beat()
         _running = self
         self._engine = store.make_engine(self.runtime.database)

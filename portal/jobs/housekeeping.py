@@ -12,7 +12,6 @@ from sqlmodel.sql.expression import SelectOfScalar
 from portal.db import utc_now
 from portal.jobs.context import JobContext
 from portal.jobs.models import Job, JobItem
-from portal.jobs.registry import every
 from portal.runtime import Runtime
 
 KEEP_DAYS = 30
@@ -21,12 +20,12 @@ KEEP_OWN_HOURS = 24
 BATCH = 500
 
 
-def _has_old(runtime: Runtime) -> bool:
+def has_old(runtime: Runtime) -> bool:
+    """Tell whether there is a job to forget."""
     with runtime.database.reading() as session:
         return session.exec(_old().limit(1)).first() is not None
 
 
-@every(3600, "jobs.forget", "Forget finished jobs", is_due=_has_old)
 def forget_finished(context: JobContext) -> None:
     """Delete jobs that ended long ago, with their items, in short transactions."""
     deleted = 0

@@ -19,7 +19,6 @@ from portal.errors import Card, PortalError
 from portal.jobs import cards
 from portal.jobs.context import Claim, JobContext, JobInterrupted, JobStopped, JobSuperseded, RetryLater
 from portal.jobs.models import Job, JobState
-from portal.jobs.registry import UnknownJob, function_named
 from portal.jobs.store import hand_over
 from portal.logs import get_logger
 from portal.requestinfo import RequestInfo, current_request_info, new_request_id, requesting
@@ -162,8 +161,11 @@ class Runner:
 
 
 def _call(context: JobContext, job: Job) -> Outcome:
+    definition = context.runtime.capabilities.jobs.get(job.name)
+    if definition is None:  # This process is older than the one that enqueued it.
+        return Outcome(JobState.QUEUED, Card("job_unknown", {"job": job.name}))
     try:
-        function_named(job.name)(context, **job.args)
+        definition.function(context, **job.args)
     except JobSuperseded:
         raise
     except JobStopped:
@@ -172,8 +174,6 @@ def _call(context: JobContext, job: Job) -> Outcome:
         return Outcome(JobState.QUEUED, counts=False)
     except RetryLater as later:
         return Outcome(JobState.QUEUED, later.card, after_seconds=later.after_seconds)
-    except UnknownJob:
-        return Outcome(JobState.QUEUED, Card("job_unknown", {"job": job.name}))
     except PortalError as error:
         return Outcome(JobState.FAILED, cards.of(error))
     except SQLAlchemyError as error:

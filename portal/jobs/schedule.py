@@ -8,10 +8,10 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
+from portal.capability import PeriodicJob
 from portal.db import utc_now
 from portal.jobs.models import JobSchedule
 from portal.jobs.queue import enqueue
-from portal.jobs.registry import Periodic, periodic_jobs
 from portal.runtime import Runtime
 
 
@@ -25,7 +25,7 @@ def enqueue_due(runtime: Runtime) -> list[str]:
         known = {row.name: row.enqueued_at for row in session.exec(select(JobSchedule))}
     now = utc_now()
     names = []
-    for job in periodic_jobs().values():
+    for job in runtime.capabilities.periodic_jobs:
         last = known.get(job.name)
         if (last is None or last <= now - timedelta(seconds=job.seconds)) and job.is_due(runtime):
             with runtime.database.transaction() as session:
@@ -36,7 +36,7 @@ def enqueue_due(runtime: Runtime) -> list[str]:
     return names
 
 
-def _is_ours(session: Session, job: Periodic) -> bool:
+def _is_ours(session: Session, job: PeriodicJob) -> bool:
     """Move the schedule forward, unless another worker did; whoever moves it enqueues."""
     now = utc_now()
     due = (col(JobSchedule.name) == job.name, col(JobSchedule.enqueued_at) <= now - timedelta(seconds=job.seconds))

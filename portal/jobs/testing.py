@@ -10,7 +10,6 @@ from sqlmodel import col, select
 from portal.jobs.engine import Engine
 from portal.jobs.engine_settings import Pace
 from portal.jobs.models import Job, JobState
-from portal.jobs.registry import load_jobs
 from portal.jobs.runner import Runner
 from portal.runtime import Runtime
 
@@ -27,7 +26,6 @@ def run_pending(runtime: Runtime) -> list[Job]:
     Raises:
         Exception: what a job raised that no one foresaw; the job itself is queued for its next attempt.
     """
-    load_jobs()
     runner = Runner(runtime, executor_id="inline", backoff_seconds=0)
     ended: list[Job] = []
     for _ in range(MAX_JOBS):

@@ -11,8 +11,7 @@ from types import FrameType
 from portal.jobs.engine import Engine
 from portal.jobs.engine_settings import Pace
 from portal.logs import get_logger
-from portal.runtime import build_runtime
-from portal.settings import Settings
+from portal.runtime import Runtime
 
 EXIT_BROKEN = 1
 CHECK_SECONDS = 0.5
@@ -20,13 +19,13 @@ CHECK_SECONDS = 0.5
 log = get_logger(__name__)
 
 
-def run_worker(settings: Settings, pace: Pace | None = None) -> int:
+def run_worker(runtime: Runtime, pace: Pace | None = None) -> int:
     """Do jobs until SIGTERM or SIGINT; return the exit code.
 
     At the signal nothing more is claimed and no token request begins; one that is under way is finished. Running jobs
     end, or go back to the queue at their next `raise_if_stopped`, or are taken from them when the grace period is over.
     """
-    stop, runtime = threading.Event(), build_runtime(settings)
+    stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         runtime.shutdown.begin()

@@ -27,8 +27,8 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 @app.command()
 def verify() -> None:
     """Check every event; if one is not as it was written, print the first such number and exit with code 1."""
+    from portal import opened_runtime
     from portal.audit.verify import verify_chain
-    from portal.runtime import opened_runtime
 
     with opened_runtime() as runtime, _bar() as bar:
         task = bar.add_task("Verifying")
@@ -53,9 +53,9 @@ def export(
     to: Annotated[str, typer.Option(help="The last day.")] = "",
 ) -> None:
     """Write the events of all organizations to standard output, oldest first; that itself is recorded."""
+    from portal import opened_runtime
     from portal.audit_log.filters import Filters
     from portal.audit_log.search import iterate_events
-    from portal.runtime import opened_runtime
 
     try:
         filters = Filters.read({"from": from_, "to": to})

@@ -92,6 +92,7 @@ def serve(
 @app.command()
 def worker() -> None:
     """Run one background worker. On PostgreSQL start as many as you like; on SQLite exactly one runs."""
+    from portal import build_runtime
     from portal.jobs.worker import run_worker
     from portal.logs import configure_logs
     from portal.preflight import check_ground
@@ -99,7 +100,7 @@ def worker() -> None:
     settings = Settings.from_environ()
     check_ground(settings)
     configure_logs(settings.log_level)
-    raise SystemExit(run_worker(settings))
+    raise SystemExit(run_worker(build_runtime(settings)))
 
 
 @app.command()
@@ -159,9 +160,9 @@ def add_user(
     password: Annotated[str | None, REFUSED_PASSWORD] = None,
 ) -> None:
     """Add a person to the portal's organization. Their password is asked for, or read from standard input."""
+    from portal import opened_runtime
     from portal.accounts import people
     from portal.actor import Role
-    from portal.runtime import opened_runtime
 
     typed = _read_password(password)
     with opened_runtime() as runtime, _clear_refusals():
@@ -179,8 +180,8 @@ def set_user_password(
     password: Annotated[str | None, REFUSED_PASSWORD] = None,
 ) -> None:
     """Give a person a new password; all their sessions end. It is asked for, or read from standard input."""
+    from portal import opened_runtime
     from portal.accounts import people
-    from portal.runtime import opened_runtime
 
     typed = _read_password(password)
     with opened_runtime() as runtime, _clear_refusals():
@@ -193,8 +194,8 @@ def list_users() -> None:
     """List everyone."""
     from sqlmodel import select
 
+    from portal import opened_runtime
     from portal.accounts.models import Membership, User
-    from portal.runtime import opened_runtime
 
     with opened_runtime() as runtime, runtime.database.reading() as session:
         for user in session.exec(select(User)):

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 
+from portal import build_runtime
 from portal.accounts.first_run import ensure_setup_link
 from portal.db import Database
 from portal.installation import look_for_copy
@@ -26,7 +27,7 @@ from portal.operation.migrations.upgrade import NewerSchema, current_and_head, i
 from portal.operation.serving import Supervisor, default_endpoint
 from portal.preflight import check_ground, explain
 from portal.private import private_folder
-from portal.runtime import Runtime, build_runtime
+from portal.runtime import Runtime
 from portal.settings import Settings, SettingsError
 from portal.vault import KeyRing, KeyRingError, WrongKey, verify_ring
 from portal.vault.keyfile import write_down_audit_key

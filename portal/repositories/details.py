@@ -17,13 +17,6 @@ from portal.repositories.selection import StateFilter, View, count_by_state
 from portal.repositories.visibility import visible_to
 from portal.runtime import Runtime
 
-ORDER = 15
-
-
-def register() -> None:
-    """Add the panels; called once per application."""
-    panels.add(ORDER, repositories_panels)
-
 
 def repositories_panels(runtime: Runtime, principal: Principal, connection: Connection) -> list[panels.Panel]:
     """Return the facts, and what needs a person; nothing before the first authorization."""

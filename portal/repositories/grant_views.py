@@ -7,7 +7,6 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, flash, request, url_for
 
-from portal.accounts import notes
 from portal.actor import Right
 from portal.db import MAX_ID, read_id
 from portal.errors import BadRequest
@@ -31,10 +30,8 @@ class Undo:
 
 
 def register(app: Flask) -> None:
-    """Add the routes, and each lead's groups to the members' page."""
+    """Add the routes."""
     app.register_blueprint(blueprint)
-    notes.add("groups", grants.notes_on_members)
-    notes.add_group_source("groups", grants.group_choices)
 
 
 @blueprint.get("")

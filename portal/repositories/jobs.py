@@ -13,7 +13,7 @@ from portal.credentials import AccessUnavailable
 from portal.db import utc_now
 from portal.errors import Card, UpstreamFailed
 from portal.gitlab.errors import GitLabError, GitLabRateLimited, GitLabUnavailable, MalformedAnswer, NotGitLab
-from portal.jobs import JobContext, RetryLater, define, every
+from portal.jobs import JobContext, RetryLater
 from portal.jobs.models import Job, JobState
 from portal.net import AnswerBroken, ConnectFailed, DeadlinePassed, NameNotResolved, OutboundError, ProxyFailed
 from portal.repositories.catalogue.findings import card_of
@@ -40,7 +40,6 @@ TAKE_UP_SECONDS = 600
 TAKE_UP_DAYS = 1
 
 
-@define(READ_CATALOGUE)
 def run_read_catalogue(context: JobContext, *, connection_id: int) -> None:
     """Read the catalogue of one connection."""
     pause = PAUSES_SECONDS[min(context.attempt, len(PAUSES_SECONDS)) - 1]
@@ -76,7 +75,7 @@ def _tell(context: JobContext, connection_id: int, card: Card) -> None:
         need_attention(session, connection_id, card)
 
 
-def _reads_to_take_up(runtime: Runtime) -> list[Connection]:
+def reads_to_take_up(runtime: Runtime) -> list[Connection]:
     """Return the connections whose newest read failed only because GitLab, or the way to it, was away."""
     now, codes = utc_now(), {kind.code for kind in PASSING}
     with runtime.database.reading() as session:
@@ -92,14 +91,8 @@ def _reads_to_take_up(runtime: Runtime) -> list[Connection]:
         return [item for item in found if item is not None and item.state == ConnectionState.CONNECTED]
 
 
-@every(
-    TAKE_UP_SECONDS,
-    "repositories.take_up_reads",
-    "Read GitLab again where it was away",
-    is_due=lambda runtime: bool(_reads_to_take_up(runtime)),
-)
 def take_up_reads(context: JobContext) -> None:
     """Begin failed reads again."""
-    for connection in _reads_to_take_up(context.runtime):
+    for connection in reads_to_take_up(context.runtime):
         with context.transaction() as session:
             enqueue_catalogue_read(session, None, connection)

@@ -41,7 +41,6 @@ def register(app: Flask, runtime: Runtime) -> None:
     app.add_template_filter(explain, "availability")
     app.add_template_filter(role_name, "role")
     app.add_template_global(_counts, "repository_counts")
-    details.register()
     grant_views.register(app)
 
 

@@ -1,6 +1,6 @@
 """Encryption at rest: the only place where secrets are stored, and the type they have in memory."""
 
-from portal.vault.columns import register_columns
+from portal.vault.columns import sealed_field
 from portal.vault.envelope import SecretUnreadable
 from portal.vault.keyring import KeyRing, KeyRingError
 from portal.vault.ring_check import WrongKey, verify_ring
@@ -15,6 +15,6 @@ __all__ = [
     "SecretUnreadable",
     "Vault",
     "WrongKey",
-    "register_columns",
+    "sealed_field",
     "verify_ring",
 ]

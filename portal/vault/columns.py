@@ -1,10 +1,13 @@
-"""Which columns hold ciphertexts: every table's owner declares them beside the table, so that a rotation finds all."""
+"""Which columns hold ciphertexts: each says so itself, so that a rotation finds all."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-_columns: dict[tuple[str, str], SealedColumn] = {}
+from sqlmodel import Field, SQLModel
+
+_SEALED = "sealed_for"
 
 
 @dataclass(frozen=True)
@@ -16,12 +19,16 @@ class SealedColumn:
     origin_column: str | None = None
 
 
-def register_columns(table: str, *names: str, origin_column: str | None = None) -> None:
-    """Declare columns whose envelopes were sealed for `Place(table, id, name)`; the table's key is `id`."""
-    for name in names:
-        _columns[(table, name)] = SealedColumn(table, name, origin_column)
+def sealed_field(*, origin_column: str | None = None) -> Any:
+    """Return a column of a model whose envelopes are sealed for `Place(table, id, name)`; the table's key is `id`."""
+    return Field(default=None, sa_column_kwargs={"info": {_SEALED: origin_column}})
 
 
 def sealed_columns() -> list[SealedColumn]:
-    """Return every declared column, in a stable order. Only tables that are imported are there."""
-    return [_columns[key] for key in sorted(_columns)]
+    """Return every such column of the portal's tables, in a stable order."""
+    return [
+        SealedColumn(name, column.name, column.info[_SEALED])
+        for name, table in sorted(SQLModel.metadata.tables.items())
+        for column in sorted(table.columns, key=lambda column: column.name)
+        if _SEALED in column.info
+    ]

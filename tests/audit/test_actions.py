@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
+from portal import CAPABILITIES
 from portal.audit.models import RESULTS, AuditEvent
-from portal.audit_log.sentences import SENTENCES
+from portal.copies.confirmation import confirm_running
 from portal.credentials.cards import REFUSED
 from portal.credentials.claims import settle, take_claim
 from portal.credentials.machine import RefusedClient, RefusedGrant
@@ -22,7 +23,6 @@ from portal.credentials.times import TIMES
 from portal.db import utc_now
 from portal.installation import mark_restored
 from portal.jobs.testing import run_pending
-from portal.operation.backup.restored import confirm_running
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from portal.settings import Settings
@@ -278,4 +278,4 @@ def test_every_action_is_named_by_a_test() -> None:
 
 
 def test_every_action_has_a_sentence() -> None:
-    assert recorded_actions() - set(SENTENCES) == set()
+    assert recorded_actions() - set(CAPABILITIES.actions) == set()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from portal import CAPABILITIES
 from portal.db import Database
 from portal.net import NetworkPolicy, OutboundClient, parse_address
 from portal.operation.start import prepare
@@ -43,7 +44,7 @@ def runtime_of(settings: Settings, database: Database, exempt: str = "") -> Runt
     """Return what a process with these settings has; its door lets one sandbox through."""
     path = settings.resolved_key_file
     policy = NetworkPolicy(exempt=parse_address(exempt, allow_http=True) if exempt else None)
-    return Runtime(settings, database, Vault(KeyRing.from_file(path), path), OutboundClient(policy))
+    return Runtime(settings, database, Vault(KeyRing.from_file(path), path), OutboundClient(policy), CAPABILITIES)
 
 
 @pytest.fixture

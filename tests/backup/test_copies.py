@@ -14,6 +14,7 @@ from sqlmodel import delete
 
 from portal import audit, create_app
 from portal.actor import SYSTEM
+from portal.copies.confirmation import confirm_running, find_waiting
 from portal.db import Database, utc_now
 from portal.errors import NothingStored
 from portal.installation import find_instance, is_restored, look_for_copy, place
@@ -23,7 +24,6 @@ from portal.installation.witness import NAME, Evidence, Witness
 from portal.jobs.engine import Engine
 from portal.jobs.models import Executor
 from portal.jobs.testing import QUICK, running_worker
-from portal.operation.backup.restored import confirm_running, find_waiting
 from portal.operation.start import prepare
 from portal.runtime import Runtime
 from portal.settings import Settings

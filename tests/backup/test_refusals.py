@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from portal import CAPABILITIES
 from portal.db import Database
 from portal.operation.backup import postgresql
 from portal.operation.backup.errors import BackupRefused
@@ -142,7 +143,7 @@ def test_portal_with_people_in_it_is_replaced_only_on_demand_and_kept(
     stored = open_all(runtime)
     prepare(elsewhere)
     there = Database(elsewhere.resolved_database_url)
-    make_cast(Runtime(elsewhere, there, runtime.vault, runtime.outbound))
+    make_cast(Runtime(elsewhere, there, runtime.vault, runtime.outbound, CAPABILITIES))
     there.close()
 
     with pytest.raises(BackupRefused, match="--replace"):
@@ -152,7 +153,7 @@ def test_portal_with_people_in_it_is_replaced_only_on_demand_and_kept(
     assert done.kept is not None
     assert done.kept.exists()
     there = Database(elsewhere.resolved_database_url)
-    assert open_all(Runtime(elsewhere, there, runtime.vault, runtime.outbound)) == stored
+    assert open_all(Runtime(elsewhere, there, runtime.vault, runtime.outbound, CAPABILITIES)) == stored
     there.close()
 
 

@@ -14,6 +14,7 @@ from portal import create_app
 from portal.accounts.models import SessionRecord
 from portal.audit_log.jobs import VERIFY
 from portal.connections.models import Application
+from portal.copies.confirmation import confirm_running
 from portal.credentials import due_credentials, refresh_credential
 from portal.credentials.models import CredentialState
 from portal.db import Database, utc_now
@@ -23,7 +24,6 @@ from portal.jobs.engine import Engine
 from portal.jobs.testing import QUICK as PACE
 from portal.operation.backup.make import make_backup
 from portal.operation.backup.restore import restore
-from portal.operation.backup.restored import confirm_running
 from portal.operation.start import prepare
 from portal.runtime import Runtime
 from portal.settings import Settings

@@ -11,9 +11,9 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from portal import CAPABILITIES
 from portal.db import utc_now
 from portal.jobs.models import JobSchedule
-from portal.jobs.registry import load_jobs, periodic_jobs
 from portal.jobs.testing import running_worker
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
@@ -83,9 +83,8 @@ def site(
 ) -> Iterator[Site]:
     """The running portal, with the cast in it and a worker at work; at the end no secret may have left the vault."""
     # No periodic job comes due: a check of the worker's own would judge what a test is just making.
-    load_jobs()
     with runtime.database.transaction() as session:
-        session.add_all(JobSchedule(name=name, enqueued_at=utc_now()) for name in periodic_jobs())
+        session.add_all(JobSchedule(name=job.name, enqueued_at=utc_now()) for job in CAPABILITIES.periodic_jobs)
     canaries = Canaries(runtime, sandbox)
     app.wsgi_app = canaries.watching(app.wsgi_app)  # type: ignore[method-assign]
     with canaries.listening(), serving(app, listener), running_worker(runtime):

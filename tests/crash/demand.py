@@ -6,8 +6,8 @@ import json
 import sys
 from dataclasses import replace
 
+from portal import build_runtime
 from portal.credentials import AccessUnavailable, demand_access
-from portal.runtime import build_runtime
 from portal.settings import Settings
 from tests.support.paired import QUICK
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from portal import build_runtime
 from portal.credentials import demand_access
-from portal.runtime import build_runtime
 from portal.settings import Settings
 from tests.support.paired import QUICK
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 
+from portal import build_runtime
 from portal.accounts.principal import load_principal
 from portal.authorization.attempts import claim_attempt
 from portal.authorization.exchange import take_code
-from portal.runtime import build_runtime
 from portal.settings import Settings
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 
+from portal import build_runtime
 from portal.disconnection.disconnect import disconnect
 from portal.jobs.testing import run_pending
-from portal.runtime import build_runtime
 from portal.settings import Settings
 from tests.support.people import Actor
 from tests.support.walkthrough import principal_of

@@ -19,7 +19,7 @@ from sqlalchemy import select
 from sqlmodel import SQLModel
 from werkzeug.wsgi import ClosingIterator
 
-from portal import create_app
+from portal import CAPABILITIES, create_app
 from portal.accounts.sessions import DatabaseSessions
 from portal.db import Database
 from portal.net import NetworkPolicy, OutboundClient
@@ -115,7 +115,9 @@ class FuzzWorld:
         shutil.copy(migrated_file, self._file)
         self._database = Database(settings.resolved_database_url)
         outbound = OutboundClient(NetworkPolicy.from_settings(settings), resolve=_resolve_nothing)
-        self.runtime = Runtime(settings=settings, database=self._database, vault=Vault(ring), outbound=outbound)
+        self.runtime = Runtime(
+            settings=settings, database=self._database, vault=Vault(ring), outbound=outbound, capabilities=CAPABILITIES
+        )
         self.app = create_app(runtime=self.runtime)
         self.cast: Cast = make_cast(self.runtime)
         self.names = make_objects(self.runtime, OWN, self.cast.owner.user_id).names

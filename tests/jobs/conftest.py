@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 from sqlmodel import SQLModel, col, select
 
+from portal import build_runtime
 from portal.audit.models import GENESIS, AuditEvent, AuditHead
 from portal.db import Database
 from portal.installation.models import Instance
 from portal.jobs import Job, enqueue
 from portal.jobs.engine_settings import Pace
 from portal.jobs.models import Executor, JobItem, JobSchedule
-from portal.runtime import Runtime, build_runtime
+from portal.runtime import Runtime
 from portal.settings import Settings
 from portal.vault import KeyRing
-from tests.jobs import sample_jobs
+from tests.jobs.sample_jobs import with_samples
 from tests.jobs.worker_process import WorkerProcess
 
-assert sample_jobs
 NEEDED = (Job, JobItem, Executor, JobSchedule, Instance, AuditEvent, AuditHead)
 TABLES = [SQLModel.metadata.tables[model.__tablename__] for model in NEEDED]
 # Quick, so that a test need not wait; a worker counts as dead after two seconds.
@@ -60,7 +60,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Setting
 def runtime(settings: Settings) -> Iterator[Runtime]:
     """A runtime whose database has everything, so that the periodic jobs succeed as well."""
     KeyRing.create_file(settings.resolved_key_file)
-    runtime = build_runtime(settings)
+    runtime = with_samples(build_runtime(settings))
     yield runtime
     runtime.database.close()
 
@@ -69,7 +69,7 @@ def runtime(settings: Settings) -> Iterator[Runtime]:
 def bare_runtime(settings: Settings) -> Iterator[Runtime]:
     """A runtime whose database has our tables but none of the engine's."""
     KeyRing.create_file(settings.resolved_key_file)
-    runtime = build_runtime(settings)
+    runtime = with_samples(build_runtime(settings))
     SQLModel.metadata.create_all(runtime.database.engine, TABLES)
     with runtime.database.transaction() as session:
         session.add(AuditHead(id=1, number=0, hash=GENESIS))

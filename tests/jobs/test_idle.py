@@ -10,7 +10,6 @@ import time_machine
 from sqlmodel import select
 
 from portal.jobs.models import Job
-from portal.jobs.registry import load_jobs, periodic_jobs
 from portal.jobs.schedule import enqueue_due
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
@@ -21,8 +20,7 @@ BEGIN = datetime(2027, 3, 1, 6, 0, tzinfo=UTC)
 
 @pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
 def test_idle_portal_makes_no_jobs_but_one_a_day_of_each_daily_kind(runtime: Runtime) -> None:
-    load_jobs()
-    daily = {job.name for job in periodic_jobs().values() if job.seconds >= DAY}
+    daily = {job.name for job in runtime.capabilities.periodic_jobs if job.seconds >= DAY}
     with time_machine.travel(BEGIN, tick=False) as clock:
         for _ in range(3 * 24 * 4):
             enqueue_due(runtime)

@@ -8,26 +8,26 @@ import pytest
 from sqlmodel import col, select
 
 from portal.errors import Card, Layer
-from portal.jobs import ItemState, Job, JobContext, JobItem, JobState, JobSuperseded, define
+from portal.jobs import ItemState, Job, JobContext, JobItem, JobState, JobSuperseded
 from portal.jobs.runner import MAX_ATTEMPTS, Runner
 from portal.jobs.service import request_stop
 from portal.jobs.testing import run_pending
 from portal.requestinfo import RequestInfo, current_request_info, requesting
 from portal.runtime import Runtime
 from tests.jobs.conftest import reload
-from tests.jobs.sample_jobs import CARD, noted
+from tests.jobs.sample_jobs import CARD, job, noted
 from tests.jobs.waiting import until
 
 Add = Callable[..., Job]
 seen: dict[str, Any] = {}
 
 
-@define("test.look_around")
+@job("test.look_around")
 def look_around(context: JobContext) -> None:
     seen["request"] = current_request_info()
 
 
-@define("test.steal_from_itself")
+@job("test.steal_from_itself")
 def lose_the_claim(context: JobContext, how: str) -> None:
     """Let another worker claim the job, then try to write as the first one."""
     other = Runner(context.runtime, executor_id="other")
@@ -48,13 +48,13 @@ def lose_the_claim(context: JobContext, how: str) -> None:
         raise
 
 
-@define("test.count_quickly")
+@job("test.count_quickly")
 def count_quickly(context: JobContext) -> None:
     for number in range(1000):
         context.progress(number + 1, 1000, f"{number + 1} read")
 
 
-@define("test.write_where_nothing_can_be_written")
+@job("test.write_where_nothing_can_be_written")
 def write_where_nothing_can_be_written(context: JobContext) -> None:
     database = context.runtime.database
     with database.transaction() as session:

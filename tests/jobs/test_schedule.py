@@ -1,29 +1,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlmodel import col, select
 
+from portal.capability import Capabilities, Capability, JobDefinition, PeriodicJob
 from portal.db import utc_now
-from portal.jobs import ItemState, Job, JobContext, JobItem, JobState, every, registry
+from portal.jobs import ItemState, Job, JobContext, JobItem, JobState
+from portal.jobs.housekeeping import forget_finished
 from portal.jobs.models import JobSchedule
 from portal.jobs.schedule import enqueue_due
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
 from tests.accounts.at_once import crowd
+from tests.jobs.sample_jobs import with_samples
 
 Add = Callable[..., Job]
 
 
-@pytest.fixture(autouse=True)
-def only_one_periodic_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_periodic", {})
+def tick(context: JobContext) -> None:
+    context.progress(1)
 
-    @every(600, "test.tick", "Tick")
-    def tick(context: JobContext) -> None:
-        context.progress(1)
+
+TICK = PeriodicJob("test.tick", tick, "Tick", 600)
+
+
+@pytest.fixture
+def runtime(runtime: Runtime) -> Runtime:
+    return with_jobs(runtime, TICK)
+
+
+def with_jobs(runtime: Runtime, *jobs: PeriodicJob) -> Runtime:
+    """Return a runtime whose periodic jobs are these; it knows the other jobs of the tests as well."""
+    others = [job for job in with_samples(runtime).capabilities.jobs.values() if not isinstance(job, PeriodicJob)]
+    forget = JobDefinition("jobs.forget", forget_finished)
+    return replace(runtime, capabilities=Capabilities((Capability("test", jobs=(*others, forget, *jobs)),)))
 
 
 def let_time_pass(runtime: Runtime, seconds: float) -> None:
@@ -43,7 +57,8 @@ def test_periodic_job_is_due_at_the_first_start_and_then_once_per_period(runtime
 
 def test_periodic_job_that_has_nothing_to_do_is_not_enqueued_and_asked_again(runtime: Runtime) -> None:
     answers = [False, False, True]
-    every(600, "test.seldom", "Seldom", is_due=lambda runtime: answers.pop(0))(lambda context: None)
+    seldom = PeriodicJob("test.seldom", tick, "Seldom", 600, lambda runtime: answers.pop(0))
+    runtime = with_jobs(runtime, TICK, seldom)
 
     assert [enqueue_due(runtime) for _ in range(4)] == [["test.tick"], [], ["test.seldom"], []]
 

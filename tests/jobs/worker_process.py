@@ -8,15 +8,13 @@ import signal
 import sys
 from pathlib import Path
 
+from portal import build_runtime
 from portal.jobs.engine_settings import Pace
-from portal.jobs.registry import load_jobs
 from portal.jobs.worker import run_worker
 from portal.logs import configure_logs
 from portal.settings import Settings
-from tests.jobs import sample_jobs
+from tests.jobs.sample_jobs import with_samples
 
-assert sample_jobs
-load_jobs()
 END_SECONDS = 60
 _forking = multiprocessing.get_context("forkserver")
 
@@ -58,4 +56,4 @@ def _work(environment: dict[str, str], pace: Pace, log: Path) -> None:
         os.dup2(output.fileno(), sys.stdout.fileno())
         os.dup2(output.fileno(), sys.stderr.fileno())
     configure_logs("INFO")
-    raise SystemExit(run_worker(Settings.from_environ(), pace))
+    raise SystemExit(run_worker(with_samples(build_runtime(Settings.from_environ())), pace))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
+from portal import CAPABILITIES
 from portal.accounts.models import Organization
 from portal.connections.models import Application, Connection
 from portal.credentials.models import Credential
@@ -44,7 +45,9 @@ def runtime(settings: Settings, database: Database, key_file: Path) -> Runtime:
 def runtime_on(settings: Settings, database: Database) -> Runtime:
     """Return what another process with the same settings has."""
     path = settings.resolved_key_file
-    return Runtime(settings, database, Vault(KeyRing.from_file(path), path), OutboundClient(NetworkPolicy()))
+    return Runtime(
+        settings, database, Vault(KeyRing.from_file(path), path), OutboundClient(NetworkPolicy()), CAPABILITIES
+    )
 
 
 def add_secrets(runtime: Runtime, count: int) -> dict[Place, str]:

@@ -13,7 +13,7 @@ from sqlalchemy import delete, text
 from sqlalchemy import select as select_columns
 from sqlmodel import SQLModel, select
 
-from portal import create_app
+from portal import CAPABILITIES, create_app
 from portal.audit.models import AuditEvent
 from portal.connections.attention import need_attention
 from portal.connections.models import ConnectionState
@@ -72,7 +72,7 @@ def runtime(settings: Settings, database: Database, key_file: Path, sandbox: Run
 def at(settings: Settings, database: Database, sandbox: RunningSandbox) -> Runtime:
     policy = NetworkPolicy(exempt=parse_address(sandbox.url, allow_http=True), own_origin=settings.base_url)
     path = settings.resolved_key_file
-    return Runtime(settings, database, Vault(KeyRing.from_file(path), path), OutboundClient(policy))
+    return Runtime(settings, database, Vault(KeyRing.from_file(path), path), OutboundClient(policy), CAPABILITIES)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from sqlmodel import SQLModel, col, select
 from portal.audit.models import AuditEvent
 from portal.credentials.models import Credential
 from portal.operation.keys.manage import list_keys, rotate
-from portal.operation.migrations.models import load_metadata
 from portal.runtime import Runtime
 from portal.vault import KeyRing, Place, Secret
 from portal.vault.columns import sealed_columns
@@ -44,7 +43,7 @@ def actions(runtime: Runtime) -> list[tuple[str, str]]:
 
 def test_every_column_of_ciphertexts_is_declared() -> None:
     declared = {(column.table, column.name) for column in sealed_columns()}
-    tables = load_metadata().tables.values()
+    tables = SQLModel.metadata.tables.values()
 
     found = {(table.name, column.name) for table in tables for column in table.columns if "sealed" in column.name}
 

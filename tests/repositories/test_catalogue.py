@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlmodel import col, func, select
 
+from portal import CAPABILITIES
 from portal.connections.models import Connection, ConnectionState
 from portal.credentials import AccessUnavailable
 from portal.db import MAX_ID, utc_now
@@ -13,7 +14,6 @@ from portal.errors import Card
 from portal.gitlab.errors import GitLabError
 from portal.jobs.models import Job, JobState
 from portal.jobs.queue import enqueue
-from portal.jobs.registry import periodic_jobs
 from portal.jobs.testing import run_pending
 from portal.repositories.catalogue.ranges import IdRange, RangePool
 from portal.repositories.catalogue.run import read_catalogue
@@ -211,7 +211,7 @@ def test_gitlab_being_down_is_tried_again_and_blames_nobody(
         assert session.get_one(Connection, connection_id).state == ConnectionState.CONNECTED
         assert session.exec(select(Job)).one().attempts == 5
     sandbox.faults.clear()
-    take_up = periodic_jobs()["repositories.take_up_reads"]
+    take_up = next(job for job in CAPABILITIES.periodic_jobs if job.name == "repositories.take_up_reads")
     assert not take_up.is_due(runtime)
     with runtime.database.transaction() as session:
         session.exec(select(Job)).one().finished_at = utc_now() - timedelta(minutes=11)

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from portal import create_app
+from portal import CAPABILITIES, create_app
 from portal.db import Database
 from portal.net import NetworkPolicy, OutboundClient
 from portal.runtime import Runtime
@@ -66,7 +66,9 @@ def make_world(settings: Settings, migrated_file: Path, ring: KeyRing) -> World:
     shutil.copy(migrated_file, settings.data_dir / "gatehouse.db")
     outbound = OutboundClient(NetworkPolicy(ports=settings.outbound_ports, own_origin=settings.base_url))
     database = Database(settings.resolved_database_url)
-    runtime = Runtime(settings=settings, database=database, vault=Vault(ring), outbound=outbound)
+    runtime = Runtime(
+        settings=settings, database=database, vault=Vault(ring), outbound=outbound, capabilities=CAPABILITIES
+    )
     app = create_app(runtime=runtime)
     app.testing = True
     app.config["PROPAGATE_EXCEPTIONS"] = False

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Column, TypeDecorator, func, insert, select
+from sqlmodel import SQLModel
 
 from portal.db import Database
-from portal.operation.migrations.models import load_metadata
 from tests.support.postgresql import run_client
 
 FOLDER = Path(__file__).parent.parent / "schemas"
@@ -41,7 +41,7 @@ def fill(database: Database) -> None:
         return SAMPLES[(kind.impl_instance if isinstance(kind, TypeDecorator) else kind).python_type]
 
     with database.transaction() as session:
-        for table in load_metadata().sorted_tables:
+        for table in SQLModel.metadata.sorted_tables:
             if not session.execute(select(func.count()).select_from(table)).scalar_one():
                 session.execute(insert(table).values({column.name: sample(column) for column in table.columns}))
 

@@ -24,9 +24,9 @@ def register(app: typer.Typer) -> None:
 
 def backup(folder: Annotated[Path, typer.Argument(help="A new or empty folder.")]) -> None:
     """Write a consistent backup while the portal runs. It holds no keys: store the key ring separately."""
+    from portal import opened_runtime
     from portal.operation.backup.errors import BackupRefused
     from portal.operation.backup.make import make_backup
-    from portal.runtime import opened_runtime
 
     with opened_runtime() as runtime:
         try:
@@ -86,9 +86,9 @@ def _restore(settings: Settings, folder: Path, *, replace: bool, typed: str) -> 
 
 
 def _confirm_running() -> None:
+    from portal import opened_runtime
+    from portal.copies.confirmation import confirm_running
     from portal.operation.backup.errors import BackupRefused
-    from portal.operation.backup.restored import confirm_running
-    from portal.runtime import opened_runtime
 
     with opened_runtime() as runtime:
         count = confirm_running(runtime)

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 from sqlmodel import Session, delete, select
 
-from portal import audit
+from portal import CAPABILITIES, audit
 from portal.accounts.models import Organization, SessionRecord
 from portal.actor import COMMAND_LINE
 from portal.audit.verify import verify_chain
@@ -167,6 +167,7 @@ def _finish(settings: Settings, database: Database, manifest: Manifest) -> None:
         database,
         _vault(settings),
         OutboundClient(NetworkPolicy()),
+        CAPABILITIES,
     )
     try:
         verdict = verify_chain(runtime)

@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import MetaData, Table, func, inspect, select, text
 from sqlalchemy.engine import Connection
 
-from portal.operation.migrations.models import load_metadata
 from portal.vault.rotation import count_by_key
 
 # Where the engine of the jobs keeps its tables on PostgreSQL.
@@ -46,7 +45,6 @@ class Contents:
 
 def read_contents(connection: Connection) -> Contents:
     """Read it all through one connection; in a transaction that sees one moment, it is consistent."""
-    load_metadata()
     number, last = connection.execute(text("SELECT number, hash FROM audit_head")).one()
     counts = count_by_key(connection)
     return Contents(

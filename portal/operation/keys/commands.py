@@ -96,7 +96,7 @@ def _tell(resealed: Resealed) -> str:
 
 @contextmanager
 def _runtime() -> Iterator[Runtime]:
-    from portal.runtime import opened_runtime
+    from portal import opened_runtime
 
     with opened_runtime() as runtime:
         try:

@@ -17,7 +17,6 @@ from portal.crash_points import crash_point
 from portal.credentials.spool import sealed_answers
 from portal.errors import Conflict, NotFound
 from portal.operation.keys.unreadable import note_unreadable
-from portal.operation.migrations.models import load_metadata
 from portal.runtime import Runtime
 from portal.vault import KeyRing, verify_ring
 from portal.vault.envelope import key_id_of
@@ -169,7 +168,6 @@ def _without(ring: KeyRing, key_id: str) -> KeyRing:
 
 def _count(runtime: Runtime) -> dict[str, Counter[str]]:
     """Return, by key id, how many values each column holds; the data folder's files count too."""
-    load_metadata()  # A table that is not imported has declared nothing.
     uses: dict[str, Counter[str]] = {}
     with runtime.database.engine.connect() as connection:
         counts = count_by_key(connection)

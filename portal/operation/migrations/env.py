@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from alembic import context
+from sqlmodel import SQLModel
 
-from portal.operation.migrations.models import load_metadata, render_item
+from portal.operation.migrations.types import render_item
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=load_metadata(),
+    target_metadata=SQLModel.metadata,
     render_item=render_item,
     render_as_batch=True,
     transaction_per_migration=False,

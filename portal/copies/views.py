@@ -6,8 +6,8 @@ from flask import Blueprint, Flask, Response, flash, url_for
 from sqlalchemy.exc import SQLAlchemyError
 
 from portal.actor import Right
+from portal.copies.confirmation import Waiting, confirm_running, find_waiting
 from portal.errors import Card
-from portal.operation.backup.restored import Waiting, confirm_running, find_waiting
 from portal.runtime import Runtime
 from portal.storage import LASTING, card_of, trouble_of_folder
 from portal.web.access import requires, signed_in

@@ -1,36 +1,12 @@
-"""What only Alembic asks: every table of the portal, and how a migration writes our column types."""
+"""How a migration writes the column types of the portal."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any, Literal
 
-from sqlalchemy import MetaData
-from sqlmodel import SQLModel
 from sqlmodel.sql.sqltypes import AutoString
 
 from portal.db import BigId, UTCDateTime
-
-WITH_TABLES = (
-    "vault",
-    "installation",
-    "accounts",
-    "audit",
-    "jobs",
-    "connections",
-    "credentials",
-    "authorization",
-    "repositories",
-    "disconnection",
-    "health",
-)
-
-
-def load_metadata() -> MetaData:
-    """Import every capability's tables and return the metadata they registered in."""
-    for capability in WITH_TABLES:
-        import_module(f"portal.{capability}.models")
-    return SQLModel.metadata
 
 
 def render_item(kind: str, item: Any, _autogen: object) -> str | Literal[False]:

@@ -1,0 +1,24 @@
+"""What the popup brings to the portal."""
+
+from __future__ import annotations
+
+from portal.authorization.jobs import forget_attempts
+from portal.authorization.models import AuthorizationAttempt
+from portal.authorization.panel import authorization_panels
+from portal.authorization.status import granted_scopes
+from portal.capability import Capability, PeriodicJob
+
+CAPABILITY = Capability(
+    name="authorization",
+    views="portal.authorization.views",
+    tables=(AuthorizationAttempt,),
+    jobs=(PeriodicJob("authorization.forget", forget_attempts, "Delete old authorization attempts", 86_400),),
+    connection_panels={20: authorization_panels},
+    granted_scopes=granted_scopes,
+    actions={
+        "authorization.failed": "tried to authorize {object}, and GitLab gave no token",
+        "authorization.refused": "tried to authorize {object} and was refused",
+        "authorization.started": "started to authorize {object}",
+        "connection.authorized": "authorized {object} as @{gitlab_username}",
+    },
+)

@@ -1,0 +1,107 @@
+"""What a capability brings to the portal: one object for each, and one tuple of them in `portal/__init__.py`.
+
+Everything that used to be a list kept by hand somewhere hangs on these objects, so a new capability is a new package
+and one line. The types of what is handed over belong to higher packages: `Any` stands for them here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from sqlmodel import SQLModel
+
+
+@dataclass(frozen=True)
+class JobDefinition:
+    """A kind of background work; `function(context: JobContext, **ids)` is named so that lower packages can start it.
+
+    It may be run twice (a worker can die after the work and before the note of it), so every step must bear that.
+    """
+
+    name: str
+    function: Callable[..., None]
+
+
+@dataclass(frozen=True)
+class PeriodicJob(JobDefinition):
+    """A job that the portal enqueues for itself, once over all workers, and never twice at a time.
+
+    Attributes:
+        seconds: from one to the next.
+        is_due: reads whether there is anything to do, given the runtime. It is asked every few seconds once the time
+            has come, until it says yes: a portal that has nothing to do writes nothing.
+    """
+
+    title: str
+    seconds: float
+    is_due: Callable[[Any], bool] = lambda runtime: True
+
+
+@dataclass(frozen=True)
+class Capability:
+    """What one package adds. Every field but the name may stay empty.
+
+    Attributes:
+        name: of the package.
+        views: module with `register(app, runtime)`; imported by web processes only.
+        tables: its models, in no particular order.
+        jobs: its background work.
+        actions: audit actions and their sentences, to follow the name of whoever acted. `{object}` is what it was done
+            to; other names are from the event's details.
+        connection_panels: what it shows on a connection's pages, by place in the order: functions of runtime,
+            principal and connection that return `connections.panels.Panel`s.
+        member_notes: a function of runtime, principal and memberships that returns `accounts.notes.Notes`.
+        group_choices: a function of runtime and principal: the groups that a team lead may be given.
+        granted_scopes: a function of session and connection id: the scopes of the credential in use, None without one.
+    """
+
+    name: str
+    views: str = ""
+    tables: tuple[type[SQLModel], ...] = ()
+    jobs: tuple[JobDefinition, ...] = ()
+    actions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    connection_panels: Mapping[int, Callable[..., list[Any]]] = field(default_factory=lambda: MappingProxyType({}))
+    member_notes: Callable[..., Any] | None = None
+    group_choices: Callable[..., list[Any]] | None = None
+    granted_scopes: Callable[..., frozenset[str] | None] | None = None
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """Every capability, lowest first, and what they bring together."""
+
+    all: tuple[Capability, ...]
+
+    @cached_property
+    def jobs(self) -> Mapping[str, JobDefinition]:
+        """Every job by name."""
+        return _merged(((job.name, job) for capability in self.all for job in capability.jobs), "jobs")
+
+    @cached_property
+    def periodic_jobs(self) -> tuple[PeriodicJob, ...]:
+        """The jobs that the portal enqueues for itself."""
+        return tuple(job for job in self.jobs.values() if isinstance(job, PeriodicJob))
+
+    @cached_property
+    def actions(self) -> Mapping[str, str]:
+        """The sentence of every audit action."""
+        return _merged((pair for capability in self.all for pair in capability.actions.items()), "audit actions")
+
+    @cached_property
+    def connection_panels(self) -> tuple[Callable[..., list[Any]], ...]:
+        """What is shown on a connection's pages, in order."""
+        pairs = (pair for capability in self.all for pair in capability.connection_panels.items())
+        return tuple(provider for _, provider in sorted(_merged(pairs, "panels").items()))
+
+
+def _merged(pairs: Any, what: str) -> Mapping[Any, Any]:
+    found: dict[Any, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"two {what} are named {name}")
+        found[name] = value
+    return MappingProxyType(found)

@@ -1,0 +1,27 @@
+"""What disconnecting brings to the portal."""
+
+from __future__ import annotations
+
+from portal.capability import Capability, JobDefinition, PeriodicJob
+from portal.disconnection.erase import ERASE, has_wanted
+from portal.disconnection.jobs import FOLLOW, follow, run_erase
+from portal.disconnection.models import Disconnection
+from portal.disconnection.panels import state_panel, way_panel
+
+CAPABILITY = Capability(
+    name="disconnection",
+    views="portal.disconnection.views",
+    tables=(Disconnection,),
+    jobs=(
+        JobDefinition(ERASE, run_erase),
+        PeriodicJob(FOLLOW, follow, "Erase connections whose tokens are revoked", 60, has_wanted),
+    ),
+    # First what state it is in; below everything else the way to what destroys.
+    connection_panels={5: state_panel, 95: way_panel},
+    actions={
+        "connection.disconnected": "disconnected {object}",
+        "connection.erased": "erased {object}",
+        "connection.erasure_requested": "asked for {object} to be erased",
+        "connection.revocation_tried_again": "had GitLab asked again to revoke the token of {object}",
+    },
+)

@@ -1,0 +1,17 @@
+"""What background work itself brings to the portal."""
+
+from __future__ import annotations
+
+from portal.capability import Capability, PeriodicJob
+from portal.jobs.housekeeping import forget_finished, has_old
+from portal.jobs.models import Executor, Job, JobItem, JobSchedule
+
+CAPABILITY = Capability(
+    name="jobs",
+    views="portal.jobs.views",
+    tables=(Executor, Job, JobItem, JobSchedule),
+    jobs=(PeriodicJob("jobs.forget", forget_finished, "Forget finished jobs", 3600, has_old),),
+    actions={
+        "job.stop": "stopped the job {object}",
+    },
+)

@@ -1,0 +1,34 @@
+"""What repositories bring to the portal."""
+
+from __future__ import annotations
+
+from portal.authorization.keep import READ_CATALOGUE
+from portal.capability import Capability, JobDefinition, PeriodicJob
+from portal.repositories import grants
+from portal.repositories.details import repositories_panels
+from portal.repositories.jobs import TAKE_UP_SECONDS, reads_to_take_up, run_read_catalogue, take_up_reads
+from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, Repository
+
+CAPABILITY = Capability(
+    name="repositories",
+    views="portal.repositories.views",
+    tables=(CatalogueRun, Enablement, GitLabGroup, Repository),
+    jobs=(
+        JobDefinition(READ_CATALOGUE, run_read_catalogue),
+        PeriodicJob(
+            "repositories.take_up_reads",
+            take_up_reads,
+            "Read GitLab again where it was away",
+            TAKE_UP_SECONDS,
+            lambda runtime: bool(reads_to_take_up(runtime)),
+        ),
+    ),
+    connection_panels={15: repositories_panels},
+    member_notes=grants.notes_on_members,
+    group_choices=grants.group_choices,
+    actions={
+        "catalogue.read_requested": "had the repositories of {object} read again",
+        "repository.disabled": "disabled {object}",
+        "repository.enabled": "enabled {object}",
+    },
+)
