@@ -2,7 +2,7 @@
 
 python -m bench.schema "Give repositories a colour"     begin the next migration, to be read and completed
 python -m bench.schema                                  keep the schema of the newest migration in tests/schemas
-python -m bench.schema --first                          make revision 0001 anew; only until something is deployed
+python -m bench.schema --first                          make revision 0001 again; only until something is deployed
 """
 
 from __future__ import annotations

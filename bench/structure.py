@@ -1,4 +1,4 @@
-"""How much somebody has to open to follow a story through the code, and what else of the structure can be counted.
+"""How much someone has to open to follow a story through the code, and what else of the structure can be counted.
 
 `python -m bench structure` prints, for each of five stories, the files that its calls lead through, the share of
 private functions that are used once, and the lines of `portal/`. Nothing is run: names are resolved as Python would.

@@ -58,7 +58,7 @@ def build_runtime(settings: Settings) -> Runtime:
 
 @contextmanager
 def opened_runtime() -> Iterator[Runtime]:
-    """Yield a runtime for one command, made from the environment; close it at the end.
+    """Yield a runtime for one command, built from the environment; close it at the end.
 
     Raises:
         SettingsError: a setting is wrong, or what it leads to cannot be used.

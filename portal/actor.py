@@ -17,7 +17,7 @@ class ActorKind(StrEnum):
     WORKLOAD = "workload"
     GITLAB_USER = "gitlab_user"
     SYSTEM = "system"
-    # Somebody who has not proved who they are.
+    # Someone who has not proved who they are.
     ANONYMOUS = "anonymous"
 
 
@@ -40,7 +40,7 @@ class Actor:
 
     @property
     def user_id(self) -> int | None:
-        """The id of a person who has an account here; None for everybody else."""
+        """The id of a person who has an account here; None for everyone else."""
         return int(self.id) if self.kind == ActorKind.USER else None
 
 

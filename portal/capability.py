@@ -19,7 +19,7 @@ from sqlmodel import SQLModel
 class JobDefinition:
     """A kind of background work; `function(context: JobContext, **ids)` is named so that lower packages can start it.
 
-    It may be run twice (a worker can die after the work and before the note of it), so every step must bear that.
+    It may run twice (a worker can die after the work and before recording it), so every step must tolerate that.
     """
 
     name: str

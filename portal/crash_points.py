@@ -1,4 +1,4 @@
-"""Named places where a test lets the process die, to prove that nothing is lost whatever the moment.
+"""Named places where a test can kill the process, to prove that nothing is lost at any moment.
 
 `GATEHOUSE_CRASH_AT=<point>:<n>` aborts the process at the n-th pass of a point, as `kill -9` would; unset, a point
 costs one comparison.

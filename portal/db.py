@@ -23,12 +23,12 @@ from portal.storage import Trouble, trouble_of
 
 BUSY_TIMEOUT_SECONDS = 15
 POOL_SIZE = 10
-# A writer of SQLite keeps all others waiting.
+# A SQLite writer keeps all others waiting.
 DELETE_BATCH = 500
-# PostgreSQL ends a transaction whose process is silent for so long: one that froze in it would keep its locks forever.
+# PostgreSQL ends a transaction whose process has been silent for this long: a frozen one would keep its locks forever.
 IDLE_IN_TRANSACTION_SECONDS = 30
 # A server that vanished from the network is noticed in half a minute, not after the system's quarter of an hour. What
-# the address itself says wins (libpq, "Parameter Key Words").
+# the database URL says takes precedence (libpq, "Parameter Key Words").
 CONNECTION_LIMITS = {
     "connect_timeout": 10,
     "keepalives_idle": 15,
@@ -36,9 +36,9 @@ CONNECTION_LIMITS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-# The text of a database error would hold what a statement was given: hashes, names, sealed secrets.
+# The text of a database error would include a statement's parameters: hashes, names, sealed secrets.
 HIDE_PARAMETERS = True
-# No database has a larger one; PostgreSQL answers an error when it is asked for it.
+# No database has a larger id; PostgreSQL raises an error if asked for one.
 MAX_ID = 2**63 - 1
 _WRITES = "gatehouse_writes"
 _PATIENCE = "gatehouse_patience"
@@ -49,7 +49,7 @@ WITNESS = "witness"
 
 
 def utc_now() -> datetime:
-    """Return the present time, aware, in UTC."""
+    """Return the current time, aware, in UTC."""
     return datetime.now(UTC)
 
 
@@ -77,7 +77,7 @@ class UTCDateTime(TypeDecorator[datetime]):
 class BigId(TypeDecorator[int]):
     """Identity of a row, here or at GitLab: 64 bits in both databases.
 
-    SQLite's INTEGER has them, and only a column declared with that very word numbers its rows by itself.
+    SQLite's INTEGER has them, and only a column declared with exactly that word numbers its rows automatically.
     """
 
     impl = BigInteger
@@ -89,7 +89,7 @@ class BigId(TypeDecorator[int]):
 
 
 def read_id(text: str) -> int | None:
-    """Return the id that a text from outside is; None if it is none, or larger than a database can compare with."""
+    """Return the id in a text from outside; None if it is not one, or larger than a database can compare with."""
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)) else None
     return number if number is not None and number <= MAX_ID else None
 
@@ -115,7 +115,7 @@ class Database:
         """Yield a session that commits at the end, or rolls back on any error. Keep it short: no HTTP inside.
 
         Args:
-            patience: seconds to wait on SQLite for another writer, if it is worth less than the usual wait.
+            patience: seconds to wait on SQLite for another writer, if less than the usual wait.
         """
         engine = self.engine.execution_options(**{_WRITES: True, _PATIENCE: patience})
         try:
@@ -138,7 +138,7 @@ class Database:
             yield session
 
     def delete_in_batches(self, table: Any, ids: Any, before_batch: Callable[[], object] = lambda: None) -> int:
-        """Delete the rows of a model whose ids a query names, in short transactions; return how many they were."""
+        """Delete the rows of a model whose ids a query returns, in short transactions; return how many."""
         deleted = 0
         while True:
             before_batch()
@@ -195,7 +195,9 @@ def _close_to_others(path: Path) -> None:
 
 
 def make_postgresql_engine(url: str | URL) -> Engine:
-    """Return an engine that waits for no lost server, and whose transactions keep no locks when their process froze."""
+    """Return an engine that does not wait for a lost server, and whose transactions keep no locks if their process
+    freezes.
+    """
     own = make_url(url).query
     engine = create_engine(
         url,
@@ -217,8 +219,8 @@ def _prepare_postgresql(connection: Any, _record: Any) -> None:
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # We issue BEGIN ourselves; the driver would issue a deferred one.
     cursor = connection.cursor()
-    # FULL: what was committed outlives a power cut. A spooled token pair is removed after the commit that stores it,
-    # and GitLab hands out each pair once.
+    # FULL: what was committed survives a power cut. A spooled token pair is removed after the commit that stores it,
+    # and GitLab issues each pair once.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

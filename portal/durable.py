@@ -1,4 +1,4 @@
-"""What has to outlive a power cut: a file's content and its name in the folder are two things to write."""
+"""Surviving a power cut: a file's content and its name in the folder have to be written separately."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def sync(path: Path) -> None:
     """Wait until a file's content, or a folder's names, are on the disk.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: it cannot be written.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""What can go wrong, shaped by what the person in front of the page can do next.
+"""What can go wrong, organized by what the person reading the page can do next.
 
     PortalError                  500  our fault
     ├── BadRequest               400  the request itself makes no sense
@@ -7,8 +7,8 @@
     ├── Conflict                 409  someone or something changed it in the meantime
     ├── InvalidInput             422  a form has errors
     ├── RateLimited              429  Too many attempts
-    ├── Unavailable              503  we cannot do it now
-    │   └── NothingStored        503  the disk is full, or takes no writes; carries a Card
+    ├── Unavailable              503  the portal cannot do it now
+    │   └── NothingStored        503  the disk is full or cannot be written; carries a Card
     └── UpstreamFailed           502  GitLab, or the way to it, failed; carries a Card
 
 A Card is a failure on the way to GitLab or in background work: where, what is wrong, who can fix it, and how.
@@ -40,15 +40,15 @@ class CardAction:
 
 @dataclass(frozen=True)
 class Card:
-    """A failure: stored as code and parameters, read as what `portal.failures` makes of them at a place.
+    """A failure: stored as code and parameters, worded by `portal.failures` for the place where it is read.
 
     Attributes:
         code: stable, for tests, support and the audit log (`tls_unknown_ca`).
-        params: what the texts name; `case` chooses among the entries of one code.
-        words: GitLab's own words; whatever is given or was stored is cleaned.
+        params: values that the texts name; `case` chooses among the entries of one code.
+        words: GitLab's own words, always cleaned.
         request_id: GitLab's `x-request-id`, for its administrator's log search.
         because: the failure that led to this one.
-        surface: where it is read; None where only code and sentence count.
+        surface: where it is read; None if only code and sentence matter.
     """
 
     code: str
@@ -59,7 +59,7 @@ class Card:
     surface: Surface | None = None
 
     def __post_init__(self) -> None:
-        """Clean what is foreign: also of a row that an older version wrote."""
+        """Clean foreign text, also in a row that an older version wrote."""
         object.__setattr__(self, "words", Words(self.words))
         object.__setattr__(self, "request_id", ShortText(self.request_id))
         params = {
@@ -95,7 +95,7 @@ class Card:
 
     @property
     def ways(self) -> tuple[Way, ...]:
-        """Where in the portal or in GitLab it can be done, besides the page that shows it."""
+        """Where else in the portal or in GitLab it can be done."""
         return self._failure.ways_at(self.surface)
 
     def to_json(self) -> dict[str, Any]:
@@ -178,12 +178,12 @@ class NotFound(PortalError):
 
 
 class Conflict(PortalError):
-    """It was changed in the meantime; nothing was overwritten."""
+    """It has been changed since; nothing was overwritten."""
 
     status = 409
     code = "conflict"
     title = "This changed in the meantime"
-    sentence = "Someone changed it while you were looking. Reload to see how it is now."
+    sentence = "Someone changed it while you were looking at it. Reload to see the current state."
 
 
 class InvalidInput(PortalError):
@@ -200,12 +200,12 @@ class InvalidInput(PortalError):
 
 
 class RateLimited(PortalError):
-    """Too many attempts; `retry_after_seconds` tells when the next one is allowed."""
+    """Too many attempts; `retry_after_seconds` says when the next one is allowed."""
 
     status = 429
     code = "rate_limited"
     title = "Too many attempts"
-    sentence = "Wait a little, then try again."
+    sentence = "Wait a moment, then try again."
 
     def __init__(self, sentence: str | None = None, *, retry_after_seconds: int = 60) -> None:
         super().__init__(sentence)
@@ -222,7 +222,7 @@ class Unavailable(PortalError):
 
 
 class NothingStored(Unavailable):
-    """The disk or the database takes no change. The card says what it lacks and who can fix it."""
+    """The disk or the database cannot be written. The card says why and who can fix it."""
 
     title = "Nothing can be stored now"
     surface = Surface.PAGE

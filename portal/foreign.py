@@ -1,7 +1,8 @@
-"""Text that someone else chose, above all GitLab: it passes `clean` when it comes in, and has a type from then on.
+"""Text that someone else chose, above all GitLab: it passes through `clean` when it comes in, and has its own type from
+then on.
 
-Whatever is shown, stored or logged of an answer is a `Foreign`: there is no way to one but through `clean`, payloads
-are decoded to them, and errors and cards make them of their words. Nothing here makes a text trusted.
+Any text of an answer that is shown, stored or logged is a `Foreign`: only `clean` makes one, payloads are decoded to
+them, and errors and cards turn their words into them. Nothing here makes a text trusted.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from portal.redaction import redact_foreign, redact_random
 
 ELLIPSIS = "…"
 REPLACEMENT = "\ufffd"
-# As much as a text may lose by composing and redacting; no more of a longer one is ever looked at.
+# How much a text may shrink by composing and redacting; anything beyond that is never read.
 SPARE = 4096
 ZERO_WIDTH_NON_JOINER, ZERO_WIDTH_JOINER, EMOJI_STYLE = "\u200c", "\u200d", "\ufe0f"
-# Letters and marks that show nothing, so `isprintable` lets them pass: joiners, vowel and syllable fillers.
+# Invisible letters and marks that `isprintable` lets pass: joiners, vowel and syllable fillers.
 _EMPTY = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]")
-# Flags of parts of countries are a black flag and letters that show nothing (UTS 51, ED-14a).
+# Flags of regions are a black flag and invisible letters (UTS 51, ED-14a).
 _FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")
 # Scripts whose letters join, where a non-joiner decides how a word is written: Arabic, Syriac, N'Ko, Mongolian.
 _JOINING = re.compile("[\u0600-\u08ff\u1800-\u18af\ufb50-\ufdff\ufe70-\ufefc]")
@@ -31,9 +32,9 @@ def clean(value: str, limit: int = 500, *, is_sentence: bool = False) -> str:
     """Return NFC text of at most `limit` characters, without secrets, with control and hidden characters made visible.
 
     Tabs and line ends become blanks, control characters U+FFFD; bidirectional controls, zero-width and other
-    characters that show nothing become ⟨U+202E⟩ and the like, because they make a text look like another one.
-    Joiners stay where they join: inside an emoji, and in scripts that are not read without them (RFC 5892 A.1, A.2).
-    In a sentence everything goes that may be a secret; a name may be as random as one.
+    invisible characters become ⟨U+202E⟩ and the like, because they make a text look like another one.
+    Joiners stay where they join: inside an emoji, and in scripts that need them (RFC 5892 A.1, A.2).
+    In a sentence, everything that may be a secret is removed; a name may be as random as one.
     """
     # Secrets first: cutting, composing and writing out may leave parts of one that no one recognises.
     text = redact_foreign(value[: limit * 2 + SPARE])
@@ -62,7 +63,7 @@ class Foreign(str):
 
 
 class Words(Foreign):
-    """What a peer says of a failure, for a person to read: it may repeat secrets that no process here ever held."""
+    """What a peer says about a failure, for people to read: it may repeat secrets that no process here ever held."""
 
     __slots__ = ()
     limit = 200
@@ -127,7 +128,7 @@ def _written_out(text: str) -> str:
 
 
 def _joins(text: str, at: int) -> bool:
-    """Return whether a joiner joins what stands beside it; anywhere else it only hides."""
+    """Return whether a joiner joins its neighbours; anywhere else it only hides."""
     if text[at] not in {ZERO_WIDTH_JOINER, ZERO_WIDTH_NON_JOINER} or at == 0:
         return False
     before, after = text[at - 1], text[at + 1 : at + 2]

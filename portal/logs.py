@@ -1,7 +1,7 @@
 """JSON lines on standard error, in UTC, with the request id, and without secrets.
 
-Secrets are taken out by value (the vault registers every live one), because GitLab's OAuth tokens are plain
-hexadecimal and match no pattern.
+Secrets are removed by value (the vault registers every live one), because GitLab's OAuth tokens are plain hexadecimal
+and match no pattern.
 """
 
 from __future__ import annotations
@@ -83,5 +83,5 @@ def _clean(key: str, value: Any, depth: int = 0) -> Any:
         return [_clean(key, item, depth + 1) for item in value]
     if key == "exception":
         return redact(str(value))
-    # A part of a secret that is cut off here is recognised as well.
+    # A partial secret that is cut off here is recognised as well.
     return redact(str(value)[: MAX_TEXT * 4])[:MAX_TEXT]

@@ -1,7 +1,7 @@
-"""What has to be right before any command works: the data folder and the database.
+"""What has to be in order before any command works: the data folder and the database.
 
-Each fault is one sentence that names the setting or file and says what to do. Database errors that come later, while a
-command works, are told in the same words by `explain`.
+Each problem is one sentence that names the setting or file and says what to do. `explain` words database errors that
+occur later, while a command runs, in the same way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from portal.storage import Trouble, trouble_of_folder
 
 CONNECT_SECONDS = 10
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-# What psycopg writes before the server's or the system's own words.
+# What psycopg writes before the server's or the system's message.
 _OWN_WORDS = re.compile(r"(?:FATAL: |ERROR: |failed: |is bad: )\s*([^\n]+)")
 _REMEDIES = (
     (r"database .* does not exist", "Create the database, or correct its name."),
@@ -39,10 +39,10 @@ _REMEDIES = (
 
 
 def check_ground(settings: Settings) -> None:
-    """Check that the data folder can be written and the database be opened; make the folder when it is missing.
+    """Check that the data folder can be written and the database opened; create the folder if it is missing.
 
     Raises:
-        SettingsError: not so.
+        SettingsError: one of them cannot.
     """
     _check_data_dir(settings.data_dir)
     if settings.audit_head_file:
@@ -55,7 +55,7 @@ def check_ground(settings: Settings) -> None:
 
 
 def explain(error: DBAPIError) -> str | None:
-    """Say in one sentence what an operator has to fix; None for what is a fault of the program."""
+    """Say in one sentence what an operator has to fix; None for a bug."""
     words = _own_words(str(error.orig))
     if isinstance(error.orig, sqlite3.Error):
         if (error.orig.sqlite_errorcode & 0xFF) in DAMAGED:
@@ -65,9 +65,9 @@ def explain(error: DBAPIError) -> str | None:
     if isinstance(error.orig, psycopg.errors.UndefinedTable):
         return "The database has no tables yet: run `gatehouse migrate` first."
     if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
-        return f"GATEHOUSE_DATABASE_URL: this user may not do what the portal needs: {words}."
+        return f"GATEHOUSE_DATABASE_URL: this user lacks a right that the portal needs: {words}."
     if isinstance(error, (OperationalError, InterfaceError)):
-        return f"The database did not do what was asked: {words}.{_remedy(words)}"
+        return f"The database refused a request: {words}.{_remedy(words)}"
     return None
 
 
@@ -116,9 +116,9 @@ def _check_sqlite(path: Path, setting: str) -> None:
         code = error.sqlite_errorcode & 0xFF
         if code in DAMAGED:
             raise SettingsError(_damaged(name, str(error))) from None
-        # Another process is in the middle of something: this one waits its turn as usual.
+        # Another process is writing: this one waits its turn as usual.
         if code not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            # SQLite needs room for two more files to open one, and calls a lack of it an I/O error.
+            # To open a file, SQLite needs space for two more, and reports a lack of it as an I/O error.
             is_full = trouble_of_folder(path.parent) == Trouble.FULL
             words = "its disk is full. Free space on it" if is_full else error
             raise SettingsError(f"{name} cannot be opened: {words}.") from None

@@ -1,4 +1,6 @@
-"""Files and folders for this system user alone, whatever its umask says: they hold sealed secrets, hashes and names."""
+"""Files and folders that only this system user can read, whatever its umask: they hold sealed secrets, hashes and
+names.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +14,24 @@ _OTHERS = 0o077
 
 
 def private_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing. One that exists stays as its owner wants it.
+    """Create a folder and its missing parents. An existing one is left as it is.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-    path.mkdir(exist_ok=True)  # Something else than a folder is an error.
+    path.mkdir(exist_ok=True)  # Anything but a folder is an error.
 
 
 def private_file(path: Path) -> None:
-    """See that a file is there that no one else reads; an earlier version may have left it open to others.
+    """Make sure that a file exists and no one else can read it; an earlier version may have left it open to others.
 
-    It is never opened when it exists: whoever closes a file drops all locks that this process holds on it, and SQLite's
-    are of that kind.
+    An existing file is never opened: closing a file drops all locks that this process holds on it, including SQLite's.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
@@ -39,7 +40,7 @@ def private_file(path: Path) -> None:
 
 
 def close_to_others(path: Path) -> None:
-    """Take a file's rights from everyone but its owner, as far as this user may."""
+    """Remove everyone's rights to a file except its owner's, if this user may."""
     with suppress(OSError):
         if path.stat().st_mode & _OTHERS:
             path.chmod(FILE_MODE)

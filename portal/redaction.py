@@ -1,4 +1,4 @@
-"""The secrets that this process held lately, and texts without them.
+"""The secrets that this process held recently, and redacting them from texts.
 
 GitLab's OAuth tokens are plain hexadecimal and match no pattern, so they are recognised by value: whole, in part (a
 peer may repeat only the first twenty characters), and in the forms in which HTTP and JSON carry them.
@@ -17,19 +17,19 @@ from urllib.parse import unquote_plus
 MASK = "***"
 # Shorter values would blank out ordinary words.
 MIN_LENGTH = 8
-# A shorter part of a secret gives too little of it away, and would blank out too much else.
+# A shorter part of a secret reveals too little of it, and would blank out too much else.
 MIN_PART = 16
 MAX_REGISTERED = 5000
 
 _values: OrderedDict[str, None] = OrderedDict()
 # Where each piece of MIN_LENGTH characters occurs: value and offset. Every part of MIN_PART characters holds one.
 _pieces: dict[str, tuple[tuple[str, int], ...]] = {}
-# Those of `_pieces` that have a blank in them; there are none as a rule, and then words are enough to look at.
+# Those of `_pieces` that contain a blank; usually there are none, and then only words need to be checked.
 _blank_pieces: set[str] = set()
 _lock = threading.Lock()
 _WORD = re.compile(r"\S{8,}")
-# What servers make for secrets (RFC 6750 §2.1). Parts of anything else are ordinary words: of an address that someone
-# pasted as Secret, of a JSON text that is sealed as a whole.
+# The characters of generated secrets (RFC 6750 §2.1). Parts of anything else are ordinary words: of an address that
+# someone pasted as Secret, or of a JSON text that is sealed as a whole.
 _ONE_WORD = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _ENCODED = re.compile(r"\S{12,}")
 _JSON_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
@@ -45,13 +45,13 @@ _LONG_WORD = re.compile(r"[A-Za-z0-9_-]{20,}")
 
 
 def register(value: str) -> None:
-    """Have a secret taken out of every text from now on; the oldest of very many are forgotten."""
+    """Redact a secret from every text from now on; the oldest of very many are dropped."""
     if len(value) < MIN_LENGTH:
         return
     with _lock:
         if value not in _values:
             for piece, offset in _pieces_of(value):
-                # A new tuple each time, as readers take no lock.
+                # A new tuple each time, because readers take no lock.
                 _pieces[piece] = (*_pieces.get(piece, ()), (value, offset))
                 if _WORD.fullmatch(piece) is None:
                     _blank_pieces.add(piece)
@@ -62,7 +62,7 @@ def register(value: str) -> None:
 
 
 def registered_values() -> list[str]:
-    """Return every secret this process has held lately, longest first."""
+    """Return every secret this process has held recently, longest first."""
     with _lock:
         return sorted(_values, key=len, reverse=True)
 
@@ -70,8 +70,8 @@ def registered_values() -> list[str]:
 def redact(text: str) -> str:
     """Replace every registered secret in a text, and every part of one that is long enough to matter.
 
-    Every log line comes through here, so the work grows with the text and not with the number of secrets: each place
-    in it is looked up by its next few characters.
+    Every log line passes through here, so the work grows with the text and not with the number of secrets: each
+        position is looked up by its next few characters.
     """
     if not _may_hold_one(text):
         return text
@@ -86,7 +86,7 @@ def redact(text: str) -> str:
 
 
 def redact_foreign(text: str) -> str:
-    """Replace secrets in a text from elsewhere, also URL-encoded, JSON-escaped and in base64, and what is like a token.
+    """Replace secrets in a foreign text, also URL-encoded, JSON-escaped and in base64, and what looks like a token.
 
     A word that hides a secret in another form is replaced as a whole.
     """
@@ -97,13 +97,13 @@ def redact_foreign(text: str) -> str:
 
 
 def redact_random(text: str) -> str:
-    """Replace what may be a secret that this process never held: for sentences of others, never for names."""
+    """Replace what may be a secret that this process never held: for foreign sentences, never for names."""
     return _LONG_WORD.sub(lambda word: MASK if _is_random(word[0]) else word[0], text)
 
 
 def _is_random(word: str) -> bool:
     digits, capitals, small = (sum(map(test, word)) for test in (str.isdigit, str.isupper, str.islower))
-    # Three digits and a letter are many for a word, and so are as many capitals as small letters.
+    # Three digits and a letter are unusual for a word, and so are as many capitals as small letters.
     return (digits >= 3 and digits < len(word)) or min(capitals, small) >= len(word) / 4
 
 
@@ -145,7 +145,7 @@ def _other_forms(word: str) -> Iterator[str]:
         yield (plain := html.unescape(plain))
     for match in _BASE64.finditer(plain):
         run = match[0]
-        # The first letter of three bytes of text is nearly always a capital: paths in lower case are no base64.
+        # Base64 of text nearly always has a capital first in each group, so lower-case paths are not base64.
         if run == run.lower():
             continue
         standard = run.translate(_TO_STANDARD)

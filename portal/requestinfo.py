@@ -1,4 +1,4 @@
-"""Who is asking, as far as logs and the audit log need to know: set once per request or job step."""
+"""Who is asking, for the logs and the audit log: set once per request or job step."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RequestInfo:
     user_agent: str = ""
 
 
-# Addresses whose next part is as good as a password, or belongs to one person's browser, wherever they are asked for.
+# Addresses whose next part is as good as a password, or belongs to one person's browser.
 _SECRET_PART = re.compile(r"(/(?:setup|invitations|authorization)/+)[^/]{16,}")
 _MAX_PATH = 500
 _current: ContextVar[RequestInfo | None] = ContextVar("request_info", default=None)
@@ -40,7 +40,7 @@ def new_request_id() -> str:
 
 
 def loggable_path(path: str) -> str:
-    """Return the path of a request as logs may have it: encoded, so that it is one word, and without what is secret.
+    """Return the path of a request for logs: encoded, so that it is one word, and without secrets.
 
     One-time links and invitations carry their token in the path, an authorization the id of its attempt.
     """
@@ -49,7 +49,7 @@ def loggable_path(path: str) -> str:
 
 
 def current_request_info() -> RequestInfo:
-    """Return what is known of the request that runs now; a console entry outside of any."""
+    """Return what is known about the current request; a console entry outside of any."""
     return _current.get() or RequestInfo(request_id="-", source_address="console")
 
 

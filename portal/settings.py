@@ -1,7 +1,7 @@
 """The portal's settings, read once from the environment and checked at start.
 
 Every variable has the prefix `GATEHOUSE_`. A bad value is one sentence that names its variable, and stops the start;
-so is a name that no setting has, because a misspelt variable would otherwise do nothing.
+so does an unknown name, because a misspelt variable would otherwise do nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NEVER_ECHOED = frozenset({"database_url", "smtp_password", "smtp_username"})
 
 
 class SettingsError(SystemExit):
-    """A setting, or what it leads to, is missing or wrong; one sentence per variable, exit code 78 (EX_CONFIG)."""
+    """A setting, or what it refers to, is missing or wrong; one sentence per variable, exit code 78 (EX_CONFIG)."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -75,14 +75,15 @@ class Settings(BaseSettings):
     documentation_url: str = ""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     embedded_worker: bool = True
-    # Alarms by e-mail; without a host they are on the pages only.
+    # Alarms by e-mail; without a host they are only on the pages.
     smtp_host: str = ""
     smtp_port: int = Field(default=587, ge=1, le=65535)
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
     smtp_username: str = ""
     smtp_password: SecretStr = SecretStr("")
     smtp_sender: str = ""
-    # Where the newest number and hash of the audit log are also written, so that a cut-off end shows (S85).
+    # Where the newest number and hash of the audit log are also written, so that missing events at the end are noticed
+    # (S85).
     audit_head_file: Path | None = None
     catalogue_lanes: int = Field(default=4, ge=1, le=16)
 
@@ -98,8 +99,8 @@ class Settings(BaseSettings):
         parts = _split_origin(value)
         if parts.path not in {"", "/"}:
             raise ValueError(
-                "the portal does not run below a sub-path; give it its own host name, "
-                f"such as {parts.scheme}://gatehouse.example.com"
+                "the portal does not run below a sub-path; give it its own host name, such as "
+                "{parts.scheme}://gatehouse.example.com"
             )
         origin = _origin(parts)
         if parts.scheme == "http" and urlsplit(origin).hostname not in LOOPBACK_HOSTS:
@@ -121,7 +122,7 @@ class Settings(BaseSettings):
         if url.drivername == "sqlite":
             if not url.database or url.database == ":memory:":
                 raise ValueError(
-                    "it names no file; SQLite needs one, such as sqlite:////var/lib/gatehouse/gatehouse.db"
+                    "it does not name a file; SQLite needs one, such as sqlite:////var/lib/gatehouse/gatehouse.db"
                 )
             return value
         if url.drivername not in POSTGRESQL_SCHEMES:
@@ -130,7 +131,7 @@ class Settings(BaseSettings):
             raise ValueError("the port must be a number from 1 to 65535")
         if not url.database:
             raise ValueError(
-                "it names no database; put its name at the end, as in postgresql://db.example.com/gatehouse"
+                "it does not name a database; put its name at the end, as in postgresql://db.example.com/gatehouse"
             )
         return _render(url.set(drivername="postgresql"))
 
@@ -158,7 +159,7 @@ class Settings(BaseSettings):
             return None
         parts = _split_origin(value)
         if urlsplit(_origin(parts)).hostname not in LOOPBACK_HOSTS or parts.path not in {"", "/"}:
-            raise ValueError("the sandbox is only reached on loopback, such as http://localhost:8929")
+            raise ValueError("the sandbox can only be reached on loopback, such as http://localhost:8929")
         return _origin(parts)
 
     @field_validator("plan")
@@ -208,7 +209,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_together(self) -> Settings:
-        # The sandbox is the one loopback exception of the door; a portal that others can reach must not have it.
+        # The sandbox is the only allowed loopback address; a portal that others can reach must not have it.
         if self.sandbox_origin and urlsplit(self.base_url).hostname not in LOOPBACK_HOSTS:
             raise ValueError("GATEHOUSE_SANDBOX_ORIGIN is only allowed when GATEHOUSE_BASE_URL is on loopback.")
         if bool(self.smtp_username) != bool(self.smtp_password.get_secret_value()):
@@ -224,7 +225,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_environ(cls, **overrides: Any) -> Settings:
-        """Read the environment; keyword arguments win over it.
+        """Read the environment; keyword arguments take precedence.
 
         Raises:
             SettingsError: a value is wrong or a name is unknown; its text has one line per variable.
@@ -261,7 +262,7 @@ class Settings(BaseSettings):
 
     @property
     def hosts(self) -> frozenset[str]:
-        """Every way to write it: a client or proxy may add the scheme's own port (RFC 9110, 4.2.3)."""
+        """Every form of it: a client or proxy may add the scheme's own port (RFC 9110, 4.2.3)."""
         parts = urlsplit(self.base_url)
         return frozenset({self.host, self.host if parts.port else f"{self.host}:{DEFAULT_PORTS[parts.scheme]}"})
 

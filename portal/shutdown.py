@@ -1,4 +1,4 @@
-"""What must not be cut off when the process ends: GitLab's answer to a request that cannot be made twice."""
+"""What must not be cut off when the process ends: GitLab's answer to a request that cannot be repeated."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from types import FrameType
 
 
 class ShuttingDown(Exception):
-    """This process is ending: nothing is begun that would have to be finished."""
+    """This process is ending: nothing is started that would have to be finished."""
 
 
 class Shutdown:
-    """Counts what is under way in this process; after `begin` nothing is added to it."""
+    """Counts what is running in this process; after `begin` nothing is added."""
 
     def __init__(self) -> None:
         # A plain attribute: it is set in a signal handler, where no lock may be taken.
@@ -23,11 +23,11 @@ class Shutdown:
         self._changed = threading.Condition()
 
     def begin(self) -> None:
-        """Let nothing further begin."""
+        """Let nothing else start."""
         self.has_begun = True
 
     def begin_with_server(self) -> None:
-        """Begin when the web server of this process is told to end, which then waits for its requests."""
+        """Begin when this process's web server is told to stop, which then waits for its requests."""
         server = signal.getsignal(signal.SIGTERM)
         if threading.current_thread() is not threading.main_thread() or not callable(server):
             return
@@ -40,7 +40,7 @@ class Shutdown:
 
     @contextmanager
     def finishing(self) -> Iterator[None]:
-        """Do something that is waited for.
+        """Run something that the shutdown waits for.
 
         Raises:
             ShuttingDown: it is too late for that.
@@ -57,6 +57,6 @@ class Shutdown:
                 self._changed.notify_all()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until nothing is under way; return whether that came in time."""
+        """Wait until nothing is running; return whether that happened in time."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._under_way, seconds)

@@ -1,6 +1,6 @@
-"""What keeps the portal from storing anything: a full or read-only disk, a database that is busy or away.
+"""What keeps the portal from storing anything: a full or read-only disk, a database that is busy or unreachable.
 
-One kind of fault with one set of words, wherever it shows: on a page, in a job, or where a token is renewed.
+One kind of fault with one wording, wherever it appears: on a page, in a job, or when a token is renewed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from portal.errors import Card
 
-# Less than this is no room: SQLite's companions and an answer in the spool have to fit.
+# Less than this is not enough: SQLite's companion files and an answer in the spool have to fit.
 ROOM_BYTES = 1 << 20
 
 
@@ -37,7 +37,7 @@ _OF_SQLITE = {
     sqlite3.SQLITE_READONLY: Trouble.READ_ONLY,
     sqlite3.SQLITE_BUSY: Trouble.BUSY,
     sqlite3.SQLITE_LOCKED: Trouble.BUSY,
-    # Also what a full disk looks like to a connection that is new: it cannot make its companion files.
+    # A full disk also looks like this to a new connection: it cannot create its companion files.
     sqlite3.SQLITE_IOERR: Trouble.AWAY,
     sqlite3.SQLITE_CANTOPEN: Trouble.AWAY,
 }
@@ -52,13 +52,13 @@ _OF_POSTGRESQL: tuple[tuple[type[psycopg.Error], Trouble], ...] = (
 
 
 def trouble_of(error: BaseException) -> Trouble | None:
-    """Return what an error of the database says about the place it is stored at; None for any other fault."""
+    """Return what a database error says about its storage; None for any other fault."""
     if isinstance(error, PoolTimeout):
         return Trouble.BUSY
     if not isinstance(error, DBAPIError):
         return None
     if isinstance(error.orig, sqlite3.Error):
-        # A wrong statement of ours is an operational error too, for SQLite's driver.
+        # To SQLite's driver, a wrong statement of ours is an operational error, too.
         return _OF_SQLITE.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF)
     return next((trouble for kind, trouble in _OF_POSTGRESQL if isinstance(error.orig, kind)), None)
 
@@ -74,5 +74,5 @@ def trouble_of_folder(folder: Path) -> Trouble | None:
 
 
 def card_of(trouble: Trouble, place: str) -> Card:
-    """Return what a person reads. `place` names what has the trouble, such as `the data folder /var/lib/gatehouse`."""
+    """Return what people read. `place` names what has the problem, such as `the data folder /var/lib/gatehouse`."""
     return Card(trouble.value, {"where": place})

@@ -88,7 +88,7 @@ def test_words_of_a_start_that_fails_are_those_that_the_portal_says() -> None:
     table = (ROOT / "docs" / "operation.md").read_text().partition("### If it does not start")[2].partition("\n## ")[0]
     shown = [text for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for text in re.findall("`([^`]+)`", row)]
     sources = [*sorted((ROOT / "portal").rglob("*.py")), ROOT / "Makefile", ROOT / "tests" / "system_packages.sh"]
-    # Some texts go on in the next line.
+    # Some texts continue in the next line.
     code = re.sub(r'"\s*f?"', "", "\n".join(path.read_text() for path in sources))
 
     # Some are put together from parts, so three words in a row are enough.

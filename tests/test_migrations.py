@@ -23,7 +23,7 @@ from tests.support.postgresql import Cluster
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()][::-1]
 MAKE_ANEW = (
     "The models have changed: add a migration with `python -m bench.schema 'What it does'`."
-    " Until the first release make revision 0001 anew instead: `python -m bench.schema --first`."
+    " Until the first release make revision 0001 again instead: `python -m bench.schema --first`."
 )
 
 

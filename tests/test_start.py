@@ -117,7 +117,7 @@ def test_killed_serve_takes_its_children_with_it_and_the_next_start_just_works(t
 
     assert len(family) >= 4  # Web server, its worker process, background worker, sandbox.
     assert refused.returncode == 78
-    assert f"a portal that already runs (process {killed.pid})" in refused.stderr
+    assert f"a portal that is already running (process {killed.pid})" in refused.stderr
     assert not (tmp_path / "second").exists()
 
 
@@ -295,7 +295,7 @@ def test_postgresql_that_cannot_be_opened_is_one_sentence(
     ("damage", "part"),
     [
         (lambda keys: keys.chmod(0o644), "may be read by others"),
-        (lambda keys: keys.write_text("{}"), "is not what the portal wrote"),
+        (lambda keys: keys.write_text("{}"), "is not in the portal's format"),
         (lambda keys: keys.unlink() or keys.mkdir(), "cannot be read"),
     ],
 )

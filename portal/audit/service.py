@@ -23,7 +23,7 @@ class Target:
     """What something was done to, with the name it has at that moment.
 
     Attributes:
-        organization_id: whose log the event is in; None if nobody can tell (a sign-in for an unknown account).
+        organization_id: whose log the event is in; None if no one can tell (a sign-in for an unknown account).
         type: `connection`, `person`, `job` …
     """
 

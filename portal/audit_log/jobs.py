@@ -51,7 +51,7 @@ def verify(context: JobContext) -> None:
 
 
 def has_news(runtime: Runtime) -> bool:
-    """Tell whether the head file is behind the log."""
+    """Return whether the head file is behind the log."""
     path = runtime.settings.audit_head_file
     try:
         noted = last_noted(path)

@@ -68,7 +68,7 @@ def wanted_scopes(connection: Connection) -> list[str]:
 
 
 def get_application(runtime: Runtime, connection: Connection) -> Application | None:
-    """Return what is stored of the application."""
+    """Return the stored application."""
     with runtime.database.reading() as session:
         return application_of(session, connection.id)
 
@@ -86,7 +86,9 @@ def open_client_credentials(runtime: Runtime, connection: Connection) -> oauth.C
 def open_application(
     runtime: Runtime, connection: Connection, application: Application | None
 ) -> oauth.ClientCredentials:
-    """Return Application ID and Secret of an application that was read already; raises as `open_client_credentials`."""
+    """Return Application ID and Secret of an application that is already loaded; raises as
+    `open_client_credentials`.
+    """
     if application is None or application.client_secret_sealed is None:
         raise InvalidInput("Enter Application ID and Secret first.")
     assert application.id is not None
@@ -113,14 +115,14 @@ def check_entered(client_id: str, client_secret: str, *, stored: bool) -> Entere
     elif told := find_invisible(typed_id):
         problems["application_id"] = f"{told} Delete it, or copy the Application ID once more."
     elif not _ID.match(typed_id):
-        problems["application_id"] = "Paste the Application ID: letters and digits only, 64 of them as a rule."
+        problems["application_id"] = "Paste the Application ID: letters and digits only, usually 64 of them."
     if typed_secret.startswith(TOKEN_PREFIX):
         problems["secret"] = "That is a personal access token. Paste the Secret of the application."
     elif "://" in typed_secret:
-        # As a secret it would be taken out of every text that names this address.
+        # As a secret it would be removed from every text that names this address.
         problems["secret"] = "That is an address. Paste the Secret of the application."
     elif typed_secret and typed_secret == typed_id:
-        problems["secret"] = "That is the Application ID once more. Paste the Secret."
+        problems["secret"] = "That is the Application ID again. Paste the Secret."
     elif not typed_secret and not stored:
         problems["secret"] = "Paste the Secret. GitLab shows it once, right after the application is saved."
     elif find_invisible(typed_secret):
@@ -134,7 +136,7 @@ def check_entered(client_id: str, client_secret: str, *, stored: bool) -> Entere
 
 
 def is_accepted(runtime: Runtime, connection: Connection, client_id: str, client_secret: str) -> bool:
-    """Return whether GitLab has accepted exactly these already, so that it need not be asked again."""
+    """Return whether GitLab has already accepted exactly these, so that it need not be asked again."""
     application = get_application(runtime, connection)
     if application is None or application.checked_at is None or application.client_secret_sealed is None:
         return False
@@ -148,17 +150,17 @@ def is_accepted(runtime: Runtime, connection: Connection, client_id: str, client
 def save_credentials(
     runtime: Runtime, principal: Principal, slug: str, client_id: str, client_secret: str
 ) -> tuple[Connection, Card | None]:
-    """Ask GitLab whether it accepts Application ID and Secret, then keep them.
+    """Ask GitLab whether it accepts Application ID and Secret, then store them.
 
-    Those that GitLab has accepted once stay until it accepts the new ones. Where there are none of that kind, what was
-    typed is kept either way, so that it need not be typed again when GitLab was down.
+    Accepted ones stay until GitLab accepts the new ones. If there are none, what was typed is stored either way, so
+    that no one has to type it again because GitLab was down.
 
     Returns:
-        The connection, and the card of what is wrong; None if GitLab accepts them: only then the step is done.
+        The connection, and the card of what is wrong; None if GitLab accepts them. Only then is the step done.
 
     Raises:
         InvalidInput: what was typed cannot be an Application ID or a Secret.
-        Conflict: the connection was edited in the meantime; nothing is kept.
+        Conflict: the connection has been edited since; nothing is stored.
         RateLimited: GitLab was asked too often in the last minute.
     """
     with runtime.database.transaction() as session:
@@ -173,7 +175,7 @@ def save_credentials(
     with runtime.database.transaction() as session:
         current = get_connection_for_admin(session, principal, slug, is_locked=True)
         if current.row_version != connection.row_version:
-            raise Conflict("The connection was changed while GitLab was asked. Look at it, then enter them again.")
+            raise Conflict("The connection was changed while Gatehouse asked GitLab. Check it, then enter them again.")
         _note_verdict(session, principal, current, entered, card)
         has_better = card is not None and _has_accepted(current, application_of(session, current.id))
         if not has_better:
@@ -268,6 +270,6 @@ def _store(
 
 
 def _reopen(connection: Connection) -> None:
-    # An authorization that is under way was started with the old values: it is void from now on (S21).
+    # A running authorization was started with the old values: it is void from now on (S21).
     connection.row_version += 1
     connection.steps_done = [step for step in connection.steps_done if step != Step.APPLICATION]

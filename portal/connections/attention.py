@@ -1,7 +1,7 @@
 """Why a connection needs a person: one card at a time, set when it fails and taken away by whoever finds it is over.
 
 Whoever sees a failure sets it (a refresh, a read, a check, an edit), except that a new address or another application
-stays the reason until somebody authorizes again. It ends with an authorization, with a refresh or a read that succeeds
+stays the reason until someone authorizes again. It ends with an authorization, with a refresh or a read that succeeds
 (`end_attention` with the codes that these disprove), when the health checks look for it and no longer find it, and when
 the connection is disconnected.
 """
@@ -15,21 +15,21 @@ from sqlmodel import Session
 from portal.connections.models import Connection, ConnectionState
 from portal.errors import Card
 
-# Only another authorization ends these: what else fails in the meantime follows from them.
+# Only another authorization ends these: anything else that fails until then follows from them.
 UNTIL_AUTHORIZED = frozenset({"address_changed", "application_changed"})
-# A read with the present credential says nothing about these.
+# A read with the current credential says nothing about these.
 NOT_DISPROVED_BY_READING = UNTIL_AUTHORIZED | {"wrong_user", "missing_scopes"}
-# What needs a person but stops nothing.
+# What needs a person's attention but stops nothing.
 WORKS_MEANWHILE = frozenset({"wrong_user", "missing_scopes", "catalogue_incomplete", "repositories_gone"})
 
 
 def attention_code(connection: Connection) -> str | None:
-    """Return the code of what a connection needs a person for; None if it needs nobody."""
+    """Return the code of what a connection needs a person for; None if it needs no one."""
     return (connection.attention or {}).get("code")
 
 
 def is_failing(connection: Connection) -> bool:
-    """Return whether a connection cannot do its work, as against one that works and wants a person to look."""
+    """Return whether a connection cannot work, as opposed to one that works but needs a person's attention."""
     return attention_code(connection) not in {None, *WORKS_MEANWHILE}
 
 

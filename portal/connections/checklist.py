@@ -1,4 +1,4 @@
-"""Step 2's live checklist: run it, keep what was found, and say whether the address may be trusted with a Secret."""
+"""Step 2's live checklist: run it, store the results, and say whether the address may be trusted with a Secret."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ __all__ = [
 
 
 def run_checklist(runtime: Runtime, principal: Principal, slug: str) -> Checklist:
-    """Look at the instance and keep what was found.
+    """Check the instance and store the results.
 
     Raises:
-        RateLimited: the organization looked at addresses too often in the last minute.
-        NotFound: the draft was discarded in the meantime.
+        RateLimited: the organization checked addresses too often in the last minute.
+        NotFound: the draft has been discarded.
     """
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
@@ -49,7 +49,7 @@ def run_checklist(runtime: Runtime, principal: Principal, slug: str) -> Checklis
 
 
 def find_hindrance(runtime: Runtime, principal: Principal, connection: Connection) -> Card | None:
-    """Return why no Secret may be sent to the address as it is now; None once it was found to be a GitLab (S53).
+    """Return why no Secret may be sent to the current address; None once it was found to be a GitLab (S53).
 
     Raises:
         RateLimited, NotFound: as `run_checklist`, which runs if the address or the way to it changed.
@@ -61,14 +61,15 @@ def find_hindrance(runtime: Runtime, principal: Principal, connection: Connectio
 
 
 def stored_checklist(connection: Connection) -> Checklist | None:
-    """Return what the last run found; None if the address changed since, or nothing ran."""
+    """Return the results of the last run; None if the address has changed since, or nothing ran."""
     data = connection.checks or {}
     if "checks" not in data:
         return None
     found = Checklist.from_json(data)
     if not connection.version_seen:
         return found
-    # GitLab tells its version only to those it knows, so after the authorization: this line is of what is known now.
+    # GitLab shows its version only to authenticated users, so after the authorization: this line uses what is known
+    # now.
     checks = [
         version_check(connection) if check.key == "version" and found.is_answering else check for check in found.checks
     ]
@@ -81,17 +82,17 @@ def announces_issuer(connection: Connection) -> bool:
 
 
 def announced_issuer(connection: Connection) -> str:
-    """Return what GitLab called itself when it last told, letter by letter (RFC 9207 §2.4); empty if it never did."""
+    """Return the issuer GitLab last named, exactly as written (RFC 9207 §2.4); empty if it never did."""
     return str((connection.checks or {}).get("issuer") or "")
 
 
 def supported_scopes(connection: Connection) -> list[str]:
-    """Return the scopes that GitLab said it has when it was last looked at in step 2; empty if it did not say."""
+    """Return the scopes that GitLab said it has at the last check in step 2; empty if it did not say."""
     return list((connection.checks or {}).get("scopes_supported") or ())
 
 
 def note_announcement(connection: Connection, announces: bool | None, issuer: str) -> None:
-    """Keep what a later look was told of it; None keeps what is known, so that silence never loosens the check."""
+    """Store what a later check learned about it; None keeps what is known, so that silence never loosens the check."""
     if connection.checks is not None and announces is not None:
         connection.checks = {**connection.checks, "announces_issuer": announces, "issuer": issuer}
 
@@ -99,9 +100,9 @@ def note_announcement(connection: Connection, announces: bool | None, issuer: st
 def _keep(session: Session, looked_at: Connection, found: Checklist) -> None:
     connection = session.get(Connection, looked_at.id, with_for_update=True)
     if connection is None:
-        raise NotFound("The draft was discarded in the meantime.")
+        raise NotFound("The draft has been discarded.")
     if way_of(connection) != way_of(looked_at):
-        return  # Edited in the meantime: what was found is about another way.
+        return  # Edited since: the results are about another address.
     known = announces_issuer(connection), announced_issuer(connection)
     scopes = found.scopes_supported or supported_scopes(connection)
     connection.checks = replace(found, scopes_supported=scopes).to_json()

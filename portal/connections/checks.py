@@ -11,7 +11,7 @@ from portal.errors import Card
 
 
 class CheckState(StrEnum):
-    """How one check ended; the value is what the checklist component shows."""
+    """The result of one check; the value is what the checklist component shows."""
 
     PASS = "pass"
     WARN = "warn"
@@ -25,7 +25,7 @@ class Check:
 
     Attributes:
         card: what is wrong and who can fix it.
-        take: an address that a button of this line puts in the place of the one entered.
+        take: an address with which a button on this line replaces the one entered.
     """
 
     key: str
@@ -43,11 +43,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Checklist:
-    """All lines, the certificates seen, and when they were looked at.
+    """All lines, the certificates seen, and when they were checked.
 
     Attributes:
         announces_issuer: whether GitLab says that its callbacks name their issuer (RFC 9207 §3); None: not told.
-        issuer: what GitLab calls itself, as it writes it; empty if it did not tell.
+        issuer: what GitLab calls itself, as it writes it; empty if it did not say.
         scopes_supported: the scopes that GitLab says it has; empty if it did not say.
     """
 
@@ -60,7 +60,7 @@ class Checklist:
 
     @property
     def is_passed(self) -> bool:
-        """Whether nothing stands in the way of going on; warnings do not."""
+        """Whether nothing prevents continuing; warnings do not."""
         return all(check.state != CheckState.FAIL for check in self.checks)
 
     @property
@@ -70,7 +70,7 @@ class Checklist:
 
     @property
     def failure(self) -> Card | None:
-        """The card of the first thing that stands in the way."""
+        """The card of the first failure."""
         return next((check.failure for check in self.checks if check.state == CheckState.FAIL), None)
 
     def to_json(self) -> dict[str, Any]:
@@ -109,15 +109,15 @@ TITLES = {
 
 
 def passed(key: str, detail: str = "") -> Check:
-    """Return a line that is fine."""
+    """Return a line that passed."""
     return Check(key, TITLES[key], CheckState.PASS, detail)
 
 
 def warned(key: str, detail: str, take: str = "") -> Check:
-    """Return a line that does not stand in the way."""
+    """Return a line with a warning."""
     return Check(key, TITLES[key], CheckState.WARN, detail, take=take)
 
 
 def failed(key: str, card: Card, take: str = "") -> Check:
-    """Return a line that stands in the way, with what fixes it."""
+    """Return a line that failed, with what fixes it."""
     return Check(key, TITLES[key], CheckState.FAIL, card=card.to_json(), take=take)

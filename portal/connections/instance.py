@@ -76,7 +76,7 @@ def understand(runtime: Runtime, entered: Entered) -> Understood:
     """
     problems: dict[str, str] = {}
     has_api = bool(entered.api_url.strip())
-    # With an API URL this server never calls the Domain: which ports it may call is no matter then.
+    # With an API URL this server never calls the Domain, so the allowed ports do not matter.
     external = _read_address(runtime, "domain", entered.domain, problems, is_called=not has_api)
     api = _read_address(runtime, "api_url", entered.api_url, problems) if has_api else external
     pem = entered.ca_certificate.strip()
@@ -92,11 +92,11 @@ def understand(runtime: Runtime, entered: Entered) -> Understood:
 
 
 def save_instance(runtime: Runtime, principal: Principal, slug: str, entered: Entered) -> Connection:
-    """Keep where the GitLab is. Another origin than before loses the stored secret: it must be typed again (S32).
+    """Store where the GitLab is. A different origin drops the stored secret: it must be typed again (S32).
 
     Raises:
         InvalidInput: with a sentence per field; nothing is changed.
-        RateLimited: the organization looked at addresses too often in the last minute.
+        RateLimited: the organization checked addresses too often in the last minute.
     """
     understood = understand(runtime, entered)
     _require_gitlab_at_new_path(runtime, principal, slug, entered, understood)
@@ -128,7 +128,7 @@ def save_instance(runtime: Runtime, principal: Principal, slug: str, entered: En
 def _require_gitlab_at_new_path(
     runtime: Runtime, principal: Principal, slug: str, entered: Entered, understood: Understood
 ) -> None:
-    """Look before secrets move along: they are bound to scheme, host and port, and one server may hold many paths.
+    """Check before secrets move along: they are bound to scheme, host and port, and one server may hold many paths.
 
     Raises:
         InvalidInput: no GitLab answers at the new path.
@@ -149,12 +149,12 @@ def _require_gitlab_at_new_path(
             identify(http, understood.external.url)
     except (GitLabError, OutboundError) as error:
         field = "api_url" if entered.api_url.strip() else "domain"
-        kept = "The Secret or token belongs to this server, so the path is changed only to one where GitLab answers."
+        kept = "The Secret or token belongs to this server, so the new path must be one where GitLab answers."
         raise InvalidInput(field_errors={field: f"{error.sentence} {kept}"}) from None
 
 
 def would_change(runtime: Runtime, connection: Connection, entered: Entered) -> bool:
-    """Return whether what was typed leads to another server, or there another way.
+    """Return whether what was typed leads to another server, or to the same one by another route.
 
     Raises:
         InvalidInput: with a sentence per field.
@@ -180,7 +180,7 @@ def is_in_clear(runtime: Runtime, connection: Connection) -> bool:
 
 
 def _begin_anew(session: Session, connection: Connection, *, is_moved: bool) -> None:
-    """Forget what was found out about the way before; what another address answers may be another GitLab."""
+    """Delete what was learned about the previous address; what answers at another address may be another GitLab."""
     connection.checks = None
     connection.row_version += 1
     connection.steps_done = [step for step in connection.steps_done if step != Step.INSTANCE]
@@ -207,7 +207,9 @@ def _read_address(
     try:
         address = _read_forgiving(runtime, text)
         if address.scheme == "http" and not (runtime.settings.allow_http or policy.is_exempt(address)):
-            raise AddressRefused("http_not_allowed", "Plain http would send secrets in clear. Enter the https address.")
+            raise AddressRefused(
+                "http_not_allowed", "Plain HTTP would send secrets unencrypted. Enter the https address."
+            )
         if is_called:
             policy.check_target(address)
     except AddressRefused as error:
@@ -221,7 +223,7 @@ def _read_address(
 
 
 def _read_forgiving(runtime: Runtime, text: str) -> Address:
-    """Read an address; one without a scheme that names the sandbox means the sandbox's plain http."""
+    """Read an address; one without a scheme that names the sandbox means the sandbox's plain HTTP address."""
     address = parse_address(text, allow_http=True)
     if not address.is_scheme_typed:
         plain = Address("http", address.host, address.port, address.path)
@@ -231,7 +233,7 @@ def _read_forgiving(runtime: Runtime, text: str) -> Address:
 
 
 def _read_proxy(runtime: Runtime, text: str, problems: dict[str, str]) -> str:
-    """Read a proxy; the same rules hold for it as for a GitLab, but for the ports."""
+    """Read a proxy; the same rules apply as for a GitLab, except for the ports."""
     if not text.strip():
         return ""
     allowed = runtime.settings.proxy_ports | runtime.settings.outbound_ports

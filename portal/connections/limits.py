@@ -1,4 +1,4 @@
-"""What goes out because someone pressed a button is limited, so that no form is a port scanner or guesses Secrets."""
+"""Requests that people cause by pressing a button are limited, so that no form can scan ports or guess Secrets."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ MINUTE = timedelta(minutes=1)
 CHECKS = "checks"
 CREDENTIALS = "credentials"
 SENTENCES = {
-    CHECKS: "Addresses were looked at five times in the last minute. Wait a little.",
-    CREDENTIALS: "GitLab was asked about a Secret five times in the last minute. Wait a little.",
+    CHECKS: "Addresses were checked five times in the last minute. Wait a moment.",
+    CREDENTIALS: "A Secret was checked with GitLab five times in the last minute. Wait a moment.",
 }
 
 
 def count_try(session: Session, principal: Principal, kind: str) -> None:
-    """Count one try of the organization, in whichever connection: a new draft does not begin again (S53).
+    """Count one attempt by the organization, in whichever connection: a new draft does not start over (S53).
 
     Raises:
         RateLimited: there were five in the last minute.
     """
-    # Locked, so that requests at the same moment count each other.
+    # Locked, so that concurrent requests count one another.
     session.exec(select(Organization).where(Organization.id == principal.organization_id).with_for_update()).one()
     mine = (OutboundTry.organization_id == principal.organization_id, OutboundTry.kind == kind)
     session.execute(delete(OutboundTry).where(*mine, col(OutboundTry.at) < utc_now() - MINUTE))  # type: ignore[arg-type]

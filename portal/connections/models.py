@@ -18,7 +18,7 @@ MAX_NAME_KEY = 400
 
 
 class ConnectionState(StrEnum):
-    """What a person reads of a connection; the value is the word."""
+    """The state of a connection as people read it; the value is the word."""
 
     DRAFT = "Draft"
     AWAITING_AUTHORIZATION = "Awaiting authorization"
@@ -42,7 +42,7 @@ class Connection(SQLModel, table=True):
     """
 
     __tablename__ = "connection"
-    # Audit rows and jobs outlive a connection: its number is never given to another one.
+    # Audit rows and jobs outlive a connection: its id is never reused.
     __table_args__ = (UniqueConstraint("organization_id", "name_key"), {"sqlite_autoincrement": True})
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
@@ -53,7 +53,7 @@ class Connection(SQLModel, table=True):
     name_key: str = Field(default="", max_length=MAX_NAME_KEY)
     method: str = Field(default=Method.OAUTH, max_length=20)
     state: str = Field(default=ConnectionState.DRAFT, max_length=40)
-    # A Card as JSON: why it needs attention; null if it does not.
+    # A Card as JSON: why the connection needs attention; null if it does not.
     attention: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     external_url: str = Field(default="", max_length=500)
     api_url: str = Field(default="", max_length=500)
@@ -75,8 +75,8 @@ class Connection(SQLModel, table=True):
     created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     updated_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     authorized_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    # The way to the GitLab that gave the pair (`way_of`). It follows edits within the same scheme, host and port; after
-    # a move to another server it is all that is known of the path, the proxy and the CA of the one before.
+    # How the GitLab that issued the pair is reached (`way_of`). It follows edits within the same scheme, host and port;
+    # after a move to another server it is the only record of the previous one's path, proxy and CA.
     authorized_via: dict[str, str] | None = Field(default=None, sa_column=Column(JSON))
     # When the catalogue was last read completely.
     last_read_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
@@ -94,7 +94,7 @@ def way_of(connection: Connection) -> dict[str, str]:
 
 
 class OutboundTry(SQLModel, table=True):
-    """One look at an address, or one check of a Secret, that someone asked for: they are limited (S53)."""
+    """One check of an address or a Secret that someone asked for: they are limited (S53)."""
 
     __tablename__ = "outbound_try"
 
@@ -105,7 +105,7 @@ class OutboundTry(SQLModel, table=True):
 
 
 def name_key_of(display_name: str) -> str:
-    """Return the same text for names that people take for the same: case, width and composition do not count."""
+    """Return the same text for names that look the same to people: case, width and composition do not count."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", display_name).casefold())
 
 
@@ -116,7 +116,7 @@ def _keep_name_key(_mapper: object, _connection: object, row: Connection) -> Non
 
 
 class Application(SQLModel, table=True):
-    """The OAuth application that the GitLab administrator made for a connection (RFC 6749 §2.3.1)."""
+    """The OAuth application that the GitLab administrator created for a connection (RFC 6749 §2.3.1)."""
 
     __tablename__ = "application"
 
@@ -126,9 +126,9 @@ class Application(SQLModel, table=True):
     # Sealed by the vault for `origin`; null until the secret is entered.
     client_secret_sealed: bytes | None = sealed_field(origin_column="origin")
     client_secret_hint: str = Field(default="", max_length=8)
-    # The vault's HMAC of the secret: two that are the same can be told without showing either. Null: not known.
+    # The vault's HMAC of the secret: equal secrets can be recognised without showing either. Null: not known.
     client_secret_fingerprint: str | None = Field(default=None, max_length=16)
-    # The API origin (scheme, host, port) that the secret was entered for; another one never gets it (S32).
+    # The API origin (scheme, host, port) that the secret was entered for; no other origin ever gets it (S32).
     origin: str = Field(default="", max_length=300)
     kind: str = Field(default="instance", max_length=20)
     # When GitLab last accepted client_id and secret; null if it never did.

@@ -12,7 +12,7 @@ from portal.runtime import Runtime
 
 
 class Place(StrEnum):
-    """Where on a connection's pages something stands."""
+    """Where on a connection's pages something appears."""
 
     # Above everything: what needs a person now.
     NEEDS = "needs"

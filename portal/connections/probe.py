@@ -33,7 +33,7 @@ MAX_ROOT_PROBES = 8
 
 @dataclass(frozen=True)
 class _Told:
-    """What GitLab's own answers told; `announces_issuer` is None if its discovery document was not read."""
+    """What GitLab's own answers said; `announces_issuer` is None if its discovery document was not read."""
 
     checks: list[Check]
     announces_issuer: bool | None = None
@@ -42,7 +42,7 @@ class _Told:
 
 
 def look_at(runtime: Runtime, connection: Connection) -> Checklist:
-    """Run every check; the first failure leaves those after it out."""
+    """Run every check; after the first failure the rest are skipped."""
     with open_host_session(runtime, connection) as http:
         examination = http.examine()
         checks = _layer_checks(examination, http.address.scheme, is_sandbox(runtime, connection))
@@ -68,7 +68,7 @@ def _layer_checks(examination: Examination, scheme: str, stays_here: bool) -> li
         if key == "certificate" and scheme == "http" and stays_here and examination.failure is None:
             checks.append(passed(key, "The sandbox uses plain HTTP and never leaves this machine."))
         elif key == "certificate" and scheme == "http":
-            checks.append(warned(key, "Plain http: everything is sent in clear. Only for a GitLab on this machine."))
+            checks.append(warned(key, "Plain HTTP: everything is sent unencrypted. Only for a GitLab on this machine."))
         elif examination.has_passed(layer):
             checks.append(_certificate_check(examination) if key == "certificate" else passed(key))
         elif examination.failure:
@@ -99,7 +99,7 @@ def _gitlab_checks(runtime: Runtime, connection: Connection, http: HostSession) 
         version_check(connection),
     ]
     if found.discovery is None:
-        silent = warned("external_url", "GitLab does not tell its own address, so it cannot be compared.")
+        silent = warned("external_url", "GitLab does not report its own address, so it cannot be compared.")
         return _Told([*checks, silent])
     external = _external_url_check(runtime, connection, found.discovery.issuer)
     announces = found.discovery.authorization_response_iss_parameter_supported
@@ -107,7 +107,7 @@ def _gitlab_checks(runtime: Runtime, connection: Connection, http: HostSession) 
 
 
 def _external_url_check(runtime: Runtime, connection: Connection, issuer: str) -> Check:
-    """Compare what GitLab calls itself with where browsers are sent, as addresses: spelling alone is no difference."""
+    """Compare what GitLab calls itself with where browsers are sent, as addresses: spelling alone does not count."""
     entered = parse_address(connection.external_url, allow_http=True)
     try:
         told = parse_address(issuer, allow_http=True)
@@ -137,7 +137,7 @@ def _external_url_check(runtime: Runtime, connection: Connection, issuer: str) -
 def _clock_check(date: str) -> Check:
     skew = _read_skew(date)
     if skew is None:
-        return warned("clock", "GitLab does not tell its time.")
+        return warned("clock", "GitLab does not report its time.")
     if abs(skew) > MAX_SKEW_SECONDS:
         way = "behind" if skew > 0 else "ahead of"
         return warned("clock", f"GitLab's clock is {abs(skew)} seconds {way} this portal's. Tokens may end too early.")
@@ -145,7 +145,7 @@ def _clock_check(date: str) -> Check:
 
 
 def _read_skew(date: str) -> int | None:
-    """Return how many seconds our clock is ahead of a `Date` header; None for one that is no time."""
+    """Return how many seconds our clock is ahead of a `Date` header; None if it is not a time."""
     try:
         told = parsedate_to_datetime(date)
         told = told if told.tzinfo else told.replace(tzinfo=UTC)
@@ -155,11 +155,11 @@ def _read_skew(date: str) -> int | None:
 
 
 def version_check(connection: Connection) -> Check:
-    """Judge the version that GitLab told last."""
+    """Judge the version that GitLab last reported."""
     version = parse_version(connection.version_seen)
     if version is None:
         return replace(
-            passed("version", "GitLab tells its version only after the authorization."), state=CheckState.SKIPPED
+            passed("version", "GitLab reports its version only after the authorization."), state=CheckState.SKIPPED
         )
     if not version.is_supported:
         return failed("version", Card("version_too_old", {"version": connection.version_seen}))
@@ -186,7 +186,7 @@ def _find_root(runtime: Runtime, connection: Connection) -> str:
 def _not_gitlab_card(error: GitLabError | OutboundError, root: str) -> Card:
     if root:
         return Card("not_gitlab", {"case": "root_found", "root": root})
-    # What the peer says is not shown before it is known to be GitLab (S53), but for where it would send us.
+    # What the peer says is not shown before it is known to be GitLab (S53), except where it would send us.
     card = error.card()
     return card if isinstance(error, RedirectRefused) else replace(card, words="", request_id="")
 

@@ -19,14 +19,14 @@ _STEPS = {
 
 
 def ways_of(principal: Principal | None, card: Card, connection: Connection | None) -> list[CardAction]:
-    """Return the links that help to fix a failure; none for people to whom the pages behind them do not exist."""
+    """Return the links that help to fix a failure; none for people who may not see the pages behind them."""
     if principal is None or not principal.may(Right.MANAGE_CONNECTIONS):
         return []
     return [action for way in card.ways if (action := _action(way, connection))]
 
 
 def who_can(principal: Principal | None, card: Card) -> Responsible:
-    """Return who can fix a failure, for whoever reads it: not everyone may do what a manager may."""
+    """Return who can fix a failure, worded for the reader: not everyone may do what a manager may."""
     is_manager = principal is None or principal.may(Right.MANAGE_CONNECTIONS)
     return Responsible.MANAGER if card.responsible == Responsible.YOU and not is_manager else card.responsible
 

@@ -28,7 +28,7 @@ def load_connection(slug: str) -> Connection:
 
 
 def go_first(connection: Connection, step: Step) -> Response | None:
-    """Return the way to an earlier step that is not done yet; None if this one may be shown or done."""
+    """Return a redirect to an earlier step that is not done yet; None if this one may be shown or done."""
     url = step_to_do_first(connection, step)
     if url is None:
         return None
@@ -55,13 +55,13 @@ def render_step(
 
 
 def say_when(response: Response, error: RateLimited) -> Response:
-    """Tell programs, too, when the next try is allowed."""
+    """Tell programs, too, when the next attempt is allowed."""
     response.headers["Retry-After"] = str(error.retry_after_seconds)
     return response
 
 
 def waiting_card(error: RateLimited) -> Card:
-    """Return what a page shows, with everything that was typed, when something was asked too often."""
+    """Return the page for a rate limit, with everything that was typed."""
     return Card(error.code, {"sentence": error.sentence})
 
 
@@ -88,7 +88,7 @@ def setup_purpose(slug: str) -> Response:
 
 
 def save_purpose(slug: str) -> Response:
-    """Keep what step 1 asks for."""
+    """Store what step 1 asks for."""
     form, connection = PurposeForm(), load_connection(slug)
     if connection.authorized_at is not None:
         return leave_to(step_url(connection, Step.SERVICES))
@@ -116,7 +116,7 @@ def setup_service_user(slug: str) -> Response:
 
 
 def save_service_user(slug: str) -> Response:
-    """Keep the expected user name."""
+    """Store the expected user name."""
     form, connection = ServiceUserForm(), load_connection(slug)
     if first := go_first(connection, Step.SERVICE_USER):
         return first
@@ -159,7 +159,7 @@ def save_services(slug: str) -> Response:
 
 
 def ask_cancel(slug: str) -> Response:
-    """Ask before a draft is discarded, where no dialog can open."""
+    """Ask before a draft is discarded, if no dialog can open."""
     return render("connections/setup/cancel.html", connection=load_connection(slug))
 
 

@@ -17,7 +17,7 @@ class Step(StrEnum):
     SERVICE_USER = "service-user"
     AUTHORIZE = "authorize"
     REPOSITORIES = "repositories"
-    # Not steps: they change later what a step asked for.
+    # Not steps: pages that later change what a step asked for.
     CREDENTIALS = "credentials"
     SERVICES = "services"
 
@@ -46,7 +46,7 @@ STEPS_OF: dict[str, tuple[Step, ...]] = {
 
 @dataclass(frozen=True)
 class RailStep:
-    """One step as the rail shows it; `url` is None where one cannot go yet."""
+    """One step as the rail shows it; `url` is None if it cannot be opened yet."""
 
     number: int
     label: str
@@ -61,7 +61,7 @@ def step_url(connection: Connection, step: Step) -> str:
 
 
 def rail(connection: Connection | None, current: Step) -> list[RailStep]:
-    """Return all steps with their state; one may go to what is done and to the first that is not."""
+    """Return all steps with their state; the done ones and the first that is not done can be opened."""
     done = set(connection.steps_done) if connection else set()
     reachable = True
     rows = []

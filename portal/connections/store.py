@@ -1,4 +1,4 @@
-"""Connections of an organization: find them as far as one may, make them, rename them, throw drafts away."""
+"""Connections of an organization: look up (within the caller's rights), create and rename them, discard drafts."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ PLANS = {"enterprise": frozenset({FEATURE})}
 
 
 def list_connections(runtime: Runtime, principal: Principal) -> list[Connection]:
-    """Return the organization's connections: those that need someone first, then by name."""
+    """Return the organization's connections: those that need attention first, then by name."""
     with runtime.database.reading() as session:
         statement = select(Connection).where(Connection.organization_id == principal.organization_id)
         found = session.exec(statement.order_by(func.lower(Connection.display_name)))
-        # What needs someone comes first.
+        # What needs attention comes first.
         return sorted(found, key=lambda connection: (not is_failing(connection), connection.attention is None))
 
 
@@ -73,7 +73,7 @@ def get_connection_for_admin(
         session: of that transaction.
         principal: whoever changes it.
         slug: of the connection.
-        is_locked: hold its row until the end of the transaction, so that what is read of it stays true.
+        is_locked: lock its row until the end of the transaction, so that what was read stays true.
 
     Raises:
         NotFound: this person may not manage it, or no longer may, or it does not exist.
@@ -101,7 +101,7 @@ def create_draft(
     *,
     hooks_wanted: bool = False,
 ) -> Connection:
-    """Make a draft; from then on the walkthrough has an address that can be left and resumed.
+    """Create a draft; from then on people can leave the walkthrough and resume it at its address.
 
     Raises:
         InvalidInput: the name is empty, too long or taken; no service is chosen; or the plan does not include it.
@@ -146,7 +146,7 @@ def rename(runtime: Runtime, principal: Principal, slug: str, display_name: str)
 
 
 def discard_draft(runtime: Runtime, principal: Principal, slug: str) -> None:
-    """Delete a connection that never was authorized, with everything entered for it.
+    """Delete a connection that was never authorized, with everything entered for it.
 
     Raises:
         Conflict: it was authorized; then it is disconnected instead.
@@ -154,7 +154,7 @@ def discard_draft(runtime: Runtime, principal: Principal, slug: str) -> None:
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
         if connection.authorized_at is not None:
-            raise Conflict("This connection is in use. A draft can be discarded, a connection is disconnected.")
+            raise Conflict("This connection is in use, so it cannot be discarded. Disconnect it instead.")
         audit.record(session, principal.actor, "connection.discarded", connection.target)
         for table in (GroupGrant, InvitedGroup):
             session.execute(delete(table).where(col(table.connection_id) == connection.id))
@@ -162,7 +162,7 @@ def discard_draft(runtime: Runtime, principal: Principal, slug: str) -> None:
 
 
 def mark_step_done(session: Session, connection: Connection, step: Step) -> None:
-    """Note that a step is done; later steps keep what they had."""
+    """Mark a step as done; later steps keep what they had."""
     if step not in connection.steps_done:
         connection.steps_done = [*connection.steps_done, step]
     connection.updated_at = utc_now()
@@ -170,7 +170,7 @@ def mark_step_done(session: Session, connection: Connection, step: Step) -> None
 
 
 def mark_authorized(session: Session, connection: Connection) -> None:
-    """Note a successful authorization, and the way to the GitLab that gave the pair."""
+    """Record a successful authorization, and how the GitLab that issued the pair is reached."""
     connection.state = ConnectionState.CONNECTED
     end_attention(connection)
     connection.authorized_at, connection.authorized_via = utc_now(), way_of(connection)
@@ -178,7 +178,7 @@ def mark_authorized(session: Session, connection: Connection) -> None:
 
 
 def note_read(session: Session, connection_id: int) -> None:
-    """Note that the catalogue was read completely: the connection works."""
+    """Record that the catalogue was read completely: the connection works."""
     connection = session.get_one(Connection, connection_id)
     connection.last_read_at = utc_now()
     if attention_code(connection) not in NOT_DISPROVED_BY_READING:
@@ -186,7 +186,7 @@ def note_read(session: Session, connection_id: int) -> None:
 
 
 def note_version(runtime: Runtime, connection_id: int, metadata: Metadata) -> None:
-    """Keep the version GitLab told."""
+    """Store the version GitLab reported."""
     with runtime.database.transaction() as session:
         connection = session.get_one(Connection, connection_id)
         connection.version_seen = metadata.version[:64]
@@ -238,7 +238,7 @@ def check_services(services: Collection[str]) -> list[str]:
 
 
 def free_name(runtime: Runtime, principal: Principal, wanted: str) -> str:
-    """Return a display name that no one uses yet: the one wanted, or that with a number."""
+    """Return an unused display name: the one wanted, or that one with a number."""
     taken = {item.name_key for item in list_connections(runtime, principal)}
     names = (wanted if number == 1 else f"{wanted} {number}" for number in range(1, len(taken) + 2))
     return next(name for name in names if name_key_of(name) not in taken)
@@ -250,7 +250,7 @@ def _taken(name: str) -> InvalidInput:
 
 
 def _flush_name(session: Session, name: str) -> None:
-    """Write a new name; someone else may have taken it since it was looked for."""
+    """Write a new name; someone else may have taken it since it was checked."""
     try:
         session.flush()
     except IntegrityError:
@@ -272,6 +272,6 @@ def _free_slug(session: Session, name: str) -> str:
     base = re.sub(r"[^a-z0-9]+", "-", ascii_name).strip("-")[:MAX_SLUG].strip("-") or "gitlab"
     slug = base if base not in {"new"} else f"{base}-1"
     while session.exec(select(Connection.id).where(Connection.slug == slug)).first() is not None:
-        # Random, not counted: the slug is in addresses, and must not tell how many others there are.
+        # Random, not counted: the slug is in addresses, and must not reveal how many others there are.
         slug = f"{base}-{secrets.token_hex(3)}"
     return slug

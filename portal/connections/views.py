@@ -75,7 +75,7 @@ def _add_steps() -> None:
 @blueprint.get("/")
 @requires(Right.SEE_CONNECTIONS)
 def index() -> Response:
-    """Show every connection of the organization, and the way to a new one."""
+    """Show every connection of the organization, and the button for a new one."""
     principal = current_principal()
     found = store.list_connections(current_runtime(), principal)
     return render(
@@ -99,7 +99,7 @@ def new() -> Response:
 @blueprint.post("/new")
 @requires(Right.MANAGE_CONNECTIONS)
 def create() -> Response:
-    """Make the draft and continue to step 2."""
+    """Create the draft and continue to step 2."""
     form = PurposeForm()
     if not form.validate():
         return _render_new(form, errors=problems_of(form))
@@ -120,7 +120,7 @@ def create() -> Response:
 @blueprint.post("/sandbox")
 @requires(Right.MANAGE_CONNECTIONS)
 def try_sandbox() -> Response:
-    """Make a draft for the simulated GitLab beside this portal and continue to step 2, where it is looked at."""
+    """Create a draft for the simulated GitLab beside this portal and continue to step 2, where it is checked."""
     refuse_unknown_fields()
     runtime, principal = current_runtime(), current_principal()
     if not runtime.settings.sandbox_origin:
@@ -134,7 +134,7 @@ def try_sandbox() -> Response:
 @blueprint.get("/<slug>")
 @requires(Right.SEE_CONNECTIONS)
 def show(slug: str) -> Response:
-    """Show what is true of a connection now: what needs a person, the facts, what happened lately."""
+    """Show the current state of a connection: what needs attention, the facts, recent events."""
     connection = _get(slug)
     return _render_page(
         "show",
@@ -158,7 +158,7 @@ def activity(slug: str) -> Response:
 @blueprint.get("/<slug>/settings")
 @requires(Right.SEE_CONNECTIONS)
 def settings(slug: str) -> Response:
-    """Show everything that is set for a connection, and the ways to change it."""
+    """Show all settings of a connection, and how to change them."""
     return _render_settings(_get(slug), RenameForm())
 
 
@@ -211,7 +211,7 @@ def _is_sandbox(connection: Connection) -> bool:
 
 
 def _is_in_clear(connection: object) -> bool:
-    # Asked by the layout: what a page calls its connection may also be none.
+    # Called by the layout: a page's connection may also be None.
     return isinstance(connection, Connection) and instance.is_in_clear(current_runtime(), connection)
 
 

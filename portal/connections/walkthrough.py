@@ -1,4 +1,4 @@
-"""What steps 1 and 4 keep, and what the connection is used for later."""
+"""What steps 1 and 4 store, and changing later what the connection is used for."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from portal.errors import Card, InvalidInput
 from portal.net.pasted import trim_pasted
 from portal.runtime import Runtime
 
-# The code that the checks of a connection in use give to the same finding.
+# The code under which the checks of a connection in use report the same finding.
 MISSING_SCOPES = "missing_scopes"
 # GitLab's own rule for user names (letters, digits, dot, dash, underscore), 2 to 255 long.
 _USERNAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{1,254}$")
 
 
 def save_service_user(runtime: Runtime, principal: Principal, slug: str, username: str) -> Connection:
-    """Keep who the connection is meant to act as.
+    """Store who the connection is meant to act as.
 
     Raises:
         InvalidInput: that is no GitLab user name.
@@ -44,7 +44,7 @@ def save_service_user(runtime: Runtime, principal: Principal, slug: str, usernam
 def save_services(
     runtime: Runtime, principal: Principal, slug: str, services: list[str], hooks_wanted: bool
 ) -> Connection:
-    """Keep what the connection is used for.
+    """Store what the connection is used for.
 
     Raises:
         InvalidInput: nothing is chosen.
@@ -67,12 +67,12 @@ def save_services(
 
 
 def needs_wider_scopes(connection: Connection) -> bool:
-    """Return whether services were added that the present authorization does not cover."""
+    """Return whether services were added that the current authorization does not cover."""
     return attention_code(connection) == MISSING_SCOPES
 
 
 def _tell_wider(runtime: Runtime, session: Session, connection: Connection) -> None:
-    """Show which scopes the services now wanted need besides those granted; end what was shown when there are none."""
+    """Show which scopes the chosen services need besides those granted; clear the notice if there are none."""
     wider = missing_scopes(runtime, session, connection)
     if not wider:
         end_attention(connection, {MISSING_SCOPES})

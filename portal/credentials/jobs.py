@@ -13,7 +13,7 @@ from portal.runtime import Runtime
 
 
 def has_due_credentials(runtime: Runtime) -> bool:
-    """Tell whether a refresh is due, or an answer waits to be stored."""
+    """Return whether a refresh is due, or an answer waits to be stored."""
     return is_in_use(runtime.settings.data_dir) or bool(due_credentials(runtime))
 
 

@@ -1,1 +1,1 @@
-"""Ending a connection, and authorizing it again: what stops is said first."""
+"""Ending a connection, and authorizing it again: people first see what stops."""

@@ -1,7 +1,7 @@
-"""Disconnect: one transaction that takes the tokens from use; revoking and erasing are jobs that follow it (S33).
+"""Disconnect: one transaction that takes the tokens out of use; revoking and erasing are jobs that follow it (S33).
 
-Lock order is credential, then connection, as everywhere: a refresh or an authorization that is under way waits for
-this transaction or this one for it, and whoever comes second sees what the first did.
+Lock order is credential, then connection, as everywhere: a running refresh or authorization waits for this transaction,
+or this one for it, and the second sees what the first did.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def check_wish(connection: Connection, choice: str, confirmation: str) -> Choice
     """Read what was chosen and typed.
 
     Raises:
-        Conflict: the connection never was authorized: it is a draft, and discarded instead.
+        Conflict: the connection was never authorized: it is a draft, so discard it instead.
         InvalidInput: with a sentence per field; nothing is changed.
     """
     if connection.authorized_at is None:
-        raise Conflict("This connection was never authorized. A draft is discarded, not disconnected.")
+        raise Conflict("This connection was never authorized. Discard the draft instead of disconnecting it.")
     problems: dict[str, str] = {}
     if choice not in set(Choice):
-        problems["choice"] = "Choose what is to become of the data."
+        problems["choice"] = "Choose what should happen to the data."
     if _plain(confirmation) != _plain(connection.display_name):
         problems["confirmation"] = f"Type the connection's name exactly as it is written: {connection.display_name}"
     if problems:
@@ -55,7 +55,7 @@ def check_wish(connection: Connection, choice: str, confirmation: str) -> Choice
 
 
 def disconnect(runtime: Runtime, principal: Principal, slug: str, choice: str, confirmation: str) -> Connection:
-    """Take a connection's tokens from use, and have them revoked; erase the rest when that was chosen.
+    """Take a connection's tokens out of use and have them revoked; erase the rest if that was chosen.
 
     A second time changes nothing, but may ask for the erasure that was not asked for at first.
 
@@ -82,7 +82,7 @@ def get_disconnection(session: Session, connection: Connection) -> Disconnection
 
 
 def try_revoking_now(runtime: Runtime, principal: Principal, slug: str) -> None:
-    """Have GitLab asked at once instead of at the next planned try."""
+    """Have GitLab asked at once instead of at the next planned attempt."""
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
         try_again_now(session, connection)
@@ -91,9 +91,9 @@ def try_revoking_now(runtime: Runtime, principal: Principal, slug: str) -> None:
 
 
 def confirm_revoked_by_hand(runtime: Runtime, principal: Principal, slug: str) -> None:
-    """Take someone's word that the tokens were revoked in GitLab, and erase them here.
+    """Accept a person's confirmation that the tokens were revoked in GitLab, and erase them here.
 
-    For a GitLab that is gone, or a Secret that cannot be read any more: no one else could end the waiting.
+    For a GitLab that is gone, or a Secret that can no longer be read: no one else could end the wait.
     """
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
@@ -107,7 +107,7 @@ def confirm_revoked_by_hand(runtime: Runtime, principal: Principal, slug: str) -
 
 
 def _recover_answers(runtime: Runtime, connection: Connection) -> None:
-    # A pair that a crashed refresh left in the spool is the living one: without this, the spent one were revoked.
+    # A pair that a crashed refresh left in the spool is the live one: without this, the spent one would be revoked.
     with runtime.database.reading() as session:
         statement = select(Credential.id).where(Credential.connection_id == connection.id)
         credential_id = session.exec(statement).first()
@@ -136,7 +136,7 @@ def _end(
 ) -> None:
     connection.state = ConnectionState.DISCONNECTED
     end_attention(connection)
-    # Whoever is at GitLab at this moment comes back to an attempt that is void.
+    # Anyone at GitLab at this moment comes back to a void attempt.
     connection.row_version += 1
     connection.steps_done = [step for step in connection.steps_done if step != Step.AUTHORIZE]
     connection.updated_at = utc_now()
@@ -194,7 +194,7 @@ def _void_attempts(session: Session, connection: Connection) -> None:
 
 
 def _stop_jobs(session: Session, connection: Connection) -> None:
-    """Ask every job that reads this GitLab to stop; what revokes its tokens continues."""
+    """Ask every job that reads this GitLab to stop; jobs that revoke its tokens continue."""
     statement = select(Job.public_id).where(
         col(Job.organization_id) == connection.organization_id,
         col(Job.lane) == f"connection:{connection.id}",

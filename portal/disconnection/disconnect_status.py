@@ -1,4 +1,4 @@
-"""What the pages show of a connection that ended, and of tokens that GitLab still has to revoke."""
+"""What the pages show about a disconnected connection, and about tokens that GitLab still has to revoke."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class DisconnectStatus:
-    """One look at a connection that is disconnected, or that has tokens left over from earlier.
+    """A snapshot of a connection that is disconnected, or that has tokens left over from earlier.
 
     Attributes:
         wish: None while the connection is in use; then this is about left-over tokens only.
@@ -64,12 +64,12 @@ class DisconnectStatus:
 
     @property
     def is_erasing(self) -> bool:
-        """Whether everything is to be erased."""
+        """Whether everything will be erased."""
         return self.wish is not None and self.wish.choice == Choice.ERASE
 
     @property
     def poll_seconds(self) -> int:
-        """How soon the panel has to look again; 0 if nothing will change by itself."""
+        """How soon the panel has to poll again; 0 if nothing will change by itself."""
         if self.phase == Phase.REVOKING or (self.erasure and not self.erasure.is_finished):
             return 1
         if self.next_try_at is not None and self.next_try_at <= utc_now():
@@ -78,7 +78,7 @@ class DisconnectStatus:
 
 
 def load_disconnect_status(runtime: Runtime, connection: Connection) -> DisconnectStatus | None:
-    """Read how far the end of a connection is; None if it is in use and no token is left over."""
+    """Read how far disconnecting has got; None if the connection is in use and no token is left over."""
     with runtime.database.reading() as session:
         pending = pending_revocations(session, connection.id or 0)
         if connection.state != ConnectionState.DISCONNECTED and not any(row.failure for row in pending):

@@ -1,7 +1,7 @@
-"""Erase everything that is stored of a disconnected connection, once GitLab has revoked its tokens.
+"""Erase everything that is stored about a disconnected connection, once GitLab has revoked its tokens.
 
-In batches, each its own transaction that looks again whether the erasure is still wanted: authorizing the connection
-again overrules it. What was erased before a crash stays erased; the next attempt continues from there.
+In batches, each its own transaction that checks again whether the erasure is still wanted: authorizing the connection
+again cancels it. What was erased before a crash stays erased; the next attempt continues from there.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ AT_ONCE: tuple[type[SQLModel], ...] = (
 
 
 class NotWanted(Exception):
-    """The connection is gone, or someone connected it again: there is nothing to erase."""
+    """The connection is gone, or someone has connected it again: there is nothing to erase."""
 
 
 def enqueue_erasure(session: Session, connection: Connection) -> Job:
-    """Start the erasure; while one is under way, return that."""
+    """Start the erasure; if one is running, return that."""
     return enqueue(
         session,
         ERASE,
@@ -59,13 +59,13 @@ def enqueue_erasure(session: Session, connection: Connection) -> Job:
 
 
 def has_wanted(runtime: Runtime) -> bool:
-    """Return whether an erasure that waited for a revocation need wait no longer."""
+    """Return whether an erasure that waited for a revocation can now start."""
     with runtime.database.reading() as session:
         return bool(_wanted(session))
 
 
 def enqueue_wanted(runtime: Runtime) -> int:
-    """Start every erasure that waited for a revocation and need wait no longer; return how many there are."""
+    """Start every erasure whose revocation is done; return how many were started."""
     with runtime.database.transaction() as session:
         ready = _wanted(session)
         for connection in ready:
@@ -83,13 +83,13 @@ def _wanted(session: Session) -> list[Connection]:
 
 
 def erase_connection(context: JobContext, connection_id: int) -> int:
-    """Delete the rows of a connection, at last its own; the audit log and the list of jobs stay.
+    """Delete the rows of a connection, its own row last; the audit log and the list of jobs stay.
 
     Returns:
-        How many rows of the catalogue were deleted by this attempt; 0 if the erasure is not wanted any more.
+        How many rows of the catalogue were deleted by this attempt; 0 if the erasure is no longer wanted.
 
     Raises:
-        RetryLater: GitLab has not revoked the tokens yet, or a refresh is under way.
+        RetryLater: GitLab has not revoked the tokens yet, or a refresh is running.
     """
     done = 0
     try:
@@ -153,7 +153,7 @@ def _require_wanted(context: JobContext, session: Session, connection_id: int) -
         raise NotWanted
     if connection.state != ConnectionState.DISCONNECTED or wish.choice != Choice.ERASE:
         raise NotWanted
-    # A refresh that was under way may still bring a pair, which has to be revoked as well.
+    # A running refresh may still bring a pair, which has to be revoked as well.
     is_refreshing = credential is not None and not is_free(credential, context.runtime.database.clock(session), TIMES)
     pending = pending_revocations(session, connection_id, with_held=True)
     if pending or is_refreshing:

@@ -8,7 +8,7 @@ from portal.web.forms import StrictForm
 
 
 class DisconnectForm(StrictForm):
-    """What is to become of the data, and the connection's name typed once more."""
+    """What should happen to the data, and the connection's name typed again."""
 
     choice = StringField("Data")
     confirmation = StringField("Name of the connection")

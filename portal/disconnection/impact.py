@@ -1,4 +1,4 @@
-"""The blast radius: what a change to a connection stops, counted before anyone presses the button."""
+"""The impact of a change to a connection: what stops, counted before anyone presses the button."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class GrantedGroup:
 
 @dataclass(frozen=True)
 class BlastRadius:
-    """What one connection carries at this moment, as far as one person may see it.
+    """What depends on one connection now, limited to what one person may see.
 
     Attributes:
         enabled: how many repositories are enabled.
@@ -92,7 +92,7 @@ class Narrowing:
     """What another choice of services does to the scopes of a connection.
 
     Attributes:
-        unused: granted, but needed no more; they stay granted until someone authorizes again.
+        unused: granted but no longer needed; they stay granted until someone authorizes again.
         missing: needed from then on, but not granted; they come with the next authorization.
     """
 
@@ -101,7 +101,7 @@ class Narrowing:
 
 
 def impact_of(runtime: Runtime, principal: Principal, connection: Connection) -> BlastRadius:
-    """Count what a connection carries."""
+    """Count what depends on a connection."""
     with runtime.database.reading() as session:
         groups = _enabled_by_group(session, principal, connection)
         return BlastRadius(

@@ -11,16 +11,16 @@ from portal.db import BigId, UTCDateTime, utc_now
 
 
 class Choice(StrEnum):
-    """What is to become of what the portal stores."""
+    """What should happen to what the portal stores."""
 
     KEEP = "keep"
     ERASE = "erase"
 
 
 class Disconnection(SQLModel, table=True):
-    """The newest disconnection of a connection: who wanted it, when, and whether everything is to be erased.
+    """The newest disconnection of a connection: who asked for it, when, and whether everything will be erased.
 
-    It holds only while the connection's state is *Disconnected*; authorizing again overrules it.
+    It applies only while the connection's state is *Disconnected*; authorizing again overrides it.
     """
 
     __tablename__ = "disconnection"

@@ -1,4 +1,4 @@
-"""What a connection's pages show of its end: how far it is, and the way to it."""
+"""What a connection's pages show about disconnecting: how far it has got, and the link that starts it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from portal.runtime import Runtime
 
 
 def state_panel(runtime: Runtime, principal: Principal, connection: Connection) -> list[panels.Panel]:
-    """Return how far the end is; nothing while the connection is in use and no token is left over."""
+    """Return how far disconnecting has got; nothing while the connection is in use and no token is left over."""
     ending = load_disconnect_status(runtime, connection)
     if ending is None:
         return []
@@ -19,7 +19,7 @@ def state_panel(runtime: Runtime, principal: Principal, connection: Connection) 
 
 
 def way_panel(runtime: Runtime, principal: Principal, connection: Connection) -> list[panels.Panel]:
-    """Return the way to the page that disconnects; nothing for drafts and for those who may not."""
+    """Return the link to the page that disconnects; nothing for drafts and for people who may not."""
     if not principal.may(Right.MANAGE_CONNECTIONS) or connection.authorized_at is None:
         return []
     ending = load_disconnect_status(runtime, connection)

@@ -1,4 +1,4 @@
-"""Disconnect, follow how it ends, and authorize again: each page says first what stops."""
+"""Disconnect, follow the progress, and authorize again: each page first says what stops."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def carry_out(slug: str) -> Response:
 @requires(Right.SEE_CONNECTIONS)
 @polling
 def status(slug: str) -> Response:
-    """Answer how far the end is; the panel asks for it until nothing more will change."""
+    """Return how far disconnecting has got; the panel polls until nothing more will change."""
     runtime, principal = current_runtime(), current_principal()
     try:
         connection = get_connection(runtime, principal, slug)
     except NotFound:
-        # What the panel that asks was about is erased by now. A foreign or invented one is answered alike.
+        # The connection of the polling panel is erased by now. A foreign or invented one gets the same response.
         if wants_fragment():
             return make_response(render_template("disconnection/_gone.html"))
         raise
@@ -93,7 +93,7 @@ def try_again(slug: str) -> Response:
 @blueprint.post("/disconnection/revoked-by-hand")
 @requires(Right.MANAGE_CONNECTIONS)
 def revoked_by_hand(slug: str) -> Response:
-    """Take someone's word that they revoked the token in GitLab."""
+    """Accept a person's confirmation that they revoked the token in GitLab."""
     refuse_unknown_fields("revoked")
     get_connection(current_runtime(), current_principal(), slug)
     if request.form.get("revoked") != "1":
@@ -107,7 +107,7 @@ def revoked_by_hand(slug: str) -> Response:
 @blueprint.get("/reauthorize")
 @requires(Right.MANAGE_CONNECTIONS)
 def reauthorize(slug: str) -> Response:
-    """Show who authorized, what authorizing again changes, and the way to the popup."""
+    """Show who authorized, what authorizing again changes, and the link to the popup."""
     runtime, principal = current_runtime(), current_principal()
     connection = get_connection(runtime, principal, slug)
     found = load_status(runtime, principal, connection)
@@ -125,7 +125,7 @@ def reauthorize(slug: str) -> Response:
 @blueprint.get("/narrowing")
 @requires(Right.MANAGE_CONNECTIONS)
 def narrow(slug: str) -> Response:
-    """Answer what another choice of services does to the scopes; step 7 asks at each tick."""
+    """Return what another choice of services does to the scopes; the page asks at each tick."""
     runtime, principal = current_runtime(), current_principal()
     connection = get_connection(runtime, principal, slug)
     found = load_status(runtime, principal, connection)

@@ -1,1 +1,1 @@
-"""The only code that speaks to GitLab: typed answers, typed failures. Knows nothing of Flask or of our tables."""
+"""The only code that talks to GitLab: typed answers, typed failures. Knows nothing about Flask or our tables."""

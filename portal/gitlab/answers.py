@@ -1,7 +1,7 @@
 """Read one answer of GitLab: the value, or the failure that its status, headers and body mean.
 
-A field that is null or not what it must be is a field that GitLab did not send: it costs the value only if the value
-is nothing without it, and a row of a list costs that row only.
+A field that is null or invalid counts as one that GitLab did not send: it spoils the value only if the value is useless
+without it, and a bad row of a list only that row.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from portal.net.json_reader import JSONRefused, make_foreign, read_json, without
 from portal.net.retry import read_retry_after
 
 T = TypeVar("T")
-# GitLab's texts for a dead token are told apart by one word only (docs/gitlab.md, "OAuth: the engine").
+# GitLab's texts for a dead token differ by one word only (docs/gitlab.md, "OAuth: the engine").
 _TOKEN_REASONS = {"expired": "expired", "revoked": "revoked", "impersonation": "impersonation_disabled"}
 
 
@@ -47,13 +47,13 @@ def read_answer(answer: Answer, shape: type[T], *, ok: tuple[int, ...] = (200,))
 
 
 def read_page(answer: Answer, shape: type[T], *, per_page: int, always_told: Collection[str] = ()) -> Page[T]:
-    """Return one page of a list, row by row where a row is not what it must be.
+    """Return one page of a list, row by row if a row is invalid.
 
     Args:
         answer: of the list.
         shape: of a row.
         per_page: how many rows were asked for.
-        always_told: optional fields that GitLab never leaves out: a row without one of them has a defect.
+        always_told: optional fields that GitLab never omits: a row without one of them has a defect.
 
     Raises:
         GitLabError: the failure that the answer means.
@@ -166,7 +166,7 @@ def _refusal(answer: Answer, error: JSONRefused) -> errors.GitLabError:
 
 
 def _read_tolerantly(value: Any, shape: type[T]) -> tuple[T | None, list[str]]:
-    """Make a struct of what can be used; return it, None if that is too little, and the names of what is wrong."""
+    """Build a struct from what can be used; return it (None if that is too little) and the names of what is wrong."""
     if not isinstance(value, dict):
         return None, [""]
     kept, wrong = _usable_members(value, shape)

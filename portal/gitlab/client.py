@@ -27,12 +27,12 @@ from portal.vault import Secret
 API = "/api/v4"
 PER_PAGE = 100
 PAGE_SECONDS = 30.0
-# Pages in a row without a new one among their rows. Where a page is asked for again in smaller ones, some are old.
+# Pages in a row without a new row. If a page is requested again in smaller ones, some rows are old.
 MAX_REPEATED = 8
 TRIES = 4
 # A request of a page waits no longer than this for GitLab's limit; longer waits are the job's business.
 MAX_WAIT_SECONDS = 60.0
-# Why GitLab refuses a token for good.
+# Why GitLab permanently refuses a token.
 OVER = {"expired", "revoked"}
 RENEWALS = 2
 T = TypeVar("T")
@@ -41,7 +41,7 @@ Query = Mapping[str, str | int]
 
 
 class TokenSource(Protocol):
-    """Where a client takes its token from, when that may change while it works."""
+    """Where a client gets its token if that may change while it works."""
 
     def token(self) -> Secret:
         """Return the token to send."""
@@ -49,7 +49,7 @@ class TokenSource(Protocol):
     def renew(self, refused: Secret, *, is_certain: bool) -> Secret | None:
         """Return another token than the refused one; None if there is none.
 
-        `is_certain`: GitLab said that the token is over; otherwise something in front of it may have answered.
+        `is_certain`: GitLab said that the token has ended; otherwise something in front of it may have answered.
         """
 
 
@@ -68,7 +68,7 @@ class GitLabClient:
         self._token = token
         self._sleep = sleep
         self._tries = tries
-        # What GitLab asks of one request to wait, it asks of the user: all threads wait for it.
+        # If GitLab asks one request to wait, it means the user: all threads wait.
         self._limit_lock = threading.Lock()
         self._limited_until = 0.0
 
@@ -106,7 +106,7 @@ class GitLabClient:
         return self._list("/projects", Project, {**query, **told}, per_page)
 
     def project_pages(self, *, min_access_level: int | None = None, simple: bool = False) -> Iterator[Page[Project]]:
-        """Yield every project the user is a member of, by offset, which every version can (api/projects)."""
+        """Yield every project the user is a member of, by offset, which every version supports (api/projects)."""
         query = _projects_query(min_access_level=min_access_level, simple=simple)
         return self._offset_pages("/projects", Project, query)
 
@@ -126,7 +126,7 @@ class GitLabClient:
         except UnexpectedStatus as error:
             if error.status != 400:
                 raise
-            # About 11.0 GitLab learned that order; before, it is no valid value.
+            # GitLab has that order since about 11.0; before, it is not a valid value.
             yield from self._offset_pages("/groups", Group, query)
 
     def _offset_pages(self, path: str, shape: type[Row], query: Query) -> Iterator[Page[Row]]:
@@ -149,7 +149,7 @@ class GitLabClient:
                 number, size = end // page.count + 1, page.count
             else:
                 number += 1
-        raise MalformedAnswer(status=200)  # Whatever page is asked for, the same rows come.
+        raise MalformedAnswer(status=200)  # Whatever page is requested, the same rows come.
 
     def _list(self, path: str, shape: type[Row], query: Query, per_page: int) -> Page[Row]:
         def read() -> Page[Row]:

@@ -1,4 +1,4 @@
-"""What GitLab's answers can mean when they are not what was asked for; what people read of it is in `portal.failures`.
+"""What GitLab's answers can mean if they are not what was asked for; what people read is in `portal.failures`.
 
 GitLabError
 ├── NotGitLab            something else answered: a login page, a proxy, a captive portal
@@ -9,11 +9,11 @@ GitLabError
 ├── GitLabRateLimited    429, with how long to wait when GitLab says so
 ├── Unauthorized         401: the token is unknown, expired or revoked
 ├── InsufficientScope    403: the token lacks a scope; the scopes that would do are named
-│   └── InsufficientPermission  the same of a token with fine-grained permissions
+│   └── InsufficientPermission  the same for a token with fine-grained permissions
 ├── ForbiddenByRole      403: the user's role or state does not allow it
 ├── GitLabNotFound       404: not there, or not visible to this user
 ├── UnexpectedStatus     any other status
-├── OAuthBlocked         an OAuth endpoint, and something else than GitLab's OAuth answered
+├── OAuthBlocked         at an OAuth endpoint, something other than GitLab's OAuth answered
 └── OAuthRefused         an error of the OAuth endpoints (RFC 6749 §5.2)
 """
 
@@ -40,7 +40,7 @@ USER_STATES = {
 
 
 class GitLabError(Exception):
-    """GitLab, or what stands in its place, did not do what was asked.
+    """GitLab, or whatever answers in its place, did not do what was asked.
 
     Attributes:
         code: stable.
@@ -93,7 +93,7 @@ class Unproved(NotGitLab):
 
 
 class MalformedAnswer(GitLabError):
-    """JSON of another shape than this endpoint's; nothing of it was used."""
+    """JSON of a different shape than this endpoint's; nothing of it was used."""
 
     code = "malformed_answer"
 
@@ -147,7 +147,7 @@ class InsufficientPermission(InsufficientScope):
 
 
 class ForbiddenByRole(GitLabError):
-    """403 for the user's role or state; GitLab's words tell which."""
+    """403 for the user's role or state; GitLab's words say which."""
 
     code = "forbidden_by_role"
 
@@ -158,7 +158,7 @@ class ForbiddenByRole(GitLabError):
 
 
 class GitLabNotFound(GitLabError):
-    """404: it does not exist or this user may not see it; GitLab does not tell which."""
+    """404: it does not exist or this user may not see it; GitLab does not say which."""
 
     code = "gitlab_not_found"
 
@@ -170,7 +170,7 @@ class UnexpectedStatus(GitLabError):
 
 
 class OAuthBlocked(GitLabError):
-    """An answer that GitLab's OAuth never gives: what stands in front of it does not let its paths through."""
+    """An answer that GitLab's OAuth never gives: something in front of it does not let its paths through."""
 
     code = "oauth_blocked"
 
@@ -178,7 +178,7 @@ class OAuthBlocked(GitLabError):
         super().__init__(status=status, words=words, request_id=request_id, path=path)
 
 
-# Codes of the authorize and the token endpoint that have texts of their own (RFC 6749 §4.1.2.1, §5.2).
+# Codes of the authorize and the token endpoint that have their own texts (RFC 6749 §4.1.2.1, §5.2).
 _OAUTH_CODES = frozenset({"invalid_client", "invalid_grant", "invalid_scope", "access_denied", "unauthorized_client"})
 # RFC 6749 §5.2, with the statuses the endpoint gives them.
 _TOKEN_ERRORS = frozenset(
@@ -195,10 +195,10 @@ _TOKEN_STATUSES = frozenset({400, 401})
 
 
 class OAuthRefused(GitLabError):
-    """A well-formed OAuth error; `error` is its RFC 6749 code, and only it is decided upon.
+    """A well-formed OAuth error; `error` is its RFC 6749 code, and decisions use only that.
 
-    `is_of_token_endpoint`: only the endpoint itself answers so, before it does anything; something in front of GitLab
-    does not.
+    `is_of_token_endpoint`: only the endpoint itself answers like this, before it does anything; something in front of
+        GitLab does not.
     """
 
     def __init__(self, error: str, words: str = "", *, status: int = 400, request_id: str = "") -> None:

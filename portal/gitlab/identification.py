@@ -1,4 +1,4 @@
-"""Learn, without any credential, whether GitLab answers at an address: before that no secret is sent there.
+"""Find out, without any credential, whether GitLab answers at an address: until then no secret is sent there.
 
 What counts is in `docs/gitlab.md`, "What only GitLab answers".
 """
@@ -39,7 +39,7 @@ def identify(http: HostSession, external_url: str = "") -> Identified:
         external_url: the address that browsers use, if it is another one.
 
     Raises:
-        OtherAPI, NotGitLab, Unproved: something else answered, or too little of a GitLab is left.
+        OtherAPI, NotGitLab, Unproved: something else answered, or there is too little evidence of a GitLab.
         GitLabError, OutboundError: it cannot be known now.
     """
     api = http.fetch("GET", VERSION_PATH)
@@ -62,7 +62,7 @@ def identify(http: HostSession, external_url: str = "") -> Identified:
 
 
 def _require_the_shape_of_its_api(answer: Answer) -> None:
-    """Accept GitLab's refusal, word for word, or its version where a gateway signs requests in."""
+    """Accept GitLab's refusal, word for word, or its version if a gateway signs requests in."""
     if answer.status == 429 or answer.status >= 500:
         raise failure_of(answer)
     try:
@@ -89,7 +89,7 @@ def _has_its_headers(answer: Answer) -> bool:
 
 
 def _speaks_for(discovery: Discovery, address: Address, external_url: str) -> bool:
-    """Return whether a document is of GitLab's kind and about this address; behind TLS termination it may say http."""
+    """Return whether a document is GitLab's and about this address; behind TLS termination it may say http."""
     endpoints = {"/oauth/authorize": discovery.authorization_endpoint, "/oauth/token": discovery.token_endpoint}
     if not all(told.endswith(path) for path, told in endpoints.items()):
         return False
@@ -99,7 +99,7 @@ def _speaks_for(discovery: Discovery, address: Address, external_url: str) -> bo
         meant = [address, *([parse_address(external_url, allow_http=True)] if external_url else [])]
     except AddressRefused:
         return False
-    # One place may be written in several ways, and the issuer otherwise than the endpoints.
+    # One address may be written in several ways, and the issuer differently from the endpoints.
     return all(base == issuer for base in bases) and any(_is_same_place(issuer, one) for one in meant)
 
 

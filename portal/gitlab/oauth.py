@@ -33,17 +33,17 @@ USER_PATH = "/api/v4/user"
 TOKEN_INFO_PATH = "/oauth/token/info"
 TOKEN_SECONDS = 20.0
 PROBE_SECONDS = 10.0
-# A refresh that is cut off may have spent the pair: it is given more time than anything else.
+# A refresh that is cut off may have spent the pair: it gets more time than anything else.
 REFRESH_SECONDS = 60.0
 VERIFIER_LENGTH = 64
-# GitLab's fixed lifetime (integration/oauth_provider): what is believed instead of a number that makes no sense.
+# GitLab's fixed lifetime (integration/oauth_provider): used instead of a number that makes no sense.
 LIFETIME_SECONDS = 7200
 MAX_LIFETIME_SECONDS = 10 * 366 * 24 * 3600
 MAX_TOKEN_LENGTH = 4096
 MAX_ANSWER_BYTES = 1024 * 1024
 # Window bits by which zlib tells the two apart.
 GZIP, ZLIB = 31, 15
-# No one ever gets this code, so a client that GitLab accepts hears `invalid_grant`.
+# No one ever gets this code, so a client that GitLab accepts gets `invalid_grant`.
 BAD_CODE = "gatehouse-checks-these-credentials"
 
 
@@ -57,7 +57,7 @@ class ClientCredentials:
 
 @dataclass(frozen=True)
 class TokenAnswer:
-    """A token pair, and what was readable of all that came beside it.
+    """A token pair, and whatever else in the answer was readable.
 
     Attributes:
         access_token: None if only the other half was readable, with which the pair can be revoked or renewed.
@@ -76,7 +76,7 @@ class TokenAnswer:
     def stands_for_both(self) -> Secret:
         """The half with which the whole pair is revoked."""
         token = self.refresh_token or self.access_token
-        assert token is not None  # `read_tokens` makes no answer of nothing.
+        assert token is not None  # `read_tokens` never returns a pair without either half.
         return token
 
 
@@ -88,7 +88,7 @@ class ClientVerdict(StrEnum):
 
 
 class TokenVerdict(StrEnum):
-    """What GitLab's API says of an access token."""
+    """What GitLab's API says about an access token."""
 
     # 200 with the user it was given to.
     ALIVE = "alive"
@@ -101,7 +101,7 @@ class TokenVerdict(StrEnum):
 
 
 def new_verifier() -> Secret:
-    """Return a fresh PKCE verifier (RFC 7636 §4.1)."""
+    """Return a new PKCE verifier (RFC 7636 §4.1)."""
     return Secret(generate_token(VERIFIER_LENGTH))
 
 
@@ -127,7 +127,7 @@ def exchange_code(
 ) -> TokenAnswer:
     """Exchange an authorization code for a token pair, with verifier and secret (RFC 7636 §4.5).
 
-    Never repeat it: a code is burnt by the first request, also when the answer was lost.
+    Never repeat it: the first request uses up the code, even if the answer was lost.
 
     Raises:
         OAuthRefused: GitLab's verdict. GitLabError, OutboundError: no verdict.
@@ -149,7 +149,7 @@ def refresh(
 
 
 def probe_token(http: HostSession, token: Secret, user_id: int, seconds: float = PROBE_SECONDS) -> TokenVerdict:
-    """Ask GitLab's API whether an access token lives, once and without repeating (api/users, api/oauth2).
+    """Ask GitLab's API once, without retrying, whether an access token works (api/users, api/oauth2).
 
     Only GitLab's own 200 with the user it was given to counts as alive.
 
@@ -164,7 +164,7 @@ def probe_token(http: HostSession, token: Secret, user_id: int, seconds: float =
         known = {"revoked": TokenVerdict.REVOKED, "expired": TokenVerdict.EXPIRED}
         return known.get(error.reason, TokenVerdict.UNCLEAR)
     except (errors.InsufficientScope, errors.ForbiddenByRole):
-        # A scope or a permission is missing, or a gateway refuses: this needs neither, and tells whose token it is.
+        # A scope or a permission is missing, or a gateway refuses: this needs neither, and says whose token it is.
         answer = http.fetch("GET", TOKEN_INFO_PATH, headers=headers, deadline_seconds=seconds)
         found = read_answer(answer, TokenInfo).resource_owner_id
     if found != user_id:
@@ -173,7 +173,7 @@ def probe_token(http: HostSession, token: Secret, user_id: int, seconds: float =
 
 
 def revoke(http: HostSession, application: ClientCredentials, token: Secret) -> None:
-    """Revoke a token, and with it the other half of its pair (RFC 7009). Unknown tokens are fine.
+    """Revoke a token, and with it the other half of its pair (RFC 7009). Unknown tokens are accepted.
 
     Raises:
         GitLabError, OutboundError: it is not known to be revoked.
@@ -181,17 +181,17 @@ def revoke(http: HostSession, application: ClientCredentials, token: Secret) -> 
     answer = _post(http, REVOKE_PATH, application, {"token": token.reveal()})
     if answer.status not in {200, 204}:
         raise _refusal_of(answer, REVOKE_PATH)
-    if _is_page(answer):  # Doorkeeper sends `{}`, others nothing; a sign-in page has revoked nothing.
+    if _is_page(answer):  # Doorkeeper sends `{}`, others nothing; a sign-in page has not revoked anything.
         raise errors.OAuthBlocked(REVOKE_PATH, status=answer.status)
     if answer.content.strip():
         read_answer(answer, dict[str, Any])
 
 
 def may_have_issued(error: errors.GitLabError | OutboundError) -> bool:
-    """Return whether GitLab may have given a pair although this is what came of the token request.
+    """Return whether GitLab may have issued a pair despite this outcome of the token request.
 
     An OAuth error comes before anything is done. Behind a 5xx, a limit, a page or a broken body GitLab may have done it
-    all: whatever stands in front of it may have answered in its place.
+    all: something in front of it may have answered instead.
     """
     if isinstance(error, OutboundError):
         return error.may_have_been_processed
@@ -199,7 +199,7 @@ def may_have_issued(error: errors.GitLabError | OutboundError) -> bool:
 
 
 def check_client(http: HostSession, application: ClientCredentials, redirect_uri: str) -> ClientVerdict:
-    """Learn whether GitLab accepts ID and Secret, from a code that cannot be good: it checks the client first.
+    """Find out whether GitLab accepts ID and Secret by sending an invalid code: it checks the client first.
 
     Raises:
         GitLabError, OutboundError: no verdict.
@@ -215,7 +215,7 @@ def check_client(http: HostSession, application: ClientCredentials, redirect_uri
         raise
     except errors.MalformedAnswer as error:
         raise errors.OAuthBlocked(TOKEN_PATH, status=error.status) from None
-    raise errors.OAuthBlocked(TOKEN_PATH, status=200)  # A server that takes any code is not GitLab.
+    raise errors.OAuthBlocked(TOKEN_PATH, status=200)  # A server that accepts any code is not GitLab.
 
 
 def _token_request(
@@ -276,8 +276,8 @@ def _is_page(answer: Answer) -> bool:
 def read_tokens(content: bytes) -> TokenAnswer | None:
     """Read a token pair out of the body of a 2xx answer; None if there is no usable token in it.
 
-    The pair exists at GitLab from now on and this answer comes once only, so nothing beside the tokens loses them: not
-    a content type, a member that is missing, or one that is something else than RFC 6749 §5.1 says.
+    The pair now exists at GitLab and this answer comes only once, so nothing else in it may lose the tokens: not a
+        content type, a missing member, or one that is not what RFC 6749 §5.1 says.
     """
     try:
         body = json.loads(content, parse_int=_read_int)
@@ -312,7 +312,9 @@ def _scopes_in(body: dict[str, Any]) -> tuple[str, ...] | None:
 
 
 def _lifetime_in(body: dict[str, Any]) -> int | None:
-    """Return a whole number of seconds, also from a float or text; GitLab's own lifetime for what makes no sense."""
+    """Return a whole number of seconds, also from a float or text; GitLab's own lifetime if the value makes no
+    sense.
+    """
     value = body.get("expires_in")
     if value is None:
         return None
@@ -329,7 +331,7 @@ def _read_int(text: str) -> int | float:
 
 
 def _decoded(content: bytes) -> bytes:
-    """Undo gzip or deflate where a body is encoded, whatever its header says; what remains is left as it is."""
+    """Undo gzip or deflate if a body is encoded, whatever its header says; anything else is left as it is."""
     for kind, begins in ((GZIP, b"\x1f\x8b"), (ZLIB, b"\x78")):
         if content.startswith(begins):
             decoder = zlib.decompressobj(kind)

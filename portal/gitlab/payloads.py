@@ -1,7 +1,7 @@
-"""GitLab's JSON as far as the portal uses it: every field has a default but those that nothing works without.
+"""The parts of GitLab's JSON that the portal uses: every field has a default except the indispensable ones.
 
 Unknown fields are ignored. Every text is foreign, so its type is a kind of `Foreign`: decoding cleans it. `None` means
-that GitLab did not say, whether the field is missing, null, or not what it must be (`portal.gitlab.answers`).
+that GitLab did not say: the field is missing, null or invalid (`portal.gitlab.answers`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class FullPath(Path):
 
 
 class Moment(datetime):
-    """A point in time, in UTC; what has no offset, or is none that a database can hold, is no point in time."""
+    """A point in time, in UTC; a value without an offset, or one that no database can hold, does not count."""
 
     def __new__(cls, *given: Any, **named: Any) -> Self:
         """Read ISO 8601 with an offset; otherwise as `datetime` does."""
@@ -93,7 +93,7 @@ class Access(msgspec.Struct, frozen=True):
 
 
 class Permissions(msgspec.Struct, frozen=True):
-    """What lists say of the user's role: group access covers the immediate namespace only."""
+    """What lists say about the user's role: group access covers the immediate namespace only."""
 
     project_access: Access | None = None
     group_access: Access | None = None
@@ -102,7 +102,7 @@ class Permissions(msgspec.Struct, frozen=True):
 class Project(msgspec.Struct, frozen=True):
     """One of `GET /projects` (api/projects)."""
 
-    # What every version says of every project, unless `simple` was asked for.
+    # What every version says about every project, unless `simple` was requested.
     always_told: ClassVar[tuple[str, ...]] = (
         "name",
         "web_url",
@@ -116,7 +116,7 @@ class Project(msgspec.Struct, frozen=True):
     path_with_namespace: FullPath
     name: Title | None = None
     web_url: WebAddress | None = None
-    # Where git reads it, which an instance may have on its own host.
+    # Where git reads it; an instance may have a separate host for that.
     http_url_to_repo: WebAddress = WebAddress()
     description: Title | None = None
     default_branch: Title | None = None
@@ -133,7 +133,7 @@ class Project(msgspec.Struct, frozen=True):
 
     @property
     def access_level(self) -> int | None:
-        """The role the list tells; None if it tells none."""
+        """The role named in the list; None if there is none."""
         if self.permissions is None:
             return None
         halves = (self.permissions.project_access, self.permissions.group_access)
@@ -154,7 +154,7 @@ class TokenInfo(msgspec.Struct, frozen=True):
     """`GET /oauth/token/info` (api/oauth2): here `scope` is an array."""
 
     resource_owner_id: int
-    # `[]` when nothing is left; what is not told must not be taken for that.
+    # `[]` if nothing is left; an absent value must not be mistaken for that.
     scope: Scopes
     expires_in: int | None = None
 
@@ -172,12 +172,12 @@ class Discovery(msgspec.Struct, frozen=True):
 
 
 class Defect(msgspec.Struct, frozen=True):
-    """Something in a row of a list that is not what it must be.
+    """Something invalid in a row of a list.
 
     Attributes:
         row: the row's id; if that cannot be read, its place on the page, such as `row 3`.
         field: what is wrong, such as `namespace.id`; empty if the row is no object at all.
-        is_left_out: whether the row could not be used for it; otherwise only the field was not.
+        is_left_out: whether the row could not be used because of it; otherwise only the field was not used.
     """
 
     row: ShortText
@@ -215,10 +215,10 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
     @property
     def is_last(self) -> bool:
-        """Whether nothing of the question is left: an empty page, or as many rows as GitLab counts."""
+        """Whether nothing is left to read: an empty page, or as many rows as GitLab counts."""
         return self.count == 0 or (self.is_short and self.total == self.count)
 
     @property
     def contradicts_itself(self) -> bool:
-        """Whether rows are left that the next page cannot begin behind: GitLab counts some, or none could be read."""
+        """Whether rows are left after which the next page cannot begin: GitLab counts some, or none could be read."""
         return not self.ids and bool(self.unnamed or self.total)

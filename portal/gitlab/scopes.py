@@ -1,4 +1,4 @@
-"""Which scopes the services wanted need, each with its reason, and which scopes cover others.
+"""Which scopes the chosen services need, each with its reason, and which scopes cover others.
 
 GitLab's list: https://docs.gitlab.com/integration/oauth_provider/; which version brought which is in docs/gitlab.md.
 """
@@ -37,12 +37,12 @@ API = ScopeReason("api", "to create webhooks; GitLab has no narrower scope for t
 API_TO_READ = ScopeReason(
     "api", "to list groups, projects, merge requests and issues; this GitLab has no narrower scope for that"
 )
-# What the wide scopes cover of those that are asked for here.
+# What the broad scopes cover of those requested here.
 _COVERED = {"api": {"read_api", "read_user", "read_repository"}, "read_api": {"read_user"}}
-# Of an application with fine-grained permissions: its tokens have this scope alone, and what they may do is not told by
-# names; only a request shows it.
+# For an application with fine-grained permissions: its tokens have only this scope, and names do not say what they may
+# do; only a request shows it.
 GRANULAR = "granular"
-# Scopes that came later than the oldest GitLab that is supported.
+# Scopes that are newer than the oldest supported GitLab.
 _SINCE = {"read_api": Version(12, 10)}
 
 
@@ -53,13 +53,13 @@ def scopes_for(
     supported: Collection[str] = (),
     version: Version | None = None,
 ) -> list[ScopeReason]:
-    """Return the fewest scopes that do, in the order of GitLab's own list.
+    """Return the fewest scopes that suffice, in the order of GitLab's own list.
 
     Args:
         services: what the connection is used for.
-        hooks_wanted: whether webhooks are to be created.
+        hooks_wanted: whether webhooks will be created.
         supported: the scopes that this GitLab says it has; empty if it did not say.
-        version: of this GitLab, which tells where it did not; None if that is not known either.
+        version: of this GitLab, used if it did not say; None if that is not known either.
     """
     needed = [API if hooks_wanted else READ_API, READ_USER]
     if Service.REPOSITORIES in services:
@@ -74,7 +74,7 @@ def scopes_for(
 
 
 def missing_scopes(granted: Collection[str], wanted: Collection[str]) -> list[str]:
-    """Return which wanted scopes those that were granted do not cover; none if names do not tell."""
+    """Return which wanted scopes the granted ones do not cover; none if names do not say."""
     if GRANULAR in granted:
         return []
     covered = set(granted).union(*(_COVERED.get(scope, ()) for scope in granted))

@@ -15,7 +15,7 @@ _VERSION = re.compile(r"^(\d{1,3})\.(\d{1,3})(?:\.(\d{1,4}))?")
 
 @dataclass(frozen=True, order=True)
 class Version:
-    """As far as features are concerned."""
+    """A version, reduced to what decides about features."""
 
     major: int
     minor: int
@@ -29,7 +29,7 @@ class Version:
         return f"{self.major}.{self.minor}"
 
 
-# From here on `min_access_level` filters a list; before, GitLab ignores it without a word.
+# From here on `min_access_level` filters a list; older versions silently ignore it.
 FILTERS_BY_ROLE = Version(11, 2)
 
 
@@ -51,11 +51,11 @@ class Consequence:
 
 
 CONSEQUENCES = (
-    Consequence(Version(12, 10), "Before 12.10 there is no scope read_api: reading needs the wider scope api."),
+    Consequence(Version(12, 10), "Before 12.10 there is no scope read_api: reading needs the broader scope api."),
     Consequence(Version(15, 0), "Before 15.0 OAuth tokens may never expire; they are kept as they come."),
-    Consequence(Version(15, 5), "Before 15.5 GitLab does not tell the scopes and expiry of an access token."),
-    Consequence(Version(16, 9), "Before 16.9 GitLab does not tell which repositories use SHA-256."),
-    Consequence(Version(17, 4), "Before 17.4 webhook deliveries carry no key that tells repeats apart."),
+    Consequence(Version(15, 5), "Before 15.5 GitLab does not report the scopes and expiry of an access token."),
+    Consequence(Version(16, 9), "Before 16.9 GitLab does not say which repositories use SHA-256."),
+    Consequence(Version(17, 4), "Before 17.4 webhook deliveries carry no key that identifies repeats."),
     Consequence(Version(19, 0), "Before 19.0 webhooks are not signed; a secret token is compared instead."),
 )
 
@@ -67,7 +67,7 @@ def parse_version(text: str) -> Version | None:
 
 
 def edition_of(metadata: Metadata) -> str:
-    """Return `EE` or `CE`: `enterprise` where it is told (15.6), else the suffix (api/metadata)."""
+    """Return `EE` or `CE`: from `enterprise` if present (15.6), otherwise from the suffix (api/metadata)."""
     if metadata.enterprise is not None:
         return "EE" if metadata.enterprise else "CE"
     return "EE" if metadata.version.endswith("-ee") else "CE"

@@ -1,1 +1,1 @@
-"""Whether a connection works: checked on a schedule and on demand, kept as history, told once when it breaks."""
+"""Whether a connection works: checked on a schedule and on demand, kept as history, reported once when it breaks."""

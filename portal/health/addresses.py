@@ -1,4 +1,4 @@
-"""The four addresses by which browser, portal and GitLab find each other, and what is known of each."""
+"""The four addresses by which browser, portal and GitLab find one another, and what is known about each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Route:
     """One row of the table of addresses.
 
     Attributes:
-        state: of the check that is about it; empty if the portal cannot tell.
+        state: of the check that covers it; empty if the portal cannot tell.
         known: how the portal knows.
     """
 
@@ -37,8 +37,8 @@ def routes_of(
     told = watch.addresses if watch else {}
     return [
         _browser(connection, told, current.get("external_url")),
-        Route("API", connection.api_url, *_seen(current.get("gitlab"), "Asked by Gatehouse at each check.")),
-        Route("Git", told.get("git", ""), *_seen(current.get("git"), "GitLab says so of its projects.")),
+        Route("API", connection.api_url, *_seen(current.get("gitlab"), "Gatehouse asks at each check.")),
+        Route("Git", told.get("git", ""), *_seen(current.get("git"), "GitLab says so about its projects.")),
         _hook(runtime, connection),
     ]
 
@@ -47,9 +47,9 @@ def _browser(connection: Connection, told: dict[str, str], row: HealthCheck | No
     state, _ = _seen(row, "")
     issuer = told.get("issuer", "")
     if not issuer:
-        known = "GitLab has not told its own address."
+        known = "GitLab has not reported its own address."
     elif is_same_address(issuer, connection.external_url):
-        known = "GitLab calls itself the same."
+        known = "GitLab uses the same address for itself."
     else:
         known = f"GitLab calls itself {issuer}."
     return Route("Browser", connection.external_url, state, f"{known} Only a browser can tell whether it gets there.")

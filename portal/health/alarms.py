@@ -1,6 +1,6 @@
-"""Tell the owners and administrators by e-mail: once that something broke, once that it is over.
+"""Notify the owners and administrators by e-mail: once when something breaks, once when it works again.
 
-Who is to be told what is in the incident rows; the job makes it so, and is started again until it has.
+The incident rows say who must be told what; the job does it, and is started again until it has.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from portal.runtime import Runtime
 MAIL_ALARM = "health.mail_alarm"
 OPENED, OVER = "opened", "over"
 TOLD_ROLES = (Role.OWNER, Role.ADMINISTRATOR)
-# What could not be mailed for a day is on every page anyhow.
+# What could not be mailed for a day is on every page anyway.
 GIVE_UP_AFTER = timedelta(days=1)
 FIRST_PAUSE = timedelta(minutes=1)
 MOST_DOUBLINGS = 10
 
 
 def enqueue_mail(session: Session, runtime: Runtime, connection: Connection, incident: Incident, kind: str) -> None:
-    """Start the job that mails, in the transaction that decides it; without a mail server the pages tell."""
+    """Start the job that mails, in the transaction that decides it; without a mail server only the pages report it."""
     if not is_configured(runtime.settings):
         return
     enqueue(
@@ -49,8 +49,8 @@ def enqueue_mail(session: Session, runtime: Runtime, connection: Connection, inc
 
 
 def enqueue_due_mails(runtime: Runtime, now: datetime | None = None) -> None:
-    """Start the mails of incidents that are over for good, and again, less and less often, those that were not
-    taken.
+    """Start the mails of incidents that have finally ended, and retry, less and less often, those that were not
+    accepted.
     """
     now = now or utc_now()
     if not is_configured(runtime.settings):
@@ -61,7 +61,7 @@ def enqueue_due_mails(runtime: Runtime, now: datetime | None = None) -> None:
 
 
 def has_due_mails(runtime: Runtime) -> bool:
-    """Return whether a mail is to be started."""
+    """Return whether a mail must be started."""
     with runtime.database.reading() as session:
         return is_configured(runtime.settings) and any(_due_mails(session, utc_now()))
 
@@ -70,7 +70,7 @@ def mail_alarm(runtime: Runtime, incident_id: int, kind: str) -> None:
     """Mail everyone who was not mailed yet.
 
     Raises:
-        MailFailed: the mail server did not take one of them; those it took are not sent again.
+        MailFailed: the mail server did not accept one of them; those it accepted are not sent again.
     """
     with runtime.database.reading() as session:
         incident = session.get(Incident, incident_id)
@@ -94,13 +94,15 @@ def mail_alarm(runtime: Runtime, incident_id: int, kind: str) -> None:
 def write(
     base_url: str, connection: Connection, incident: Incident, watch: HealthWatch | None, kind: str
 ) -> tuple[str, str]:
-    """Return subject and text of a message; no word of GitLab's is in it, because no one could tell it from ours."""
+    """Return subject and text of a message; it contains no words of GitLab's, because no one could tell them from
+    ours.
+    """
     card = Card.from_json(incident.card).at(Surface.HEALTH)
     link = f"{base_url}/connections/{connection.slug}/health"
     began = incident.opened_at or incident.last_failed_at
     if kind == OVER:
         ended = incident.closed_at or incident.last_failed_at
-        text = f"It is over since {clock_of(ended)}, after {lasted(began, ended)}: {card.sentence}"
+        text = f"It has worked again since {clock_of(ended)}, after {lasted(began, ended)}: {card.sentence}"
         return f"Over: {connection.display_name}", f"{text}\n\nThe history: {link}\n"
     lines = [
         card.sentence,
@@ -117,7 +119,7 @@ def write(
         f"Connection: {connection.display_name}",
         f"Details: {link}",
         "",
-        "You are told once more when it is over.",
+        "You will get one more message when it works again.",
     ]
     word = "Soon" if incident.level == Level.WARNING else "Broken"
     return f"{word}: {connection.display_name}: {card.sentence}", "\n".join(lines) + "\n"
@@ -135,7 +137,7 @@ def _due_mails(session: Session, now: datetime) -> Iterator[tuple[Incident, Conn
 
 
 def _is_due(session: Session, incident: Incident, kind: str, now: datetime) -> bool:
-    """Return whether it is time for another try: 0, 1, 3, 7, 15 … minutes after the mail was due first."""
+    """Return whether it is time for another attempt: 0, 1, 3, 7, 15 … minutes after the mail was first due."""
     since = incident.alarmed_at if kind == OPENED else incident.closed_at
     tries = session.exec(select(func.count()).select_from(Job).where(Job.key == _key_of(incident, kind))).one()
     pause = FIRST_PAUSE * (2 ** min(tries, MOST_DOUBLINGS) - 1)
@@ -145,7 +147,8 @@ def _is_due(session: Session, incident: Incident, kind: str, now: datetime) -> b
 def _unmailed(now: datetime) -> Select[Incident, Connection]:
     alarm = col(Incident.alarm_mailed_at).is_(None) & (col(Incident.phase) == Phase.OPEN)
     alarm &= col(Incident.alarmed_at) > now - GIVE_UP_AFTER
-    # One address that the mail server refuses leaves `alarm_mailed_at` empty: whoever was told is told the end.
+    # One address that the mail server refuses leaves `alarm_mailed_at` empty: everyone who got the alarm also gets its
+    # end.
     told = select(AlarmMail.incident_id).where(AlarmMail.kind == OPENED)
     end = col(Incident.id).in_(told) & col(Incident.end_mailed_at).is_(None)
     end &= (col(Incident.phase) == Phase.CLOSED) & (col(Incident.row_count) == 0)

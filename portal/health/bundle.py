@@ -1,6 +1,6 @@
-"""What support needs to know of a connection, as JSON, without any secret.
+"""What support needs to know about a connection, as JSON, without any secret.
 
-Rows are written field by field from the lists below: what is not named is not in it.
+Rows are written field by field from the lists below: a field that is not named is not included.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ JOB = (
 
 
 def make_bundle(runtime: Runtime, principal: Principal, slug: str) -> dict[str, Any]:
-    """Collect the bundle of one connection and note in the audit log who took it.
+    """Collect the bundle of one connection and record in the audit log who took it.
 
     Raises:
         NotFound: there is none that this person manages.
@@ -67,7 +67,7 @@ def make_bundle(runtime: Runtime, principal: Principal, slug: str) -> dict[str, 
         connection = get_connection_for_admin(session, principal, slug)
         collected = {"gatehouse": _portal(runtime), **_collect(session, connection)}
         audit.record(session, principal.actor, "support_bundle.taken", connection.target)
-    # Nothing above names a secret; this takes out one that an earlier version let in with someone's words.
+    # Nothing above names a secret; this removes one that an earlier version let in with a foreign text.
     cleaned: dict[str, Any] = _clean(collected)
     return cleaned
 
@@ -121,7 +121,7 @@ def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "not installed"  # The portal itself, when it runs from a checkout.
+        return "not installed"  # The portal itself, if it runs from a checkout.
 
 
 def _rows(found: Iterable[Any], names: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Check a connection, because it is due or because someone asked."""
+"""Check a connection because it is due or because someone asked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def is_watched(connection: Connection) -> bool:
 
 
 def due_connections(runtime: Runtime, now: datetime | None = None) -> list[int]:
-    """Return the connections whose time has come, the longest due first."""
+    """Return the connections that are due, the longest overdue first."""
     statement = (
         select(Connection.id)
         .outerjoin(HealthWatch, col(HealthWatch.connection_id) == col(Connection.id))
@@ -53,13 +53,13 @@ def check_connection(
     *,
     now: datetime | None = None,
 ) -> None:
-    """Look at one connection, keep what was found, and start the alarms that follow from it.
+    """Check one connection, store the results, and start the alarms that follow from them.
 
     Args:
         runtime: of this process.
-        connection_id: one that is gone or disconnected in the meantime is passed over.
+        connection_id: one that is gone or disconnected by now is skipped.
         progress: told (done, total, what comes next).
-        now: for tests; by default the present time at the end of the look.
+        now: for tests; by default the current time at the end of the check.
     """
     with runtime.database.reading() as session:
         connection = session.get(Connection, connection_id)
@@ -70,14 +70,14 @@ def check_connection(
         note_version(runtime, connection_id, looked.metadata)
     with runtime.database.transaction() as session:
         locked = _locked(session, connection_id)
-        # Edited in the meantime: what was found is about another address or another credential.
+        # Edited since: the results are about another address or another credential.
         if locked and is_watched(locked) and locked.row_version == connection.row_version:
             for incident in keep(session, locked, looked, now or utc_now()):
                 enqueue_mail(session, runtime, locked, incident, OPENED)
 
 
 def end_unwatched(runtime: Runtime, now: datetime | None = None) -> None:
-    """End the incidents of connections that are not in use any more; whoever disconnected them knows."""
+    """End the incidents of connections that are no longer in use; whoever disconnected them knows."""
     for connection_id in unwatched_with_incidents(runtime):
         with runtime.database.transaction() as session:
             locked = _locked(session, connection_id)
@@ -86,7 +86,7 @@ def end_unwatched(runtime: Runtime, now: datetime | None = None) -> None:
 
 
 def unwatched_with_incidents(runtime: Runtime) -> list[int]:
-    """Return the connections that are not in use any more and have incidents that are not closed."""
+    """Return the connections that are no longer in use and have incidents that are not closed."""
     statement = (
         select(Connection.id)
         .join(Incident, col(Incident.connection_id) == col(Connection.id))
@@ -98,7 +98,7 @@ def unwatched_with_incidents(runtime: Runtime) -> list[int]:
 
 
 def request_check(runtime: Runtime, principal: Principal, slug: str) -> Job:
-    """Have a connection checked now; while a check is under way, that one is returned.
+    """Have a connection checked now; if a check is running, return that one.
 
     Raises:
         NotFound: there is none that this person manages.
@@ -130,7 +130,7 @@ def check_key(connection: Connection) -> str:
 
 
 def _count_try(session: Session, principal: Principal) -> None:
-    # Locked, so that requests at the same moment count each other.
+    # Locked, so that concurrent requests count one another.
     session.exec(select(Organization).where(Organization.id == principal.organization_id).with_for_update()).one()
     asked = select(func.count()).where(
         col(Job.name) == CHECK_ONE,
@@ -138,7 +138,7 @@ def _count_try(session: Session, principal: Principal) -> None:
         col(Job.created_at) > utc_now() - timedelta(minutes=1),
     )
     if session.exec(asked).one() >= CHECKS_PER_MINUTE:
-        raise RateLimited("Connections were checked five times in the last minute. Wait a little.")
+        raise RateLimited("Connections were checked five times in the last minute. Wait a moment.")
 
 
 def _locked(session: Session, connection_id: int) -> Connection | None:

@@ -1,4 +1,4 @@
-"""The checks of a credential: as it is stored, as GitLab takes it, whose it is, and what it may do."""
+"""The checks of a credential: how it is stored, whether GitLab accepts it, whose it is, and what it may do."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KEPT = "GitLab has not answered; the credential is kept as it is."
 
 
 def stored_checks(runtime: Runtime, connection: Connection) -> list[Check]:
-    """Return what is known of the credential without asking GitLab."""
+    """Return what is known about the credential without asking GitLab."""
     stored = _load(runtime, connection)
     if stored is None:
         return [skipped(key) for key in ("credential", *_REST)]
@@ -45,7 +45,7 @@ def stored_checks(runtime: Runtime, connection: Connection) -> list[Check]:
 
 
 def demand(runtime: Runtime, connection: Connection) -> tuple[AccessSource | None, list[Check]]:
-    """Get a token that is good now, which renews one that is due; None, with every check, when there is none."""
+    """Get a valid token, renewing it if due; None, with every check, if there is none."""
     stored = _load(runtime, connection)
     if stored is None:
         return None, [skipped("credential", "No one has authorized it yet."), *map(skipped, _REST)]
@@ -64,7 +64,7 @@ def ask_user(runtime: Runtime, connection: Connection, client: GitLabClient) -> 
     try:
         user = client.current_user()
     except AccessUnavailable as error:
-        # What became of the refresh that a 401 led to.
+        # The outcome of the refresh that a 401 led to.
         return [_unavailable(error), skipped("token"), skipped("user")]
     except (GitLabError, OutboundError) as error:
         return [failed("token", error.card()), skipped("user")]
@@ -73,7 +73,7 @@ def ask_user(runtime: Runtime, connection: Connection, client: GitLabClient) -> 
 
 
 def work_check(connection: Connection) -> Check:
-    """Return what jobs reported that no check here looks at again; the rest is judged by the checks themselves."""
+    """Return what jobs reported and no check here repeats; the checks themselves judge the rest."""
     if not connection.attention:
         return passed("work")
     card = Card.from_json(connection.attention)
@@ -92,19 +92,19 @@ def _stored_verdict(stored: Credential) -> Card | None:
         return None
     verdict = STORED_VERDICTS[stored.state]
     failure = Card.from_json(stored.failure) if stored.failure else verdict
-    # The same with GitLab's own words and the id of the request, when it was GitLab that said so.
+    # The same with GitLab's own words and request id, if it was GitLab that said so.
     return failure if failure.code in {verdict.code, APPLICATION_GONE.code} else verdict
 
 
 def _unavailable(error: AccessUnavailable) -> Check:
-    # A doubt is told here and alarms no one: it passes, or a verdict follows within minutes.
+    # A doubt is shown here and alarms no one: it passes, or a verdict follows within minutes.
     if error.card.code in DOUBTS:
         return warned("credential", error.card.sentence)
     return failed("credential", error.card)
 
 
 def _served(stored: Credential) -> Check:
-    """Return what is known of a credential whose access token is handed out."""
+    """Return what is known about a credential whose access token is in use."""
     if verdict := _stored_verdict(stored):
         return failed("credential", verdict)
     if stored.refresh_token_sealed is None and stored.expires_at is not None:
@@ -112,7 +112,7 @@ def _served(stored: Credential) -> Check:
     if stored.failure:
         why = Card.from_json(stored.failure).sentence
         until = f" The token works until {_time(stored.expires_at)}." if stored.expires_at else ""
-        return warned("credential", f"The last renewal did not work: {why}{until}")
+        return warned("credential", f"The last renewal failed: {why}{until}")
     if stored.refresh_at is None:
         return passed("credential", "It does not expire.")
     since = f"Renewed {_time(stored.refreshed_at)}; " if stored.refreshed_at else ""

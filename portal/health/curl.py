@@ -1,4 +1,4 @@
-"""The request behind a check as a command that anyone can run: the token is a variable, never the token."""
+"""The request behind a check, as a command that anyone can run: with a variable in place of the token."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from portal.health.findings import REACH
 CA_FILE = "gitlab-ca.pem"
 _VERSION = "/api/v4/version"
 _PROJECTS = "/api/v4/projects?membership=true&per_page=1&simple=true"
-# Of a credential that cannot be renewed nothing may be reproduced that spends it: only the token is shown to GitLab.
+# Nothing that spends a credential that cannot be renewed may be reproduced: only the token is sent to GitLab.
 _WITH_TOKEN = {
     "version": "/api/v4/metadata",
     "credential": "/api/v4/user",

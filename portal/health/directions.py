@@ -1,4 +1,4 @@
-"""Every check there is: what it is called, and on which of the ways between browser, portal and GitLab it lies."""
+"""Every check: what it is called, and on which route between browser, portal and GitLab it lies."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Direction:
-    """One way that something goes, with the checks that lie on it in order."""
+    """One route, with the checks along it in order."""
 
     title: str
     note: str
     keys: tuple[str, ...]
-    # Title of the address it goes to, as `routes_of` calls it; empty if it goes to none.
+    # Title of the address it leads to, as `routes_of` calls it; empty if it leads to none.
     route: str = ""
 
 
@@ -50,7 +50,7 @@ DIRECTIONS = (
     ),
     Direction(
         "Browser to GitLab",
-        "People are sent there to authorize. Only a browser can test the way itself.",
+        "People are sent there to authorize. Only a browser can test this route itself.",
         ("external_url",),
         "Browser",
     ),
@@ -75,5 +75,5 @@ def failed(key: str, card: Card) -> Check:
 
 
 def skipped(key: str, detail: str = "") -> Check:
-    """Return a check that could not be made, or that no one wants."""
+    """Return a check that could not be made, or is not wanted."""
     return Check(key, TITLES[key], CheckState.SKIPPED, detail)

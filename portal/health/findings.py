@@ -1,4 +1,4 @@
-"""What one run of the checks says: which causes it found, and about which others it can tell at all."""
+"""What one run of the checks says: which causes it found, and about which others it says anything."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from portal.connections.checklist import Check, CheckState
 from portal.errors import Card, Layer
 from portal.health.models import Level
 
-# GitLab is down, busy, or not to be reached: one cause, whatever shape the outage takes from check to check.
+# GitLab is down, busy or unreachable: one cause, whatever form the outage takes from check to check.
 UNREACHABLE = "unreachable"
 REACH = "reach"
 EXPIRES = "certificate_expires"
 
-# Believed at once: none of these passes by itself, and none of them is what an outage looks like.
+# Believed at once: none of these passes by itself, and none looks like an outage.
 VERDICTS = frozenset(
     {
         "tls_expired",
@@ -37,10 +37,10 @@ VERDICTS = frozenset(
         "insufficient_permission",
     }
 )
-# The checks look at these by themselves, so what a job reported of them is over as soon as the checks say so.
+# The checks cover these themselves, so what a job reported about them is over as soon as the checks say so.
 COVERED = VERDICTS - {"insufficient_scope", "insufficient_permission"}
 _TOLD_BY = {"version_too_old": {"version"}, "wrong_user": {"user"}, "missing_scopes": {"scopes"}}
-# Seen before an answer of GitLab's own: nothing is known of GitLab then, and nothing of its credentials.
+# Seen before GitLab itself answered: nothing is known about GitLab then, nor about its credentials.
 _ON_THE_WAY = frozenset({Layer.POLICY, Layer.DNS, Layer.TCP, Layer.TLS, Layer.PROXY, Layer.HTTP})
 _DOWN = frozenset({"gitlab_unavailable", "gitlab_rate_limited"})
 
@@ -51,7 +51,7 @@ class Finding:
 
     Attributes:
         cause: stable; one incident per cause and connection.
-        check_key: the check that tells whether it is over.
+        check_key: the check that shows whether it is over.
         passing: whether it may pass by itself.
     """
 
@@ -68,7 +68,7 @@ class Findings:
 
     Attributes:
         by_cause: what it found.
-        settled: keys of the checks that came to a result; of all others it says nothing.
+        settled: keys of the checks that came to a result; it says nothing about the others.
     """
 
     by_cause: dict[str, Finding]
@@ -107,7 +107,7 @@ def classify(check_key: str, card: Card) -> Finding:
 
 
 def is_over(card: Card, findings: Findings) -> bool:
-    """Return whether the checks looked at what a job once reported, and find it no more."""
+    """Return whether the checks covered what a job once reported, and no longer find it."""
     if card.code in findings.by_cause:
         return False
     if classify("work", card).cause == UNREACHABLE:

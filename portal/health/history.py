@@ -24,14 +24,14 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One hour: the worst that was seen in it; `state` is empty if no one looked."""
+    """One hour: the worst that was seen in it; `state` is empty if nothing was checked."""
 
     begins_at: datetime
     state: str
 
     @property
     def label(self) -> str:
-        """What stands on the cell."""
+        """The text of the cell."""
         word = WORDS[CheckState(self.state)] if self.state else "not checked"
         return f"{self.begins_at:%H}:00 UTC: {word}"
 

@@ -20,7 +20,7 @@ log = get_logger(__name__)
 
 
 def is_due(runtime: Runtime) -> bool:
-    """Tell whether a check, a mail or the end of an incident is due."""
+    """Return whether a check, a mail or the end of an incident is due."""
     return bool(due_connections(runtime)) or bool(unwatched_with_incidents(runtime)) or has_due_mails(runtime)
 
 
@@ -40,7 +40,7 @@ def check_asked(context: JobContext, *, connection_id: int) -> None:
 
 
 def mail(context: JobContext, *, incident_id: int, kind: str) -> None:
-    """Mail the people who are to be told; those who were already are left out."""
+    """Mail the people who must be told; those who already got the mail are skipped."""
     try:
         mail_alarm(context.runtime, incident_id, kind)
     except MailFailed as error:
@@ -59,7 +59,7 @@ def _check_one(context: JobContext, connection_id: int) -> None:
     except (JobStopped, JobInterrupted, JobSuperseded):
         raise
     except Exception as error:
-        # One connection that breaks the checks must not keep the others from being looked at.
+        # A connection that breaks the checks must not keep the others from being checked.
         log.exception("health_check_broke", connection_id=connection_id)
         state, message = ItemState.FAILED, type(error).__name__
     with context.transaction() as session:

@@ -1,6 +1,6 @@
-"""When something that fails becomes an incident, when it is over, and when people are told: once for each.
+"""When a failure becomes an incident, when it is over, and when people are told: once for each.
 
-Pure: it knows neither the database nor the clock, so that a table and a property test can hold it to its rules.
+Pure: it knows neither the database nor the clock, so that a table and a property test can check its rules.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from enum import StrEnum
 
 from portal.health.models import Phase
 
-# What passes by itself is believed when two checks in a row, so far apart, both saw it.
+# What may pass by itself is believed once two checks in a row, this far apart, both saw it.
 CONFIRM_AFTER = timedelta(seconds=60)
 GOOD_CHECKS_TO_CLOSE = 2
-# The same cause again within this time is the same incident; no one is told twice. People are told of the end when
-# this time has passed, because until then it may continue.
+# The same cause again within this time is the same incident; no one is told twice. People are told that it ended once
+# this time has passed, because until then it may recur.
 CONTINUES_WITHIN = timedelta(minutes=30)
 
 
@@ -24,19 +24,19 @@ class Seen(StrEnum):
 
     BAD = "bad"
     GOOD = "good"
-    # The run did not get as far: a GitLab that is down tells nothing about its certificate.
+    # The run did not get that far: a GitLab that is down says nothing about its certificate.
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Track:
-    """One cause at one connection, as far as it is remembered.
+    """What is remembered about one cause at one connection.
 
     Attributes:
         count: failed checks in all.
         row_count: checks in a row that speak against the phase: failed ones while suspected or closed, good ones
             while open.
-        row_began_at: when that row began.
+        row_began_at: when that run of checks began.
     """
 
     phase: Phase
@@ -63,7 +63,7 @@ class Judgement:
 
 
 def judge(track: Track | None, seen: Seen, now: datetime, *, passing: bool) -> Judgement:
-    """Return what one more look at a cause changes.
+    """Return what one more check of a cause changes.
 
     Args:
         track: what is remembered of this cause: its newest incident, also a closed one.
@@ -81,7 +81,7 @@ def judge(track: Track | None, seen: Seen, now: datetime, *, passing: bool) -> J
 
 
 def is_over_for_good(track: Track, now: datetime) -> bool:
-    """Return whether a closed incident can no longer continue, so that people may be told of its end."""
+    """Return whether a closed incident can no longer recur, so that people may be told that it ended."""
     return _is_settled(track, now)
 
 

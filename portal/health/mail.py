@@ -21,7 +21,7 @@ MAX_NAME = 100
 
 
 class MailFailed(Exception):
-    """The mail server did not take a message; the card says why, without a word of the server's."""
+    """The mail server did not accept a message; the card says why, without the server's words."""
 
     def __init__(self, sentence: str) -> None:
         self.card = Card("mail_failed", {"reason": sentence})
@@ -52,7 +52,7 @@ def compose(settings: Settings, message: Message) -> EmailMessage:
     """Return the message as it is sent: text only, every header of one line.
 
     Raises:
-        MailFailed: the address is none.
+        MailFailed: the address is not valid.
     """
     host = settings.host.partition(":")[0]
     mail = EmailMessage(policy=SMTP)
@@ -72,10 +72,10 @@ def compose(settings: Settings, message: Message) -> EmailMessage:
 
 
 def send(settings: Settings, message: Message) -> None:
-    """Hand a message to the mail server.
+    """Pass a message to the mail server.
 
     Raises:
-        MailFailed: it was not taken.
+        MailFailed: it was not accepted.
     """
     mail = compose(settings, message)
     try:
@@ -86,7 +86,7 @@ def send(settings: Settings, message: Message) -> None:
     except smtplib.SMTPAuthenticationError:
         raise MailFailed("The mail server does not accept this portal's user name and password.") from None
     except smtplib.SMTPRecipientsRefused:
-        raise MailFailed("The mail server does not take messages to one of the owners or administrators.") from None
+        raise MailFailed("The mail server does not accept messages to one of the owners or administrators.") from None
     except (smtplib.SMTPException, OSError) as error:
         raise MailFailed(f"The mail server could not be used ({type(error).__name__}).") from None
 
@@ -98,7 +98,7 @@ def _connect(settings: Settings) -> smtplib.SMTP:
     server = smtplib.SMTP(settings.smtp_host, settings.smtp_port, timeout=TIMEOUT_SECONDS)
     if settings.smtp_security == "starttls":
         try:
-            # A server that does not offer it raises: the password is never sent in clear.
+            # This raises if the server does not offer it: the password is never sent unencrypted.
             server.starttls(context=context)
         except (smtplib.SMTPException, OSError):
             server.close()

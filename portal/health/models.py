@@ -16,9 +16,9 @@ UNFINISHED = text("phase <> 'closed'")
 
 
 class Phase(StrEnum):
-    """How far an incident has come; the value is what is stored."""
+    """The phase of an incident; the value is what is stored."""
 
-    # Seen failing, but not long enough to tell anyone. Forgotten when the next check is good.
+    # Seen failing, but not long enough to tell anyone. Dropped if the next check passes.
     SUSPECTED = "suspected"
     OPEN = "open"
     CLOSED = "closed"
@@ -33,7 +33,7 @@ class Level(StrEnum):
 
 
 class HealthWatch(SQLModel, table=True):
-    """One connection under watch: how it is, since when, and when to look again."""
+    """One watched connection: its state, since when, and when to check again."""
 
     __tablename__ = "health_watch"
 
@@ -45,7 +45,7 @@ class HealthWatch(SQLModel, table=True):
     # When GitLab's API last answered as it should; null if it never did.
     answered_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     due_at: datetime = Field(index=True, sa_type=UTCDateTime)
-    # What GitLab told of its own addresses: `issuer`, `git`.
+    # What GitLab reported about its own addresses: `issuer`, `git`.
     addresses: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
 
 
@@ -80,7 +80,7 @@ class HealthCheck(SQLModel, table=True):
 class Incident(SQLModel, table=True):
     """One cause for which a connection does not work, from the first failed check to the last.
 
-    A closed one continues when the same cause comes back soon; then no one is told a second time.
+    A closed one is reopened if the same cause comes back soon; then no one is told a second time.
     """
 
     __tablename__ = "incident"
@@ -101,14 +101,14 @@ class Incident(SQLModel, table=True):
     cause: str = Field(max_length=60)
     # The check that tells whether it is over.
     check_key: str = Field(max_length=30)
-    # Whether it may pass by itself; else it is believed at once.
+    # Whether it may pass by itself; otherwise it is believed at once.
     is_passing: bool
     level: str = Field(default=Level.FAILURE, max_length=10)
     layer: str = Field(max_length=30)
     # A Card as JSON: the newest failure.
     card: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     phase: str = Field(max_length=10)
-    # Failed checks in all; and of the present row of good or failed ones.
+    # Failed checks in total, and in the current run of passed or failed ones.
     count: int = 0
     row_count: int = 0
     row_began_at: datetime = Field(sa_type=UTCDateTime)
@@ -122,7 +122,7 @@ class Incident(SQLModel, table=True):
 
 
 class AlarmMail(SQLModel, table=True):
-    """One message to one person that the mail server took: whoever has it is not sent it again."""
+    """One message to one person that the mail server accepted, so that it is not sent again."""
 
     __tablename__ = "alarm_mail"
     __table_args__ = (UniqueConstraint("incident_id", "kind", "user_id"),)

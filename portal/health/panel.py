@@ -12,7 +12,7 @@ from portal.runtime import Runtime
 
 
 def health_panels(runtime: Runtime, principal: Principal, connection: Connection) -> list[panels.Panel]:
-    """Return one line for each open incident that the connection's own attention does not tell already."""
+    """Return one line for each open incident that the connection's own attention does not already show."""
     if not is_watched(connection):
         return []
     told = attention_code(connection)

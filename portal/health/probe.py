@@ -1,4 +1,4 @@
-"""Look at one connection: the way to its GitLab, then what GitLab says to its credential. Changes no row itself."""
+"""Check one connection: the route to its GitLab, then what GitLab says about its credential. Changes no rows itself."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ STEPS = 4
 
 @dataclass(frozen=True)
 class Looked:
-    """Everything one look found.
+    """Everything one check found.
 
     Attributes:
         is_answering: whether GitLab's API answered as it should.
-        addresses: what GitLab told of itself: `issuer`, `git`.
-        metadata: None if it was not told.
-        announces_issuer: whether its callbacks name their issuer; None if it was not told.
+        addresses: what GitLab reported about itself: `issuer`, `git`.
+        metadata: None if GitLab did not say.
+        announces_issuer: whether its callbacks name their issuer; None if GitLab did not say.
         issuer: what it calls itself.
     """
 
@@ -48,7 +48,7 @@ class Looked:
 
 
 def look(runtime: Runtime, connection: Connection, progress: Progress) -> Looked:
-    """Make every check; `progress` is told (done, total, what comes next) in between."""
+    """Make every check; `progress` is called in between with (done, total, what comes next)."""
     progress(0, STEPS, "The way to GitLab")
     found = checklist.look_at(runtime, connection)
     checks = {check.key: replace(check, title=TITLES[check.key]) for check in found.checks if check.key in TITLES}
@@ -83,7 +83,7 @@ def _ask_as_user(runtime: Runtime, connection: Connection, progress: Progress) -
     if access is None:
         return _Asked([*checks, skipped("git")])
     with open_host_session(runtime, connection) as http:
-        # One try each: the next run is soon, and a GitLab in trouble is not asked four times as much.
+        # One attempt each: the next run is soon, and a GitLab in trouble should not get four times the requests.
         client = GitLabClient(http, access, tries=1)
         progress(2, STEPS, "Who it acts as")
         checks += credential.ask_user(runtime, connection, client)
@@ -99,7 +99,7 @@ def _metadata(client: GitLabClient) -> Metadata | None:
     try:
         return client.metadata()
     except (GitLabError, OutboundError):
-        return None  # What is wrong shows in the other checks; the version is as it was.
+        return None  # The other checks show what is wrong; the version stays as it was.
 
 
 def _git_check(connection: Connection, client: GitLabClient) -> tuple[Check, dict[str, str]]:
@@ -108,21 +108,21 @@ def _git_check(connection: Connection, client: GitLabClient) -> tuple[Check, dic
     except (GitLabError, OutboundError) as error:
         return _git_failed(error.card()), {}
     if not page.items or not page.items[0].http_url_to_repo:
-        return skipped("git", "The service user sees no project that could tell."), {}
+        return skipped("git", "The service user sees no project that could show it."), {}
     project = page.items[0]
-    # Only the part that is the same for all: the path would name a project to people who may not see it.
+    # Only the part that is the same for all: the path would reveal a project to people who may not see it.
     base = WebAddress(project.http_url_to_repo.removesuffix(f"/{project.path_with_namespace}.git"))
     if is_same_address(base, connection.api_url):
         return passed("git", base), {"git": base}
     if is_same_address(base, connection.external_url):
         return passed("git", f"{base}, which is the browser's address and not that of the API."), {"git": base}
-    return warned("git", f"GitLab tells to read repositories at {base}, which is neither of its addresses here."), {
+    return warned("git", f"GitLab says to read repositories at {base}, which is neither of its addresses here."), {
         "git": base
     }
 
 
 def _git_failed(card: Card) -> Check:
-    # The way is tested by the other checks; only what is about projects is this one's.
+    # The other checks test the route; this one only covers projects.
     if classify("git", card).check_key == "git":
         return failed("git", card)
     return skipped("git", card.sentence)

@@ -1,4 +1,4 @@
-"""Keep the history small: nothing older than a quarter, and of each check only so many changes."""
+"""Keep the history small: nothing older than a quarter, and only so many changes for each check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from portal.runtime import Runtime
 
 KEEP_CHANGES = timedelta(days=30)
 KEEP_INCIDENTS = timedelta(days=180)
-# Of one check of one connection; one that flaps at every look reaches it within a day.
+# For one check of one connection; one that flaps at every check reaches it within a day.
 MAX_CHANGES = 300
 
 

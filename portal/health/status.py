@@ -1,4 +1,4 @@
-"""What the health page shows of one connection, and the banner of all of them."""
+"""What the health page shows about one connection, and the banner about all of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BANNERS_SHOWN = 3
 
 @dataclass(frozen=True)
 class Line:
-    """One check: what it found last, since when, the day before, and how to try it oneself."""
+    """One check: its last result, since when, the past day, and how to try it yourself."""
 
     check: Check
     since: datetime | None
@@ -39,7 +39,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Way:
-    """One direction with its lines; `route` is the address it goes to, None if it goes to none."""
+    """One direction with its lines; `route` is the address it leads to, None if it leads to none."""
 
     direction: Direction
     lines: list[Line]
@@ -58,7 +58,7 @@ class Alarm:
     """One incident as people read it.
 
     Attributes:
-        note: what has to be known besides the card; empty if nothing has.
+        note: what people have to know besides the card; empty if nothing.
     """
 
     incident: Incident
@@ -81,11 +81,11 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Health:
-    """One look at a connection's health.
+    """A snapshot of a connection's health.
 
     Attributes:
         watch: None before the first check.
-        job: the check someone asked for last; None if no one did.
+        job: the check someone last asked for; None if no one did.
     """
 
     connection: Connection
@@ -99,7 +99,7 @@ class Health:
 
     @property
     def is_checking(self) -> bool:
-        """Whether a check is under way."""
+        """Whether a check is running."""
         return self.job is not None and not self.job.is_finished
 
     @property

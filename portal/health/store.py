@@ -1,4 +1,4 @@
-"""Keep what one look found: history, incidents, the connection's own state, and the alarms. One transaction."""
+"""Store what one check found: history, incidents, the connection's own state, and the alarms. One transaction."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from portal.health.models import HealthCheck, HealthWatch, Incident, Level, Phas
 from portal.health.probe import Looked
 
 EVERY_SECONDS = 300.0
-# While something fails, so that an outage is confirmed and its end is noticed within about a minute.
+# While something fails, so that an outage is confirmed, and its end noticed, within about a minute.
 SOON_SECONDS = 60.0
 JITTER = 0.2
 _WORST = (CheckState.FAIL, CheckState.WARN)
 
 
 def keep(session: Session, connection: Connection, looked: Looked, now: datetime) -> list[Incident]:
-    """Keep what was found; the caller holds the connection's row locked.
+    """Store the results; the caller holds the lock on the connection's row.
 
     Returns:
-        The incidents that people are to be told of now.
+        The incidents that people must be told about now.
     """
     assert connection.id is not None
     findings = read_findings(looked.checks)
@@ -45,13 +45,13 @@ def keep(session: Session, connection: Connection, looked: Looked, now: datetime
 
 
 def close_all(session: Session, connection: Connection, now: datetime) -> None:
-    """End every incident of a connection that is watched no more."""
+    """End every incident of a connection that is no longer watched."""
     for incident in _newest_incidents(session, connection.id or 0, now).values():
         if incident.phase == Phase.SUSPECTED:
             session.delete(incident)
         elif incident.phase == Phase.OPEN:
             incident.phase, incident.closed_at, incident.row_count = Phase.CLOSED, now, 0
-            incident.end_mailed_at = now  # Nothing was mended, so no one is told that it was.
+            incident.end_mailed_at = now  # Nothing was fixed, so no one is told that it was.
             _record(session, connection, incident, "incident.closed")
 
 
@@ -120,7 +120,7 @@ def _judge_one(
     findings: Findings,
     now: datetime,
 ) -> Incident | None:
-    """Change, add or forget the incident of one cause; return it when people are to be told."""
+    """Change, add or delete the incident of one cause; return it if people must be told."""
     seen = Seen.BAD if finding else Seen.UNKNOWN
     if finding is None and incident and incident.check_key in findings.settled:
         seen = Seen.GOOD
@@ -172,7 +172,7 @@ def _new_incident(connection: Connection, finding: Finding, now: datetime) -> In
 
 
 def _newest_incidents(session: Session, connection_id: int, now: datetime) -> dict[str, Incident]:
-    """Return the newest incident of each cause that is under way or may still continue."""
+    """Return the newest incident of each cause that is open or may still recur."""
     goes_on = (col(Incident.phase) != Phase.CLOSED) | (col(Incident.closed_at) >= now - CONTINUES_WITHIN)
     statement = select(Incident).where(Incident.connection_id == connection_id, goes_on | (col(Incident.row_count) > 0))
     return {row.cause: row for row in session.exec(statement.order_by(col(Incident.id)))}
@@ -192,13 +192,13 @@ def _track_of(incident: Incident | None) -> Track | None:
 
 
 def _pause(session: Session, connection_id: int, now: datetime) -> float:
-    """Return the seconds to the next look; less while something fails or has only just begun to work again."""
+    """Return the seconds to the next check; fewer while something fails or has only just started to work again."""
     newest = _newest_incidents(session, connection_id, now).values()
     return SOON_SECONDS if any(item.phase != Phase.CLOSED or item.row_count for item in newest) else EVERY_SECONDS
 
 
 def _clear_attention(connection: Connection, findings: Findings) -> None:
-    """Take a failure off the connection that the checks looked for and do not find any more."""
+    """Clear the connection's failure if the checks looked for it and no longer find it."""
     if connection.attention and is_over(Card.from_json(connection.attention), findings):
         end_attention(connection)
 

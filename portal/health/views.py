@@ -44,7 +44,7 @@ def show(slug: str) -> Response:
 @requires(Right.SEE_CONNECTIONS)
 @polling
 def progress(slug: str) -> Response:
-    """Answer how far the check is, and what it found once it is done; polled until then."""
+    """Return the progress of the check, and its results once it is done; polled until then."""
     health = _load(slug)
     if not wants_fragment():
         return leave_to(url_for(".show", slug=slug))
@@ -54,7 +54,7 @@ def progress(slug: str) -> Response:
 @blueprint.post("/checks")
 @requires(Right.MANAGE_CONNECTIONS)
 def check_again(slug: str) -> Response:
-    """Check now, unless that is already under way."""
+    """Check now, unless a check is already running."""
     refuse_unknown_fields()
     request_check(current_runtime(), current_principal(), slug)
     if not wants_fragment():
@@ -65,7 +65,7 @@ def check_again(slug: str) -> Response:
 @blueprint.post("/support-bundle")
 @requires(Right.MANAGE_CONNECTIONS)
 def bundle(slug: str) -> Response:
-    """Answer the support bundle as a file."""
+    """Return the support bundle as a file."""
     refuse_unknown_fields()
     collected = make_bundle(current_runtime(), current_principal(), slug)
     response = Response(json.dumps(collected, indent=1, ensure_ascii=False) + "\n", mimetype="application/json")
@@ -76,7 +76,7 @@ def bundle(slug: str) -> Response:
 
 
 def banners() -> tuple[list[Alarm], int]:
-    """Return the alarms for the top of the present page, and how many more there are."""
+    """Return the alarms for the top of the current page, and how many more there are."""
     found = _open_alarms()
     return found[:BANNERS_SHOWN], max(0, len(found) - BANNERS_SHOWN)
 

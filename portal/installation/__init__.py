@@ -1,4 +1,4 @@
-"""What this database knows of itself: whether it is a copy that must not work yet (S108)."""
+"""What this database knows about itself: whether it is a copy that must not run yet (S108)."""
 
 from portal.installation.identity import confirm, find_instance, is_restored, look_for_copy, mark_restored
 

@@ -1,4 +1,4 @@
-"""The signs of a copy, as they are stored and as a person reads them."""
+"""The signs of a copy, as stored and as people read them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 # What each sign says. Those of the data folder begin with `folder_`.
 SENTENCES = {
     "path": "The database file was {was} and is now {now}.",
-    "inode": "The database file is not the one that was there before: it was copied, or put back.",
-    "disk": "The database is on another disk or volume than before.",
-    "server": "The database is on another PostgreSQL server than before.",
-    "number": "It is another database on the same PostgreSQL server: it was copied there, or made again and loaded.",
-    "address": "The database was reached at {was} before and is now reached at {now}.",
+    "inode": "The database file is not the one that was there before: it was copied or restored.",
+    "disk": "The database is on a different disk or volume than before.",
+    "server": "The database is on a different PostgreSQL server than before.",
+    "number": "It is another database on the same PostgreSQL server: it was copied there, or created again and loaded.",
+    "address": "The database used to be reached at {was} and is now reached at {now}.",
     "loaded": "The rows of the database were loaded from a dump.",
     "older": "The database is older than this data folder: change {number} of the audit log, made before, is missing.",
-    "other_life": "The database is as it was before another state of it was confirmed here.",
-    "no_witness": "The data folder has no record of this database: its file witness.json is missing, or another one's.",
+    "other_life": "The database is in an older state than the one that was confirmed here.",
+    "no_witness": "The data folder has no record of this database: witness.json is missing or belongs to another one.",
     "folder_path": "The data folder was {was} and is now {now}.",
-    "folder_inode": "The data folder is not the one that was there before: it was copied, or put back.",
-    "folder_disk": "The data folder is on another disk or volume than before.",
-    "folder_machine": "The portal runs on another machine than before.",
+    "folder_inode": "The data folder is not the one that was there before: it was copied or restored.",
+    "folder_disk": "The data folder is on a different disk or volume than before.",
+    "folder_machine": "The portal runs on a different machine than before.",
 }
-# Signs that say the same to a person.
+# Signs that people read as the same.
 SAME_AS = {"born": "inode", "folder_born": "folder_inode", "folder_network": "folder_machine"}
-# A further machine that joins a portal shows these as well. It is welcome if others are at work.
+# Another machine that joins a portal shows these as well. That is fine if others are running.
 OF_A_NEWCOMER = frozenset({"address", *(name for name in (*SENTENCES, *SAME_AS) if name.startswith("folder_"))})
 
 
@@ -47,6 +47,6 @@ class Finding:
 
 
 def findings_of(rows: list[dict[str, Any]]) -> list[Finding]:
-    """Return what was stored, each thing that a person reads once."""
+    """Return what was stored, each sentence once."""
     found = {SAME_AS.get(row["sign"], row["sign"]): row for row in reversed(rows)}
     return [Finding(sign, row["was"], row["now"]) for sign, row in reversed(found.items())]

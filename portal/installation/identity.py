@@ -1,7 +1,7 @@
-"""Tell a restored, copied or put back database from a living one.
+"""Tell a restored or copied database from a live one.
 
-GitLab's refresh tokens are single use: a copy holds pairs that its original spends, or has spent. So a copy does no
-job and no refresh until someone who knows confirms that it is alone.
+GitLab's refresh tokens are single use: a copy holds pairs that its original spends, or has spent. So a copy runs no job
+and no refresh until someone confirms that it is the only one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from portal.installation.witness import Evidence, Witness
 from portal.private import private_folder
 
 ONLY_ID = 1
-# Longer than two workers' signs of life are apart.
+# Longer than the interval between two heartbeats of a worker.
 NEWCOMER_SECONDS = 7.0
 LOOK_SECONDS = 0.25
 
@@ -44,9 +44,10 @@ def is_restored(session: Session) -> bool:
 
 
 def look_for_copy(database: Database) -> bool:
-    """Compare where and how far the database is with what is known of it; return whether it waits, and remember that.
+    """Compare where and how far the database is with what is known about it; return whether it waits, and remember
+    that.
 
-    Looking changes nothing as long as all is as it was, so it may be done before every refresh.
+    This changes nothing as long as everything is as it was, so it may be done before every refresh.
 
     Raises:
         SQLAlchemyError: the database cannot be asked, or what was seen cannot be written.
@@ -54,12 +55,12 @@ def look_for_copy(database: Database) -> bool:
     """
     try:
         return _look(database)
-    except IntegrityError:  # Of two processes that started together the other one entered it; now it is there.
+    except IntegrityError:  # The other of two processes that started together inserted it; now it is there.
         return _look(database)
 
 
 def mark_restored(session: Session, *, backup_made_at: datetime | None, seen: list[Finding] | None = None) -> None:
-    """Begin another epoch in which nothing works until it is confirmed."""
+    """Start another epoch in which nothing runs until it is confirmed."""
     instance = find_instance(session) or Instance(id=ONLY_ID, epoch="")
     instance.former_epochs = [*instance.former_epochs, *([instance.epoch] if instance.epoch else [])]
     instance.epoch = _new_epoch()
@@ -69,7 +70,7 @@ def mark_restored(session: Session, *, backup_made_at: datetime | None, seen: li
 
 
 def confirm(database: Database, session: Session) -> bool:
-    """Let the database work where it is now; False if it does already."""
+    """Let the database be used where it is now; False if it already is."""
     instance = session.get(Instance, ONLY_ID, with_for_update=True)
     if instance is None or instance.restored_at is None:
         return False
@@ -96,7 +97,7 @@ def _look(database: Database) -> bool:
         if instance is None:
             instance = Instance(id=ONLY_ID, epoch=_new_epoch())
             session.add(instance)
-            session.flush()  # Of two that start together one waits here, before it touches the witness of the other.
+            session.flush()  # If two start together, one waits here before it touches the other's witness.
         elif instance.restored_at is not None:
             return True
         elif not welcome and (found := list(_compare(database, session, instance, signs))):
@@ -109,7 +110,7 @@ def _look(database: Database) -> bool:
 
 
 def _compare(database: Database, session: Session, instance: Instance, signs: Signs) -> Iterator[Finding]:
-    """Yield every sign that this database is a copy, or an older state of itself."""
+    """Yield every sign that this database is a copy or an older state of itself."""
     for name in differences(instance.signs, signs):
         yield Finding(name, instance.signs[name], signs[name])
     if not database.is_sqlite:
@@ -139,7 +140,7 @@ def _compare_witness(database: Database, session: Session, instance: Instance, w
 
 
 def _is_settled(database: Database, instance: Instance, signs: Signs) -> bool:
-    """Return whether all that is known is recorded, on both sides."""
+    """Return whether everything known is recorded on both sides."""
     witness = _witness_of(database)
     mine = witness.read().get(instance.epoch) if witness else None
     is_told = witness is None or (
@@ -150,7 +151,7 @@ def _is_settled(database: Database, instance: Instance, signs: Signs) -> bool:
 
 
 def _settle(database: Database, session: Session, instance: Instance) -> None:
-    """Record where the database is. The witness comes first: a crash in between must not leave one expected."""
+    """Record where the database is. The witness comes first: after a crash in between, none must be expected."""
     if witness := _witness_of(database):
         private_folder(witness.folder)
         number, last_hash = session.connection().execute(text("SELECT number, hash FROM audit_head")).one()
@@ -173,7 +174,7 @@ def _witness_of(database: Database) -> Witness | None:
 
 
 def _write(session: Session, instance: Instance) -> None:
-    """Write the row, and into it which transaction did, as PostgreSQL itself knows (`xmin`)."""
+    """Write the row, including which transaction wrote it, as PostgreSQL itself knows (`xmin`)."""
     if session.connection().dialect.name == "postgresql":
         instance.written_by = str(session.connection().execute(text("SELECT txid_current()")).scalar_one())
     session.add(instance)
@@ -191,7 +192,7 @@ def _hash_of_change(session: Session, number: int) -> str | None:
 
 
 def _others_are_at_work(database: Database) -> bool:
-    """Return whether another worker does jobs on this database now: no one does on a copy."""
+    """Return whether another worker is running jobs on this database now: on a copy, none is."""
     newest = text("SELECT max(heartbeat_at) FROM executor WHERE NOT (host = :host AND pid = :pid)")
     mine = {"host": platform.node()[:255], "pid": os.getpid()}
 

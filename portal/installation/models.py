@@ -14,17 +14,17 @@ from portal.db import BigId, UTCDateTime, utc_now
 class Instance(SQLModel, table=True):
     """The life of this database. `restored_at` is set while it is a copy that no one has confirmed.
 
-    A migration that makes PostgreSQL write this table again has to set `written_by` as `service.py` does.
+    A migration that makes PostgreSQL rewrite this table has to set `written_by` as `service.py` does.
     """
 
     __tablename__ = "instance"
 
     id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False}, sa_type=BigId)
-    # Another one after every restore: which line of token pairs this database continues with.
+    # A new one after every restore: which line of token pairs this database continues.
     epoch: str = Field(max_length=32)
     # The lives before this one, oldest first: another machine's witness may still be about one of them.
     former_epochs: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
-    # Where the database is, by name of the sign: tells a copy from the original.
+    # Where the database is, by name of the sign: distinguishes a copy from the original.
     signs: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     # How the server is reached: several machines may use several names for it. Empty on SQLite.
     addresses: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))

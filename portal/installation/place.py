@@ -1,8 +1,8 @@
-"""Where a database and a data folder are: what tells the original from a copy of it.
+"""Where a database and a data folder are: what distinguishes the original from a copy.
 
-No single sign is enough. A file that was copied has another inode or another time of birth, also on a fresh file
-system that hands out the same numbers; a copied disk has another serial number; a cloned machine has another id or
-another network card. A sign that cannot be read here is left out, and only what is known both then and now is compared.
+No single sign is enough. A copied file has a different inode or birth time, even on a new file system that assigns the
+same numbers; a copied disk has a different serial number; a cloned machine has a different id or network card. A sign
+that cannot be read is left out, and only what is known both then and now is compared.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NETWORK_CARDS = Path("/sys/class/net")
 MACHINE_ID = Path("/etc/machine-id")
 CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 CONTAINER_VARIABLES = ("KUBERNETES_SERVICE_HOST", "container")
-# What names a disk or a volume whatever it is attached to, the most telling first.
+# What identifies a disk or a volume wherever it is attached, the most reliable first.
 DISK_NAMES = ("dm/uuid", "md/uuid", "loop/backing_file", "serial", "wwid", "device/serial", "device/wwid")
 # statx(2): `struct statx` with its mask at the beginning and the time of birth at byte 80.
 AT_FDCWD = -100
@@ -51,25 +51,25 @@ def folder_signs(folder: Path) -> Signs:
 
 
 def address_of(url: URL) -> str:
-    """Return how a database server is reached; a copy of the whole server is reached in another way."""
+    """Return how a database server is reached; a copy of the whole server is reached differently."""
     host = url.host or url.query.get("host") or "localhost"
     port = url.port or url.query.get("port") or POSTGRESQL_PORT
     return f"{host if isinstance(host, str) else ','.join(host)}:{port}/{url.database}".lower()
 
 
 def differences(was: Signs, now: Signs) -> list[str]:
-    """Return the names of the signs that are known both then and now, and are not the same."""
+    """Return the names of the signs that are known both then and now, and differ."""
     return [name for name, value in was.items() if name in now and _differs(name, value, now[name])]
 
 
 def merge(was: Signs, now: Signs) -> Signs:
-    """Return what is known now, with the machines that were there before: several may share one data folder."""
+    """Return what is known now, with the earlier machines: several may share one data folder."""
     shared = {name: " ".join(sorted({*was[name].split(), *now.get(name, "").split()})) for name in SHARED & was.keys()}
     return {**now, **shared}
 
 
 def file_signs(path: Path) -> Signs:
-    """Return what tells a file or a folder from every copy of it."""
+    """Return what distinguishes a file or a folder from every copy of it."""
     path = path.resolve()
     found = path.stat()
     signs = {"path": str(path), "inode": str(found.st_ino), "born": _born(path), "disk": _disk(path, found.st_dev)}
@@ -82,7 +82,7 @@ def _differs(name: str, was: str, now: str) -> bool:
 
 
 def _born(path: Path) -> str:
-    """Return when a file was made, in nanoseconds; empty where the file system does not keep it."""
+    """Return when a file was created, in nanoseconds; empty if the file system does not record it."""
     buffer = ctypes.create_string_buffer(STATX_BYTES)
     try:
         failed = ctypes.CDLL(None).statx(AT_FDCWD, os.fsencode(path), 0, STATX_BTIME, buffer)
@@ -106,9 +106,7 @@ def _disk(path: Path, device: int) -> str:
 
 
 def _machine_signs() -> Signs:
-    """Return what tells this machine; nothing in a container, which is made again for every start and on any
-    machine.
-    """
+    """Return what identifies this machine; nothing in a container, which is new at every start."""
     if any(mark.exists() for mark in CONTAINER_MARKS) or any(name in os.environ for name in CONTAINER_VARIABLES):
         return {}
     cards = NETWORK_CARDS.glob("*/device")
@@ -116,7 +114,7 @@ def _machine_signs() -> Signs:
     addresses = {_read(card.parent / "address") for card in cards if not (card.parent / "phy80211").exists()}
     machine_id = _read(MACHINE_ID)
     signs = {
-        # The id itself is not for others to see (machine-id(5)).
+        # The id itself must not be revealed (machine-id(5)).
         "machine": hashlib.sha256(f"gatehouse {machine_id}".encode()).hexdigest()[:16] if machine_id else "",
         "network": " ".join(sorted(filter(None, addresses))),
     }
@@ -137,5 +135,5 @@ def _server_signs(database: Database) -> Signs:
         with database.engine.connect() as connection:
             system = connection.execute(text("SELECT system_identifier FROM pg_control_system()")).scalar_one()
     except SQLAlchemyError:
-        return {"number": str(number)}  # Some hosted servers do not let their clients ask.
+        return {"number": str(number)}  # Some hosted servers do not allow clients to ask.
     return {"server": str(system), "number": str(number)}

@@ -1,8 +1,9 @@
-"""A file in the data folder that remembers how far the database was: an older one must not pass for the present one.
+"""A file in the data folder that remembers how far the database was, so that an older one cannot pass for the current
+one.
 
-It holds the newest change that was committed, by its number and hash in the audit log. A database in which that
-change is missing was put back. The file is written after the commit, so a crash leaves it behind the database, never
-ahead of it; between the two, the answer of a token request is still in the spool.
+It holds the newest change that was committed, by its number and hash in the audit log. A database that lacks that
+change was restored. The file is written after the commit, so a crash leaves it behind the database, never ahead of it;
+between the two, the answer of a token request is still in the spool.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the file says of one life of a database.
+    """What the file says about one life of a database.
 
     Attributes:
-        number: of the newest change that is known to be committed, in the audit log; 0 if there was none.
+        number: of the newest change known to be committed, in the audit log; 0 if there was none.
         hash: of that change.
         folder: where the data folder was.
-        is_over: another life was confirmed in its place; whatever state of this one turns up was put back.
+        is_over: another life was confirmed in its place; any state of this one that turns up was restored.
     """
 
     number: int
@@ -46,7 +47,7 @@ class Evidence:
 
 
 class Witness:
-    """The file of one data folder; every process of the machine writes it. Lives have the name of their epoch."""
+    """The file of one data folder; every process on the machine writes it. Lives are named for their epoch."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,18 +57,18 @@ class Witness:
         self._advanced_at = -SECONDS_BETWEEN
 
     def read(self) -> dict[str, Evidence]:
-        """Return what it says of each life; nothing if there is no readable file."""
+        """Return what it says about each life; nothing if there is no readable file."""
         try:
             return {epoch: Evidence(**values) for epoch, values in json.loads(self._path.read_bytes()).items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}
 
     def write(self, epoch: str, evidence: Evidence, former: Iterable[str] = ()) -> None:
-        """Begin or renew what it says of one life; a newer change of the same life stays.
+        """Add or update what it says about one life; a newer change of the same life stays.
 
         Args:
             epoch: which life.
-            evidence: what is known of it.
+            evidence: what is known about it.
             former: lives that are over.
 
         Raises:
@@ -83,12 +84,12 @@ class Witness:
         self.epoch = epoch
 
     def advance(self, number: int, last_hash: str, *, is_urgent: bool) -> None:
-        """Remember a change that is committed now; what cannot be written is only logged.
+        """Remember a change that is now committed; a failed write is only logged.
 
         Args:
-            number: of the change. One that is not newer is left out: of two processes the slower one comes late.
+            number: of the change. One that is not newer is skipped: the slower of two processes comes late.
             last_hash: of the change.
-            is_urgent: remember it in any case. Of the others one a second is enough, as each waits for the disk.
+            is_urgent: remember it in any case. For the others, one a second is enough, because each waits for the disk.
         """
         if self.epoch is None or (not is_urgent and time.monotonic() - self._advanced_at < SECONDS_BETWEEN):
             return

@@ -1,4 +1,4 @@
-"""Background work: jobs people can watch and stop, run by DBOS, remembered in our own tables."""
+"""Background work: jobs people can watch and stop, run by DBOS, recorded in our own tables."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ CAPABILITY = Capability(
     name="jobs",
     views="portal.jobs.views",
     tables=(Executor, Job, JobItem, JobSchedule),
-    jobs=(PeriodicJob("jobs.forget", forget_finished, "Forget finished jobs", 3600, has_old),),
+    jobs=(PeriodicJob("jobs.forget", forget_finished, "Delete finished jobs", 3600, has_old),),
     actions={
         "job.stop": "stopped the job {object}",
     },

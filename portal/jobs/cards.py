@@ -13,5 +13,5 @@ def of(error: PortalError) -> Card:
 
 
 def unexpected(request_id: str) -> Card:
-    """Return the card of an error no one foresaw; its text is in the log only, because it may quote anything."""
+    """Return the card of an unexpected error; its text is only in the log, because it may quote anything."""
     return Card("job_error", {"reference": request_id})

@@ -1,4 +1,4 @@
-"""What a job's function is given: its runtime, a place to tell progress, and when to stop."""
+"""What a job's function gets: its runtime, a way to report progress, and when to stop."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ WRITE_SECONDS = 0.25
 
 
 class JobStopped(Exception):
-    """Someone asked for the job to stop; let it pass, what is done stays done."""
+    """Someone asked for the job to stop; do not catch it, what is done stays done."""
 
 
 class JobInterrupted(Exception):
-    """This worker is shutting down; let it pass, the job continues from its items on another one."""
+    """This worker is shutting down; do not catch it, the job continues from its items on another one."""
 
 
 class JobSuperseded(Exception):
-    """This worker was taken for dead and another one has the job; let it pass, nothing may be written any more."""
+    """This worker was considered dead and another one has the job; do not catch it, nothing more may be written."""
 
 
 class RetryLater(Exception):
-    """Raise it in a job that cannot continue now but may later (GitLab is down, or asked to wait).
+    """Raise this in a job that cannot continue now but may later (GitLab is down, or asked to wait).
 
     After five attempts the job fails with the card.
     """
@@ -70,9 +70,9 @@ class JobContext:
         self._asked_at = 0.0
 
     def progress(self, done: int, total: int | None = None, message: str = "") -> None:
-        """Tell how far the job is; written at most four times a second, and when it ends.
+        """Report the job's progress; written at most four times a second, and when it ends.
 
-        Anyone of the organization who may see jobs reads the message: name no group or repository in it.
+        Anyone in the organization who may see jobs can read the message: do not name groups or repositories in it.
 
         Raises:
             JobSuperseded: another worker has the job now.
@@ -125,19 +125,19 @@ class JobContext:
             yield session
 
     def record_item(self, session: Session, ref: str, state: ItemState, *, label: str = "", message: str = "") -> None:
-        """Note how one item ended, in the transaction that did it, so that a second attempt skips it."""
+        """Record how one item ended, in the transaction that did it, so that a second attempt skips it."""
         statement = select(JobItem).where(col(JobItem.job_id) == self.job_id, col(JobItem.ref) == ref)
         item = session.exec(statement).one_or_none() or JobItem(job_id=self.job_id, ref=ref, state=state)
         item.state, item.label, item.message = state, label[:1000], message[:500]
         session.add(item)
 
     def recorded_refs(self) -> set[str]:
-        """Return the refs of all items that are noted already, by this attempt or an earlier one."""
+        """Return the refs of all items already recorded, by this attempt or an earlier one."""
         with self.runtime.database.reading() as session:
             return set(session.exec(select(JobItem.ref).where(col(JobItem.job_id) == self.job_id)))
 
     def last_progress(self) -> dict[str, int | str]:
-        """Return what was told last and may not be written yet; for the runner's final note."""
+        """Return the last reported progress, which may not be written yet; for the runner's final record."""
         with self._lock:
             return dict(self._told)
 

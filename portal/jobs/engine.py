@@ -1,4 +1,4 @@
-"""The engine: DBOS in a worker process, its queue, and a thread that keeps house.
+"""The engine: DBOS in a worker process, its queue, and a housekeeping thread.
 
 DBOS is one per process, so this is too. Web processes never import this module.
 """
@@ -47,13 +47,13 @@ def _do_job(public_id: str, dispatch: int) -> None:
 
 
 class Engine:
-    """Does jobs in this process from `start` to `stop`."""
+    """Runs jobs in this process from `start` to `stop`."""
 
     def __init__(self, runtime: Runtime, pace: Pace | None = None) -> None:
         self.runtime = runtime
         self.pace = pace or Pace()
         self.executor_id = EMBEDDED_ID if runtime.database.is_sqlite else secrets.token_hex(8)
-        # Set when the housekeeping died; the process should end and be started again.
+        # Set if the housekeeping died; the process should then end and be restarted.
         self.broken = threading.Event()
         self._runner = Runner(runtime, executor_id=self.executor_id, backoff_seconds=self.pace.backoff_seconds)
         self._sweeper = Sweeper(runtime.database, self.pace)
@@ -85,11 +85,11 @@ class Engine:
         return True
 
     def stop(self) -> bool:
-        """Claim nothing more, let running jobs end or hand them back; return whether every one has left its thread."""
+        """Claim nothing more, let running jobs end or hand them back; return whether all have left their threads."""
         global _running
         self._runner.interrupted.set()
         self.runtime.shutdown.begin()
-        # With a heartbeat in the meantime: a worker that is silent would be taken for dead.
+        # With a heartbeat in between: a silent worker would be considered dead.
         if not self.runtime.shutdown.wait(self.pace.finish_seconds):
             log.error("shutdown_cuts_off", executor=self.executor_id)
         self._stopping.set()
@@ -109,7 +109,7 @@ class Engine:
         return idle
 
     def do(self, public_id: str, dispatch: int) -> None:
-        """Do one dispatch of a job; called by DBOS in its own thread."""
+        """Run one dispatch of a job; DBOS calls this in its own thread."""
         with self._counting:
             self._active += 1
         try:
@@ -120,7 +120,9 @@ class Engine:
                 self._active -= 1
 
     def _beat_while_busy(self) -> None:
-        """Say that this worker is alive while others could think that its jobs are orphans; else write nothing."""
+        """Record that this worker is alive while others could think that its jobs are orphaned; otherwise write
+        nothing.
+        """
         if self._active > 0 and not self.runtime.database.is_sqlite:
             self._beat()
 
@@ -142,7 +144,7 @@ class Engine:
         return True
 
     def _end_on_a_copy(self) -> None:
-        """End when another database was put in the place of the one this worker began with; the next start waits."""
+        """End if another database has replaced the one this worker started with; the next start waits."""
         if look_for_copy(self.runtime.database):
             self.broken.set()
 
@@ -154,7 +156,7 @@ class Engine:
         DBOS.launch()
 
     def _hand_back_leftovers(self) -> None:
-        """Take from threads that did not end in time what they do; whatever they still write is refused."""
+        """Take their jobs from threads that did not end in time; whatever they still write is refused."""
         mine = (col(Job.executor_id) == self.executor_id, col(Job.state) == JobState.RUNNING)
         with self.runtime.database.reading() as session:
             ids = session.exec(select(Job.public_id).where(*mine)).all()
@@ -194,7 +196,7 @@ def _try(duty: Callable[[], object]) -> None:
 
 
 def _config(engine: sa.Engine, executor_id: str) -> DBOSConfig:
-    # A handler of ours keeps DBOS from installing one that writes past our log pipeline, and secrets past redaction.
+    # Our handler keeps DBOS from installing one that bypasses our log pipeline, and with it redaction.
     logging.getLogger("dbos").addHandler(logging.NullHandler())
     return DBOSConfig(
         name=store.APPLICATION,

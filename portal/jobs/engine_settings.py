@@ -1,4 +1,4 @@
-"""How often the engine looks, and how much it does at once."""
+"""How often the engine polls, and how much it does at once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ class Pace:
     """The engine's times and limits.
 
     Attributes:
-        poll_seconds: between two looks for queued jobs; the longest a fresh job waits for a free worker.
+        poll_seconds: between two polls for queued jobs; the longest a new job waits for a free worker.
         worker_concurrency: jobs at once in one process.
         lane_concurrency: jobs of one lane at once, over all processes.
-        silent_seconds: without a heartbeat for so long, a worker counts as dead and its jobs are taken over.
+        silent_seconds: after this long without a heartbeat, a worker counts as dead and its jobs are taken over.
         forgotten_seconds: a queued job older than this is compared with what the engine knows of it.
         grace_seconds: for running jobs to end or be handed back at shutdown.
         finish_seconds: before that, for what must not be cut off: the longest a token request and the storing of its

@@ -1,6 +1,6 @@
 """Which worker processes are alive. Times are the database's, because the clocks of two hosts need not agree.
 
-A worker without a job is silent: no one has to know whether it lives, and an idle portal writes nothing.
+A worker without a job is silent: no one needs to know whether it is alive, and an idle portal writes nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ KEEP_DAYS = 7
 
 
 def beat(database: Database, executor_id: str) -> None:
-    """Say that this process is alive; the first time, and after it was taken for dead, it is entered again."""
+    """Record that this process is alive; the first time, and after it was considered dead, insert its row."""
     with database.transaction() as session:
         now = _now(session)
         mine = update(Executor).where(col(Executor.executor_id) == executor_id).values(heartbeat_at=now)
@@ -36,20 +36,20 @@ def beat(database: Database, executor_id: str) -> None:
 
 
 def leave(database: Database, executor_id: str) -> None:
-    """Say that this process ends, so that what it could not hand back is taken over at once."""
+    """Record that this process ends, so that what it could not hand back is taken over at once."""
     with database.transaction() as session:
         session.connection().execute(delete(Executor).where(col(Executor.executor_id) == executor_id))
 
 
 def heard_within(database: Database, seconds: float) -> set[str]:
-    """Return the ids of the workers that said so recently that they are alive; one without a job may be missing."""
+    """Return the ids of the workers that recently reported being alive; one without a job may be missing."""
     with database.reading() as session:
         heard = col(Executor.heartbeat_at) >= _now(session) - timedelta(seconds=seconds)
         return set(session.exec(select(Executor.executor_id).where(heard)))
 
 
 def forget_silent(database: Database) -> None:
-    """Strike out workers that died long ago."""
+    """Delete workers that died long ago."""
     with database.reading() as session:
         silent = col(Executor.heartbeat_at) < _now(session) - timedelta(days=KEEP_DAYS)
         ids = session.exec(select(Executor.executor_id).where(silent)).all()

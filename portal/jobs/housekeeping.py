@@ -1,4 +1,4 @@
-"""The portal's own periodic work on jobs: forgetting old ones."""
+"""The portal's own periodic work on jobs: deleting old ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BATCH = 500
 
 
 def has_old(runtime: Runtime) -> bool:
-    """Tell whether there is a job to forget."""
+    """Return whether there is a job to forget."""
     with runtime.database.reading() as session:
         return session.exec(_old().limit(1)).first() is not None
 

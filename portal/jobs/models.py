@@ -1,4 +1,4 @@
-"""Tables of background work: what people see of it, and what keeps it from being lost or done twice."""
+"""Tables of background work: what people see, and what keeps work from being lost or done twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY_TAKEN = text("key IS NOT NULL AND finished_at IS NULL")
 
 
 class JobState(StrEnum):
-    """What a person reads of a job; the value is the word."""
+    """The state of a job as people read it; the value is the word."""
 
     QUEUED = "Queued"
     RUNNING = "Running"
@@ -76,11 +76,11 @@ class Job(SQLModel, table=True):
     message: str = Field(default="", max_length=300)
     # A Card as JSON: why it failed, or why the last attempt did.
     failure: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
-    # Times it was begun and not handed back cleanly; at the limit it is parked as FAILED.
+    # How often it was started and not handed back cleanly; at the limit it is marked as FAILED.
     attempts: int = 0
-    # Grows at each claim: a worker that was taken for dead holds an old one, and its writes are refused (S87).
+    # Grows at each claim: a worker that was considered dead holds an old one, and its writes are refused (S87).
     fence: int = 0
-    # Grows each time it is given to the engine again; part of the engine's own id of it.
+    # Grows each time it is given to the engine again; part of the engine's own id for it.
     dispatch: int = 0
     # When the engine got it; null means the sweeper still has to hand it over.
     handed_over_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
@@ -91,7 +91,7 @@ class Job(SQLModel, table=True):
     # Of the request that asked for it, so that one id runs through web, job and git logs (S104).
     request_id: str = Field(default="", max_length=32)
     created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
-    # When it was first begun; null while it waits.
+    # When it was first started; null while it waits.
     started_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
 

@@ -30,16 +30,16 @@ def enqueue(
     lane: str | None = None,
     actor: Actor = SYSTEM,
 ) -> Job:
-    """Add a job in the caller's transaction: when that rolls back, there never was one.
+    """Add a job in the caller's transaction: if that rolls back, the job never existed.
 
     Args:
         session: of `Database.transaction()`.
         name: what the function was registered as with `define`; it need not be known in this process.
         args: the function's keyword arguments: ids and plain JSON, never a secret.
-        organization_id: whose job it is; None for work of the portal itself.
+        organization_id: whose job it is; None for the portal's own work.
         title: what people read, such as "Read the projects of ACME GitLab".
-        key: while a job with this key is unfinished it is returned instead of a second one. Put an id in it that
-            belongs to one organization (`catalogue:<connection id>`).
+        key: while a job with this key is unfinished, it is returned instead of a second one. Include an id that belongs
+            to one organization (`catalogue:<connection id>`).
         subject: what it is about, as `noun:id`.
         lane: jobs of one lane share a limit; `connection:<id>` for work that asks a GitLab instance. By default
             that of the organization.
@@ -83,5 +83,5 @@ def _add_or_find(session: Session, job: Job, key: str) -> Job | None:
                 session.add(job)
             return None
         except IntegrityError:
-            continue  # A parallel transaction was first; on PostgreSQL we waited here for its end.
+            continue  # A concurrent transaction was first; on PostgreSQL we waited here for it to end.
     raise RuntimeError(f"the job {key} is enqueued and finished faster than it can be looked at")

@@ -1,6 +1,6 @@
-"""Do one job: claim it, call its function, note how it ended. Called by the engine, and by tests directly.
+"""Run one job: claim it, call its function, record how it ended. Called by the engine, and directly by tests.
 
-However it ends, the note is one transaction that is refused when another worker has claimed the job in the meantime.
+However it ends, it is recorded in one transaction that is refused if another worker has claimed the job since.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from portal.storage import card_of, trouble_of
 
 MAX_ATTEMPTS = 5
 MAX_BACKOFF_SECONDS = 300.0
-# A job that was under way in two crashes may be the one that causes them: from then on it runs alone among such
-# jobs, so that it cannot use up the attempts of those that were merely beside it.
+# A job that was running during two crashes may be causing them: from then on only one such job runs at a time, so that
+# it cannot use up the attempts of the others.
 SUSPECT_ATTEMPTS = 2
 
 log = get_logger(__name__)
@@ -36,11 +36,11 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended. State QUEUED means that the job continues in another attempt.
+    """How an attempt ended. The state QUEUED means that the job continues in another attempt.
 
     Attributes:
-        counts: whether the attempt is one of the five; not when it was handed back cleanly.
-        error: what no one foresaw.
+        counts: whether the attempt counts as one of the five; not if it was handed back cleanly.
+        error: an unexpected error.
     """
 
     state: JobState
@@ -52,11 +52,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Runner:
-    """Does jobs in this process.
+    """Runs jobs in this process.
 
     Attributes:
-        executor_id: noted with each job, so that it can be told which worker has it.
-        interrupted: set when the process shuts down: nothing is claimed any more and running jobs are handed back.
+        executor_id: recorded with each job, to show which worker has it.
+        interrupted: set when the process shuts down: nothing more is claimed and running jobs are handed back.
         backoff_seconds: waited after the first failed attempt, doubled after each further one.
     """
 
@@ -67,10 +67,10 @@ class Runner:
     _suspects: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, public_id: str, dispatch: int) -> Exception | None:
-        """Do this dispatch of a job, unless it is finished, stopped or superseded.
+        """Run this dispatch of a job, unless it is finished, stopped or superseded.
 
         Returns:
-            The unforeseen error that ended the attempt, noted and logged already; None otherwise.
+            The unexpected error that ended the attempt, already recorded and logged; None otherwise.
         """
         job = self._find(public_id)
         if job is None or job.is_finished or job.dispatch != dispatch:
@@ -184,7 +184,7 @@ def _call(context: JobContext, job: Job) -> Outcome:
             card = card_of(trouble, context.runtime.database.place)
         return Outcome(JobState.QUEUED, card, error=error)
     except Exception as error:
-        # The last line of defence: whatever a job raises must be noted, or it would look as if it ran forever.
+        # The last line of defence: whatever a job raises must be recorded, or it would look as if it ran forever.
         log.exception("job_error", job=job.public_id, job_name=job.name)
         return Outcome(JobState.QUEUED, cards.unexpected(current_request_info().request_id), error=error)
     return Outcome(JobState.SUCCEEDED)
@@ -196,13 +196,13 @@ def locked(session: Session, public_id: str) -> Job | None:
 
 
 def finish(job: Job, state: JobState, failure: dict[str, object] | None = None) -> None:
-    """Note that nothing more will happen to a job."""
+    """Record that nothing more will happen to a job."""
     job.state, job.failure, job.finished_at = state, failure, utc_now()
     job.not_before, job.executor_id = None, ""
 
 
 def requeue(session: Session, job: Job, *, delay_seconds: float = 0) -> None:
-    """Let the job be begun again, as a new dispatch: the engine never runs a finished one a second time."""
+    """Let the job be started again, as a new dispatch: the engine never runs a finished one a second time."""
     job.state, job.executor_id = JobState.QUEUED, ""
     job.dispatch += 1
     job.not_before = utc_now() + timedelta(seconds=delay_seconds) if delay_seconds > 0 else None

@@ -1,4 +1,4 @@
-"""Enqueue periodic jobs when they are due, once over all workers."""
+"""Enqueue periodic jobs when they are due, once across all workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from portal.runtime import Runtime
 
 
 def enqueue_due(runtime: Runtime) -> list[str]:
-    """Enqueue each periodic job whose time has come (or that never ran) and that has something to do.
+    """Enqueue each periodic job that is due (or never ran) and has something to do.
 
     Returns:
         Their names.

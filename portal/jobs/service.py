@@ -1,4 +1,4 @@
-"""What people see and do of jobs. Everything is limited to one organization in the query itself."""
+"""What people see of jobs and do with them. Every query is limited to one organization."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ItemSummary:
         return sum(self.counts.values())
 
     def without_items(self) -> ItemSummary:
-        """Return the counts alone, for someone who may not see every item."""
+        """Return only the counts, for someone who may not see every item."""
         return ItemSummary(self.counts, [])
 
 
@@ -50,7 +50,7 @@ def find_job(session: Session, organization_id: int, public_id: str) -> Job:
     """Return a job of this organization.
 
     Raises:
-        NotFound: there is none, or it belongs to another one.
+        NotFound: there is none, or it belongs to another organization.
     """
     statement = select(Job).where(col(Job.public_id) == public_id, col(Job.organization_id) == organization_id)
     job = session.exec(statement).one_or_none()
@@ -84,7 +84,7 @@ def summarize_items(session: Session, job_id: int) -> ItemSummary:
 
 
 def request_stop(session: Session, public_id: str) -> Job:
-    """Ask a job to stop: a queued one ends here, a running one at its next question. A finished one stays as it is.
+    """Ask a job to stop: a queued one ends here, a running one at its next check. A finished one stays as it is.
 
     Raises:
         NotFound: there is no such job.

@@ -1,4 +1,4 @@
-"""On SQLite limits hold within one process only, so exactly one worker runs; the others stand by."""
+"""On SQLite, limits apply only within one process, so exactly one worker runs; the others stand by."""
 
 from __future__ import annotations
 

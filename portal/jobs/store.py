@@ -1,8 +1,8 @@
-"""Everything the web side needs of DBOS: its tables, and one row in them inside a transaction of ours.
+"""Everything the web side needs from DBOS: its tables, and one row in them inside one of our transactions.
 
 DBOS keeps its tables in our database, because a job is enqueued in the transaction that makes it necessary: both or
 neither. On PostgreSQL they have the schema `dbos` to themselves. On SQLite there are no schemas and a second file
-cannot be committed together with ours in WAL mode, so they stand beside ours; their names (`workflow_*`, `queues`,
+cannot be committed together with ours in WAL mode, so they are beside ours; their names (`workflow_*`, `queues`,
 `notifications`, ...) are plural or two words long, and none of ours is the same.
 """
 
@@ -17,7 +17,7 @@ from portal.jobs.engine_settings import Pace
 from portal.jobs.models import Job
 
 APPLICATION = "gatehouse"
-# Pinned: by default DBOS computes it from the source code and leaves the work of another version lying.
+# Pinned: by default DBOS computes it from the source code and ignores the work of another version.
 APPLICATION_VERSION = "1"
 SCHEMA = "dbos"
 QUEUE = "jobs"
@@ -28,7 +28,7 @@ _NEEDED_TABLE = "workflow_input"
 
 
 def prepare_tables(database: Database) -> None:
-    """Create or upgrade DBOS's tables; of several processes one does it and the others wait."""
+    """Create or upgrade DBOS's tables; if there are several processes, one does it and the others wait."""
     DBOS.migrate(database.engine.url.render_as_string(hide_password=False), schema=SCHEMA)
 
 
@@ -40,10 +40,10 @@ def tables_exist(session: Session) -> bool:
 
 
 def hand_over(session: Session, job: Job, *, delay_seconds: float = 0) -> None:
-    """Give the job's present dispatch to the engine, in the caller's transaction.
+    """Give the job's current dispatch to the engine, in the caller's transaction.
 
-    Handing over the same dispatch twice changes nothing. Before the first worker or migration made the engine's
-    tables the job only waits in ours, and the sweeper hands it over.
+    Handing over the same dispatch twice changes nothing. Until the first worker or migration has created the engine's
+    tables, the job waits in ours, and the sweeper hands it over.
     """
     if not tables_exist(session):
         job.handed_over_at = None
@@ -64,7 +64,7 @@ def hand_over(session: Session, job: Job, *, delay_seconds: float = 0) -> None:
 
 
 def register_queue(engine: sa.Engine, pace: Pace) -> None:
-    """Record the queue's limits; before DBOS is launched, because afterwards it looks for new queues but slowly."""
+    """Record the queue's limits; before DBOS is launched, because afterwards it looks for new queues only slowly."""
     _client(engine).register_queue(
         QUEUE,
         worker_concurrency=pace.worker_concurrency,
@@ -75,7 +75,7 @@ def register_queue(engine: sa.Engine, pace: Pace) -> None:
 
 
 def _client(engine: sa.Engine) -> DBOSClient:
-    # Lazy and on an engine that we have anyway: it opens nothing, so nothing is shared over a fork of the web server.
+    # Lazy and on an engine that we have anyway: it opens nothing, so the web server's fork shares nothing.
     return DBOSClient(
         system_database_engine=engine,
         dbos_system_schema=SCHEMA,
@@ -108,7 +108,7 @@ def make_engine(database: Database) -> sa.Engine:
 def _prepare_sqlite(connection: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
     connection.isolation_level = "IMMEDIATE"
     cursor = connection.cursor()
-    # FULL as for our own tables, which are in the same file: an end that the engine noted outlives a power cut.
+    # FULL as for our own tables, which are in the same file: an end that the engine recorded survives a power cut.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

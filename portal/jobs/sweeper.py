@@ -1,8 +1,8 @@
-"""Find jobs that no one would do any more, and have them done.
+"""Find jobs that no one would run any more, and have them run.
 
-Our tables say what is to be done, the engine's say who does it. They part when a worker dies, when the engine cannot
-note an end (the database was away), when a job was enqueued before the engine had tables, or when one of the two was
-restored. Every sweep compares them; on PostgreSQL one worker sweeps at a time.
+Our tables say what has to be done, the engine's say who does it. They diverge when a worker dies, when the engine
+cannot record an end (the database was unreachable), when a job was enqueued before the engine had tables, or when one
+of the two was restored. Every sweep compares them; on PostgreSQL one worker sweeps at a time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Sweeper:
     pace: Pace
 
     def sweep(self) -> None:
-        """Do everything once, unless another worker is at it."""
+        """Do everything once, unless another worker is doing it."""
         with self._alone() as alone:
             if alone:
                 # The one worker of SQLite has a lock on a file instead; DBOS recovers what it left at its next start.
@@ -54,11 +54,11 @@ class Sweeper:
                 self.forget_engine_rows()
 
     def take_over_orphans(self, alive: set[str]) -> int:
-        """Queue again what belongs to workers that are dead; their fence has passed on when it is claimed."""
+        """Queue the jobs of dead workers again; claiming one moves its fence on."""
         pending = DBOS.list_workflows(
             status="PENDING",
             queue_name=QUEUE,
-            # Who takes a job after a pause says that it is alive a moment after it has taken it.
+            # A worker that takes a job after a pause reports being alive a moment later.
             dequeued_before=self._ago(JUST_TAKEN),
             limit=BATCH,
             load_input=False,
@@ -81,7 +81,7 @@ class Sweeper:
         return len(jobs)
 
     def revive_lost(self, older_than_seconds: float) -> int:
-        """Begin again what we think is in hand and the engine does not."""
+        """Start again what our tables say is running and the engine's do not."""
         limit = utc_now() - timedelta(seconds=older_than_seconds)
         with self.database.reading() as session:
             in_hand = (col(Job.finished_at).is_(None), col(Job.handed_over_at).is_not(None))
@@ -97,7 +97,7 @@ class Sweeper:
     def _revive(self, seen: Job) -> bool:
         with self.database.transaction() as session:
             job = locked(session, seen.public_id)
-            # It may have ended, or been dispatched again, between our look and the engine's.
+            # It may have ended, or been dispatched again, between our query and the engine's.
             if job is None or job.is_finished or (job.dispatch, job.fence) != (seen.dispatch, seen.fence):
                 return False
             requeue(session, job)
@@ -115,7 +115,7 @@ class Sweeper:
         return len(rows)
 
     def _ago(self, pause: timedelta) -> str:
-        # The engine writes the database's time into its rows, and the clock of this host need not agree with it.
+        # The engine writes the database's time into its rows, and this host's clock may differ.
         with self.database.reading() as session:
             return (self.database.clock(session) - pause).isoformat()
 
@@ -125,7 +125,8 @@ class Sweeper:
             yield True  # There is one worker; and a lock held here would keep the engine from writing.
             return
         with self.database.engine.connect() as connection:
-            # Whoever freezes here loses the lock when it counts as dead: no one else could take over its jobs.
+            # A process that freezes here loses the lock once it counts as dead: otherwise no one could take over its
+            # jobs.
             statement = text(
                 "SELECT pg_try_advisory_xact_lock(:key)"
                 " FROM set_config('idle_in_transaction_session_timeout', :timeout, true)"

@@ -1,4 +1,4 @@
-"""For tests: do the queued jobs right here, or have a whole worker in this process."""
+"""For tests: run the queued jobs right here, or run a whole worker in this process."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ QUICK = Pace(poll_seconds=0.05, schedule_seconds=3600, sweep_seconds=1, grace_se
 
 
 def run_pending(runtime: Runtime) -> list[Job]:
-    """Do every queued job in this thread, oldest first, and those that they enqueue, without waiting for backoffs.
+    """Run every queued job in this thread, oldest first, and those that they enqueue, without waiting for backoffs.
 
     Returns:
         The jobs as they ended, in the order they were done.
 
     Raises:
-        Exception: what a job raised that no one foresaw; the job itself is queued for its next attempt.
+        Exception: an unexpected one from a job; the job itself is queued for its next attempt.
     """
     runner = Runner(runtime, executor_id="inline", backoff_seconds=0)
     ended: list[Job] = []
@@ -44,7 +44,7 @@ def run_pending(runtime: Runtime) -> list[Job]:
 
 @contextmanager
 def running_worker(runtime: Runtime, pace: Pace = QUICK) -> Iterator[Engine]:
-    """Have a worker in this process while the block runs; at its end running jobs are handed back.
+    """Run a worker in this process while the block runs; at its end, running jobs are handed back.
 
     There can be one at a time in a process.
     """

@@ -1,4 +1,4 @@
-"""One job that does the same for many, a few at once: a GitLab that does not answer keeps only its own waiting."""
+"""One job that does the same for many items, a few at once: a GitLab that does not answer delays only its own."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 def for_each(context: JobContext, items: Sequence[T], work: Callable[[T], object]) -> None:
-    """Call `work` with each item and tell how many are done; nothing more is begun once the job is to stop.
+    """Call `work` with each item and report how many are done; nothing more is started once the job has to stop.
 
     Raises:
-        Exception: what `work` raised first, after those that had begun.
+        Exception: the first one that `work` raised, after the started items have ended.
     """
 
     def one(item: T) -> None:

@@ -29,7 +29,7 @@ def register(app: Flask, _runtime: Runtime) -> None:
 @blueprint.get("")
 @requires(Right.SEE_JOBS)
 def index() -> ResponseReturnValue:
-    """List the organization's jobs, newest first; the list alone for htmx."""
+    """List the organization's jobs, newest first; only the list for htmx."""
     before = read_id(request.args.get("before", ""))
     with current_runtime().database.reading() as session:
         listing = service.list_jobs(session, current_principal().organization_id, before=before)
@@ -39,7 +39,7 @@ def index() -> ResponseReturnValue:
 @blueprint.get("/<public_id>")
 @requires(Right.SEE_JOBS)
 def show(public_id: str) -> ResponseReturnValue:
-    """Show one job; for htmx only its progress, which asks again until the job has finished."""
+    """Show one job; for htmx only its progress, which polls until the job has finished."""
     job, summary, may_stop = _load(current_principal(), public_id)
     response = render("jobs/show.html", "jobs/_progress.html", job=job, summary=summary, may_stop=may_stop)
     return hx_trigger(response, FINISHED_EVENT) if job.is_finished else response
@@ -48,7 +48,7 @@ def show(public_id: str) -> ResponseReturnValue:
 @blueprint.get("/<public_id>/details")
 @requires(Right.SEE_JOBS)
 def details(public_id: str) -> ResponseReturnValue:
-    """Show what stands below the progress: why it failed, its items, its facts."""
+    """Show what appears below the progress: why it failed, its items, its facts."""
     job, summary, may_stop = _load(current_principal(), public_id)
     return render("jobs/show.html", "jobs/details.hx.html", job=job, summary=summary, may_stop=may_stop)
 

@@ -20,10 +20,10 @@ log = get_logger(__name__)
 
 
 def run_worker(runtime: Runtime, pace: Pace | None = None) -> int:
-    """Do jobs until SIGTERM or SIGINT; return the exit code.
+    """Run jobs until SIGTERM or SIGINT; return the exit code.
 
-    At the signal nothing more is claimed and no token request begins; one that is under way is finished. Running jobs
-    end, or go back to the queue at their next `raise_if_stopped`, or are taken from them when the grace period is over.
+    At the signal nothing more is claimed and no token request is started; a running one is finished. Running jobs
+    end, or go back to the queue at their next `raise_if_stopped`, or are taken away when the grace period is over.
     """
     stop = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The one door out: address policy, pinned resolution, TLS, deadlines, caps. Nothing else opens a connection."""
+"""All outbound HTTP: address policy, pinned resolution, TLS, deadlines, caps. Nothing else opens a connection."""
 
 from portal.net.address import Address, AddressRefused, is_same_address, origin_of, parse_address
 from portal.net.answer import Answer

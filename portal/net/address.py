@@ -23,16 +23,16 @@ _TWICE = re.compile(r"^(https?://)(?=\1)", re.IGNORECASE)
 _LABEL = re.compile(r"^(?!-)[a-z0-9_-]{1,63}(?<!-)$")
 _PATH = re.compile(r"^(/[A-Za-z0-9._~-]+)*$")
 _NUMERIC_LABEL = re.compile(r"^(0x[0-9a-f]*|[0-9]+)$")
-# Pages and interfaces that people copy from their address bar along with the address.
+# Pages and endpoints that people copy from their address bar along with the address.
 _TAILS = re.compile(
     r"/(?:(?:users/(?:sign_in|sign_up|password|auth)|api/v4|admin|dashboard|explore)(?:/.*)?|(?:-|oauth)/.*)$"
 )
-# Scripts whose letters pass for Latin ones: next to those they make a name look like another one (UTS 39).
+# Scripts whose letters look like Latin ones: mixed with those, they make a name look like another (UTS 39).
 _LOOKALIKES = {"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU"}
 
 
 class AddressRefused(ValueError):
-    """What was typed is no address the portal connects to; `code` is stable, `sentence` is for people."""
+    """What was typed is not an address the portal connects to; `code` is stable, `sentence` is for people."""
 
     def __init__(self, code: str, sentence: str) -> None:
         self.code = code
@@ -46,7 +46,7 @@ class Address:
 
     Attributes:
         path: its sub-path, empty or `/gitlab`, without a trailing slash.
-        is_scheme_typed: False if `https` was assumed; no part of what makes two addresses equal.
+        is_scheme_typed: False if `https` was assumed; ignored when comparing addresses.
     """
 
     scheme: str
@@ -77,8 +77,8 @@ def parse_address(text: str, *, allow_http: bool = False, allowed_ports: Collect
 
     Args:
         text: as typed; `https` is assumed, and the paths of well-known GitLab pages are cut off.
-        allow_http: whether plain http may be entered.
-        allowed_ports: ports besides which none may be entered; None leaves that to the door.
+        allow_http: whether plain HTTP may be entered.
+        allowed_ports: the only ports that may be entered; None leaves that to the outbound client.
 
     Raises:
         AddressRefused: with the reason.
@@ -111,12 +111,12 @@ def origin_of(url: str) -> str:
 
 
 def _without_what_was_pasted_along(text: str) -> str:
-    """Cut what does not belong to an address: blanks, quotes, a doubled scheme, the question behind a known page."""
+    """Cut what does not belong to an address: blanks, quotes, a doubled scheme, the query after a known page."""
     cleaned = unquote(trim_pasted(text[: MAX_TEXT + 1]))
     cleaned = _TWICE.sub("", _SLASHES.sub(r"\1://", cleaned))
     before, _, behind = cleaned.partition("#")
     page, _, question = before.partition("?")
-    # Of any other page it is not known whether it stands at the root of a GitLab.
+    # For any other page it is unknown whether it is at the root of a GitLab.
     if "@" not in cleaned and "\\" not in page and (_TAILS.search(page.rstrip("/")) or not (behind or question)):
         return page
     return cleaned
@@ -158,12 +158,12 @@ def _foreign_letters(text: str) -> AddressRefused:
 def ascii_form_of(host: str) -> str:
     """Return what browsers make of a host name (UTS 46, IDNA 2008, non-transitional); empty if that is not certain.
 
-    It is not certain where the mapping changes more than case: digits in circles or wide letters would become plain
-    ones, and that is a trick to be refused, not a name to be offered.
+    It is not certain if the mapping changes more than case: circled digits or wide letters would become plain ones,
+        which is a trick to refuse, not a name to offer.
     """
     plain = unicodedata.normalize("NFC", host.lower())
     if any(not letter.isascii() and letter.lower().isascii() for letter in host):
-        return ""  # The sign for kelvin is no k.
+        return ""  # The kelvin sign is not a k.
     try:
         if host.isascii() or idna.uts46_remap(plain, std3_rules=True, transitional=False) != plain:
             return ""
@@ -194,7 +194,7 @@ def _split_scheme(text: str, allow_http: bool) -> tuple[str, str]:
         raise AddressRefused("scheme", "The address must begin with https://.")
     if scheme == "http" and not allow_http:
         raise AddressRefused(
-            "http_not_allowed", "Plain http would send secrets in clear. Enter the https address of your GitLab."
+            "http_not_allowed", "Plain HTTP would send secrets unencrypted. Enter the https address of your GitLab."
         )
     return scheme, rest
 

@@ -1,4 +1,4 @@
-"""What came back through the door."""
+"""What came back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from portal.foreign import Foreign
 
 
 class Headers(Mapping[str, Foreign]):
-    """The headers of an answer, whatever the case of their names; each is cleaned when it is read."""
+    """The headers of an answer, case-insensitive; each is cleaned when it is read."""
 
     def __init__(self, received: Mapping[str, str]) -> None:
         self._received = received

@@ -21,19 +21,19 @@ from portal.net.proxy import Proxy
 from portal.net.resolver import Resolve, resolve_checked
 from portal.net.sockets import connect_first, handshake
 
-# A connection keeps its once-checked address; older ones are not used again, so that a moved GitLab is followed.
+# A connection keeps the address it was checked for; older ones are not reused, so that a moved GitLab is followed.
 MAX_AGE_SECONDS = 300.0
 
 
 class GuardedStream(httpcore2.NetworkStream):
-    """A socket whose every read and write gets the time left of the present exchange, not its own timeout."""
+    """A socket whose every read and write gets the current exchange's remaining time, not its own timeout."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._opened_at = time.monotonic()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read what comes; raises DeadlinePassed at the exchange's end, unless something is there by then."""
+        """Read what arrives; raises DeadlinePassed at the exchange's end, unless something is there by then."""
         try:
             self._sock.settimeout(current().left())
             return self._sock.recv(max_bytes)
@@ -43,8 +43,8 @@ class GuardedStream(httpcore2.NetworkStream):
             raise httpcore2.ReadError(str(error)) from None
 
     def _read_late(self, max_bytes: int) -> bytes:
-        # A process that was paused past its deadline takes the answer that came in the meantime: with a token request
-        # it is the only copy of a pair.
+        # A process that was paused past its deadline takes the answer that has arrived: for a token request it is the
+        # only copy of a pair.
         current().go_on_late()
         try:
             self._sock.settimeout(0)
@@ -79,7 +79,7 @@ class GuardedStream(httpcore2.NetworkStream):
         return GuardedStream(handshake(self._sock, ssl_context, server_hostname or ""))
 
     def get_extra_info(self, info: str) -> Any:
-        """Tell what the HTTP engine asks of a socket."""
+        """Answer what the HTTP engine asks about a socket."""
         if info == "is_readable":  # What the engine means: can this idle connection no longer be used?
             return self._is_old() or _is_readable(self._sock)
         return {"socket": self._sock, "ssl_object": getattr(self._sock, "_sslobj", None)}.get(info)
@@ -89,7 +89,7 @@ class GuardedStream(httpcore2.NetworkStream):
 
 
 class GuardedBackend(httpcore2.NetworkBackend):
-    """Connects to one address only; each new connection resolves and checks again."""
+    """Connects to only one address; each new connection resolves and checks again."""
 
     def __init__(self, policy: NetworkPolicy, address: Address, resolve: Resolve, proxy: Address | None) -> None:
         self._policy = policy
@@ -105,7 +105,7 @@ class GuardedBackend(httpcore2.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.NetworkStream:
-        """Resolve, check and connect; through the proxy when there is one."""
+        """Resolve, check and connect; through the proxy if there is one."""
         if host.strip("[]").lower() != self._address.host or port != self._address.port:
             raise ConnectFailed  # The engine never asks for another one; a bug here must not become a way out.
         return GuardedStream(self.connect(self.resolve()))

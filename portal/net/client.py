@@ -29,9 +29,9 @@ class OutboundClient:
 
         Args:
             address: where to.
-            ca_certificate: PEM; when given, nothing else is trusted.
+            ca_certificate: PEM; if given, nothing else is trusted.
             proxy: `host:port` of an HTTP proxy that tunnels.
-            recall: called once, before what the peer says is read: it registers the secrets it may repeat.
+            recall: called once, before the peer's answer is read: it registers the secrets that the answer may repeat.
 
         Raises:
             CertificateRefused: the CA certificate cannot be read. AddressRefused: the proxy cannot.

@@ -1,6 +1,6 @@
-"""One exchange's limits, kept per thread: a wall-clock end and a cap on decoded bytes.
+"""One exchange's limits, kept per thread: a wall-clock deadline and a cap on decoded bytes.
 
-A library's `timeout=` starts again at every received byte, so every read has to be given the time that is left (S55).
+A library's `timeout=` restarts at every received byte, so every read has to get the time that is left (S55).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Exchange:
     Attributes:
         ends_at: on the monotonic clock.
         max_bytes: of one decoded body.
-        layer: how far it came, so that a passed deadline says where the time went.
+        layer: how far it got, so that a passed deadline says where the time went.
         sent: whether a byte of the present request has left.
-        late_since: when the first look after the end was, on the monotonic clock.
-        takes_any_encoding: leave bodies as they came, however they are said to be encoded.
+        late_since: when the end was first noticed, on the monotonic clock.
+        takes_any_encoding: leave bodies as they came, whatever encoding they claim.
     """
 
     ends_at: float
@@ -49,7 +49,7 @@ class Exchange:
         """Allow what has arrived to be read after the end.
 
         Raises:
-            DeadlinePassed: a peer that never stops sending has had its time for that as well.
+            DeadlinePassed: a peer that never stops sending has used up that time as well.
         """
         now = time.monotonic()
         if now < self.ends_at:
@@ -79,7 +79,9 @@ _here = threading.local()
 
 @contextmanager
 def exchange(seconds: float, max_bytes: int = DEFAULT_MAX_BYTES) -> Iterator[Exchange]:
-    """Limit everything the door does in this thread while the block runs; inside another block, the stricter holds."""
+    """Limit all outbound requests of this thread while the block runs; inside another block, the stricter limit
+    applies.
+    """
     before: Exchange | None = getattr(_here, "exchange", None)
     ends_at = time.monotonic() + seconds
     if before is not None:
@@ -92,7 +94,7 @@ def exchange(seconds: float, max_bytes: int = DEFAULT_MAX_BYTES) -> Iterator[Exc
 
 
 def current() -> Exchange:
-    """Return the limits that hold now; without any, nothing may leave."""
+    """Return the current limits; without any, nothing may be sent."""
     found: Exchange | None = getattr(_here, "exchange", None)
     if found is None:
         raise RuntimeError("the door is only used within a deadline")

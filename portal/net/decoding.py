@@ -1,4 +1,4 @@
-"""A body as it comes in, decoded in small steps and counted before anyone sees it (S56)."""
+"""A body as it arrives, decoded in small steps and counted before anyone sees it (S56)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def decoded(chunks: Iterable[bytes], encoding: str, cap: int) -> Iterator[bytes]
     Raises:
         AnswerTooLarge: more than `cap` bytes, encoded or decoded.
         AnswerEncoded: another encoding.
-        AnswerBroken: broken or cut compression, or bytes behind it.
+        AnswerBroken: broken or truncated compression, or bytes after it.
         DeadlinePassed: also while a bomb is inflated.
     """
     chunks = _capped(chunks, cap)
@@ -45,7 +45,7 @@ def _ungzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         rest = chunk
         while rest:
-            if decoder.eof:  # zlib would collect what follows the end without any limit.
+            if decoder.eof:  # zlib would collect what follows the end without limit.
                 raise AnswerBroken(may_have_been_processed=True)
             is_empty = False
             yield _decompress(decoder, rest)

@@ -1,4 +1,4 @@
-"""IPv4 addresses that travel inside IPv6 ones: a policy that reads only the outside lets the inside through."""
+"""IPv4 addresses embedded in IPv6 ones: a policy that reads only the outer one lets the inner one through."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _LOW = 0xFFFFFFFF
 def reached_by(ip: IPAddress) -> list[IPAddress]:
     """Return every address that a packet to `ip` may end at; all of them have to be allowed.
 
-    A translated address stands for the one inside only. A tunnel's (6to4, Teredo, ISATAP) stands for both: packets
-    are sent to the outer one, and a relay or the system itself may send on to the inner one.
+    A translated address means only the inner one. A tunnel's (6to4, Teredo, ISATAP) means both: packets are sent to the
+    outer one, and a relay or the system itself may forward them to the inner one.
     """
-    if ip.version == 4 or int(ip) <= 1:  # ::1 and :: lie among the compatible ones; they stay what they are.
+    if ip.version == 4 or int(ip) <= 1:  # ::1 and :: are in the range of compatible ones; they are left as they are.
         return [ip]
     if is_within(ip, _WRAPPERS):
         return [ipaddress.IPv4Address(int(ip) & _LOW)]
@@ -53,8 +53,8 @@ def _tunnelled(ip: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
 def _inside_local_nat64(number: int) -> Iterator[ipaddress.IPv4Address]:
     """Yield the IPv4 address at each place where RFC 6052 §2.2 may put it; the site's prefix length is not known.
 
-    Octet u and the suffix ought to be zero, but a translator need not look (RFC 6052 §2.3): they decide nothing.
-    A place that reads 0.x.y.z is an unused one: were it to count, every address would be refused.
+    Octet u and the suffix should be zero, but a translator need not check (RFC 6052 §2.3), so they are ignored.
+    A place that reads 0.x.y.z is unused: if it counted, every address would be refused.
     """
     yield from map(ipaddress.IPv4Address, [place for place in _places(number) if place >> 24] or [number & _LOW])
 

@@ -1,4 +1,4 @@
-"""Why the door did not bring an answer. What people read of it is in `portal.failures`: no text of the peer (S53).
+"""Why there is no answer. What people read is in `portal.failures`: no text from the peer (S53).
 
 OutboundError
 ├── AddressForbidden      policy
@@ -33,12 +33,12 @@ SLOW_LAYERS = {Layer.DNS: "dns", Layer.TCP: "tcp", Layer.TLS: "tls", Layer.PROXY
 
 
 class OutboundError(Exception):
-    """The door brought no answer.
+    """There is no answer.
 
     Attributes:
         code: stable.
         params: what the texts of the failure name.
-        may_have_been_processed: whether the peer may have done what was asked although no answer came; decides
+        may_have_been_processed: whether the peer may have done what was asked although no answer came; this decides
             whether a request that is not idempotent may be sent again.
     """
 
@@ -100,7 +100,7 @@ class ProxyFailed(OutboundError):
 
 
 class DeadlinePassed(OutboundError):
-    """The whole exchange took longer than its wall-clock deadline; `layer` is where it was then."""
+    """The whole exchange took longer than its wall-clock deadline; `layer` is how far it had got."""
 
     code = "deadline_passed"
 
@@ -110,7 +110,7 @@ class DeadlinePassed(OutboundError):
 
 
 class AnswerTooLarge(OutboundError):
-    """The answer, decoded, is larger than any honest one."""
+    """The decoded answer is larger than any legitimate one."""
 
     code = "answer_too_large"
 
@@ -140,7 +140,7 @@ class RedirectRefused(OutboundError):
         self.status = status
         # Shown as text only, never as a link.
         self.target = Words(target)
-        # Whoever answered so may have done it after GitLab had acted.
+        # Something may have answered this after GitLab had acted.
         super().__init__(may_have_been_processed=True)
 
     def card(self) -> Card:

@@ -1,4 +1,4 @@
-"""Look at the way to an address, one layer after the other, and stop where it breaks."""
+"""Examine the route to an address, layer by layer, and stop at the first failure."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Examination:
     """What was found.
 
     Attributes:
-        passed: the layers that are fine, in order.
-        failure: the first thing that is not; None if all layers are fine.
+        passed: the layers that passed, in order.
+        failure: the first one that did not; None if all passed.
         chain: the certificates the server presented, leaf first, also when they are not trusted.
         addresses: what the name resolved to, all of it allowed.
     """
@@ -30,7 +30,7 @@ class Examination:
     addresses: tuple[str, ...] = field(default=())
 
     def has_passed(self, layer: Layer) -> bool:
-        """Return whether one layer is fine."""
+        """Return whether one layer passed."""
         return layer in self.passed
 
     @property
@@ -40,7 +40,7 @@ class Examination:
 
 
 def examine(backend: GuardedBackend, address: Address, ca_certificate: str | None) -> Examination:
-    """Resolve, connect, shake hands; no byte of HTTP is sent, but for a proxy's CONNECT."""
+    """Resolve, connect, shake hands; no byte of HTTP is sent, except a proxy's CONNECT."""
     passed: list[Layer] = []
     chain: tuple[CertificateInfo, ...] = ()
     found: list[IPAddress] = []
@@ -51,7 +51,7 @@ def examine(backend: GuardedBackend, address: Address, ca_certificate: str | Non
         backend.connect(found).close()
         passed.append(Layer.TCP)
         if address.scheme == "https":
-            # Two handshakes: an untrusted chain is only shown by the one that would accept anything.
+            # Two handshakes: only the one that accepts anything can show an untrusted chain.
             with handshake(backend.connect(found), make_inspecting_context(), address.host) as sock:
                 chain = tuple(describe_chain(sock))
             handshake(backend.connect(found), make_context(ca_certificate), address.host).close()
@@ -62,7 +62,7 @@ def examine(backend: GuardedBackend, address: Address, ca_certificate: str | Non
 
 
 def _misses_its_issuer(error: OutboundError, chain: tuple[CertificateInfo, ...], ca_certificate: str | None) -> bool:
-    """Return whether an unknown authority is one that the server should have sent along (RFC 8446 §4.4.2)."""
+    """Return whether an unknown authority is one that the server should have sent (RFC 8446 §4.4.2)."""
     if not isinstance(error, TLSFailed) or error.case != "unknown_ca" or len(chain) != 1 or chain[0].is_self_signed:
         return False
     trusted = parse_certificates(ca_certificate) if ca_certificate else []

@@ -1,7 +1,7 @@
-"""Notice connections that do not go through the door, under test (S46).
+"""Notice connections that bypass the outbound client, under test (S46).
 
-Python tells an audit hook of every `connect` and `sendto` of a socket. The door stamps its own; while
-`only_the_door()` holds, any other one is refused and recorded. Not seen: sockets of C libraries (libpq) and of child
+Python reports every `connect` and `sendto` of a socket to an audit hook. The outbound client stamps its own; inside
+`only_the_door()`, any other one is refused and recorded. Not seen: sockets of C libraries (libpq) and of child
 processes.
 """
 
@@ -21,7 +21,7 @@ _installed = threading.Event()
 
 
 class ConnectedPastTheDoor(AssertionError):
-    """Something opened a connection by itself. No OSError: those are caught wherever connections may fail."""
+    """Something opened a connection by itself. Not an OSError: those are caught wherever connections may fail."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Watch:
 
     Attributes:
         allowed: (host, port) of servers that the test itself talks to.
-        attempts: every TCP or UDP target, with whether it had the door's stamp.
+        attempts: every TCP or UDP target, and whether it was stamped.
     """
 
     allowed: frozenset[tuple[str, int]]
@@ -74,7 +74,7 @@ def only_the_door(allowed: Collection[tuple[str, int]] = ()) -> Iterator[Watch]:
 
 
 def _install_once() -> None:
-    # An audit hook cannot be taken out again; without a watch it does nothing.
+    # An audit hook cannot be removed; without a watch it does nothing.
     if not _installed.is_set():
         _installed.set()
         sys.addaudithook(_hook)
@@ -91,5 +91,5 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
     for watch in list(_watches):
         watch.attempts.append((host, port, stamped))
         if not watch._may(host, port, stamped):
-            sock.close()  # Few callers do so themselves when something else than an OSError comes up.
+            sock.close()  # Few callers do so themselves if anything but an OSError is raised.
             raise ConnectedPastTheDoor(f"connected past the door: {host}:{port}")

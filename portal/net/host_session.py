@@ -24,7 +24,7 @@ from portal.net.transport import GuardedTransport
 from portal.redaction import register
 
 DEFAULT_SECONDS = 10.0
-# What a form or a header may hold that is no secret; everything else that is sent may come back in an answer's text.
+# Form fields and headers that are not secret; anything else that is sent may come back in an answer's text.
 PUBLIC_FIELDS = {"client_id", "grant_type", "redirect_uri", "scope", "token_type_hint"}
 PUBLIC_HEADERS = {"accept", "content-type", "user-agent"}
 DEFAULT_HEADERS = {"User-Agent": "Gatehouse", "Accept": "*/*"}
@@ -85,7 +85,7 @@ class HostSession:
     ) -> Answer:
         """Send one request and read the whole answer within a wall-clock deadline.
 
-        No cookie is kept, nothing is read from the environment, nothing is sent twice.
+        No cookies are kept, nothing is read from the environment, nothing is sent twice.
 
         Args:
             method: in capitals.
@@ -97,10 +97,10 @@ class HostSession:
             json: sent as JSON.
             deadline_seconds: for resolving, connecting, TLS, headers and body together.
             max_bytes: of the decoded body; answers from 400 upwards have 64 KiB.
-            takes_any_encoding: for an answer that comes once only: the body as it came, for the caller to decode.
+            takes_any_encoding: for an answer that comes only once: the body as it came, for the caller to decode.
 
         Raises:
-            OutboundError: no usable answer; a redirect is none.
+            OutboundError: no usable answer; a redirect counts as none.
         """
         if not path.startswith("/"):
             raise ValueError("a path begins with /")  # "@evil.example" would become another host.
@@ -122,7 +122,7 @@ class HostSession:
             limits.takes_any_encoding = takes_any_encoding
             answer = self.transport.handle_request(request)
             received = answer.read()
-        # A form that is accepted brings tokens and no words: no one waits for the database because of it.
+        # An accepted form brings tokens and no words, so no one needs to wait for the database.
         if answer.status_code >= 400:
             self._recall_once()
         url = self.address.url + path.partition("?")[0]
@@ -134,7 +134,7 @@ class HostSession:
             recall()
 
     def examine(self, deadline_seconds: float = DEFAULT_SECONDS) -> Examination:
-        """Look at the way to the address layer by layer, without any credential and without a request."""
+        """Examine the route to the address layer by layer, without any credential and without a request."""
         self._recall_once()
         with exchange(deadline_seconds):
             return examine(self._backend, self.address, self._ca_certificate)
@@ -143,7 +143,7 @@ class HostSession:
 def _register_secrets(headers: Mapping[str, str], form: Mapping[str, str]) -> None:
     for name, value in headers.items():
         if name.lower() not in PUBLIC_HEADERS:
-            register(value.rpartition(" ")[2])  # Behind the scheme, such as `Bearer`.
+            register(value.rpartition(" ")[2])  # After the scheme, such as `Bearer`.
     for name, value in form.items():
         if name not in PUBLIC_FIELDS:
             register(value)

@@ -1,4 +1,4 @@
-"""Read JSON that a stranger wrote: type, depth, numbers and shape are checked before anything is believed (S57)."""
+"""Read JSON from an untrusted source: type, depth, numbers and shape are checked before anything is used (S57)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 _CONTENT_TYPES = {"application/json", "text/json"}
 _ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
 _NO_MARKS = bytes(number for number in range(256) if number not in b'"[]{}')
-# Whole numbers only: nothing that begins behind a point, or continues with one or an exponent.
+# Whole numbers only: nothing that follows a point, or continues with one or an exponent.
 _LONG_NUMBERS = re.compile(rb"(?<![0-9.])-?[0-9]{19,}+(?![.eE])")
 # A text is matched before a number, so that none is found inside it.
 _TEXT_OR_LONG_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*+"|(?<![0-9.])(?P<number>-?[0-9]{19,}+)(?![.eE])', re.DOTALL)
@@ -39,11 +39,11 @@ class JSONRefused(ValueError):
 def read_json(content: bytes, content_type: str, shape: type[T]) -> T:
     """Decode into `shape`, a msgspec struct or a list of them; unknown fields are ignored.
 
-    NUL and lone surrogates, which no database takes, become U+FFFD. The time is linear in the length.
+    NUL and lone surrogates, which no database accepts, become U+FFFD. The time is linear in the length.
 
     Raises:
         JSONRefused: `not_json` (another content type, or empty), `too_deep`, `malformed` (syntax, NaN, not
-            UTF-8, unbalanced), `wrong_shape` (a type is not what it must be, a whole number has more than 64 bits).
+            UTF-8, unbalanced), `wrong_shape` (a type is wrong, a whole number has more than 64 bits).
     """
     if content_type.partition(";")[0].strip().lower() not in _CONTENT_TYPES or not content:
         raise JSONRefused("not_json")
@@ -51,7 +51,7 @@ def read_json(content: bytes, content_type: str, shape: type[T]) -> T:
     if not _fits_int64(content):
         raise JSONRefused("wrong_shape")
     try:
-        # Native types do not come here: what does is a kind of foreign text, which cleans what it is made of.
+        # Native types never get here: only kinds of foreign text do, which clean their input.
         return msgspec.json.decode(_neutral(content), type=shape, dec_hook=make_foreign)
     except msgspec.ValidationError:
         raise JSONRefused("wrong_shape") from None
@@ -60,7 +60,9 @@ def read_json(content: bytes, content_type: str, shape: type[T]) -> T:
 
 
 def without_long_numbers(content: bytes) -> bytes:
-    """Put what no field takes in the place of each whole number of more than 64 bits: only that field is wrong."""
+    """Replace each whole number of more than 64 bits with something no field accepts, so that only that field is
+    wrong.
+    """
     if not _HAS_LONG_NUMBER.search(content):
         return content
     return _TEXT_OR_LONG_NUMBER.sub(
@@ -69,13 +71,13 @@ def without_long_numbers(content: bytes) -> bytes:
 
 
 def make_foreign(kind: type[Any], value: Any) -> Any:
-    """Make a kind of foreign text of what was decoded; for msgspec's `dec_hook`."""
+    """Turn a decoded value into a kind of foreign text; for msgspec's `dec_hook`."""
     return value if isinstance(value, kind) else kind(value)
 
 
 def _refuse_deep(content: bytes) -> None:
     # At C speed, without one Python step per mark: pages of projects are hundreds of kilobytes. One kind of bracket is
-    # enough: pairs that do not match are the decoder's business.
+    # enough: the decoder handles unmatched pairs.
     marks = _without_escaped_quotes(content).translate(_ONE_BRACKET, _NO_MARKS).replace(b'""', b"")
     marks = _outside_strings(marks).replace(b" ", b"")
     for _ in range(MAX_DEPTH):
@@ -83,7 +85,7 @@ def _refuse_deep(content: bytes) -> None:
         if len(inner_gone) == len(marks):
             break
         marks = inner_gone
-    if marks:  # Each round takes away the innermost level; what is left is deeper, or does not close.
+    if marks:  # Each round removes the innermost level; what is left is deeper, or unclosed.
         raise JSONRefused("too_deep" if b"[]" in marks else "malformed")
 
 
@@ -100,7 +102,7 @@ def _is_int64(number: bytes) -> bool:
 
 
 def _without_escaped_quotes(content: bytes) -> bytes:
-    # Escaped backslashes first: in `"\\\\"` the last quote is no escaped one.
+    # Escaped backslashes first: in `"\\\\"` the last quote is not escaped.
     return content.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in content else content
 
 

@@ -1,10 +1,10 @@
-"""What comes along when people copy and paste: characters that no one sees, and quotes around the value."""
+"""What copying and pasting adds: invisible characters, and quotes around the value."""
 
 from __future__ import annotations
 
 import unicodedata
 
-# Letters and marks that show nothing although they are no format characters.
+# Invisible letters and marks that are not format characters.
 _EMPTY = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
 _AROUND = {'"': '"', "'": "'", "`": "`", "<": ">", "“": "”", "„": "“", "‘": "’", "«": "»"}
 
@@ -27,7 +27,7 @@ def unquote(text: str) -> str:
 
 
 def find_invisible(text: str) -> str:
-    """Say where the first invisible character beyond ASCII stands and which it is; empty if there is none."""
+    """Say where the first invisible non-ASCII character is and which one it is; empty if there is none."""
     for position, character in enumerate(text):
         if _shows_nothing(character) and not character.isascii():
             where = f"after “{text[max(position - 10, 0) : position]}”" if position else "at the beginning"

@@ -1,4 +1,4 @@
-"""Which addresses the door lets through, decided on the resolved IP, not on the name (S49)."""
+"""Which addresses are allowed, decided by the resolved IP, not the name (S49)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from portal.net.embedded import IPAddress, IPNetwork, is_within, networks, reach
 from portal.net.errors import AddressForbidden
 from portal.settings import Settings
 
-# `ipaddress.is_global` calls several of these global, so the list is ours. No setting lifts it. The first reason that
-# fits is told, so the narrow ones come first.
+# `ipaddress.is_global` calls several of these global, so we have our own list. No setting lifts it. The first match
+# gives the reason, so the narrow ones come first.
 NEVER: dict[str, tuple[str, ...]] = {
     "metadata": (
         "169.254.169.254/32",
@@ -51,7 +51,7 @@ class NetworkPolicy:
         mode: `default` (public and private), `public`, or `listed` (only `networks`).
         ports: what may be connected to, besides the sandbox's.
         exempt: the sandbox, the one loopback exception: exactly this scheme, host and port.
-        own_origin: where the portal itself is; it never connects to itself. Compared by name and port, not by address:
+        own_origin: the portal's own address; it never connects to itself. Compared by name and port, not by address:
             behind one reverse proxy, portal and GitLab share theirs.
     """
 
@@ -79,11 +79,11 @@ class NetworkPolicy:
         return self.exempt is not None and address.origin == self.exempt.origin
 
     def for_proxy(self, proxy: Address) -> NetworkPolicy:
-        """Return the rules for reaching a proxy: the same networks, but the port someone entered for it."""
+        """Return the rules for reaching a proxy: the same networks, but the port that was entered for it."""
         return replace(self, ports=self.ports | {proxy.port})
 
     def check_target(self, address: Address) -> None:
-        """Refuse what needs no name resolution to be refused: the port, and the portal itself.
+        """Refuse what can be refused without name resolution: the port, and the portal itself.
 
         Raises:
             AddressForbidden: with the reason.
@@ -109,7 +109,7 @@ class NetworkPolicy:
             raise _forbidden(reason)
 
     def reason_against(self, ip: IPAddress) -> str | None:
-        """Return why an address is refused, the end of a code `address_…`; None if it may be reached."""
+        """Return why an address is refused, as the suffix of a code `address_…`; None if it may be reached."""
         reached = reached_by(ip)
         for one in reached:
             if reason := _reason_for_all(one):

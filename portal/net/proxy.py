@@ -1,7 +1,7 @@
-"""A tunnel through an HTTP proxy, for https and plain http alike.
+"""A tunnel through an HTTP proxy, for both https and plain HTTP.
 
-The proxy is asked for the *checked* IP address, not for the name: else it would resolve the name once more, and the
-check would be void. Asking it to forward plain http would have the same flaw, so that is tunnelled, too.
+The proxy is asked for the *checked* IP address, not for the name: otherwise it would resolve the name again, and the
+check would be void. Asking it to forward plain HTTP would have the same flaw, so that is tunnelled, too.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def parse_proxy(text: str) -> Address:
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy that someone set for a connection; the policy holds for it as for any other target."""
+    """A proxy set for a connection; the policy applies to it as to any other target."""
 
     address: Address
     policy: NetworkPolicy
     resolve: Resolve
 
     def tunnel(self, targets: list[IPAddress], port: int) -> socket.socket:
-        """Return a socket that ends at the first target the proxy reaches.
+        """Return a socket to the first target the proxy reaches.
 
         Raises:
             ProxyFailed: it reaches none, or is not reached itself. AddressForbidden, DeadlinePassed.
@@ -89,7 +89,7 @@ def _read_head(sock: socket.socket) -> bytes:
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         sock.settimeout(current().left())
-        byte = sock.recv(1)  # One at a time: what follows the head belongs to the tunnel.
+        byte = sock.recv(1)  # One byte at a time: what follows the head belongs to the tunnel.
         head += byte
         if not byte or len(head) > MAX_HEAD_BYTES:
             raise ProxyFailed

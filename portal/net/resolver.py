@@ -16,7 +16,7 @@ from portal.net.embedded import IPAddress
 from portal.net.errors import AddressForbidden, NameNotResolved
 from portal.net.policy import NetworkPolicy
 
-# (host, port) to addresses as text; raises OSError when there are none.
+# (host, port) to addresses as text; raises OSError if there are none.
 Resolve = Callable[[str, int], list[str]]
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
@@ -31,7 +31,7 @@ def system_resolve(host: str, port: int) -> list[str]:
 def resolve_checked(policy: NetworkPolicy, address: Address, resolve: Resolve) -> list[IPAddress]:
     """Return the addresses of a host, all of them allowed.
 
-    One forbidden answer among several refuses all: whoever controls the name could pick it the next time.
+    One forbidden answer among several refuses all: whoever controls the name could make it the one used next time.
 
     Raises:
         AddressForbidden: the policy refuses the target or one of its addresses.
@@ -45,7 +45,7 @@ def resolve_checked(policy: NetworkPolicy, address: Address, resolve: Resolve) -
         for ip in found:
             policy.check_ip(ip, address)
     except AddressForbidden as error:
-        # A name that turned inward is an attack or a broken name server: either way, someone wants to know.
+        # A name that now points inward is an attack or a broken name server: either way, someone wants to know.
         kind, host, port = "address_refused", address.host, address.port
         log.warning("security_event", kind=kind, host=host, port=port, layer=error.layer, error_code=error.code)
         raise
@@ -53,7 +53,7 @@ def resolve_checked(policy: NetworkPolicy, address: Address, resolve: Resolve) -
 
 
 def _resolve_in_time(address: Address, resolve: Resolve) -> list[IPAddress]:
-    # getaddrinfo cannot be interrupted: it runs in a thread that is left behind when it takes too long.
+    # getaddrinfo cannot be interrupted: it runs in a thread that is left behind if it takes too long.
     answer: list[list[IPAddress]] = []
 
     def ask() -> None:

@@ -1,4 +1,4 @@
-"""Try an idempotent request again: bounded, with jitter, and as the server asks (S62)."""
+"""Retry an idempotent request: bounded, with jitter, and as the server asks (S62)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def read_retry_after(value: str | None, now: datetime | None = None) -> float | 
 
 
 def backoff_seconds(attempt: int, asked: float | None = None) -> float:
-    """Return how long to wait before try number `attempt` (from 1): what was asked, else doubling with jitter."""
+    """Return how long to wait before retry number `attempt` (from 1): what the server asked, otherwise doubling with
+    jitter.
+    """
     if asked is not None:
         return min(asked + random.uniform(0, 1), MAX_WAIT_SECONDS)  # noqa: S311 - spreads load, protects nothing
     longest = min(FIRST_WAIT_SECONDS * 2 ** min(attempt - 1, 20), MAX_WAIT_SECONDS)
@@ -45,7 +47,7 @@ def retry_idempotent(
 ) -> T:
     """Call until it succeeds; `wait_for(error, attempt)` says how long to wait, or None to give up with the error.
 
-    Only for calls that may be repeated: never a POST, whose first try may have been processed.
+    Only for calls that may be repeated: never a POST, which may have been processed the first time.
     """
     for attempt in range(1, tries + 1):
         try:

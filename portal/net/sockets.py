@@ -1,4 +1,4 @@
-"""Connected sockets within the time that is left: TCP to a checked address, TLS over it."""
+"""Sockets connected within the time that is left: TCP to a checked address, TLS over it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 
 def connect_first(found: list[IPAddress], port: int) -> socket.socket:
-    """Connect to the first address that answers; each gets its share of the time, so that a dead one costs a part.
+    """Connect to the first address that answers; each gets its share of the time, so that a dead one does not use it
+    all.
 
     Raises:
         ConnectFailed: none accepts. DeadlinePassed: none answered.
@@ -34,7 +35,7 @@ def connect_first(found: list[IPAddress], port: int) -> socket.socket:
 
 
 def _connect(ip: IPAddress, port: int, seconds: float) -> socket.socket:
-    # A literal address and its family: nothing is left here that could resolve a name.
+    # A literal address and its family: nothing here can resolve a name.
     sock = socket.socket(socket.AF_INET6 if ip.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.settimeout(seconds)
@@ -51,12 +52,13 @@ def handshake(sock: socket.socket, context: ssl.SSLContext, server_hostname: str
     """Wrap a socket in TLS; the name, not the address, is sent and checked.
 
     Raises:
-        TLSFailed: no handshake; nothing of HTTP was sent. DeadlinePassed: it took too long, also in drops.
+        TLSFailed: no handshake; nothing of HTTP was sent. DeadlinePassed: it took too long, even if bytes kept
+            arriving.
     """
     current().layer = Layer.TLS
     try:
         sock.settimeout(current().left())
-        # A peer that ends without saying so in TLS may have been cut off by someone between: that is an error.
+        # A peer that ends without a TLS closing message may have been cut off by someone in between: that is an error.
         return context.wrap_socket(sock, server_hostname=server_hostname, suppress_ragged_eofs=False)
     except TimeoutError:
         sock.close()
@@ -73,6 +75,6 @@ def handshake(sock: socket.socket, context: ssl.SSLContext, server_hostname: str
 
 
 def _noted(failure: TLSFailed, host: str) -> TLSFailed:
-    # A certificate that is suddenly another one may be someone in between.
+    # A certificate that suddenly changes may mean someone in between.
     log.warning("security_event", kind="tls_failed", host=host, layer=failure.layer, error_code=failure.code)
     return failure

@@ -1,4 +1,4 @@
-"""TLS: version 1.2 or newer, always verified; a connection's own CA certificate is the only one trusted for it."""
+"""TLS: version 1.2 or newer, always verified; a connection with its own CA certificate trusts only that."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _REASON_CASES = {
 
 
 class CertificateRefused(ValueError):
-    """A CA certificate someone entered cannot be used; the text says why."""
+    """The CA certificate that was entered cannot be used; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class CertificateInfo:
 
     @property
     def days_left(self) -> int:
-        """Whole days until it expires; negative when it has."""
+        """Whole days until it expires; negative if it has."""
         return (self.not_after - datetime.now(UTC)).days
 
 
@@ -91,12 +91,12 @@ def make_context(ca_certificate: str | None = None) -> ssl.SSLContext:
 
 
 def make_trustless_context() -> ssl.SSLContext:
-    """Return a context that accepts no certificate at all: for plain http, where none is expected."""
+    """Return a context that accepts no certificate at all: for plain HTTP, where none is expected."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def make_inspecting_context() -> ssl.SSLContext:
-    """Return a context that accepts any certificate: only to look at one, never to send a byte of HTTP."""
+    """Return a context that accepts any certificate: only to inspect one, never to send a byte of HTTP."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -135,7 +135,7 @@ def _load(pem: str) -> list[x509.Certificate]:
 def describe_chain(handshaken: ssl.SSLSocket) -> list[CertificateInfo]:
     """Return what a server presented, leaf first."""
     inner = getattr(handshaken, "_sslobj", None)
-    # Public only from Python 3.13; before, and where it is missing, the leaf alone has to do.
+    # Public only from Python 3.13; if it is missing, the leaf alone has to do.
     presented = getattr(inner, "get_unverified_chain", lambda: None)()
     ders = [item.public_bytes(ssl._ssl.ENCODING_DER) for item in presented or []]  # type: ignore[attr-defined]
     if not ders and (leaf := handshaken.getpeercert(binary_form=True)):
@@ -147,7 +147,7 @@ def _readable(ders: list[bytes]) -> Iterator[CertificateInfo]:
     for der in ders:
         try:
             yield describe(x509.load_der_x509_certificate(der))
-        except _UNREADABLE:  # A stranger made it: OpenSSL's verdict follows, this is only for show.
+        except _UNREADABLE:  # It is untrusted: OpenSSL's verdict follows, this is only for display.
             continue
 
 
@@ -164,7 +164,7 @@ def describe(certificate: x509.Certificate) -> CertificateInfo:
 
 
 def translate(error: ssl.SSLError) -> TLSFailed:
-    """Turn OpenSSL's error into one of our few cases."""
+    """Map OpenSSL's error to one of our cases."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return TLSFailed(_VERIFY_CASES.get(error.verify_code, "failed"))
     return TLSFailed(_REASON_CASES.get(error.reason or "", "failed"))

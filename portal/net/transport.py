@@ -1,6 +1,6 @@
-"""The HTTP engine's transport: our backend, our TLS context, decoded bytes capped before anyone sees them.
+"""The HTTP engine's transport: our backend, our TLS context, and a cap on decoded bytes.
 
-authlib's client takes the same transport, so OAuth and API calls go through one stack.
+authlib's client uses the same transport, so OAuth and API calls go through one stack.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class GuardedTransport(httpx2.BaseTransport):
         """Send one request; the body of the answer is read, decoded and capped as it is consumed.
 
         Raises:
-            OutboundError: no usable answer. A redirect is none, whoever asks and whatever they would do with it.
+            OutboundError: no usable answer. A redirect counts as no answer.
         """
         request.headers["Accept-Encoding"] = "gzip"
         current().begin_request()
@@ -97,12 +97,12 @@ def _engine_request(request: httpx2.Request) -> httpcore2.Request:
 
 def _refuse_redirect(status: int, headers: httpx2.Headers) -> None:
     if 300 <= status < 400:
-        # A query may hold a code or a state: it is not for pages or logs.
+        # A query may hold a code or a state, so it must not reach pages or logs.
         raise RedirectRefused(status, headers.get("Location", "").partition("?")[0].partition("#")[0])
 
 
 def _without_encoding(headers: httpx2.Headers) -> httpx2.Headers:
-    # The body is decoded already: no one may decode it again, and the length counted the encoded bytes.
+    # The body is already decoded: no one may decode it again, and the length counted the encoded bytes.
     if "Content-Encoding" in headers:
         for name in ("Content-Encoding", "Content-Length"):
             headers.pop(name, None)

@@ -1,7 +1,7 @@
-"""Take the ports a start needs before anything else happens, so that whoever answers there is this portal.
+"""Take the ports a start needs before anything else happens, so that only this portal answers there.
 
-The sockets are handed to the child processes. A port that is taken stops the start with one sentence; what a killed
-start of ours left behind on it is ended first.
+The sockets are handed to the child processes. A port that is taken stops the start with one sentence; leftover
+processes of a killed start are ended first.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Endpoint:
         """Read `host:port`; IPv6 in brackets.
 
         Raises:
-            SettingsError: it is something else.
+            SettingsError: it has another form.
         """
         host, colon, port = text.rpartition(":")
         host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
@@ -79,7 +79,7 @@ def take_port(endpoint: Endpoint, purpose: str, remedy: str) -> list[Listener]:
 
 
 def own_mark() -> str:
-    """Return what marks the children of this process."""
+    """Return the marker of this process's children."""
     return f"{os.getpid()} {_start_time(os.getpid())}"
 
 
@@ -135,7 +135,7 @@ def _taken(endpoint: Endpoint, purpose: str, holders: list[int], remedy: str) ->
     if holders == [os.getpid()]:
         who = "this portal itself"
     elif marks:
-        who = f"a portal that already runs (process {marks[0].split()[0]})"
+        who = f"a portal that is already running (process {marks[0].split()[0]})"
     elif holders:
         who = f"another program ({_name_of(holders[0])}, process {holders[0]})"
     else:

@@ -1,4 +1,4 @@
-"""Run the portal on one machine: web server, worker and, for trying it out, the sandbox, as child processes."""
+"""Run the portal on one machine: web server, worker and, to try it out, the sandbox, as child processes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from portal.operation.listening import SUPERVISOR_VARIABLE, Endpoint, Listener, 
 from portal.private import private_folder
 from portal.settings import DEFAULT_PORTS, ENV_PREFIX, LOOPBACK_HOSTS, Settings
 
-# Longer than a token request and the storing of its answer may take, 70 s: a pair must not be lost by a restart. A web
-# server or worker with nothing under way ends at once.
+# Longer than a token request and the storing of its answer may take, 70 s: a restart must not lose a pair. An idle web
+# server or worker ends at once.
 WEB_GRACE_SECONDS = 80
 GRACE_SECONDS = 95
 CHECK_SECONDS = 0.5
-# A child that dies at once, again and again, is started less and less often.
+# A child that keeps dying at once is restarted less and less often.
 RESTART_SECONDS = 0.5
 MAX_RESTART_SECONDS = 30.0
 PROXIED_PORT = 8000
@@ -51,13 +51,13 @@ class Child:
 
 @dataclass
 class Supervisor:
-    """Keeps child processes running until a signal ends them all; a worker that dies is started again.
+    """Keeps child processes running until a signal ends them all; a worker that dies is restarted.
 
-    When this process dies, killed included, the kernel ends its children.
+    When this process dies, even if killed, the kernel ends its children.
     """
 
     log_file: Path | None = None
-    # What the children's environment has besides ours, by the name of the setting.
+    # What the children's environment has in addition to ours, by the name of the setting.
     settings: Mapping[str, str] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -87,12 +87,16 @@ class Supervisor:
         self.children[name] = Child(arguments, sockets, process, time.monotonic())
 
     def hand_over(self, name: str) -> None:
-        """Close our copies of a child's sockets; when it ends, no one is left hanging at a port that no one serves."""
+        """Close our copies of a child's sockets; when it ends, no client is left hanging on a port that no one
+        serves.
+        """
         for listener in self.children[name].sockets:
             listener.close()
 
     def listen(self) -> None:
-        """Take the signals that end the program; call it before the first child starts, so that none is orphaned."""
+        """Handle the signals that end the program; call this before the first child starts, so that none is
+        orphaned.
+        """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
 
@@ -147,7 +151,7 @@ class Supervisor:
             return None
         private_folder(self.log_file.parent)
         descriptor = os.open(self.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.fchmod(descriptor, 0o600)  # One from an earlier version may be readable by others.
+        os.fchmod(descriptor, 0o600)  # A file from an earlier version may be readable by others.
         return os.fdopen(descriptor, "ab")
 
 
@@ -190,7 +194,7 @@ def web_arguments(settings: Settings, bind: str, workers: int) -> list[str]:
 def start_children(
     supervisor: Supervisor, settings: Settings, sockets: Mapping[str, Sequence[Listener]], workers: int
 ) -> None:
-    """Start the sandbox where there are sockets for it, the worker unless it runs elsewhere, and the web server."""
+    """Start the sandbox if there are sockets for it, the worker unless it runs elsewhere, and the web server."""
     if at_sandbox := sockets.get("sandbox"):
         numbers = [f"--listen-fd={listener.fileno()}" for listener in at_sandbox]
         port = at_sandbox[0].getsockname()[1]
@@ -203,7 +207,7 @@ def start_children(
 
 
 def default_endpoint(settings: Settings) -> Endpoint:
-    """Return where the base URL leads when that is this machine; behind a reverse proxy, port 8000 of loopback."""
+    """Return where the base URL leads if that is this machine; behind a reverse proxy, port 8000 on loopback."""
     parts = urlsplit(settings.base_url)
     if parts.hostname not in LOOPBACK_HOSTS or settings.is_https:
         return Endpoint("127.0.0.1", PROXIED_PORT)

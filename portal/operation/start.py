@@ -1,6 +1,6 @@
-"""What has to be true before the portal answers: a key ring, the newest schema, the right key, a first person.
+"""What has to be in place before the portal answers: a key ring, the newest schema, the right key, a first person.
 
-And how it is told: what stops a start is one sentence, and the setup link is printed once the portal answers.
+And how it is reported: what stops a start is one sentence, and the setup link is printed once the portal answers.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ class NotAnswering(Exception):
 
 
 class Refused(Exception):
-    """What an operator has to fix before anything works; the text is one sentence for each thing."""
+    """What an operator has to fix before anything works; the text has one sentence for each problem."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the start found or made.
+    """What the start found or created.
 
     Attributes:
         setup_link: the one-time link for the first person; None once there is one.
-        made_key_file: the key ring that was made just now; None if there was one.
+        made_key_file: the key ring that was just created; None if there was one.
         unreadable: what has to be entered again because its key is lost.
-        waits: the database may be a copy, and nothing works by itself before someone confirms it.
+        waits: the database may be a copy, and nothing runs by itself before someone confirms it.
     """
 
     setup_link: str | None
@@ -69,11 +69,11 @@ class Prepared:
 
 
 def prepare(settings: Settings, *, without_key: bool = False) -> Prepared:
-    """Make what is missing, check what is there, and leave the database ready; `check_ground` has succeeded before.
+    """Create what is missing, check what is there, and leave the database ready; `check_ground` must have succeeded.
 
     Args:
         settings: of this portal.
-        without_key: continue with a new key ring where the database was written with one that is lost.
+        without_key: continue with a new key ring if the database was written with one that is lost.
 
     Raises:
         KeyRingError: the key ring cannot be used.
@@ -119,7 +119,7 @@ def _make_key_file(settings: Settings, without_key: bool) -> Path | None:
         private_folder(path.parent)
         ring = KeyRing.generate()
         if lost:
-            # First: a new file that the database does not know would be a wrong one at the next start.
+            # First: at the next start, a new file that the database does not know would count as a wrong one.
             with database.transaction() as session:
                 remember_new_ring(session, ring)
         ring.write_file(path)
@@ -129,7 +129,7 @@ def _make_key_file(settings: Settings, without_key: bool) -> Path | None:
 
 
 def _has_keys(database: Database) -> bool:
-    """Return whether something in this database was ever sealed."""
+    """Return whether anything in this database was ever sealed."""
     with database.engine.connect() as connection:
         if not inspect(connection).has_table("vault_key"):
             return False
@@ -143,7 +143,7 @@ def _check_key(runtime: Runtime) -> None:
 
 @contextmanager
 def plain_refusals() -> Iterator[None]:
-    """Turn everything that an operator has to fix into `Refused`, and leave faults of the program as they are.
+    """Turn everything that an operator has to fix into `Refused`, and leave bugs as they are.
 
     Raises:
         Refused: with the sentence.
@@ -160,7 +160,7 @@ def plain_refusals() -> Iterator[None]:
 
 
 def check_for_web(settings: Settings) -> Runtime:
-    """Check all that a web server needs which someone else starts, and return its runtime.
+    """Check everything that a web server started by someone else needs, and return its runtime.
 
     Raises:
         Refused: something has to be fixed first.
@@ -200,7 +200,7 @@ def taken_ports(settings: Settings, bind: str, sandbox_port: int | None) -> Iter
 
 
 def wait_until_answering(supervisor: Supervisor, settings: Settings, sockets: Mapping[str, Sequence[Listener]]) -> bool:
-    """Wait until every child that was given sockets answers; then those of the web server are only its own.
+    """Wait until every child that was given sockets answers; then only the web server itself holds its own.
 
     Returns:
         False if a signal came first.
@@ -226,9 +226,9 @@ def wait_until_answering(supervisor: Supervisor, settings: Settings, sockets: Ma
 
 
 def _answers(listener: Listener, path: str, host: str) -> bool:
-    """Return whether the child that has this socket answers with success.
+    """Return whether the child with this socket answers successfully.
 
-    The socket is ours, and no one else can listen at its address: whoever answers there is what we started.
+    The socket is ours, and no one else can listen at its address, so only what we started can answer.
     """
     address = listener.getsockname()
     name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104 - compared, not bound

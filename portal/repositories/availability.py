@@ -25,7 +25,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a person reads: the word on the badge, the sentence, and how to fix it."""
+    """What people read: the word on the badge, the sentence, and how to fix it."""
 
     label: str
     sentence: str
@@ -77,7 +77,7 @@ class Facts:
 
 
 def reason_against(facts: Facts) -> Reason | None:
-    """Return why it cannot be enabled; None if it can. An unknown role is no reason: the first call will tell."""
+    """Return why it cannot be enabled; None if it can. An unknown role is not a reason: the first call will show."""
     checks = {
         Reason.PENDING_DELETION: facts.marked_for_deletion,
         Reason.ROLE_TOO_LOW: facts.access_level is not None and facts.access_level < REPORTER,
@@ -110,5 +110,5 @@ def role_name(access_level: int | None) -> str:
 
 
 def explain(code: str) -> Explanation | None:
-    """Return what a person reads for a stored code; None for an available repository."""
+    """Return what people read for a stored code; None for an available repository."""
     return EXPLANATIONS[Reason(code)] if code else None

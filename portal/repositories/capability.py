@@ -18,7 +18,7 @@ CAPABILITY = Capability(
         PeriodicJob(
             "repositories.take_up_reads",
             take_up_reads,
-            "Read GitLab again where it was away",
+            "Read GitLab again after an outage",
             TAKE_UP_SECONDS,
             lambda runtime: bool(reads_to_take_up(runtime)),
         ),

@@ -1,4 +1,6 @@
-"""What repositories show on a connection's pages: how many are enabled, the last read, what can no longer be read."""
+"""What a connection's pages show about repositories: how many are enabled, the last read, what can no longer be
+read.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ def repositories_panels(runtime: Runtime, principal: Principal, connection: Conn
     found = [panels.Panel(panels.Place.FACT, "repositories/_fact.html", facts)]
     if needs:
         found.append(panels.Panel(panels.Place.NEEDS, "repositories/_needs.html", {"needs": needs}))
-    # What needs a person most stands above already, as the connection's own sentence.
+    # The most urgent problem is already shown above, as the connection's own sentence.
     if principal.may(Right.MANAGE_CONNECTIONS) and (notices := [item for item in notices_of(run) if item.points]):
         found.append(panels.Panel(panels.Place.NEEDS, "repositories/_notices.html", {"notices": notices}))
     return found

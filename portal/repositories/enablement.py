@@ -21,7 +21,7 @@ MAX_AT_ONCE = 1000
 
 
 class ItemResult(StrEnum):
-    """What became of one repository of a request."""
+    """The outcome for one repository of a request."""
 
     CHANGED = "changed"
     UNCHANGED = "unchanged"
@@ -30,14 +30,14 @@ class ItemResult(StrEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """What a request did: each repository with its result; `undo` tells what the opposite would have to change."""
+    """What a request did: each repository with its result; `undo` says what the opposite would have to change."""
 
     enabled: bool
     results: list[tuple[Row, ItemResult]]
 
     @property
     def changed(self) -> list[Row]:
-        """The repositories that are different now."""
+        """The repositories that changed."""
         return [row for row, result in self.results if result == ItemResult.CHANGED]
 
     @property
@@ -63,7 +63,7 @@ class Change:
 
 
 def enable_repositories(runtime: Runtime, principal: Principal, repository_ids: list[int]) -> Change:
-    """Enable those that can be; ids this person may not see are passed over like ids that do not exist."""
+    """Enable those that can be; ids this person may not see are ignored like ids that do not exist."""
     with runtime.database.transaction() as session:
         principal = require_right_now(session, principal, Right.ENABLE_REPOSITORIES)
         rows = get_rows(session, principal, repository_ids[:MAX_AT_ONCE])
@@ -95,7 +95,7 @@ def _enable(session: Session, principal: Principal, row: Row) -> ItemResult:
         "enabled_at": utc_now(),
     }
     dialect = sqlite if session.connection().dialect.name == "sqlite" else postgresql
-    # Someone else may enable it in the same moment: that is no error, and not our change.
+    # Someone else may enable it at the same moment: that is not an error, and not our change.
     statement = dialect.insert(Enablement).values(values).on_conflict_do_nothing().returning(col(Enablement.id))
     made = session.execute(statement).first()
     return ItemResult.CHANGED if made else ItemResult.UNCHANGED

@@ -23,7 +23,7 @@ blueprint = Blueprint("grants", __name__, url_prefix=f"/members/<int(max={MAX_ID
 
 @dataclass(frozen=True)
 class Undo:
-    """Where a change is taken back, and the fields that say which."""
+    """Where a change is undone, and the fields that say which."""
 
     action: str
     fields: dict[str, int | None]
@@ -62,7 +62,7 @@ def revoke(membership_id: int) -> Response:
     require_proof(purpose="taking a group away", keep=("grant_id", "q"))
     revoked = grants.revoke_group(current_runtime(), current_principal(), membership_id, _id_of("grant_id"))
     if revoked is None:
-        return _done(membership_id, "Nothing to change: the group is not theirs any more.")
+        return _done(membership_id, "Nothing to change: the group is no longer theirs.")
     undo = None  # A group that GitLab no longer lists cannot be granted again.
     if revoked.group is not None:
         undo = Undo(url_for(".grant", membership_id=membership_id), {"group_id": revoked.group.id})

@@ -59,7 +59,7 @@ class GrantsPage:
 
     Attributes:
         total: how many groups match the search; `choices` has the first of them.
-        known: how many groups the catalogue has at all.
+        known: how many groups the catalogue has in total.
     """
 
     membership_id: int
@@ -77,7 +77,7 @@ def load_page(runtime: Runtime, principal: Principal, membership_id: int, query:
 
     Raises:
         NotFound: no such member here.
-        Conflict: the member is no team lead.
+        Conflict: the member is not a team lead.
     """
     with runtime.database.reading() as session:
         user = _find_lead(session, principal, membership_id)
@@ -102,7 +102,7 @@ def grant_group(runtime: Runtime, principal: Principal, membership_id: int, grou
 
     Raises:
         NotFound: no such member or group here.
-        Conflict: the member is no team lead.
+        Conflict: the member is not a team lead.
     """
     with runtime.database.transaction() as session:
         require_right_now(session, principal, Right.GRANT_GROUPS)
@@ -120,11 +120,11 @@ def grant_group(runtime: Runtime, principal: Principal, membership_id: int, grou
 
 
 def revoke_group(runtime: Runtime, principal: Principal, membership_id: int, grant_id: int) -> Granted | None:
-    """Take a grant back; None if it is gone already.
+    """Take a grant back; None if it is already gone.
 
     Raises:
         NotFound: no such member here.
-        Conflict: the member is no team lead.
+        Conflict: the member is not a team lead.
     """
     with runtime.database.transaction() as session:
         require_right_now(session, principal, Right.GRANT_GROUPS)
@@ -135,14 +135,14 @@ def revoke_group(runtime: Runtime, principal: Principal, membership_id: int, gra
             return None
         gone = session.execute(delete(GroupGrant).where(col(GroupGrant.id) == grant_id))
         assert isinstance(gone, CursorResult)
-        if gone.rowcount != 1:  # Someone else took it back in the same moment, and has the audit row.
+        if gone.rowcount != 1:  # Someone else took it back at the same moment, and has the audit row.
             return None
         _record(session, principal, "member.group_revoked", user, revoked)
         return revoked
 
 
 def notes_on_members(runtime: Runtime, principal: Principal, memberships: Sequence[Membership]) -> Notes:
-    """Return what the members' page says of each lead's groups: their paths, none for a lead without any."""
+    """Return what the members page says about each lead's groups: their paths, none for a lead without any."""
     leads = [member.id for member in memberships if member.role == Role.TEAM_LEAD and member.id is not None]
     with runtime.database.reading() as session:
         granted = _granted(session, principal, leads)
@@ -150,7 +150,7 @@ def notes_on_members(runtime: Runtime, principal: Principal, memberships: Sequen
 
 
 def group_choices(runtime: Runtime, principal: Principal) -> list[GroupChoice]:
-    """Return what an invitation offers: all groups, or the top-level ones when there are too many to look through."""
+    """Return what an invitation offers: all groups, or only the top-level ones if there are too many."""
     with runtime.database.reading() as session:
         statement = _groups(principal).where(col(GitLabGroup.kind) == "group")
         if _count(session, statement) > MAX_CHOICES:
@@ -206,7 +206,7 @@ def _granted(session: Session, principal: Principal, leads: Collection[int]) -> 
 def _search(query: str) -> list[ColumnElement[bool]]:
     names = (col(GitLabGroup.full_path), col(GitLabGroup.name))
     return [
-        # As it is, too: SQLite knows no capitals but A to Z, and PostgreSQL only those of its locale.
+        # Unchanged as well: SQLite only knows the capitals A to Z, and PostgreSQL only those of its locale.
         or_(*(_contains(name, word) | _contains(func.lower(name), word.lower()) for name in names))
         for word in query.split()[:MAX_WORDS]
     ]

@@ -20,7 +20,7 @@ from portal.repositories.catalogue.findings import card_of
 from portal.repositories.catalogue.run import read_catalogue
 from portal.runtime import Runtime
 
-# GitLab, or the way to it, is down or busy: the connection is as good as before, the read is tried again.
+# GitLab, or the way to it, is down or busy: the connection itself is unaffected, and the read is tried again.
 PASSING = (
     GitLabUnavailable,
     GitLabRateLimited,
@@ -30,12 +30,12 @@ PASSING = (
     NameNotResolved,
     ProxyFailed,
 )
-# Something else answered, or half of GitLab: that may pass, and if it does not, a person has to look.
+# Something else answered, or half of GitLab: that may pass, and if it does not, a person has to check.
 DOUBTFUL = (NotGitLab, MalformedAnswer)
 DOUBTFUL_ATTEMPTS = 3
-# Before each further attempt: an outage of some minutes ends no read.
+# Before each further attempt: an outage of a few minutes does not end a read.
 PAUSES_SECONDS = (2.0, 15.0, 60.0, 240.0)
-# A read that outlasted even that is begun again so often, for a day.
+# A read that failed despite that is started again this often, for a day.
 TAKE_UP_SECONDS = 600
 TAKE_UP_DAYS = 1
 
@@ -62,7 +62,7 @@ def run_read_catalogue(context: JobContext, *, connection_id: int) -> None:
             raise RetryLater(error.card(), after_seconds=pause) from error
         _tell(context, connection_id, error.card())
         raise UpstreamFailed(error.card()) from error
-    # Projects that come and go during a read look like rows that are lost.
+    # Projects that come and go during a read look like lost rows.
     if not run.complete and context.attempt == 1 and (card := card_of(run)):
         raise RetryLater(card, after_seconds=pause)
     read = f"{run.projects_seen:,} repositories read"
@@ -76,7 +76,7 @@ def _tell(context: JobContext, connection_id: int, card: Card) -> None:
 
 
 def reads_to_take_up(runtime: Runtime) -> list[Connection]:
-    """Return the connections whose newest read failed only because GitLab, or the way to it, was away."""
+    """Return the connections whose newest read failed only because GitLab, or the way to it, was down."""
     now, codes = utc_now(), {kind.code for kind in PASSING}
     with runtime.database.reading() as session:
         newest = select(func.max(Job.id)).where(col(Job.name) == READ_CATALOGUE).group_by(col(Job.key))
@@ -92,7 +92,7 @@ def reads_to_take_up(runtime: Runtime) -> list[Connection]:
 
 
 def take_up_reads(context: JobContext) -> None:
-    """Begin failed reads again."""
+    """Start failed reads again."""
     for connection in reads_to_take_up(context.runtime):
         with context.transaction() as session:
             enqueue_catalogue_read(session, None, connection)

@@ -1,4 +1,4 @@
-"""Tables of the catalogue: groups and repositories as GitLab tells them, and what people want of them."""
+"""Tables of the catalogue: groups and repositories as GitLab reports them, and what people enable."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sqlmodel import Field, SQLModel
 
 from portal.db import BigId, UTCDateTime, utc_now
 
-# Ordered by the numbers of its characters on both databases: what is below a path is one range of an index then.
+# Ordered by the numbers of its characters on both databases: so what is below a path is one range of an index.
 PATH = String(1000).with_variant(String(1000, collation="C"), "postgresql")
 
 
 class RepositoryState(StrEnum):
-    """What a person reads of a repository; the value is the word."""
+    """The state of a repository as people read it; the value is the word."""
 
     AVAILABLE = "Available"
     ENABLED = "Enabled"
@@ -26,7 +26,7 @@ class RepositoryState(StrEnum):
 
 
 class GitLabGroup(SQLModel, table=True):
-    """A namespace as GitLab tells it; `gitlab_group_id` is its identity, the path is for display."""
+    """A namespace as GitLab reports it; `gitlab_group_id` is its identity, the path is for display."""
 
     __tablename__ = "gitlab_group"
     __table_args__ = (UniqueConstraint("connection_id", "gitlab_group_id"),)
@@ -43,7 +43,7 @@ class GitLabGroup(SQLModel, table=True):
 
 
 class Repository(SQLModel, table=True):
-    """A GitLab project as the last catalogue runs saw it. GitLab's fields; what we want of it is an Enablement."""
+    """A GitLab project as the last catalogue runs saw it: GitLab's fields. What people want is an Enablement."""
 
     __tablename__ = "repository"
     __table_args__ = (
@@ -63,7 +63,7 @@ class Repository(SQLModel, table=True):
     description: str = Field(default="", max_length=500)
     default_branch: str = Field(default="", max_length=500)
     visibility: str = Field(default="", max_length=20)
-    # The least role that the service user is known to hold; null if that is not known.
+    # The lowest role that the service user is known to have; null if that is not known.
     access_level: int | None = Field(default=None, sa_type=BigId)
     archived: bool = False
     is_empty: bool = False
@@ -76,7 +76,7 @@ class Repository(SQLModel, table=True):
     last_activity_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     # When a complete run no longer saw it; null while it is there.
     missing_since: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    # Path and name in lower case: what the search box looks through.
+    # Path and name in lower case: what the search box searches.
     search_text: str = Field(default="", max_length=1600)
     # Digest of GitLab's fields: an unchanged row is not written again.
     digest: bytes = Field(default=b"")
@@ -102,8 +102,8 @@ class CatalogueRun(SQLModel, table=True):
         complete: whether everything was read that GitLab counts, and every row had an id.
         projects_counted: how many repositories GitLab says there are; null if it does not say.
         projects_known: how many were there before.
-        projects_lost: how many of these this run no longer saw.
-        defects: rows that were not what they must be, as `portal.repositories.catalogue.findings` writes them.
+        projects_lost: how many of those this run no longer saw.
+        defects: invalid rows, as `portal.repositories.catalogue.findings` writes them.
     """
 
     __tablename__ = "catalogue_run"

@@ -1,4 +1,4 @@
-"""What the selection panel's templates need, read in one go."""
+"""What the selection panel's templates need, read at once."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from portal.runtime import Runtime
 
 @dataclass(frozen=True)
 class Panel:
-    """One look at the selection panel.
+    """A snapshot of the selection panel.
 
     Attributes:
         connection: the one connection that is shown; None if several are.
-        fixed: whether the connection is given by the page, so that it cannot be chosen.
+        fixed: whether the page determines the connection, so that it cannot be chosen.
         job: the newest catalogue read of that connection.
         notices: what those who manage connections should know about its last read.
         address: path of the page the panel is on, without the query.
@@ -44,7 +44,7 @@ class Panel:
     address: str
     may_enable: bool
     may_read: bool
-    # Whom a team lead without groups asks for some; empty for everyone else.
+    # Whom a team lead without groups can ask for some; empty for everyone else.
     ask: list[User]
 
     @property
@@ -54,11 +54,11 @@ class Panel:
 
     @property
     def is_filtered(self) -> bool:
-        """Whether the view leaves something out."""
+        """Whether the view is filtered."""
         return bool(self.view.query or self.view.group or self.view.state)
 
     def url(self, **changes: str) -> str:
-        """Return the address of this view with some parameters changed; paging starts again."""
+        """Return the address of this view with some parameters changed; paging starts over."""
         parameters = self.view.parameters(**changes)
         if self.fixed:
             parameters.pop("connection", None)
@@ -66,7 +66,7 @@ class Panel:
 
     @property
     def progress_url(self) -> str:
-        """Address of the progress of the read; the poll adds the view as it is then, and gets its rows along."""
+        """Address of the read's progress; the poll adds the current view, and gets its rows as well."""
         assert self.connection is not None
         return f"/connections/{self.connection.slug}/catalogue?on={'setup' if self.fixed else 'index'}"
 
@@ -123,7 +123,7 @@ class Panel:
 
 
 def format_key(key: tuple[str, int]) -> str:
-    """Write a paging key as it stands in addresses: `id:path`."""
+    """Write a paging key as it appears in addresses: `id:path`."""
     return f"{key[1]}:{key[0]}"
 
 

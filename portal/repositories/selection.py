@@ -31,7 +31,7 @@ class StateFilter(StrEnum):
 
 @dataclass(frozen=True)
 class View:
-    """What the address bar says of the panel. `after` and `before` are `(path, id)` keys of neighbouring pages."""
+    """What the address bar says about the panel. `after` and `before` are `(path, id)` keys of neighbouring pages."""
 
     connection: str = ""
     query: str = ""
@@ -56,21 +56,21 @@ class Row:
 
     @property
     def other_name(self) -> str:
-        """The repository's name where it says more than the last part of its path; else empty."""
+        """The repository's name if it says more than the last part of its path; otherwise empty."""
         last = self.repository.path_with_namespace.rpartition("/")[2]
         said, told = (_LETTERS.sub("", text.casefold()) for text in (self.repository.name, last))
         return self.repository.name if said != told else ""
 
     @property
     def state(self) -> RepositoryState:
-        """The state a person reads: what is wanted wins, then what is possible."""
+        """The state people read: what is wanted takes precedence, then what is possible."""
         if self.enablement:
             return RepositoryState.NEEDS_ATTENTION if self.reason else RepositoryState(self.enablement.state)
         return RepositoryState.UNAVAILABLE if self.reason else RepositoryState.AVAILABLE
 
     @property
     def reason(self) -> str:
-        """The code of what stands against it; empty if nothing does."""
+        """The code of what prevents enabling it; empty if nothing does."""
         if self.connection.state == ConnectionState.DISCONNECTED:
             return Reason.DISCONNECTED
         return Reason.MISSING if self.repository.missing_since else self.repository.unavailable_reason

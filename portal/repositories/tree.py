@@ -13,7 +13,8 @@ from portal.connections.models import Connection
 from portal.repositories.models import Enablement, GitLabGroup, Repository
 from portal.repositories.visibility import visible_to
 
-# GitLab nests no deeper (docs.gitlab.com/user/group/subgroups); whoever tells of more does not decide how deep we go.
+# GitLab nests no deeper (docs.gitlab.com/user/group/subgroups); a peer that reports more does not decide how deep we
+# go.
 MAX_DEPTH = 20
 
 
@@ -31,7 +32,7 @@ class TreeNode:
 def group_tree(session: Session, principal: Principal, connection_slug: str) -> list[TreeNode]:
     """Return the top-level groups of a connection with their subgroups, as far as this person may see them.
 
-    Groups without repositories are there too: the list is meant to be compared with what was expected.
+    Groups without repositories are included, so that the list can be compared with what was expected.
     """
     counts = _counts_by_namespace(session, principal, connection_slug)
     names = _group_names(session, principal, connection_slug)

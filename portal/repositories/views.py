@@ -31,7 +31,7 @@ from portal.web.htmx import leave_to, render, wants_fragment
 
 blueprint = Blueprint("repositories", __name__)
 MAX_SLUG = 64
-# What the panel sends along with a change, so that the answer shows the same view.
+# What the panel sends with a change, so that the response shows the same view.
 PANEL_FIELDS = ("connection", "q", "group", "state", "after", "before", "on")
 
 
@@ -86,7 +86,7 @@ def finish(slug: str) -> Response:
 @blueprint.get("/connections/<slug>/setup/finished")
 @requires(Right.MANAGE_CONNECTIONS)
 def finished(slug: str) -> Response:
-    """Show what is connected, and what one may do next."""
+    """Show what is connected, and what people can do next."""
     connection = get_connection(current_runtime(), current_principal(), slug)
     if first := step_to_do_first(connection, Step.REPOSITORIES):
         return leave_to(first)
@@ -102,7 +102,7 @@ def _counts() -> dict[int, tuple[int, int]]:
 @requires(Right.SEE_REPOSITORIES)
 @polling
 def progress(slug: str) -> Response:
-    """Answer the progress of the read, with the rows that have arrived; polled until the read has ended."""
+    """Return the progress of the read, with the rows that have arrived; polled until the read has ended."""
     get_connection(current_runtime(), current_principal(), slug)  # A foreign one is a 404, not an empty list.
     panel = _panel_of_form(request.args, slug)
     if not wants_fragment():
@@ -113,7 +113,7 @@ def progress(slug: str) -> Response:
 @blueprint.post("/connections/<slug>/catalogue")
 @requires(Right.MANAGE_CONNECTIONS)
 def read(slug: str) -> Response:
-    """Read the catalogue again, unless a read is already under way."""
+    """Read the catalogue again, unless a read is already running."""
     refuse_unknown_fields()
     runtime, principal = current_runtime(), current_principal()
     with runtime.database.transaction() as session:
@@ -165,7 +165,7 @@ def _read_key(text: str) -> tuple[str, int] | None:
 
 
 def _chosen_ids() -> list[int]:
-    """Return what a row's own button, the ticked boxes or *Undo* name, in this order."""
+    """Return what a row's own button, the ticked boxes or *Undo* select, in this order."""
     refuse_unknown_fields(*PANEL_FIELDS, "repository_ids", many=("repository_id", "only"))
     form = request.form
     values = form.getlist("only") or form.get("repository_ids", "").split(",")

@@ -1,4 +1,4 @@
-"""Which repositories a person may see and enable: applied in the query, so lists, counts and changes agree."""
+"""Which repositories a person may see and enable: applied in the query, so that lists, counts and changes agree."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def inside_path(path: str) -> ColumnElement[bool]:
 
 
 def as_searched(text: str) -> str:
-    """Return a question as GitLab's names are stored: composed, with what they hide written out."""
+    """Return a search in the form in which GitLab's names are stored: composed, with hidden characters written out."""
     # Each hidden character becomes eight: nothing of it is cut off.
     return clean(text.strip()[:MAX_QUERY], MAX_QUERY * 8)
 
 
 def escape_like(text: str) -> str:
-    """Make a text literal inside LIKE."""
+    """Escape a text for use inside LIKE."""
     for character in (LIKE_ESCAPE, "%", "_"):
         text = text.replace(character, LIKE_ESCAPE + character)
     return text

@@ -1,4 +1,4 @@
-"""Encryption at rest: the only place where secrets are stored, and the type they have in memory."""
+"""Encryption at rest: the only place where secrets are stored, and their type in memory."""
 
 from portal.vault.columns import sealed_field
 from portal.vault.envelope import SecretUnreadable

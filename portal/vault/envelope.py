@@ -34,7 +34,7 @@ class Envelope:
         """Read what `to_bytes` wrote.
 
         Raises:
-            SecretUnreadable: it is something else, or cut off.
+            SecretUnreadable: it is something else, or truncated.
         """
         if len(sealed) < 2 or sealed[0] != FORMAT:
             raise SecretUnreadable("this is no envelope of the vault")

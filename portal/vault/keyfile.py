@@ -1,4 +1,4 @@
-"""Change the key file in one step: a process that reads it in the meantime finds the old ring or the new one."""
+"""Change the key file in one step: a process that reads it at any time finds either the old ring or the new one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from portal.vault.keyring import KeyRing, KeyRingError
 
 
 def change_file(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
-    """Replace the ring in a file by what `change` makes of it; return the new ring. One process at a time.
+    """Replace the ring in a file with the result of `change`; return the new ring. One process at a time.
 
     Raises:
         KeyRingError: the file cannot be read or replaced; it is as before.
@@ -33,7 +33,8 @@ def change_file(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
 
 
 def write_down_audit_key(path: Path) -> None:
-    """Give a ring that has no audit key of its own the one it lives on, so that it outlives the oldest key.
+    """Write the audit key that a ring without one derives from its oldest key into the file, so that it outlives that
+    key.
 
     A file that cannot be replaced (mounted read-only) is left as it is: the key stays the same as long as its
     oldest key does.

@@ -46,7 +46,7 @@ class KeyRing:
             raise KeyRingError("Two keys of the key ring have the same id.")
         self.newest = keys[0]
         self.has_own_audit_key = audit is not None
-        # From the oldest key when the ring has none: every process gets the same one, whoever writes it down first.
+        # From the oldest key if the ring has none: every process gets the same one, whichever records it first.
         self.audit_key = audit or derive(keys[-1].material, "audit")
 
     def __repr__(self) -> str:
@@ -73,20 +73,20 @@ class KeyRing:
 
     @classmethod
     def from_settings(cls, path: Path) -> KeyRing:
-        """Read the ring from the environment variable `GATEHOUSE_KEYS` when it is set, else from the file."""
+        """Read the ring from the environment variable `GATEHOUSE_KEYS` if set, otherwise from the file."""
         text = os.environ.get(KEYS_VARIABLE)
         return cls.from_text(text, KEYS_VARIABLE) if text else cls.from_file(path)
 
     @classmethod
     def from_file(cls, path: Path) -> KeyRing:
-        """Read a key file that no one but its owner may read.
+        """Read a key file that only its owner may read.
 
         Raises:
             KeyRingError: missing, open to others, or malformed.
         """
         try:
             mode = path.stat().st_mode
-            text = path.read_bytes().decode("utf-8", "replace")  # What is no text is no JSON either, said below.
+            text = path.read_bytes().decode("utf-8", "replace")  # Binary content is not JSON either, reported below.
         except OSError as error:
             raise KeyRingError(f"The key file {path} cannot be read: {error.strerror}.") from None
         if stat.S_IMODE(mode) & 0o077:
@@ -105,11 +105,11 @@ class KeyRing:
             audit = _read_material(data["audit"], source) if "audit" in data else None
             return cls([_read_key(item, source) for item in data["keys"]], audit)
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise KeyRingError(f"The key ring in {source} is not what the portal wrote.") from None
+            raise KeyRingError(f"The key ring in {source} is not in the portal's format.") from None
 
     @classmethod
     def create_file(cls, path: Path) -> KeyRing:
-        """Make a new ring with one random key in a file with mode 0600; never overwrites.
+        """Create a new ring with one random key in a file with mode 0600; never overwrites.
 
         Raises:
             KeyRingError: the file exists or cannot be written.
@@ -137,7 +137,7 @@ class KeyRing:
             file.write(self.to_text())
             file.flush()
             os.fsync(file.fileno())
-        sync(path.parent)  # Else a power cut may take the new name, and with it every secret sealed in the meantime.
+        sync(path.parent)  # Otherwise a power cut may undo the new name, and with it every secret sealed since.
 
     def to_text(self) -> str:
         """Return the JSON form, keys included: for the key file and nothing else."""
@@ -149,7 +149,7 @@ class KeyRing:
 
 
 def is_in_environment() -> bool:
-    """Return whether the environment holds the ring; the key file is not looked at then."""
+    """Return whether the environment holds the ring; if so, the key file is not read."""
     return bool(os.environ.get(KEYS_VARIABLE))
 
 
@@ -160,7 +160,7 @@ def new_key() -> DataKey:
 
 
 def derive(material: bytes, label: str) -> bytes:
-    """Return 32 bytes for another purpose, from which no one finds the way back (HKDF, RFC 5869)."""
+    """Return 32 bytes for another purpose, from which the key cannot be derived (HKDF, RFC 5869)."""
     info = f"gatehouse {label}".encode()
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(material)
 

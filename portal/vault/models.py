@@ -1,4 +1,4 @@
-"""What the database remembers of the keys: not the keys, but enough to notice a wrong one."""
+"""What the database remembers about the keys: not the keys, but enough to notice a wrong one."""
 
 from __future__ import annotations
 

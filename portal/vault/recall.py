@@ -1,4 +1,4 @@
-"""Have the secrets that are stored for one connection taken out of texts, also those that only other processes held."""
+"""Redact the secrets stored for one connection from texts, also those that only other processes held."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from portal.db import Database
 from portal.vault.columns import sealed_columns
 from portal.vault.vault import Place, Vault
 
-# Of each column: the newest rows. Older tokens were revoked, and their ciphertexts erased.
+# The newest rows of each column. Older tokens were revoked, and their ciphertexts erased.
 MAX_ROWS = 20
 
 
@@ -21,7 +21,7 @@ def recalling(database: Database, vault: Vault, connection_id: int | None) -> Ca
     """Return what a line calls before it reads what its GitLab says."""
 
     def recall() -> None:
-        # An answer that has come is worth more than what might be missed without a database.
+        # An answer that has arrived matters more than what might be missed without a database.
         with suppress(SQLAlchemyError):
             _recall(database, vault, connection_id)
 

@@ -17,10 +17,10 @@ class WrongKey(Exception):
 
 
 def verify_ring(session: Session, ring: KeyRing) -> None:
-    """Compare every key with what the database remembers of it, and remember the new ones.
+    """Compare every key with what the database remembers about it, and remember the new ones.
 
     Raises:
-        WrongKey: a key has the right id and the wrong material, or none of the ring's keys was ever used here.
+        WrongKey: a key has the right id but the wrong material, or none of the ring's keys was ever used here.
     """
     known = {row.key_id: row for row in session.exec(select(VaultKey))}
     if known and not set(known) & set(ring.key_ids):
@@ -35,7 +35,7 @@ def verify_ring(session: Session, ring: KeyRing) -> None:
 
 
 def remember_new_ring(session: Session, ring: KeyRing) -> None:
-    """Let a database continue with a ring that has none of its keys: they are lost, and someone said so."""
+    """Let a database continue with a ring that has none of its keys: the operator said that they are lost."""
     for key in ring.keys:
         session.add(VaultKey(key_id=key.key_id, check_value=check_value(key)))
 

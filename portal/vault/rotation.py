@@ -1,7 +1,7 @@
-"""Seal every stored secret again with the newest key, while the portal works (S29).
+"""Seal every stored secret again with the newest key, while the portal runs (S29).
 
-Each value is replaced only if it is still the one that was read: a token pair that a refresh stores in the meantime is
-never overwritten, and the next pass finds what was missed. Stopped at any moment, the next run continues.
+Each value is replaced only if it is still the one that was read: a token pair that a refresh has stored since is never
+overwritten, and the next pass finds what was missed. If it is stopped, the next run continues.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from portal.vault.envelope import SecretUnreadable, key_id_of
 from portal.vault.vault import Place, Vault
 
 BATCH = 100
-# Every pass but the last one found values that someone wrote in the meantime with the old key. A process that has not
-# noticed the new key after so many passes will not notice it.
+# Every pass but the last found values newly written with the old key. A process that has not noticed the new key after
+# this many passes will not notice it.
 MAX_PASSES = 20
 # For transactions that began before the key was changed; a long one that only reads must not hold the rotation up.
 MAX_WAIT_SECONDS = 20
@@ -41,7 +41,7 @@ class Resealed:
 
     Attributes:
         done: values that the newest key seals now and another one did before.
-        left: values that someone keeps writing with an old key.
+        left: values that a process keeps writing with an old key.
         unreadable: where a value cannot be opened; it was left as it is.
     """
 
@@ -78,9 +78,9 @@ def count_by_key(connection: Connection) -> dict[str, Counter[str]]:
 
 
 def _wait_for_open_transactions(database: Database) -> None:
-    """Let everyone finish who may have sealed with the old key and not yet stored it."""
+    """Wait for everyone who may have sealed with the old key and not yet stored it."""
     with database.transaction() as session:
-        session.connection()  # On SQLite it begins when the writer before it has ended.
+        session.connection()  # On SQLite it begins once the previous writer has ended.
         moment = database.clock(session)
     if database.is_sqlite:
         return
@@ -115,7 +115,7 @@ def _seal_column(
 
 
 def _batches(database: Database, column: SealedColumn) -> Iterator[list[Row[Any]]]:
-    """Yield the rows of a column in the order of their ids, a few at a time, each batch as it is at that moment."""
+    """Yield the rows of a column by id, a few at a time, each batch as of that moment."""
     table = _table(column)
     cell = table.c[column.name]
     bound = [table.c[column.origin_column].label("origin")] if column.origin_column else []
@@ -152,7 +152,7 @@ def _store(database: Database, column: SealedColumn, rows: list[Row[Any]], fresh
     )
     values = [{"row": row.id, "before": row.sealed, "after": fresh[row.id]} for row in rows]
     with database.transaction() as session:
-        # In one go: psycopg sends the whole batch before it waits for the first answer.
+        # All at once: psycopg sends the whole batch before it waits for the first result.
         result = session.connection().execute(statement, values)
         assert isinstance(result, CursorResult)
         return result.rowcount

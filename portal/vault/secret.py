@@ -19,12 +19,12 @@ class Secret:
 
     def reveal(self) -> str:
         """Return the text itself; pass it straight on to where it is needed."""
-        register(self._value)  # Whoever it is shown to may repeat it: it counts as one of the latest again.
+        register(self._value)  # Whoever receives it may repeat it, so it counts as recently used.
         return self._value
 
     @property
     def hint(self) -> str:
-        """The last four characters, which people may see; empty for a secret too short to give any away."""
+        """The last four characters, which people may see; empty if the secret is too short to reveal any."""
         return self._value[-4:] if len(self._value) >= 2 * MIN_LENGTH else ""
 
     def __bool__(self) -> bool:

@@ -1,4 +1,4 @@
-"""Seal and open: AES-256-GCM, each ciphertext bound to its table, row, column and, where there is one, origin."""
+"""Seal and open: AES-256-GCM, each ciphertext bound to its table, row, column and origin, if it has one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Vault:
 
     @property
     def ring(self) -> KeyRing:
-        """The ring as it is now; a rotation while this process runs changes it."""
+        """The current ring; a rotation changes it while this process runs."""
         return self._watched.current()
 
     def seal(self, secret: Secret, place: Place, origin: str = "") -> bytes:
@@ -60,7 +60,7 @@ class Vault:
             raise _unreadable(place) from None
 
     def recall(self, sealed: bytes, place: Place, origin: str = "") -> None:
-        """Have a stored secret taken out of texts; one that cannot be opened is no event, as no one needs it here."""
+        """Redact a stored secret from texts; one that cannot be opened is ignored, because no one needs it here."""
         with suppress(SecretUnreadable, UnicodeDecodeError):
             register(self._open_envelope(sealed, place, origin).decode())
 
@@ -73,13 +73,13 @@ class Vault:
         return self._encrypt(self._decrypt(sealed, place, origin), place, origin)
 
     def fingerprint(self, secret: Secret) -> str:
-        """Return 16 hex characters that tell two secrets apart and give neither away."""
+        """Return 16 hex characters that distinguish two secrets and reveal neither."""
         key = self.derive_stable_key("fingerprint")
         return hmac.digest(key, secret.reveal().encode(), "sha256").hex()[:FINGERPRINT_LENGTH]
 
     @property
     def audit_key(self) -> bytes:
-        """32 bytes that no rotation changes: what chains the audit log."""
+        """32 bytes that no rotation changes, for chaining the audit log."""
         return self.ring.audit_key
 
     def derive_key(self, label: str) -> bytes:
@@ -105,7 +105,7 @@ class Vault:
         try:
             return self._open_envelope(sealed, place, origin)
         except SecretUnreadable as error:
-            # A key that is gone, or a database that someone changed.
+            # A key that is gone, or a database that someone tampered with.
             where = {"table": place.table, "row": place.row_id, "column": place.column}
             log.warning("security_event", kind="secret_unreadable", layer=Layer.PORTAL, reason=str(error), **where)
             raise

@@ -14,7 +14,7 @@ _Signature = tuple[int, int, int]
 
 
 class WatchedRing:
-    """The ring, read again when its file was replaced. A ring of the environment stays as it is until the restart."""
+    """The ring, read again when its file was replaced. A ring from the environment stays the same until the restart."""
 
     def __init__(self, ring: KeyRing, path: Path | None = None) -> None:
         self._ring = ring
@@ -23,7 +23,7 @@ class WatchedRing:
         self._seen: _Signature | None = None
 
     def current(self) -> KeyRing:
-        """Return the ring as its file has it now. Costs one look at the file's time."""
+        """Return the ring as its file has it now. Costs one check of the file's time."""
         seen = _signature(self._path)
         if seen is not None and seen != self._seen:
             self._seen = seen

@@ -83,18 +83,18 @@ def may(right: Right) -> bool:
 
 
 def polling(view: View) -> View:
-    """Say that pages ask this view by themselves: it is no sign that a person is there (S4)."""
+    """Mark a view that pages call by themselves: it is not a sign that a person is there (S4)."""
     view.is_polling = True  # type: ignore[attr-defined]
     return view
 
 
 def opens_popup(view: View) -> View:
-    """Say that the page opens a window that must not be cut off by our own opener policy (S13)."""
+    """Mark a page that opens a window which our own opener policy must not cut off (S13)."""
     view.opens_popup = True  # type: ignore[attr-defined]
     return view
 
 
 def has_mark(name: str) -> bool:
-    """Return whether the view of the present request has a mark."""
+    """Return whether the current request's view has a mark."""
     view = current_app.view_functions.get(request.endpoint or "")
     return bool(getattr(view, name, False))

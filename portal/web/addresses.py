@@ -1,4 +1,4 @@
-"""Addresses of our own: absolute ones come from the base URL only, and `next` never leaves the portal (S15, S16)."""
+"""Our own addresses: absolute ones come only from the base URL, and `next` never leaves the portal (S15, S16)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from werkzeug.routing import RequestRedirect
 from portal.web.current import current_runtime
 
 MAX_NEXT = 2000
-# Nothing is removed before the check: Werkzeug drops tabs, and browsers read backslashes as slashes.
+# Nothing is stripped before the check: Werkzeug drops tabs, and browsers read backslashes as slashes.
 _NEXT = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*")
 
 
@@ -21,7 +21,7 @@ def absolute_url(endpoint: str, **values: object) -> str:
 
 
 def page_of_form() -> str:
-    """Return the page that the form of the present request stands on: what it says, its address, or one above."""
+    """Return the page that holds the current request's form: the one it names, its own address, or one above."""
     candidates = [request.form.get("next", ""), request.full_path.rstrip("?") if request.method == "POST" else ""]
     path = request.path.rstrip("/")
     while path := path.rpartition("/")[0]:
@@ -30,7 +30,7 @@ def page_of_form() -> str:
 
 
 def safe_next(text: str | None) -> str:
-    """Return an address of ours to continue to; empty if it is anything else."""
+    """Return one of our addresses to continue to; empty if it is anything else."""
     if not text or len(text) > MAX_NEXT or text.startswith("//") or not _NEXT.fullmatch(text):
         return ""
     adapter = current_app.create_url_adapter(request)

@@ -17,7 +17,7 @@ def attach_runtime(app: Flask, runtime: Runtime) -> None:
 
 
 def current_runtime() -> Runtime:
-    """Return the runtime of the app that answers the present request."""
+    """Return the runtime of the app that handles the current request."""
     runtime: Runtime = current_app.extensions[_KEY]
     return runtime
 

@@ -1,4 +1,4 @@
-"""Errors become a page, a fragment or JSON, in one place."""
+"""Turns errors into a page, a fragment or JSON, in one place."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from portal.web.htmx import wants_fragment
 log = get_logger(__name__)
 
 RETRY_SECONDS = 5
-# Not "nothing was changed": a connection may break while its commit is under way.
+# Not "nothing was changed": a connection may break during its commit.
 DATABASE_AWAY = "The database is busy or does not answer. Try again in a few seconds."
 
 _OF_DATABASE = (DBAPIError, PoolTimeout)
@@ -83,7 +83,7 @@ def _answer_http_exception(error: HTTPException) -> Response:
     if error.response is not None or (error.code or 500) < 400:
         return make_response(error.get_response())
     if isinstance(error, InternalServerError):
-        # Also what happens before a view is looked for, such as reading the session.
+        # Also errors before a view is found, such as while reading the session.
         cause = error.original_exception
         return _answer_database_error(cause) if isinstance(cause, _OF_DATABASE) else _answer_unexpected(error)
     kinds = {**_BY_STATUS, 405: MethodNotAllowed, 408: TooSlow, 413: TooLarge}
@@ -109,7 +109,7 @@ def _answer_database_error(error: SQLAlchemyError) -> Response:
     log.error("database_away", path=loggable_path(request.path), trouble=trouble, exc_info=error)
     unavailable: PortalError = errors.Unavailable(DATABASE_AWAY)
     if trouble in LASTING:
-        # Where exactly that is, only those who are signed in are told.
+        # Only signed-in people are told exactly where that is.
         unavailable = errors.NothingStored(card_of(trouble, "Gatehouse's database"))
     response = answer(unavailable)
     response.headers["Retry-After"] = str(RETRY_SECONDS)
@@ -118,7 +118,7 @@ def _answer_database_error(error: SQLAlchemyError) -> Response:
 
 def answer(error: PortalError) -> Response:
     """Render one error in the form the request wants."""
-    if request_ctx.url_adapter is None:  # The Host header is no name at all: no address can be made, so no page.
+    if request_ctx.url_adapter is None:  # The Host header is not a name: no address can be built, so there is no page.
         return Response(f"{error.title}. {error.sentence}\n", error.status, mimetype="text/plain")
     context = {
         "error": error,

@@ -1,4 +1,4 @@
-"""The base of every form: a fixed list of fields; anything else in the request is refused (S75)."""
+"""The base of every form: a fixed list of fields; any other field in the request is refused (S75)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from portal.errors import BadRequest
 
 # The password that a form is sent again with, after the question of `portal.web.proof`.
 PROOF_FIELD = "proof_password"
-# Sent by every form of ours, whatever its fields: the CSRF token and where to go afterwards.
+# Sent by each of our forms, whatever its fields: the CSRF token and where to go afterwards.
 COMMON_FIELDS = frozenset({"csrf_token", "next", PROOF_FIELD})
-# Never shown again, and never kept for a form that waits for its reader to sign in again.
+# Never shown again, and never kept for a form that waits for its user to sign in again.
 SECRET_FIELDS = frozenset({"password", "new_password", "secret", "access_token", PROOF_FIELD})
 # In the session, by page: `form` (its entries, encoded) and `at` (seconds) of forms that were left or sent too late.
 KEPT_ENTRIES = "kept_entries"
@@ -28,7 +28,7 @@ KEPT_SECONDS = 15 * 60
 class StrictForm(FlaskForm):  # type: ignore[misc,unused-ignore]
     """A form that refuses fields it does not know, so that no one sets what the page does not offer.
 
-    On a page it is filled in with what was typed there before the session was over, if anything was.
+    On a page it is filled in with what was typed there before the session ended, if anything was.
     """
 
     class Meta(FlaskForm.Meta):  # type: ignore[misc,unused-ignore]
@@ -50,7 +50,7 @@ class StrictForm(FlaskForm):  # type: ignore[misc,unused-ignore]
 
 
 def _find_kept_entries() -> MultiDict[str, str] | None:
-    """Return what was typed on the page that is asked for; its next form that is sent ends that."""
+    """Return what was typed on the requested page; sending its next form clears that."""
     kept = session.get(KEPT_ENTRIES, {}).get(request.path)
     if request.method == "POST" or kept is None:
         return None
@@ -59,12 +59,12 @@ def _find_kept_entries() -> MultiDict[str, str] | None:
 
 
 def problems_of(form: FlaskForm) -> dict[str, str]:
-    """Return the first sentence of each field of a validated form that is wrong."""
+    """Return the first error of each wrong field of a validated form."""
     return {name: str(sentences[0]) for name, sentences in form.errors.items() if sentences}
 
 
 def refuse_unknown_fields(*known: str, many: Collection[str] = ()) -> None:
-    """Check the fields of the present request, for views without a form object.
+    """Check the fields of the current request, for views without a form object.
 
     Raises:
         BadRequest: it has a field that is neither among `known` nor among `many`, or one of `known` twice.

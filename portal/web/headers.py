@@ -25,7 +25,7 @@ YEAR_SECONDS = 31_536_000
 
 
 def add_headers(response: Response, *, is_https: bool) -> Response:
-    """Put every header on an answer, errors and static files included."""
+    """Set all headers on a response, including errors and static files."""
     popup = has_mark("opens_popup")
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
@@ -41,7 +41,7 @@ def add_headers(response: Response, *, is_https: bool) -> Response:
 
 def _set_caching(response: Response) -> None:
     if request.endpoint == "static" and response.status_code in {200, 304}:
-        # Not under the digest of another version: for a while an update runs beside what it replaces.
+        # Not under another version's digest: during an update, both versions run for a while.
         is_named = (response.get_etag()[0] or "").partition("-")[0] == request.args.get("v")
         fresh = f"public, max-age={YEAR_SECONDS}, immutable" if is_named else "no-cache"
         response.headers["Cache-Control"] = fresh

@@ -1,4 +1,4 @@
-"""Everything the portal knows of htmx 4: which answer a request wants, and the headers of answers.
+"""Everything the portal knows about htmx 4: which response a request wants, and the headers of responses.
 
 `HX-*` request headers are hints about presentation, never a proof of anything.
 """
@@ -18,13 +18,13 @@ def register(app: Flask) -> None:
 
 
 def wants_fragment() -> bool:
-    """Return whether the answer is swapped into a page: an htmx request, neither boosted nor from history."""
+    """Return whether the response is swapped into a page: an htmx request, neither boosted nor from history."""
     htmx = request.htmx
     return bool(htmx) and not htmx.boosted and not htmx.history_restore_request
 
 
 def render(template: str, fragment: str | None = None, *, status: int = 200, **context: Any) -> Response:
-    """Answer the full page, or the fragment when htmx asked and there is one."""
+    """Return the full page, or the fragment if htmx asked and there is one."""
     chosen = fragment if fragment and wants_fragment() else template
     return make_response(render_template(chosen, **context), status)
 

@@ -1,4 +1,4 @@
-"""Reverse proxies: where the portal is comes from its settings, and who asks from the configured hops (S15)."""
+"""Reverse proxies: the portal's own address comes from its settings, the client's from the configured hops (S15)."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _logged: set[str] = set()
 
 
 class OwnAddress:
-    """WSGI middleware that makes scheme and path prefix those of the base URL, whatever server and headers say.
+    """WSGI middleware that sets scheme and path prefix to those of the base URL, whatever server and headers say.
 
     WSGI servers differ in what they take from a request: gunicorn reads a header SCRIPT_NAME and X-Forwarded-Proto from
-    loopback unless it is told not to, others have settings of their own.
+        loopback unless told not to, others have their own settings.
     """
 
     def __init__(self, app: WSGIApplication, base_url: str) -> None:
@@ -39,7 +39,7 @@ class OwnAddress:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
-        # The base URL has no path. What a server took from the front of the path goes back there.
+        # The base URL has no path. What a server removed from the front of the path is put back.
         environ["PATH_INFO"] = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         environ["SCRIPT_NAME"] = ""
         environ[_SERVER_SCHEME] = environ.get("wsgi.url_scheme", "http")
@@ -48,7 +48,7 @@ class OwnAddress:
 
 
 def trust_configured_hops(app: Flask, settings: Settings) -> None:
-    """Take the client's address from the configured number of proxies, and nothing else from any header."""
+    """Take the client's address from the configured number of proxies, and nothing else from the headers."""
     hops = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxy_hops, x_proto=0, x_host=0, x_port=0, x_prefix=0)
     app.wsgi_app = OwnAddress(hops, settings.base_url)  # type: ignore[method-assign]
 
@@ -64,7 +64,7 @@ def describe_request() -> RequestInfo:
 
 
 def source_address() -> str:
-    """Return the address of the client: what the trusted proxies saw, else that of the socket."""
+    """Return the client's address: what the trusted proxies saw, otherwise the socket's."""
     told = request.remote_addr or ""
     peer = request.environ.get("werkzeug.proxy_fix.orig", {}).get("REMOTE_ADDR") or told
     return _address_in(told) or _address_in(peer) or str(peer)[:64] or "unknown"
@@ -73,7 +73,7 @@ def source_address() -> str:
 def proxy_problem(settings: Settings) -> str:
     """Return what this request shows to be wrong between the reverse proxies and the settings; empty if nothing.
 
-    Only the request itself is looked at: no one can make others see such a sentence.
+    It only uses the request itself: no one can make others see such a sentence.
     """
     hops, told = settings.trusted_proxy_hops, _addresses_told()
     peer = request.environ.get("werkzeug.proxy_fix.orig", {}).get("REMOTE_ADDR") or request.remote_addr

@@ -1,4 +1,4 @@
-"""Put the checks around every view, in the one order that works."""
+"""Put the checks around every view, in the only order that works."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def register(app: Flask, runtime: Runtime, sessions: SessionInterface) -> None:
     settings = runtime.settings
     app.config.update(
         WTF_CSRF_TIME_LIMIT=TOKEN_SECONDS,
-        WTF_CSRF_SSL_STRICT=False,  # It wants a Referer, which our pages do not send; check_origin is stricter.
+        WTF_CSRF_SSL_STRICT=False,  # It requires a Referer, which our pages do not send; check_origin is stricter.
         WTF_CSRF_HEADERS=["X-CSRFToken"],
     )
     app.request_class = request_checks.FormRequest
@@ -44,7 +44,7 @@ def register(app: Flask, runtime: Runtime, sessions: SessionInterface) -> None:
 
 
 def follow_ring(app: Flask, runtime: Runtime) -> None:
-    """Sign forms with the newest key and continue accepting what the older ones signed, also after a rotation (S30)."""
+    """Sign forms with the newest key and keep accepting what the older ones signed, also after a rotation (S30)."""
     ring = runtime.vault.ring
     if app.extensions.get(_SIGNING_RING) is ring:
         return

@@ -1,4 +1,6 @@
-"""What a request may bring: a form in UTF-8 from a page of ours, or nothing. All else is refused first (S9, S99)."""
+"""What a request may contain: a form in UTF-8 from one of our pages, or nothing. Anything else is refused first (S9,
+S99).
+"""
 
 from __future__ import annotations
 
@@ -20,16 +22,16 @@ FORM_TYPES = frozenset({"", "application/x-www-form-urlencoded", "multipart/form
 MAX_BODY_BYTES = 1024 * 1024
 MAX_QUERY_LENGTH = 8192
 MAX_FORM_PARTS = 2000
-# The web worker reads bodies before a thread works on them, and leaves here what went wrong.
+# The web worker reads bodies before a thread handles them, and records here what went wrong.
 BODY_PROBLEM = "gatehouse.body_problem"
 BODY_TOO_SLOW, BODY_BROKEN, BODY_TOO_LARGE = "slow", "broken", "large"
-# What Werkzeug decodes with "replace" shows as this.
+# What Werkzeug could not decode becomes this.
 UNDECODED = "\ufffd"
 _LONE_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 class FormRequest(HtmxAwareRequest):  # type: ignore[misc,unused-ignore]
-    """A request whose body has to be a form of text fields, and whole."""
+    """A request whose body has to be a complete form of text fields."""
 
     max_content_length = MAX_BODY_BYTES
     max_form_memory_size = MAX_BODY_BYTES
@@ -42,14 +44,14 @@ class FormRequest(HtmxAwareRequest):  # type: ignore[misc,unused-ignore]
         return parser
 
     def _get_file_stream(self, *_args: Any, **_names: Any) -> IO[bytes]:
-        raise BadRequest("No page of this portal takes a file. Send text fields only.")
+        raise BadRequest("No page of this portal accepts a file. Send text fields only.")
 
 
 def check_target(settings: Settings) -> None:
     """Refuse a request for another host; links are made from the base URL, never from this header.
 
     Raises:
-        BadRequest: the Host header, or the absolute form of the address, is not that of the base URL.
+        BadRequest: the Host header, or the absolute form of the address, does not match the base URL.
     """
     target = str(request.environ.get("RAW_URI", "/"))
     hosts = [request.headers.get("Host", "")]
@@ -59,22 +61,22 @@ def check_target(settings: Settings) -> None:
         except ValueError:
             hosts.append("")
     if any(host.lower() not in settings.hosts for host in hosts):
-        raise BadRequest(f"This portal is only reached at {settings.base_url}.")
+        raise BadRequest(f"This portal can only be reached at {settings.base_url}.")
 
 
 def check_size() -> None:
-    """Refuse an address or a body that is longer than any of ours, whether a view reads it or not."""
+    """Refuse an address or a body that is longer than any of ours, whether or not a view reads it."""
     if len(request.query_string) > MAX_QUERY_LENGTH or (request.content_length or 0) > MAX_BODY_BYTES:
         raise RequestEntityTooLarge
 
 
 def check_body() -> None:
-    """Refuse a body that is no form, is not whole, or has anything but named text fields.
+    """Refuse a body that is not a form, is incomplete, or has anything but named text fields.
 
     Raises:
-        BadRequest: it is so.
+        BadRequest: it is one of these.
         RequestTimeout: it did not arrive in time.
-        RequestEntityTooLarge: it is longer than any of ours.
+        RequestEntityTooLarge: it is longer than any of our forms.
     """
     problem = request.environ.get(BODY_PROBLEM)
     if problem == BODY_TOO_SLOW:
@@ -82,11 +84,11 @@ def check_body() -> None:
     if problem == BODY_TOO_LARGE:
         raise RequestEntityTooLarge
     if problem == BODY_BROKEN:
-        raise BadRequest("The request ended before all of it was here, or its length is not what it says.")
+        raise BadRequest("The request ended early, or its length is not what it says.")
     is_there = bool(request.content_length) or "Transfer-Encoding" in request.headers
     if is_there and request.method in SAFE_METHODS:
         raise BadRequest(f"A {request.method} request has no body.")
-    # The form library would read JSON too, without any of our limits. A body without a type is no form either.
+    # The form library would read JSON too, without any of our limits. A body without a type is not a form either.
     is_known = request.mimetype in FORM_TYPES and request.headers.get("Content-Type", "").isascii()
     if not is_known or (is_there and not request.mimetype):
         raise BadRequest("This portal reads forms only.")
@@ -103,7 +105,7 @@ def check_body() -> None:
 
 
 def check_address() -> None:
-    """Refuse an address whose path or query is no text in UTF-8.
+    """Refuse an address whose path or query is not UTF-8 text.
 
     Raises:
         BadRequest: it is not.
@@ -116,28 +118,28 @@ def check_encoded(encoded: bytes) -> None:
     """Refuse percent-encoding that is not well formed or does not encode UTF-8.
 
     Raises:
-        BadRequest: it is so.
+        BadRequest: it is one of these.
     """
     if _LONE_PERCENT.search(encoded):
         raise BadRequest("There is a % that is not followed by two hexadecimal digits. A plain % is written as %25.")
     try:
         unquote_to_bytes(encoded).decode()
     except UnicodeDecodeError:
-        raise BadRequest("The request has bytes that are no text in UTF-8.") from None
+        raise BadRequest("The request has bytes that are not UTF-8 text.") from None
 
 
 def check_text(*texts: str) -> None:
-    """Refuse NUL, which PostgreSQL stores in no text, and what could not be decoded.
+    """Refuse NUL, which PostgreSQL cannot store in text, and what could not be decoded.
 
     Raises:
         BadRequest: there is one.
     """
     if any("\0" in text or UNDECODED in text for text in texts):
-        raise BadRequest("The request has a character that no text has.")
+        raise BadRequest("The request has a character that is not allowed in text.")
 
 
 def check_origin(settings: Settings) -> None:
-    """Refuse a change that another site asks for: Fetch Metadata decides, `Origin` where a browser sends none.
+    """Refuse a change that another site asks for: Fetch Metadata decides, or `Origin` if a browser sends none.
 
     Raises:
         Forbidden: it comes from elsewhere.

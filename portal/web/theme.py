@@ -21,7 +21,7 @@ def add_theme(app: Flask) -> None:
 
 
 def chosen_theme(visit: Request) -> str:
-    """Return the theme of a visit; `auto` until someone chooses."""
+    """Return the theme for this browser; `auto` until someone chooses one."""
     theme = visit.cookies.get(_cookie_name(), "auto")
     return theme if theme in THEMES else "auto"
 
@@ -29,7 +29,7 @@ def chosen_theme(visit: Request) -> str:
 @blueprint.post("/theme")
 @public
 def choose() -> Response:
-    """Keep the choice and go back."""
+    """Store the choice and go back."""
     refuse_unknown_fields("theme")
     theme = request.form.get("theme", "auto")
     response = leave_to(safe_next(request.form.get("next")) or "/")
@@ -40,7 +40,7 @@ def choose() -> Response:
         httponly=True,  # No script reads it: the server writes the theme into the page.
         samesite="Lax",
         path="/",
-        secure=current_runtime().settings.is_https,  # Not request.is_secure: behind a proxy the request is plain http.
+        secure=current_runtime().settings.is_https,  # Not request.is_secure: behind a proxy the request is plain HTTP.
     )
     return response
 

@@ -1,4 +1,6 @@
-"""Times as people say them, "4 minutes ago", with the exact one on demand; `times.js` shows it in the reader's zone."""
+"""Times as people say them, "4 minutes ago", with the exact one on demand; `times.js` shows it in the reader's time
+zone.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ def when(at: datetime, now: datetime | None = None) -> Markup:
 
 
 def in_words(at: datetime, now: datetime) -> str:
-    """Return a time as one says it: `just now`, `4 minutes ago`, `yesterday`, `in 2 hours`, `3 Sep`, `3 Sep 2025`."""
+    """Return a time as people say it: `just now`, `4 minutes ago`, `yesterday`, `in 2 hours`, `3 Sep`, `3 Sep 2025`."""
     distance = now - at
     is_past = distance >= timedelta(0)
     seconds = int(abs(distance).total_seconds())

@@ -48,7 +48,7 @@ def test_time_that_is_none_is_a_warning(owner: Visitor, runtime: Runtime, date: 
     with serving(runtime, Peer(date=date)) as peer:
         found = checks_of(owner, peer.url)
 
-    assert "GitLab does not tell its time." in found or "GitLab&#39;s clock is" in found
+    assert "GitLab does not report its time." in found or "GitLab&#39;s clock is" in found
 
 
 @pytest.mark.parametrize(

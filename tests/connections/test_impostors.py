@@ -94,7 +94,7 @@ def test_secret_does_not_move_to_a_path_where_no_gitlab_answers(
     answer = owner.post(f"{setup}/instance", {"domain": f"{server.url}/other"})
 
     assert answer.status_code == 422
-    assert "only to one where GitLab answers" in answer.text
+    assert "must be one where GitLab answers" in answer.text
     assert connection_named(runtime, "GitLab").api_url == server.url
     assert "canary" not in server.sent()
 

@@ -76,6 +76,6 @@ def test_secret_and_pair_move_along_only_to_a_path_where_gitlab_answers(world: W
     with pytest.raises(InvalidInput) as refused:
         move(world, f"{server}/other")
 
-    assert "only to one where GitLab answers" in refused.value.field_errors["domain"]
+    assert "must be one where GitLab answers" in refused.value.field_errors["domain"]
     move(world, world.sandbox.url)
     assert world.paired.demand()

@@ -124,7 +124,7 @@ def test_four_addresses_are_compared(watched: Watched, owner: Visitor, sandbox: 
 
     for way in ("API", "Browser", "Git over HTTP"):
         assert re.search(rf"{way}.*<code class=\"text-break\">{sandbox.url}</code>: \w", ways, re.S)
-    assert "GitLab calls itself the same." in ways
+    assert "GitLab uses the same address for itself." in ways
     assert "GitLab to Gatehouse" not in ways
 
 

@@ -47,7 +47,7 @@ def fill(database: Database) -> None:
 
 
 def dump(database: Database, revision: str) -> None:
-    """Write down a database's schema and rows."""
+    """Record a database's schema and rows."""
     if database.is_sqlite:
         with closing(sqlite3.connect(str(database.engine.url.database))) as connection:
             lines = list(connection.iterdump())

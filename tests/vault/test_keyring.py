@@ -134,7 +134,7 @@ def test_malformed_environment_is_refused_by_its_name_only(key_file: Path, monke
     with pytest.raises(KeyRingError) as caught:
         KeyRing.from_settings(key_file)
 
-    assert str(caught.value) == f"The key ring in {KEYS_VARIABLE} is not what the portal wrote."
+    assert str(caught.value) == f"The key ring in {KEYS_VARIABLE} is not in the portal's format."
 
 
 def test_ring_is_configured_by_either_source(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,1 +1,1 @@
-"""The key ring's life: a new key, everything sealed again with it, the end of an old one (S29)."""
+"""The key ring's life cycle: a new key, sealing everything again with it, dropping an old one (S29)."""

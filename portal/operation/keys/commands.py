@@ -45,13 +45,15 @@ def rotate(
         bool, typer.Option(help="Add another key even if something is still sealed with an older one.")
     ] = False,
 ) -> None:
-    """Add a key and seal every secret again with it, while the portal works. Started again, it continues."""
+    """Add a key and seal every secret again with it, while the portal runs. If interrupted, run it again to
+    continue.
+    """
     from portal.operation.keys import manage
     from portal.vault.keyring import is_in_environment
 
     with _runtime() as runtime, console.status("Sealing …") as line:
         if is_in_environment():
-            console.print("The key ring comes from the environment: its first key seals, no key is added here.")
+            console.print("The key ring comes from the environment: its first key seals, and no key is added here.")
         rotation = manage.rotate(runtime, lambda resealed: line.update(f"Sealed again: {resealed.done}"), force_new=new)
     console.print(f"{'New key' if rotation.is_new else 'Key'} {rotation.key_id}: {_tell(rotation.resealed)}")
     for place in sorted(rotation.resealed.unreadable, key=str):
@@ -64,9 +66,9 @@ def rotate(
 @app.command()
 def drop(
     key_id: Annotated[str, typer.Argument(help="The key's id, from `gatehouse keys status`.")],
-    confirm: Annotated[str, typer.Option(help="The key's id once more, instead of typing it when asked.")] = "",
+    confirm: Annotated[str, typer.Option(help="The key's id again, instead of typing it when asked.")] = "",
 ) -> None:
-    """Take a key that seals nothing any more out of the ring. Backups that were made with it become unreadable."""
+    """Remove a key that no longer seals anything from the ring. Backups made with it become unreadable."""
     from portal.operation.keys import manage
 
     with _runtime() as runtime:
@@ -74,7 +76,7 @@ def drop(
         console.print(f"Secrets in backups made while {key_id} sealed can never be read again without it.")
         typed = confirm or typer.prompt("Type the key's id to drop it")
         if typed.strip() != key_id:
-            console.print("That is another text. Nothing was changed.")
+            console.print("That is not the key's id. Nothing was changed.")
             raise SystemExit(EXIT_REFUSED)
         manage.drop(runtime, key_id)
     console.print(f"Dropped {key_id}.")
@@ -82,12 +84,12 @@ def drop(
 
 @app.command()
 def add(file: Annotated[Path, typer.Argument(help="A key file of this portal, such as a kept copy.")]) -> None:
-    """Put keys back that were lost: what they seal can be read again. New secrets are sealed as before."""
+    """Put lost keys back: what they seal can be read again. New secrets are sealed as before."""
     from portal.operation.keys import manage
 
     with _runtime() as runtime:
         added = manage.add_keys(runtime, file)
-    console.print(f"Added {', '.join(added)}." if added else "The key ring has all of these keys already.")
+    console.print(f"Added {', '.join(added)}." if added else "The key ring already has all of these keys.")
 
 
 def _tell(resealed: Resealed) -> str:

@@ -1,4 +1,4 @@
-"""Rotate the key ring, tell who uses which key, and drop what no one uses; each leaves its row in the audit log."""
+"""Rotate the key ring, show who uses which key, and drop unused ones; each change leaves a row in the audit log."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class KeyUse:
 
 @dataclass(frozen=True)
 class Rotation:
-    """A finished run: the key that seals everything now, whether it was made in this run, and what was done."""
+    """A finished run: the key that now seals everything, whether this run created it, and what was done."""
 
     key_id: str
     is_new: bool
@@ -74,7 +74,7 @@ def list_keys(runtime: Runtime) -> list[KeyUse]:
 def rotate(runtime: Runtime, on_progress: Progress = lambda _: None, *, force_new: bool = False) -> Rotation:
     """Add a key, unless an earlier rotation has not been finished, and seal everything again with the newest one.
 
-    A ring from the environment gets no key here: the operator puts one in front of it.
+    A ring from the environment gets no key here: the operator adds one at its front.
 
     Raises:
         KeyRingError: the key file cannot be replaced.
@@ -128,13 +128,13 @@ def check_drop(runtime: Runtime, key_id: str) -> None:
 
     Raises:
         NotFound: the ring has no such key.
-        Conflict: it seals, something is sealed with it, or its successor is too young to be known everywhere.
+        Conflict: it seals, something is sealed with it, or its successor is too new to be known everywhere.
     """
     ring = runtime.vault.ring
     if ring.get(key_id) is None:
         raise NotFound(f"The key ring has no key {key_id}.")
     if is_in_environment():
-        raise Conflict("The key ring comes from the environment: take the key out there.")
+        raise Conflict("The key ring comes from the environment: remove the key there.")
     if key_id == ring.newest.key_id:
         raise Conflict("This key seals new secrets. Run `gatehouse keys rotate` first.")
     use = next(use for use in list_keys(runtime) if use.key_id == key_id)
@@ -147,7 +147,7 @@ def check_drop(runtime: Runtime, key_id: str) -> None:
 
 
 def drop(runtime: Runtime, key_id: str) -> None:
-    """Take a key that nothing uses out of the ring, forever.
+    """Permanently remove a key that nothing uses from the ring.
 
     Raises:
         NotFound: the ring has no such key.
@@ -158,7 +158,7 @@ def drop(runtime: Runtime, key_id: str) -> None:
     with runtime.database.transaction() as session:
         session.execute(delete(VaultKey).where(col(VaultKey.key_id) == key_id))
         _record(session, "key.dropped", key_id)
-        # Inside: a file that cannot be replaced leaves no row that says it was.
+        # Inside the transaction: if the file cannot be replaced, no row says it was.
         change_file(runtime.settings.resolved_key_file, lambda ring: _without(ring, key_id))
 
 
@@ -174,7 +174,7 @@ def _count(runtime: Runtime) -> dict[str, Counter[str]]:
     for name, counter in counts.items():
         for key_id, count in counter.items():
             uses.setdefault(key_id, Counter())[name] += count
-    # Answers of GitLab that a refresh is about to store, on this machine.
+    # GitLab's answers that a refresh on this machine is about to store.
     for sealed in sealed_answers(runtime.settings.data_dir):
         uses.setdefault(key_id_of(sealed), Counter())["spool"] += 1
     return uses

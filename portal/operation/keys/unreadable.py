@@ -27,7 +27,7 @@ CODE = "secret_unreadable"
 
 @dataclass(frozen=True)
 class Unreadable:
-    """What of a connection has to be entered again."""
+    """What has to be entered again for a connection."""
 
     connection_name: str
     secret: bool
@@ -39,12 +39,12 @@ class Unreadable:
 
 
 def note_unreadable(runtime: Runtime, *, mark: bool) -> list[Unreadable]:
-    """Find the connections whose secrets no key of the ring opens, and unmark those that can be read again.
+    """Find the connections whose secrets no key of the ring opens, and unmark those that are readable again.
 
     Args:
         runtime: whose database and key ring.
-        mark: have what is found entered again. Only when the operator says that the key is lost: another machine on
-            this database may have it, and works.
+        mark: ask for what is found to be entered again. Only if the operator says that the key is lost: another machine
+            on this database may have it, and work.
 
     Returns:
         What cannot be read, by connection.
@@ -73,7 +73,7 @@ def _is_any_marked(session: Session) -> bool:
 
 
 def _look_at(runtime: Runtime, connection_id: int, *, mark: bool) -> Unreadable | None:
-    # One transaction for each, and its credential first: in the order of whoever refreshes it on another machine.
+    # One transaction for each, and its credential first: the lock order of a refresh on another machine.
     with runtime.database.transaction() as session:
         credential = lock_credential(session, connection_id)
         connection = session.get(Connection, connection_id)
@@ -118,7 +118,7 @@ def _mark(session: Session, connection: Connection, credential: Credential | Non
 
 
 def _give_back(session: Session, connection: Connection, credential: Credential | None, *, all_of_it: bool) -> None:
-    """Let a credential live whose key was put back, and its connection when nothing else is unreadable."""
+    """Make a credential usable whose key was put back, and its connection if nothing else is unreadable."""
     lives_again = credential is not None and credential.state == CredentialState.UNREADABLE
     if credential is not None and lives_again:
         credential.state, credential.failure, credential.failed_at = CredentialState.ALIVE, None, None
@@ -130,7 +130,7 @@ def _give_back(session: Session, connection: Connection, credential: Credential 
 
 
 def _abandon_attempts(session: Session, ring: KeyRing) -> None:
-    """End authorizations that were under way: their verifier cannot be read. Their ciphertexts stay."""
+    """End running authorizations: their verifier cannot be read. Their ciphertexts stay."""
     open_ones = select(AuthorizationAttempt).where(
         col(AuthorizationAttempt.outcome).in_([AttemptState.STARTED, AttemptState.CLAIMED])
     )

@@ -27,7 +27,7 @@ class NewerSchema(Exception):
 
 
 def upgrade(database: Database, target: str = "head") -> str:
-    """Run every missing migration in one transaction; of several processes one does it and the others wait.
+    """Run every missing migration in one transaction; if there are several processes, one does it and the others wait.
 
     Args:
         database: which.
@@ -77,7 +77,7 @@ def _locked(engine: Engine) -> Iterator[Connection]:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
             yield connection
         return
-    # BEGIN EXCLUSIVE is the lock; in WAL mode SQLite may answer "locked" at once while another one sets WAL up.
+    # BEGIN EXCLUSIVE is the lock; in WAL mode SQLite may report "locked" at once while another process sets WAL up.
     writing = engine.execution_options(gatehouse_writes=True)
     connection = _begin_patiently(writing)
     try:

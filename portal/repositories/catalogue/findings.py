@@ -1,6 +1,6 @@
-"""What a run found out about GitLab's lists themselves: rows that are wrong, too few rows, many that are gone.
+"""What a run learned about GitLab's lists themselves: wrong rows, too few rows, many that are gone.
 
-Stored are codes and numbers; the sentences are made when they are shown.
+Codes and numbers are stored; the sentences are made when they are shown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from portal.gitlab.payloads import Defect
 from portal.repositories.models import CatalogueRun
 
 ROWS_NAMED = 5
-# So many repositories gone at once, of those that were there, are said aloud.
+# If at least this many repositories are gone at once, the run reports it.
 MANY_LOST = 100
 SOME_LOST, SHARE_LOST = 3, 0.25
 
@@ -42,15 +42,15 @@ class Findings:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing speaks against having seen everything: an empty list only counts if GitLab says so too."""
+        """Whether there is no sign that something was missed: an empty list only counts if GitLab says so too."""
         if self.unnamed or self.is_contradicted:
             return False
         return bool(self.seen) if self.counted is None else len(self.seen) >= self.counted
 
     def note_defects(self, endpoint: str, found: Iterable[Defect]) -> None:
-        """Note what is wrong with rows of a list; of many with the same fault, a few are named."""
+        """Record what is wrong with rows of a list; of many with the same fault, a few are named."""
         for defect in found:
-            # A page that came out of order is asked for again; places on pages say nothing of other pages.
+            # A page that came out of order is requested again; positions on one page say nothing about other pages.
             if (endpoint, defect) in self._noted and defect.row.isdigit():
                 continue
             self._noted.add((endpoint, defect))
@@ -62,13 +62,13 @@ class Findings:
                 noted["rows"].append(str(defect.row))
 
     def note_failure(self, endpoint: str, code: str) -> None:
-        """Note a list that could not be read at all."""
+        """Record a list that could not be read at all."""
         self.defects[endpoint, ""] = {"list": endpoint, "failure": code}
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Something about the last read that a person should know."""
+    """Something about the last read that people should know."""
 
     title: str
     note: str
@@ -76,7 +76,7 @@ class Notice:
 
 
 def notices_of(run: CatalogueRun | None) -> list[Notice]:
-    """Return what to say about a run that has ended."""
+    """Return what to report about a run that has ended."""
     if run is None:
         return []
     found = []
@@ -95,7 +95,7 @@ def _notice_of(card: Card) -> Notice:
 
 
 def is_large_loss(run: CatalogueRun) -> bool:
-    """Return whether so much is gone at once that someone should look."""
+    """Return whether so much is gone at once that someone should check."""
     return run.projects_lost >= MANY_LOST or (
         run.projects_lost >= SOME_LOST and run.projects_lost >= SHARE_LOST * run.projects_known
     )

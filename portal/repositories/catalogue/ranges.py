@@ -1,4 +1,4 @@
-"""Split the ids of GitLab's projects among lanes, without knowing how they are spread.
+"""Split the ids of GitLab's projects among lanes, without knowing how they are distributed.
 
 It starts with one range. A lane with nothing to do takes the upper half of what the busiest one has left, so skewed
 ids cost a few empty pages and never leave a lane idle.
@@ -27,7 +27,7 @@ class IdRange:
 
     @property
     def width(self) -> int:
-        """How many ids are left, at most, or about as many."""
+        """At most how many ids are left, or an estimate."""
         return max(0, self.last - self.cursor)
 
     @property
@@ -46,7 +46,7 @@ class RangePool:
         self._stopped = False
 
     def take(self) -> IdRange | None:
-        """Return a range to read, waiting while others might still be split; None if everything is read."""
+        """Return a range to read, waiting while others may still be split; None if everything has been read."""
         with self._changed:
             while not self._stopped:
                 if found := self._next():
@@ -63,7 +63,7 @@ class RangePool:
             return IdRange(taken.cursor, taken.last, taken.is_open)
 
     def advance(self, taken: IdRange, cursor: int) -> None:
-        """Move a range's cursor to the highest id read, and let idle lanes look again."""
+        """Move a range's cursor to the highest id read, and let idle lanes check again."""
         with self._changed:
             taken.cursor = cursor
             self._changed.notify_all()

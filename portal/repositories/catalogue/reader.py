@@ -1,9 +1,9 @@
 """Download GitLab's list of projects in parallel lanes into one bounded queue.
 
-`GET /projects?membership=true&order_by=id&sort=asc` with `id_after` and `id_before`. A range of ids is read when a page
-of it is empty, or has as many rows as GitLab counts in it: a short page alone proves nothing (docs/gitlab.md, "Lists").
-Lists say only which role a user has in a project's own namespace, so where a page leaves the role open, the same ids
-are asked for once more with `min_access_level`.
+`GET /projects?membership=true&order_by=id&sort=asc` with `id_after` and `id_before`. A range of ids is finished once a
+page of it is empty, or has as many rows as GitLab counts in it: a short page alone proves nothing (docs/gitlab.md,
+"Lists"). Lists say only which role a user has in a project's own namespace, so if a page leaves the role open, the same
+ids are requested again with `min_access_level`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from portal.repositories.catalogue.ranges import IdRange, RangePool
 PER_PAGE = 100
 QUEUE_PAGES = 16
 MAINTAINER = 40
-# Of one read: a list that has no end must not be read forever.
+# For one read: an endless list must not be read forever.
 MAX_PAGES = 50_000
 
 
@@ -35,14 +35,14 @@ class CataloguePage:
 
 
 class _BoundsIgnored(Exception):
-    """GitLab gives rows beyond the ids it was asked for, as it does before 12.6."""
+    """GitLab returns rows beyond the requested ids, as it does before 12.6."""
 
 
 class CatalogueReader:
     """One complete read; iterate it once. A failure of any page ends it with that page's error.
 
     Attributes:
-        is_contradicted: whether GitLab counted rows that did not arrive, or rows came that nothing can be read of.
+        is_contradicted: whether GitLab counted rows that did not arrive, or sent rows that cannot be read at all.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class CatalogueReader:
                 if page.is_last or not page.ids:
                     break
                 if page.is_short and not page.is_ascending:
-                    size = page.count  # What is missing may be among what came: a full page of that size is whole.
+                    size = page.count  # What is missing may be among what came: a full page of that size is complete.
                 else:
                     pool.advance(taken, max(page.ids))
             pool.finish(taken)
@@ -131,7 +131,7 @@ class CatalogueReader:
         return {number: _known_role(held, is_sure=is_sure) for number, held in told.items()}
 
     def _by_offset(self) -> Iterator[CataloguePage]:
-        """Read everything page by page; who holds a role first, as ids are no way to ask for it."""
+        """Read everything page by page; those with a role first, because ids cannot express that."""
         held: dict[int, int] = {}
         is_sure = bool(self._levels)
         for level in self._levels:
@@ -155,7 +155,7 @@ class CatalogueReader:
 
 
 def _known_role(held: int | None, *, is_sure: bool) -> int | None:
-    """Return a role; one below Reporter counts only if GitLab was asked who holds more, and answered for everyone."""
+    """Return a role; one below Reporter counts only if GitLab was asked who has more, and answered for everyone."""
     if is_sure:
         return held or 0
     return held if held is not None and held >= REPORTER else None

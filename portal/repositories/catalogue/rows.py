@@ -34,7 +34,7 @@ _COLUMNS = {
     "last_activity_at": {"last_activity_at"},
     "namespace": {"gitlab_namespace_id"},
 }
-# Null is what these say when there is none; in the others it says nothing.
+# Null means "none" in these; in the others it says nothing.
 _MAY_BE_NULL = {"description", "default_branch", "marked_for_deletion_on", "marked_for_deletion_at"}
 
 
@@ -47,13 +47,13 @@ class Row:
 
 
 def repository_row(connection_id: int, project: Project, access_level: int | None, wrong: Collection[str]) -> Row:
-    """Return the columns of `repository` that GitLab owns, with the digest that tells whether any changed.
+    """Return the columns of `repository` that GitLab owns, with the digest that shows whether any changed.
 
     Args:
         connection_id: of our connection.
-        project: as GitLab told it.
-        access_level: the role that the service user is known to hold.
-        wrong: fields of this project that were not what they must be.
+        project: as GitLab reported it.
+        access_level: the role that the service user is known to have.
+        wrong: fields of this project that were invalid.
     """
     path = project.path_with_namespace
     name = project.name or path.rpartition("/")[2]

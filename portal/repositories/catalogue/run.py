@@ -33,14 +33,14 @@ from portal.repositories.models import CatalogueRun, GitLabGroup
 from portal.runtime import Runtime
 
 Progress = Callable[[int, int | None, str], None]
-# Answers that say no to one question, and nothing about the token or about GitLab being away.
+# Answers that refuse one request, and say nothing about the token or GitLab being unreachable.
 REFUSED = (ForbiddenByRole, GitLabNotFound, InsufficientScope, MalformedAnswer, NotGitLab, UnexpectedStatus)
 
 
 def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, progress: Progress) -> CatalogueRun:
-    """Read everything the service user is a member of, and write it as it comes.
+    """Read everything the service user is a member of, and write it as it arrives.
 
-    `progress` is called with (repositories read, total or None if GitLab does not tell, what happens now).
+    `progress` is called with (repositories read, total or None if GitLab does not say, what happens now).
 
     Returns:
         The run as it ended. If it is not complete, nothing was marked as missing.
@@ -61,7 +61,7 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
         except GitLabRateLimited:
             raise
         except (GitLabError, OutboundError) as error:
-            # Groups are only names in a tree: repositories are read without them, if GitLab gives those.
+            # Groups are only names in a tree: repositories are read without them, if GitLab returns those.
             found.note_failure("groups", error.code)
         _read_repositories(runtime, connection, client, version, found, progress)
     lost, known = mark_missing(runtime.database, connection_id, found.seen, is_complete=found.is_complete)
@@ -69,13 +69,13 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
 
 
 def latest_run(session: Session, connection_id: int) -> CatalogueRun | None:
-    """Return the newest run of a connection that was not broken off."""
+    """Return the newest run of a connection that was not aborted."""
     ended = (CatalogueRun.connection_id == connection_id, col(CatalogueRun.finished_at).is_not(None))
     return session.exec(select(CatalogueRun).where(*ended).order_by(col(CatalogueRun.id).desc()).limit(1)).first()
 
 
 def _read_version(runtime: Runtime, connection: Connection, client: GitLabClient) -> Version | None:
-    """Return GitLab's version, asked for again; as it was known if this token may not ask for it."""
+    """Return GitLab's version, requested again; the known one if this token may not ask."""
     try:
         metadata = client.metadata()
     except REFUSED:
@@ -132,7 +132,7 @@ def _read_repositories(
         progress(len(found.seen), found.counted, "Reading repositories")
     found.is_contradicted = reader.is_contradicted
     if found.counted is not None and len(found.seen) < found.counted:
-        # Some may have been deleted in the meantime.
+        # Some may have been deleted by now.
         _, now = client.newest_project()
         found.counted = found.counted if now is None else min(found.counted, now)
 
@@ -155,7 +155,7 @@ def _end_run(
         run.projects_seen, run.groups_seen, run.projects_counted = len(found.seen), found.groups, found.counted
         run.projects_lost, run.projects_known, run.defects = lost, known, list(found.defects.values())
         if found.are_groups_whole:
-            # Without its group a grant shows a team lead nothing, so a list that was cut takes no group away.
+            # Without its group a grant shows a team lead nothing, so an incomplete list removes no group.
             gone = (GitLabGroup.connection_id == connection_id, col(GitLabGroup.seen_in_run_id) != run_id)
             for group in session.exec(select(GitLabGroup).where(*gone)):
                 session.delete(group)
