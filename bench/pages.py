@@ -12,9 +12,9 @@ from bench.portal_setup import authorized_connection, fresh_runtime
 from bench.sandbox_process import sandbox_of
 from portal import create_app
 from portal.accounts.models import Membership, User
-from portal.accounts.sessions import DatabaseSessions, PortalSession
 from portal.repositories.catalogue.run import read_catalogue
 from portal.runtime import Runtime
+from portal.web.sessions import CookieSessions, PortalSession
 
 PROJECTS = 2_000
 PAGES = {
@@ -56,8 +56,8 @@ def signed_in_cookie(runtime: Runtime, app: Flask) -> tuple[str, str]:
         session.add(Membership(organization_id=1, user_id=user.id, role="owner"))
         user_id = user.id
     sessions = app.session_interface
-    assert isinstance(sessions, DatabaseSessions)
-    begun = PortalSession("", "", None, {})
+    assert isinstance(sessions, CookieSessions)
+    begun = PortalSession()
     with app.test_request_context("/", base_url=runtime.settings.base_url):
         sessions.begin(begun, user_id, 1)
     return sessions.cookie_name, begun.token

@@ -15,11 +15,11 @@ from pathlib import Path
 from alembic import command
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.runtime.migration import MigrationContext
-from portal.operation.migrations.types import render_item
 from sqlmodel import SQLModel
 
 from portal.db import Database
 from portal.operation.migrations import upgrade as migrations
+from portal.operation.migrations.types import render_item
 from tests.support import schemas
 from tests.support.postgresql import running_cluster
 

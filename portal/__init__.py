@@ -9,7 +9,7 @@ from importlib import import_module
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
-from portal.accounts.sessions import DatabaseSessions
+from portal.accounts.sessions import SessionRows
 from portal.capability import Capabilities
 from portal.db import Database
 from portal.installation import look_for_copy
@@ -87,7 +87,7 @@ def create_app(settings: Settings | None = None, runtime: Runtime | None = None)
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
     for ground in (assets, htmx, error_pages, times):
         ground.register(app)
-    register_web(app, runtime, DatabaseSessions(runtime))
+    register_web(app, runtime, SessionRows(runtime))
     for capability in runtime.capabilities.all:
         if capability.views:
             import_module(capability.views).register(app, runtime)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import secrets
-
 from sqlalchemy import CursorResult, delete, update
 from sqlmodel import Session, col, select
 
 from portal import audit
 from portal.accounts.models import Membership, Organization, SetupToken, User
 from portal.accounts.people import add_member, check_person
-from portal.accounts.sessions import hash_of
 from portal.actor import Actor, Role
 from portal.db import utc_now
 from portal.errors import InvalidInput, NotFound
 from portal.runtime import Runtime
+from portal.tokens import hash_of, new_token
 
 MAX_NAME = 100
 
 
 def ensure_setup_link(runtime: Runtime) -> str | None:
     """Return a new one-time link while there are no users, and void earlier ones. None once a user exists."""
-    token = secrets.token_urlsafe(32)
+    token = new_token()
     with runtime.database.transaction() as session:
         if _is_set_up(session):
             return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,13 +13,13 @@ from sqlmodel import Session, col, select
 from portal import audit
 from portal.accounts.models import GroupGrant, Invitation, InvitedGroup, Membership, Organization, SessionRecord, User
 from portal.accounts.notes import GroupChoice
-from portal.accounts.people import EMAIL_TAKEN, add_member, check_person, clean_email, is_member
+from portal.accounts.people import EMAIL_TAKEN, add_member, check_person, clean_email, end_other_sessions, is_member
 from portal.accounts.principal import require_right_now
-from portal.accounts.sessions import end_other_sessions, hash_of
 from portal.actor import ANONYMOUS, ROLE_RIGHTS, Actor, Principal, Right, Role
 from portal.db import utc_now
 from portal.errors import Conflict, InvalidInput, NotFound
 from portal.runtime import Runtime
+from portal.tokens import hash_of, new_token
 
 INVITATION_DAYS = 7
 
@@ -67,7 +66,7 @@ def invite(runtime: Runtime, principal: Principal, email: str, role: str, groups
     clean = clean_email(email)
     if role not in set(Role):
         raise InvalidInput(field_errors={"role": "Choose a role."})
-    token = secrets.token_urlsafe(32)
+    token = new_token()
     now = utc_now()
     with runtime.database.transaction() as session:
         require_right_now(session, principal, Right.MANAGE_MEMBERS)

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from portal import audit
 from portal.accounts.limits import WINDOW_MINUTES, counted_try, note_success
-from portal.accounts.models import Membership, Organization, User
+from portal.accounts.models import Membership, Organization, SessionRecord, User
 from portal.accounts.passwords import PasswordRefused, hash_password, verify_password
-from portal.accounts.sessions import end_other_sessions
 from portal.actor import ANONYMOUS, Actor, Principal, Role
 from portal.audit.models import AuditEvent
 from portal.db import utc_now
@@ -162,6 +162,12 @@ def set_password(runtime: Runtime, email: str, password: str, *, keep_session: i
         end_other_sessions(session, user.id, keep_session)
         membership = _membership(session, user)
         _record(session, "password.changed", membership.organization_id if membership else None, user)
+
+
+def end_other_sessions(session: Session, user_id: int, besides: int | None) -> None:
+    """End every session of a person but one, in the caller's transaction."""
+    others = (col(SessionRecord.user_id) == user_id, col(SessionRecord.id) != (besides or 0))
+    session.execute(delete(SessionRecord).where(*others))
 
 
 def rename_person(runtime: Runtime, user_id: int, name: str) -> None:

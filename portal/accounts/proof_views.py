@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, request, session, url_for
+from flask import Flask, Response, request, url_for
 
-from portal.accounts import people
 from portal.accounts.forms import ProofForm
-from portal.accounts.sessions import current_sessions
-from portal.actor import Principal
 from portal.errors import InvalidInput
-from portal.requestinfo import current_request_info
 from portal.web.access import signed_in
 from portal.web.addresses import page_of_form, safe_next
-from portal.web.current import current_principal, current_runtime
+from portal.web.current import current_principal
 from portal.web.forms import PROOF_FIELD
 from portal.web.htmx import leave_to, render, wants_fragment
-from portal.web.proof import PROVER, StaleProof, give_proof
+from portal.web.proof import StaleProof, give_proof
 from portal.web.request_checks import SAFE_METHODS
 
 
@@ -23,12 +19,6 @@ def register(app: Flask) -> None:
     """Add the page and the handler for stale proofs."""
     app.add_url_rule("/prove", "accounts.prove", prove, methods=["GET", "POST"])
     app.register_error_handler(StaleProof, ask)
-    app.extensions[PROVER] = _prove
-
-
-def _prove(principal: Principal, password: str) -> None:
-    people.verify_own_password(current_runtime(), principal, password, current_request_info().source_address)
-    current_sessions().renew(session, is_proved=True)  # type: ignore[arg-type]
 
 
 @signed_in

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Flask, Response, after_this_request, flash, g, request, session, url_for
+from flask import Blueprint, Flask, Response, after_this_request, flash, g, request, url_for
 
 from portal import audit
 from portal.accounts import first_run, limits, members, notes, people, proof_views, signed_out_views
 from portal.accounts.forms import InvitationForm, InviteForm, NameForm, PasswordForm, RoleForm, SetupForm, SignInForm
 from portal.accounts.models import Membership
-from portal.accounts.sessions import current_sessions
 from portal.actor import ROLE_SENTENCES, AccessRefused, Right, Role
 from portal.db import MAX_ID
 from portal.errors import InvalidInput, NotFound
@@ -25,6 +24,7 @@ from portal.web.forms import refuse_unknown_fields
 from portal.web.htmx import leave_to, render, wants_fragment
 from portal.web.proof import require_proof
 from portal.web.request_checks import SAFE_METHODS
+from portal.web.sessions import current_session, current_sessions
 
 blueprint = Blueprint("accounts", __name__)
 log = get_logger(__name__)
@@ -138,7 +138,7 @@ def sign_out() -> Response:
     """End the session; browsers forget what they kept of it."""
     refuse_unknown_fields()
     if find_principal() is not None:
-        current_sessions().end(session)  # type: ignore[arg-type]
+        current_sessions().end(current_session())
         forget_principal()
     response = leave_to(url_for(".sign_in"))
     response.headers["Clear-Site-Data"] = '"cache", "storage"'
@@ -198,7 +198,7 @@ def change_password() -> Response:
         people.set_password(runtime, principal.email, _text(form, "new_password"), keep_session=principal.session_id)
     except InvalidInput as error:
         return _profile(error)
-    current_sessions().renew(session, is_proved=True)  # type: ignore[arg-type]
+    current_sessions().renew(current_session(), is_proved=True)
     flash("Your password is changed; you are signed out everywhere else.", "success")
     return leave_to(url_for(".profile"))
 
@@ -261,7 +261,7 @@ def change_role(membership_id: int) -> Response:
     principal = current_principal()
     members.change_role(current_runtime(), principal, membership_id, _text(form, "role"))
     if principal.membership_id == membership_id:
-        current_sessions().renew(session)  # type: ignore[arg-type]
+        current_sessions().renew(current_session())
         forget_principal()
     flash("The role is changed.", "success")
     may_stay = current_principal().may(Right.SEE_MEMBERS)
@@ -282,7 +282,7 @@ def remove(membership_id: int) -> Response:
 
 
 def _begin_session(membership: Membership) -> None:
-    current_sessions().begin(session, membership.user_id, membership.organization_id)  # type: ignore[arg-type]
+    current_sessions().begin(current_session(), membership.user_id, membership.organization_id)
     forget_principal()
     g.pop("csrf_token", None)  # Flask-WTF keeps the one it made for the session before.
     runtime = current_runtime()

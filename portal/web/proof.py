@@ -25,16 +25,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from flask import current_app, request
+from flask import request
 
 from portal.actor import Principal
 from portal.errors import InvalidInput, SignInRequired
+from portal.requestinfo import current_request_info
 from portal.web.current import current_principal, forget_principal
 from portal.web.forms import COMMON_FIELDS, PROOF_FIELD
+from portal.web.sessions import current_session, current_sessions
 
 PROOF_MINUTES = 5
-# In the application's extensions: a function of principal and password, which `accounts` puts there.
-PROVER = "gatehouse_prover"
 
 
 class StaleProof(SignInRequired):
@@ -77,8 +77,7 @@ def require_proof(*, purpose: str, keep: Collection[str] = (), back: str = "", c
         RateLimited: too many wrong passwords.
     """
     principal = current_principal()
-    now = current_app.session_interface.now()  # type: ignore[attr-defined]
-    if is_proof_fresh(principal, now):
+    if is_proof_fresh(principal, current_sessions().store.now()):
         return
     password = request.form.get(PROOF_FIELD)
     if password is None:
@@ -103,7 +102,9 @@ def give_proof(principal: Principal, password: str) -> None:
         SignInRequired: the session has ended.
         RateLimited: Too many attempts.
     """
-    current_app.extensions[PROVER](principal, password)
+    sessions = current_sessions()
+    sessions.store.check_password(principal, password, current_request_info().source_address)
+    sessions.renew(current_session(), is_proved=True)
     forget_principal()
 
 

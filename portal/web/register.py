@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, g, request, session
-from flask.sessions import SessionInterface
+from flask import Flask, g, request
 from flask_wtf.csrf import CSRFProtect, generate_csrf
 
 from portal.requestinfo import current_request_info, requesting
@@ -15,13 +14,14 @@ from portal.web.access import refuse_undeclared
 from portal.web.current import find_principal
 from portal.web.headers import add_headers
 from portal.web.proxies import describe_request, is_opened_over_http, proxy_problem, trust_configured_hops
+from portal.web.sessions import CookieSessions, SessionStore, current_session, current_sessions
 from portal.web.theme import add_theme, chosen_theme
 
 TOKEN_SECONDS = 12 * 3600
 _SIGNING_RING = "gatehouse_signing_ring"
 
 
-def register(app: Flask, runtime: Runtime, sessions: SessionInterface) -> None:
+def register(app: Flask, runtime: Runtime, store: SessionStore) -> None:
     """Add sessions, CSRF protection, checks, headers and what every template needs."""
     settings = runtime.settings
     app.config.update(
@@ -31,7 +31,7 @@ def register(app: Flask, runtime: Runtime, sessions: SessionInterface) -> None:
     )
     app.request_class = request_checks.FormRequest
     trust_configured_hops(app, settings)
-    app.session_interface = sessions
+    app.session_interface = CookieSessions(runtime, store)
     follow_ring(app, runtime)
     app.before_request(lambda: follow_ring(app, runtime))
     app.before_request(lambda: _begin(runtime))
@@ -57,8 +57,7 @@ def follow_ring(app: Flask, runtime: Runtime) -> None:
 def _begin(runtime: Runtime) -> None:
     g.entered = requesting(describe_request())
     g.entered.__enter__()
-    if session.failure:  # type: ignore[attr-defined]
-        raise session.failure  # type: ignore[attr-defined]
+    current_sessions().load(current_session())
     request_checks.check_target(runtime.settings)
     request_checks.check_size()
     request_checks.check_address()

@@ -12,9 +12,10 @@ from sqlmodel import select
 from werkzeug.test import TestResponse
 
 from portal.accounts.models import SessionRecord
-from portal.accounts.sessions import DatabaseSessions, hash_of
 from portal.db import utc_now
 from portal.runtime import Runtime
+from portal.tokens import hash_of
+from portal.web.sessions import CookieSessions
 from tests.support.people import Actor
 from tests.support.visitor import Visitor
 
@@ -28,15 +29,15 @@ _HIDDEN = re.compile(r"<input type=\"hidden\" name=\"([^\"]+)\" value=\"([^\"]*)
 def let_time_pass(app: Flask, **details: float) -> None:
     """Put the clock of the sessions forward."""
     sessions = app.session_interface
-    assert isinstance(sessions, DatabaseSessions)
-    ahead = sessions.now() - utc_now() + timedelta(**details)
-    sessions.now = lambda: utc_now() + ahead
+    assert isinstance(sessions, CookieSessions)
+    ahead = sessions.store.now() - utc_now() + timedelta(**details)
+    sessions.store.now = lambda: utc_now() + ahead
 
 
 def cookie_of(visitor: Visitor) -> str:
     """Return the value of someone's session cookie; empty if they have none."""
     sessions = visitor.app.session_interface
-    assert isinstance(sessions, DatabaseSessions)
+    assert isinstance(sessions, CookieSessions)
     cookie = visitor.http.get_cookie(sessions.cookie_name, domain="127.0.0.1")
     return cookie.value if cookie else ""
 

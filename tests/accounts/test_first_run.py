@@ -6,10 +6,10 @@ from sqlmodel import select
 
 from portal.accounts.first_run import ensure_setup_link
 from portal.accounts.models import Membership, Organization, SetupToken, User
-from portal.accounts.sessions import hash_of
 from portal.audit.models import AuditEvent
 from portal.db import Database
 from portal.runtime import Runtime
+from portal.tokens import hash_of
 from tests.accounts.at_once import crowd
 from tests.accounts.support import BOTH_DATABASES, is_signed_in
 from tests.security.tables import digests

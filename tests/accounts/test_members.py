@@ -8,10 +8,10 @@ from flask import Flask
 from sqlmodel import select
 
 from portal.accounts.models import Invitation, Membership, User
-from portal.accounts.sessions import hash_of
 from portal.audit.models import AuditEvent
 from portal.db import utc_now
 from portal.runtime import Runtime
+from portal.tokens import hash_of
 from tests.accounts.at_once import crowd
 from tests.accounts.support import BOTH_DATABASES, give_password, is_signed_in
 from tests.support.people import PASSWORD, Cast

@@ -11,9 +11,10 @@ from sqlmodel import col, select
 
 from portal.accounts.jobs import forget_ended
 from portal.accounts.models import Membership, SessionRecord, User
-from portal.accounts.sessions import hash_of
+from portal.accounts.sessions import SessionRows
 from portal.db import Database, utc_now
 from portal.runtime import Runtime
+from portal.tokens import hash_of
 from portal.web.assets import TEMPLATES
 from tests.accounts.support import cookie_of, give_password, is_signed_in, let_time_pass, record_of, with_cookie
 from tests.security.conftest import World
@@ -180,14 +181,14 @@ def test_session_that_ends_during_a_request_does_no_harm(
     app: Flask, runtime: Runtime, owner: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_time_pass(app, minutes=1)
-    original = type(app.session_interface)._touch  # type: ignore[attr-defined]
+    original = SessionRows.touch
 
     def end_first(*arguments: object) -> None:
         with runtime.database.transaction() as session:
             session.execute(delete(SessionRecord))
         original(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(type(app.session_interface), "_touch", end_first)
+    monkeypatch.setattr(SessionRows, "touch", end_first)
 
     assert owner.get("/jobs").status_code < 500
 

@@ -7,9 +7,9 @@ from flask import Flask, Response
 from sqlmodel import select
 
 from portal.accounts.models import Invitation, Membership, SessionRecord
-from portal.accounts.sessions import hash_of
 from portal.audit.models import AuditEvent
 from portal.runtime import Runtime
+from portal.tokens import hash_of
 from portal.web.access import signed_in
 from portal.web.proof import require_proof
 from tests.accounts.at_once import crowd

@@ -15,10 +15,10 @@ from playwright.sync_api import Browser, BrowserContext
 from sqlmodel import col, select
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from portal.accounts.sessions import DatabaseSessions, PortalSession
 from portal.jobs.models import Job
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
+from portal.web.sessions import CookieSessions, PortalSession
 from tests.browser.watching import Watch
 from tests.support.people import Actor, Cast
 
@@ -65,8 +65,8 @@ class Site:
         """Give a browser profile the session that signing in gives, without its slow password hash."""
         actor = actor or self.cast.owner
         sessions = self.app.session_interface
-        assert isinstance(sessions, DatabaseSessions)
-        session = PortalSession("", "", None, {})
+        assert isinstance(sessions, CookieSessions)
+        session = PortalSession()
         with self.app.test_request_context("/", base_url=self.url):
             sessions.begin(session, actor.user_id, actor.organization_id)
         context.add_cookies([{"name": sessions.cookie_name, "value": session.token, "url": self.url}])

@@ -20,12 +20,12 @@ from sqlmodel import SQLModel
 from werkzeug.wsgi import ClosingIterator
 
 from portal import CAPABILITIES, create_app
-from portal.accounts.sessions import DatabaseSessions
 from portal.db import Database
 from portal.net import NetworkPolicy, OutboundClient
 from portal.runtime import Runtime
 from portal.settings import Settings
 from portal.vault import KeyRing, Vault
+from portal.web.sessions import CookieSessions
 from tests.conftest import BASE_URL
 from tests.fuzz.requests import make
 from tests.security.objects import make_objects
@@ -186,7 +186,7 @@ class FuzzWorld:
             visitor.sign_in(actor)
         token = visitor.csrf_token()
         sessions = self.app.session_interface
-        assert isinstance(sessions, DatabaseSessions)
+        assert isinstance(sessions, CookieSessions)
         cookie = visitor.http.get_cookie(sessions.cookie_name, domain="127.0.0.1")
         assert cookie is not None
         return f"{sessions.cookie_name}={cookie.value}", token

@@ -8,7 +8,7 @@ from typing import Any, Self
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from portal.accounts.sessions import DatabaseSessions, PortalSession
+from portal.web.sessions import CookieSessions, PortalSession
 from tests.support.people import Actor
 
 _TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
@@ -26,8 +26,8 @@ class Visitor:
     def sign_in(self, actor: Actor) -> Self:
         """Begin a session as the sign-in page does, without its slow password hash."""
         sessions = self.app.session_interface
-        assert isinstance(sessions, DatabaseSessions)
-        session = PortalSession("", "", None, {})
+        assert isinstance(sessions, CookieSessions)
+        session = PortalSession()
         with self.app.test_request_context("/", base_url=self.base_url):
             sessions.begin(session, actor.user_id, actor.organization_id)
         self.http.set_cookie(sessions.cookie_name, session.token, domain="127.0.0.1")
@@ -58,7 +58,7 @@ class Visitor:
 
     def _cookies(self) -> str:
         sessions = self.app.session_interface
-        assert isinstance(sessions, DatabaseSessions)
+        assert isinstance(sessions, CookieSessions)
         cookie = self.http.get_cookie(sessions.cookie_name, domain="127.0.0.1")
         return cookie.value if cookie else ""
 
