@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from portal.operation.cli import app
+from tests.test_imports import FLOORS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -44,11 +45,21 @@ def commands_in(document: Path) -> Iterator[tuple[str, Any, set[str]]]:
         yield found[0], command, {word.partition("=")[0] for word in words if word.startswith("--")}
 
 
-def test_readme_names_every_package() -> None:
-    where = README.partition("## Where things are")[2].partition("\n## ")[0]
-    packages = {path.parent.name for path in (ROOT / "portal").glob("*/__init__.py")}
+def test_architecture_lists_every_package_lowest_first() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    # What is ground or the program itself is no floor of its own.
+    floors = [name for floor in FLOORS for name in floor if (ROOT / "portal" / name / "__init__.py").exists()]
 
-    assert packages <= set(re.findall(r"`(\w+)`", where))
+    assert [name for name in listed if name != "installation"] == floors
+    assert {path.parent.name for path in (ROOT / "portal").glob("*/__init__.py")} == {*listed, "sandbox"}
+
+
+def test_architecture_names_what_is_in_the_code() -> None:
+    how = (ROOT / "docs" / "architecture.md").read_text().partition("## How to add")[2]
+    code = "\n".join(path.read_text() for path in CODE)
+
+    assert [name for name in re.findall(r"`(_?[A-Za-z]\w{3,})`", how) if not re.search(rf"\b{name}\b", code)] == []
 
 
 def test_readme_lists_every_command() -> None:
