@@ -81,8 +81,8 @@ class SessionRecord(SQLModel, table=True):
     organization_id: int = Field(foreign_key="organization.id", ondelete="CASCADE", sa_type=BigId)
     data: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     # The absolute limit counts from here, whatever happens in between.
-    created_at: datetime = Field(sa_type=UTCDateTime)
-    last_active_at: datetime = Field(sa_type=UTCDateTime)
+    created_at: datetime = Field(index=True, sa_type=UTCDateTime)
+    last_active_at: datetime = Field(index=True, sa_type=UTCDateTime)
     # When the password was last given; sensitive changes require a recent one.
     proved_at: datetime = Field(sa_type=UTCDateTime)
     source: str = Field(default="", max_length=64)
@@ -147,4 +147,4 @@ class SignInAttempt(SQLModel, table=True):
     source_hash: str = Field(max_length=HASH_LENGTH)
     # Recorded as a failure before the password is checked, so that parallel attempts count one another.
     succeeded: bool = False
-    at: datetime = Field(sa_type=UTCDateTime)
+    at: datetime = Field(index=True, sa_type=UTCDateTime)

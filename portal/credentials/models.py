@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Column
+from sqlalchemy import JSON, Column, Index, text
 from sqlmodel import Field, SQLModel
 
 from portal.db import BigId, UTCDateTime, utc_now
@@ -108,6 +108,9 @@ class CredentialEvent(SQLModel, table=True):
     details: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
 
 
+ALIVE = text("revoked_at IS NULL")
+
+
 class RetiredToken(SQLModel, table=True):
     """A pair that must end at GitLab: kept, sealed, until it is proved dead there, then erased (S33).
 
@@ -118,6 +121,7 @@ class RetiredToken(SQLModel, table=True):
     """
 
     __tablename__ = "retired_token"
+    __table_args__ = (Index("ix_retired_token_due", "next_try_at", sqlite_where=ALIVE, postgresql_where=ALIVE),)
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     organization_id: int = Field(index=True, sa_type=BigId)

@@ -75,7 +75,9 @@ def due_revocations(runtime: Runtime) -> list[int]:
         col(RetiredToken.next_try_at) <= utc_now(),
     )
     with runtime.database.reading() as session:
-        return [row_id for row_id in session.exec(statement.order_by(col(RetiredToken.id)).limit(BATCH)) if row_id]
+        return [
+            row_id for row_id in session.exec(statement.order_by(col(RetiredToken.next_try_at)).limit(BATCH)) if row_id
+        ]
 
 
 def revoke_one(runtime: Runtime, row_id: int) -> bool:

@@ -11,7 +11,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from portal.db import utc_now
 from portal.jobs.context import JobContext
-from portal.jobs.models import Job, JobItem
+from portal.jobs.models import Job, JobItem, JobState
 from portal.runtime import Runtime
 
 KEEP_DAYS = 30
@@ -44,5 +44,7 @@ def forget_finished(context: JobContext) -> None:
 
 def _old() -> SelectOfScalar[Any]:
     now = utc_now()
+    ended = col(Job.state).in_((JobState.SUCCEEDED, JobState.FAILED, JobState.STOPPED))
+    old = ended & (col(Job.finished_at) < now - timedelta(days=KEEP_DAYS))
     own = col(Job.organization_id).is_(None) & (col(Job.finished_at) < now - timedelta(hours=KEEP_OWN_HOURS))
-    return select(Job.id).where((col(Job.finished_at) < now - timedelta(days=KEEP_DAYS)) | own)
+    return select(Job.id).where(old | own)

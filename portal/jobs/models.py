@@ -15,6 +15,7 @@ from portal.audit import Target
 from portal.db import BigId, UTCDateTime, utc_now
 
 UNFINISHED = text("finished_at IS NULL")
+OWN = text("organization_id IS NULL")
 KEY_TAKEN = text("key IS NOT NULL AND finished_at IS NULL")
 
 
@@ -47,8 +48,12 @@ class Job(SQLModel, table=True):
     __tablename__ = "job"
     __table_args__ = (
         Index("uq_job_key_unfinished", "key", unique=True, sqlite_where=KEY_TAKEN, postgresql_where=KEY_TAKEN),
-        Index("ix_job_unfinished", "state", sqlite_where=UNFINISHED, postgresql_where=UNFINISHED),
+        Index("ix_job_unfinished", "id", sqlite_where=UNFINISHED, postgresql_where=UNFINISHED),
         Index("ix_job_organization_listing", "organization_id", "id"),
+        Index("ix_job_newest_of_key", "key", "id"),
+        # What is forgotten or tried again is looked for every few seconds.
+        Index("ix_job_ended", "state", "finished_at"),
+        Index("ix_job_ended_own", "finished_at", sqlite_where=OWN, postgresql_where=OWN),
     )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)

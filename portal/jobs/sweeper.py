@@ -74,8 +74,12 @@ class Sweeper:
     def hand_over_waiting(self) -> int:
         """Give the engine what was enqueued before it had tables."""
         with self.database.transaction() as session:
-            waiting = select(Job).where(col(Job.state) == JobState.QUEUED, col(Job.handed_over_at).is_(None))
-            jobs = session.exec(waiting.order_by(col(Job.id)).limit(BATCH).with_for_update()).all()
+            waiting = (
+                col(Job.finished_at).is_(None),
+                col(Job.state) == JobState.QUEUED,
+                col(Job.handed_over_at).is_(None),
+            )
+            jobs = session.exec(select(Job).where(*waiting).order_by(col(Job.id)).limit(BATCH).with_for_update()).all()
             for job in jobs:
                 hand_over(session, job)
         return len(jobs)

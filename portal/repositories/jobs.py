@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlmodel import col, func, select
+from sqlalchemy import exists
+from sqlalchemy.orm import aliased
+from sqlmodel import col, select
 
 from portal.authorization.keep import READ_CATALOGUE, enqueue_catalogue_read
 from portal.connections.attention import need_attention
@@ -79,10 +81,11 @@ def reads_to_take_up(runtime: Runtime) -> list[Connection]:
     """Return the connections whose newest read failed only because GitLab, or the way to it, was down."""
     now, codes = utc_now(), {kind.code for kind in PASSING}
     with runtime.database.reading() as session:
-        newest = select(func.max(Job.id)).where(col(Job.name) == READ_CATALOGUE).group_by(col(Job.key))
+        newer = aliased(Job)
         failed = (
-            col(Job.id).in_(newest),
+            col(Job.name) == READ_CATALOGUE,
             col(Job.state) == JobState.FAILED,
+            ~exists().where(col(newer.key) == col(Job.key), col(newer.id) > col(Job.id)),
             col(Job.finished_at) <= now - timedelta(seconds=TAKE_UP_SECONDS),
             col(Job.finished_at) > now - timedelta(days=TAKE_UP_DAYS),
         )

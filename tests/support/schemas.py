@@ -33,17 +33,21 @@ def file_of(revision: str, database: Database) -> Path:
     return FOLDER / f"{revision}.{database.engine.dialect.name}.sql"
 
 
+def type_of(column: Column[Any]) -> type:
+    """Return what a column holds; `object` for JSON."""
+    kind = column.type
+    return (kind.impl_instance if isinstance(kind, TypeDecorator) else kind).python_type
+
+
 def fill(database: Database) -> None:
     """Give every table of the newest schema a row, if it has none."""
-
-    def sample(column: Column[Any]) -> Any:
-        kind = column.type
-        return SAMPLES[(kind.impl_instance if isinstance(kind, TypeDecorator) else kind).python_type]
 
     with database.transaction() as session:
         for table in SQLModel.metadata.sorted_tables:
             if not session.execute(select(func.count()).select_from(table)).scalar_one():
-                session.execute(insert(table).values({column.name: sample(column) for column in table.columns}))
+                session.execute(
+                    insert(table).values({column.name: SAMPLES[type_of(column)] for column in table.columns})
+                )
 
 
 def dump(database: Database, revision: str) -> None:

@@ -137,12 +137,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("public_id"),
     )
+    op.create_index("ix_job_ended", "job", ["state", "finished_at"], unique=False)
+    op.create_index(
+        "ix_job_ended_own",
+        "job",
+        ["finished_at"],
+        unique=False,
+        sqlite_where=sa.text("organization_id IS NULL"),
+        postgresql_where=sa.text("organization_id IS NULL"),
+    )
+    op.create_index("ix_job_newest_of_key", "job", ["key", "id"], unique=False)
     op.create_index("ix_job_organization_listing", "job", ["organization_id", "id"], unique=False)
     op.create_index(op.f("ix_job_subject"), "job", ["subject"], unique=False)
     op.create_index(
         "ix_job_unfinished",
         "job",
-        ["state"],
+        ["id"],
         unique=False,
         sqlite_where=sa.text("finished_at IS NULL"),
         postgresql_where=sa.text("finished_at IS NULL"),
@@ -200,6 +210,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(op.f("ix_retired_token_connection_id"), "retired_token", ["connection_id"], unique=False)
+    op.create_index(
+        "ix_retired_token_due",
+        "retired_token",
+        ["next_try_at"],
+        unique=False,
+        sqlite_where=sa.text("revoked_at IS NULL"),
+        postgresql_where=sa.text("revoked_at IS NULL"),
+    )
     op.create_index(op.f("ix_retired_token_organization_id"), "retired_token", ["organization_id"], unique=False)
     op.create_table(
         "setup_token",
@@ -220,6 +238,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_sign_in_attempt_account", "sign_in_attempt", ["account_hash", "at"], unique=False)
+    op.create_index(op.f("ix_sign_in_attempt_at"), "sign_in_attempt", ["at"], unique=False)
     op.create_index("ix_sign_in_attempt_source", "sign_in_attempt", ["source_hash", "at"], unique=False)
     op.create_table(
         "user",
@@ -344,6 +363,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("token_hash"),
     )
+    op.create_index(op.f("ix_session_created_at"), "session", ["created_at"], unique=False)
+    op.create_index(op.f("ix_session_last_active_at"), "session", ["last_active_at"], unique=False)
     op.create_index(op.f("ix_session_user_id"), "session", ["user_id"], unique=False)
     op.create_table(
         "application",
