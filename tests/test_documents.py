@@ -95,9 +95,11 @@ def test_every_path_and_link_of_a_document_leads_somewhere(document: Path) -> No
     assert [anchor for path, anchor in links if anchor and anchor not in anchors(path)] == []
 
 
-def test_words_of_a_start_that_fails_are_those_that_the_portal_says() -> None:
-    table = (ROOT / "docs" / "operation.md").read_text().partition("### If it does not start")[2].partition("\n## ")[0]
-    shown = [text for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for text in re.findall("`([^`]+)`", row)]
+def test_words_of_troubleshooting_are_those_that_the_portal_says() -> None:
+    table = (ROOT / "docs" / "operation.md").read_text().partition("## Troubleshooting")[2].partition("\n## ")[0]
+    shown = [
+        text for row in re.findall(r"^\| (.*?) \|", table, re.MULTILINE) for text in re.findall("[`*]([^`*]+)[`*]", row)
+    ]
     sources = [*sorted((ROOT / "portal").rglob("*.py")), ROOT / "Makefile", ROOT / "tests" / "system_packages.sh"]
     # Some texts continue in the next line.
     code = re.sub(r'"\s*f?"', "", "\n".join(path.read_text() for path in sources))
