@@ -1,1 +1,1 @@
-"""Measurements behind the documentation's claims: `make bench`. Each beside a peer in the same run."""
+"""Measurements behind the documentation's claims: `make bench`. Each is compared with a peer in the same run."""

@@ -48,9 +48,11 @@ MEASUREMENTS = {
 
 
 def main() -> None:
-    """Run what is named on the command line, or everything but `mutation`, which takes its targets as further names."""
+    """Run what is named on the command line, or everything except `mutation`, which takes its targets as further
+    names.
+    """
     if sys.argv[1:2] == ["mutation"]:
-        # From its own process, without the portal: its children import one that has a fault.
+        # In its own process, without the portal: its children import one with a fault.
         os.execv(sys.executable, [sys.executable, "-m", "bench.mutation", *sys.argv[2:]])
     logging.disable(logging.WARNING)  # Only figures are printed.
     for name in sys.argv[1:] or MEASUREMENTS:

@@ -1,5 +1,6 @@
-"""Audited changes per second of eight threads on both databases, beside the same changes without the log; and how
-fast the chain is verified, exported and searched."""
+"""Audited changes per second of eight threads on both databases, compared with the same changes without the log; and
+how fast the chain is verified, exported and searched.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backups of a portal that is written to, each restored elsewhere and verified; counts what does not match."""
+"""Backups of a portal in use, each restored elsewhere and verified; counts what does not match."""
 
 from __future__ import annotations
 

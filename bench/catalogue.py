@@ -1,4 +1,4 @@
-"""A catalogue read beside python-gitlab's iterator and a bare download loop, from the same sandbox."""
+"""A catalogue read compared with python-gitlab's iterator and a bare download loop, from the same sandbox."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PER_PAGE = 100
 
 
 def read_with_portal(served: Served) -> None:
-    """Read, decode, check and store everything, on a fresh database."""
+    """Read, decode, check and store everything, on a new database."""
     with fresh_runtime(served.url) as runtime:
         connection_id = authorized_connection(runtime, served.url, served.token)
         read_catalogue(runtime, connection_id, "bench", lambda done, total, message: None)
@@ -32,7 +32,7 @@ def read_with_python_gitlab(served: Served) -> None:
 
 
 def read_with_bare_loop(served: Served) -> None:
-    """Download the same pages one after the other and look at nothing but the Link header."""
+    """Download the same pages one after the other and read only the Link header."""
     parts = urlsplit(served.url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
     path = f"/api/v4/projects?membership=true&per_page={PER_PAGE}&order_by=id&sort=asc&pagination=keyset"

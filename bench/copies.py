@@ -1,4 +1,4 @@
-"""Copy and put back a database in every way an operator would; count which portals wait, and what GitLab is asked."""
+"""Copy and restore a database in every way an operator would; count which portals wait, and what GitLab is asked."""
 
 from __future__ import annotations
 

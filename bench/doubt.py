@@ -1,4 +1,4 @@
-"""What a GitLab that refuses, insists or is unreachable does to people: who is asked, and how soon access is back.
+"""What a GitLab that refuses, insists or is unreachable means for people: who is asked, and how soon access is back.
 
 On a simulated clock, which no one waits for; a GitLab that accepts connections and stays silent is measured in real
 time. While simulated time passes, the planned refresh runs every 30 seconds and someone demands access.
@@ -44,7 +44,7 @@ SILENT_SECONDS = 90.0
 
 
 class Portal:
-    """A portal that works while its clock is moved, and one connection of it."""
+    """A portal that keeps working while its clock is moved, and one of its connections."""
 
     def __init__(self, paired: Paired, clock: time_machine.Traveller) -> None:
         self.paired = paired
@@ -52,7 +52,7 @@ class Portal:
         self._planned_at = utc_now()
 
     def pass_time(self, seconds: float) -> bool:
-        """Let time pass, then work; return whether someone who wants access has it."""
+        """Let time pass, then run what is due; return whether someone who wants access has it."""
         self._clock.shift(timedelta(seconds=seconds))
         if utc_now() >= self._planned_at:
             self._planned_at = utc_now() + timedelta(seconds=PLANNED_SECONDS)
@@ -149,7 +149,7 @@ def _insist(portal: Portal, switch: str, runs: int) -> list[str]:
     paired, minutes, untold, served = portal.paired, [], 0, 0
     for _ in range(runs):
         paired.authorize_again()
-        # Due before its end, or long over: no one asked for a while.
+        # Due before its end, or long past it: no one asked for a while.
         left = random.choice([random.uniform(1, 600), -random.uniform(0, 7200)])
         paired.make_old(left, due_before=600)
         setattr(paired.sandbox.world.settings, switch, 10_000)
@@ -232,12 +232,12 @@ def _measure_silence(url: str, connections: int) -> list[str]:
         everybody = [pair(runtime, sandbox, organization, slug=f"gitlab-{number}") for number in range(connections)]
         for paired in everybody:
             paired.make_old(random.uniform(-60, 60), due_before=600)
-        # What it was asked by then it never answers, nor does it act on it.
+        # It never answers earlier requests, nor does it act on them.
         sandbox.faults.add("*", delay_seconds=600.0, drop="before")
         returned_at: list[float] = []
 
         def ask(paired: Paired) -> float | None:
-            """Ask once a second; return when access was back, None for one that never missed it at the end."""
+            """Ask once a second; return when access was back, None if it was not missing at the end."""
             time.sleep(random.random())
             is_missing = False
             while True:

@@ -1,4 +1,4 @@
-"""Run things in turn, so that noise hits all of them alike, and print medians and ratios."""
+"""Run things in turn, so that noise affects all of them equally, and print medians and ratios."""
 
 from __future__ import annotations
 

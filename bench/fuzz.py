@@ -30,7 +30,7 @@ from tests.fuzz.raw import run_raw_block
 from tests.fuzz.world import ACTORS, BLOCK, Found, FuzzWorld
 from tests.web_server.served import Served, serving
 
-# One block in so many goes over a socket.
+# One in this many blocks goes over a socket.
 RAW_EVERY = 50
 REPORT_EVERY = 100_000
 # Of work on one answer.
@@ -39,10 +39,10 @@ MEMORY = Path("/dev/shm")
 
 
 class Process:
-    """What one process asks: its own application, and a server when the first block needs it."""
+    """What one process uses: its own application, and a server once the first block needs it."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        # Hashing is slow on purpose, and not what is tried here.
+        # Hashing is slow on purpose, and not what is tested here.
         passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         self._seed = seed
         self._folder = folder / str(os.getpid())
@@ -80,7 +80,7 @@ def begin(folder: Path, seed: int) -> None:
 
 
 def run_block(number: int) -> Found:
-    """Ask one block; what goes wrong with the asking is a failure, too."""
+    """Ask one block; an error while asking is a failure, too."""
     try:
         return _process.run(number)
     except Exception:
@@ -102,7 +102,7 @@ def prepared() -> Iterator[Path]:
 
 
 def run(requests: int, seed: int, processes: int, block: int | None = None) -> int:
-    """Ask so many requests, or one block; print what was found and return the number of failures."""
+    """Send this many requests, or one block; print what was found and return the number of failures."""
     blocks = [block] if block is not None else range(-(-requests // BLOCK))
     context, total, started = multiprocessing.get_context("spawn"), Found(), time.monotonic()
     with (
@@ -133,7 +133,7 @@ def _show(total: Found, seconds: float) -> None:
 
 
 def main() -> None:
-    """Read the command line; the exit code tells whether there are failures."""
+    """Read the command line; the exit code says whether there are failures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)

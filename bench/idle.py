@@ -20,7 +20,7 @@ from portal.jobs.models import Job
 from portal.runtime import Runtime
 from tests.support.postgresql import running_cluster
 
-# A worker that has just started has things to do that it does not do again.
+# A worker that has just started does some things only once.
 SETTLE_SECONDS = 30
 
 
@@ -33,7 +33,7 @@ def run(minutes: float) -> None:
     ):
         for runtime in (sqlite, server):
             new_organization(runtime)
-        # What the server tidies up after the migrations is not the portal's.
+        # What the server cleans up after the migrations is not the portal's doing.
         with psycopg.connect(cluster.url(), autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET autovacuum = off")
             connection.execute("SELECT pg_reload_conf()")

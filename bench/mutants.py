@@ -1,6 +1,6 @@
-"""Mutants of a Python file: the same file with one small fault each, as a slip of the hand or of the mind makes them.
+"""Mutants of a Python file: the same file with one small fault each, like a typo or a thinking error.
 
-Left alone are annotations, docstrings, log lines and sentences for people: a fault there is found by reading.
+Annotations, docstrings, log lines and sentences for people are left alone: a fault there is found by reading.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitOr: ast.BitAnd,
     ast.BitAnd: ast.BitOr,
 }
-# What a decorator of these kinds makes cannot be used without it: every mutant would die at the import.
+# What these decorators make cannot be used without them: every mutant would die at the import.
 SHAPING = {"dataclass", "property", "staticmethod", "classmethod", "contextmanager", "cache", "cached_property"}
 
 
@@ -84,7 +84,7 @@ def _functions(tree: ast.Module) -> dict[int, str]:
 
 
 def _span(statement: ast.stmt) -> tuple[int, int]:
-    """Return the lines of a statement; of a compound one only its head, whose body has statements of its own."""
+    """Return the lines of a statement; of a compound one only its head, because its body has its own statements."""
     body = getattr(statement, "body", None)
     last = body[0].lineno - 1 if body and isinstance(body, list) else statement.end_lineno or statement.lineno
     return statement.lineno, max(last, statement.lineno)
@@ -120,13 +120,13 @@ def _is_left_alone(node: ast.AST) -> bool:
         return " " in node.value or not node.value
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         return ast.unparse(node.value.func).startswith("log.")
-    if isinstance(node, ast.Assign | ast.AugAssign):  # Types have names of their own, and texts to say so.
+    if isinstance(node, ast.Assign | ast.AugAssign):  # Annotations are types, some of them as text.
         return ast.unparse(node).startswith(("__all__", "View =", "Resolve =", "T ="))
     return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def _faults(node: ast.AST) -> Iterator[tuple[ast.AST | None, str]]:
-    """Yield what may stand in a node's place; None deletes a statement or an element."""
+    """Yield what may replace a node; None deletes a statement or an element."""
     changed: Any
     shown = ast.unparse(node).splitlines()[0][:90] if not isinstance(node, ast.excepthandler) else ""
     match node:
@@ -202,6 +202,6 @@ def _replaced(tree: ast.Module, node: ast.AST, field: str, replacement: ast.AST 
                 return ast.Pass()
             return replacement
 
-    # The transformer changes in place: a shallow walk keeps the identity of `node`, so the copy is made afterwards.
+    # The transformer works in place: a shallow walk keeps the identity of `node`, so the copy is made afterwards.
     mutated: ast.Module = Replace().visit(copy.deepcopy(tree, {id(node): node}))
     return mutated

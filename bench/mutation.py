@@ -1,10 +1,10 @@
 """How many small faults the tests find: `python -m bench mutation [TARGET ...] [--all | --sample=N]`.
 
-A process runs the tests of a target once, and notes which test runs which lines. Then it forks for each mutant (see
+A process runs the tests of a target once, and records which test runs which lines. Then it forks for each mutant (see
 `mutants.py`): the child puts the fault into the live module and runs the tests that reach it, quickest first, until
-one fails. What survives that, and what cannot be put in so, is written into a copy of the tree and tried in a process
-of its own, with PostgreSQL and the tests that start programs. Of a target with more than SAMPLE mutants a sample is
-tried, the same one every time. `docs/mutation.md` has the results and says of each survivor why it may live.
+one fails. What survives that, and what cannot be injected this way, is written into a copy of the tree and tried in a
+separate process, with PostgreSQL and the tests that start programs. Of a target with more than SAMPLE mutants a sample
+is tried, the same one every time. `docs/mutation.md` has the results and says for each survivor why it is harmless.
 
 Why not cosmic-ray or mutmut (looked at in November 2026, 8.7.0 and 3.8.1): a third of what is tried here are tables at
 the top of a module (forbidden networks, roles, scopes). mutmut changes function bodies only, and no function with a
@@ -42,7 +42,7 @@ COPIED += ("pyproject.toml", "requirements.txt", "requirements-dev.txt", "wsgi.p
 SAMPLE = 100
 SEED = 6
 AT_ONCE = 2
-# A mutant may loop forever: then a test that takes so much longer than usual has found it.
+# A mutant may loop forever: a test that takes this much longer than usual has found it.
 PATIENCE = 20.0
 SLOWNESS = 8
 KILLED, SURVIVED, NOT_TRIED = 1, 0, 7
@@ -102,7 +102,7 @@ TARGETS = {
 
 @dataclass
 class Score:
-    """What became of the mutants of one target."""
+    """The outcome for the mutants of one target."""
 
     killed: int = 0
     survivors: list[Mutant] = field(default_factory=list)
@@ -123,7 +123,7 @@ class Session:
         self.killed = 0
         self.waiting: list[tuple[Mutant, list[str]]] = []
         self.failing: list[str] = []
-        self._progress = os.dup(2)  # pytest keeps what is written while it runs to itself.
+        self._progress = os.dup(2)  # pytest captures what is written while it runs.
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -132,7 +132,7 @@ class Session:
         for number, item in enumerate(items):
             self._lines, started = set(), time.monotonic()
             with self._watching():
-                # What is shared by tests stays for the forks: there is always a next one.
+                # What tests share stays for the forks: there is always a next test.
                 reports = runtestprotocol(item, log=False, nextitem=items[(number + 1) % len(items)])
             if any(report.failed for report in reports):
                 self.failing.append(item.nodeid)
@@ -167,7 +167,7 @@ class Session:
     def _begin(self, mutant: Mutant, running: dict[int, tuple[Mutant, list[pytest.Item], float]]) -> None:
         lines = {(mutant.path, line) for line in range(mutant.first, mutant.last + 1)}
         reaching = [item for item, (_, seen) in self.ran.items() if seen & lines]
-        # What runs at the import is run by no test: any of those that use the file may find it.
+        # No test runs what runs at import: any of those that use the file may find it.
         reaching = reaching or [
             item for item, (_, seen) in self.ran.items() if mutant.path in {path for path, _ in seen}
         ]
@@ -244,7 +244,7 @@ def _put_in(mutant: Mutant) -> bool:
 
 
 def _put_values_in(module: types.ModuleType, code: types.CodeType) -> bool:
-    """Run the whole module again and take its tables from there, also where others imported them; not its classes."""
+    """Run the whole module again and take its tables (not its classes) from there, also where others imported them."""
     if "SQLModel" in vars(module):
         return False
     fresh: dict[str, Any] = {**vars(module)}
@@ -279,7 +279,7 @@ def run_one(name: str, sample: int | None) -> Score:
     if pytest.main([*options, *target.tests], plugins=[session]) != 0:
         raise SystemExit(f"The tests of {name} could not be run.")
     for test in session.failing:
-        print(f"  left out, for it fails without any fault: {test}", flush=True)
+        print(f"  left out, because it fails without any fault: {test}", flush=True)
     print(f"  {session.killed} of {session.total} killed in forks; {len(session.waiting)} are tried alone", flush=True)
     score = Score(killed=session.killed)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Reads of lists that are cut, doubled, turned round or wrong in a field: what is lost, marked as gone or not named."""
+"""Reads of lists that are cut, doubled, reversed or wrong in a field: what is lost, marked as gone or not named."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.odd_lists import GROUP_FIELDS, GROUPS, PROJECT_FIELDS, PROJECTS, odd_orders, wrong_fields
 
-# Ours, or only asked for where it decides.
+# Ours, or only requested where it matters.
 NOT_COMPARED = {"id", "digest", "access_level"}
 ROWS_AT_ONCE = 7
 
 
 @dataclass
 class Count:
-    """What came of a kind of cases; all but the first two should be 0."""
+    """The outcome of one kind of case; all but the first two should be 0."""
 
     reads: int = 0
     named: int = 0
@@ -59,7 +59,7 @@ class Reader:
             session.exec(delete(GitLabGroup))
 
     def judge(self, count: Count, path: str, field: str = "", **fault: Any) -> None:
-        """Read once with a fault, and count what is not as it was."""
+        """Read once with a fault, and count what changed."""
         self.sandbox.faults.clear()
         self.sandbox.faults.add(path, **fault)
         run = self.read()
@@ -75,7 +75,7 @@ class Reader:
 
 
 def run(projects: int) -> None:
-    """Try everything with everything, and print what came of it."""
+    """Try every combination, and print the outcome."""
     table = Table(title=f"Odd lists of {projects:,} projects and their groups", title_justify="left")
     for heading in ("", "reads", "defects named", "lost", "marked as gone", "changed", "not named"):
         table.add_column(heading, justify="right" if heading else "left")

@@ -1,4 +1,4 @@
-"""Server time of each page of the walkthrough, beside the smallest Flask page in the same process."""
+"""Server time of each page of the walkthrough, compared with the smallest Flask page in the same process."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run(runs: int) -> None:
 
 
 def signed_in_cookie(runtime: Runtime, app: Flask) -> tuple[str, str]:
-    """Add an owner and return name and value of the cookie of a session of theirs."""
+    """Add an owner and return the name and value of their session cookie."""
     with runtime.database.transaction() as session:
         user = User(email="olga@example.com", name="Olga Owner")
         session.add(user)

@@ -22,7 +22,7 @@ from portal.vault import KeyRing, Place, Secret
 
 @contextmanager
 def fresh_runtime(sandbox_url: str = "", database_url: str = "") -> Iterator[Runtime]:
-    """A migrated runtime in a temporary folder, on SQLite unless told; its door lets the sandbox through."""
+    """A migrated runtime in a temporary folder, on SQLite by default; it may reach the sandbox."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
             data_dir=Path(folder), allow_http=True, sandbox_origin=sandbox_url or None, database_url=database_url

@@ -1,6 +1,6 @@
 """Many processes, one credential, single-use refresh tokens: how often is GitLab asked, and with what?
 
-The same demands once in peace, and once while processes are killed and paused at random. On SQLite and PostgreSQL.
+The same demands once undisturbed, and once while processes are killed and paused at random. On SQLite and PostgreSQL.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Crew:
             self._await_ready(number)
 
     def ask(self, count: int) -> None:
-        """Let everyone demand so many times."""
+        """Have each process demand this many times."""
         for number, (_, pipe) in enumerate(self.members):
             try:
                 pipe.send(count)
@@ -62,7 +62,7 @@ class Crew:
                 self.members[number][1].send(count)
 
     def answers(self) -> tuple[list[float], list[str]]:
-        """Return the milliseconds and the refusals of all that are alive; replace the others."""
+        """Return the milliseconds and the refusals of all live processes; replace the others."""
         took: list[float] = []
         refused: list[str] = []
         for number, (_, pipe) in enumerate(self.members):
@@ -77,21 +77,21 @@ class Crew:
         return took, refused
 
     def number_of(self, lease_owner: str) -> int:
-        """Return which process holds a lease, half of the time; else any."""
+        """Return the process that holds a lease half of the time, otherwise any."""
         for number, (process, _) in enumerate(self.members):
             if f":{process.pid}:" in lease_owner and random.random() < 0.5:
                 return number
         return random.randrange(PROCESSES)
 
     def disturb(self, number: int) -> None:
-        """Kill a process, or pause it for shorter or longer than its lease."""
+        """Kill a process, or pause it for less or more than its lease."""
         process, _ = self.members[number]
         assert process.pid
         if random.random() < 0.5:
             os.kill(process.pid, signal.SIGKILL)
             return
         os.kill(process.pid, signal.SIGSTOP)
-        # Most pauses are short; some outlive the lease.
+        # Most pauses are short; some outlast the lease.
         time.sleep(TIMES.lease + 0.3 if random.random() < 0.05 else random.random() * 0.1)
         os.kill(process.pid, signal.SIGCONT)
 
@@ -137,7 +137,7 @@ def on_both_databases(measure: Callable[[str, str], None]) -> None:
 
 
 def run(demands: int, expiries: int) -> None:
-    """Measure in peace and print."""
+    """Measure undisturbed and print."""
     table = make_table(
         f"{demands:,} demands by {PROCESSES} processes over {expiries} expiries",
         (
@@ -185,7 +185,7 @@ def _measure_peace(url: str, demands: int, expiries: int) -> list[str]:
 
 
 def _alone(paired: Paired) -> list[float]:
-    """Return the milliseconds of demands that no one else disturbs: what a cached credential costs."""
+    """Return the milliseconds of undisturbed demands: what a cached credential costs."""
     took = []
     for _ in range(2_000):
         started = time.perf_counter()
@@ -218,7 +218,7 @@ def _measure_war(url: str, disturbances: int) -> list[str]:
 
 
 def _make_gitlab_slow(paired: Paired) -> None:
-    """Let GitLab take a while before or after it acts, so that a disturbance finds a request under way."""
+    """Let GitLab take a while before or after it acts, so that a disturbance hits a running request."""
     paired.sandbox.faults.clear()
     if random.random() < 0.5:
         paired.sandbox.faults.add("/oauth/token", delay_seconds=random.random() * 2 * SLOW_SECONDS)
@@ -227,10 +227,10 @@ def _make_gitlab_slow(paired: Paired) -> None:
 
 
 def _settle(paired: Paired) -> None:
-    """Demand until the credential is fresh or has its verdict: a lease of a dead process ends in the meantime.
+    """Demand until the credential is fresh or has a verdict: a dead process's lease ends in the meantime.
 
-    GitLab has first done what it was asked, by processes that are gone too: a pair is posted again a minute after a
-    request of which nothing was heard, and here it may be due at once.
+    GitLab has first handled all requests, including those of dead processes: a pair is posted again a minute after an
+        unanswered request, and here that may be due at once.
     """
     paired.sandbox.requests.wait_until_answered("/oauth/token", paired.token_requests)
     end = time.monotonic() + ANSWER_SECONDS
@@ -241,7 +241,7 @@ def _settle(paired: Paired) -> None:
         if paired.credential.state != CredentialState.ALIVE:
             return
         time.sleep(0.05)
-    raise AssertionError("the credential does not come to rest")
+    raise AssertionError("the credential does not settle")
 
 
 def make_table(title: str, headings: tuple[str, ...]) -> Table:

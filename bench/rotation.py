@@ -1,4 +1,4 @@
-"""Rotation of 10,000 secrets while four threads read and write them; beside it, the same without load."""
+"""Rotation of 10,000 secrets while four threads read and write them, compared with the same without load."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _measure(runtime: Runtime, threads: int) -> list[str]:
     for worker in workers:
         worker.start()
     started = time.perf_counter()
-    # A vault of its own: the command rotates in another process than the portal's.
+    # Its own vault: the command rotates in another process than the portal's.
     rotation = rotate(build_runtime(runtime.settings))
     seconds = time.perf_counter() - started
     over.set()
@@ -127,7 +127,7 @@ def _secret(row_id: int, generation: int) -> Secret:
 
 @contextmanager
 def filled(name: str, secrets: int) -> Iterator[Runtime]:
-    """Yield a portal with so many secrets, two in each credential."""
+    """Yield a portal with this many secrets, two in each credential."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = stack.enter_context(running_cluster()).create_database() if name == "PostgreSQL" else ""

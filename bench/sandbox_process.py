@@ -21,7 +21,7 @@ class Served:
 
 @contextmanager
 def sandbox_of(projects: int) -> Iterator[Served]:
-    """Run a sandbox with so many projects while the block runs."""
+    """Run a sandbox with this many projects while the block runs."""
     arguments = [sys.executable, "-m", "bench.sandbox_process", str(projects)]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout

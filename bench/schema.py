@@ -1,4 +1,4 @@
-"""Write migrations from the models, and keep the schema of each revision for the test of the next one.
+"""Write migrations from the models, and store the schema of each revision for the test of the next one.
 
 python -m bench.schema "Give repositories a colour"     begin the next migration, to be read and completed
 python -m bench.schema                                  keep the schema of the newest migration in tests/schemas
@@ -29,7 +29,7 @@ END = "    # ### end Alembic commands ###\n"
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command line."""
     with tempfile.TemporaryDirectory() as folder:
         if sys.argv[1:] == ["--first"]:
             make_first_anew(Database(f"sqlite:///{folder}/empty.db"))

@@ -1,4 +1,6 @@
-"""Whether the time of a refused sign-in tells if the account exists: medians of an unknown one and a wrong password."""
+"""Whether the time of a refused sign-in reveals if the account exists: medians for an unknown one and a wrong
+password.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slow clients of every kind, and the pages of others in the meantime: the portal's server beside gunicorn's
+"""Slow clients of every kind, and everyone else's pages in the meantime: the portal's server compared with gunicorn's
 threads.
 """
 
@@ -29,7 +29,7 @@ PAUSE_SECONDS = 0.1
 VISITORS = 3
 WAITED_TOO_LONG = 10.0
 HEAD = "Host: 127.0.0.1:{port}\r\nUser-Agent: slow\r\n"
-# The peer: gunicorn's worker with threads, as the portal had it before.
+# The peer: gunicorn's worker with threads, which the portal used before.
 THREADS = ["--worker-class=gthread", "--threads=8"]
 Slow = Callable[[int], Awaitable[None]]
 
@@ -53,7 +53,7 @@ async def dripping_body(port: int) -> None:
 
 
 async def slow_reader(port: int) -> None:
-    """Ask for the largest file again and again, with little room, and take the answer in small sips."""
+    """Request the largest file again and again, with a small buffer, and read the response in small pieces."""
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.setblocking(False)
@@ -93,7 +93,7 @@ async def _drip(port: int, at_once: bytes, slowly: bytes) -> None:
 
 
 async def again_and_again(port: int, client: Slow) -> None:
-    """Be slow; cut off, begin again."""
+    """Be slow; if cut off, start again."""
     while True:
         with contextlib.suppress(OSError):
             await client(port)
@@ -101,7 +101,7 @@ async def again_and_again(port: int, client: Slow) -> None:
 
 
 async def visit(port: int, seconds: list[float], until: float) -> None:
-    """Open a page after the other, each over its own connection, and note how long each took."""
+    """Open one page after the other, each over its own connection, and record how long each took."""
     while time.monotonic() < until:
         started = time.monotonic()
         took = WAITED_TOO_LONG

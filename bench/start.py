@@ -1,4 +1,4 @@
-"""From starting the process to the first response: Gatehouse under gunicorn beside a bare Flask application."""
+"""From starting the process to the first response: Gatehouse under gunicorn compared with a bare Flask application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The portal's application with one page more, which demands access as any request that needs GitLab does."""
+"""The portal's application with one more page, which demands access like any request that needs GitLab."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much someone has to open to follow a story through the code, and what else of the structure can be counted.
+"""How many files a reader has to open to follow a story through the code, and other figures about its structure.
 
 `python -m bench structure` prints, for each of five stories, the files that its calls lead through, the share of
 private functions that are used once, and the lines of `portal/`. Nothing is run: names are resolved as Python would.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "portal"
 SHARED = {"", "installation", "net", "vault", "audit", "web"}
-# Where a story begins, and how many files of its own a reader may have to open.
+# Where a story begins, and how many of its own files a reader may have to open.
 STORIES = {
     "enable a repository": ("portal.repositories.views", "enable", 8),
     "finish the popup": ("portal.authorization.views", "callback", 12),

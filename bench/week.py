@@ -11,7 +11,7 @@ from tests.support.simulated import expect_a_living_credential, live_through, si
 
 
 def run(days: int, seed: int) -> None:
-    """Live through it, check the promises, and print."""
+    """Simulate it, check the promises, and print."""
     table = make_table(
         f"{days} simulated days, seed {seed}",
         ("outages", "incidents told", "blips", "refreshes", "spent tokens posted", "credential"),

@@ -1,4 +1,4 @@
-"""What every folder's tests share: a migrated database, a runtime, an application, a sandbox and a small cast."""
+"""What the tests of all folders share: a migrated database, a runtime, an application, a sandbox and a small cast."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MEMORY_BYTES = 2 * 1024**3
 
 
 def pytest_configure() -> None:
-    """Keep temporary files in memory where there is room: every commit waits for the disk otherwise."""
+    """Keep temporary files in memory if there is room: otherwise every commit waits for the disk."""
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MEMORY_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
@@ -48,7 +48,7 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the long tests first: at the end of a run the short ones fill every core.
 
-    Those with an engine in this process come before those with a browser, whose event loop stays to the end.
+    Tests with an engine in this process come before those with a browser, whose event loop stays to the end.
     """
     items.sort(key=lambda item: 0 if item.path.name in LONG else 1 if item.get_closest_marker("browser") else 2)
 
@@ -64,7 +64,7 @@ def quick_applications() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def real_hasher() -> Iterator[PasswordHasher]:
-    """Let passwords of tests cost little; yields the portal's own hasher, which is slow on purpose."""
+    """Make hashing test passwords cheap; yields the portal's own hasher, which is slow on purpose."""
     real = passwords._hasher
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
@@ -73,7 +73,7 @@ def real_hasher() -> Iterator[PasswordHasher]:
 
 @pytest.fixture
 def no_known_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget the secrets that other tests held, as a process does that has just started."""
+    """Clear the secrets that other tests held, so that the process is like a new one."""
     for name, empty in {"_values": OrderedDict(), "_pieces": {}, "_blank_pieces": set()}.items():
         monkeypatch.setattr(redaction, name, empty)
 
@@ -117,14 +117,14 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def sandbox() -> Iterator[RunningSandbox]:
-    """A simulated GitLab of its own for the test."""
+    """A simulated GitLab for this test alone."""
     with RunningSandbox(with_service_user=True) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def migrated_postgresql(cluster: Cluster) -> str:
-    """A PostgreSQL database at the newest schema; tests have it copied by the server."""
+    """A PostgreSQL database at the newest schema; the server copies it for tests."""
     url = cluster.create_database()
     database = Database(Settings(database_url=url).resolved_database_url)
     bring_up_to_date(database)
@@ -168,7 +168,7 @@ def database(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Dat
 
 @pytest.fixture
 def runtime(settings: Settings, database: Database, ring: KeyRing, request: pytest.FixtureRequest) -> Runtime:
-    """A runtime whose door lets one loopback origin through: the test's sandbox, when it has one."""
+    """A runtime that may reach one loopback origin: the test's sandbox, if it has one."""
     exempt = request.getfixturevalue("sandbox").url if "sandbox" in request.fixturenames else None
     policy = NetworkPolicy(
         ports=settings.outbound_ports,
@@ -201,7 +201,7 @@ def cast(runtime: Runtime) -> Cast:
 
 @pytest.fixture
 def paired(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> Paired:
-    """A connection of the cast's organization with a real pair of the sandbox."""
+    """A connection of the cast's organization with a real token pair from the sandbox."""
     return pair(runtime, sandbox, cast.owner.organization_id)
 
 

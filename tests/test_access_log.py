@@ -32,7 +32,7 @@ ENVIRON = {
 RESPONSE = SimpleNamespace(status="303 See Other", sent=12, headers=[("Set-Cookie", "gatehouse=canary-6")])
 
 
-# Whatever may be asked for: Apache's letters, headers both ways, the environment.
+# Everything a format may contain: Apache's letters, headers both ways, the environment.
 EVERYTHING = (
     '%(h)s %(u)s "%(r)s" "%(m)s %(U)s" %(q)s %(s)s %(b)s %(L)ss %(f)s %(a)s %({cookie}i)s %({authorization}i)s '
     "%({referer}i)s %({host}i)s %({set-cookie}o)s %({raw_uri}e)s %({query_string}e)s %({http_cookie}e)s"
@@ -41,7 +41,7 @@ HEADERS = [("Cookie", "gatehouse=canary-3"), ("Authorization", "Basic Y2FuYXJ5LT
 
 
 def line_for(tmp_path: Path, log_format: str = "", **environ: str) -> str:
-    """Return what gunicorn writes for a request, with the logger and the format that the portal starts it with."""
+    """Return what gunicorn writes for a request, with the portal's logger and format."""
     config = Config()
     config.set("access_log_format", log_format or gatehouse_gunicorn.access_log_format)
     config.set("logger_class", gatehouse_gunicorn.logger_class)
@@ -87,7 +87,7 @@ def test_what_a_client_says_of_itself_is_escaped(tmp_path: Path) -> None:
     assert len(line) < 2500
 
 
-# Parts of addresses that say what is looked at, and give no one anything.
+# Parts of addresses that say what is shown, and give no one access.
 PUBLIC_PARTS = {"slug", "filename", "step"}
 # A job's id is shown to everyone who may see the job, and its page asks for the right.
 PUBLIC_IDS = {"jobs.show", "jobs.details", "jobs.stop"}

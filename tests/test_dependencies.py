@@ -1,4 +1,4 @@
-"""What is installed is pinned by hash, names no address, and is not older than its last known hole."""
+"""What is installed is pinned by hash, names no address, and is not older than its last known vulnerability."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[[a-z,]+\])?==([0-9][^ ;]*)(?: ;[^\\]*)? \\$")
-# The first release without the holes that were known when this was written.
+# The first release without the vulnerabilities known when this was written.
 FLOORS = {"flask": (3, 1, 3), "werkzeug": (3, 1, 6), "gunicorn": (22, 0), "authlib": (1, 6, 11), "jinja2": (3, 1, 6)}
 
 
@@ -61,7 +61,7 @@ def test_everything_the_portal_asks_for_is_locked_and_installed_as_locked() -> N
 
 
 def test_portal_runs_with_what_the_lock_of_a_production_installs() -> None:
-    """A package may import what only its extras install; here the tools of development would hide that."""
+    """A package may import what only its extras install; here the development tools would hide that."""
     only_for_work = set(pins("requirements-dev.txt")) - set(pins("requirements.txt"))
     absent = [
         module

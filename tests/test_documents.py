@@ -101,7 +101,7 @@ def test_words_of_troubleshooting_are_those_that_the_portal_says() -> None:
         text for row in re.findall(r"^\| (.*?) \|", table, re.MULTILINE) for text in re.findall("[`*]([^`*]+)[`*]", row)
     ]
     sources = [*sorted((ROOT / "portal").rglob("*.py")), ROOT / "Makefile", ROOT / "tests" / "system_packages.sh"]
-    # Some texts continue in the next line.
+    # Some texts continue on the next line.
     code = re.sub(r'"\s*f?"', "", "\n".join(path.read_text() for path in sources))
 
     # Some are put together from parts, so three words in a row are enough.

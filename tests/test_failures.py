@@ -75,7 +75,7 @@ PAGES = {
     Surface.REPOSITORIES: "/repositories/?connection=gitlab",
     Surface.REVOCATION: "/connections/gitlab",
 }
-# What a remedy calls a button by, and where it says that button is, if it is not on the page itself.
+# The name by which a remedy refers to a button, and where it says the button is, if not on the page itself.
 BUTTON = re.compile(
     r"(?:[Pp]ress |(?<=\. )|; )(Check again|Continue|Save|Read again|Try again now|Authorize|Renew secret)(?: again)?"
     r"(?P<where> (?:again )?(?:on the Repositories page|there|in the step Instance|on its Health page|on GitLab's page"
@@ -96,7 +96,7 @@ PAIRS = [(key, surface) for key, entry in FAILURES.items() for surface in sorted
 
 
 def card_of(key: str) -> Card:
-    """Return a failure with a value for everything that texts may name."""
+    """Return a failure with a value for everything that texts may mention."""
     code, _, case = key.partition("/")
     because = Card("gitlab_unavailable") if "{because}" in FAILURES[key].sentence else None
     return Card(code, {**PARAMETERS, **({"case": case} if case else {})}, because=because)
@@ -104,7 +104,7 @@ def card_of(key: str) -> Card:
 
 @pytest.fixture
 def connection_id(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> int:
-    """A connection in use, and a draft beside it that has come to step 3."""
+    """A connection in use, and a draft that has reached step 3."""
     with runtime.database.transaction() as session:
         draft = Connection(organization_id=cast.owner.organization_id, slug="draft", display_name="Draft")
         draft.external_url = draft.api_url = sandbox.url

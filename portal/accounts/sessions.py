@@ -50,7 +50,7 @@ class SessionRows(SessionStore):
         return StoredSession(principal, row.data, row.last_active_at, ended_by)
 
     def touch(self, session_id: int) -> None:
-        """Note that somebody used it just now."""
+        """Note that someone used it just now."""
         touched = update(SessionRecord).where(col(SessionRecord.id) == session_id).values(last_active_at=self.now())
         try:
             with self._runtime.database.transaction(patience=TOUCH_PATIENCE_SECONDS) as database:
@@ -90,7 +90,7 @@ class SessionRows(SessionStore):
         """Let a session continue under another hash and return who that is now.
 
         Raises:
-            SignInRequired: the session was ended meanwhile; it is not brought back.
+            SignInRequired: the session was ended in the meantime; it is not brought back.
         """
         values: dict[str, Any] = {"token_hash": new_hash, "data": data}
         values |= {"proved_at": self.now()} if is_proved else {}
@@ -113,7 +113,7 @@ class SessionRows(SessionStore):
 
         Raises:
             InvalidInput: it is wrong; `field_errors` has `password`.
-            RateLimited: too many tries.
+            RateLimited: Too many attempts.
         """
         verify_own_password(self._runtime, principal, password, source)
 

@@ -21,9 +21,9 @@ def create_sandbox(
     faults: Faults | None = None,
     requests: RequestLog | None = None,
 ) -> Flask:
-    """Build the simulator's web application over `world`, or over a fresh one.
+    """Build the simulator's web application over `world`, or over a new one.
 
-    Faults and the request log are the server's work; here they are only offered for remote control.
+    The server implements faults and the request log; here they are only offered for remote control.
     """
     from portal.sandbox import api, control
     from portal.sandbox.oauth import views as oauth

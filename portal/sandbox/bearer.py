@@ -1,4 +1,4 @@
-"""Who calls the API: finds the token, refuses dead ones in GitLab's three ways, checks scopes and the account."""
+"""Who calls the API: finds the token, refuses dead ones in GitLab's three ways, checks scopes and account."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PASSWORD_EXPIRED = "Your password expired. Please access GitLab from a web brows
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls; `acts_as_admin` is False for an administrator whom Admin Mode holds back.
+    """Who calls; `acts_as_admin` is False for an administrator whom Admin Mode restricts.
 
     `personal_token` is None if the credential was an OAuth token.
     """
@@ -55,7 +55,7 @@ class Caller:
 
 
 def caller(world: World, *extra_scopes: str) -> Caller:
-    """Return who calls. Every endpoint takes `api`, reads also `read_api`; `extra_scopes` will do as well.
+    """Return who calls. Every endpoint accepts `api`, reads also `read_api`; `extra_scopes` suffice as well.
 
     Raises:
         ApiError: 401 without a good token, 403 when the account or the scopes do not allow it.
@@ -67,7 +67,7 @@ def caller(world: World, *extra_scopes: str) -> Caller:
 
 
 def optional_caller(world: World, *extra_scopes: str, any_scope: bool = False) -> Caller | None:
-    """Return who calls, None if no credential was sent; a bad one is refused, never taken for none."""
+    """Return who calls, None if no credential was sent; a bad one is refused, never ignored."""
     found = _found(world)
     if found is None:
         return None
@@ -111,7 +111,7 @@ def _found(world: World) -> Caller | None:
 
 
 def _by_iam_token(world: World, text: str) -> Caller:
-    """The new token service's are good while their signature and time are."""
+    """The IAM service's tokens are valid as long as their signature and time are."""
     claims = read_access_token(world, text)
     user = world.user(claims.user_id) if claims else None
     if claims is None or user is None:
@@ -142,7 +142,7 @@ def _acts_as_admin(world: World, user: User, scopes: tuple[str, ...]) -> bool:
 def _check_alive(world: World, *, revoked: bool, expired: bool) -> None:
     if (revoked or expired) and world.settings.bare_refusals:
         raise unauthorized()
-    # GitLab looks at the time first: a token that was revoked and has run out is told to be expired.
+    # GitLab checks the time first: a token that was revoked and has expired is reported as expired.
     if expired:
         raise _invalid(EXPIRED)
     if revoked:

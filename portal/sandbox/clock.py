@@ -1,4 +1,4 @@
-"""The time GitLab believes it is: it runs, and tests move it."""
+"""The time that GitLab believes it is: it runs, and tests can move it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Clock:
             return self._frozen or datetime.now(UTC) + self._offset
 
     def set(self, moment: datetime) -> None:
-        """Make it `moment` (aware) now; a running clock continues from there."""
+        """Set the time to `moment` (aware); a running clock continues from there."""
         with self._lock:
             self._offset = moment - datetime.now(UTC)
             self._frozen = moment.astimezone(UTC) if self._frozen else None
 
     def advance(self, seconds: float) -> None:
-        """Move on by seconds, or back when negative."""
+        """Move forward by seconds, or back if negative."""
         self.set(self.now() + timedelta(seconds=seconds))
 
     def freeze(self, moment: datetime | None = None) -> None:
-        """Stand still, at `moment` or at the present time."""
+        """Stop, at `moment` or at the current time."""
         stopped_at = moment or self.now()
         with self._lock:
             self._frozen = stopped_at.astimezone(UTC)

@@ -56,10 +56,10 @@ class Connection(BaseHTTPRequestHandler):
         return cast("_Listener", self.server).site
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Stay silent."""
+        """Log nothing."""
 
     def handle(self) -> None:
-        """Answer until the client leaves; a broken connection is no error of ours."""
+        """Answer until the client leaves; a broken connection is not our error."""
         try:
             super().handle()
         except OSError:
@@ -102,15 +102,15 @@ class Connection(BaseHTTPRequestHandler):
         self._send(Answer(status, [("Content-Type", "text/plain")], status.phrase.encode()), None)
 
     def _answer(self, seen: SeenRequest, path: str, query: str, body: bytes) -> tuple[Answer | None, Fault | None]:
-        """Return the answer, or None if the connection is to be closed without one."""
+        """Return the response, or None if the connection must be closed without one."""
         below_root = self._below_root(path)
-        # Remote control stays in reach under a fault for everything.
+        # Remote control stays reachable even under a fault for everything.
         controls = below_root.startswith("/-/sandbox/")
         fault = None if controls else self.site.faults.strike(self.command, below_root, query, body)
         if fault is None:
             return self._compressed(self._ask_gitlab(path, query, body)), None
         seen.faulty = True
-        # Waits on the event, so that stopping the server does not wait for a slow answer.
+        # Waits on the event, so that stopping the server does not wait for a slow response.
         if fault.delay_seconds and self.site.stopping.wait(fault.delay_seconds):
             return None, fault
         while fault.held and not fault.released.wait(HELD_POLL_SECONDS):

@@ -1,4 +1,4 @@
-"""Remote control of a sandbox: faults, switches and the request log over HTTP. Off unless asked for.
+"""Remote control of a sandbox: faults, switches and the request log over HTTP. Off by default.
 
 Bodies are JSON, which a foreign page in someone's browser cannot send without being asked first (CORS).
 """

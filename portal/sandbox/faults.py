@@ -1,8 +1,8 @@
 """Faults on demand: wrong answers, slow answers, no answers, for requests that match a pattern.
 
-A fault with `status`, `body`, `html` or `redirect` answers instead of GitLab. Without them GitLab answers itself and
-the fault only spoils the answer: delay, extra headers, another content type, JSON members changed, cut short, or sent
-in drips.
+A fault with `status`, `body`, `html` or `redirect` answers instead of GitLab. Without them, GitLab answers and the
+fault only alters the response: delayed, with extra headers, another content type or changed JSON members, cut short, or
+sent in small pieces.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ HTML_PAGE = (
 
 @dataclass
 class Fault:
-    """One fault; `used` counts how often it struck.
+    """One fault; `used` counts how often it was applied.
 
     Attributes:
         path_pattern: a shell pattern over the path as sent, without relative root and query.
         query_pattern: a shell pattern over the query string, as sent.
         body_pattern: a shell pattern over the body, as sent: `*grant_type=refresh_token*` means refreshes only.
-        skip: so many matching requests pass unharmed first.
-        times: how often it strikes; None forever.
-        delay_seconds: wait so long first; GitLab then processes the request although the client may have left.
-        held: wait until `Faults.release`, as in a queue in front of GitLab, and then do the same.
+        skip: this many matching requests pass unchanged first.
+        times: how often it applies; None: forever.
+        delay_seconds: wait this long first; GitLab then processes the request even if the client has left.
+        held: wait until `Faults.release`, as in a queue in front of GitLab, then do the same.
         drop: close the connection without an answer, `before` or `after` the request was processed.
         processed: GitLab processes the request before this fault's own answer hides the result.
-        set_members: members of GitLab's JSON to replace; `namespace.full_path` reaches inside.
+        set_members: members of GitLab's JSON to replace; `namespace.full_path` names a nested one.
         drop_members: members of GitLab's JSON to leave out.
-        only_rows: change members in rows with these ids only; empty for all.
+        only_rows: only change members in rows with these ids; empty for all.
         rows: members to replace in single rows of a list, by the row's id.
-        max_rows: cut a list to so many rows, as a gateway may; the headers stay GitLab's.
-        arrange: send the first row of a list twice, swap its first two rows, or turn it round.
-        drop_headers: headers of GitLab's to leave out, such as `X-Next-Page`.
-        encoding: send the body in this content encoding, asked for or not; one that is not `gzip` or `deflate` is
-            claimed only.
-        truncate: send only so many bytes of the body, although the length says otherwise, then close.
-        drip: (bytes, seconds): send the body in pieces of so many bytes with a pause after each.
+        max_rows: cut a list to this many rows, as a gateway may; the headers stay GitLab's.
+        arrange: send the first row of a list twice, swap its first two rows, or reverse it.
+        drop_headers: GitLab's headers to leave out, such as `X-Next-Page`.
+        encoding: send the body in this content encoding, requested or not; one other than `gzip` or `deflate` is only
+            claimed.
+        truncate: send only this many bytes of the body, although the length says otherwise, then close.
+        drip: (bytes, seconds): send the body in pieces of this many bytes with a pause after each.
     """
 
     path_pattern: str
@@ -85,7 +85,7 @@ class Fault:
         return self.status is not None or self.body is not None or self.html or self.redirect is not None
 
     def matches(self, method: str, path: str, query: str, body: bytes) -> bool:
-        """Return whether a request is meant, leaving counts aside."""
+        """Return whether a request matches, regardless of counts."""
         return (
             self.method in (None, method)
             and fnmatchcase(path, self.path_pattern)
@@ -114,7 +114,7 @@ class Fault:
 
 
 class Faults:
-    """The faults now set; the first that matches a request strikes."""
+    """The current faults; the first that matches a request applies."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -150,7 +150,7 @@ class Faults:
         return self.add(path_pattern, method, held=True, times=times, **details)
 
     def release(self) -> None:
-        """Let GitLab have every request that is held, and hold no more."""
+        """Let every held request through to GitLab, and hold no more."""
         with self._lock:
             for fault in self._faults:
                 fault.released.set()
@@ -162,7 +162,7 @@ class Faults:
             self._faults.clear()
 
     def all(self) -> list[Fault]:
-        """Return the faults now set, spent ones included."""
+        """Return the current faults, including used-up ones."""
         with self._lock:
             return list(self._faults)
 

@@ -1,4 +1,4 @@
-"""The first sixty projects by hand: believable names, and at least one of each kind that surprises software."""
+"""The first sixty projects, made by hand: believable names, and at least one of each kind that surprises software."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the world is made on: options, switches, time, people and their tokens."""
+"""The foundation of the world: options, switches, time, people and their tokens."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Foundation:
         self.clock = Clock()
         self.lock = threading.RLock()
         self.revision = 0
-        # Times of the data hang on the day the sandbox was started, so that its lists always look lived in.
+        # Times in the data are relative to the day the sandbox was started, so that its lists always look in use.
         self.anchor = self.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
         self.people = People(initial_people(self.anchor, with_service_user=self.options.with_service_user))
         self.personal_access_tokens = PersonalTokens()
@@ -50,7 +50,7 @@ class Foundation:
 
     @property
     def release(self) -> tuple[int, int]:
-        """The (major, minor) of the version played."""
+        """The (major, minor) of the simulated version."""
         major, minor = self.settings.version.split(".")[:2]
         return int(major), int(minor)
 
@@ -69,7 +69,7 @@ class Foundation:
             return left > 0
 
     def is_too_fresh(self, token: Token) -> bool:
-        """Return whether the database replica that is asked does not know this token yet."""
+        """Return whether the database replica being asked does not know this token yet."""
         return self.now() < token.created_at + timedelta(seconds=self.settings.refuse_fresh_tokens_seconds)
 
     # People
@@ -87,7 +87,7 @@ class Foundation:
         return self.people.by_username(username)
 
     def user_with_password(self, login: str, password: str) -> User | None:
-        """Return whom username (or e-mail address) and password belong to, whatever their state."""
+        """Return whose username (or e-mail address) and password these are, whatever their state."""
         user = self.people.by_username(login) or self.people.by_email(login)
         return user if user is not None and password and user.password == password else None
 
@@ -107,7 +107,7 @@ class Foundation:
         return user
 
     def open_visibilities(self, user_id: int) -> frozenset[str]:
-        """Return the visibilities a person sees without being a member; external people see less."""
+        """Return the visibilities a person sees without being a member; external people see fewer."""
         user = self.people.by_id(user_id)
         external = user is None or user.external
         return frozenset({"public"} if external else {"public", "internal"})

@@ -9,7 +9,7 @@ GUEST, REPORTER, DEVELOPER, MAINTAINER, OWNER = 10, 20, 30, 40, 50
 PROJECTS_PER_SQUAD = 50
 SQUADS_BEGIN_AT = 1000
 
-# (full path, name, visibility); a parent stands before its children. The order gives the ids.
+# (full path, name, visibility); a parent comes before its children. The order determines the ids.
 TREE = (
     ("platform", "Platform", "internal"),
     ("platform/infrastructure", "Infrastructure", "private"),
@@ -138,7 +138,7 @@ class GroupTree:
         return self.put(Group(self.next_id(), parent_id, path, name, full_path, full_name, visibility, suggested))
 
     def rename(self, group_id: int, path: str, name: str | None = None) -> Group:
-        """Give a group another path; all below it move along."""
+        """Give a group another path; everything below it moves along."""
         group = self._by_id[group_id]
         renamed = self.put(self._under_parent(replace(group, path=path, name=name or group.name)))
         for child in list(self.descendants(group_id)):

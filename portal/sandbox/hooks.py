@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass
 class Hook:
-    """One hook; `flags` are the events, `token` and the header values are never told again."""
+    """One hook; `flags` are the events, `token` and the header values are never shown again."""
 
     id: int
     project_id: int
@@ -41,7 +41,7 @@ class Hooks:
         return self._by_project.get(project_id, {}).get(hook_id)
 
     def add(self, project_id: int, url: str, created_at: datetime) -> Hook:
-        """Keep a new hook."""
+        """Store a new hook."""
         with self._lock:
             self._last_id += 1
             hook = Hook(self._last_id, project_id, url, created_at)

@@ -9,7 +9,7 @@ from portal.sandbox.projects import Project
 
 
 class Members:
-    """Access levels of people. `revision` tells when a cached level is out of date."""
+    """Access levels of people. `revision` shows when a cached level is out of date."""
 
     def __init__(self, groups: GroupTree, revision: Callable[[], int]) -> None:
         self._groups = groups
@@ -20,11 +20,11 @@ class Members:
         self._levels: dict[int, tuple[int, dict[int, int]]] = {}
 
     def put_on_group(self, group_id: int, user_id: int, access_level: int) -> None:
-        """Give a role on a group and all below it; level 0 takes it away."""
+        """Give a role on a group and everything below it; level 0 removes it."""
         _put(self._on_groups, group_id, user_id, access_level)
 
     def put_on_project(self, project_id: int, user_id: int, access_level: int) -> None:
-        """Give a role on one project; level 0 takes it away."""
+        """Give a role on one project; level 0 removes it."""
         _put(self._on_projects, project_id, user_id, access_level)
 
     def share(self, project_id: int, group_id: int, access_level: int) -> None:
@@ -36,11 +36,11 @@ class Members:
         return self._shares.get(project_id, [])
 
     def direct_on_group(self, group_id: int | None, user_id: int) -> int:
-        """Return the level given on this very group, 0 for none."""
+        """Return the level given on exactly this group, 0 for none."""
         return self._on_groups.get(group_id or 0, {}).get(user_id, 0)
 
     def direct_on_project(self, project_id: int, user_id: int) -> int:
-        """Return the level given on this very project, 0 for none."""
+        """Return the level given on exactly this project, 0 for none."""
         return self._on_projects.get(project_id, {}).get(user_id, 0)
 
     def groups_of(self, user_id: int) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""What one sandbox is told at start and never changes."""
+"""What one sandbox is given at start and never changes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class SandboxOptions:
     """How one sandbox is set up.
 
     Attributes:
-        external_url: the address GitLab believes it has (scheme, host, port, relative root); it is what links,
-            `issuer` and pagination headers say. Empty: taken from the port really bound, as `http://localhost:PORT`.
+        external_url: the address GitLab believes it has (scheme, host, port, relative root); links,
+            `issuer` and pagination headers use it. Empty: from the port actually bound, as `http://localhost:PORT`.
         host: where to listen; loopback only.
         port: 0 lets the system choose.
         relative_root: a sub-path such as `/gitlab`, or empty.
         version: `major.minor.patch`; decides which endpoints and fields exist.
         project_count: how many projects exist; the first 60 hold one of each special kind.
-        seed: shifts the drawn attributes of projects beyond the first 60.
+        seed: shifts the generated attributes of projects beyond the first 60.
         with_service_user: also create `gatehouse` (password `sandbox-gatehouse`), Maintainer on most groups.
-        iam: GitLab's new token service answers for OAuth from the start; see `portal.sandbox.oauth.iam`.
+        iam: GitLab's IAM service answers for OAuth from the start; see `portal.sandbox.oauth.iam`.
         control: offer `/-/sandbox/…`, which sets faults and switches over HTTP.
     """
 

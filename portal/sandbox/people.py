@@ -78,7 +78,7 @@ class People:
 
 
 def initial_people(anchor: datetime, *, with_service_user: bool) -> list[User]:
-    """Return the accounts of a fresh sandbox; their passwords are `sandbox-<username>`."""
+    """Return the accounts of a new sandbox; their passwords are `sandbox-<username>`."""
     joined = anchor - timedelta(days=900)
 
     def person(user_id: int, username: str, name: str, *, state: str = "active", admin: bool = False) -> User:

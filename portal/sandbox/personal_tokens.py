@@ -12,7 +12,7 @@ PREFIX_SINCE = (14, 5)
 
 @dataclass
 class PersonalToken:
-    """One token; `expires_at` is the day at whose begin (UTC) it dies, None for never."""
+    """One token; `expires_at` is the day at whose start (UTC) it expires, None for never."""
 
     id: int
     token: str
@@ -28,11 +28,11 @@ class PersonalToken:
 
     @property
     def is_revoked(self) -> bool:
-        """Return whether it was taken back."""
+        """Return whether it was revoked."""
         return self.revoked_at is not None
 
     def is_expired(self, now: datetime) -> bool:
-        """Return whether its day has come."""
+        """Return whether it has expired."""
         return self.expires_at is not None and now.date() >= self.expires_at
 
 
@@ -54,7 +54,7 @@ class PersonalTokens:
         impersonation: bool = False,
         prefix: str = "glpat-",
     ) -> PersonalToken:
-        """Issue a token; its text is drawn here."""
+        """Issue a token; its text is generated here."""
         text = prefix + secrets.token_urlsafe(15)
         number = len(self._by_text) + 1
         token = PersonalToken(

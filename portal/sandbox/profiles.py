@@ -1,4 +1,4 @@
-"""From which version on GitLab has what; one table for the whole API."""
+"""Since which version GitLab has what; one table for the whole API."""
 
 from __future__ import annotations
 
@@ -76,5 +76,5 @@ SINCE: dict[str, tuple[int, int]] = {
 
 
 def has(world: World, feature: str) -> bool:
-    """Return whether the version played has a feature of the table."""
+    """Return whether the simulated version has a feature of the table."""
     return world.release >= SINCE[feature]

@@ -1,4 +1,4 @@
-"""All projects, made on first use, then changed by whoever plays GitLab; found by id and by path."""
+"""All projects, created on first use, then changed by the sandbox's users; found by id and by path."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ProjectTable:
             return self._by_id.get(project_id) if self.rows else None
 
     def by_path(self, full_path: str) -> Project | None:
-        """Return one project by its present full path, ignoring case as GitLab does."""
+        """Return one project by its current full path, ignoring case as GitLab does."""
         with self._lock:
             if self._by_path[0] != self._revision():
                 paths = {self.full_path(project).lower(): project for project in self.rows}
@@ -55,7 +55,7 @@ class ProjectTable:
             return self._by_path[1].get(full_path.lower())
 
     def moved_to(self, full_path: str) -> Project | None:
-        """Return the project that had this path before."""
+        """Return the project that formerly had this path."""
         project_id = self._moved.get(full_path.lower())
         return self.by_id(project_id) if project_id else None
 
@@ -105,7 +105,7 @@ class ProjectTable:
             self._moved.update({path.lower(): project_id for project_id, path in paths_before.items()})
 
     def remove(self, project_id: int) -> bool:
-        """Delete for good; False if there is none."""
+        """Delete permanently; False if there is none."""
         with self._lock:
             if self.by_id(project_id) is None:
                 return False

@@ -28,7 +28,7 @@ TOPICS = ("python", "go", "rust", "typescript", "java", "kotlin", "ruby")
 
 
 class Project(msgspec.Struct, frozen=True, gc=False):
-    """One project; what a list shows of it and what depends on who asks are worked out later.
+    """One project; what a list shows of it, and what depends on the caller, is computed later.
 
     Attributes:
         group_id: the group it is in, or None in the personal namespace of `owner_id`.

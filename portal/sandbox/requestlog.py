@@ -1,4 +1,4 @@
-"""What was asked of the sandbox, for tests to read."""
+"""The requests to the sandbox, for tests to read."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class SeenRequest:
     Attributes:
         path: as sent, relative root included, without the query.
         headers: by lower-case name.
-        at_once: how many requests were being answered when it arrived, itself included.
-        status: None until it is answered, and forever when the connection was dropped.
+        at_once: how many requests were in progress when it arrived, itself included.
+        status: None until it is answered, and for good if the connection was dropped.
         seconds: from its arrival until the answer was ready.
     """
 
@@ -40,7 +40,7 @@ class SeenRequest:
 
     @property
     def query(self) -> dict[str, str]:
-        """The query; of a name sent twice, the last."""
+        """The query; for a name sent twice, the last value."""
         return dict(parse_qsl(self.query_string, keep_blank_values=True))
 
     @property
@@ -75,7 +75,7 @@ class RequestLog:
     def begin(
         self, method: str, path: str, query_string: str, headers: dict[str, str], body: bytes, at: datetime
     ) -> SeenRequest:
-        """Note a request that has arrived; every `begin` is followed by one `end`."""
+        """Record a request that has arrived; every `begin` is followed by one `end`."""
         with self._changed:
             self._running += 1
             self._most_at_once = max(self._most_at_once, self._running)
@@ -85,19 +85,19 @@ class RequestLog:
             return seen
 
     def end(self, seen: SeenRequest, status: int | None, seconds: float) -> None:
-        """Note how a request ended."""
+        """Record how a request ended."""
         with self._changed:
             self._running -= 1
             seen.status, seen.seconds = status, seconds
             self._changed.notify_all()
 
     def all(self, path_pattern: str = "*", method: str | None = None) -> list[SeenRequest]:
-        """Return the requests whose path (without query) fits a shell pattern, oldest first."""
+        """Return the requests whose path (without query) matches a shell pattern, oldest first."""
         with self._changed:
             return self._matching(path_pattern, method)
 
     def last(self, path_pattern: str = "*", method: str | None = None) -> SeenRequest:
-        """Return the latest such request. Raises IndexError when there was none."""
+        """Return the latest such request. Raises IndexError if there was none."""
         return self.all(path_pattern, method)[-1]
 
     def count(self, path_pattern: str = "*", method: str | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Which projects and groups a person may see, kept between requests so that lists of 100,000 stay fast."""
+"""Which projects and groups a person may see, cached between requests so that lists of 100,000 stay fast."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Selections:
         ]
 
     def _allowed(self, projects: list[Project], wanted: ProjectFilter) -> list[Project]:
-        """Keep what the person may see, or, when a role is asked for, what they have that role on."""
+        """Keep what the person may see, or, if a role is requested, what they have that role on."""
         least = max(wanted.min_access_level, GUEST if wanted.membership else 0, 50 if wanted.owned else 0)
         if wanted.user_id is None:
             return [project for project in projects if project.visibility == "public" and not least]

@@ -15,9 +15,9 @@ from portal.sandbox.server import SandboxServer
 def serve(options: SandboxOptions, ready: Callable[[str], None] | None = None, descriptors: Sequence[int] = ()) -> None:
     """Answer until SIGINT or SIGTERM; `ready` is called with the address once the port is open.
 
-    `descriptors` are sockets that listen already; without any the sandbox binds its own.
+    `descriptors` are sockets that already listen; without any the sandbox binds its own.
 
-    Must run in the main thread. Raises NotLoopback for any other place to listen, OSError when the port is taken.
+    Must run in the main thread. Raises NotLoopback for any other address, OSError if the port is taken.
     """
     stopped = threading.Event()
 

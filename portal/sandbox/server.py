@@ -1,6 +1,7 @@
 """The HTTP server of the sandbox: HTTP/1.1 with keep-alive, a thread per connection, on loopback only.
 
-It is our own because faults need the connection itself: to close it unanswered, to cut an answer short, to drip.
+We have our own because faults need the connection itself: to close it without a response, to cut a response short, or
+to send it in small pieces.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from portal.sandbox.world import World
 POLL_SECONDS = 0.02
 JOIN_SECONDS = 2.0
 PORT_ATTEMPTS = 20
-# What the system says when this machine has no IPv6 loopback at all.
+# What the system reports if this machine has no IPv6 loopback at all.
 NO_IPV6 = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
 
 
@@ -38,7 +39,7 @@ class NotLoopback(ValueError):
 class SandboxServer:
     """One sandbox being served; `start` and `stop` it once.
 
-    `tls` makes it speak HTTPS. With port 0 the external URL is that of the port really bound, unless given.
+    `tls` makes it speak HTTPS. With port 0 the external URL uses the port actually bound, unless given.
     """
 
     def __init__(self, options: SandboxOptions | None = None, *, tls: ssl.SSLContext | None = None) -> None:
@@ -54,7 +55,7 @@ class SandboxServer:
 
     @property
     def port(self) -> int:
-        """The port really bound."""
+        """The port actually bound."""
         return int(self._listeners[0].server_address[1])
 
     @property
@@ -63,9 +64,9 @@ class SandboxServer:
         return f"{self._site.scheme}://localhost:{self.port}{self.options.relative_root}"
 
     def start(self, sockets: Sequence[socket.socket] = ()) -> None:
-        """Bind, or take sockets that listen already, and answer from threads.
+        """Bind, or take sockets that already listen, and answer from threads.
 
-        Raises NotLoopback, or OSError when the port is taken.
+        Raises NotLoopback, or OSError if the port is taken.
         """
         if sockets:
             self._listeners = [_Listener.on(listening, self._site, self._tls) for listening in sockets]
@@ -106,7 +107,7 @@ class _Listener(HTTPServer):
 
     @classmethod
     def on(cls, listening: socket.socket, site: Site, tls: ssl.SSLContext | None) -> _Listener:
-        """Return one for a socket that someone else bound; on loopback, as any of ours."""
+        """Return one for a socket that another process bound; on loopback, like any of ours."""
         address = listening.getsockname()
         _loopback(address[0])
         listener = cls(listening.family, address[:2], site, tls, is_bound=True)
@@ -116,7 +117,7 @@ class _Listener(HTTPServer):
         return listener
 
     def server_bind(self) -> None:
-        """Bind without the reverse look-up that HTTPServer makes."""
+        """Bind without HTTPServer's reverse lookup."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
@@ -138,7 +139,7 @@ class _Listener(HTTPServer):
                 secured.do_handshake()
             self.finish_request(secured, client_address)
         except OSError:
-            pass  # The client went away or spoke no TLS; there is no one left to tell.
+            pass  # The client left or did not speak TLS; there is no one left to tell.
         finally:
             with self._lock:
                 self._open.pop(threading.current_thread(), None)
@@ -157,7 +158,7 @@ class _Listener(HTTPServer):
 
 
 def _listeners(host: str, port: int, site: Site, tls: ssl.SSLContext | None) -> list[_Listener]:
-    """Bind IPv4 and, where there is one, IPv6 loopback on the same port, so that `localhost` always leads here."""
+    """Bind IPv4 and, if there is one, IPv6 loopback on the same port, so that `localhost` always leads here."""
     for _ in range(PORT_ATTEMPTS):
         first = _Listener(_family(host), (_loopback(host), port), site, tls)
         if _loopback(host) != "127.0.0.1":

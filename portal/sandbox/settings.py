@@ -1,4 +1,4 @@
-"""The switches of the sandbox: what an administrator of a real GitLab, or fate, may change at any time."""
+"""The switches of the sandbox: what an administrator of a real GitLab, or chance, may change at any time."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ class SandboxSettings:
         admin_mode: an administrator's token needs the scope `admin_mode` to act as one.
         terms_enforced: people who have not accepted the terms get 403 from the API.
         personal_tokens_enabled: off, the page is 404 and tokens are unknown.
-        user_oauth_applications: off, people cannot register applications of their own.
+        user_oauth_applications: off, people cannot register their own applications.
         disable_admin_oauth_scopes: administrators cannot authorize untrusted applications that have strong scopes.
         maintenance: writes answer 503.
         read_only: a Geo secondary; writes answer 403.
         token_type: the casing at `/oauth/token`; `bearer` in very old versions.
         lazy_refresh: the old pair lives until the new one is first used (no real GitLab does this).
-        refuse_good_refreshes: so many good refresh tokens are answered `invalid_grant`, then they are accepted, as
-            where a database replica lags behind (https://gitlab.com/gitlab-org/gitlab/-/issues/599181).
-        refuse_good_clients: so many right client credentials are answered `invalid_client` at `/oauth/token`.
-        refuse_fresh_tokens_seconds: an OAuth access token is unknown for so long after its issue, as where a database
+        refuse_good_refreshes: this many good refresh tokens are answered with `invalid_grant`, then they are accepted,
+            as if a database replica lags behind (https://gitlab.com/gitlab-org/gitlab/-/issues/599181).
+        refuse_good_clients: this many correct client credentials are answered with `invalid_client` at `/oauth/token`.
+        refuse_fresh_tokens_seconds: an OAuth access token is unknown for this long after its issue, as if a database
             replica lags behind.
         token_lifetime_seconds: how long new access tokens live, and what `expires_in` says; refreshes keep the old one.
-        end_tokens_after_seconds: new access tokens end after so long, whatever `expires_in` says.
-        bare_refusals: a dead token is refused without a reason, as an unknown one is.
-        iam: applications that say nothing else get their tokens from GitLab's new token service.
+        end_tokens_after_seconds: new access tokens end after this long, whatever `expires_in` says.
+        bare_refusals: a dead token is refused without a reason, like an unknown one.
+        iam: applications without their own setting get their tokens from GitLab's IAM service.
         iam_token_prefix: what its access tokens begin with; GitLab has used `giat_` and `gliamat-` so far.
-        revokes_expired: whether `/oauth/revoke` kills the refresh token of an expired access token; None goes by the
-            version, as Doorkeeper learned it in 5.8.1.
+        revokes_expired: whether `/oauth/revoke` kills the refresh token of an expired access token; None follows the
+            version: Doorkeeper has done so since 5.8.1.
         coop_same_origin: pages send `Cross-Origin-Opener-Policy: same-origin`.
         allow_local_hooks: hooks may go to loopback and private addresses.
         max_project_hooks: hooks one project may have.
         unresolvable_hosts: names this GitLab's resolver does not know, besides `*.invalid`.
         proxy_decodes_slashes: a reverse proxy turns `%2F` into `/`, so encoded paths are not found.
-        proxy_drops_authorization: a reverse proxy takes the header `Authorization` away.
+        proxy_drops_authorization: a reverse proxy removes the header `Authorization`.
         rate_limit_per_minute: requests one user may make; None switches throttling and its headers off.
         gzip: compress JSON for clients that accept it, as the web server in front of a real GitLab does.
-        max_per_page: the largest page a list gives, whatever was asked.
+        max_per_page: the largest page a list returns, whatever was requested.
         max_offset: the offset at which lists answer 405.
         hide_totals_above: the number of records above which totals are left out.
     """
@@ -84,7 +84,7 @@ class SandboxSettings:
 
     @classmethod
     def from_options(cls, options: SandboxOptions) -> SandboxSettings:
-        """Start with what a fresh GitLab of this version has."""
+        """Start with the defaults of a GitLab of this version."""
         external_url = options.external_url.rstrip("/") or f"http://localhost:{options.port}{options.relative_root}"
         return cls(
             external_url=external_url,
@@ -96,5 +96,5 @@ class SandboxSettings:
 
     @property
     def version_text(self) -> str:
-        """The version as the API says it: with `-ee` on the Enterprise edition, unless it is a pre-release."""
+        """The version as the API reports it: with `-ee` on the Enterprise edition, unless it is a pre-release."""
         return f"{self.version}-ee" if self.edition == "ee" and "-" not in self.version else self.version

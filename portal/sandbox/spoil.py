@@ -1,4 +1,4 @@
-"""Answers on their way out, and what faults change in them."""
+"""Responses on their way out, and how faults change them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Answer:
 
 
 def spoil(answer: Answer, fault: Fault) -> Answer:
-    """Change GitLab's own answer as a fault says."""
+    """Change GitLab's own response as a fault says."""
     if fault.set_members or fault.drop_members or fault.rows or fault.max_rows is not None or fault.arrange:
         answer.body = json.dumps(_spoilt_document(json.loads(answer.body), fault)).encode()
     dropped = {name.lower() for name in fault.drop_headers}

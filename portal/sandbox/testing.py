@@ -26,9 +26,9 @@ from portal.sandbox.world import World
 class RunningSandbox:
     """A served sandbox; keyword arguments are those of `SandboxOptions`.
 
-    It listens where the system chooses, whatever port the options name; `port` insists on one.
+    It listens on a port that the system chooses, whatever the options say; `port` sets one.
 
-    Starting takes milliseconds, so one per test is fine; `reset_faults` serves those that share one.
+    Starting takes milliseconds, so one per test is fine; `reset_faults` is for tests that share one.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class RunningSandbox:
         self.stop()
 
     def stop(self) -> None:
-        """Go away: the port closes and open connections end."""
+        """Stop: the port closes and open connections end."""
         self._server.stop()
 
     @property
@@ -100,7 +100,7 @@ class RunningSandbox:
         return store.create_token(application.id, self._user(username).id, scopes or ("api",)).access_token
 
     def service_user(self, username: str = "gatehouse", access_level: int = 40, **details: Any) -> User:
-        """Create a user as the walkthrough has it done: with a role on every group that suggests one."""
+        """Create a user as the walkthrough describes: with a role on every group that suggests one."""
         user = self.world.create_user(name="Gatehouse service user", username=username, **details)
         for group in self.world.top_level_groups():
             if group.suggested_access_level:
@@ -114,7 +114,7 @@ class RunningSandbox:
         return user
 
     def reset_faults(self) -> None:
-        """Remove faults, forget requests, let the clock follow the system's."""
+        """Remove faults, clear requests, let the clock follow the system's."""
         self.faults.clear()
         self.requests.clear()
         self.world.clock.reset()

@@ -1,6 +1,6 @@
 """The world of the sandbox: people, groups, projects, roles, tokens and switches, in memory.
 
-Everything that happens to it goes through here, so that what is remembered between requests is dropped in time.
+Every change goes through here, so that what is cached between requests is dropped in time.
 Tests may change people, switches and clock directly; for groups, projects and roles use the methods.
 """
 
@@ -43,7 +43,7 @@ class World(Foundation):
             self.members.share(project_id, group_id, level)
 
     def _give_initial_roles(self) -> None:
-        """Root owns what newcomers are added to; two groups belong to a colleague, so that someone lacks them."""
+        """Root owns what new people are added to; two groups belong to a colleague, so that some people lack them."""
         for group in self.groups.children(None):
             owner = ROOT_ID if group.path not in ("partners", "security") else FIRST_COLLEAGUE_ID
             self.members.put_on_group(group.id, owner, OWNER)
@@ -97,7 +97,7 @@ class World(Foundation):
     # Groups and roles
 
     def group(self, full_path: str) -> Group:
-        """Return by full path. Raises LookupError when there is none."""
+        """Return by full path. Raises LookupError if there is none."""
         group = self.groups.by_path(full_path)
         if group is None:
             raise LookupError(f"no group {full_path}")
@@ -118,7 +118,7 @@ class World(Foundation):
         return group
 
     def rename_group(self, group_id: int, path: str, name: str | None = None) -> Group:
-        """Give a group another path; old addresses of projects below redirect from now on."""
+        """Give a group another path; old addresses of projects below it redirect from now on."""
         before = self.projects.remember_paths_below(group_id)
         group = self.groups.rename(group_id, path, name)
         self.projects.note_moves(before)
@@ -126,17 +126,17 @@ class World(Foundation):
         return group
 
     def add_group_member(self, group_id: int, user_id: int, access_level: int) -> None:
-        """Give a role on a group and all below it; level 0 takes it away."""
+        """Give a role on a group and everything below it; level 0 removes it."""
         self.members.put_on_group(group_id, user_id, access_level)
         self._changed()
 
     def add_project_member(self, project_id: int, user_id: int, access_level: int) -> None:
-        """Give a role on one project; level 0 takes it away."""
+        """Give a role on one project; level 0 removes it."""
         self.members.put_on_project(project_id, user_id, access_level)
         self._changed()
 
     def add_member(self, user: User, place: Group | Project, access_level: int) -> None:
-        """Give a role on a group (inherited by all below) or a project; level 0 takes it away."""
+        """Give a role on a group (inherited by everything below) or a project; level 0 removes it."""
         if isinstance(place, Group):
             self.add_group_member(place.id, user.id, access_level)
         else:
@@ -163,14 +163,14 @@ class World(Foundation):
     # Projects
 
     def project(self, path_or_id: str | int) -> Project:
-        """Return by full path or id. Raises LookupError when there is none."""
+        """Return by full path or id. Raises LookupError if there is none."""
         found = self.projects.by_id(path_or_id) if isinstance(path_or_id, int) else self.projects.by_path(path_or_id)
         if found is None:
             raise LookupError(f"no project {path_or_id}")
         return found
 
     def add_project(self, full_path: str, name: str = "", **attributes: Any) -> Project:
-        """Create a project in a group, or in a personal namespace when the first part is a username."""
+        """Create a project in a group, or in a personal namespace if the first part is a username."""
         namespace, _, path = full_path.rpartition("/")
         group, owner = self.groups.by_path(namespace), self.people.by_username(namespace)
         if group is None and owner is None:
@@ -199,7 +199,7 @@ class World(Foundation):
         return project
 
     def delete_project(self, project_id: int) -> None:
-        """Delete for good, with its hooks and roles."""
+        """Delete permanently, with its hooks and roles."""
         self.projects.remove(project_id)
         self.members.forget_project(project_id)
         self.hooks.forget_project(project_id)

@@ -55,7 +55,7 @@ class SessionStore(Protocol):
         """Return a session; None if there is none."""
 
     def touch(self, session_id: int) -> None:
-        """Note that somebody used it just now; fails quietly if nothing can be stored at once."""
+        """Note that someone used it just now; fails quietly if nothing can be stored at once."""
 
     def keep(self, session_id: int, data: dict[str, Any]) -> None:
         """Store what the session holds, if it has not ended."""
@@ -69,7 +69,7 @@ class SessionStore(Protocol):
         """Let a session continue under another hash and return who that is now.
 
         Raises:
-            SignInRequired: the session was ended meanwhile; it is not brought back.
+            SignInRequired: the session was ended in the meantime; it is not brought back.
         """
 
     def end(self, session_id: int | None) -> None:
@@ -80,7 +80,7 @@ class SessionStore(Protocol):
 
         Raises:
             InvalidInput: it is wrong; `field_errors` has `password`.
-            RateLimited: too many tries.
+            RateLimited: Too many attempts.
         """
 
 
@@ -124,7 +124,7 @@ class CookieSessions(SessionInterface):
     def load(self, session: PortalSession) -> None:
         """Fill the session from the request's cookie; a fresh visitor's if it leads to none that lives."""
         values = request.cookies.getlist(self.cookie_name)
-        # One that came twice may have been set by somebody else (S3).
+        # One that came twice may have been set by someone else (S3).
         is_usable = len(values) == 1 and 0 < len(values[0]) <= 200 and values[0].isascii()
         token = values[0] if is_usable else ""
         found = self.store.find(hash_of(token)) if token else None
@@ -163,7 +163,7 @@ class CookieSessions(SessionInterface):
             response.set_cookie(self.cookie_name, session.token, **flags)
 
     def begin(self, session: PortalSession, user_id: int, organization_id: int) -> None:
-        """Sign somebody in: a new row under a new cookie; the old session, if any, dies (fixation, S2)."""
+        """Sign someone in: a new row under a new cookie; the old session, if any, dies (fixation, S2)."""
         session.clear()  # What the one before left there is not for this one.
         session.token, session.stored, session.must_send_cookie = new_token(), {}, True
         token_hash = hash_of(session.token)
@@ -172,12 +172,12 @@ class CookieSessions(SessionInterface):
         session[CSRF_FIELD] = self._csrf_of(token_hash)
 
     def renew(self, session: PortalSession, *, is_proved: bool = False) -> None:
-        """Go on under another cookie, after the password was given again or the role has changed (S2).
+        """Continue under another cookie, after the password was given again or the role has changed (S2).
 
         The row stays, with its absolute limit and what is kept in it; the old cookie is dead at once.
 
         Raises:
-            SignInRequired: the session was ended meanwhile; it is not brought back.
+            SignInRequired: the session was ended in the meantime; it is not brought back.
         """
         assert session.principal is not None
         old_hash, token = hash_of(session.token), new_token()

@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 60
 
 
 def at_once(*actions: Callable[[], Answer]) -> list[Answer]:
-    """Run every action in its own thread, all from one starting line, and return what they return."""
+    """Run every action in its own thread, all starting together, and return what they return."""
     line = threading.Barrier(len(actions))
 
     def start(action: Callable[[], Answer]) -> Answer:
@@ -30,11 +30,11 @@ def at_once(*actions: Callable[[], Answer]) -> list[Answer]:
 
 
 def crowd(database: Database, table: str, *actions: Callable[[], Answer]) -> list[Answer]:
-    """Run every action in its own thread, and let none write to a table before all of them have come that far.
+    """Run every action in its own thread, and let none write to a table before all have got that far.
 
-    What they look at first they have all looked at before the first of them changes anything: only a guard in the
-    write itself, or a lock that is taken before the look, still tells them apart. So a missing guard shows every time
-    and not now and then. SQLite has one writer at a time; there they only start together.
+    All of them have read before the first one changes anything: only a guard in the write itself, or a lock taken
+        before the read, can tell them apart. So a missing guard shows every time, not just sometimes. SQLite has one
+        writer at a time; there they only start together.
     """
     if database.is_sqlite:
         return at_once(*actions)
@@ -42,7 +42,7 @@ def crowd(database: Database, table: str, *actions: Callable[[], Answer]) -> lis
         watcher = stack.enter_context(database.engine.connect())
         pool = stack.enter_context(ThreadPoolExecutor(len(actions)))
         with database.engine.connect() as gate:
-            gate.execute(text(f"LOCK TABLE {table} IN SHARE MODE"))  # Readers pass; whoever writes waits.
+            gate.execute(text(f"LOCK TABLE {table} IN SHARE MODE"))  # Readers pass; writers wait.
             running = [pool.submit(action) for action in actions]
             ends = time.monotonic() + PATIENCE_SECONDS
             while sum(future.done() for future in running) + _waiting(watcher) < len(actions):

@@ -1,4 +1,4 @@
-"""Time that passes and cookies that are kept, for tests of people and their sessions."""
+"""Passing time and kept cookies, for tests of people and their sessions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HIDDEN = re.compile(r"<input type=\"hidden\" name=\"([^\"]+)\" value=\"([^\"]*)
 
 
 def let_time_pass(app: Flask, **details: float) -> None:
-    """Put the clock of the sessions forward."""
+    """Move the sessions' clock forward."""
     sessions = app.session_interface
     assert isinstance(sessions, CookieSessions)
     ahead = sessions.store.now() - utc_now() + timedelta(**details)
@@ -43,7 +43,7 @@ def cookie_of(visitor: Visitor) -> str:
 
 
 def with_cookie(app: Flask, value: str) -> Visitor:
-    """Return a browser that was given a copied cookie."""
+    """Return a browser with a copied cookie."""
     visitor = Visitor(app)
     visitor.http.set_cookie(app.session_interface.cookie_name, value, domain="127.0.0.1")  # type: ignore[attr-defined]
     return visitor

@@ -89,7 +89,7 @@ def test_password_of_nobody_costs_as_many_hashes_as_a_wrong_one(monkeypatch: pyt
 
 
 class Counting(PasswordHasher):
-    """Counts what it is asked for."""
+    """Counts its calls."""
 
     def __init__(self) -> None:
         super().__init__(time_cost=1, memory_cost=8, parallelism=1)

@@ -29,7 +29,7 @@ def expire(owner: Visitor) -> str:
 
 
 def sign_in_again(visitor: Visitor, actor: Actor, asked: TestResponse) -> str:
-    """Fill in the sign-in page that a form was answered with; return the address it leads to."""
+    """Fill in the sign-in page that answered a form; return the address it leads to."""
     action, hidden = form_on(asked)
     done = visitor.http.post(
         action,

@@ -1,4 +1,4 @@
-"""These tests run on both databases: triggers and locks are different ones."""
+"""These tests run on both databases: their triggers and locks differ."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def head_file(runtime: Runtime, settings: Settings, tmp_path: Path) -> Path:
-    """Let the runtime have a head file."""
+    """Give the runtime a head file."""
     path = tmp_path / "audit-head"
     object.__setattr__(runtime, "settings", settings.model_copy(update={"audit_head_file": path}))
     runtime.__post_init__()
@@ -42,7 +42,7 @@ def head_file(runtime: Runtime, settings: Settings, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def add(runtime: Runtime) -> Add:
-    """Write so many events, each in its own transaction."""
+    """Write this many events, each in its own transaction."""
 
     def add_events(
         count: int = 1,

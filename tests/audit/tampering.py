@@ -1,4 +1,4 @@
-"""What someone with the database's password can do to it: the triggers go first."""
+"""What someone with the database's password can do to it: first of all, remove the triggers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TRIGGERS = {
 
 
 def tamper(runtime: Runtime, *statements: str) -> None:
-    """Take the triggers away and run statements."""
+    """Remove the triggers and run statements."""
     with runtime.database.transaction() as session:
         for table, names in TRIGGERS.items():
             if not runtime.database.is_sqlite:
@@ -27,7 +27,7 @@ def tamper(runtime: Runtime, *statements: str) -> None:
 
 
 def swap(first: int, second: int) -> list[str]:
-    """Return the statements that let two events change places."""
+    """Return the statements that swap two events."""
     return [move(first, -1), move(second, first), move(-1, second)]
 
 
@@ -48,7 +48,7 @@ def copy(number: int, to: int) -> str:
 
 
 def restore(number: int) -> list[str]:
-    """Return the statements that leave what a copy of the database had when `number` events were in it."""
+    """Return the statements that leave the state of a database copy with `number` events."""
     head = f"(SELECT hash FROM audit_event WHERE number = {number})" if number else f"'{GENESIS}'"
     return [
         f"UPDATE audit_head SET number = {number}, hash = {head}",

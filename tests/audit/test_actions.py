@@ -1,5 +1,6 @@
-"""Every action there is writes exactly one event, with all its fields (S83): driven here by its own address where that
-is short, by the services behind it otherwise; what needs its own world is named by its own test folder."""
+"""Every action writes exactly one event, with all its fields (S83): driven here by its own address if that is short,
+otherwise by the services behind it; what needs its own world is in its own test folder.
+"""
 
 from __future__ import annotations
 
@@ -74,13 +75,13 @@ BY_ADDRESS: dict[str, tuple[str, dict[str, str]]] = {
 
 @pytest.fixture
 def backend() -> str:
-    """How an event is written to each database is tested beside; here it is which."""
+    """Another test covers how an event is written to each database; this one covers which."""
     return "sqlite"
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, migrated_file: Path, ring: KeyRing) -> Iterator[World]:
-    """One application for all actions: each looks at the events that it made itself."""
+    """One application for all actions: each checks the events that it made itself."""
     settings = Settings(base_url=BASE_URL, data_dir=tmp_path_factory.mktemp("world"))
     world = make_world(settings, migrated_file, ring)
     yield world

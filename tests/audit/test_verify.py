@@ -21,7 +21,7 @@ EVENTS = 20
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the chain be longer than a batch."""
+    """Make the chain longer than a batch."""
     monkeypatch.setattr(verify, "BATCH", 7)
 
 
@@ -64,7 +64,7 @@ EDITS = (
     "previous_hash = hash",
     "hash = previous_hash",
 )
-# What was done, the first event that is wrong then, and how that is said.
+# What was done, the first event that is then wrong, and how that is worded.
 CASES = {
     **{edit: ([f"UPDATE audit_event SET {edit} WHERE number = 9"], 9, "is not as it was written") for edit in EDITS},
     "delete": (["DELETE FROM audit_event WHERE number = 9"], 9, "is missing"),

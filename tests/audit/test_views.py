@@ -29,7 +29,7 @@ PREVIOUS = re.compile(r'href="([^"]+)" rel="prev"')
 
 @pytest.fixture
 def backend() -> str:
-    """The pages do not care which database it is; the queries do, and have their own test below."""
+    """The pages do not depend on the database; the queries do, and have their own test below."""
     return "sqlite"
 
 

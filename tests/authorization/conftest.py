@@ -1,4 +1,4 @@
-"""These tests run on both databases: they hold the writes that the two do differently."""
+"""These tests run on both databases: they cover the writes that the two do differently."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def prepared(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> Prepared:
-    """A connection whose next step is the popup; nothing was asked of its GitLab yet."""
+    """A connection whose next step is the popup; its GitLab has not been asked anything yet."""
     prepared = prepare(runtime, sandbox, cast.owner)
     sandbox.requests.clear()
     return prepared

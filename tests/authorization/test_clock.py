@@ -1,4 +1,4 @@
-"""Whose clock counts, what a jump of it does, and until when a token that was handed out is good."""
+"""Whose clock counts, what a clock jump does, and how long a token that was given out is valid."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_token_lives_until_the_moment_that_was_told_with_it(paired: Paired) -> N
         for minute in range(HOURS * 60):
             clock.shift(MINUTE)
             for number, access in enumerate(held):
-                # Each asks again at its own time, and else uses what it was given for as long as it was told.
+                # Each asks again at its own time, and otherwise uses its token for as long as it was told.
                 if (
                     access is None
                     or access.valid_until is None

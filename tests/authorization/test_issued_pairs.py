@@ -1,4 +1,4 @@
-"""Every pair that GitLab gives is kept, or on record until it is dead there; nothing beside the tokens loses one."""
+"""Every pair that GitLab issues is stored, or on record until it is dead there; nothing else in an answer loses one."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def alive(sandbox: RunningSandbox) -> int:
 
 
 def let_pauses_pass(runtime: Runtime) -> None:
-    """Do what the periodic job does once the next try is due."""
+    """Do what the periodic job does once the next attempt is due."""
     with runtime.database.transaction() as session:
         for row in session.exec(select(RetiredToken)):
             row.next_try_at = utc_now() - timedelta(seconds=1)
@@ -68,7 +68,7 @@ def let_pauses_pass(runtime: Runtime) -> None:
 
 @contextmanager
 def failing(runtime: Runtime, *texts: str) -> Iterator[None]:
-    """Let the database fail at statements that begin so, as one that is locked or full does."""
+    """Make the database fail at statements with this beginning, like one that is locked or full."""
 
     def fail(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
         if statement.lstrip().startswith(texts):
@@ -283,7 +283,7 @@ def test_pair_whose_judgement_took_too_long_is_not_stored_while_it_is_being_revo
     assert alive(sandbox) == 0
 
 
-# No write that the two databases do differently; these wait for GitLab.
+# None of these writes differ between the two databases; they wait for GitLab.
 @pytest.mark.parametrize("backend", ["sqlite"])
 @pytest.mark.parametrize(("seconds", "looks"), [(0.9, 2), (3600, 3)])
 def test_token_that_is_unknown_for_a_moment_is_looked_at_three_times(

@@ -1,4 +1,4 @@
-"""RFC 9207: who announces to name itself in its answers is held to it."""
+"""RFC 9207: a server that announces that it names itself in its answers must do so."""
 
 from __future__ import annotations
 

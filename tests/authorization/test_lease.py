@@ -1,4 +1,4 @@
-"""Who has a credential for itself: what a dead holder, a jump of the clock and another machine change."""
+"""Who holds a credential's lease: what a dead holder, a clock jump and another machine change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def held(paired: Paired) -> Paired:
-    """A credential that this process is at."""
+    """A credential that this process has leased."""
     paired.make_due()
     assert take_claim(paired.runtime, paired.connection_id, "test", TIMES) is not None
     return paired

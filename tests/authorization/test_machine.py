@@ -46,7 +46,7 @@ def after(seconds: float) -> datetime:
 
 
 def rest(state: State, now: datetime = NOW) -> float | None:
-    """Return for how many seconds GitLab is left alone."""
+    """Return for how many seconds GitLab is not asked."""
     return (state.rest_until - now).total_seconds() if state.rest_until else None
 
 
@@ -75,7 +75,7 @@ def test_refusals_while_the_access_token_lives_are_no_verdict_however_many(start
 )
 def test_verdict_takes_six_refusals_over_ten_minutes(moments: tuple[float, ...], verdict: CredentialState) -> None:
     assert repeat(OVER, RefusedGrant(), *moments).verdict == verdict
-    # With a request that ended no one knows how, the same is called lost.
+    # With a request whose outcome is unknown, the same is called lost.
     lost = CredentialState.LOST if verdict == CredentialState.REVOKED else verdict
     assert repeat(replace(OVER, may_be_spent=True), RefusedGrant(), *moments).verdict == lost
 
@@ -174,7 +174,7 @@ def test_verdict_that_only_counted_is_looked_at_once_an_hour_for_a_day() -> None
         (replace(ALIVE, ends_at=after(20), rest_until=after(30)), after(20)),
         (replace(ALIVE, rest_until=after(-1)), None),
         (replace(ALIVE, rest_until=NOW), None),
-        # Longer than any pause is: from before the clock was set back.
+        # Longer than any pause, so it dates from before the clock was set back.
         (replace(ALIVE, rest_until=after(3601)), None),
         (replace(ALIVE, rest_until=after(3600)), after(3600)),
         (replace(ALIVE, planned_at=after(60), asked_at=NOW), None),
@@ -285,7 +285,7 @@ def test_access_token_that_was_revoked_is_a_verdict_with_a_doubt_or_a_refusal_on
     assert advance(spent, revoked, NOW)[0].asked_at is None
     found, step = advance(replace(ALIVE, failures=1), revoked, NOW)
     assert (found.verdict, found.is_access_refused, step) == (CredentialState.ALIVE, True, Step.REFRESH)
-    # It says nothing of an IAM pair.
+    # It says nothing about an IAM pair.
     assert advance(replace(IAM, failures=1), revoked, NOW)[0].is_access_refused is False
 
 
@@ -294,10 +294,10 @@ def test_look_after_a_refusal_keeps_the_pause_and_counts_the_refusal_when_the_to
     for seen, refusals, first in ((Seen.ALIVE, 3, after(-500)), (Seen.UNCLEAR, 1, NOW), (Seen.SILENT, 3, after(-500))):
         found, step = advance(refused, Probed(seen), NOW)
         assert (found.refusals, found.refused_at, rest(found), step) == (refusals, first, 120, Step.NOTHING)
-    # A refusal whose pause is over led to no look.
+    # A refusal whose pause is over led to no probe.
     found, _ = advance(refused, Probed(Seen.UNCLEAR), after(120))
     assert (found.refusals, found.refused_at) == (0, None)
-    # The second time it is known already.
+    # The second time it is already known.
     known = replace(refused, is_access_refused=True)
     assert advance(known, Probed(Seen.UNCLEAR), NOW)[0].refusals == 3
 
@@ -314,7 +314,7 @@ def test_pauses_of_an_outage_grow_while_a_token_is_there_and_stay_short_without_
         assert found == pauses
     assert rest(advance(replace(ALIVE, failures=2), down, NOW, spread=1.5)[0]) == 12
     assert rest(advance(replace(ALIVE, failures=5, ends_at=after(7)), down, NOW)[0]) == 7
-    # A refusal for another reason is no outage.
+    # A refusal for another reason is not an outage.
     assert rest(advance(replace(ALIVE, failures=30), NotProcessed(), NOW)[0]) == 900
     assert rest(advance(replace(OVER, failures=2), NotProcessed(), NOW)[0]) == 8
     silent, _ = advance(replace(ALIVE, failures=2, asked_at=NOW, may_be_spent=True), Probed(Seen.SILENT), NOW)

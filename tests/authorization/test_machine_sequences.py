@@ -1,4 +1,4 @@
-"""Every sequence of what GitLab can do to a pair, against an oracle: what is told, served and asked."""
+"""Every sequence of what GitLab can do to a pair, against an oracle: what is reported, served and asked."""
 
 from __future__ import annotations
 

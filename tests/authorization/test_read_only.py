@@ -1,4 +1,4 @@
-"""A database that takes no write any more: what cannot be recorded is not asked for."""
+"""A database that can no longer be written: what cannot be recorded is not requested."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_planned_refresh_takes_every_due_credential(paired: Paired) -> None:
     assert due_credentials(paired.runtime) == []
 
 
-# What is answered in GitLab's place → what it is taken for. Nothing is a verdict by itself.
+# What is answered instead of GitLab → how it is interpreted. Nothing is a verdict by itself.
 UNKNOWN, NOTHING_DONE, REFUSED, CLIENT = "unknown", "nothing done", "grant refused", "client refused"
 ANSWERS = {
     "invalid_grant": ({"status": 400, "body": {"error": "invalid_grant"}}, REFUSED),
@@ -121,7 +121,7 @@ def test_wait_that_gitlab_asks_for_is_kept_by_every_process(paired: Paired) -> N
 
     token = paired.demand()
 
-    # No one refreshes before the pause is over; GitLab vouched for the old token, so it is good until its end.
+    # No one refreshes before the pause is over; GitLab confirmed the old token, so it is valid until its end.
     assert token == paired.issued[0].access_token
     assert paired.credential.refresh_at > utc_now() + timedelta(seconds=100)
     assert paired.token_requests == 1
@@ -204,7 +204,7 @@ def test_second_try_that_is_limited_takes_no_doubt_away(paired: Paired) -> None:
     paired.change(intent_at=utc_now() - timedelta(minutes=2))
     paired.sandbox.faults.throttle(TOKEN)
 
-    assert paired.refusal().is_passing  # The dead token is not handed out.
+    assert paired.refusal().is_passing  # The dead token is not given out.
     paired.sandbox.faults.clear()
     paired.let_rest_pass()
 
@@ -216,7 +216,7 @@ def test_request_that_waits_in_a_queue_is_not_made_a_second_time(paired: Paired)
     paired.sandbox.faults.add(TOKEN, delay_seconds=1.0, times=1)
     times = QUICK.__class__(**{**vars(QUICK), "request": 0.3})
 
-    assert paired.demand(times) == paired.issued[0].access_token  # GitLab vouches for it: nothing happened yet.
+    assert paired.demand(times) == paired.issued[0].access_token  # GitLab confirms it: nothing has happened yet.
     paired.sandbox.requests.wait_for(TOKEN)
     until(lambda: len(paired.issued) == 2)
     paired.make_due()
@@ -238,7 +238,7 @@ def test_gitlab_that_is_gone_keeps_the_credential(paired: Paired) -> None:
     port = paired.sandbox.port
     paired.sandbox.stop()
 
-    assert paired.demand()  # The old token lives.
+    assert paired.demand()  # The old token works.
 
     found = paired.credential
     assert (found.state, found.intent_id, found.failures) == (CredentialState.ALIVE, "", 1)
@@ -284,7 +284,7 @@ def test_refusals_that_do_not_end_are_a_verdict_after_ten_minutes(paired: Paired
     paired.change(refused_at=utc_now() - timedelta(minutes=10))
 
     assert paired.refusal().card.code == "credential_revoked"
-    # An hour later GitLab is asked once more, and thinks better of it.
+    # An hour later GitLab is asked once more, and accepts it.
     paired.let_rest_pass()
     paired.change(cooldown_until=utc_now() - timedelta(seconds=1))
     assert due_credentials(paired.runtime) == [paired.connection_id]
@@ -315,7 +315,7 @@ def test_secret_renewed_in_gitlab_is_told_after_ten_minutes_and_heals_when_it_is
     paired.change(client_refusals=5, client_refused_at=utc_now() - timedelta(minutes=10))
     paired.let_rest_pass()
 
-    assert paired.demand() == paired.issued[0].access_token  # It lives, and continues being handed out.
+    assert paired.demand() == paired.issued[0].access_token  # It works, and is still given out.
     assert paired.credential.state == CredentialState.SECRET_CHANGED
     assert paired.connection.attention["code"] == "client_secret_changed"
 
@@ -478,7 +478,7 @@ def test_call_with_a_revoked_token_gets_a_verdict_at_once(paired: Paired, runtim
 
     assert caught.value.card.code == "credential_revoked"
     assert not caught.value.is_passing
-    # The call, and the look after the refresh was refused.
+    # The call, and the probe after the refresh was refused.
     assert paired.sandbox.requests.count(USER) == 2
     assert paired.credential.state == CredentialState.REVOKED
 

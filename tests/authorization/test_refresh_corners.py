@@ -1,4 +1,4 @@
-"""A refresh when someone else acts at the worst moment: a Secret entered, an address moved, an answer left behind."""
+"""A refresh while someone else acts at the worst moment: a Secret entered, an address moved, an answer left behind."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_pair_of_another_application_is_neither_refreshed_nor_ended(paired: Pair
     secret = open_client_credentials(paired.runtime, paired.connection).client_secret.reveal()
     enter_secret(paired, secret, client_id="f" * 64)
 
-    paired.demand()  # The old token lives on for a while.
+    paired.demand()  # The old token still works for a while.
     assert paired.credential.failure["code"] == "application_changed"
     assert (paired.credential.state, paired.token_requests) == (CredentialState.ALIVE, 0)
 
@@ -170,7 +170,7 @@ def test_refresh_token_that_comes_alone_is_used_for_the_next_pair(paired: Paired
 
 
 def leave_behind(paired: Paired) -> Spooled:
-    """Spend the pair and leave the answer in the spool, as a process that dies then does."""
+    """Spend the pair and leave the answer in the spool, like a process that dies at that moment."""
     runtime = paired.runtime
     paired.make_due()
     claim = take_claim(runtime, paired.connection_id, "test", QUICK)

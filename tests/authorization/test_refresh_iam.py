@@ -1,4 +1,4 @@
-"""The protocol with GitLab's new token service, whose access tokens outlive their refresh and vouch for nothing."""
+"""The protocol with GitLab's IAM service, whose access tokens outlive their refresh and prove nothing."""
 
 from __future__ import annotations
 

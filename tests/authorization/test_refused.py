@@ -25,7 +25,7 @@ USER = "/api/v4/user"
 
 
 def look(paired: Paired) -> str:
-    """Ask who the token is of, as every look at a connection does; return the code of what stood in the way."""
+    """Ask whose token it is, as every check of a connection does; return the code of what prevented it."""
     source = AccessSource(paired.runtime, paired.connection_id, "test")
     with open_host_session(paired.runtime, paired.connection) as http:
         try:

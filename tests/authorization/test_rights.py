@@ -1,4 +1,4 @@
-"""Whoever comes back from GitLab needs the right at that moment, and still has it when the pair is stored."""
+"""The person coming back from GitLab needs the right at that moment, and must still have it when the pair is stored."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_somebody_of_another_organization_is_refused_and_not_named(
 def test_attempt_is_only_given_up_by_the_browser_that_began_it(
     runtime: Runtime, sandbox: RunningSandbox, app: Flask, owner: Visitor, prepared: Prepared
 ) -> None:
-    """A state that someone saw ends nothing for the person who began."""
+    """A `state` that someone else saw ends nothing for the person who began."""
     location = pass_gitlab(sandbox, start(owner, prepared.slug), "gatehouse")
 
     assert come_back(Visitor(app), location).status_code == 401
@@ -175,7 +175,7 @@ def test_change_by_somebody_who_lost_the_right_since_the_request_began_is_refuse
     prepared: Prepared,
     act: Callable[[Runtime, Principal, Cast, str], object],
 ) -> None:
-    """Each of these waits for a lock, some for GitLab: the rights of the request's beginning say nothing any more."""
+    """Each of these waits for a lock, some for GitLab: by then the rights at the request's start no longer count."""
     with runtime.database.reading() as session:
         session_id = session.exec(select(SessionRecord.id).where(SessionRecord.user_id == cast.owner.user_id)).one()
     principal = principal_of(runtime, cast.owner)

@@ -1,4 +1,4 @@
-"""What a person reads in step 5 when GitLab gave no token, or refuses the one it gave: true there, and possible."""
+"""What people read in step 5 if GitLab issued no token, or refuses the one it issued: true there, and possible."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ STATES = {
 
 @pytest.fixture(params=["sqlite"])
 def backend(request: pytest.FixtureRequest) -> str:
-    """What is told is the same on each database."""
+    """What people read is the same on each database."""
     return str(request.param)
 
 

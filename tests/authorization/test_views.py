@@ -45,7 +45,7 @@ def connection_of(runtime: Runtime, prepared: Prepared) -> Connection:
 
 
 def let_pauses_pass(runtime: Runtime) -> None:
-    """Let every pair whose revocation waits be due, and the job that revokes be queued."""
+    """Make every pair that waits for its revocation due, and queue the job that revokes."""
     with runtime.database.transaction() as session:
         for row in session.exec(select(RetiredToken)):
             row.next_try_at = utc_now() - timedelta(seconds=1)
@@ -253,7 +253,7 @@ def test_fifty_callbacks_at_once_exchange_the_code_once(
         client = app.test_client(use_cookies=False)
         return client.get(path, base_url=owner.base_url, headers={"Cookie": cookies}).status_code
 
-    # No more at the same time than there are connections to the database.
+    # At most as many at the same time as there are database connections.
     statuses = crowd(runtime.database, "authorization_attempt", *[call] * 12) + at_once(*[call] * 38)
 
     assert set(statuses) == {303}

@@ -25,7 +25,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def key_file(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A key file of its own: these tests change it."""
+    """Its own key file: these tests change it."""
     monkeypatch.delenv(KEYS_VARIABLE, raising=False)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     KeyRing.create_file(settings.resolved_key_file)
@@ -41,7 +41,7 @@ def runtime(settings: Settings, database: Database, key_file: Path, request: pyt
 
 
 def runtime_of(settings: Settings, database: Database, exempt: str = "") -> Runtime:
-    """Return what a process with these settings has; its door lets one sandbox through."""
+    """Return the runtime of a process with these settings; it may reach one sandbox."""
     path = settings.resolved_key_file
     policy = NetworkPolicy(exempt=parse_address(exempt, allow_http=True) if exempt else None)
     return Runtime(settings, database, Vault(KeyRing.from_file(path), path), OutboundClient(policy), CAPABILITIES)

@@ -1,4 +1,4 @@
-"""Every way of copying or putting back a database ends in a portal that waits, and the original continues."""
+"""Every way of copying or restoring a database ends in a portal that waits, and the original continues."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ on_postgresql = pytest.mark.parametrize("backend", [pytest.param("postgresql", m
 
 @pytest.fixture(autouse=True)
 def this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine with an id and a network card, which looks but shortly whether others are at work."""
+    """A machine with an id and a network card, which checks only briefly whether others are running."""
     monkeypatch.setattr("portal.installation.identity.NEWCOMER_SECONDS", 1.0)
     with outside_of_containers(tmp_path, "a" * 32, "02:00:00:00:00:0a"):
         yield
@@ -185,7 +185,7 @@ def test_confirmed_copy_goes_on_after_every_further_start(original: Original, pa
 
 
 def lose_newest_changes(runtime: Runtime, count: int) -> None:
-    """Make the server's database as it was so many changes ago, as a snapshot of the whole server does."""
+    """Set the server's database back by this many changes, as a snapshot of the whole server does."""
     with runtime.database.engine.begin() as connection:
         connection.execute(text("SET session_replication_role = replica"))
         number = connection.execute(text("SELECT number FROM audit_head")).scalar_one() - count
@@ -214,7 +214,7 @@ def test_older_state_of_a_server_waits_and_is_confirmed_for_every_machine(origin
         prepare(settings)
 
     assert not is_waiting(paired.runtime)
-    # What was before the confirmation is another life of the database.
+    # The time before the confirmation is another life of the database.
     with paired.runtime.database.transaction() as session:
         instance = find_instance(session)
         epoch, instance.epoch = instance.epoch, instance.former_epochs.pop()
@@ -332,7 +332,7 @@ def test_first_start_that_dies_half_way_is_begun_again(
     with runtime.database.transaction() as session:
         session.execute(delete(Instance))
     if lost == "after the row":
-        # As a process that died before it wrote the witness.
+        # Like a process that died before it wrote the witness.
         (runtime.settings.data_dir / NAME).unlink()
         with runtime.database.transaction() as session:
             session.add(Instance(id=1, epoch="first"))

@@ -1,4 +1,4 @@
-"""What a slow dump, a lost database and a death in the middle of an exchange leave behind."""
+"""What a slow dump, a lost database and a crash in the middle of a replacement leave behind."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_restore_that_dies_after_the_load_leaves_a_copy_that_waits(
         with pytest.raises(Death):
             restore(runtime.settings, tmp_path / "backup")
 
-    # In the very place of the original, so that nothing else tells the two apart.
+    # In exactly the original's place, so that nothing else distinguishes the two.
     prepare(runtime.settings)
     prepare(runtime.settings)
 
@@ -159,7 +159,7 @@ def test_restore_that_dies_before_the_load_is_tried_again(
 
 
 def empty(database: Database) -> None:
-    """Make a server's database as it is when it is new."""
+    """Reset a server's database to its initial state."""
     with database.engine.begin() as connection:
         for schema in inspect(connection).get_schema_names():
             if schema != "information_schema":

@@ -34,7 +34,7 @@ def folder(runtime: Runtime, tmp_path: Path) -> Path:
 
 
 def rewrite(runtime: Runtime, folder: Path, change: Callable[[Manifest], Manifest]) -> None:
-    """Replace the manifest by another one that the same key ring sealed."""
+    """Replace the manifest with another one sealed by the same key ring."""
     change(Manifest.read(folder, runtime.vault)).write(folder, runtime.vault)
 
 

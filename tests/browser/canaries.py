@@ -1,4 +1,4 @@
-"""Where a secret may not turn up: the logs at DEBUG, any column but a sealed one, any page, the argument lists."""
+"""Where a secret must not appear: the logs at DEBUG, any column but a sealed one, any page, the argument lists."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Canaries:
         return {value for value in set(registered_values()) - self._before if len(value) >= MIN_LENGTH}
 
     def lasting(self) -> set[str]:
-        """Return those that give access to GitLab: no page shows them, not even to who may manage everything."""
+        """Return those that give access to GitLab: no page shows them, not even to people who may manage everything."""
         tokens = self._sandbox.world.oauth.tokens()
         return {half for token in tokens for half in (token.access_token, token.refresh_token) if half}
 
@@ -52,7 +52,7 @@ class Canaries:
         """Return the application with its answers' bodies kept."""
 
         def watched(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-            # Whole, as a file's answer is no list and has to be closed.
+            # As a whole, because a file's response is not a list and has to be closed.
             answer = application(environ, start_response)
             try:
                 body = b"".join(answer)
@@ -67,7 +67,7 @@ class Canaries:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the logs at DEBUG while the block runs, through the portal's own pipeline."""
+        """Capture the logs at DEBUG while the block runs, through the portal's own pipeline."""
         configure_logs("DEBUG")
         (handler,) = logging.getLogger().handlers
         assert isinstance(handler, logging.StreamHandler)

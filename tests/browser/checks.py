@@ -18,7 +18,7 @@ WIDTHS = (1366, 320)
 # Where to leave pictures of every page, for people to look at; none by default.
 PICTURES = os.environ.get("GATEHOUSE_TEST_PICTURES")
 
-# Colours change over a moment: what is measured before its end is neither of the two.
+# Colours change over a moment: a value measured before the end is neither of the two.
 USE_THEME = """async (theme) => {
   document.documentElement.dataset.bsTheme = theme;
   // Chromium keeps inherited light-dark() colours in folds until these are laid out again; people load a page instead.
@@ -32,7 +32,7 @@ USE_THEME = """async (theme) => {
 
 
 class Looker:
-    """Looks at pages at every width, light, dark and in forced colours; one run tells everything that is wrong."""
+    """Checks pages at every width, light, dark and in forced colours; one run reports everything that is wrong."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -54,13 +54,13 @@ class Looker:
 
 
 def colour_problems_of(page: Page, look: str) -> list[str]:
-    """Return what is wrong with the colours; in forced ones the browser takes care of edges and placeholders."""
+    """Return what is wrong with the colours; with forced colours the browser takes care of edges and placeholders."""
     axe = [f"axe {finding}" for finding in axe_findings(page, COLOUR_RULES)]
     return axe if look == "forced" else [*axe, *_edges(page), *_placeholders(page)]
 
 
 def problems_of(page: Page) -> list[str]:
-    """Return what is wrong with the page as it stands, at its present width; empty if nothing is."""
+    """Return what is wrong with the current page at its current width; empty if nothing is."""
     axe = [f"axe {finding}" for finding in axe_findings(page)]
     # The last one moves the focus, and edges then change their colour for a moment.
     return [*axe, *_edges(page), *_placeholders(page), *_overflow(page), *_hidden_focus(page)]

@@ -28,7 +28,7 @@ expect.set_options(timeout=WAIT_MILLISECONDS)
 
 @pytest.fixture(autouse=True)
 def watch() -> Iterator[Watch]:
-    """Fail the test at its end when a browser did what it may not."""
+    """Fail the test at its end if a browser did something forbidden."""
     watch = Watch()
     yield watch
     assert watch.findings() == []
@@ -36,20 +36,20 @@ def watch() -> Iterator[Watch]:
 
 @pytest.fixture
 def open_context(chromium: Browser, watch: Watch) -> Iterator[Callable[..., BrowserContext]]:
-    """Open a fresh browser profile; keyword arguments are Playwright's."""
+    """Open a new browser profile; keyword arguments are Playwright's."""
     with profiles(chromium, watch) as open_context:
         yield open_context
 
 
 @pytest.fixture
 def sandbox_options() -> dict[str, Any]:
-    """How the test's sandbox is made; tests that need another one parametrize this."""
+    """How the test's sandbox is set up; tests that need another one parametrize this."""
     return {"with_service_user": True}
 
 
 @pytest.fixture
 def sandbox(sandbox_options: dict[str, Any]) -> Iterator[RunningSandbox]:
-    """A simulated GitLab of its own for the test."""
+    """A simulated GitLab for this test alone."""
     with RunningSandbox(**sandbox_options) as running:
         yield running
 
@@ -81,8 +81,8 @@ def site(
     cast: Cast,
     open_context: Callable[..., BrowserContext],
 ) -> Iterator[Site]:
-    """The running portal, with the cast in it and a worker at work; at the end no secret may have left the vault."""
-    # No periodic job comes due: a check of the worker's own would judge what a test is just making.
+    """The running portal, with the cast in it and a worker; at the end no secret may have left the vault."""
+    # No periodic job is due: one of the worker's own checks would judge what a test is still setting up.
     with runtime.database.transaction() as session:
         session.add_all(JobSchedule(name=job.name, enqueued_at=utc_now()) for job in CAPABILITIES.periodic_jobs)
     canaries = Canaries(runtime, sandbox)
@@ -100,5 +100,5 @@ def context(site: Site) -> BrowserContext:
 
 @pytest.fixture
 def page(context: BrowserContext) -> Page:
-    """A tab of the owner's."""
+    """One of the owner's tabs."""
     return context.new_page()

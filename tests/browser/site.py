@@ -1,4 +1,4 @@
-"""The portal as people meet it: served over HTTP, with a worker, beside a sandbox under another host name."""
+"""The portal as people use it: served over HTTP, with a worker, beside a sandbox under another host name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from portal.web.sessions import CookieSessions, PortalSession
 from tests.browser.watching import Watch
 from tests.support.people import Actor, Cast
 
-# For what happens at once on an idle machine; tests share theirs.
+# For what happens at once on an idle machine; tests share a machine.
 WAIT_MILLISECONDS = 30_000
 
 
@@ -32,7 +32,7 @@ class QuietHandler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
@@ -62,7 +62,7 @@ class Site:
     open_context: Callable[..., BrowserContext]
 
     def sign_in(self, context: BrowserContext, actor: Actor | None = None) -> BrowserContext:
-        """Give a browser profile the session that signing in gives, without its slow password hash."""
+        """Give a browser profile the session of a signed-in person, without the slow password hash."""
         actor = actor or self.cast.owner
         sessions = self.app.session_interface
         assert isinstance(sessions, CookieSessions)

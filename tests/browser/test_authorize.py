@@ -172,7 +172,7 @@ def test_focus_stays_where_it_is_while_the_page_waits(page: Page, site: Site) ->
         with page.expect_response("**/authorization/status**"):
             pass
 
-    # The small window has the keyboard now; what counts is where it will be when one comes back.
+    # The small window has the keyboard focus now; what counts is where it is when the person comes back.
     assert again.evaluate("button => button === document.activeElement")
 
 

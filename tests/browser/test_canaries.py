@@ -1,4 +1,6 @@
-"""Every browser test ends with a search for secrets (see `site`); here is proof that the search finds, and how many."""
+"""Every browser test ends with a search for secrets (see `site`); this proves that the search finds them, and how
+many.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ def test_thirty_secrets_of_a_long_life_are_found_nowhere(page: Page, site: Site)
 def test_search_finds_a_token_in_a_page_a_column_and_the_log(site: Site) -> None:
     prepared = walk.authorized_connection(site)
     canaries = Canaries(site.runtime, site.sandbox)
-    # A text of the same value that never was a Secret of this process's, or the log would take it out.
+    # A text of the same value that was never one of this process's Secrets, or the log would redact it.
     token = site.sandbox.world.oauth.create_token(prepared.application.id, 1, ("api",)).access_token
 
     with site.runtime.database.transaction() as session:

@@ -1,4 +1,6 @@
-"""Disconnecting and authorizing again as people meet them: by keyboard, while GitLab answers or not, at every width."""
+"""Disconnecting and authorizing again as people do it: by keyboard, with and without an answering GitLab, at every
+width.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from tests.browser.watching import Watch
 from tests.support.visitor import Visitor
 
 pytestmark = pytest.mark.browser
-# The panel asks again every ten seconds while GitLab does not answer.
+# The panel polls every ten seconds while GitLab does not answer.
 POLL_MILLISECONDS = 10_500
 
 
@@ -101,7 +103,7 @@ def test_its_pages_at_every_width_in_every_look(site: Site, page: Page, watch: W
     open_folds(page)
     look(page, "disconnect-pending")
     site.sandbox.faults.clear()
-    # The panel looks again by itself; what someone unfolded in the meantime stays so.
+    # The panel polls by itself; what someone has unfolded stays unfolded.
     page.locator("#by-hand").evaluate("fold => { fold.open = true; }")
     for _ in range(2):  # The second question is asked after the first answer is on the page.
         with page.expect_event("response", lambda answer: answer.url.endswith("/disconnection")):

@@ -1,4 +1,4 @@
-"""What a page does when its session is over, when the network is gone, and when the portal refuses."""
+"""What a page does when its session has ended, the network is gone, or the portal refuses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.browser.site import Site
 from tests.browser.watching import Watch
 
 pytestmark = pytest.mark.browser
-# From the control that was pressed to what is said about it.
+# From the pressed control to the message about it.
 NEAR_PIXELS = 160
 
 

@@ -24,7 +24,7 @@ def connection_id(site: Site) -> int:
 
 
 def check_again(page: Page) -> None:
-    """Press the button and wait until what was found has replaced what was there."""
+    """Press the button and wait until the new results have replaced the old ones."""
     page.get_by_role("button", name="Check again").click()
     expect(page.locator("#announcements")).to_have_text("The checks are done.")
 

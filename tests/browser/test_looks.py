@@ -72,7 +72,7 @@ def test_the_small_window(site: Site) -> None:
     context = site.sign_in(site.open_context())
     page = context.new_page()
     walk.open_authorize(page, site)
-    # An answer without content keeps the page on the way to GitLab where it is, to be looked at.
+    # A response without content keeps the page on the way to GitLab in place, so that it can be checked.
     page.route("**/go", lambda route: route.fulfill(status=204))
     with page.expect_request("**/go"):
         page.get_by_role("button", name="Use this tab, without a window").click()
@@ -102,7 +102,7 @@ def test_an_authorized_connection(site: Site, page: Page) -> None:
         look(page, name or "overview")
     page.goto(f"{site.url}/connections/")
     look(page, "connections")
-    # No one told the portal that this GitLab is its sandbox: then it is one over plain http.
+    # The portal does not know that this GitLab is its sandbox, so it is one over plain HTTP.
     object.__setattr__(site.runtime.settings, "sandbox_origin", None)
     page.goto(f"{site.url}/connections/{prepared.slug}")
     expect(page.locator("#in-clear")).to_contain_text("unencrypted")
@@ -214,7 +214,7 @@ def test_before_anybody_is_signed_in(site: Site, watch: Watch) -> None:
 class TestFirstRun:
     @pytest.fixture
     def cast(self) -> None:
-        """No one exists yet."""
+        """There are no users yet."""
 
     def test_the_first_run(self, site: Site) -> None:
         look = Looker()

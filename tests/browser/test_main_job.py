@@ -1,4 +1,4 @@
-"""The main job, as one person does it in two tabs: connect a GitLab, authorize, choose repositories."""
+"""The main task, as one person does it in two tabs: connect a GitLab, authorize, choose repositories."""
 
 from __future__ import annotations
 

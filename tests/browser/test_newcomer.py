@@ -22,7 +22,7 @@ COUNT_CLICKS = """document.addEventListener("click", (event) => {
 
 
 class Newcomer:
-    """Counts the clicks in every window, and the words of each step as it is first shown."""
+    """Counts the clicks in every window, and the words of each step when it is first shown."""
 
     def __init__(self, context: BrowserContext) -> None:
         self.clicks: list[str] = []
@@ -31,7 +31,7 @@ class Newcomer:
         context.add_init_script(COUNT_CLICKS)
 
     def read(self, page: Page, name: str) -> None:
-        """Read a page; names of repositories and groups are not read, but looked for."""
+        """Count a page's words; names of repositories and groups do not count, because people only search them."""
         text = page.evaluate("""() => {
             const seen = document.querySelector("main").cloneNode(true);
             for (const part of seen.querySelectorAll("tbody, .gh-tree, .visually-hidden, dialog")) part.remove();
@@ -111,7 +111,7 @@ def test_newcomer_gets_through_with_few_clicks_and_few_words(
         expect(page.get_by_role("button", name=f"Disable {path}", exact=True)).to_be_visible()
     page.get_by_role("button", name="Finish").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("is connected")
-    # Whoever has a GitLab begins with this page, which the sandbox's button leaves out.
+    # People with a GitLab start with this page, which the sandbox's button skips.
     page.goto(f"{site.url}/connections/new")
     newcomer.read(page, "purpose")
 

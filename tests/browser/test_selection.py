@@ -19,7 +19,7 @@ HOSTILE = ("hostile-image", "hostile-template", "hostile-attribute", "hostile-fo
 # Repositories whose path or name has "checkout" in it.
 CHECKOUTS = 5
 CHECKOUTS_OF_MANY = 9
-# The pages of the list after the first; what asks who holds a role has more before `id_after`.
+# The pages of the list after the first; requests that ask who has a role have more before `id_after`.
 LATER_PAGES = "membership=true&order_by=id&sort=asc&id_after=[1-9]*"
 
 
@@ -132,7 +132,7 @@ def test_back_returns_to_the_view_before(panel: Page) -> None:
     panel.go_back()
     expect(rows(panel)).to_have_count(CHECKOUTS)
     expect(search(panel)).to_have_value("checkout")
-    # Typing is no step of the history: the address bar followed it without one.
+    # Typing adds nothing to the history: the address bar followed without it.
     assert panel.evaluate("history.length") == before + 1
 
 

@@ -1,4 +1,4 @@
-"""The walkthrough around its steps: back, cancel, resume, reload, keyboard, order, refused input."""
+"""The walkthrough beyond its steps: back, cancel, resume, reload, keyboard, order, refused input."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def to_credentials(page: Page, site: Site, *, trusted: bool = True, uri: str = "
 
 
 def start_popup(page: Page, button: str = "Authorize as @gatehouse") -> Page:
-    """Press the button of step 5; return the small window, wherever it is by now."""
+    """Press the button of step 5; return the small window, wherever it has got to."""
     with page.expect_popup() as opened:
         page.get_by_role("button", name=button).click()
     return opened.value
@@ -87,7 +87,7 @@ def open_authorize(page: Page, site: Site, *, trusted: bool = True, expected: st
 
 
 def authorized_connection(site: Site) -> Prepared:
-    """Make a connection that is authorized; its repositories are being read from now on."""
+    """Create an authorized connection; reading its repositories has started."""
     prepared = prepare(site.runtime, site.sandbox, site.cast.owner)
     answer = authorize(Visitor(site.app).sign_in(site.cast.owner), site.sandbox, prepared.slug)
     assert answer.status_code == 303

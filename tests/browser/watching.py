@@ -18,7 +18,7 @@ _CUT_OFF = re.compile(r"net::ERR_INTERNET_DISCONNECTED|htmx:error: Failed to fet
 
 
 class Watch:
-    """Collects what must not happen; a test names the refusals it provokes with `expect_status`."""
+    """Collects forbidden events; a test names the refusals it provokes with `expect_status`."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -27,7 +27,7 @@ class Watch:
         self._refusals: list[tuple[int, str]] = []
 
     def attach(self, context: BrowserContext) -> None:
-        """Watch every tab of a browser profile, those still to open included."""
+        """Watch every tab of a browser profile, including those opened later."""
         context.add_init_script(POLICY_LISTENER)
         context.on("console", self._on_console)
         context.on("weberror", self._on_error)
@@ -39,11 +39,11 @@ class Watch:
         self._expected.update(statuses)
 
     def expect_cut_off(self) -> None:
-        """Allow requests that do not reach the portal, and what htmx says of them."""
+        """Allow requests that do not reach the portal, and htmx's messages about them."""
         self._is_cut_off = True
 
     def findings(self) -> list[str]:
-        """Return everything that happened and should not have."""
+        """Return everything that should not have happened."""
         refused = [f"status {status} from {where}" for status, where in self._refusals if status not in self._expected]
         return self.problems + refused
 

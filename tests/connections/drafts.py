@@ -1,4 +1,4 @@
-"""Drafts, and what is stored of them."""
+"""Drafts, and what is stored about them."""
 
 from __future__ import annotations
 

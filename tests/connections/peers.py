@@ -1,4 +1,4 @@
-"""Servers that are no GitLab, or a strange one: what people may enter, by mistake or on purpose."""
+"""Servers that are not a GitLab, or a strange one: what people may enter, by mistake or on purpose."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE = (200, "text/html", "<html><title>internal-wiki-7</title></html>")
 
 @dataclass
 class Peer:
-    """Answers every API path with `api` (status, type, body), those under `hidden` with 404; keeps what it was sent.
+    """Answers every API path with `api` (status, type, body), those under `hidden` with 404; records what it was sent.
 
     Attributes:
         issuer: what it says its own address is; by default the true one.
@@ -45,11 +45,11 @@ class Peer:
 
 @contextmanager
 def serving(runtime: Runtime, peer: Peer) -> Iterator[Peer]:
-    """Serve a peer on loopback and let the door through to it while the block runs."""
+    """Serve a peer on loopback, and let the portal reach it while the block runs."""
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def do_GET(self) -> None:
             self._send(*peer.answer(self.path))
@@ -81,6 +81,6 @@ def serving(runtime: Runtime, peer: Peer) -> Iterator[Peer]:
 
 
 def let_through(runtime: Runtime, url: str) -> None:
-    """Make one loopback origin the door's exception, as a sandbox is."""
+    """Make one loopback origin the exception of the network policy, like a sandbox."""
     policy = NetworkPolicy(exempt=parse_address(url, allow_http=True), own_origin=runtime.settings.base_url)
     object.__setattr__(runtime, "outbound", OutboundClient(policy))

@@ -1,4 +1,4 @@
-"""Application ID and Secret, in step 3 and later, and what GitLab says of them."""
+"""Application ID and Secret, in step 3 and later, and what GitLab says about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of connections, the plan, and throwing drafts away."""
+"""Names of connections, the plan, and discarding drafts."""
 
 from __future__ import annotations
 

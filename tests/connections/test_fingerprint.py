@@ -1,4 +1,4 @@
-"""By what people tell which Secret is stored, without ever seeing it."""
+"""How people recognise which Secret is stored, without ever seeing it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_another_secret_with_the_same_end_has_another_fingerprint(
     with runtime.database.transaction() as session:
         session.get_one(Connection, prepared.connection.id).authorized_at = None
         application = application_of(runtime, prepared.connection)
-        application.checked_at = None  # GitLab has not accepted it: what is typed now is kept, whatever GitLab says.
+        application.checked_at = None  # GitLab has not accepted it: what is typed now is stored, whatever GitLab says.
         session.merge(application)
 
     owner.post(

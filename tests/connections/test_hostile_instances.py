@@ -1,4 +1,6 @@
-"""Step 2 against what is no GitLab, or answers strangely: the layer is named, nothing of the peer is shown, no 5xx."""
+"""Step 2 against servers that are not a GitLab, or answer strangely: the layer is named, nothing from the peer is
+shown, no 5xx.
+"""
 
 from __future__ import annotations
 
@@ -220,7 +222,7 @@ def test_too_many_tries_leave_the_page_with_what_was_typed(owner: Visitor, runti
 
 
 class Discarding(Peer):
-    """Discards the draft while it is looked at."""
+    """Discards the draft while it is being checked."""
 
     discard: Callable[[], None] = staticmethod(lambda: None)
 

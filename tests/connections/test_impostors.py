@@ -1,4 +1,4 @@
-"""What is no GitLab, or is one no longer, never gets a Secret, a token or a code."""
+"""A server that is not a GitLab, or no longer one, never gets a Secret, a token or a code."""
 
 from __future__ import annotations
 

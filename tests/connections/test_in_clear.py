@@ -1,4 +1,4 @@
-"""Plain http is said on every page about the connection, for as long as it is so."""
+"""Every page about the connection warns about plain HTTP for as long as it is used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAGES = (
 
 
 class Banner(HTMLParser):
-    """What lies inside the element with the banner's id."""
+    """The content of the element with the banner's id."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

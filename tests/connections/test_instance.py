@@ -1,4 +1,4 @@
-"""Step 2: what may be entered, and what a change of it means."""
+"""Step 2: what may be entered, and what changing it means."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def test_services_cannot_be_empty(
 
 
 def choose(owner: Visitor, slug: str, form: dict[str, object]) -> str:
-    """Save the services; return where it leads."""
+    """Save the services; return where that leads."""
     answer = owner.post(f"/connections/{slug}/setup/services", form)
     assert answer.status_code == 303, answer.text
     return answer.headers["Location"].rpartition("/")[2]

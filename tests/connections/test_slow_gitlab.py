@@ -1,4 +1,4 @@
-"""A GitLab that takes its time, or has another one than we."""
+"""A GitLab that is slow, or whose clock differs from ours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.visitor import Visitor
 
 @dataclass
 class Slow(Peer):
-    """Answers when it is told to."""
+    """Answers when told to."""
 
     was_asked: threading.Event = field(default_factory=threading.Event)
     may_answer: threading.Event = field(default_factory=threading.Event)

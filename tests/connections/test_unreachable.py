@@ -1,4 +1,4 @@
-"""Every way in which an address can turn out to be no reachable GitLab, and what the checklist says of it."""
+"""Every way in which an address can turn out not to be a reachable GitLab, and what the checklist says about it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.net.lines import HOST, answering
 from tests.net.servers import Peer, Server, response, then_close
 from tests.support.visitor import Visitor
 
-# Stands in everything the servers say; on no page.
+# Is in everything the servers say; must be on no page.
 PEER_WORDS = "internal-db-9"
 _FAILED = re.compile(r'<li class="gh-check gh-check-fail" id="check-([a-z_]+)">')
 _CODE = re.compile(r'<code class="gh-failure-code">([^<]+)</code>')
@@ -29,7 +29,7 @@ _LAYER = re.compile(r'aria-label="Problem: ([^"]+)"')
 
 @dataclass(frozen=True)
 class Way:
-    """What is entered, and whom the name leads to."""
+    """What is entered, and where the name leads."""
 
     port: int = 443
     scheme: str = "https"
@@ -40,7 +40,7 @@ class Way:
 
 
 def leading_to(stack: ExitStack, server: Server, scheme: str = "https", ca_certificate: str = "") -> Way:
-    """Return the way to a server, which runs until the test ends."""
+    """Return the address of a server that runs until the test ends."""
     return Way(stack.enter_context(server).port, scheme, ca_certificate=ca_certificate, server=server)
 
 
@@ -98,7 +98,7 @@ def old_protocol() -> ssl.SSLContext:
 
 
 def greeting(peer: Peer) -> None:
-    """Answer whatever comes as a Redis does."""
+    """Answer anything the way Redis does."""
     peer.server.requests.append(peer.sock.recv(65536))
     peer.send(f"-ERR wrong number of arguments for '{PEER_WORDS}' command\r\n".encode())
 
@@ -152,7 +152,7 @@ WAYS = [
 
 
 def draft_at(runtime: Runtime, visitor: Visitor, way: Way) -> str:
-    """Begin a connection to an address that this portal's door lets through; return its slug."""
+    """Start a connection to an address that this portal may reach; return its slug."""
     address = Address(way.scheme, way.host, way.port)
     outbound = OutboundClient(NetworkPolicy(exempt=address, own_origin=runtime.settings.base_url), resolve=way.resolve)
     object.__setattr__(runtime, "outbound", outbound)

@@ -1,4 +1,4 @@
-"""A child that says that it is there, waits for a word, and demands access."""
+"""A child that reports being ready, waits for a signal, and demands access."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A process dies at each point of an authorization: the pair is stored whole or not at all, and the next one works."""
+"""A process dies at each point of an authorization: the pair is stored completely or not at all, and the next one
+works.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,7 @@ def test_process_dies_in_an_authorization(
 
 
 def let_minutes_pass(runtime: Runtime) -> None:
-    """Let the process that died be given up, and what it held be due."""
+    """Count the dead process as gone, and make what it held due."""
     with runtime.database.transaction() as session:
         for attempt in session.exec(select(AuthorizationAttempt)):
             attempt.claimed_at = utc_now() - timedelta(minutes=CLAIM_MINUTES, seconds=1)

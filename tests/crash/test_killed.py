@@ -1,4 +1,4 @@
-"""A process is killed between its token request and GitLab's answer: the old token tells whether GitLab acted."""
+"""A process is killed between its token request and GitLab's answer: the old token shows whether GitLab acted."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def resume(child: subprocess.Popen[str]) -> str:
 def test_answer_that_waits_at_a_stopped_process_is_stored_when_it_goes_on(
     stopped: subprocess.Popen[str], paired: Paired
 ) -> None:
-    time.sleep(REQUEST_SECONDS)  # Its deadline passes; this is what is tested, and it cannot be told.
+    time.sleep(REQUEST_SECONDS)  # Its deadline passes; that is what is tested, and nothing signals it.
 
     assert resume(stopped) == ""
     assert paired.holds_the_last_pair()

@@ -1,4 +1,6 @@
-"""A process dies at each point of a refresh; the next demand, at once, finds the last pair or tells that it is lost."""
+"""A process dies at each point of a refresh; the next demand, at once, finds the last pair or reports that it is
+lost.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process is told to end while GitLab answers a token request: it waits for the answer, and asks nothing more."""
+"""A process is told to stop while GitLab answers a token request: it waits for the answer, and asks nothing more."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_worker_finishes_the_refresh_that_is_under_way(
     paired: Paired, runtime: Runtime, sandbox: RunningSandbox
 ) -> None:
     paired.make_due()
-    # Longer than the grace that running jobs have.
+    # Longer than the grace period of running jobs.
     fault = sandbox.faults.add(TOKEN, delay_seconds=4.0, times=1)
     child = start_child(runtime, sandbox, "tests.crash.worker", {})
     wait_for(lambda: fault.used)

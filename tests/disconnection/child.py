@@ -1,4 +1,4 @@
-"""A process that disconnects, or does the queued jobs: `python -m tests.disconnection.child`, arguments as JSON."""
+"""A process that disconnects, or runs the queued jobs: `python -m tests.disconnection.child`, arguments as JSON."""
 
 from __future__ import annotations
 

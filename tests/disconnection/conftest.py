@@ -1,4 +1,4 @@
-"""On both databases; the key ring is a file, which children that die at a point share."""
+"""On both databases; the key ring is a file, shared with the children that die at a point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes together with a disconnection: connecting again, authorizing in place, refreshes and popups under way."""
+"""What may coincide with a disconnection: connecting again, authorizing in place, running refreshes and popups."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def connected(runtime: Runtime, sandbox: RunningSandbox, cast: Cast, owner: Visi
 
 
 def liveness(sandbox: RunningSandbox, prepared: Prepared) -> list[bool]:
-    """Tell of every pair that GitLab gave whether it lives, oldest first."""
+    """Return for every pair that GitLab issued whether it is alive, oldest first."""
     return [not token.is_revoked for token in sandbox.world.oauth.tokens(application_id=prepared.application.id)]
 
 

@@ -1,4 +1,4 @@
-"""A process dies at each point of a disconnection; the next one brings it to its end."""
+"""A process dies at each point of a disconnection; the next one completes it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORK_POINTS = ("disconnect:before_revoke", "disconnect:revoked", "disconnect:era
 
 
 def die(world: World, what: str, crash_at: str) -> None:
-    """Have another process disconnect, or do the queued jobs, and die at a point."""
+    """Have another process disconnect, or run the queued jobs, and die at a point."""
     actor = world.cast.owner
     given = {"what": what, "user_id": actor.user_id, "organization_id": actor.organization_id}
     assert run_child(world.runtime, world.sandbox, CHILD, given, crash_at) == DIED

@@ -33,7 +33,7 @@ def move(world: World, domain: str) -> None:
 
 
 def keep_application(world: World) -> None:
-    """Keep the application beside the pair, as an authorization does."""
+    """Store the application beside the pair, as an authorization does."""
     application = open_client_credentials(world.runtime, world.paired.connection)
     with world.runtime.database.transaction() as session:
         seal_client(world.runtime, lock_credential(session, world.connection_id), application)
@@ -54,7 +54,7 @@ def test_pair_is_revoked_below_the_path_it_was_given_at(world: World, owner: Vis
 def test_pair_whose_path_is_not_known_is_sent_nowhere(world: World, owner: Visitor) -> None:
     move(world, ELSEWHERE)
     with world.runtime.database.transaction() as session:
-        # As it is for a connection that was moved before the way was kept.
+        # The state of a connection that was moved before the route was recorded.
         session.exec(select(Connection).where(col(Connection.slug) == "gitlab")).one().authorized_via = None
     world.sandbox.requests.clear()
 

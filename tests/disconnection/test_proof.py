@@ -1,4 +1,4 @@
-"""A pair is called revoked only when that is proved: `/oauth/revoke` answers 200 whatever it does (RFC 7009 §2.2)."""
+"""A pair is only called revoked once that is proved: `/oauth/revoke` answers 200 whatever it does (RFC 7009 §2.2)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REFRESHES = "*grant_type=refresh_token*"
 
 
 def expire(world: World) -> None:
-    """Let the access token be over, as two hours after the last refresh."""
+    """Make the access token expire, as two hours after the last refresh."""
     world.sandbox.world.oauth.end_access_token(world.paired.issued[-1].access_token)
 
 

@@ -1,4 +1,4 @@
-"""The blast radius says what a change stops, as far as one may see it."""
+"""The impact says what a change stops, limited to what the person may see."""
 
 from __future__ import annotations
 

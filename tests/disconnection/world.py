@@ -1,4 +1,4 @@
-"""A connection in full use, and looks at what becomes of it."""
+"""A connection in full use, and helpers to see what happens to it."""
 
 from __future__ import annotations
 
@@ -62,16 +62,16 @@ class World:
         return visitor.post(f"{ADDRESS}/disconnect", {"choice": choice, "confirmation": confirmation})
 
     def run(self) -> None:
-        """Do everything that is queued."""
+        """Run everything that is queued."""
         run_pending(self.runtime)
 
     def run_periodic(self) -> None:
-        """Do every periodic job the portal has, as after a long pause."""
+        """Run every periodic job the portal has, as after a long pause."""
         enqueue_due(self.runtime)
         run_pending(self.runtime)
 
     def let_pauses_pass(self) -> None:
-        """Make every pending revocation due, and let the two periodic jobs that look after it be due as well."""
+        """Make every pending revocation due, as well as the two periodic jobs that handle it."""
         with self.runtime.database.transaction() as session:
             for row in session.exec(select(RetiredToken)):
                 row.next_try_at = utc_now() - timedelta(seconds=1)
@@ -130,7 +130,7 @@ def make_world(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> World:
 
 
 def rows_of_connection(world: World) -> dict[str, int]:
-    """Count the rows of every table that names the connection, by any column called so or by foreign key."""
+    """Count the rows of every table that refers to the connection, by a column of that name or a foreign key."""
     found = {}
     with world.runtime.database.reading() as session:
         for table in SQLModel.metadata.sorted_tables:

@@ -19,6 +19,6 @@ def fuzz_world(tmp_path_factory: pytest.TempPathFactory, migrated_file: Path, ri
 
 @pytest.fixture(scope="module")
 def fuzz_server(tmp_path_factory: pytest.TempPathFactory, fuzz_world: FuzzWorld) -> Iterator[Served]:
-    """A web server of its own on the same people and objects."""
+    """A separate web server with the same people and objects."""
     with serving(tmp_path_factory.mktemp("served"), fuzz_world.beginning) as served:
         yield served

@@ -1,4 +1,4 @@
-"""The same requests as bytes on a line, and bytes that are no request: what no client library would send."""
+"""The same requests as raw bytes, and bytes that are not a request: what no client library would send."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.fuzz.world import Found
 from tests.support.people import PASSWORD
 from tests.web_server.served import Served, read_all, status_of
 
-# So many bytes at once, then others, as a slow network would.
+# This many bytes at a time, as on a slow network.
 SPLIT = 3
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 _TOKEN = re.compile(rb'name="csrf_token" value="([^"]+)"')
@@ -39,7 +39,7 @@ def run_raw_block(
 ) -> Found:
     """Send the requests of one block; `email` is of someone who may change nothing, empty for a visitor.
 
-    `app` is asked for its addresses only.
+    `app` is only used for its addresses.
     """
     found, read_from = Found(), len(served.log.read_bytes())
     cookie, token = sign_in(served, email) if email else ("", "")

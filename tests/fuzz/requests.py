@@ -18,7 +18,7 @@ from tests.security.rights_matrix import ROWS
 
 METHODS = ("GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND", "X" * 300, "ä")
 URLENCODED = "application/x-www-form-urlencoded"
-# What stands in forms and addresses of ours, so that the hostile value gets to where it is used.
+# Values from our forms and addresses, so that the hostile value gets to where it is used.
 NAMES = (
     *("q", "next", "before", "after", "state", "page", "group", "code", "iss", "error", "error_description", "actor"),
     *("action", "result", "from", "to", "format", "object", "only", "repository_id", "repository_ids", "group_id"),
@@ -193,11 +193,11 @@ class Hostile:
     """One request.
 
     Attributes:
-        target: as it stands in the request line.
+        target: as in the request line.
         headers: without Host, Cookie of the session and token, which `environ` adds.
         host: empty for the right one.
-        has_token: whether it comes with the token of the session, as a page of ours would send it.
-        length: what Content-Length says, where that is not the truth.
+        has_token: whether it has the session's token, as one of our pages would send it.
+        length: what Content-Length says, if that is wrong.
     """
 
     method: str
@@ -210,7 +210,7 @@ class Hostile:
     length: str = ""
 
     def environ(self, host: str, cookie: str, token: str) -> dict[str, Any]:
-        """Return what a WSGI server hands to the application."""
+        """Return what a WSGI server passes to the application."""
         path, _, query = self.target.partition("?")
         environ: dict[str, Any] = {
             "REQUEST_METHOD": self.method,
@@ -285,7 +285,7 @@ def make(app: Flask, seed: str, names: dict[str, str]) -> Hostile:
 @cache
 def _rules(app: Flask) -> list[tuple[str, tuple[str, ...]]]:
     found = [(rule.rule, tuple(sorted(rule.methods or ()))) for rule in app.url_map.iter_rules()]
-    # What changes things comes more often.
+    # Requests that change things are more frequent.
     return [*found, *(pair for pair in found if "POST" in pair[1] for _ in range(2))]
 
 

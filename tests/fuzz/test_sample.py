@@ -1,4 +1,4 @@
-"""A sample of `make fuzz`: no request, however hostile, fails or changes what is not its sender's."""
+"""A sample of `make fuzz`: no request, however hostile, fails or changes what does not belong to its sender."""
 
 from __future__ import annotations
 

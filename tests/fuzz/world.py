@@ -1,4 +1,4 @@
-"""Asks the application what `requests` makes, in blocks that begin with the same database, and judges the answers.
+"""Sends the application what `requests` makes, in blocks that start with the same database, and judges the responses.
 
 A block is known by its seed and number: the same requests by the same person from the same beginning.
 """
@@ -35,11 +35,11 @@ from tests.support.visitor import Visitor
 
 ACTORS = ("visitor", "auditor", "lead", "owner")
 BLOCK = 200
-# A session may end by what it asks; so often a person signs in again.
+# A request may end the session; this is how often a person signs in again.
 SIGN_IN_EVERY = 20
 HOST = BASE_URL.removeprefix("http://")
 OWN, FOREIGN = 1, 2
-# Written for everyone who asks, or to be seen by them; all else of the database is not theirs to change.
+# Written by anyone who asks, or visible to them; they must not change anything else in the database.
 ANYBODY = frozenset({"sign_in_attempt", "audit_event", "audit_head"})
 MAY_CHANGE = {
     "visitor": ANYBODY,
@@ -63,7 +63,7 @@ class Found:
     longest: tuple[float, float] = (0.0, 0.0)
 
     def add(self, other: Found) -> None:
-        """Count another's in."""
+        """Add another one's counts."""
         self.requests += other.requests
         self.statuses += other.statuses
         self.failures += other.failures
@@ -88,7 +88,7 @@ class Errors(logging.Handler):
 
 @contextmanager
 def catching_errors() -> Iterator[Errors]:
-    """Have the process's log kept by `Errors` while the block runs."""
+    """Record the process's log in `Errors` while the block runs."""
     root, errors = logging.getLogger(), Errors()
     old, old_level = root.handlers, root.level
     root.handlers = [errors]
@@ -102,8 +102,8 @@ def catching_errors() -> Iterator[Errors]:
 class FuzzWorld:
     """One application with a cast and objects of two organizations; every block begins with this database.
 
-    `max_seconds` of this thread's work on one answer are a failure if there are more. The tests leave them unjudged:
-    among thousands of other tests, one collection of garbage may take a second.
+    More than `max_seconds` of this thread's work on one response are a failure. The tests do not check that: among
+    thousands of other tests, one garbage collection may take a second.
     """
 
     def __init__(self, folder: Path, migrated_file: Path, ring: KeyRing, max_seconds: float = math.inf) -> None:
@@ -156,7 +156,7 @@ class FuzzWorld:
         found.longest = (max(found.longest[0], took), max(found.longest[1], work))
         wrong = [*errors.texts]
         wrong += [f"status {status}"] if status >= 500 else []
-        # By this thread's own time: on a busy machine the clock tells how busy it is.
+        # By this thread's own time: on a busy machine the clock only shows how busy it is.
         wrong += [f"{work:.1f} s of work"] if work > self._max_seconds else []
         errors.texts.clear()
         if wrong:
@@ -198,7 +198,7 @@ class FuzzWorld:
         shutil.copy(self.beginning, self._file)
 
     def _not_theirs(self, who: str) -> dict[str, list[tuple[object, ...]]]:
-        """Return the rows that a person may not change: others' of every table, and another organization's."""
+        """Return the rows that a person may not change: other people's in every table, and another organization's."""
         own = {"auditor": self.cast.auditor.user_id, "lead": self.cast.lead.user_id}.get(who)
         kept: dict[str, list[tuple[object, ...]]] = {}
         with self._database.reading() as session:

@@ -1,4 +1,4 @@
-"""A server that answers what it is told, and a line to it."""
+"""A server that answers what it is told, and a session with it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def server() -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def http(server: ScriptedServer) -> Iterator[HostSession]:
-    """A line of a door that lets only this server through."""
+    """A session of a client that may only reach this server."""
     address = parse_address(server.url, allow_http=True)
     with OutboundClient(NetworkPolicy(exempt=address)).session(address) as http:
         yield http

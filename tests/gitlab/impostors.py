@@ -1,6 +1,6 @@
-"""What answers where a GitLab was expected: other forges, identity providers, gateways, and APIs of all kinds.
+"""What may answer instead of a GitLab: other forges, identity providers, gateways, and APIs of all kinds.
 
-Each is a table from paths to answers; a path that is not in it gets the answer of `*`.
+Each is a table from paths to answers; any other path gets the answer of `*`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PAGE = "<!doctype html><title>Not here</title>"
 
 
 def everywhere(status: int, body: Any, **headers: str) -> Table:
-    """Answer every path alike, as a gateway does."""
+    """Answer every path the same way, as a gateway does."""
     return {"*": Reply(status, body, {name.replace("_", "-"): value for name, value in headers.items()})}
 
 
@@ -195,7 +195,7 @@ class Impostor:
     requests: list[tuple[str, str, str]] = field(default_factory=list)
 
     def sent(self) -> str:
-        """Return all that reached it, to be searched for secrets."""
+        """Return everything that reached it, to search it for secrets."""
         return "\n".join("\n".join(request) for request in self.requests)
 
 
@@ -205,7 +205,7 @@ def playing(table: Table, prefix: str = "") -> Iterator[Impostor]:
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def do_GET(self) -> None:
             sent = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()

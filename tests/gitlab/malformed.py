@@ -1,4 +1,4 @@
-"""Answers that no GitLab should give: whole HTTP responses, byte for byte, and a server that gives them."""
+"""Answers that no GitLab should give: complete HTTP responses, byte for byte, and a server that sends them."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ CASES: dict[str, bytes] = {**_json_cases(), **_http_cases()}
 class ScriptedServer:
     """Answers every request with `answer`; `answers` maps the start of a path to its own, which wins.
 
-    `echo` makes the answer of the secrets that a request carried; all of them are in `secrets`.
+    `echo` makes the answer from the secrets that a request carried; all of them are in `secrets`.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""No text of a peer gets past `clean`: every field of every payload, every error, every header, every certificate."""
+"""No text from a peer gets past `clean`: every field of every payload, every error, every header, every certificate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.gitlab.test_malformed import CALLS
 
 TOKEN = "5e2c" * 16
 HOSTILE = f"{TOKEN} \x1b[31m\r\n\u202egpj.exe\u2066\u200b\x00 {TOKEN[:20]}… " + "x" * 20_000
-# What may be in a text that passed: long enough for every kind but for whole answers.
+# What a cleaned text may contain: long enough for every kind except whole answers.
 MAX_LENGTH = 1500
 # They are secrets themselves: the reader makes `Secret`s of them.
 SECRET_FIELDS = {("TokenAnswerPayload", "access_token"), ("TokenAnswerPayload", "refresh_token")}
@@ -66,7 +66,7 @@ def payload_types() -> list[type[msgspec.Struct]]:
 
 
 def hostile_json(kind: msgspec.inspect.Type) -> Any:
-    """Return JSON that fits a type, with a hostile text wherever one may stand."""
+    """Return JSON that fits a type, with a hostile text wherever one may be."""
     if isinstance(kind, msgspec.inspect.UnionType):
         return hostile_json(next(item for item in kind.types if not isinstance(item, msgspec.inspect.NoneType)))
     if isinstance(kind, msgspec.inspect.StructType):
@@ -85,7 +85,7 @@ def hostile_json(kind: msgspec.inspect.Type) -> Any:
 
 
 def plain_text_fields(kind: msgspec.inspect.Type, name: str) -> list[str]:
-    """Return the fields whose text would come in as it is."""
+    """Return the fields whose text would come in unchanged."""
     if isinstance(kind, msgspec.inspect.UnionType):
         return [found for item in kind.types for found in plain_text_fields(item, name)]
     if isinstance(kind, (msgspec.inspect.ListType, msgspec.inspect.SetType)):
@@ -130,7 +130,7 @@ def hostile_error(kind: type[Exception]) -> Exception:
     return kind(**given)
 
 
-# Their texts are our own: a key of a table, what the policy says of an address that was entered here, a path.
+# Their texts are our own: a key of a table, what the policy says about an address entered here, a path.
 OURS = {net_errors.TLSFailed, net_errors.AddressForbidden, errors.OAuthBlocked}
 
 

@@ -11,7 +11,7 @@ from tests.gitlab.impostors import DISCOVERY, GITLAB_REFUSAL, GITLABS, IMPOSTORS
 
 
 def identified(table: Table, prefix: str = "", external_url: str = "") -> bool:
-    """Let the portal look at a server; return whether it takes it for a GitLab."""
+    """Let the portal check a server; return whether it recognises it as a GitLab."""
     with playing(table, prefix) as impostor:
         address = parse_address(impostor.url + prefix, allow_http=True)
         with OutboundClient(NetworkPolicy(exempt=address)).session(address) as line:

@@ -31,14 +31,15 @@ CALLS: dict[str, Callable[[HostSession], object]] = {
     "revoke": lambda http: oauth.revoke(http, APPLICATION, TOKEN),
     "check_client": lambda http: oauth.check_client(http, APPLICATION, CALLBACK),
 }
-# Bodies that this endpoint may honestly give: `/oauth/revoke` answers any object, and a bad row costs a list that row.
+# Bodies that this endpoint may legitimately give: `/oauth/revoke` answers any object, and a bad row costs a list that
+# row.
 HONEST = {
     *((endpoint, case) for endpoint in ("projects", "newest_project") for case in BAD_ROWS),
     ("revoke", "id_as_text"),
     ("revoke", "empty_object"),
     ("revoke", "object_for_list"),
     ("revoke", "lone_surrogate_key"),
-    # GitLab's IAM service answers nothing; whether it is dead is looked at afterwards anyway.
+    # GitLab's IAM service answers nothing; whether the token is dead is checked afterwards anyway.
     ("revoke", "empty"),
     ("revoke", "no_content"),
 }

@@ -68,7 +68,7 @@ def slug(runtime: Runtime, server: ScriptedServer, cast: Cast) -> str:
 
 
 def skip_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try as often as ever, but without the waits in between, which have tests of their own."""
+    """Try as often as usual, but without the waits in between, which have their own tests."""
     hasty = partial(retry_idempotent, sleep=lambda seconds: None)
     monkeypatch.setattr("portal.gitlab.client.retry_idempotent", lambda *given: hasty(*given[:2], tries=given[3]))
 
@@ -83,7 +83,7 @@ def test_checklist_names_what_is_wrong(runtime: Runtime, server: ScriptedServer,
         server.answer = answer
         with runtime.database.transaction() as session:
             session.exec(select(Connection)).one().checks = None
-            session.execute(delete(OutboundTry))  # Here it is the answers that matter, not how many.
+            session.execute(delete(OutboundTry))  # What matters here is the answers, not how many.
 
         page = owner.post(f"/connections/{slug}/setup/instance/checks", htmx=True)
 

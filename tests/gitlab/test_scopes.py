@@ -15,12 +15,12 @@ WITHOUT_HOOKS, WITH_HOOKS = ["read_api", "read_user", "read_repository"], ["api"
         ((), None, False, WITHOUT_HOOKS),
         ((), Version(12, 10), False, WITHOUT_HOOKS),
         ((), Version(12, 9), False, WITH_HOOKS),
-        # What GitLab says of itself is worth more than what its version stands for.
+        # What GitLab says about itself counts for more than what its version implies.
         ((*OLD, "read_api"), Version(12, 9), False, WITHOUT_HOOKS),
         (OLD, Version(13, 0), False, WITH_HOOKS),
         (OLD, None, True, WITH_HOOKS),
         (("api", "openid"), None, False, ["api"]),
-        # An issuer that names only what OpenID Connect needs says nothing of the API.
+        # An issuer that names only what OpenID Connect needs says nothing about the API.
         (("openid", "profile"), None, False, WITHOUT_HOOKS),
     ],
 )

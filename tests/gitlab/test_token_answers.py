@@ -1,4 +1,4 @@
-"""A pair that GitLab gave comes once: nothing that stands beside the tokens loses them (RFC 6749 §5.1)."""
+"""A pair from GitLab comes only once: nothing else in the answer may lose the tokens (RFC 6749 §5.1)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def pair_of(found: oauth.TokenAnswer) -> tuple[str, str | None]:
         ("1", 1),
         (str(400 * 86400), 400 * 86400),
         ("null", None),
-        # GitLab's own lifetime instead of what makes no sense.
+        # GitLab's own lifetime instead of a value that makes no sense.
         *((odd, 7200) for odd in ("0", "-1", "1e308", "1e999", "9" * 30, '"-1"', '"soon"', "true", "[]", "{}", "NaN")),
     ],
 )

@@ -1,4 +1,4 @@
-"""Of a single answer only what is needed must be right: null, or something else, elsewhere costs that field."""
+"""Only what is needed must be right in a single answer: a null or wrong value elsewhere only loses that field."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GOOD: dict[type[Any], dict[str, Any]] = {
     },
     TokenInfo: {"resource_owner_id": 7, "scope": ["api"], "expires_in": 7200},
 }
-# No scope told is not the same as none left.
+# No scope named is not the same as none left.
 NEEDED = {"id", "username", "version", "issuer", "authorization_endpoint", "resource_owner_id", "scope"}
 
 

@@ -23,7 +23,7 @@ START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 @dataclass
 class Watched:
-    """A connected connection whose checks are made at times of our own; each look is a minute later."""
+    """A connected connection whose checks run at times we choose; each check is a minute later."""
 
     runtime: Runtime
     connection_id: int
@@ -80,7 +80,7 @@ def watched(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> Watched:
 
 @pytest.fixture
 def mailbox():
-    """A mail server that keeps what it is given."""
+    """A mail server that stores what it gets."""
     with running_mailbox() as box:
         yield box
 

@@ -1,4 +1,4 @@
-"""A mail server of a few lines: it takes every message, or refuses it, and keeps what it took (RFC 5321)."""
+"""A minimal mail server: it accepts or refuses every message, and stores the accepted ones (RFC 5321)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from email.policy import default
 
 @dataclass
 class Mailbox:
-    """What came in. While `refuses` is true, every recipient is refused for now; those in `unknown` always are.
+    """What came in. While `refuses` is true, every recipient is temporarily refused; those in `unknown` always are.
 
     `offers` are the extensions it names besides its usual ones; `heard` is every line but those of messages.
     """
@@ -83,7 +83,7 @@ def _address_in(line: bytes) -> str:
 
 @contextmanager
 def running_mailbox() -> Iterator[Mailbox]:
-    """Have a mail server on a free port of this machine while the block runs."""
+    """Run a mail server on a free port of this machine while the block runs."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Session) as server:
         server.daemon_threads = True
         box = Mailbox(server.server_address[1])

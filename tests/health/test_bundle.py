@@ -23,7 +23,7 @@ def canary(number: int) -> str:
 
 
 def plant(watched: Watched) -> list[str]:
-    """Put secrets everywhere a secret may be, and into words of others' that end up in rows."""
+    """Put secrets everywhere a secret may be, and into foreign texts that end up in rows."""
     runtime, names = watched.runtime, [canary(number) for number in range(9)]
     update = {
         "smtp_host": "mail.example.com",

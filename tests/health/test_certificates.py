@@ -25,7 +25,7 @@ def authority() -> Issued:
 
 @pytest.fixture
 def context(authority: Issued) -> ssl.SSLContext:
-    """The server's context; what is loaded into it later is what the next handshake shows."""
+    """The server's context; the next handshake shows what was last loaded into it."""
     return issue("localhost", "localhost", by=authority).server_context()
 
 

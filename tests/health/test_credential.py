@@ -1,4 +1,4 @@
-"""What GitLab does to a pair that can be refreshed, and what the checks make of it."""
+"""What GitLab does to a pair that can be refreshed, and what the checks conclude."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_renewed_secret_is_a_cause_of_its_own_and_ends_without_a_new_authorizati
     paired.let_rest_pass()
     watched.look()
     assert watched.alarms == ["client_secret_changed"]
-    assert watched.states()["token"] == "pass"  # It still lives.
+    assert watched.states()["token"] == "pass"  # It still works.
 
     paired.change(state=CredentialState.ALIVE, refresh_at=utc_now() + timedelta(hours=1), failure=None)
     watched.look()
@@ -67,7 +67,7 @@ def test_return_of_gitlab_opens_no_incident_for_what_was_asked_while_it_was_gone
     paired.make_due()
     sandbox.faults.add("*", drop="before")
     assert paired.refusal().is_passing
-    assert paired.credential.intent_id  # No one knows yet what became of that request.
+    assert paired.credential.intent_id  # The outcome of that request is still unknown.
     sandbox.faults.clear()
 
     watched.look()
@@ -86,7 +86,7 @@ def test_deleted_application_is_one_incident_that_says_a_new_one_is_needed(
     paired.change(obtained_at=utc_now() - timedelta(hours=1))
     sandbox.world.oauth.delete_application(paired.application_id)
     watched.look(3)
-    # That may pass: no one is alarmed, and the dead token is not handed out.
+    # That may pass: no one is alarmed, and the dead token is not given out.
     assert (watched.alarms, paired.refusal().card.code) == ([], "refresh_refused")
     paired.change(refusals=5, refused_at=utc_now() - timedelta(minutes=10))
     paired.let_rest_pass()

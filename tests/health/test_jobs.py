@@ -76,7 +76,7 @@ def test_history_stays_small(watched: Watched, runtime: Runtime) -> None:
 
     with runtime.database.reading() as session:
         counts = dict(session.exec(select(HealthCheck.key, func.count()).group_by(col(HealthCheck.key))).all())
-    # The present row is older than the planted ones, and nothing takes it away.
+    # The current row is older than the planted ones, and nothing deletes it.
     assert (deleted, counts["name"], counts["port"], len(watched.incidents)) == (22, MAX_CHANGES + 1, 1, 0)
     assert len(watched.checks()) == 14
 

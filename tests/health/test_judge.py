@@ -93,7 +93,7 @@ def test_there_are_as_many_alarms_as_incidents_whatever_happens(looks: list[tupl
             alarms += 1
             assert bad
             assert not passing or now - bad[0] >= CONFIRM_AFTER
-            # No one is told twice of what is one incident.
+            # No one is told twice about one incident.
             assert closed is None or bad[0] - closed > CONTINUES_WITHIN
         if judgement.track and judgement.track.phase != Phase.SUSPECTED:
             assert judgement.track.opened_at is not None

@@ -75,7 +75,7 @@ def test_address_that_is_none_is_refused(address: str) -> None:
 
 @pytest.mark.parametrize("offers", [("AUTH PLAIN LOGIN",), ("STARTTLS", "AUTH PLAIN LOGIN"), ()])
 def test_password_is_not_sent_in_clear_to_a_server_without_tls(mailbox: Mailbox, offers: tuple[str, ...]) -> None:
-    """The server would take it: it offers to, and either no TLS, or one that it then refuses."""
+    """The server would accept it: it offers that, and either no TLS, or TLS that it then refuses."""
     mailbox.offers = offers
     password = SecretStr("quiet lantern over marsh")
     settings = to(mailbox, smtp_security="starttls", smtp_username="portal", smtp_password=password)
@@ -89,7 +89,7 @@ def test_password_is_not_sent_in_clear_to_a_server_without_tls(mailbox: Mailbox,
 
 
 def test_password_goes_to_a_server_on_this_machine_that_takes_it(mailbox: Mailbox) -> None:
-    """The other side of the test before: with the guard gone, this is what would be seen there."""
+    """The counterpart of the previous test: without the guard, this is what one would see there."""
     mailbox.offers = ("AUTH PLAIN",)
     password = SecretStr("quiet lantern over marsh")
 

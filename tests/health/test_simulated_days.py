@@ -1,4 +1,4 @@
-"""Hours of a GitLab that is down, limited, upgraded and restarted; `python -m bench week` lives through seven days."""
+"""Hours of a GitLab that is down, limited, upgraded and restarted; `python -m bench week` simulates seven days."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ PAGE = "/connections/gitlab/health"
 
 
 def revoke(watched: Watched) -> None:
-    """Leave what a refused refresh leaves: the verdict, with GitLab's words and the way to mend it."""
+    """Leave what a refused refresh leaves: the verdict, with GitLab's words and how to fix it."""
     card = replace(VERDICTS[CredentialState.REVOKED], words="The grant is invalid", request_id="01J")
     with watched.runtime.database.transaction() as session:
         credential = session.exec(select(Credential)).one()

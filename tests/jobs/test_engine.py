@@ -111,7 +111,7 @@ def test_frozen_worker_that_wakes_up_writes_nothing(
 
     frozen.send_signal(signal.SIGSTOP)
     start_worker()
-    # When it froze inside a transaction, its locks are free only after the database's own patience.
+    # If it froze inside a transaction, its locks are only released after the database's own timeout.
     until(lambda: noted(log) == ["begin", "begin"], 30 + IDLE_IN_TRANSACTION_SECONDS)
     gate.touch()
     until(lambda: reload(runtime.database, job).is_finished)

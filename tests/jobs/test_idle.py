@@ -1,4 +1,4 @@
-"""A portal that has nothing to do writes nothing, whatever its periodic jobs are."""
+"""A portal with nothing to do writes nothing, whatever its periodic jobs are."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def test_idle_portal_makes_no_jobs_but_one_a_day_of_each_daily_kind(runtime: Run
             made = Counter(session.exec(select(Job.name)))
             made_in_all = max(session.exec(select(Job.id)))
 
-    # And what forgets those of the day before.
+    # And the job that deletes those of the day before.
     assert set(made) == daily | {"jobs.forget"}
     assert made_in_all <= 3 * (len(daily) + 2)

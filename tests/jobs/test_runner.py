@@ -68,7 +68,7 @@ def write_where_nothing_can_be_written(context: JobContext) -> None:
 
 
 def attempt(runtime: Runtime, job: Job, **options: Any) -> Job:
-    """Run the job's present dispatch once."""
+    """Run the job's current dispatch once."""
     Runner(runtime, backoff_seconds=0, **options).run(job.public_id, reload(runtime.database, job).dispatch)
     return reload(runtime.database, job)
 
@@ -239,7 +239,7 @@ def test_superseded_worker_writes_nothing_more(runtime: Runtime, add: Add, how: 
 def test_crashed_job_is_parked_at_its_sixth_claim(runtime: Runtime, add: Add, log: str) -> None:
     job = add("sample.note", log=log, line="a")
     runner = Runner(runtime)
-    for _ in range(MAX_ATTEMPTS):  # A worker that dies has claimed and notes nothing.
+    for _ in range(MAX_ATTEMPTS):  # A worker that dies has claimed the job and records nothing.
         assert runner._claim(reload(runtime.database, job))
 
     parked = attempt(runtime, job)

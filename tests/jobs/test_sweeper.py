@@ -1,4 +1,4 @@
-"""What is in hand according to us and not according to the engine is begun again, and only that."""
+"""Only what is running according to our tables but not the engine's is started again."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from tests.jobs.sample_jobs import noted
 from tests.jobs.waiting import until
 
 Add = Callable[..., Job]
-# Together with `engine`: a worker that looks for nothing by itself, so that each test sees one sweep of its own.
+# Together with `engine`: a worker that does not sweep by itself, so that each test sees only its own sweep.
 STILL = Pace(poll_seconds=3600, sweep_seconds=3600, schedule_seconds=3600, heartbeat_seconds=3600, grace_seconds=1)
 
 
 @pytest.fixture
 def engine(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    # The housekeeping does its first round at once, whatever the pace.
+    # The housekeeping does its first round at once, whatever its settings.
     monkeypatch.setattr(Engine, "_keep_house", lambda engine: engine._stopping.wait())
     with running_worker(runtime, STILL) as engine:
         yield engine
@@ -154,7 +154,7 @@ def test_worker_says_that_it_is_alive_while_it_has_a_job_and_only_then(
     with running_worker(runtime, replace(QUICK, heartbeat_seconds=0.01)) as engine:
         at_start = heard()
         job = add("sample.gated", log=log, line="1", gate=str(gate))
-        if not runtime.database.is_sqlite:  # There the one worker has a lock instead.
+        if not runtime.database.is_sqlite:  # There, the one worker has a lock instead.
             until(lambda: heard() > at_start)
         gate.touch()
         until(lambda: reload(runtime.database, job).is_finished and engine._active == 0)

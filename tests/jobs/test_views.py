@@ -1,4 +1,4 @@
-"""The pages' fragments, for each role. Sign-in itself is tested with `accounts`; here the principal is given."""
+"""The pages' fragments, for each role. The tests of `accounts` cover sign-in; here the principal is given."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FRAGMENT = {"HX-Request": "true"}
 
 @pytest.fixture
 def settings(tmp_path: Path, migrated_file: Path) -> Settings:
-    """Pages do not care which database it is."""
+    """Pages do not depend on the database."""
     settings = Settings(data_dir=tmp_path / "var")
     settings.data_dir.mkdir()
     shutil.copy(migrated_file, settings.data_dir / "gatehouse.db")

@@ -12,7 +12,7 @@ STEP_SECONDS = 0.02
 
 
 def until(look: Callable[[], Found], seconds: float = 30) -> Found:
-    """Look until something true is found and return it.
+    """Poll until something true is found and return it.
 
     Raises:
         AssertionError: it was not found in time.

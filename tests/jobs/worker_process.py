@@ -46,7 +46,7 @@ class WorkerProcess:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Kill it without a word."""
+        """Kill it."""
         self._process.kill()
 
 

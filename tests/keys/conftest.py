@@ -1,4 +1,4 @@
-"""These tests run on both databases: the compare-and-swap is theirs to keep."""
+"""These tests run on both databases: each has to get the compare-and-swap right."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def key_file(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A key file of its own: these tests change it."""
+    """Its own key file: these tests change it."""
     monkeypatch.delenv(KEYS_VARIABLE, raising=False)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     KeyRing.create_file(settings.resolved_key_file)
@@ -43,7 +43,7 @@ def runtime(settings: Settings, database: Database, key_file: Path) -> Runtime:
 
 
 def runtime_on(settings: Settings, database: Database) -> Runtime:
-    """Return what another process with the same settings has."""
+    """Return the runtime of another process with the same settings."""
     path = settings.resolved_key_file
     return Runtime(
         settings, database, Vault(KeyRing.from_file(path), path), OutboundClient(NetworkPolicy()), CAPABILITIES

@@ -22,7 +22,7 @@ def backend() -> str:
 def run(runtime: Runtime, monkeypatch: pytest.MonkeyPatch):
     """Run `gatehouse keys` on the test's database."""
     monkeypatch.setenv("GATEHOUSE_DATA_DIR", str(runtime.settings.data_dir))
-    monkeypatch.setattr(commands.console, "width", 200)  # Read from the environment only when it was imported.
+    monkeypatch.setattr(commands.console, "width", 200)  # It is only read from the environment at import.
 
     def call(*arguments: str, typed: str = "") -> Result:
         return CliRunner().invoke(app, ["keys", *arguments], input=typed)

@@ -19,7 +19,7 @@ MOST_PASSES = 40
 
 
 def rotate_in_child(settings: Settings, point: str, number: int) -> bool:
-    """Rotate in its own process that dies at a point; return whether it came that far."""
+    """Rotate in a separate process that dies at a point; return whether it got that far."""
     child = os.fork()
     if child == 0:
         code = 1
@@ -50,7 +50,7 @@ def test_rotation_that_dies_anywhere_is_finished_by_the_next_one(runtime: Runtim
         (used,) = [use for use in list_keys(runtime) if use.total]
         assert used.is_newest
         assert open_all(runtime) == stored
-        # A rotation that had begun is finished, not begun once more.
+        # A rotation that had begun is finished, not started again.
         assert runtime.vault.ring.key_ids == keys_before or point in {"rotate:before_batch", "rotate:batch_stored"}
         runtime.database.close()
 

@@ -25,7 +25,7 @@ LONG_AGO = "2025-01-01T00:00:00+00:00"
 
 @pytest.fixture
 def backend() -> str:
-    """One database: what is refused here, Python decides."""
+    """One database: Python decides what is refused here."""
     return "sqlite"
 
 

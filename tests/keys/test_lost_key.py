@@ -64,7 +64,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def runtime(settings: Settings, database: Database, key_file: Path, sandbox: RunningSandbox) -> Runtime:
-    """A portal that was started once; its door lets the sandbox through."""
+    """A portal that was started once; it may reach the sandbox."""
     prepare(settings)
     return at(settings, database, sandbox)
 
@@ -193,7 +193,7 @@ def test_key_that_is_found_again_is_put_back_and_the_connection_lives_on(lost: P
     assert prepare(lost.runtime.settings).unreadable == ()
     with lost.runtime.database.reading() as session:
         actions = list(session.exec(select(AuditEvent.action)))
-    # The key is everyone's: each of the two organizations finds it in its own log.
+    # The key concerns everyone: each of the two organizations finds it in its own log.
     assert (actions.count("key.put_back"), actions.count("connection.readable")) == (2, 1)
 
 

@@ -21,7 +21,7 @@ LEAST_WRITES = 40
 
 
 def refresh(runtime: Runtime, credential_id: int, generation: int) -> str:
-    """Store another pair as a refresh does: only when the one before is still there."""
+    """Store another pair as a refresh does: only if the previous one is still there."""
     text = f"pair {credential_id} {generation}"
     place = Place("credential", credential_id, "access_token_sealed")
     with runtime.database.transaction() as session:

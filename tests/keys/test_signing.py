@@ -17,12 +17,12 @@ from tests.support.visitor import Visitor
 
 @pytest.fixture
 def backend() -> str:
-    """One database: signatures are not in it."""
+    """One database: it does not contain signatures."""
     return "sqlite"
 
 
 def restarted(visitor: Visitor) -> Visitor:
-    """Return the same browser after the portal was started again."""
+    """Return the same browser after the portal was restarted."""
     runtime = visitor.app.extensions["gatehouse_runtime"]
     again = Visitor(create_app(runtime=runtime_on(runtime.settings, runtime.database)))
     cookie = visitor.http.get_cookie(visitor.app.session_interface.cookie_name, domain="127.0.0.1")  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Certificates made on the spot: authorities and servers, good ones and bad ones."""
+"""Certificates generated for tests: authorities and servers, good and bad ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Issued:
         return self.certificate.fingerprint(SHA256()).hex(":").upper()
 
     def server_context(self, *chain: Issued, base: ssl.SSLContext | None = None) -> ssl.SSLContext:
-        """Return a server's context; `chain` is what it presents besides."""
+        """Return a server's context; `chain` is what it presents in addition."""
         context = base or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "server.pem")
@@ -55,7 +55,7 @@ def issue(
     not_after: datetime.datetime = NOW + 90 * DAY,
     key: Key | None = None,
 ) -> Issued:
-    """Issue a certificate for host names or addresses; self-signed when no one issues it."""
+    """Issue a certificate for host names or addresses; self-signed without an issuer."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = (

@@ -28,7 +28,7 @@ def _stay_on_loopback() -> Iterator[None]:
 
 @functools.cache
 def _install_once() -> None:
-    sys.addaudithook(_hook)  # It cannot be taken out again; other folders' tests are let alone.
+    sys.addaudithook(_hook)  # It cannot be removed again; it leaves other folders' tests alone.
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:

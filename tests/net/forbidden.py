@@ -1,11 +1,11 @@
-"""Ways to write hosts that the door must never reach: spellings people or attackers type, and addresses."""
+"""Ways to write hosts that must never be reached: spellings people or attackers type, and addresses."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
 
-# PORT is replaced by that of a listener on loopback, which must not hear a packet. Escapes are those of Python.
+# PORT is replaced by that of a listener on loopback, which must not receive a packet. Escapes are those of Python.
 SPELLINGS = r"""
 127.0.0.1:PORT
 http://127.0.0.1:PORT
@@ -194,7 +194,8 @@ $(id):PORT
 *.example.com:PORT
 """
 
-# What a name server, ours or theirs, says about the names above; an address or anything libc takes for one needs none.
+# What a name server, ours or theirs, says about the names above; an address, or anything libc treats as one, needs
+# none.
 NAMES = {
     "localhost": ["127.0.0.1", "::1"],
     "localhost.localdomain": ["127.0.0.1"],
@@ -275,7 +276,7 @@ def carriers(inner: ipaddress.IPv4Address) -> Iterator[str]:
     yield _ipv6(local | (number >> 16) << 64 | (number & 0xFFFF) << 40)  # RFC 6052, a /48 prefix
     yield _ipv6(local | (number >> 24) << 64 | (number & 0xFFFFFF) << 32)  # /56
     yield _ipv6(local | number << 24)  # /64
-    suffix = 0x08080808  # Translators ignore what stands behind; read as a /96 prefix it is a public address.
+    suffix = 0x08080808  # Translators ignore what follows; read as a /96 prefix it is a public address.
     if number >> 24:
         yield _ipv6(local | (number >> 16) << 64 | (number & 0xFFFF) << 40 | suffix)
     yield _ipv6(int(ipaddress.IPv6Address("2002::")) | number << 80)

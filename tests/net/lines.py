@@ -1,4 +1,4 @@
-"""Lines to the tests' own servers: the one loopback exception of the policy is the server's origin."""
+"""Sessions with the tests' own servers: the only loopback exception of the policy is the server's origin."""
 
 from __future__ import annotations
 

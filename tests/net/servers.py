@@ -40,7 +40,7 @@ class Peer:
         self.sock.sendall(data)
 
     def drip(self, data: bytes) -> None:
-        """Send one byte after the other, and continue forever with blanks."""
+        """Send one byte at a time, then blanks forever."""
         for number in range(10**6):
             if self.server.stopped.wait(DRIP_SECONDS):
                 return
@@ -124,7 +124,7 @@ def response(body: bytes = b"{}", status: str = "200 OK", **headers: str) -> byt
 
 
 def always(*answers: bytes) -> Script:
-    """Answer requests with these, the last one again and again, on one connection after the other."""
+    """Answer requests with these, then keep repeating the last one, on one connection after the other."""
     remaining = list(answers)
 
     def script(peer: Peer) -> None:
@@ -145,12 +145,12 @@ def then_close(answer: bytes) -> Script:
 
 
 def silent(peer: Peer) -> None:
-    """Accept, and never say a word."""
+    """Accept, and never send anything."""
     peer.server.stopped.wait(30)
 
 
 def zeros_gzipped(mebibytes: int) -> bytes:
-    """Return a gzip bomb of so many MiB of zeros."""
+    """Return a gzip bomb of this many MiB of zeros."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     block = bytes(1024 * 1024)
     return b"".join(packer.compress(block) for _ in range(mebibytes)) + packer.flush()

@@ -38,7 +38,7 @@ UNDERSTOOD = {
     "gitlab": "https://gitlab",
     "3com.example": "https://3com.example",
     "1.2.3.example": "https://1.2.3.example",
-    # What comes along with copy and paste.
+    # What copying and pasting adds.
     "gitlab.example.com\u200b": "https://gitlab.example.com",
     "\ufeffgitlab.example.com": "https://gitlab.example.com",
     "gitlab.example.com\u00a0": "https://gitlab.example.com",
@@ -140,7 +140,7 @@ def test_name_in_another_script_is_shown_in_punycode() -> None:
     assert "xn--itlab-qmc.com" in caught.value.sentence
 
 
-# Typed, and where browsers go with it; Python's own codec, which is IDNA 2003, makes another domain of the first four.
+# What is typed, and where browsers go; Python's own codec (IDNA 2003) turns the first four into other domains.
 BROWSERS_GO_TO = {
     "straße.müller.example": "xn--strae-oqa.xn--mller-kva.example",
     "βόλος.com": "xn--nxasmm1c.com",

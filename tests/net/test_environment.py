@@ -1,4 +1,4 @@
-"""The environment has no say: a proxy is a setting, a credential is an argument (S51)."""
+"""The environment has no effect: a proxy is a setting, a credential is an argument (S51)."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_error_says_layer_code_sentence_remedy_and_mender(error: OutboundError, 
     assert card.sentence.endswith(".")
     assert card.remedy.endswith(".")
     assert isinstance(card.responsible, Responsible)
-    # Who redirects or compresses may do so after GitLab has acted.
+    # A redirect or compression may come after GitLab has acted.
     assert error.may_have_been_processed == (code in {"redirect_refused", "answer_encoding"})
 
 

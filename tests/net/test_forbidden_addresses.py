@@ -44,7 +44,7 @@ def trap_v6(trap: Server) -> Iterator[Server | None]:
 
 
 def resolve_like_libc(host: str, port: int) -> list[str]:
-    """Read numbers as the C library does, names from the table; no name server is asked."""
+    """Read numbers as the C library does, and names from the table; no name server is asked."""
     if host in NAMES:
         return NAMES[host]
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)

@@ -1,4 +1,4 @@
-"""The twelve things a line has to withstand, against real sockets."""
+"""Twelve attacks that a session has to withstand, against real sockets."""
 
 from __future__ import annotations
 

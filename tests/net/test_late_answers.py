@@ -1,4 +1,4 @@
-"""A process that was paused past its deadline: what came in the meantime is taken, and nothing is waited for."""
+"""A process that was paused past its deadline accepts what has arrived, and waits for nothing else."""
 
 from __future__ import annotations
 

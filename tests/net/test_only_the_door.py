@@ -39,7 +39,7 @@ WAYS_OUT = {
     "websockets",
     "xmlrpc.client",
 }
-# Each exception has its reason; a new one needs one, too.
+# Each exception has its reason; so must a new one.
 ALLOWED = {
     ("operation/backup/postgresql.py", "subprocess"): "pg_dump and pg_restore, for the portal's own database",
     ("health/mail.py", "smtplib"): "mail to the operator's own server, which is a setting and no one's input",
@@ -48,7 +48,7 @@ ALLOWED = {
     ("operation/serving.py", "subprocess"): "starts the portal's own processes",
     ("operation/start.py", "http.client"): "waits for the portal's own web server",
 }
-PACKAGES_THAT_CONNECT = {"net", "sandbox"}  # The door; and its own GitLab, which is a server.
+PACKAGES_THAT_CONNECT = {"net", "sandbox"}  # The outbound client; and the sandbox, which is a server.
 
 
 def imports_of(path: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""Verdicts only: nothing here connects to anything."""
+"""Only verdicts: nothing here connects to anything."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_forbidden_address_is_refused_for_its_own_reason(ip: str) -> None:
     assert reason(NetworkPolicy(), ip) == REASONS[ip]
 
 
-# First and last address of each network, with what is told of it.
+# First and last address of each network, and the reason given.
 NETWORKS = {
     ("169.254.169.254", "169.254.169.254"): "metadata",
     ("169.254.170.0", "169.254.170.255"): "metadata",
@@ -139,7 +139,7 @@ def test_private_network_is_open_or_refused_as_a_whole(network: tuple[str, str])
 
 @given(st.integers(1 << 24, (1 << 32) - 1), st.integers(0, 255))
 def test_address_inside_a_local_nat64_prefix_is_found_at_each_place(inner: int, octet_u: int) -> None:
-    """RFC 6052 §2.2, for prefixes of 48, 56, 64 and 96 bits; what stands in octet u decides nothing."""
+    """RFC 6052 §2.2, for prefixes of 48, 56, 64 and 96 bits; octet u is ignored."""
     prefix = int(ipaddress.IPv6Address("64:ff9b:1::"))
     places = (
         ((inner >> 16) << 64) | ((inner & 0xFFFF) << 40),

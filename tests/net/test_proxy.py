@@ -39,7 +39,7 @@ def gitlab(authority: Issued) -> Iterator[Server]:
 
 
 def tunnelling_to(target: Server, refused: tuple[str, ...] = ()) -> Script:
-    """Play a proxy that reaches one server, whatever address it is asked for."""
+    """Simulate a proxy that reaches one server, whatever address is requested."""
 
     def script(peer: Peer) -> None:
         head = peer.read_request()
@@ -66,7 +66,7 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
 def line_through(
     proxy: Server, target: Address | None = None, ca_certificate: str | None = None, *inside: str
 ) -> HostSession:
-    """Return a line through a proxy; the proxy alone is exempt from the loopback rule."""
+    """Return a session through a proxy; only the proxy is exempt from the loopback rule."""
     answers = {"proxy.test": ["127.0.0.1"], HOST: list(inside or [INSIDE])}
     policy = NetworkPolicy(exempt=Address("http", "proxy.test", proxy.port), ports=frozenset({443, 80}))
     outbound = OutboundClient(policy, lambda host, port: answers[host])

@@ -122,7 +122,7 @@ def test_each_new_connection_asks_again_and_a_kept_one_does_not() -> None:
 
 
 def test_second_address_is_tried_when_the_first_does_not_answer() -> None:
-    # Only 127.0.0.1 listens; the other is loopback, too, and refuses at once.
+    # Only 127.0.0.1 listens; the other is loopback as well, and refuses at once.
     with Server(always(response())) as server, line_to(server, addresses=("127.0.0.9", "127.0.0.1")) as http:
         assert http.fetch("GET", "/").status == 200
 

@@ -66,7 +66,7 @@ def test_wait_that_was_asked_for_is_kept_and_capped() -> None:
 
 
 class Flaky:
-    """Fails so many times."""
+    """Fails this many times."""
 
     def __init__(self, failures: int) -> None:
         self.failures = failures

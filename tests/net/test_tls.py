@@ -34,7 +34,7 @@ def plain_http(peer: Peer) -> None:
 
 
 def failure(context: ssl.SSLContext | None, ca_certificate: str | None, host: str = HOST) -> TLSFailed:
-    """Return why a line to a server refuses; no request line may have reached it."""
+    """Return why a session with a server refuses; no request may have reached it."""
     script = always(response()) if context else plain_http
     with (
         Server(script, tls=context) as server,
@@ -191,7 +191,7 @@ def test_certificate_that_cannot_be_parsed_is_left_out_of_the_chain(trusted: Iss
 
 
 def test_body_cut_off_below_tls_is_broken_although_it_named_no_length(authority: Issued, trusted: Issued) -> None:
-    # The server's socket is shut without TLS's own farewell, as someone between the two could do.
+    # The server's socket is closed without a TLS closing message, as someone in between could do.
     cut = then_close(response(b'{"id": 1}', content_length="-", connection="close"))
     with (
         Server(cut, tls=trusted.server_context()) as server,

@@ -1,4 +1,4 @@
-"""These tests run on both databases: they hold the writes that the two do differently."""
+"""These tests run on both databases: they cover the writes that the two do differently."""
 
 from __future__ import annotations
 

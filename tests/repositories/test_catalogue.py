@@ -266,7 +266,7 @@ def test_ranges_cover_every_id_once_however_they_are_split() -> None:
 def test_ids_of_64_bits_are_read_shown_and_enabled(
     runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, connection_id: int
 ) -> None:
-    """The largest number a database takes; a larger one is no answer of GitLab's (RFC 8259 §6: readers have limits)."""
+    """The largest number a database accepts; a larger one is not a valid answer (RFC 8259 §6: readers have limits)."""
     largest = MAX_ID
     project = {
         "id": largest,
@@ -314,7 +314,7 @@ def test_path_that_another_project_takes_over_is_another_repository(
     runtime: Runtime, sandbox: RunningSandbox, connection_id: int
 ) -> None:
     read_catalogue(runtime, connection_id, "job", quiet)
-    # The newest, so that a GitLab that gave its id once more would be noticed.
+    # The newest, so that a GitLab that reused its id would be noticed.
     old = max(
         (row for row in rows(runtime).values() if row.path_with_namespace.startswith("data/")),
         key=lambda row: row.gitlab_project_id,

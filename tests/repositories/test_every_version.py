@@ -22,7 +22,7 @@ GATEWAY_ROWS = 50
 
 @pytest.fixture
 def backend() -> str:
-    """What is asked of GitLab is the same on each database."""
+    """The requests to GitLab are the same on each database."""
     return "sqlite"
 
 
@@ -33,7 +33,7 @@ def large() -> Iterator[RunningSandbox]:
         yield running
 
 
-# Each with what it, or the version before it, lacks: docs/gitlab.md, "Differences between versions".
+# Each with what it, or the previous version, lacks: docs/gitlab.md, "Differences between versions".
 @pytest.mark.parametrize(
     ("version", "asks_for_roles", "has_bounds", "rows_a_page"),
     [
@@ -75,7 +75,7 @@ def test_everything_is_read_whatever_the_version_ignores_or_refuses(
     for number, row in rows.items():
         if asks_for_roles:
             assert (row.access_level >= 20) == (held[number] >= 20)
-        else:  # What the list says is the least that is held: too little is no reason against a repository.
+        else:  # The role in the list is a minimum: a low one is not a reason against a repository.
             assert row.access_level is None or 20 <= row.access_level <= held[number]
             assert row.unavailable_reason != "role_too_low"
     asked = large.requests.all("/api/v4/projects")

@@ -1,4 +1,4 @@
-"""Names as people and attackers make them: shown, sorted, and found by whoever pastes GitLab's own."""
+"""Names that people and attackers choose: shown, sorted, and found by people who paste GitLab's own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NAMES = {
 
 @pytest.fixture
 def told(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> int:
-    """What GitLab tells has been read; return the connection's id."""
+    """Read what GitLab reports; return the connection's id."""
     connection_id = connect(runtime, sandbox, cast.owner)
     paths = [f"{DEEP}/project", f"{TINY}/project", "flat/project", *(f"names/{key}" for key in NAMES)]
     names = ["Deep", "Tiny", "Flat", *NAMES.values()]

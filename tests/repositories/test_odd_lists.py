@@ -27,12 +27,12 @@ from tests.support.odd_lists import (
 )
 from tests.support.people import Cast
 
-# Not compared: what is ours, and the exact role, which is only asked for where it decides (see `unavailable_reason`).
+# Not compared: what is ours, and the exact role, which is only requested where it matters (see `unavailable_reason`).
 OUR_OWN = {"id", "digest", "access_level"}
 
 
 class World:
-    """A connection whose GitLab has been read once, as it is."""
+    """A connection whose GitLab has been read once, without faults."""
 
     def __init__(self, runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> None:
         self.runtime, self.sandbox = runtime, sandbox
@@ -46,7 +46,7 @@ class World:
         return read_catalogue(self.runtime, self.connection_id, "job", lambda *_: None)
 
     def stored(self) -> tuple[dict[int, dict[str, Any]], dict[int, tuple[str, str]]]:
-        """Return everything that is known of repositories and groups, by GitLab's ids."""
+        """Return everything that is known about repositories and groups, by GitLab's ids."""
         with self.runtime.database.reading() as session:
             repositories = {
                 row.gitlab_project_id: row.model_dump(exclude=OUR_OWN) for row in session.exec(select(Repository))
@@ -62,7 +62,7 @@ class World:
 
 @pytest.fixture
 def backend() -> str:
-    """What is decided here never asks the database."""
+    """The decisions here never depend on the database."""
     return "sqlite"
 
 
@@ -141,7 +141,7 @@ def test_empty_list_counts_only_if_gitlab_says_that_there_are_none(world: World)
 
 
 def test_list_that_gitlab_counts_higher_than_it_gives_marks_nothing(world: World) -> None:
-    """Rows that no page ever has: whatever takes them out leaves GitLab's count."""
+    """Rows that no page ever has: what removes them does not change GitLab's count."""
     gone = sorted(world.repositories)[10:20]
     world.sandbox.faults.add(PROJECTS, query_pattern="*sort=desc*")
     world.sandbox.faults.add(PROJECTS, rows={number: {"id": min(world.repositories)} for number in gone})

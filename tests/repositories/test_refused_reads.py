@@ -1,4 +1,4 @@
-"""A read that GitLab refuses or breaks off: for a scope that is missing, for too many requests, for being away."""
+"""A read that GitLab refuses or aborts: for a missing scope, too many requests, or an outage."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LIMITED = {"status": 429, "body": "Retry later\n"}
 
 @pytest.fixture
 def backend() -> str:
-    """What is told of a failure is the same on each database."""
+    """What people read about a failure is the same on each database."""
     return "sqlite"
 
 

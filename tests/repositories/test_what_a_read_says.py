@@ -1,4 +1,6 @@
-"""What people are told of a read that found something wrong: on the connection, on its page, above the repositories."""
+"""What people are told about a read that found something wrong: on the connection, on its page, above the
+repositories.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,13 @@ PAGES = ("/connections/gitlab", "/repositories/?connection=gitlab")
 
 @pytest.fixture
 def backend() -> str:
-    """What is told is the same on each database."""
+    """What people read is the same on each database."""
     return "sqlite"
 
 
 @pytest.fixture
 def connection_id(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> int:
-    """A connection that has been read once, and is to be read again."""
+    """A connection that has been read once, and will be read again."""
     connection_id = connect(runtime, sandbox, cast.owner)
     assert read_catalogue(runtime, connection_id, "job", lambda *_: None).complete
     return connection_id
@@ -85,7 +87,7 @@ def test_incomplete_read_is_tried_once_more_and_then_said(
     assert Card.from_json(connection.attention).sentence == sentence
     assert connection.last_read_at == read_at
     assert all(sentence in owner.get(page).text for page in PAGES)
-    # How much there is beyond their groups is nothing for team leads.
+    # Team leads must not learn how much there is beyond their groups.
     assert sentence not in lead.get(PAGES[1]).text
 
 

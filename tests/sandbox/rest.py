@@ -8,7 +8,7 @@ from portal.sandbox.testing import RunningSandbox
 
 
 def api(sandbox: RunningSandbox, username: str = "gatehouse", *scopes: str) -> httpx2.Client:
-    """Return a client of the REST API that holds a fresh personal access token (scope `api` unless named)."""
+    """Return a client of the REST API with a new personal access token (scope `api` unless named)."""
     headers = {"PRIVATE-TOKEN": sandbox.token(username, *scopes)}
     return httpx2.Client(base_url=sandbox.api, headers=headers, trust_env=False)
 

@@ -23,7 +23,7 @@ def client(sandbox: RunningSandbox) -> Iterator[httpx2.Client]:
 def before_and_since(
     sandbox: RunningSandbox, client: httpx2.Client, versions: tuple[str, str], path: str, **query: str
 ) -> tuple[httpx2.Response, httpx2.Response]:
-    """Ask the last version without something and the first with it."""
+    """Ask the last version without something, and the first version with it."""
     answers = []
     for version in versions:
         sandbox.world.settings.version = version

@@ -1,4 +1,4 @@
-"""GitLab's new token service: stateless access tokens, families of refresh tokens, and another server's manners."""
+"""GitLab's IAM service: stateless access tokens, families of refresh tokens, and another server's behaviour."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_two_refreshes_at_once_have_one_winner_and_end_the_family(iam: Registere
         ({"grant_type": "magic"}, (400, "unsupported_grant_type")),
         ({"client_secret": "bad"}, (401, "invalid_client")),
         ({"client_secret": None}, (401, "invalid_client")),
-        # The client is looked at first, so a dead token does not change the answer, nor is it a reuse.
+        # The client is checked first, so a dead token does not change the answer, nor does it count as reuse.
         ({"client_secret": "bad", "refresh_token": "dead"}, (401, "invalid_client")),
         ({"refresh_token": "dead"}, (400, "invalid_grant")),
         ({"refresh_token": None}, (400, "invalid_grant")),

@@ -87,7 +87,7 @@ def test_reasons_of_a_refusal(sandbox: RunningSandbox, registered: Registered, p
 
     assert (revoked.status_code, revoked.json()["error_description"]) == (401, REVOKED)
     assert (bare.status_code, bare.json()) == (401, BARE)
-    # GitLab asks for the time first.
+    # GitLab checks the time first.
     assert (both.status_code, both.json()["error_description"]) == (401, EXPIRED)
 
 

@@ -1,4 +1,4 @@
-"""The token endpoint on a bad day: refusals of what is good, answers that get lost, and answers with odd members."""
+"""The token endpoint on a bad day: refused good tokens, lost answers, and answers with odd members."""
 
 from __future__ import annotations
 

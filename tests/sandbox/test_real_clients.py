@@ -1,4 +1,4 @@
-"""python-gitlab, the client most people use, takes the sandbox for a GitLab."""
+"""python-gitlab, the client most people use, treats the sandbox as a GitLab."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server itself: where it listens, what it notes, how it ends."""
+"""The server itself: where it listens, what it records, how it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The world itself: clock, roles, and what newcomers are given."""
+"""The world itself: clock, roles, and what new people get."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A world for questions that leave it as it is: one application for a whole file, its objects made as needed."""
+"""A world for requests that do not change it: one application for a whole file, its objects created as needed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.visitor import Visitor
 
 @dataclass
 class World:
-    """The application with its cast; objects are made again for each question, because answers use them up."""
+    """The application with its cast; objects are created again for each request, because responses use them up."""
 
     app: Flask
     runtime: Runtime
@@ -56,7 +56,7 @@ class World:
         return {name: value.format(**names) for name, value in row.form.items()}
 
     def signed_in(self, actor: Actor | None = None) -> Visitor:
-        """Return a fresh session of someone, the owner unless told."""
+        """Return a new session of someone, the owner by default."""
         return Visitor(self.app).sign_in(actor or self.cast.owner)
 
 
@@ -77,7 +77,7 @@ def make_world(settings: Settings, migrated_file: Path, ring: KeyRing) -> World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, migrated_file: Path, ring: KeyRing) -> Iterator[World]:
-    """One application for the file: for tests that change nothing the next one looks at."""
+    """One application for the file: for tests that change nothing the next one checks."""
     settings = Settings(base_url=BASE_URL, data_dir=tmp_path_factory.mktemp("world"))
     world = make_world(settings, migrated_file, ring)
     yield world

@@ -1,4 +1,6 @@
-"""Bodies that no page of ours sends, by what is wrong with them; each with the status that answers it everywhere."""
+"""Bodies that none of our pages sends, by what is wrong with them; each with its status, which is the same
+everywhere.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from portal.jobs.models import Job
 from portal.repositories.models import GitLabGroup, Repository
 from portal.runtime import Runtime
 
-# The door refuses this address at once, so that nothing waits for a network.
+# This address is refused at once, so that nothing waits for a network.
 UNREACHABLE = "https://127.0.0.1"
 MISSING = {
     "slug": "no-such-connection",

@@ -1,7 +1,6 @@
 """Who may do what at which address: one row per route. The tests compare it with the application, both ways.
 
-A row that is missing, or one that says something else than the view declares, fails; so does any answer that
-differs from what follows from the row.
+A missing row, or one that differs from the view's declaration, fails; so does any response that contradicts its row.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class Row:
         only: roles that the view narrows its right to, by the object; None if the right alone decides.
         foreign: the answer for an object of another organization, or none at all.
         visitor: of a public address, the answer to someone who is not signed in; None if it is the same.
-        query: behind the path, with the same placeholders.
+        query: after the path, with the same placeholders.
     """
 
     method: str
@@ -106,7 +105,7 @@ ROWS = (
     Row("POST", "/members/{membership_id}/removal", "accounts.remove", Right.MANAGE_MEMBERS, 303),
     Row("GET", "/members/{membership_id}/groups", "grants.index", Right.GRANT_GROUPS, 200),
     Row("POST", "/members/{membership_id}/groups", "grants.grant", Right.GRANT_GROUPS, 303, {"group_id": "{group}"}),
-    # A grant that is gone is taken back already; a lead that may not be seen is not found.
+    # A missing grant counts as taken back; a lead that may not be seen is not found.
     Row(
         "POST",
         "/members/{membership_id}/groups/revocation",
@@ -194,7 +193,7 @@ ROWS = (
     Row("GET", SETUP + "/finished", "repositories.finished", MANAGE, 200),
     Row("GET", "/connections/{slug}/catalogue", "repositories.progress", Right.SEE_REPOSITORIES, 303),
     Row("POST", "/connections/{slug}/catalogue", "repositories.read", MANAGE, 303),
-    # Ids this person may not see are passed over like ids that do not exist.
+    # Ids this person may not see are ignored like ids that do not exist.
     Row(
         "POST",
         "/repositories/enable",

@@ -1,4 +1,4 @@
-"""What the whole database holds, as one digest per table."""
+"""The contents of the whole database, as one digest per table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlmodel import SQLModel
 
 from portal.db import Database
 
-# When someone was last there is written by reading, and says nothing else.
+# Reading updates when someone was last active, and nothing else.
 STAMPS = {("session", "last_active_at")}
 
 

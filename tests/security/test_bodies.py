@@ -1,4 +1,4 @@
-"""Whatever a body is, the answer is 4xx before any view has seen it, and nothing is changed (S75, S99, S100)."""
+"""Whatever the body, the response is 4xx before any view has seen it, and nothing is changed (S75, S99, S100)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_body_that_no_page_sends_is_400_and_changes_nothing(world: World, row: R
                 name: send(visitor, "POST", path, body.replace(b"{field}", field), content_type, token).status_code
                 for name, (content_type, body, _) in BODIES.items()
             }
-        # A one-time link that is wrong is found out before the fields are looked at.
+        # A wrong one-time link is noticed before the fields are checked.
         wrong = {name for name, status in found.items() if status == 404 and "/wrong" in row.path}
         assert found == {name: 404 if name in wrong else status for name, (_, _, status) in BODIES.items()}
         assert "Traceback" not in lines.text

@@ -80,7 +80,7 @@ def test_refresh_that_was_under_way_is_stored_after_a_restart_of_the_database(ru
 
 
 def set_full(runtime: Runtime, *, is_on: bool) -> None:
-    """Let the server answer every change as it does when the disk of a tablespace is full (SQLSTATE 53100)."""
+    """Make the server answer every change as if a tablespace's disk were full (SQLSTATE 53100)."""
     with runtime.database.transaction() as session:
         run = session.connection().exec_driver_sql
         if not is_on:

@@ -1,4 +1,4 @@
-"""A disk that is full, or takes no write: what is only read works, and everything else says what is missing."""
+"""A disk that is full or read-only: reading works, and everything else says what is missing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def settings(disk: SmallDisk, migrated_file: Path) -> Settings:
 
 
 def let_time_pass(runtime: Runtime) -> None:
-    """Have every session want to record that it is used."""
+    """Make every session due to record that it is used."""
     with runtime.database.transaction() as session:
         for record in session.exec(select(SessionRecord)):
             record.last_active_at = utc_now() - timedelta(minutes=5)
@@ -126,7 +126,7 @@ def test_page_does_not_wait_for_another_writer(runtime: Runtime, app: Flask, cas
         assert owner.get("/profile").status_code == 200
 
         holder.execute("ROLLBACK")
-    # The next change is as patient as ever.
+    # The next change waits as long as usual.
     with runtime.database.reading() as session:
         assert session.connection().exec_driver_sql("PRAGMA busy_timeout").scalar_one() == 15_000
 
@@ -157,7 +157,7 @@ def test_start_on_a_full_disk_names_it(disk: SmallDisk, runtime: Runtime) -> Non
     runtime.database.close()
     disk.fill(runtime.database)
 
-    # A quota of SQLite's is one of each connection: a start does not know it.
+    # SQLite's quota applies per connection: a start does not know about it.
     with pytest.raises(SettingsError, match="disk is full") if disk.is_mounted else nullcontext():
         check_ground(runtime.settings)
 

@@ -67,7 +67,7 @@ def test_every_route_has_every_header_for_the_owner_and_for_a_visitor(world: Wor
         ("GET", "/static/../portal/settings.py", 404),
         ("DELETE", "/profile", 405),
         ("TRACE", "/profile", 405),
-        # From a page of ours without a session, or from an older session than the present one.
+        # From one of our pages without a session, or from an older session than the current one.
         ("POST", "/profile/name", (401, 403)),
         ("GET", "/connections", 308),
     ],

@@ -89,7 +89,8 @@ def test_links_that_leave_the_portal_have_the_configured_base(world: World) -> N
         (2, "1.2.3.4", "127.0.0.1"),
         (2, "1.2.3.4, 5.6.7.8", "1.2.3.4"),
         (2, "9.9.9.9, 1.2.3.4, 5.6.7.8", "1.2.3.4"),
-        # With the port, as some proxies write it: another one for each connection is no other client.
+        # With the port, as some proxies write it: a different port for each connection does not mean a different
+        # client.
         (1, "5.6.7.8:1234", "5.6.7.8"),
         (1, "[2001:db8::1]:1234", "2001:db8::1"),
         (1, "2001:db8::1", "2001:db8::1"),
@@ -132,7 +133,7 @@ def test_address_in_absolute_form_counts_more_than_the_header(world: World, targ
 
 @pytest.mark.parametrize("path", ["/sign-in", "/connections/", "/no-such-page", "/static/css/base.css"])
 def test_prefix_and_scheme_that_a_server_took_from_a_request_change_no_link(world: World, path: str) -> None:
-    # As gunicorn hands them on when it is started without our settings: SCRIPT_NAME, and X-Forwarded-Proto as scheme.
+    # As gunicorn passes them on if it is started without our settings: SCRIPT_NAME, and X-Forwarded-Proto as scheme.
     taken = {"SCRIPT_NAME": "/evil", "wsgi.url_scheme": "https"}
     owner = world.signed_in()
 
@@ -161,7 +162,7 @@ def test_redirect_uri_is_that_of_the_settings_whatever_the_server_says(world: Wo
         ("http://127.0.0.1:8000", 0, {}, ""),
         ("http://127.0.0.1:8000", 0, {"X-Forwarded-For": "192.0.2.7"}, "TRUSTED_PROXY_HOPS is 0"),
         ("http://127.0.0.1:8000", 0, {"Forwarded": "for=192.0.2.7"}, "TRUSTED_PROXY_HOPS is 0"),
-        # The portal itself speaks plain HTTP only: someone decrypts before it.
+        # The portal itself only speaks plain HTTP: something in front of it decrypts.
         ("https://127.0.0.1:8000", 0, {}, "TRUSTED_PROXY_HOPS is 0"),
         ("https://127.0.0.1:8000", 1, {"X-Forwarded-For": "192.0.2.7"}, ""),
         ("https://127.0.0.1:8000", 1, {}, "names 0 addresses"),

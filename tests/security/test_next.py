@@ -13,7 +13,7 @@ from tests.support.visitor import Visitor
 START = "/connections/"
 REFUSED = [
     "//evil.example.com",
-    # A route of ours matches what follows the first slash; a browser takes it for a host.
+    # One of our routes matches what follows the first slash; a browser reads it as a host.
     "//profile",
     "//jobs",
     "///evil.example.com",
@@ -67,7 +67,7 @@ REFUSED = [
     "\uff0f\uff0fevil.example.com",
     "/\ud7ff",
 ]
-# The start page only leads on; it is safe, though no one is sent there.
+# The start page only redirects; it is safe, though no one is sent there.
 ALLOWED = [
     "/jobs",
     "/audit?action=member.&actor=%C3%A9",
@@ -98,7 +98,7 @@ def test_address_that_is_not_one_of_ours_is_dropped(world: World, text: str) -> 
     assert (theme.status_code, theme.headers.get("Location")) == ((400, None) if refused == 400 else (303, "/"))
 
 
-# What is longer is refused for its length, which the test above holds.
+# Anything longer is refused for its length, which the test above covers.
 @pytest.mark.parametrize("text", [text for text in REFUSED if len(text) <= 8000], ids=lambda text: repr(text)[:40])
 def test_sign_in_form_does_not_carry_it_on(world: World, text: str) -> None:
     visitor = Visitor(world.app)

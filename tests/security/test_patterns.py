@@ -15,7 +15,7 @@ import portal
 
 ROOT = Path(portal.__file__).parent
 LENGTH = 100_000
-# Texts that make a pattern try again and again: runs of what its classes take, and an end that fits nowhere.
+# Texts that make a pattern backtrack: runs of what its classes match, and an end that matches nothing.
 RUNS = ("a", "A", "0", "-", "_", "/", " ", "\t", "a.", "a-", "/a", "a/", "%2", "\\u", '"', "<a ", "a=", "é", "1 ")
 ENDS = ("", "!\n", "\x00", "@")
 METHODS = {"search", "match", "fullmatch", "findall", "finditer", "sub", "subn", "split"}
@@ -42,7 +42,7 @@ def test_patterns_are_found() -> None:
 
 
 def test_every_pattern_stands_at_the_top_of_its_module() -> None:
-    """So that the next test finds it; `re.fullmatch` with a short text of our own is the exception."""
+    """So that the next test finds it; `re.fullmatch` with one of our own short texts is the exception."""
     inside = []
     for path in ROOT.rglob("*.py"):
         if "sandbox" in path.parts or "migrations" in path.parts:
@@ -60,7 +60,7 @@ def test_every_pattern_stands_at_the_top_of_its_module() -> None:
 
 @pytest.mark.parametrize("name", FOUND)
 def test_pattern_ends_on_any_long_text(name: str) -> None:
-    """A pattern that tries things over takes minutes for one of these; then the test is stopped, and fails."""
+    """A pattern that backtracks takes minutes for one of these; then the test is stopped, and fails."""
     pattern, methods = FOUND[name]
     assert methods, "it is used in another way than this test knows"
     for run in RUNS:

@@ -1,6 +1,7 @@
-"""GitLab repeats every secret it ever saw, in names, versions, headers, errors and redirects, and no one reads one.
+"""GitLab repeats every secret it ever saw, in names, versions, headers, errors and redirects, and no one gets to read
+one.
 
-The whole life of a connection is lived with such a GitLab; then every page as every role, every column, the logs, the
+A connection goes through its whole life with such a GitLab; then every page as every role, every column, the logs, the
 support bundle, the audit export, a backup and the mails are searched for all of them.
 """
 
@@ -44,14 +45,14 @@ from tests.support.walkthrough import come_back, pass_gitlab, principal_of, star
 pytestmark = pytest.mark.usefixtures("no_known_secrets")
 SLUG = "gitlab"
 RENEWALS = 5
-# Answers to our own person's browser that lead to GitLab: the state is in them, as it must be.
+# Responses to the person's own browser that lead to GitLab: they contain the state, as they must.
 TO_GITLAB = {"authorization.go", "authorization.callback"}
 READERS = ("owner", "administrator", "lead", "auditor")
 
 
 @pytest.fixture
 def gossip(runtime: Runtime, sandbox: RunningSandbox, mailbox: Mailbox) -> Iterator[Gossip]:
-    """It stands between the portal and the sandbox; the portal sends its alarms to the mailbox."""
+    """It sits between the portal and the sandbox; the portal sends its alarms to the mailbox."""
     with gossiping(sandbox.url) as gossip:
         changed = {"smtp_host": "127.0.0.1", "smtp_port": mailbox.port, "smtp_security": "none"}
         object.__setattr__(runtime, "settings", runtime.settings.model_copy(update=changed))
@@ -129,7 +130,7 @@ class Life:
             paired.demand()
 
     def go_on_in_another_process(self) -> None:
-        """Be a process that never held the other secrets of the connection: those that live are repeated to it."""
+        """Be a process that never held the connection's other secrets: GitLab repeats the live ones to it."""
         with self.runtime.database.reading() as session:
             connection = session.exec(select(Connection)).one()
             secret = applications.open_client_credentials(self.runtime, connection).client_secret.reveal()
@@ -219,7 +220,7 @@ def found_in(places: dict[str, str], gossip: Gossip) -> list[str]:
 
 
 def pages_of(app: Flask, runtime: Runtime, cast: Cast) -> Iterator[tuple[str, str]]:
-    """Open every page that reads, for the objects that GitLab spoke of, as every role, and what only a form gives."""
+    """Open every page that reads, for the objects that GitLab named, as every role, and what only a form returns."""
     foreign = select(AuditEvent.number).where(col(AuditEvent.foreign_fields).is_not(None))
     with runtime.database.reading() as session:
         objects = {

@@ -1,4 +1,4 @@
-"""What an operator wants to be told of: one line each, with no secret in it."""
+"""What an operator wants to know about: one line each, with no secret in it."""
 
 from __future__ import annotations
 

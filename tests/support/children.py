@@ -1,4 +1,4 @@
-"""Other processes on the same portal: they share its database, key ring and data folder, and may die at a point."""
+"""Other processes of the same portal: they share its database, key ring and data folder, and may die at a point."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def start_child(
 def run_child(
     runtime: Runtime, sandbox: RunningSandbox, module: str, arguments: Mapping[str, Any], crash_at: str = ""
 ) -> int:
-    """Run a child to its end and return its exit code; `DIED` when it died at the point."""
+    """Run a child to its end and return its exit code; `DIED` if it died at the point."""
     child = start_child(runtime, sandbox, module, arguments, crash_at)
     try:
         _, errors = child.communicate(timeout=CHILD_SECONDS)

@@ -40,7 +40,7 @@ def connect(
 
 
 def let_through(runtime: Runtime, sandbox: RunningSandbox) -> None:
-    """Let the runtime's door through to another sandbox than the fixture's."""
+    """Let the runtime reach another sandbox than the fixture's."""
     policy = NetworkPolicy(exempt=parse_address(sandbox.url, allow_http=True), own_origin=runtime.settings.base_url)
     object.__setattr__(runtime, "outbound", OutboundClient(policy))
 

@@ -1,4 +1,4 @@
-"""The ways in which people copy or put back a portal's database; each must end in a portal that waits."""
+"""The ways in which people copy or restore a portal's database; each must end in a portal that waits."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Original:
     Attributes:
         settings: its own.
         aside: an empty folder, on the same file system as its data folder.
-        elsewhere: an empty folder, on another file system where there is one.
+        elsewhere: an empty folder, on another file system if there is one.
         refresh: renews its token pair.
-        cluster: its server, when it has one.
-        volume: the image of the volume its data folder is on, when it has one of its own.
+        cluster: its server, if it has one.
+        volume: the image of its data folder's volume, if it has one.
     """
 
     settings: Settings
@@ -70,7 +70,7 @@ WITH_A_SERVER: dict[str, Way] = {}
 
 
 def way(ways: dict[str, Way], name: str) -> Callable[[Callable[[Original], Iterator[Settings]]], None]:
-    """Enter a way under the name that is printed."""
+    """Register a way under the name that is printed."""
 
     def enter(function: Callable[[Original], Iterator[Settings]]) -> None:
         ways[name] = contextmanager(function)
@@ -302,7 +302,7 @@ def dumped(original: Original) -> Path:
 
 
 def fresh_folder(original: Original) -> Path:
-    """Return a data folder that nothing was ever in; the key ring is where it was."""
+    """Return a new data folder; the key ring stays where it was."""
     folder = original.aside / "fresh"
     folder.mkdir()
     return folder
@@ -314,7 +314,7 @@ def name_of(url: str) -> str:
 
 @contextmanager
 def outside_of_containers(folder: Path, machine_id: str, *cards: str) -> Iterator[None]:
-    """Let this be a machine with such an id and such network cards; in a container a machine has neither."""
+    """Make this a machine with this id and these network cards; in a container it has neither."""
     system = folder / f"system-{machine_id}"
     for number, address in enumerate(cards):
         card = system / f"net/eth{number}"
@@ -332,6 +332,6 @@ def outside_of_containers(folder: Path, machine_id: str, *cards: str) -> Iterato
 
 @contextmanager
 def another_machine(folder: Path) -> Iterator[None]:
-    """Be on another machine than before; the one before is that of `outside_of_containers`."""
+    """Switch to a different machine; the previous one is that of `outside_of_containers`."""
     with outside_of_containers(folder, "b" * 32, "02:00:00:00:00:0b"):
         yield

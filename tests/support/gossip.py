@@ -1,4 +1,4 @@
-"""A GitLab that keeps nothing to itself: a server in front of a sandbox that repeats every secret it ever saw."""
+"""A GitLab that leaks everything: a server in front of a sandbox that repeats every secret it ever saw."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import httpx2
 PUBLIC_FIELDS = {"client_id", "grant_type", "redirect_uri", "scope", "token_type_hint"}
 TOKEN_FIELDS = {"access_token", "refresh_token"}
 OWN_HEADERS = {"content-length", "content-encoding", "transfer-encoding", "connection", "x-request-id"}
-# Where GitLab's JSON has a text that the portal keeps, and that decides nothing.
+# Where GitLab's JSON has a text that the portal stores and that affects nothing.
 TALKATIVE = {"name", "description", "version", "revision", "default_branch", "path_with_namespace", "full_path"}
 
 
@@ -34,7 +34,7 @@ class Gossip:
     """What it knows and how it behaves.
 
     Attributes:
-        secrets: every token, secret, code, verifier and state that came by, in the order of their coming.
+        secrets: every token, secret, code, verifier and state that passed by, in order.
         talks: whether names, versions and scopes repeat secrets; headers and errors always do.
         renames: whether the username does as well, so that it is someone else's.
         tells: the secrets it repeats; empty: the latest and the oldest of all.
@@ -50,11 +50,11 @@ class Gossip:
         self.failures: dict[str, int] = {}
 
     def learn(self, *values: str) -> None:
-        """Note secrets."""
+        """Record secrets."""
         self.secrets.update(dict.fromkeys(value for value in values if len(value) >= 16))
 
     def talk(self) -> str:
-        """Return what it says besides what it is asked, each secret in all forms."""
+        """Return what it adds to its answers, each secret in all forms."""
         known = self.tells or list(self.secrets)
         return " ".join(form for secret in (*known[-4:], *known[:2]) for form in forms_of(secret))
 

@@ -1,4 +1,4 @@
-"""Lists of GitLab as nothing should give them: cut, capped, doubled, in another order, with fields that are wrong."""
+"""GitLab's lists as they should never be: cut, capped, doubled, in another order, with wrong fields."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BOTH = "/api/v4/[gp]ro*s"
 COUNTS = ("X-Total", "X-Total-Pages", "X-Next-Page", "Link")
 ORDERS = (None, "doubled", "swapped", "reversed")
 TOO_LONG = 10**30
-# Values that are not what such a field must be; null is another kind, which fields may be.
+# Invalid values for such a field; null is a separate kind, which some fields may be.
 NO_TEXT: tuple[Any, ...] = (12, True, [1], {"a": 1})
 NO_NUMBER: tuple[Any, ...] = ("7", 1.5, True, [], TOO_LONG)
 NO_FLAG: tuple[Any, ...] = ("yes", 1, [])
@@ -47,7 +47,7 @@ PROJECT_FIELDS: dict[str, tuple[Any, ...]] = {
     "permissions.project_access": NO_OBJECT,
     "permissions.group_access": NO_OBJECT,
 }
-# What may be null without anything being wrong.
+# What may legitimately be null.
 NULLABLE = (
     *("http_url_to_repo", "description", "default_branch", "empty_repo", "repository_object_format"),
     *("repository_access_level", "permissions", "permissions.project_access", "namespace.kind", "star_count"),
@@ -58,12 +58,14 @@ GROUP_FIELDS: dict[str, tuple[Any, ...]] = {
     "name": (*NO_TEXT, None),
     "parent_id": NO_NUMBER,
 }
-# Without these a row cannot be used, or not even be told from others.
+# Without these a row cannot be used, or not even be identified.
 NEEDED = {"id", "path_with_namespace", "full_path"}
 
 
 def odd_orders(sizes: tuple[int, ...]) -> Iterator[dict[str, Any]]:
-    """Yield the details of faults: a list cut to some sizes and in every order, with GitLab's own counts or without."""
+    """Yield the settings of faults: a list cut to some sizes and in every order, with or without GitLab's own
+    counts.
+    """
     for order, size, dropped in product(ORDERS, (None, *sizes), ((), COUNTS)):
         yield {"arrange": order, "max_rows": size, "drop_headers": dropped}
 

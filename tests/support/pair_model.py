@@ -1,8 +1,8 @@
 """A model of one token pair at GitLab, and an oracle over what was asked and answered.
 
 Neither knows the portal's state machine: the model holds what is true at GitLab, the oracle derives from the history of
-questions and answers what may be told, served and asked. Every sequence of letters is lived through, minute by minute,
-by a portal that looks at the pair every minute.
+questions and answers what may be reported, served and asked. Every sequence of letters is simulated, minute by minute,
+with a portal that checks the pair every minute.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TICK = timedelta(minutes=1)
 QUEUE = timedelta(seconds=45)
 # Probe, refresh, and a probe after its failure; then there has to be a pause.
 MAX_STEPS = 5
-# A letter is what GitLab, or what stands in front of it, is like for so many ticks.
+# A letter says how GitLab, or something in front of it, behaves for a number of ticks.
 LETTERS = {
     "fine": 1,
     # Answers `invalid_grant` for a good refresh token, as one with a lagging replica does.
@@ -47,7 +47,7 @@ LETTERS = {
     # A refresh is processed and its answer lost; or it is lost before.
     "cut": 1,
     "drop": 1,
-    # It is held in a queue and processed after the portal has hung up.
+    # It is held in a queue and processed after the portal has disconnected.
     "queue": 1,
     # The process dies with the intent written: after GitLab acted.
     "kill": 1,
@@ -63,7 +63,7 @@ ANSWERING = frozenset({"fine", "refuses", "client", "cut", "drop", "queue", "kil
 
 
 class Truth(NamedTuple):
-    """What holds at GitLab. `spent`: it acted on a refresh of this pair and the portal never had the answer."""
+    """The state at GitLab. `spent`: it acted on a refresh of this pair and the portal never had the answer."""
 
     ends_at: datetime
     is_stateless: bool = False
@@ -72,7 +72,7 @@ class Truth(NamedTuple):
     queued_until: datetime | None = None
 
     def at(self, now: datetime) -> Truth:
-        """Let a queue hand its request on."""
+        """Let a queue pass its request on."""
         if self.queued_until is not None and self.queued_until <= now:
             return self._replace(queued_until=None, spent=self.spent or not self.revoked)
         return self
@@ -93,7 +93,7 @@ class Truth(NamedTuple):
         return Seen.REVOKED if self.revoked or self.spent else Seen.ALIVE
 
     def refresh(self, letter: str, now: datetime) -> tuple[Truth, Event | None]:
-        """Return what holds afterwards, and what the portal hears; None for a new pair."""
+        """Return the state afterwards, and the portal's answer; None for a new pair."""
         is_dead = self.spent or self.revoked
         if letter == "down":
             return self, NotProcessed(is_outage=True)
@@ -115,7 +115,7 @@ class Oracle(NamedTuple):
     is_stateless: bool
     refused: tuple[datetime, ...] = ()
     client_refused: tuple[datetime, ...] = ()
-    # Whether a request ended no one knows how, and whether GitLab has vouched for the access token since.
+    # Whether there was a request with an unknown outcome, and whether GitLab has confirmed the access token since.
     is_unknown: bool = False
     has_vouched: bool = False
     # Since when it refuses the access token, or was asked and could not tell.
@@ -151,7 +151,7 @@ class Oracle(NamedTuple):
         if isinstance(event, RefusedGrant) and over_since <= now:
             if self.is_stateless and self.is_unknown:
                 return dead
-            # The refusal that led to the look at the access token is the first that counts.
+            # The refusal that led to the probe of the access token is the first that counts.
             counted = [moment for moment in self.refused if moment >= over_since]
             if len(counted) >= 6 and now - counted[0] >= timedelta(minutes=10):
                 return dead
@@ -161,7 +161,7 @@ class Oracle(NamedTuple):
         return self.told
 
     def vouches(self, now: datetime) -> bool:
-        """Return whether nothing speaks against handing the access token out."""
+        """Return whether nothing speaks against giving out the access token."""
         if self.told in FINAL or now >= self.ends_at or self.denied_at:
             return False
         if self.is_stateless or not self.is_unknown:
@@ -180,7 +180,7 @@ class Findings:
 
 
 class Life(NamedTuple):
-    """A moment: what the machine holds, what is true, and what was heard."""
+    """A moment: what the machine holds, what is true, and what was answered."""
 
     state: State
     truth: Truth
@@ -198,7 +198,7 @@ def begin(*, is_stateless: bool, minutes_left: float) -> Life:
 
 
 def live(life: Life, letter: str, findings: Findings, path: str) -> Life | None:
-    """Live through one letter; None if a new pair was stored."""
+    """Simulate one letter; None if a new pair was stored."""
     if letter == "revoke":
         life = life._replace(truth=life.truth._replace(revoked=True))
     for _ in range(LETTERS[letter]):
@@ -242,7 +242,7 @@ def _look(life: Life, letter: str, findings: Findings, path: str) -> Life | None
             return None
         oracle = oracle.heard(event, now)
         if isinstance(event, Abandoned):
-            break  # No one is left to do anything; the next look finds the intent.
+            break  # No one is left to do anything; the next check finds the intent.
         state, step = advance(state, event, now)
     is_dead = truth.spent or truth.revoked
     # Refusals are all that is heard while the pair is dead, or GitLab insists.
@@ -288,7 +288,7 @@ def _compare(life: Life, until: datetime | None, letter: str) -> Iterator[str]:
 
 
 def explore(length: int, *, is_stateless: bool, minutes_left: float) -> Findings:
-    """Live through every sequence of letters up to a length; prefixes are shared, and what was lived once is known."""
+    """Simulate every sequence of letters up to a length; prefixes are shared and simulated once."""
     findings = Findings()
     layer: dict[Life, tuple[str, int]] = {begin(is_stateless=is_stateless, minutes_left=minutes_left): ("", 1)}
     for _ in range(length):

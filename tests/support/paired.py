@@ -1,4 +1,4 @@
-"""A connection with a real pair of the sandbox, as a finished authorization leaves it, at any age."""
+"""A connection with a real token pair from the sandbox, as a finished authorization leaves it, at any age."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Paired:
 
     @property
     def issued(self) -> list[Token]:
-        """Every pair GitLab ever gave for the application, oldest first."""
+        """Every pair GitLab ever issued for the application, oldest first."""
         return self.sandbox.world.oauth.tokens(application_id=self.application_id)
 
     @property
@@ -67,7 +67,7 @@ class Paired:
 
     @property
     def spent_posts(self) -> int:
-        """How often a refresh token was posted that GitLab had already taken: its answer was `invalid_grant`."""
+        """How often a refresh token was posted that GitLab had already used: its answer was `invalid_grant`."""
         return sum(seen.status == 400 for seen in self.sandbox.requests.all("/oauth/token"))
 
     def demand(self, times: RefreshTimes = QUICK) -> str:
@@ -88,18 +88,18 @@ class Paired:
                 setattr(credential, name, value)
 
     def make_due(self) -> None:
-        """Let the planned refresh be now, with the access token still alive."""
+        """Make the planned refresh due now, with the access token still alive."""
         self.change(refresh_at=utc_now() - timedelta(seconds=1), cooldown_until=None)
 
     def make_old(self, seconds_left: float, *, due_before: float = 0.0) -> None:
-        """Let the access token have so many seconds left, here and at GitLab, its refresh being due so long before."""
+        """Give the access token this many seconds left, here and at GitLab, with its refresh due this long before."""
         ends_at = utc_now() + timedelta(seconds=seconds_left)
         token = self.issued[-1]
         token.created_at = ends_at - timedelta(seconds=token.expires_in_seconds)
         self.change(expires_at=ends_at, refresh_at=ends_at - timedelta(seconds=due_before), cooldown_until=None)
 
     def let_rest_pass(self) -> None:
-        """Let every pause and lease be over."""
+        """End every pause and lease."""
         self.change(cooldown_until=None, lease_until=None)
 
     def authorize_again(self) -> None:
@@ -128,12 +128,12 @@ class Paired:
         return halves[0], halves[1]
 
     def stored_token_is_dead(self) -> bool:
-        """Whether GitLab took what is stored, so that a verdict over it is a true one."""
+        """Whether GitLab has spent the stored pair, so that a verdict about it is true."""
         stored = self.sandbox.world.oauth.find_token(self.stored_pair()[0])
         return stored is None or stored.is_revoked
 
     def holds_the_last_pair(self) -> bool:
-        """Whether the stored pair is the last that GitLab gave."""
+        """Whether the stored pair is the last one GitLab issued."""
         last = self.issued[-1]
         return self.stored_pair() == (last.access_token, last.refresh_token) and not last.is_revoked
 

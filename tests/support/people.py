@@ -10,7 +10,7 @@ from portal.actor import Role
 from portal.runtime import Runtime
 
 PASSWORD = "quiet lantern over marsh"
-# Argon2 is slow on purpose; one hash serves the whole cast.
+# Argon2 is slow on purpose; the whole cast shares one hash.
 _hashes: list[str] = []
 
 

@@ -1,4 +1,4 @@
-"""A private PostgreSQL cluster for the tests: made in a moment, reached by socket only, gone afterwards.
+"""A private PostgreSQL cluster for the tests: created quickly, reached only by socket, deleted afterwards.
 
 initdb refuses to run as root, so there the server runs as `postgres` (or `no one`).
 """
@@ -99,7 +99,7 @@ def copied_server(
 
     Args:
         original: continues running, unless the copy takes its place.
-        is_promoted: have the copy recover as a standby and promote it: it begins another timeline.
+        is_promoted: have the copy recover as a standby and promote it, which starts another timeline.
         in_its_place: called when the copy is made; then the original stops, and the copy has its address.
     """
     with _home() as home:

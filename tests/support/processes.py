@@ -1,4 +1,4 @@
-"""Programs that a test starts: whatever happens in the test, they and their children end, and no one waits forever."""
+"""Programs that a test starts: whatever happens in the test, they and their children end, and nothing waits forever."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 START_SECONDS = 60
 END_SECONDS = 45
-# Below the range from which the system hands out ports, so that no connection of another test takes one in between.
+# Below the range from which the system assigns ports, so that no connection of another test takes one in between.
 PORTS = (10_100, 32_000)
 
 

@@ -1,4 +1,4 @@
-"""What makes a test's application quick to build: each test has one of its own, and all of them are alike."""
+"""What makes a test's application quick to build: each test has its own, and all of them are alike."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class KeptTemplates(BytecodeCache):
         self._codes: dict[str, bytes] = {}
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        """Take what was compiled before; a template that changed has another checksum and is refused."""
+        """Use what was compiled before; a changed template has another checksum and is refused."""
         if code := self._codes.get(bucket.key):
             bucket.bytecode_from_string(code)
 
@@ -41,7 +41,7 @@ class QuickEnvironment(Environment):
 
 
 def keep_builders(compile_builder: Callable[[Rule, bool], Builder]) -> Callable[..., Builder]:
-    """Return werkzeug's compiler of routes with a memory: what it makes depends on a rule's text and defaults only."""
+    """Return werkzeug's route compiler with a cache: its result depends only on a rule's text and defaults."""
     built: dict[tuple[object, ...], Builder] = {}
 
     def kept(rule: Rule, append_unknown: bool = True) -> Builder:

@@ -1,6 +1,6 @@
-"""PostgreSQL databases that tests hand on to each other: emptied between two, made again when one changed its shape.
+"""PostgreSQL databases that tests reuse: emptied in between, created again if a test changed the schema.
 
-A new database costs more than its copy: the first connection has to build the server's caches for it.
+A new database costs more than copying it: the first connection has to build the server's caches for it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY t
 
 
 class Reused:
-    """One database of a cluster at the newest schema, handed out empty to one test at a time."""
+    """One database of a cluster at the newest schema, given empty to one test at a time."""
 
     def __init__(self, cluster: Cluster, template: str) -> None:
         self._cluster = cluster

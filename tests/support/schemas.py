@@ -1,4 +1,4 @@
-"""The schema of every release, as a database that has a row in each table: where the test of a later migration begins.
+"""The schema of every release, as a database with a row in each table: the starting point for testing later migrations.
 
 `tests/schemas` has one file for each revision and database. `python -m bench.schema` writes them.
 """
@@ -67,7 +67,7 @@ def dump(database: Database, revision: str) -> None:
 
 
 def load(database: Database, revision: str) -> None:
-    """Make an empty database what a release left behind."""
+    """Fill an empty database with what a release left behind."""
     script = file_of(revision, database).read_text()
     if database.is_sqlite:
         # Without the portal's settings: the rows come in the order of the tables' names.

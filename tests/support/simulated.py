@@ -26,7 +26,7 @@ from tests.support.paired import QUICK, Paired
 BEGIN = datetime(2027, 3, 1, 6, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 HTML = {"status": 503, "html": True}
-# What a GitLab is like while it does not work; each as faults of the sandbox on every path.
+# How a GitLab behaves while it does not work; each as sandbox faults on every path.
 OUTAGES: dict[str, dict[str, Any]] = {
     "gone": {"drop": "before"},
     "maintenance": HTML,
@@ -39,7 +39,7 @@ VERSIONS = ("18.5.1", "18.6.0", "18.7.2", "19.0.0")
 
 @dataclass(frozen=True)
 class Episode:
-    """Minutes from `begin` to `end` in which GitLab does something; `is_outage` when people are to be told."""
+    """Minutes from `begin` to `end` in which GitLab does something; `is_outage` if people must be told."""
 
     begin: int
     end: int
@@ -49,7 +49,7 @@ class Episode:
 
 @dataclass
 class Outcome:
-    """What was there at the end."""
+    """The state at the end."""
 
     episodes: list[Episode]
     incidents: list[Incident]
@@ -57,22 +57,22 @@ class Outcome:
     spent_posts: int
     state: str
     worked_at_the_end: bool
-    # What was told of the credential over the time: nothing but `alive` may be, GitLab being down is no verdict.
+    # What was reported about the credential over time: only `alive` is allowed, because an outage is not a verdict.
     states_seen: set[str] = field(default_factory=set)
 
     @property
     def outages(self) -> list[Episode]:
-        """The episodes long enough that people are to be told of each once."""
+        """The episodes long enough that people must be told about each once."""
         return [episode for episode in self.episodes if episode.is_outage]
 
     @property
     def alarms(self) -> list[Incident]:
-        """The incidents people were told of."""
+        """The incidents people were told about."""
         return [incident for incident in self.incidents if incident.alarmed_at is not None]
 
 
 def plan_episodes(hours: int, chance: random.Random) -> list[Episode]:
-    """Return trouble every six hours: outages far apart, and in between blips that no one is to be told of."""
+    """Return trouble every six hours: outages far apart, and in between blips that no one must be told about."""
     episodes = []
     for hour in range(2, hours, 6):
         begin = hour * 60 + chance.randrange(60)
@@ -87,13 +87,13 @@ def plan_episodes(hours: int, chance: random.Random) -> list[Episode]:
 
 @contextmanager
 def simulated_clock() -> Iterator[time_machine.Traveller]:
-    """Stand at the beginning; the block moves the clock."""
+    """Set the clock to the beginning; the block moves it."""
     with time_machine.travel(BEGIN, tick=False) as traveller:
         yield traveller
 
 
 def live_through(paired: Paired, clock: time_machine.Traveller, hours: int, seed: int) -> Outcome:
-    """Do every minute what the worker does, while GitLab goes through its episodes."""
+    """Do what the worker does every minute, while GitLab goes through its episodes."""
     chance = random.Random(seed)
     episodes = plan_episodes(hours, chance)
     states: set[str] = set()
@@ -115,7 +115,7 @@ def live_through(paired: Paired, clock: time_machine.Traveller, hours: int, seed
 
 
 def expect_a_living_credential(outcome: Outcome) -> None:
-    """Hold an outcome to what is promised: alive, nothing spent twice, one alarm for each outage and no other."""
+    """Check an outcome against the promises: alive, nothing spent twice, one alarm for each outage and no other."""
     assert outcome.state == CredentialState.ALIVE
     assert outcome.states_seen == {CredentialState.ALIVE}
     assert outcome.worked_at_the_end

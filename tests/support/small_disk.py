@@ -1,4 +1,4 @@
-"""A disk that is really full: a small file system where the tests may mount one, else a quota of SQLite's."""
+"""A disk that is really full: a small file system if the tests may mount one, otherwise SQLite's quota."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SmallDisk:
     is_mounted: bool
 
     def fill(self, database: Database) -> None:
-        """Leave no byte of room."""
+        """Fill it completely."""
         if not self.is_mounted:
             database.close()
             event.listen(database.engine, "connect", _allow_no_page)
@@ -38,7 +38,7 @@ class SmallDisk:
                     continue
 
     def make_room(self, database: Database) -> None:
-        """Give the room back."""
+        """Free the space."""
         if not self.is_mounted:
             event.remove(database.engine, "connect", _allow_no_page)
             database.close()
@@ -56,7 +56,7 @@ def small_disk(folder: Path) -> Iterator[SmallDisk]:
         yield SmallDisk(folder, is_mounted)
     finally:
         if is_mounted:
-            # Lazily: whatever a test that failed left open must not keep it mounted.
+            # Lazily: files left open by a failed test must not keep it mounted.
             subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 

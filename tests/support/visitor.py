@@ -1,4 +1,4 @@
-"""A person with a browser, as far as HTTP goes: cookies, the Host header, Fetch Metadata, the page's CSRF token."""
+"""A person with a browser, at the HTTP level: cookies, the Host header, Fetch Metadata, the page's CSRF token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
 
 
 class Visitor:
-    """Asks the application; `http` is Flask's own client for whatever this does not do."""
+    """Sends requests to the application; `http` is Flask's own client for everything else."""
 
     def __init__(self, app: Flask) -> None:
         self.app = app
@@ -40,13 +40,13 @@ class Visitor:
     def post(
         self, path: str, data: Any = None, *, htmx: bool = False, token: str | None = None, **details: Any
     ) -> TestResponse:
-        """Send a form with the CSRF token of a page of ours."""
+        """Send a form with the CSRF token of one of our pages."""
         token = self.csrf_token() if token is None else token
         headers = {"Sec-Fetch-Site": "same-origin", **self._headers(htmx, details), "X-CSRFToken": token}
         return self.http.post(path, data=data or {}, base_url=self.base_url, headers=headers, **details)
 
     def csrf_token(self) -> str:
-        """Return the token that stands on the pages this visitor sees; asked for once in each session."""
+        """Return the token on the pages this visitor sees; requested once per session."""
         before = self._cookies()
         if before and before == self._token_of:
             return self._token

@@ -65,7 +65,7 @@ def prepare(
 
 
 def start(visitor: Visitor, slug: str, *, in_popup: bool = False) -> str:
-    """Press *Authorize*; return GitLab's address that the browser is sent to."""
+    """Press *Authorize*; return the GitLab address that the browser is sent to."""
     data = {"in_popup": "1"} if in_popup else {}
     answer = visitor.post(f"/connections/{slug}/authorization", data)
     assert answer.status_code == 303, answer.text

@@ -29,12 +29,12 @@ WRITES_ALLOWED = (
     "/-/sandbox/",
 )
 REQUEST_ID_BYTES = 15
-# On every answer, so that no one takes the sandbox for a GitLab. Anyone can send it: it proves nothing.
+# On every response, so that no one mistakes the sandbox for a GitLab. Anyone can send it: it proves nothing.
 SANDBOX_HEADER = "X-Gatehouse-Sandbox"
 
 
 def register(app: Flask, world: World) -> None:
-    """Mount the API and what holds for every answer of the sandbox."""
+    """Mount the API and what applies to every response of the sandbox."""
     from portal.sandbox.api import (
         applications,
         groups,
@@ -66,7 +66,7 @@ def _start() -> None:
 
 
 def _unmatched(world: World, error: HTTPException) -> Response | HTTPException | WerkzeugResponse:
-    """Answer what no route matched: JSON below `/api`; elsewhere a page, or the sign-in page for strangers."""
+    """Answer requests that no route matched: JSON below `/api`; elsewhere a page, or the sign-in page for visitors."""
     root = world.settings.relative_root
     if request.path.startswith(f"{root}/api/v3/"):
         return answer({"error": "API V3 is no longer supported. Use API V4 instead."}, 410)
@@ -74,7 +74,7 @@ def _unmatched(world: World, error: HTTPException) -> Response | HTTPException |
         is_route = error.code not in (404, 405)
         if is_route or not request.path.startswith(f"{root}/"):
             return error
-        # A wrong method is no route either. GET has a route for everything, and that one asks people to sign in.
+        # A wrong method is not a route either. GET has a catch-all route, which asks people to sign in.
         strangers_read = request.method == "GET" and current_user(world) is None
         return redirect(url_for("web.sign_in")) if strangers_read else NotFound()
     if error.code == 405:

@@ -26,7 +26,7 @@ def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) 
 
 
 def raw_answer(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Return an answer whose JSON is encoded already."""
+    """Return a response whose JSON is already encoded."""
     response = Response(body, status, content_type=CONTENT_TYPE)
     response.headers.update(headers or {})
     return response

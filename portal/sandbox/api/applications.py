@@ -1,4 +1,4 @@
-"""`/applications`: instance-wide OAuth applications, for administrators. The API cannot make one trusted."""
+"""`/applications`: instance-wide OAuth applications, for administrators. The API cannot create a trusted one."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def group_entity(world: World, group: Group) -> dict[str, Any]:
 
 
 def _visible(world: World, who: Caller | None, *, widely: bool = False) -> list[Group]:
-    """Return the groups this list may show; `widely` is the default below one group, where all visible ones count."""
+    """Return the groups this list may show; `widely` is the default below a group, where all visible ones count."""
     least = params.access_level("min_access_level") if has(world, "min_access_level") else 0
     if params.flag("owned"):
         least = max(least, OWNER)

@@ -1,4 +1,4 @@
-"""Project hooks over the API: stored and checked as GitLab does, but never fired."""
+"""Project hooks over the API: stored and checked as GitLab does, but never delivered."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _create(world: World, project: Project, body: dict[str, Any]) -> Hook:
 def _change(world: World, hook: Hook, body: dict[str, Any]) -> None:
     _check(world, body)
     if "url" in body and str(body["url"]) != hook.url:
-        # Otherwise whoever may edit the hook could have the secret sent to a server of theirs.
+        # Otherwise anyone who may edit the hook could have the secret sent to their own server.
         hook.url, hook.token, hook.signing_token = str(body["url"]), "", ""
         hook.details.pop("custom_headers", None)
         hook.details.pop("url_variables", None)
@@ -114,7 +114,7 @@ def _is_header(row: Any) -> bool:
 
 
 def _set(world: World, hook: Hook, body: dict[str, Any]) -> None:
-    """Take over what this version knows; other members are ignored in silence."""
+    """Copy what this version knows; other members are silently ignored."""
     for name in _events(world):
         if name in body:
             hook.flags[name] = params.truth(name, body[name])

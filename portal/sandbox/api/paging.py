@@ -38,7 +38,7 @@ def offset_page(
 ) -> tuple[Sequence[Item], dict[str, str]]:
     """Return one page and its headers.
 
-    `capped_kind` names the kind of list that offers keyset too and so refuses large offsets; `shown` are defaults
+    `capped_kind` names the kind of list that also offers keyset and so refuses large offsets; `shown` are defaults
     that GitLab writes into the links.
     """
     page, size = max(whole_number("page") or 1, 1), per_page(world)

@@ -1,4 +1,4 @@
-"""Finding the project or group an address means, as far as the caller may see it."""
+"""Finding the project or group that an address means, if the caller may see it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Moved(ApiError):
-    """The address names a project by a path it had before."""
+    """The address names a project by an earlier path."""
 
     def __init__(self, url: str) -> None:
         super().__init__(301, {"message": f"This resource has been moved permanently to {url}"}, {"Location": url})
@@ -58,7 +58,7 @@ def find_project(world: World, who: Caller | None, text: str, *, redirects: bool
     """Return the project with this id or URL-encoded path.
 
     Raises:
-        ApiError: 404 when there is none to be seen; 301 for a path it had before.
+        ApiError: 404 if there is none or it is hidden; 301 for an earlier path.
     """
     path = unquote(text)
     project = world.projects.by_id(int(path)) if path.isdecimal() else None

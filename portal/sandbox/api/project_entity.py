@@ -1,4 +1,4 @@
-"""One project as JSON: simple or full, as this caller sees it and as this version writes it.
+"""One project as JSON: simple or full, as this caller sees it and this version writes it.
 
 Made for pages of a hundred: what is the same for every project is encoded once.
 """
@@ -75,7 +75,7 @@ class ProjectWriter:
     def __init__(self, world: World, who: Caller | None, *, simple: bool, permissions: bool = True) -> None:
         self._world, self._who = world, who
         self._base = world.settings.external_url
-        # Looked up once for the page: three questions per project would cost more than writing it.
+        # Looked up once for the page: three look-ups per project would cost more than writing it.
         self._known = {name for name in FEATURES if has(world, name)}
         self._simple = simple or who is None
         self._permissions = permissions and who is not None
@@ -92,7 +92,7 @@ class ProjectWriter:
         return b"[" + b",".join([self.one(project) for project in projects]) + b"]"
 
     def one(self, project: Project, *, single: bool = False) -> bytes:
-        """Return one JSON object; `single` as in the answer about one project, which knows inherited roles."""
+        """Return one JSON object; `single` for the response about one project, which includes inherited roles."""
         level = level_of(self._world, self._who, project)
         body = self._basic(project, level)
         if self._simple:
@@ -224,7 +224,7 @@ class ProjectWriter:
         }
 
     def _permissions_of(self, project: Project, *, single: bool) -> dict[str, Any]:
-        """In lists `group_access` knows only the immediate group; asked for one project, all ancestors count."""
+        """In lists, `group_access` only covers the immediate group; for a single project, all ancestors count."""
         members, user_id = self._world.members, self._who.user.id if self._who else 0
         direct = members.direct_on_project(project.id, user_id)
         if project.owner_id == user_id:

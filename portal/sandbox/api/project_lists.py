@@ -113,7 +113,7 @@ def _within(
 
 
 def _keyset_headers(world: World, wanted: ProjectFilter, page: list[Project]) -> dict[str, str]:
-    """A page that is not empty has a next link, even when nothing follows; that next page is the empty one."""
+    """A page that is not empty has a next link, even if nothing follows; the next page is then empty."""
     if not page:
         return {}
     bound = "id_before" if wanted.descending else "id_after"

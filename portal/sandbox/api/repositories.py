@@ -1,4 +1,4 @@
-"""The repository of a project, as far as a client needs it to see that it can read: tree and branches."""
+"""The repository of a project, just enough for a client to see that it can read: tree and branches."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _readable(world: World, project_id: str) -> tuple[Project, bool]:
 
 
 def _object_id(project: Project, name: str) -> str:
-    """Return a made-up object id, 40 or 64 characters long as the project's format demands."""
+    """Return a made-up object id, 40 or 64 characters long, depending on the project's format."""
     digest = hashlib.sha256(f"{project.id}/{name}".encode()).hexdigest()
     return digest if project.object_format == "sha256" else digest[:40]
 

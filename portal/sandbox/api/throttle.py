@@ -47,7 +47,7 @@ def register(app: Flask, world: World) -> None:
 
 
 def _who() -> str:
-    """Return what stands for the user: the credential, or the address of an anonymous caller."""
+    """Return what identifies the user: the credential, or the address of an anonymous caller."""
     credential = request.headers.get("PRIVATE-TOKEN") or request.headers.get("Authorization")
     return credential or str(request.remote_addr)
 

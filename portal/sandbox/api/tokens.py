@@ -1,4 +1,4 @@
-"""Personal access tokens over the API: about itself, revoke, rotate, and issued by an administrator."""
+"""Personal access tokens over the API: look at itself, revoke, rotate, and issuing by an administrator."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
 
 
 def _reader(world: World) -> Caller:
-    """At first `read_user` did not open what it is named for."""
+    """Early versions did not accept `read_user` here."""
     return caller(world, *(["read_user"] if has(world, "read_user_is_enough") else []))
 
 

@@ -81,7 +81,7 @@ class CodeGrant(AuthorizationCodeGrant):
         return secrets.token_hex(32)
 
     def save_authorization_code(self, code: str, request: Any) -> None:
-        """Keep the code with everything the exchange compares."""
+        """Store the code with everything the exchange compares."""
         data = request.payload.data
         self.server.store.save_grant(
             Grant(
@@ -117,7 +117,7 @@ class CodeGrant(AuthorizationCodeGrant):
         self.request.scope = " ".join(grant.scopes)
 
     def create_token_response(self) -> tuple[int, dict[str, Any], Any]:
-        """Burn the code, then issue; the code dies even if the answer never arrives."""
+        """Use up the code, then issue; the code is void even if the response never arrives."""
         grant: Grant = self.request.authorization_code
         if not self.server.store.burn_grant(grant):
             raise InvalidGrantError()
@@ -146,12 +146,12 @@ def verifier_fits(grant: Grant, verifier: str) -> bool:
         return hmac.compare_digest(challenge_of(verifier), grant.code_challenge.rstrip("="))
     if grant.code_challenge_method == "plain":
         return hmac.compare_digest(verifier.encode(), grant.code_challenge.encode())
-    # The engine refuses a verifier that no challenge asked for.
+    # The engine refuses a verifier without a challenge.
     return False
 
 
 def scope_within(asked: str, original: tuple[str, ...]) -> str:
-    """Return the scope of a refreshed token: as asked, or the original. Raises InvalidScopeError when wider."""
+    """Return the scope of a refreshed token: as asked, or the original. Raises InvalidScopeError if wider."""
     names = asked.split()
     if not set(names) <= set(original):
         raise InvalidScopeError()

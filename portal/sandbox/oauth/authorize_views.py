@@ -1,7 +1,7 @@
 """`/oauth/authorize`: the page a person sees, its consent form, and the ways out of it.
 
 Errors are pages with status 200 and are never redirected; a consent that is not needed ends on a page that
-navigates by script. So a status tells a program nothing here, as on a real GitLab.
+navigates by script. So the status says nothing here, as on a real GitLab.
 """
 
 # authlib is untyped.
@@ -118,7 +118,7 @@ def _denied_location(redirect_uri: str, state: str) -> str:
 
 
 def _needs_no_consent(provider: Provider, user: User, application: Application, scope: str) -> bool:
-    """Return whether GitLab skips its consent page: a trusted application, or a repeated authorization.
+    """Return whether GitLab skips its consent page: for a trusted application, or a repeated authorization.
 
     An expired token counts as a repetition, a revoked one does not; public applications always ask.
     """
@@ -135,7 +135,7 @@ def _forbidden_to_administrator(world: World, user: User, application: Applicati
 
 
 def _status_of_page(world: World, error: OAuth2Error) -> int:
-    """The engine shows every error with 200; the new token service refuses unknown clients with 401."""
+    """The engine shows every error with 200; the IAM service refuses unknown clients with 401."""
     return 401 if world.settings.iam and error.error == "invalid_client" else 200
 
 

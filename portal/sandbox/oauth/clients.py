@@ -1,4 +1,4 @@
-"""Who is the client of this request: GitLab reads HTTP Basic first, the body second."""
+"""Which client sent this request: GitLab reads HTTP Basic first, the body second."""
 
 # authlib is untyped.
 # mypy: allow-untyped-calls, allow-subclassing-any
@@ -30,7 +30,7 @@ class Client(ClientMixin):
         return self.application.uid
 
     def get_default_redirect_uri(self) -> None:
-        """Return nothing: GitLab wants the redirect URI named in every request."""
+        """Return nothing: GitLab requires the redirect URI in every request."""
 
     def get_allowed_scope(self, scope: str | None) -> str:
         """Return the scope unchanged; the grants have checked it."""
@@ -41,7 +41,7 @@ class Client(ClientMixin):
         return matches(self.application.redirect_uri, redirect_uri)
 
     def check_client_secret(self, client_secret: str) -> bool:
-        """Compare with the kept hash."""
+        """Compare with the stored hash."""
         return self.application.accepts_secret(client_secret)
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
@@ -49,7 +49,7 @@ class Client(ClientMixin):
         return method == AUTH_METHOD
 
     def check_response_type(self, response_type: str) -> bool:
-        """Only codes; the implicit grant is gone since 15.0."""
+        """Only codes; 15.0 removed the implicit grant."""
         return response_type == "code"
 
     def check_grant_type(self, grant_type: str) -> bool:
@@ -68,7 +68,7 @@ def credentials_of(request: Any) -> tuple[str, str] | None:
 def authenticated_application(store: OAuthStore, request: Any) -> Application | None:
     """Return the application whose credentials the request carries.
 
-    A public application may leave the secret out; one that is sent must be right all the same.
+    A public application may omit the secret; if it sends one, it must still be right.
     """
     credentials = credentials_of(request)
     application = store.find_application(credentials[0]) if credentials else None

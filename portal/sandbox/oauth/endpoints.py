@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class RevocationEndpoint(_RevocationEndpoint):
-    """`POST /oauth/revoke`: 200 `{}` for every token the client may speak of, known or not."""
+    """`POST /oauth/revoke`: 200 `{}` for every token the client may revoke, known or not."""
 
     server: Provider
 
     def authenticate_endpoint_client(self, request: Any) -> Client:
-        """Return the client, else 403 whatever the token is."""
+        """Return the client; otherwise 403, whatever the token is."""
         application = authenticated_application(self.server.store, request)
         if application is None:
             raise UnauthorizedToRevoke()
@@ -75,7 +75,7 @@ class IntrospectionEndpoint(_IntrospectionEndpoint):
         return Client(application)
 
     def authenticate_token(self, request: Any, client: Client | None) -> Token | None:
-        """Return the row when it is alive and the client may know of it."""
+        """Return the row if it is alive and the client may know about it."""
         token = self.server.store.find_token(request.form.get("token"))
         if token is None or token.is_revoked or token.is_expired(self.server.now()):
             return None

@@ -1,4 +1,4 @@
-"""Refusals of the provider with GitLab's sentences, whatever authlib would have said."""
+"""Refusals of the provider with GitLab's sentences instead of authlib's."""
 
 # authlib is untyped.
 # mypy: allow-untyped-calls, allow-subclassing-any

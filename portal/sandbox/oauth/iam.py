@@ -1,14 +1,14 @@
-"""GitLab's new token service (IAM), which takes the place of its OAuth engine application by application.
+"""GitLab's IAM service, its new token service, which replaces the OAuth engine application by application.
 
-It is built on fosite, the library behind Ory Hydra, and has that library's manners. What a client notices:
+It is built on fosite, the library behind Ory Hydra, and behaves like it. What a client notices:
 
 - An access token is a JWT behind a prefix, signed with a key of the JWKS. GitLab checks the signature and keeps no
-  row, so nothing can revoke it: it works until its time is over, even after the refresh, after `/oauth/revoke`, and
+  row, so nothing can revoke it: it works until it expires, even after the refresh, after `/oauth/revoke`, and
   after the application was deleted. A dead one is refused with a bare 401, except in its first 30 seconds, which have a
   reason.
-- A refresh kills the old refresh token only. Posting a spent one, or a spent code, ends the whole family: every refresh
+- A refresh ends only the old refresh token. Posting a spent one, or a spent code, ends the whole family: every refresh
   token that came from the same authorization.
-- The client is checked before the grant, so a wrong secret is a 401 whatever the token is.
+- The client is checked before the grant, so a wrong secret is a 401, whatever the token is.
 - Answers say `bearer`, have no `created_at`, and refusals no `WWW-Authenticate`. `/oauth/revoke` answers 200 with an
   empty body. A scope that the application has lost is refused with 400 `invalid_scope`, and the pair stays alive.
 - There is no `/oauth/token/info`. An unknown `client_id` at `/oauth/authorize` is a page with status 401.
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from portal.sandbox.world import World
 
 AUDIENCE = "gitlab-api"
-# Clocks differ, so GitLab still knows a token so long after its end and then says that it is expired.
+# Clocks differ, so GitLab still knows a token this long after its end and says that it is expired.
 LEEWAY_SECONDS = 30
 
 INVALID_CLIENT = (
@@ -59,7 +59,7 @@ UNSUPPORTED_GRANT_TYPE = "The authorization grant type is not supported by the a
 
 
 class Refusal(Exception):
-    """An answer of fosite's that is an error; `hint` follows its standing sentence."""
+    """An error response of fosite; `hint` follows its fixed sentence."""
 
     def __init__(self, status: int, error: str, sentence: str, hint: str = "") -> None:
         super().__init__(error)
@@ -68,7 +68,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class AccessClaims:
-    """What a good access token of the service says."""
+    """The contents of a valid access token of the service."""
 
     user_id: int
     scopes: tuple[str, ...]
@@ -76,7 +76,7 @@ class AccessClaims:
 
 
 def answers_for(world: World, application: Application | None) -> bool:
-    """Return whether the service answers for this application; for an unknown one, as for the whole GitLab."""
+    """Return whether the service answers for this application; an unknown one follows the GitLab-wide setting."""
     if application is None or application.iam is None:
         return world.settings.iam
     return application.iam
@@ -88,7 +88,7 @@ def is_access_token(world: World, text: str) -> bool:
 
 
 def read_access_token(world: World, text: str) -> AccessClaims | None:
-    """Return what an access token says, None if it is not good. Only its signature and its time count."""
+    """Return the contents of an access token, None if it is not valid. Only its signature and its time count."""
     try:
         found = jwt.decode(text.removeprefix(world.settings.iam_token_prefix), world.signing_key.key(), ["RS256"])
     except (JoseError, ValueError):
@@ -108,7 +108,7 @@ def token_response(world: World) -> Response:
 
 
 def revoke_response(world: World) -> Response:
-    """Answer `POST /oauth/revoke`: 200 and nothing, for whatever token; another application's is left alone."""
+    """Answer `POST /oauth/revoke`: 200 and an empty body for any token; another application's is left alone."""
 
     def revoke() -> Response:
         application = _client(world)
@@ -164,7 +164,7 @@ def _granted(world: World) -> dict[str, Any]:
 
 
 def _client(world: World) -> Application:
-    """Return the client that the request proves to be: HTTP Basic first, the body second."""
+    """Return the client that the request authenticates: HTTP Basic first, the body second."""
     basic = request.authorization if request.authorization and request.authorization.type == "basic" else None
     uid = (basic.username if basic else None) or request.form.get("client_id")
     secret = (basic.password if basic else None) or request.form.get("client_secret", "")

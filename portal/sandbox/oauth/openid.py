@@ -19,7 +19,7 @@ CHALLENGE_METHODS_TOLD_SINCE = (15, 0)
 
 
 class SigningKey:
-    """One RSA key per sandbox, drawn when first needed because drawing takes most of a second."""
+    """One RSA key per sandbox, generated when first needed because that takes most of a second."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -62,7 +62,7 @@ def _port(parts: SplitResult) -> int | None:
 
 
 def _is_loopback_ip(hostname: str | None) -> bool:
-    """Return whether the host is a loopback address; the name `localhost` gets no such favour (RFC 8252 §7.3)."""
+    """Return whether the host is a loopback address; the name `localhost` does not count (RFC 8252 §7.3)."""
     try:
         return ipaddress.ip_address(hostname or "").is_loopback
     except ValueError:

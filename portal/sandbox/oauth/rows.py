@@ -21,7 +21,7 @@ class Application:
     Attributes:
         id: the number the Applications API uses; `uid` is what clients know it by (64 hex characters).
         redirect_uri: one or more URIs, separated by whitespace, as typed.
-        iam: whether GitLab's new token service answers for it; None goes by the setting of the whole GitLab.
+        iam: whether GitLab's IAM service answers for it; None follows the GitLab-wide setting.
         secret_text: the secret itself while this GitLab keeps it readable (before 15.10), else empty.
     """
 
@@ -49,7 +49,7 @@ class Grant:
     """One authorization code: ten minutes, one use, bound to user, application and redirect URI.
 
     Attributes:
-        family: what the new token service made of it; None before, and with Doorkeeper.
+        family: what the IAM service made from it; None before, and with Doorkeeper.
     """
 
     code: str
@@ -77,7 +77,7 @@ class Token:
         refresh_token: empty if the grant gives none (client credentials).
         user_id: None for client credentials.
         previous_id: in the lazy mode, the row this one replaces as soon as it is first used.
-        family: the pairs that came from one authorization at the new token service; None for Doorkeeper's.
+        family: the pairs from one authorization at the IAM service; None for Doorkeeper's.
         ended_at: when the access half stops working although `expires_in` promises more.
     """
 
@@ -100,15 +100,15 @@ class Token:
         return self.created_at + timedelta(seconds=self.expires_in_seconds)
 
     def is_expired(self, now: datetime) -> bool:
-        """Return whether the access half is past its time."""
+        """Return whether the access half has expired."""
         return now >= min(self.expires_at, self.ended_at or self.expires_at)
 
     @property
     def is_revoked(self) -> bool:
-        """Return whether both halves are dead; of the new token service's, only the refresh half is."""
+        """Return whether both halves are dead; for the IAM service, only the refresh half."""
         return self.revoked_at is not None
 
 
 def digest_of(secret: str) -> str:
-    """Return the hash under which a secret is kept."""
+    """Return the hash under which a secret is stored."""
     return hashlib.sha512(secret.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The scopes a GitLab knows: which version brought them, and the words its forms and consent page use."""
+"""The scopes a GitLab knows: which version added them, and the words its forms and consent page use."""
 
 from __future__ import annotations
 

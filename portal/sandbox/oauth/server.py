@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 
 class LoopbackRequest(FlaskOAuth2Request):
-    """A request whose address authlib takes for https.
+    """A request whose address looks like https to authlib.
 
-    authlib refuses plain http unless a process-wide variable says otherwise; the sandbox listens on loopback only,
+    authlib refuses plain HTTP unless a process-wide variable says otherwise; the sandbox listens on loopback only,
     and other parts of the same process must keep that protection.
     """
 
@@ -84,7 +84,7 @@ class Provider(AuthorizationServer):
         return self.world.now()
 
     def user(self, user_id: int | None) -> User | None:
-        """Return the person a code or token stands for."""
+        """Return the person a code or token belongs to."""
         return self.world.user(user_id) if user_id is not None else None
 
     def user_with_password(self, login: str, password: str) -> User | None:
@@ -121,7 +121,7 @@ class Provider(AuthorizationServer):
         return request if isinstance(request, OAuth2Request) else LoopbackRequest(flask_request)
 
     def get_authorization_grant(self, request: Any) -> CodeGrant:
-        """Return the code grant whatever was asked: the engine looks at client and redirect URI first."""
+        """Return the code grant whatever was requested: the engine checks client and redirect URI first."""
         return CodeGrant(request, self)
 
     def create_token_response(self, request: Any = None) -> Response:

@@ -125,13 +125,13 @@ class OAuthStore:
             return True
 
     def use_iam(self, application_id: int, on: bool | None = True) -> None:
-        """Have the new token service answer for this application, or not; None: as for the whole GitLab."""
+        """Have the IAM service answer for this application, or not; None: follow the GitLab-wide setting."""
         self._tables.applications[application_id].iam = on
 
     # Authorization codes
 
     def save_grant(self, grant: Grant) -> None:
-        """Keep a code just handed to the browser."""
+        """Store a code just given to the browser."""
         with self.lock:
             self._tables.grants[grant.code] = grant
 
@@ -140,7 +140,7 @@ class OAuthStore:
         return self._tables.grants.get(code or "")
 
     def burn_grant(self, grant: Grant) -> bool:
-        """Mark the code used; False if someone else was first or it is past its time."""
+        """Mark the code used; False if someone else was first or it has expired."""
         with self.lock:
             if not grant.is_accessible(self._now()):
                 return False
@@ -161,7 +161,7 @@ class OAuthStore:
         previous_id: int | None = None,
         family: int | None = None,
     ) -> Token:
-        """Issue a new row; halves not given are drawn, an empty refresh half means there is none."""
+        """Issue a new row; missing halves are generated, an empty refresh half means there is none."""
         with self.lock:
             token = Token(
                 self._new_id(),
@@ -223,7 +223,7 @@ class OAuthStore:
             token.revoked_at = token.revoked_at or self._now()
 
     def end_access_token(self, text: str) -> None:
-        """End the access half now; the refresh half stays. Raises LookupError when it is unknown."""
+        """End the access half now; the refresh half stays. Raises LookupError if it is unknown."""
         token = self._tables.by_access_token.get(text)
         if token is None:
             raise LookupError("no such access token")

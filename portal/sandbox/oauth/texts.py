@@ -1,4 +1,4 @@
-"""The engine's own sentences, letter for letter: clients and people recognise them."""
+"""The engine's own sentences, character for character: clients and people recognise them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNSUPPORTED_GRANT_TYPE = "The authorization grant type is not supported by the a
 ACCESS_DENIED = "The resource owner or authorization server denied the request."
 UNAUTHORIZED_REVOKE = "You are not authorized to revoke this token"
 
-# First releases whose engine names the missing parameter, and whose locale has the longer redirect URI sentence.
+# The first releases whose engine names the missing parameter, and whose locale has the longer redirect URI sentence.
 NAMES_MISSING_PARAMETER_SINCE = (13, 0)
 LONG_REDIRECT_URI_TEXT_SINCE = (13, 0)
 

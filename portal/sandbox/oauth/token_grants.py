@@ -65,8 +65,8 @@ class RefreshGrant(_RefreshTokenGrant):
         self.request.refresh_token = token
 
     def _scope(self, asked: str, token: Token, application: Application) -> str:
-        """Return the scope of the new pair. Unasked, the engine leaves out what the application has lost in the
-        meantime.
+        """Return the scope of the new pair. By default, the engine leaves out scopes that the application has since
+        lost.
         """
         names = scope_within(asked, token.scopes).split()
         if not asked and application.scopes and has(self.server.world, "narrowed_refresh"):
@@ -74,7 +74,7 @@ class RefreshGrant(_RefreshTokenGrant):
         return " ".join(names)
 
     def create_token_response(self) -> tuple[int, dict[str, Any], Any]:
-        """Issue the new pair and kill the old one: at once, or in the lazy mode when the new one is first used."""
+        """Issue the new pair and end the old one: at once, or in lazy mode when the new one is first used."""
         old: Token = self.request.refresh_token
         user = self.server.user(old.user_id)
         if user is None:
@@ -115,7 +115,7 @@ class PasswordGrant(ResourceOwnerPasswordCredentialsGrant):
 
 
 class ClientCredentialsGrant(_ClientCredentialsGrant):
-    """A token of no one: GitLab issues it, and its API refuses it."""
+    """A token without a user: GitLab issues it, and its API refuses it."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = [AUTH_METHOD]  # noqa: RUF012
     server: Provider

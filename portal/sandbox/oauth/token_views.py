@@ -1,6 +1,6 @@
 """The machine side: token, token/info, revoke, introspect, userinfo, keys, discovery.
 
-GitLab's engine answers, or its new token service, as the application of the request has it.
+GitLab's engine or its IAM service answers, depending on the request's application.
 """
 
 # authlib is untyped.
@@ -127,7 +127,7 @@ def _why_dead(provider: Provider, text: str) -> str:
 
 
 def _refused(status: int, error: str, description: str) -> Response:
-    """The engine says why in the header only; the body is empty."""
+    """The engine says why only in the header; the body is empty."""
     return Response(status=status, headers={"WWW-Authenticate": _challenge(error, description)})
 
 

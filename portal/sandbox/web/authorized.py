@@ -1,4 +1,4 @@
-"""Applications a person has authorized, and the way to take that back."""
+"""Applications a person has authorized, and how to revoke them."""
 
 from __future__ import annotations
 

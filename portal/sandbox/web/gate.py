@@ -17,7 +17,7 @@ STOP_IMPERSONATING = "web.stop_impersonating"
 
 
 def signed_in_user(world: World) -> User:
-    """Return who is signed in; the gate has seen to it that someone is."""
+    """Return who is signed in; the gate has made sure that someone is."""
     user = current_user(world)
     if user is None:
         abort(401)

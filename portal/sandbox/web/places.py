@@ -12,7 +12,7 @@ from portal.sandbox.oauth.store import Application, OwnerKind
 if TYPE_CHECKING:
     from portal.sandbox.world import Group, User, World
 
-# Which release moved the pages of user settings where; the last entry holds for everything older.
+# Which release moved the pages of user settings where; the last entry applies to everything older.
 SETTINGS_AREAS: tuple[tuple[tuple[int, int], str], ...] = (
     ((16, 0), "-/user_settings"),
     ((12, 0), "-/profile"),
@@ -58,7 +58,7 @@ def instance_place() -> Place:
 
 
 def user_place(world: World, user: User) -> Place:
-    """Return the applications of one person; new ones are typed into the list page itself."""
+    """Return the applications of one person; new ones are entered on the list page itself."""
     url = url_for("web.user_applications", area=settings_area(world.release))
     items = url_for("web.user_application", application_id=0).removesuffix("/0")
     return Place("user", user.id, "sandbox/layouts/settings.html", "User settings", url, url, items)

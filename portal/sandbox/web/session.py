@@ -28,7 +28,7 @@ def configure_cookie(app: Flask, relative_root: str) -> None:
 
 
 def current_user(world: World) -> User | None:
-    """Return who acts: the impersonated person while impersonating. A blocked one is signed out on the spot."""
+    """Return who acts: the impersonated person while impersonating. A blocked one is signed out at once."""
     user_id = session.get(USER_ID)
     user = world.user(user_id) if isinstance(user_id, int) else None
     if user is None or user.state != "active":
@@ -44,7 +44,7 @@ def impersonator(world: World) -> User | None:
 
 
 def start_session(user: User) -> str | None:
-    """Sign `user` in on a fresh session; return the address that was asked for before, if any."""
+    """Sign `user` in with a new session; return the address that was requested before, if any."""
     return_to = session.get(RETURN_TO)
     session.clear()
     session[USER_ID] = user.id
@@ -57,7 +57,7 @@ def end_session() -> None:
 
 
 def remember_destination() -> None:
-    """Keep the address of this request, to resume it after signing in."""
+    """Remember the address of this request, to resume it after signing in."""
     session[RETURN_TO] = request.full_path if request.query_string else request.path
 
 

@@ -1,4 +1,4 @@
-"""Signing in and out, and the page one lands on."""
+"""Signing in and out, and the page that follows."""
 
 from __future__ import annotations
 
