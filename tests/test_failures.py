@@ -27,7 +27,7 @@ from portal.failures import FAILURES, MEANS, Failure, Means
 from portal.gitlab import errors as gitlab_errors
 from portal.health.alarms import MAIL_ALARM
 from portal.health.checks import CHECK_ONE, check_key
-from portal.health.models import HealthWatch, Incident, Phase
+from portal.health.models import HealthWatch, Incident, IncidentPhase
 from portal.jobs.models import Job, JobState
 from portal.net import errors as net_errors
 from portal.net.policy import NEVER
@@ -127,7 +127,9 @@ def put(session: Session, surface: Surface, connection_id: int, card: Card, cast
         session.add(HealthWatch(connection_id=connection_id, state="fail", since=now, checked_at=now, due_at=now))
         moments = {"row_began_at": now, "last_failed_at": now, "opened_at": now}
         about = {"cause": card.code, "check_key": "gitlab", "layer": card.layer, "card": told, "level": "Failure"}
-        session.add(Incident(connection_id=connection_id, phase=Phase.OPEN, is_passing=False, **about, **moments))
+        session.add(
+            Incident(connection_id=connection_id, phase=IncidentPhase.OPEN, is_passing=False, **about, **moments)
+        )
     elif surface == Surface.CREDENTIAL:
         credential.failure, credential.failed_at = told, now
     elif surface == Surface.AUTHORIZE:

@@ -9,20 +9,18 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, func, select
-from sqlmodel.sql.expression import Select
 
 from portal.accounts.models import Membership, User
 from portal.actor import Role
 from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.errors import Card, Surface
-from portal.health.findings import UNREACHABLE
 from portal.health.judge import CONTINUES_WITHIN
-from portal.health.mail import MailFailed, Message, is_configured, send
-from portal.health.models import AlarmMail, HealthWatch, Incident, Level, Phase
-from portal.health.times import clock_of, lasted
+from portal.health.models import UNREACHABLE, AlarmMail, HealthWatch, Incident, IncidentPhase, Level
 from portal.jobs import Job, enqueue
+from portal.mail import MailFailed, Message, is_configured, send
 from portal.runtime import Runtime
+from portal.web.times import moment
 
 MAIL_ALARM = "health.mail_alarm"
 OPENED, OVER = "opened", "over"
@@ -33,31 +31,21 @@ FIRST_PAUSE = timedelta(minutes=1)
 MOST_DOUBLINGS = 10
 
 
-def enqueue_mail(session: Session, runtime: Runtime, connection: Connection, incident: Incident, kind: str) -> None:
-    """Start the job that mails, in the transaction that decides it; without a mail server only the pages report it."""
-    if not is_configured(runtime.settings):
-        return
-    enqueue(
-        session,
-        MAIL_ALARM,
-        {"incident_id": incident.id, "kind": kind},
-        organization_id=connection.organization_id,
-        title=f"Mail about {connection.display_name}",
-        key=_key_of(incident, kind),
-        subject=f"connection:{connection.id}",
-    )
-
-
 def enqueue_due_mails(runtime: Runtime, now: datetime | None = None) -> None:
-    """Start the mails of incidents that have finally ended, and retry, less and less often, those that were not
-    accepted.
-    """
-    now = now or utc_now()
+    """Start the mails of incidents that are new or over for good; those that failed again, ever more rarely."""
     if not is_configured(runtime.settings):
-        return
+        return  # The pages say it.
     with runtime.database.transaction() as session:
-        for incident, connection, kind in _due_mails(session, now):
-            enqueue_mail(session, runtime, connection, incident, kind)
+        for incident, connection, kind in _due_mails(session, now or utc_now()):
+            enqueue(
+                session,
+                MAIL_ALARM,
+                {"incident_id": incident.id, "kind": kind},
+                organization_id=connection.organization_id,
+                title=f"Mail about {connection.display_name}",
+                key=_key_of(incident, kind),
+                subject=f"connection:{connection.id}",
+            )
 
 
 def has_due_mails(runtime: Runtime) -> bool:
@@ -80,9 +68,19 @@ def mail_alarm(runtime: Runtime, incident_id: int, kind: str) -> None:
         watch = session.get(HealthWatch, incident.connection_id)
         people = _people_to_tell(session, connection.organization_id, incident_id, kind)
     subject, text = write(runtime.settings.base_url, connection, incident, watch, kind)
-    failures = [error for person in people if (error := _mail_one(runtime, incident_id, kind, person, subject, text))]
-    if failures:
-        raise failures[0]
+    failure = None
+    for person in people:
+        reference = f"incident-{incident_id}-{kind}-{person.id}"
+        try:
+            send(runtime.settings, Message(person.name, person.email, subject, text, reference))
+        except MailFailed as error:
+            failure = failure or error
+            continue
+        with runtime.database.transaction() as session:
+            assert person.id is not None
+            session.add(AlarmMail(incident_id=incident_id, kind=kind, user_id=person.id))
+    if failure:
+        raise failure
     with runtime.database.transaction() as session:
         row = session.get(Incident, incident_id)
         if row and kind == OPENED:
@@ -102,7 +100,7 @@ def write(
     began = incident.opened_at or incident.last_failed_at
     if kind == OVER:
         ended = incident.closed_at or incident.last_failed_at
-        text = f"It has worked again since {clock_of(ended)}, after {lasted(began, ended)}: {card.sentence}"
+        text = f"It has worked again since {moment(ended)}, after {incident.lasted}: {card.sentence}"
         return f"Over: {connection.display_name}", f"{text}\n\nThe history: {link}\n"
     lines = [
         card.sentence,
@@ -110,10 +108,10 @@ def write(
         f"What to do: {card.remedy}",
         f"Who can: {card.responsible}",
         "",
-        f"Since: {clock_of(began)}",
+        f"Since: {moment(began)}",
     ]
     if incident.cause == UNREACHABLE:
-        answered = f" GitLab last answered at {clock_of(watch.answered_at)}." if watch and watch.answered_at else ""
+        answered = f" GitLab last answered at {moment(watch.answered_at)}." if watch and watch.answered_at else ""
         lines.insert(2, f"The credentials are kept.{answered}\n")
     lines += [
         f"Connection: {connection.display_name}",
@@ -130,36 +128,30 @@ def _key_of(incident: Incident, kind: str) -> str:
 
 
 def _due_mails(session: Session, now: datetime) -> Iterator[tuple[Incident, Connection, str]]:
-    for incident, connection in session.exec(_unmailed(now)).all():
-        kind = OVER if incident.phase == Phase.CLOSED else OPENED
-        if _is_due(session, incident, kind, now):
-            yield incident, connection, kind
-
-
-def _is_due(session: Session, incident: Incident, kind: str, now: datetime) -> bool:
-    """Return whether it is time for another attempt: 0, 1, 3, 7, 15 … minutes after the mail was first due."""
-    since = incident.alarmed_at if kind == OPENED else incident.closed_at
-    tries = session.exec(select(func.count()).select_from(Job).where(Job.key == _key_of(incident, kind))).one()
-    pause = FIRST_PAUSE * (2 ** min(tries, MOST_DOUBLINGS) - 1)
-    return since is None or now >= since + (pause if kind == OPENED else CONTINUES_WITHIN + pause)
-
-
-def _unmailed(now: datetime) -> Select[Incident, Connection]:
-    alarm = col(Incident.alarm_mailed_at).is_(None) & (col(Incident.phase) == Phase.OPEN)
+    """Yield what should be mailed: tried again 1, 3, 7, 15 … minutes after it was due first."""
+    alarm = col(Incident.alarm_mailed_at).is_(None) & (col(Incident.phase) == IncidentPhase.OPEN)
     alarm &= col(Incident.alarmed_at) > now - GIVE_UP_AFTER
     # One address that the mail server refuses leaves `alarm_mailed_at` empty: everyone who got the alarm also gets its
     # end.
     told = select(AlarmMail.incident_id).where(AlarmMail.kind == OPENED)
     end = col(Incident.id).in_(told) & col(Incident.end_mailed_at).is_(None)
-    end &= (col(Incident.phase) == Phase.CLOSED) & (col(Incident.row_count) == 0)
+    end &= (col(Incident.phase) == IncidentPhase.CLOSED) & (col(Incident.row_count) == 0)
     end &= (col(Incident.closed_at) < now - CONTINUES_WITHIN) & (col(Incident.closed_at) > now - GIVE_UP_AFTER)
-    return (
+    unmailed = (
         select(Incident, Connection)
         .join(Connection, col(Connection.id) == col(Incident.connection_id))
         .where(alarm | end)
         .order_by(col(Incident.id))
         .limit(200)
     )
+    for incident, connection in session.exec(unmailed).all():
+        kind, since, pause = OPENED, incident.alarmed_at, timedelta()
+        if incident.phase == IncidentPhase.CLOSED:
+            kind, since, pause = OVER, incident.closed_at, CONTINUES_WITHIN
+        tries = session.exec(select(func.count()).select_from(Job).where(Job.key == _key_of(incident, kind))).one()
+        pause += FIRST_PAUSE * (2 ** min(tries, MOST_DOUBLINGS) - 1)
+        if since is None or now >= since + pause:
+            yield incident, connection, kind
 
 
 def _people_to_tell(session: Session, organization_id: int, incident_id: int, kind: str) -> list[User]:

@@ -1,24 +1,27 @@
-"""Check a connection because it is due or because someone asked."""
+"""Check a connection, because it is due or because someone asked, and store the results."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from portal import audit
 from portal.accounts.models import Organization
-from portal.actor import Principal
+from portal.actor import SYSTEM, Principal
+from portal.connections.attention import end_attention, need_attention
+from portal.connections.checklist import Check, CheckState, note_announcement
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.store import get_connection_for_admin, note_version
 from portal.db import utc_now
-from portal.errors import Conflict, RateLimited
-from portal.health.alarms import OPENED, enqueue_mail
-from portal.health.models import HealthWatch, Incident, Phase
-from portal.health.probe import look
-from portal.health.store import close_all, keep
+from portal.errors import Card, Conflict, RateLimited
+from portal.health.judge import CONTINUES_WITHIN, Cause, Findings, Sighting, Track, judge, read_findings
+from portal.health.models import UNREACHABLE, HealthCheck, HealthWatch, Incident, IncidentPhase, Level
+from portal.health.probe import Looked, look
 from portal.jobs import Job, enqueue
 from portal.runtime import Runtime
 
@@ -26,6 +29,10 @@ CHECK_ONE = "health.check_one"
 WATCHED = frozenset({ConnectionState.CONNECTED, ConnectionState.NEEDS_ATTENTION})
 CHECKS_PER_MINUTE = 5
 MAX_DUE = 500
+EVERY_SECONDS = 300.0
+# While something fails, so that an outage is confirmed, and its end noticed, within about a minute.
+SOON_SECONDS = 60.0
+JITTER = 0.2
 
 
 def is_watched(connection: Connection) -> bool:
@@ -52,37 +59,180 @@ def check_connection(
     progress: Callable[[int, int, str], None] = lambda done, total, message: None,
     *,
     now: datetime | None = None,
-) -> None:
-    """Check one connection, store the results, and start the alarms that follow from them.
+) -> list[Incident]:
+    """Check one connection and store the results.
 
     Args:
         runtime: of this process.
         connection_id: one that is gone or disconnected by now is skipped.
-        progress: told (done, total, what comes next).
+        progress: called with (done, total, what comes next).
         now: for tests; by default the current time at the end of the check.
+
+    Returns:
+        The incidents that people must be told about now.
     """
     with runtime.database.reading() as session:
         connection = session.get(Connection, connection_id)
     if connection is None or not is_watched(connection):
-        return
+        return []
     looked = look(runtime, connection, progress)
     if looked.metadata and looked.metadata.version[:64] != connection.version_seen:
         note_version(runtime, connection_id, looked.metadata)
     with runtime.database.transaction() as session:
         locked = _locked(session, connection_id)
         # Edited since: the results are about another address or another credential.
-        if locked and is_watched(locked) and locked.row_version == connection.row_version:
-            for incident in keep(session, locked, looked, now or utc_now()):
-                enqueue_mail(session, runtime, locked, incident, OPENED)
+        if locked is None or not is_watched(locked) or locked.row_version != connection.row_version:
+            return []
+        return _keep(session, locked, looked, now or utc_now())
+
+
+def _keep(session: Session, connection: Connection, looked: Looked, now: datetime) -> list[Incident]:
+    """Keep history, incidents, and the connection's own state; the caller holds the connection's row locked."""
+    assert connection.id is not None
+    findings = read_findings(looked.checks)
+    _keep_history(session, connection.id, looked.checks, now)
+    known = _newest_incidents(session, connection.id, now)
+    judged = [
+        _judge_one(session, connection, known.get(name), findings.causes.get(name), findings, now)
+        for name in {**known, **findings.causes}
+    ]
+    session.flush()
+    if connection.attention and findings.ends(Card.from_json(connection.attention)):
+        end_attention(connection)
+    note_announcement(connection, looked.announces_issuer, looked.issuer)
+    _keep_watch(session, connection.id, looked, findings, now)
+    return [incident for incident in judged if incident]
+
+
+def _keep_history(session: Session, connection_id: int, checks: list[Check], now: datetime) -> None:
+    mine = (col(HealthCheck.connection_id) == connection_id, col(HealthCheck.is_current).is_(True))
+    current = {row.key: row for row in session.exec(select(HealthCheck).where(*mine))}
+    for check in checks:
+        row = current.get(check.key)
+        if row and (row.state, (row.card or {}).get("code")) == (check.state, (check.card or {}).get("code")):
+            row.seen_at, row.detail, row.card = now, check.detail[:1000], check.card
+            continue
+        if row:
+            row.is_current = False
+            session.flush()  # Two current rows at once would break the index.
+        session.add(
+            HealthCheck(
+                connection_id=connection_id,
+                key=check.key,
+                at=now,
+                seen_at=now,
+                state=check.state,
+                detail=check.detail[:1000],
+                card=check.card,
+            )
+        )
+
+
+def _judge_one(
+    session: Session,
+    connection: Connection,
+    incident: Incident | None,
+    cause: Cause | None,
+    findings: Findings,
+    now: datetime,
+) -> Incident | None:
+    """Change, add or forget the incident of one cause; return it if people must be told."""
+    assert connection.id is not None
+    seen = Sighting.BAD if cause else Sighting.UNKNOWN
+    if cause is None and incident and incident.check_key in findings.settled:
+        seen = Sighting.GOOD
+    known = None
+    if incident:
+        known = Track(
+            IncidentPhase(incident.phase),
+            incident.count,
+            incident.row_count,
+            incident.row_began_at,
+            incident.opened_at,
+            incident.closed_at,
+        )
+    passing = cause.passing if cause else bool(incident and incident.is_passing)
+    judgement = judge(known, seen, now, passing=passing)
+    track = judgement.track
+    if track is None:
+        if incident:
+            session.delete(incident)
+        return None
+    if judgement.is_new and cause:
+        incident = Incident(
+            connection_id=connection.id,
+            cause=cause.name,
+            check_key=cause.check_key,
+            is_passing=cause.passing,
+            level=cause.level,
+            layer=cause.card.layer,
+            phase=IncidentPhase.SUSPECTED,
+            row_began_at=now,
+            last_failed_at=now,
+        )
+    assert incident is not None
+    before, incident.phase = incident.phase, track.phase
+    incident.count, incident.row_count, incident.row_began_at = track.count, track.row_count, track.row_began_at
+    incident.opened_at, incident.closed_at = track.opened_at, track.closed_at
+    if cause:
+        incident.card, incident.layer, incident.last_failed_at = cause.card.to_json(), cause.card.layer, now
+    session.add(incident)
+    if track.phase not in {before, IncidentPhase.SUSPECTED}:
+        is_open = track.phase == IncidentPhase.OPEN
+        _record(session, connection, incident, "incident.opened" if is_open else "incident.closed")
+        if cause and is_open and not cause.passing and cause.level == Level.FAILURE:
+            need_attention(session, connection.id, cause.card)
+    if not judgement.alarm:
+        return None
+    incident.alarmed_at = now
+    return incident
+
+
+def _newest_incidents(session: Session, connection_id: int, now: datetime) -> dict[str, Incident]:
+    """Return the newest incident of each cause that is open or may still recur."""
+    continues = (col(Incident.phase) != IncidentPhase.CLOSED) | (col(Incident.closed_at) >= now - CONTINUES_WITHIN)
+    statement = select(Incident).where(
+        Incident.connection_id == connection_id, continues | (col(Incident.row_count) > 0)
+    )
+    return {row.cause: row for row in session.exec(statement.order_by(col(Incident.id)))}
+
+
+def _keep_watch(session: Session, connection_id: int, looked: Looked, findings: Findings, now: datetime) -> None:
+    found = {check.state for check in looked.checks}
+    state = next((state for state in (CheckState.FAIL, CheckState.WARN) if state in found), CheckState.PASS)
+    watch = session.get(HealthWatch, connection_id)
+    if watch is None:
+        watch = HealthWatch(connection_id=connection_id, state=state, since=now, checked_at=now, due_at=now)
+        session.add(watch)
+    if watch.state != state:
+        watch.state, watch.since = state, now
+    watch.checked_at = now
+    watch.addresses = {**watch.addresses, **looked.addresses}
+    if looked.is_answering and UNREACHABLE not in findings.causes:
+        watch.answered_at = now
+    # Sooner while something fails or has only just begun to work again.
+    newest = _newest_incidents(session, connection_id, now).values()
+    is_unsettled = any(item.phase != IncidentPhase.CLOSED or item.row_count for item in newest)
+    # Always later than asked, never earlier: two failed checks must be a minute apart to count.
+    spread = 1 + JITTER * random.random()  # noqa: S311 - spreads load, protects nothing
+    watch.due_at = now + timedelta(seconds=(SOON_SECONDS if is_unsettled else EVERY_SECONDS) * spread)
 
 
 def end_unwatched(runtime: Runtime, now: datetime | None = None) -> None:
     """End the incidents of connections that are no longer in use; whoever disconnected them knows."""
+    now = now or utc_now()
     for connection_id in unwatched_with_incidents(runtime):
         with runtime.database.transaction() as session:
             locked = _locked(session, connection_id)
-            if locked and not is_watched(locked):
-                close_all(session, locked, now or utc_now())
+            if locked is None or is_watched(locked):
+                continue
+            for incident in _newest_incidents(session, connection_id, now).values():
+                if incident.phase == IncidentPhase.SUSPECTED:
+                    session.delete(incident)
+                elif incident.phase == IncidentPhase.OPEN:
+                    incident.phase, incident.closed_at, incident.row_count = IncidentPhase.CLOSED, now, 0
+                    incident.end_mailed_at = now  # Nothing was fixed, so no one is told that it was.
+                    _record(session, locked, incident, "incident.closed")
 
 
 def unwatched_with_incidents(runtime: Runtime) -> list[int]:
@@ -90,7 +240,7 @@ def unwatched_with_incidents(runtime: Runtime) -> list[int]:
     statement = (
         select(Connection.id)
         .join(Incident, col(Incident.connection_id) == col(Connection.id))
-        .where(col(Connection.state).not_in(WATCHED), col(Incident.phase) != Phase.CLOSED)
+        .where(col(Connection.state).not_in(WATCHED), col(Incident.phase) != IncidentPhase.CLOSED)
         .distinct()
     )
     with runtime.database.reading() as session:
@@ -109,7 +259,15 @@ def request_check(runtime: Runtime, principal: Principal, slug: str) -> Job:
         connection = get_connection_for_admin(session, principal, slug)
         if not is_watched(connection):
             raise Conflict("Only connections in use are checked. Finish the setup first.")
-        _count_try(session, principal)
+        # Locked, so that concurrent requests count one another.
+        session.exec(select(Organization).where(Organization.id == principal.organization_id).with_for_update()).one()
+        asked = select(func.count()).where(
+            col(Job.name) == CHECK_ONE,
+            col(Job.organization_id) == principal.organization_id,
+            col(Job.created_at) > utc_now() - timedelta(minutes=1),
+        )
+        if session.exec(asked).one() >= CHECKS_PER_MINUTE:
+            raise RateLimited("Connections were checked five times in the last minute. Wait a moment.")
         audit.record(session, principal.actor, "health.check_requested", connection.target)
         return enqueue(
             session,
@@ -129,17 +287,11 @@ def check_key(connection: Connection) -> str:
     return f"health:{connection.id}"
 
 
-def _count_try(session: Session, principal: Principal) -> None:
-    # Locked, so that concurrent requests count one another.
-    session.exec(select(Organization).where(Organization.id == principal.organization_id).with_for_update()).one()
-    asked = select(func.count()).where(
-        col(Job.name) == CHECK_ONE,
-        col(Job.organization_id) == principal.organization_id,
-        col(Job.created_at) > utc_now() - timedelta(minutes=1),
-    )
-    if session.exec(asked).one() >= CHECKS_PER_MINUTE:
-        raise RateLimited("Connections were checked five times in the last minute. Wait a moment.")
-
-
 def _locked(session: Session, connection_id: int) -> Connection | None:
     return session.exec(select(Connection).where(Connection.id == connection_id).with_for_update()).one_or_none()
+
+
+def _record(session: Session, connection: Connection, incident: Incident, action: str) -> None:
+    names = ("cause", "layer", "level", "count")
+    about: dict[str, Any] = {name: getattr(incident, name) for name in names}
+    audit.record(session, SYSTEM, action, connection.target, **about)

@@ -1,20 +1,32 @@
-"""Background work of health: the checks, the mails, and the thinning of the history."""
+"""Background work of health: the checks, the mails, and the retention of the history."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func
+from sqlmodel import SQLModel, col, select
+
+from portal.db import utc_now
 from portal.health.alarms import enqueue_due_mails, has_due_mails, mail_alarm
 from portal.health.checks import check_connection, due_connections, end_unwatched, unwatched_with_incidents
-from portal.health.mail import MailFailed
-from portal.health.retention import thin
+from portal.health.models import HealthCheck, Incident, IncidentPhase
 from portal.jobs import JobContext, RetryLater
 from portal.jobs.context import JobInterrupted, JobStopped, JobSuperseded
 from portal.jobs.models import ItemState
 from portal.jobs.thread_pool import for_each
 from portal.logs import get_logger
+from portal.mail import MailFailed
 from portal.runtime import Runtime
 
 EVERY_SECONDS = 60
 MAIL_AGAIN_SECONDS = 60.0
+KEEP_CHANGES = timedelta(days=30)
+KEEP_INCIDENTS = timedelta(days=180)
+# For one check of one connection; one that flaps at every check reaches it within a day.
+MAX_CHANGES = 300
 
 log = get_logger(__name__)
 
@@ -35,12 +47,13 @@ def check_due(context: JobContext) -> None:
 
 def check_asked(context: JobContext, *, connection_id: int) -> None:
     """Check one connection because someone asked."""
-    check_connection(context.runtime, connection_id, context.progress)
+    if check_connection(context.runtime, connection_id, context.progress):
+        enqueue_due_mails(context.runtime)
     context.progress(1, 1, "Checked")
 
 
 def mail(context: JobContext, *, incident_id: int, kind: str) -> None:
-    """Mail the people who must be told; those who already got the mail are skipped."""
+    """Mail the people who should be told; those who already were are left out."""
     try:
         mail_alarm(context.runtime, incident_id, kind)
     except MailFailed as error:
@@ -49,13 +62,30 @@ def mail(context: JobContext, *, incident_id: int, kind: str) -> None:
 
 def thin_history(context: JobContext) -> None:
     """Delete what is too old or too much."""
-    context.progress(thin(context.runtime, context.raise_if_stopped))
+    context.progress(delete_old(context.runtime, context.raise_if_stopped))
+
+
+def delete_old(runtime: Runtime, before_batch: Callable[[], object] = lambda: None) -> int:
+    """Delete old rows, and those of each check beyond the newest; return how many."""
+    now, past = utc_now(), col(HealthCheck.is_current).is_(False)
+    number = func.row_number().over(
+        partition_by=(col(HealthCheck.connection_id), col(HealthCheck.key)), order_by=col(HealthCheck.id).desc()
+    )
+    numbered = select(col(HealthCheck.id).label("id"), number.label("number")).where(past).subquery()
+    closed = (col(Incident.phase) == IncidentPhase.CLOSED) & (col(Incident.closed_at) < now - KEEP_INCIDENTS)
+    surplus: list[tuple[type[SQLModel], Any]] = [
+        (HealthCheck, select(HealthCheck.id).where(past, col(HealthCheck.seen_at) < now - KEEP_CHANGES)),
+        (HealthCheck, select(numbered.c.id).where(numbered.c.number > MAX_CHANGES)),
+        (Incident, select(Incident.id).where(closed)),
+    ]
+    return sum(runtime.database.delete_in_batches(table, ids, before_batch) for table, ids in surplus)
 
 
 def _check_one(context: JobContext, connection_id: int) -> None:
     state, message = ItemState.SUCCEEDED, ""
     try:
-        check_connection(context.runtime, connection_id)
+        if check_connection(context.runtime, connection_id):
+            enqueue_due_mails(context.runtime)
     except (JobStopped, JobInterrupted, JobSuperseded):
         raise
     except Exception as error:

@@ -13,9 +13,30 @@ from portal.db import BigId, UTCDateTime, utc_now
 
 CURRENT = text("is_current")
 UNFINISHED = text("phase <> 'closed'")
+# Every check, in the order of the page.
+TITLES = {
+    "name": "The name resolves",
+    "port": "The port is open",
+    "certificate": "The certificate is trusted",
+    "gitlab": "GitLab's API answers",
+    "clock": "The clocks agree",
+    "version": "The version is new enough",
+    "credential": "The credential is alive",
+    "token": "GitLab accepts the token",
+    "user": "It belongs to the service user",
+    "scopes": "It has the scopes that are needed",
+    "work": "Background work succeeds",
+    "external_url": "GitLab knows itself by the browser's address",
+    "git": "Repositories are at this GitLab's address",
+    "hooks": "GitLab reaches Gatehouse",
+}
+# GitLab is down, busy or cannot be reached: one cause, and one check that tells, whatever shape the outage takes.
+UNREACHABLE = "unreachable"
+REACH = "reach"
+_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"))
 
 
-class Phase(StrEnum):
+class IncidentPhase(StrEnum):
     """The phase of an incident; the value is what is stored."""
 
     # Seen failing, but not long enough to tell anyone. Dropped if the next check passes.
@@ -119,6 +140,18 @@ class Incident(SQLModel, table=True):
     alarmed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     alarm_mailed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     end_mailed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+    @property
+    def lasted(self) -> str:
+        """How long it took, in its largest unit: `3 hours`, `less than a minute`; empty until it is over."""
+        if self.opened_at is None or self.closed_at is None:
+            return ""
+        seconds = int((self.closed_at - self.opened_at).total_seconds())
+        for size, unit in _UNITS:
+            if seconds >= size:
+                number = seconds // size
+                return f"{number} {unit}{'s' if number > 1 else ''}"
+        return "less than a minute"
 
 
 class AlarmMail(SQLModel, table=True):

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from portal.connections import checklist
+from portal.connections.applications import wanted_scopes
 from portal.connections.checklist import Check, Checklist, CheckState
 from portal.connections.instance import open_host_session
 from portal.connections.models import Connection
+from portal.credentials import AccessSource, AccessUnavailable
+from portal.credentials.cards import APPLICATION_GONE, DOUBTS
+from portal.credentials.cards import VERDICTS as STORED_VERDICTS
+from portal.credentials.models import Credential, CredentialState
+from portal.credentials.rows import get_credential
+from portal.db import utc_now
 from portal.errors import Card
 from portal.foreign import WebAddress
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import GitLabError
-from portal.gitlab.payloads import Metadata
+from portal.gitlab.payloads import Metadata, User
+from portal.gitlab.scopes import missing_scopes
 from portal.gitlab.version import edition_of
-from portal.health import credential
-from portal.health.directions import TITLES, failed, passed, skipped, warned
-from portal.health.findings import EXPIRES, classify
+from portal.health.judge import COVERED, classify
+from portal.health.models import TITLES
 from portal.net import OutboundError, is_same_address
 from portal.runtime import Runtime
+from portal.web.times import moment
 
+REASON = "health check"
+# Of the certificate and of a credential that cannot be renewed.
 WARN_DAYS = 14
 NOT_REACHED = "Not asked: GitLab cannot be reached."
-Progress = Callable[[int, int, str], None]
 STEPS = 4
+Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,7 @@ class Looked:
         is_answering: whether GitLab's API answered as it should.
         addresses: what GitLab reported about itself: `issuer`, `git`.
         metadata: None if GitLab did not say.
-        announces_issuer: whether its callbacks name their issuer; None if GitLab did not say.
+        announces_issuer: whether its callbacks name their issuer; None when it was not reported.
         issuer: what it calls itself.
     """
 
@@ -47,52 +58,167 @@ class Looked:
     issuer: str = ""
 
 
+def passed(key: str, detail: str = "") -> Check:
+    """Return a check that found nothing wrong."""
+    return Check(key, TITLES[key], CheckState.PASS, detail)
+
+
+def warned(key: str, detail: str, card: Card | None = None) -> Check:
+    """Return a check that works but says something; with a card it becomes an incident of level warning."""
+    return Check(key, TITLES[key], CheckState.WARN, detail, card.to_json() if card else None)
+
+
+def failed(key: str, card: Card) -> Check:
+    """Return a check that failed."""
+    return Check(key, TITLES[key], CheckState.FAIL, card=card.to_json())
+
+
+def skipped(key: str, detail: str = "") -> Check:
+    """Return a check that could not be made, or is not wanted."""
+    return Check(key, TITLES[key], CheckState.SKIPPED, detail)
+
+
 def look(runtime: Runtime, connection: Connection, progress: Progress) -> Looked:
     """Make every check; `progress` is called in between with (done, total, what comes next)."""
     progress(0, STEPS, "The way to GitLab")
     found = checklist.look_at(runtime, connection)
     checks = {check.key: replace(check, title=TITLES[check.key]) for check in found.checks if check.key in TITLES}
-    if soon := _expiry_warning(found):
+    if soon := _expiry_warning(checks["certificate"], found):
         checks["certificate"] = soon
+    addresses = {"issuer": found.issuer} if found.issuer else {}
+    metadata = None
     is_answering = checks["gitlab"].state == CheckState.PASS
-    if is_answering:
-        asked = _ask_as_user(runtime, connection, progress)
+    if not is_answering:
+        more = [*_stored_checks(load_credential(runtime, connection), connection), skipped("git", NOT_REACHED)]
     else:
-        asked = _Asked([*credential.stored_checks(runtime, connection), skipped("git", NOT_REACHED)])
-    more = [*asked.checks, credential.work_check(connection), _hooks_check(connection)]
-    checks |= {check.key: check for check in more}
-    if asked.metadata:
-        seen = {"version_seen": asked.metadata.version, "edition_seen": edition_of(asked.metadata)}
+        progress(1, STEPS, "The credential")
+        access, more = _demand(runtime, connection)
+        if access is not None:
+            with open_host_session(runtime, connection) as http:
+                # One attempt each: the next run is soon, and a GitLab in trouble should not get more requests.
+                client = GitLabClient(http, access, tries=1)
+                progress(2, STEPS, "Who it acts as")
+                more += _ask_user(runtime, connection, client)
+                if any(check.key == "token" and check.state == CheckState.PASS for check in more):
+                    progress(3, STEPS, "Version and repositories")
+                    metadata = _metadata(client)
+                    git, base = _git_check(connection, client)
+                    more.append(git)
+                    addresses |= {"git": base} if base else {}
+    hooks = skipped("hooks", "Not set up yet." if connection.hooks_wanted else "Not wanted for this connection.")
+    checks |= {check.key: check for check in [*more, _work_check(connection), hooks]}
+    if metadata:
+        seen = {"version_seen": metadata.version, "edition_seen": edition_of(metadata)}
         version = checklist.version_check(Connection(**{**connection.model_dump(), **seen}))
         checks["version"] = replace(version, title=TITLES["version"])
-    addresses = {**({"issuer": found.issuer} if found.issuer else {}), **asked.addresses}
     rows = [checks.get(key) or skipped(key) for key in TITLES]
-    return Looked(rows, is_answering, addresses, asked.metadata, found.announces_issuer, found.issuer)
+    return Looked(rows, is_answering, addresses, metadata, found.announces_issuer, found.issuer)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    checks: list[Check]
-    addresses: dict[str, str] = field(default_factory=dict)
-    metadata: Metadata | None = None
+def load_credential(runtime: Runtime, connection: Connection) -> Credential | None:
+    """Read the credential as it is stored now."""
+    with runtime.database.reading() as session:
+        return get_credential(session, connection.id or 0)
 
 
-def _ask_as_user(runtime: Runtime, connection: Connection, progress: Progress) -> _Asked:
-    progress(1, STEPS, "The credential")
-    access, checks = credential.demand(runtime, connection)
-    if access is None:
-        return _Asked([*checks, skipped("git")])
-    with open_host_session(runtime, connection) as http:
-        # One attempt each: the next run is soon, and a GitLab in trouble should not get four times the requests.
-        client = GitLabClient(http, access, tries=1)
-        progress(2, STEPS, "Who it acts as")
-        checks += credential.ask_user(runtime, connection, client)
-        if any(check.key == "token" and check.state != CheckState.PASS for check in checks):
-            return _Asked([*checks, skipped("git")])
-        progress(3, STEPS, "Version and repositories")
-        metadata = _metadata(client)
-        git, addresses = _git_check(connection, client)
-    return _Asked([*checks, git], addresses, metadata)
+def _expiry_warning(certificate: Check, found: Checklist) -> Check | None:
+    if certificate.state != CheckState.WARN or not found.chain or found.chain[0]["days_left"] > WARN_DAYS:
+        return None
+    leaf = found.chain[0]
+    card = Card("certificate_expires", {"at": leaf["not_after"], "days": leaf["days_left"]})
+    return warned("certificate", certificate.detail, card)
+
+
+def _stored_checks(stored: Credential | None, connection: Connection) -> list[Check]:
+    """Return what is known about the credential without asking GitLab."""
+    if stored is None:
+        return []
+    verdict = _stored_verdict(stored)
+    kept = passed("credential", "GitLab has not answered; the credential is kept as it is.")
+    first = failed("credential", verdict) if verdict else kept
+    return [first, skipped("token", NOT_REACHED), _scopes(stored, connection)]
+
+
+def _demand(runtime: Runtime, connection: Connection) -> tuple[AccessSource | None, list[Check]]:
+    """Get a token that is good now, which renews one that is due; None, with what is known, when there is none."""
+    stored = load_credential(runtime, connection)
+    if stored is None:
+        return None, [skipped("credential", "No one has authorized it yet.")]
+    assert connection.id is not None
+    access = AccessSource(runtime, connection.id, REASON)
+    try:
+        access.token()
+    except AccessUnavailable as error:
+        return None, [_unavailable(error), _scopes(stored, connection)]
+    stored = load_credential(runtime, connection) or stored  # It may have been renewed just now.
+    return access, [_served(stored), _scopes(stored, connection)]
+
+
+def _ask_user(runtime: Runtime, connection: Connection, client: GitLabClient) -> list[Check]:
+    """Ask GitLab who the token acts as."""
+    try:
+        user = client.current_user()
+    except AccessUnavailable as error:
+        # A 401 led to a refresh, which did not work.
+        return [_unavailable(error)]
+    except (GitLabError, OutboundError) as error:
+        return [failed("token", error.card())]
+    stored = load_credential(runtime, connection)
+    return [passed("token"), _user_check(connection, stored, user)] if stored else []
+
+
+def _stored_verdict(stored: Credential) -> Card | None:
+    if stored.state == CredentialState.ALIVE:
+        return None
+    verdict = STORED_VERDICTS[stored.state]
+    failure = Card.from_json(stored.failure) if stored.failure else verdict
+    # The same with GitLab's own words and request id, if it was GitLab that said so.
+    return failure if failure.code in {verdict.code, APPLICATION_GONE.code} else verdict
+
+
+def _unavailable(error: AccessUnavailable) -> Check:
+    # A doubt is shown here and alarms no one: it passes, or a verdict follows within minutes.
+    if error.card.code in DOUBTS:
+        return warned("credential", error.card.sentence)
+    return failed("credential", error.card)
+
+
+def _served(stored: Credential) -> Check:
+    """Return what is known about a credential whose access token is in use."""
+    if verdict := _stored_verdict(stored):
+        return failed("credential", verdict)
+    until = moment(stored.expires_at) if stored.expires_at else ""
+    if stored.refresh_token_sealed is None and stored.expires_at is not None:
+        detail = f"It ends on {until} and cannot be renewed."
+        if stored.expires_at - utc_now() > timedelta(days=WARN_DAYS):
+            return passed("credential", detail)
+        return warned("credential", detail, Card("credential_expires", {"at": until}))
+    if stored.failure:
+        why = Card.from_json(stored.failure).sentence
+        works = f" The token works until {until}." if until else ""
+        return warned("credential", f"The last renewal failed: {why}{works}")
+    if stored.refresh_at is None:
+        return passed("credential", "It does not expire.")
+    since = f"Renewed {moment(stored.refreshed_at)}; " if stored.refreshed_at else ""
+    return passed("credential", f"{since}renewed again by {moment(stored.refresh_at)}.")
+
+
+def _user_check(connection: Connection, stored: Credential, user: User) -> Check:
+    is_same = user.id == stored.gitlab_user_id
+    expected = connection.service_username.casefold()
+    if is_same and expected == user.username.casefold():
+        return passed("user", f"@{user.username}")
+    if is_same and expected == stored.gitlab_username.casefold():
+        return warned("user", f"@{stored.gitlab_username} is now called @{user.username} in GitLab.")
+    card = Card("wrong_user", {"actual": user.username, "expected": connection.service_username})
+    return failed("user", card)
+
+
+def _scopes(stored: Credential, connection: Connection) -> Check:
+    missing = missing_scopes(stored.scopes, wanted_scopes(connection))
+    if missing:
+        return failed("scopes", Card("missing_scopes", {"scopes": ", ".join(missing)}))
+    return passed("scopes", ", ".join(stored.scopes))
 
 
 def _metadata(client: GitLabClient) -> Metadata | None:
@@ -102,44 +228,32 @@ def _metadata(client: GitLabClient) -> Metadata | None:
         return None  # The other checks show what is wrong; the version stays as it was.
 
 
-def _git_check(connection: Connection, client: GitLabClient) -> tuple[Check, dict[str, str]]:
+def _git_check(connection: Connection, client: GitLabClient) -> tuple[Check, str]:
+    """Compare where GitLab says its repositories are with where it is; the address is empty if that is not known."""
     try:
         page = client.projects_page(per_page=1, simple=True)
     except (GitLabError, OutboundError) as error:
-        return _git_failed(error.card()), {}
+        card = error.card()
+        # The other checks test the route; this one only covers projects.
+        is_own = classify("git", card).check_key == "git"
+        return failed("git", card) if is_own else skipped("git", card.sentence), ""
     if not page.items or not page.items[0].http_url_to_repo:
-        return skipped("git", "The service user sees no project that could show it."), {}
+        return skipped("git", "The service user sees no project that could show it."), ""
     project = page.items[0]
     # Only the part that is the same for all: the path would reveal a project to people who may not see it.
     base = WebAddress(project.http_url_to_repo.removesuffix(f"/{project.path_with_namespace}.git"))
     if is_same_address(base, connection.api_url):
-        return passed("git", base), {"git": base}
+        return passed("git", base), base
     if is_same_address(base, connection.external_url):
-        return passed("git", f"{base}, which is the browser's address and not that of the API."), {"git": base}
-    return warned("git", f"GitLab says to read repositories at {base}, which is neither of its addresses here."), {
-        "git": base
-    }
+        return passed("git", f"{base}, which is the browser's address and not that of the API."), base
+    told = f"GitLab says to read repositories at {base}, which is neither of its addresses here."
+    return warned("git", told), base
 
 
-def _git_failed(card: Card) -> Check:
-    # The other checks test the route; this one only covers projects.
-    if classify("git", card).check_key == "git":
-        return failed("git", card)
-    return skipped("git", card.sentence)
-
-
-def _hooks_check(connection: Connection) -> Check:
-    if not connection.hooks_wanted:
-        return skipped("hooks", "Not wanted for this connection.")
-    return skipped("hooks", "Not set up yet.")
-
-
-def _expiry_warning(found: Checklist) -> Check | None:
-    check = next((item for item in found.checks if item.key == "certificate"), None)
-    if check is None or check.state != CheckState.WARN or not found.chain:
-        return None
-    leaf = found.chain[0]
-    if leaf["days_left"] > WARN_DAYS:
-        return None
-    card = Card(EXPIRES, {"at": leaf["not_after"], "days": leaf["days_left"]})
-    return warned("certificate", check.detail, card)
+def _work_check(connection: Connection) -> Check:
+    """Return what jobs reported and no check here repeats; the checks themselves judge the rest."""
+    if connection.attention:
+        card = Card.from_json(connection.attention)
+        if card.code not in COVERED and classify("work", card).check_key == "work":
+            return failed("work", card)
+    return passed("work")

@@ -2,55 +2,165 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlmodel import Session, col, select
+from sqlmodel import col, select
 
 from portal.actor import Principal, Right
 from portal.connections.checklist import Check, CheckState
 from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.errors import Card
-from portal.health.addresses import Route, routes_of
 from portal.health.checks import WATCHED, check_key, is_watched
-from portal.health.curl import curl_for
-from portal.health.directions import DIRECTIONS, TITLES, Direction
-from portal.health.findings import UNREACHABLE
-from portal.health.history import Strip, load_history, strip_of
-from portal.health.models import HealthCheck, HealthWatch, Incident, Level, Phase
-from portal.health.times import clock_of, lasted
+from portal.health.models import (
+    REACH,
+    TITLES,
+    UNREACHABLE,
+    HealthCheck,
+    HealthWatch,
+    Incident,
+    IncidentPhase,
+    Level,
+)
 from portal.jobs.models import Job
+from portal.net import is_same_address
 from portal.runtime import Runtime
+from portal.web.times import moment
 
 PAST_SHOWN = 20
 BANNERS_SHOWN = 3
+HOURS = 24
+_HOUR = timedelta(hours=1)
+_WORST_FIRST = (CheckState.FAIL, CheckState.WARN, CheckState.PASS, CheckState.SKIPPED)
+_WORDS = {
+    CheckState.PASS: "passed",
+    CheckState.WARN: "a note",
+    CheckState.FAIL: "failed",
+    CheckState.SKIPPED: "not checked",
+}
+CA_FILE = "gitlab-ca.pem"
+_VERSION = "/api/v4/version"
+_PROJECTS = "/api/v4/projects?membership=true&per_page=1&simple=true"
+# The requests behind the checks. Nothing may be reproduced that spends a credential: only the token is shown to GitLab.
+_WITH_TOKEN = {
+    "version": "/api/v4/metadata",
+    "credential": "/api/v4/user",
+    "token": "/api/v4/user",
+    "user": "/api/v4/user",
+    "scopes": "/oauth/token/info",
+    "git": _PROJECTS,
+    "work": _PROJECTS,
+}
+_WITHOUT_TOKEN = {
+    "name": _VERSION,
+    "port": _VERSION,
+    "certificate": _VERSION,
+    "gitlab": _VERSION,
+    "clock": _VERSION,
+    "external_url": "/.well-known/openid-configuration",
+    REACH: _VERSION,
+}
+_BELOW_HTTP = frozenset({"name", "port", "certificate", REACH})
 
 
 @dataclass(frozen=True)
-class Line:
-    """One check: its last result, since when, the past day, and how to try it yourself."""
+class Direction:
+    """One of the ways between browser, portal and GitLab, with the checks that lie on it in order."""
+
+    title: str
+    note: str
+    keys: tuple[str, ...]
+
+
+DIRECTIONS = (
+    Direction(
+        "Gatehouse to GitLab’s API",
+        "Layer by layer. After the first failure the rest are skipped.",
+        ("name", "port", "certificate", "gitlab", "clock", "version"),
+    ),
+    Direction(
+        "Credential",
+        "What Gatehouse shows GitLab, and what GitLab says about it.",
+        ("credential", "token", "user", "scopes", "work"),
+    ),
+    Direction(
+        "Browser to GitLab",
+        "People are sent there to authorize. Only a browser can test this route itself.",
+        ("external_url",),
+    ),
+    Direction("Gatehouse to Git over HTTP", "Where GitLab says its repositories are.", ("git",)),
+    Direction("GitLab to Gatehouse", "Webhooks report changes.", ("hooks",)),
+)
+
+
+@dataclass(frozen=True)
+class Hour:
+    """The worst that was seen in one hour; `state` is empty if no one looked."""
+
+    begins_at: datetime
+    state: str
+
+    @property
+    def label(self) -> str:
+        """The text of the hour."""
+        word = _WORDS[CheckState(self.state)] if self.state else "not checked"
+        return f"{self.begins_at:%H}:00 UTC: {word}"
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A day, oldest hour first."""
+
+    hours: tuple[Hour, ...]
+
+    @property
+    def summary(self) -> str:
+        """The strip as a sentence."""
+        looked = [hour for hour in self.hours if hour.state not in {"", CheckState.SKIPPED}]
+        if not looked:
+            return "Last 24 hours: not checked"
+        failed = [hour for hour in looked if hour.state == CheckState.FAIL]
+        if failed:
+            hours = "hour" if len(failed) == 1 else "hours"
+            return (
+                f"Last 24 hours: failed in {len(failed)} {hours}, last in the one from {failed[-1].begins_at:%H}:00 UTC"
+            )
+        noted = sum(hour.state == CheckState.WARN for hour in looked)
+        return f"Last 24 hours: passed, with a note in {noted} of them" if noted else "Last 24 hours: passed"
+
+
+@dataclass(frozen=True)
+class CheckLine:
+    """One check: what it found last, since when, and how to try it oneself."""
 
     check: Check
-    since: datetime | None
-    strip: Strip
-    curl: str
+    since: datetime | None = None
+    curl: str = ""
 
 
 @dataclass(frozen=True)
-class Way:
-    """One direction with its lines; `route` is the address it leads to, None if it leads to none."""
+class DirectionStatus:
+    """One direction with its lines and the day before.
+
+    Attributes:
+        address: where it leads; empty if that is not known.
+        known: how the portal knows the address; empty if it leads nowhere.
+    """
 
     direction: Direction
-    lines: list[Line]
+    lines: list[CheckLine]
     strip: Strip
-    route: Route | None
+    address: str
+    known: str
 
     @property
     def state(self) -> str:
         """The worst of its lines; empty if none was checked."""
         seen = {line.check.state for line in self.lines}
-        return next((str(state) for state in (CheckState.FAIL, CheckState.WARN, CheckState.PASS) if state in seen), "")
+        return next((str(state) for state in _WORST_FIRST[:-1] if state in seen), "")
 
 
 @dataclass(frozen=True)
@@ -72,12 +182,6 @@ class Alarm:
         """Whether it still works."""
         return self.incident.level == Level.WARNING
 
-    @property
-    def lasted(self) -> str:
-        """How long it took; empty while it continues."""
-        began, ended = self.incident.opened_at, self.incident.closed_at
-        return lasted(began, ended) if began and ended else ""
-
 
 @dataclass(frozen=True)
 class Health:
@@ -85,12 +189,12 @@ class Health:
 
     Attributes:
         watch: None before the first check.
-        job: the check someone last asked for; None if no one did.
+        job: the check someone asked for last; None when no one did.
     """
 
     connection: Connection
     watch: HealthWatch | None
-    ways: list[Way]
+    ways: list[DirectionStatus]
     alarms: list[Alarm]
     past: list[Alarm]
     job: Job | None
@@ -112,25 +216,26 @@ class Health:
 def load_health(runtime: Runtime, principal: Principal, connection: Connection, now: datetime | None = None) -> Health:
     """Read everything of one connection that this person may see."""
     assert connection.id is not None
-    may_manage = principal.may(Right.MANAGE_CONNECTIONS)
+    now = now or utc_now()
+    mine = select(Incident).where(Incident.connection_id == connection.id)
+    opened = mine.where(Incident.phase == IncidentPhase.OPEN).order_by(col(Incident.level), col(Incident.id))
+    closed = mine.where(Incident.phase == IncidentPhase.CLOSED).order_by(col(Incident.id).desc()).limit(PAST_SHOWN)
+    recent = (col(HealthCheck.seen_at) >= now - HOURS * _HOUR) | col(HealthCheck.is_current).is_(True)
+    checks = select(HealthCheck).where(HealthCheck.connection_id == connection.id, recent)
+    newest = select(Job).where(col(Job.key) == check_key(connection)).order_by(col(Job.id).desc()).limit(1)
     with runtime.database.reading() as session:
         watch = session.get(HealthWatch, connection.id)
-        rows = load_history(session, connection.id, now or utc_now())
-        incidents = _incidents(session, connection.id)
-        newest = select(Job).where(col(Job.key) == check_key(connection)).order_by(col(Job.id).desc()).limit(1)
-        job = session.exec(newest).first()
-    alarms = [_alarm(item, connection, watch) for item in incidents]
-    routes = {route.title: route for route in routes_of(runtime, connection, watch, rows)}
-    return Health(
-        connection=connection,
-        watch=watch,
-        ways=_ways(connection, rows, now or utc_now(), routes) if watch else [],
-        alarms=[alarm for alarm in alarms if alarm.incident.phase == Phase.OPEN],
-        past=[alarm for alarm in alarms if alarm.incident.phase == Phase.CLOSED],
-        job=job,
-        is_watched=is_watched(connection),
-        may_manage=may_manage,
-    )
+        rows = list(session.exec(checks.order_by(col(HealthCheck.id))))
+        return Health(
+            connection=connection,
+            watch=watch,
+            ways=_directions(runtime, connection, watch, rows, now) if watch else [],
+            alarms=[_alarm(item, connection, watch) for item in session.exec(opened)],
+            past=[_alarm(item, connection, watch) for item in session.exec(closed)],
+            job=session.exec(newest).first(),
+            is_watched=is_watched(connection),
+            may_manage=principal.may(Right.MANAGE_CONNECTIONS),
+        )
 
 
 def open_alarms(runtime: Runtime, principal: Principal) -> list[Alarm]:
@@ -140,57 +245,99 @@ def open_alarms(runtime: Runtime, principal: Principal) -> list[Alarm]:
         .join(Connection, col(Connection.id) == col(Incident.connection_id))
         .join(HealthWatch, col(HealthWatch.connection_id) == col(Incident.connection_id))
         .where(Connection.organization_id == principal.organization_id, col(Connection.state).in_(WATCHED))
-        .where(Incident.phase == Phase.OPEN)
+        .where(Incident.phase == IncidentPhase.OPEN)
         .order_by(col(Incident.level), col(Incident.id))
     )
     with runtime.database.reading() as session:
         return [_alarm(found, connection, watch) for found, connection, watch in session.exec(statement)]
 
 
-def _incidents(session: Session, connection_id: int) -> list[Incident]:
-    mine = select(Incident).where(Incident.connection_id == connection_id, Incident.phase != Phase.SUSPECTED)
-    opened = session.exec(mine.where(Incident.phase == Phase.OPEN).order_by(col(Incident.level), col(Incident.id)))
-    closed = mine.where(Incident.phase == Phase.CLOSED).order_by(col(Incident.id).desc()).limit(PAST_SHOWN)
-    return [*opened, *session.exec(closed)]
+def curl_for(connection: Connection, check_key: str) -> str:
+    """Return the request behind a check as a command that anyone can run; empty if it makes no request.
+
+    The token is a variable, never the token.
+    """
+    path = _WITH_TOKEN.get(check_key) or _WITHOUT_TOKEN.get(check_key)
+    if path is None or not connection.api_url:
+        return ""
+    words = ["curl", "--verbose" if check_key in _BELOW_HTTP else "--include", "--max-time", "10"]
+    if connection.ca_certificate:
+        words += ["--cacert", CA_FILE]
+    # As the outbound client does: the proxy that is set, through a tunnel, or none, whatever the environment says.
+    words += ["--proxytunnel", "--proxy", connection.proxy] if connection.proxy else ["--noproxy", "*"]
+    command = shlex.join(words)
+    if check_key in _WITH_TOKEN:
+        command += ' --header "Authorization: Bearer $TOKEN"'
+    return f"{command} {shlex.quote(connection.api_url + path)}"
+
+
+def strip_of(rows: Iterable[HealthCheck], now: datetime) -> Strip:
+    """Return the day that ends with the hour of `now`, with the worst of some rows in each hour."""
+    rows = list(rows)
+    first = now.replace(minute=0, second=0, microsecond=0) - (HOURS - 1) * _HOUR
+    hours = []
+    for begins_at in (first + number * _HOUR for number in range(HOURS)):
+        seen = {row.state for row in rows if row.at < begins_at + _HOUR and row.seen_at >= begins_at}
+        hours.append(Hour(begins_at, next((state for state in _WORST_FIRST if state in seen), "")))
+    return Strip(tuple(hours))
 
 
 def _alarm(incident: Incident, connection: Connection, watch: HealthWatch | None) -> Alarm:
-    return Alarm(
-        incident=incident,
-        card=Card.from_json(incident.card),
-        note=_outage_note(watch) if incident.cause == UNREACHABLE else "",
-        curl=curl_for(connection, incident.check_key),
-        connection=connection,
-    )
+    note = ""
+    if incident.cause == UNREACHABLE:
+        note = "The credentials are kept."
+        if watch and watch.answered_at:
+            note = f"GitLab has not answered since {moment(watch.answered_at)}; the credentials are kept."
+    card, curl = Card.from_json(incident.card), curl_for(connection, incident.check_key)
+    return Alarm(incident, card, note, curl, connection)
 
 
-def _outage_note(watch: HealthWatch | None) -> str:
-    if watch is None or watch.answered_at is None:
-        return "The credentials are kept."
-    return f"GitLab has not answered since {clock_of(watch.answered_at)}; the credentials are kept."
-
-
-def _ways(connection: Connection, rows: list[HealthCheck], now: datetime, routes: dict[str, Route]) -> list[Way]:
-    by_key: dict[str, list[HealthCheck]] = {}
-    for row in rows:
-        by_key.setdefault(row.key, []).append(row)
-    return [
-        Way(
-            direction,
-            [_line(connection, key, by_key.get(key, []), now) for key in direction.keys],
-            strip_of([row for key in direction.keys for row in by_key.get(key, [])], now),
-            routes.get(direction.route),
+def _directions(
+    runtime: Runtime, connection: Connection, watch: HealthWatch, rows: list[HealthCheck], now: datetime
+) -> list[DirectionStatus]:
+    current = {row.key: row for row in rows if row.is_current}
+    found = []
+    for direction in DIRECTIONS:
+        if direction.keys == ("hooks",) and not connection.hooks_wanted:
+            continue
+        lines = []
+        for key in direction.keys:
+            if row := current.get(key):
+                check = Check(key, TITLES[key], CheckState(row.state), row.detail, row.card)
+                curl = curl_for(connection, key) if check.state in {CheckState.FAIL, CheckState.WARN} else ""
+                lines.append(CheckLine(check, row.at, curl))
+            else:
+                lines.append(CheckLine(Check(key, TITLES[key], CheckState.SKIPPED)))
+        strip = strip_of((row for row in rows if row.key in direction.keys), now)
+        found.append(
+            DirectionStatus(direction, lines, strip, *_address(runtime, connection, watch, direction, current))
         )
-        for direction in DIRECTIONS
-        if direction.keys != ("hooks",) or connection.hooks_wanted
-    ]
+    return found
 
 
-def _line(connection: Connection, key: str, rows: list[HealthCheck], now: datetime) -> Line:
-    current = next((row for row in rows if row.is_current), None)
-    strip = strip_of(rows, now)
-    if current is None:
-        return Line(Check(key, TITLES[key], CheckState.SKIPPED), None, strip, "")
-    check = Check(key, TITLES[key], CheckState(current.state), current.detail, current.card)
-    curl = curl_for(connection, key) if check.state in {CheckState.FAIL, CheckState.WARN} else ""
-    return Line(check, current.at, strip, curl)
+def _address(
+    runtime: Runtime,
+    connection: Connection,
+    watch: HealthWatch,
+    direction: Direction,
+    current: dict[str, HealthCheck],
+) -> tuple[str, str]:
+    """Return where a direction leads and how the portal knows; both are empty for the credential."""
+    if "hooks" in direction.keys:
+        return runtime.settings.base_url, "Not set up yet."
+    if "external_url" in direction.keys:
+        issuer = watch.addresses.get("issuer", "")
+        known = f"GitLab calls itself {issuer}." if issuer else "GitLab has not reported its own address."
+        if issuer and is_same_address(issuer, connection.external_url):
+            known = "GitLab uses the same address for itself."
+        return connection.external_url, f"{known} Only a browser can tell whether it gets there."
+    if "gitlab" in direction.keys:
+        key, address, known = "gitlab", connection.api_url, "Gatehouse asks at each check."
+    elif "git" in direction.keys:
+        key, address, known = "git", watch.addresses.get("git", ""), "GitLab says so about its projects."
+    else:
+        return "", ""
+    row = current.get(key)
+    if row is None or row.state == CheckState.SKIPPED:
+        known = row.detail if row and row.detail else "Not seen yet."
+    return address, known

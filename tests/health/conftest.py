@@ -10,6 +10,7 @@ import pytest
 from sqlmodel import col, select
 
 from portal.connections.models import Connection
+from portal.health.alarms import enqueue_due_mails
 from portal.health.checks import check_connection
 from portal.health.models import HealthCheck, HealthWatch, Incident
 from portal.runtime import Runtime
@@ -32,7 +33,8 @@ class Watched:
     def look(self, times: int = 1, *, minutes: float = 1) -> None:
         for _ in range(times):
             self.now += timedelta(minutes=minutes)
-            check_connection(self.runtime, self.connection_id, now=self.now)
+            if check_connection(self.runtime, self.connection_id, now=self.now):
+                enqueue_due_mails(self.runtime, self.now)
 
     @property
     def connection(self) -> Connection:

@@ -7,7 +7,7 @@ import pytest
 from sqlmodel import select
 
 from portal.credentials.models import Credential
-from portal.health.models import Phase
+from portal.health.models import IncidentPhase
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
@@ -57,7 +57,7 @@ def test_certificate_that_ends_within_two_weeks_is_a_warning_until_it_is_renewed
 
     show(context, issue("localhost", "localhost", by=authority))
     watched.look()
-    assert watched.incidents[0].phase == Phase.CLOSED
+    assert watched.incidents[0].phase == IncidentPhase.CLOSED
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_certificate_swapped_live_is_told_at_once_and_the_credential_is_not_touc
 
     show(context, issue("localhost", "localhost", by=authority))
     watched.look()
-    assert watched.incidents[0].phase == Phase.CLOSED
+    assert watched.incidents[0].phase == IncidentPhase.CLOSED
     assert watched.connection.attention is None
 
 
@@ -101,4 +101,4 @@ def test_outage_says_nothing_about_an_expired_certificate(
     watched.look(2)
 
     assert watched.incidents[0].cause == "tls_expired"
-    assert watched.incidents[0].phase == Phase.OPEN
+    assert watched.incidents[0].phase == IncidentPhase.OPEN

@@ -10,7 +10,7 @@ from sqlmodel import select
 from portal.connections.models import Application
 from portal.credentials.models import CredentialState
 from portal.db import utc_now
-from portal.health.models import Phase
+from portal.health.models import IncidentPhase
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.health.conftest import Watched
@@ -58,7 +58,7 @@ def test_renewed_secret_is_a_cause_of_its_own_and_ends_without_a_new_authorizati
 
     paired.change(state=CredentialState.ALIVE, refresh_at=utc_now() + timedelta(hours=1), failure=None)
     watched.look()
-    assert watched.incidents[0].phase == Phase.CLOSED
+    assert watched.incidents[0].phase == IncidentPhase.CLOSED
 
 
 def test_return_of_gitlab_opens_no_incident_for_what_was_asked_while_it_was_gone(
@@ -75,7 +75,7 @@ def test_return_of_gitlab_opens_no_incident_for_what_was_asked_while_it_was_gone
     watched.look(3)
 
     assert watched.alarms == []
-    assert {incident.phase for incident in watched.incidents} <= {Phase.CLOSED}
+    assert {incident.phase for incident in watched.incidents} <= {IncidentPhase.CLOSED}
     assert watched.states()["token"] == "pass"
     assert (paired.token_requests, paired.spent_posts) == (1, 0)
 
@@ -107,7 +107,7 @@ def test_deleted_application_is_one_incident_that_says_a_new_one_is_needed(
         seal(paired.runtime, found, "application", "client_secret_sealed", str(secret))
     authorize(owner, sandbox, "gitlab")
     watched.look(2)
-    assert watched.incidents[0].phase == Phase.CLOSED
+    assert watched.incidents[0].phase == IncidentPhase.CLOSED
     assert len(watched.incidents) == 1
 
 
@@ -143,7 +143,7 @@ def test_refresh_that_is_due_while_gitlab_is_down_is_an_outage_and_no_verdict(
     sandbox.faults.clear()
     paired.let_rest_pass()
     watched.look(2)
-    assert watched.incidents[0].phase == Phase.CLOSED
+    assert watched.incidents[0].phase == IncidentPhase.CLOSED
     assert paired.holds_the_last_pair()
 
 

@@ -12,7 +12,7 @@ from portal.credentials.models import Credential, CredentialState
 from portal.errors import Card
 from portal.health.alarms import enqueue_due_mails
 from portal.health.checks import check_connection
-from portal.health.models import Phase
+from portal.health.models import IncidentPhase
 from portal.jobs.models import Job, JobState
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
@@ -52,12 +52,12 @@ def test_gitlab_down_for_ten_checks_is_one_incident_with_one_mail_and_one_for_it
     assert sorted(mailing.recipients) == ["ada@example.com", "olga@example.com"]
     assert mailing.subjects[0].startswith("Broken: Gitlab: ")
     assert (
-        "The credentials are kept. GitLab last answered at 01 Mar 2026, 12:02 UTC." in mailing.messages[0].get_content()
+        "The credentials are kept. GitLab last answered at 1 Mar 2026, 12:02 UTC." in mailing.messages[0].get_content()
     )
 
     sandbox.faults.clear()
     watched.look(2)
-    assert [incident.phase for incident in watched.incidents] == [Phase.CLOSED]
+    assert [incident.phase for incident in watched.incidents] == [IncidentPhase.CLOSED]
     watched.look(8, minutes=5)
     enqueue_due_mails(runtime, watched.now)
     run_pending(runtime)
@@ -137,7 +137,7 @@ def test_token_revoked_in_gitlab_is_told_at_once_and_never_as_an_outage(
     sandbox.faults.add("*", drop="before")
     watched.look(3)
     assert watched.alarms == ["unauthorized", "unreachable"]
-    assert watched.incidents[0].phase == Phase.OPEN
+    assert watched.incidents[0].phase == IncidentPhase.OPEN
 
 
 def test_end_of_an_outage_leaves_the_revoked_credential_open(watched: Watched, sandbox: RunningSandbox) -> None:
@@ -149,7 +149,7 @@ def test_end_of_an_outage_leaves_the_revoked_credential_open(watched: Watched, s
     watched.look(2)
 
     phases = {incident.cause: incident.phase for incident in watched.incidents}
-    assert phases == {"unreachable": Phase.CLOSED, "credential_revoked": Phase.OPEN}
+    assert phases == {"unreachable": IncidentPhase.CLOSED, "credential_revoked": IncidentPhase.OPEN}
 
 
 def test_new_authorization_ends_it_and_takes_the_failure_off_the_connection(watched: Watched) -> None:
@@ -162,7 +162,7 @@ def test_new_authorization_ends_it_and_takes_the_failure_off_the_connection(watc
         session.exec(select(Credential)).one().state = CredentialState.ALIVE
     watched.look()
 
-    assert [incident.phase for incident in watched.incidents] == [Phase.CLOSED]
+    assert [incident.phase for incident in watched.incidents] == [IncidentPhase.CLOSED]
     assert (watched.connection.state, watched.connection.attention) == (ConnectionState.CONNECTED, None)
 
 
@@ -189,7 +189,7 @@ def test_failure_that_a_job_reported_is_an_incident_until_the_job_succeeds(watch
 
     watched.change(lambda connection: setattr(connection, "attention", None))
     watched.look()
-    assert [incident.phase for incident in watched.incidents] == [Phase.CLOSED]
+    assert [incident.phase for incident in watched.incidents] == [IncidentPhase.CLOSED]
 
 
 def test_mail_that_is_not_taken_is_sent_later_and_to_nobody_twice(

@@ -8,9 +8,9 @@ from sqlmodel import col, func, select
 from portal.connections.models import Connection, ConnectionState
 from portal.db import utc_now
 from portal.health.checks import due_connections
-from portal.health.history import strip_of
-from portal.health.models import HealthCheck, HealthWatch, Incident, Phase
-from portal.health.retention import MAX_CHANGES, thin
+from portal.health.jobs import MAX_CHANGES, delete_old
+from portal.health.models import HealthCheck, HealthWatch, Incident, IncidentPhase
+from portal.health.status import strip_of
 from portal.jobs import enqueue
 from portal.jobs.models import ItemState, JobItem, JobState
 from portal.jobs.testing import run_pending
@@ -58,7 +58,7 @@ def test_incidents_of_a_disconnected_connection_end_without_a_word(watched: Watc
     check_all(runtime)
 
     incident = watched.incidents[0]
-    assert incident.phase == Phase.CLOSED
+    assert incident.phase == IncidentPhase.CLOSED
     assert incident.end_mailed_at is not None
 
 
@@ -72,7 +72,7 @@ def test_history_stays_small(watched: Watched, runtime: Runtime) -> None:
         session.add(_row(watched.connection_id, "port", old))
         session.add(_closed(watched.connection_id, old))
 
-    deleted = thin(runtime)
+    deleted = delete_old(runtime)
 
     with runtime.database.reading() as session:
         counts = dict(session.exec(select(HealthCheck.key, func.count()).group_by(col(HealthCheck.key))).all())
@@ -87,7 +87,7 @@ def test_strip_shows_the_worst_of_each_hour(watched: Watched) -> None:
 
     strip = strip_of(rows, START + timedelta(hours=3))
 
-    assert [cell.state for cell in strip.cells[-4:]] == ["pass", "fail", "fail", ""]
+    assert [cell.state for cell in strip.hours[-4:]] == ["pass", "fail", "fail", ""]
     assert strip.summary == "Last 24 hours: failed in 2 hours, last in the one from 14:00 UTC"
 
 
@@ -102,7 +102,7 @@ def _closed(connection_id: int, at) -> Incident:  # type: ignore[no-untyped-def]
         check_key="reach",
         is_passing=True,
         layer="HTTP",
-        phase=Phase.CLOSED,
+        phase=IncidentPhase.CLOSED,
         row_began_at=at,
         last_failed_at=at,
         opened_at=at,

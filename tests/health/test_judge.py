@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.health.judge import CONFIRM_AFTER, CONTINUES_WITHIN, Seen, Track, is_over_for_good, judge
-from portal.health.models import Phase
+from portal.health.judge import CONFIRM_AFTER, CONTINUES_WITHIN, Sighting, Track, is_over_for_good, judge
+from portal.health.models import IncidentPhase
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-LETTERS = {"x": Seen.BAD, ".": Seen.GOOD, "?": Seen.UNKNOWN}
+LETTERS = {"x": Sighting.BAD, ".": Sighting.GOOD, "?": Sighting.UNKNOWN}
 
 
 def run(history: str, *, passing: bool = True, seconds: float = 60) -> tuple[list[Track | None], int]:
@@ -27,32 +27,32 @@ def run(history: str, *, passing: bool = True, seconds: float = 60) -> tuple[lis
 @pytest.mark.parametrize(
     ("history", "passing", "seconds", "phase", "alarms"),
     [
-        ("x", True, 60, Phase.SUSPECTED, 0),
+        ("x", True, 60, IncidentPhase.SUSPECTED, 0),
         ("x.", True, 60, None, 0),
         ("x.x.x.x.", True, 60, None, 0),
-        ("xx", True, 60, Phase.OPEN, 1),
-        ("xx", True, 30, Phase.SUSPECTED, 0),
-        ("xxx", True, 30, Phase.OPEN, 1),
-        ("x?x", True, 60, Phase.OPEN, 1),
-        ("xxxxxxxxxx", True, 60, Phase.OPEN, 1),
-        ("xx.", True, 60, Phase.OPEN, 1),
-        ("xx.x.x.x", True, 60, Phase.OPEN, 1),
-        ("xx..", True, 60, Phase.CLOSED, 1),
-        ("xx.?.", True, 60, Phase.CLOSED, 1),
-        ("xx..x", True, 60, Phase.CLOSED, 1),
-        ("xx..xx", True, 60, Phase.OPEN, 1),
-        ("xx..xx..xx..", True, 60, Phase.CLOSED, 1),
-        ("xx" + "." * 40 + "xx", True, 60, Phase.OPEN, 2),
-        ("x", False, 60, Phase.OPEN, 1),
-        ("x.", False, 60, Phase.CLOSED, 1),
-        ("x?", False, 60, Phase.OPEN, 1),
-        ("x.x.x", False, 60, Phase.OPEN, 1),
-        ("x" + "." * 40 + "x", False, 60, Phase.OPEN, 2),
+        ("xx", True, 60, IncidentPhase.OPEN, 1),
+        ("xx", True, 30, IncidentPhase.SUSPECTED, 0),
+        ("xxx", True, 30, IncidentPhase.OPEN, 1),
+        ("x?x", True, 60, IncidentPhase.OPEN, 1),
+        ("xxxxxxxxxx", True, 60, IncidentPhase.OPEN, 1),
+        ("xx.", True, 60, IncidentPhase.OPEN, 1),
+        ("xx.x.x.x", True, 60, IncidentPhase.OPEN, 1),
+        ("xx..", True, 60, IncidentPhase.CLOSED, 1),
+        ("xx.?.", True, 60, IncidentPhase.CLOSED, 1),
+        ("xx..x", True, 60, IncidentPhase.CLOSED, 1),
+        ("xx..xx", True, 60, IncidentPhase.OPEN, 1),
+        ("xx..xx..xx..", True, 60, IncidentPhase.CLOSED, 1),
+        ("xx" + "." * 40 + "xx", True, 60, IncidentPhase.OPEN, 2),
+        ("x", False, 60, IncidentPhase.OPEN, 1),
+        ("x.", False, 60, IncidentPhase.CLOSED, 1),
+        ("x?", False, 60, IncidentPhase.OPEN, 1),
+        ("x.x.x", False, 60, IncidentPhase.OPEN, 1),
+        ("x" + "." * 40 + "x", False, 60, IncidentPhase.OPEN, 2),
         ("....", True, 60, None, 0),
         ("????", False, 60, None, 0),
     ],
 )
-def test_histories(history: str, passing: bool, seconds: float, phase: Phase | None, alarms: int) -> None:
+def test_histories(history: str, passing: bool, seconds: float, phase: IncidentPhase | None, alarms: int) -> None:
     tracks, counted = run(history, passing=passing, seconds=seconds)
 
     assert (tracks[-1].phase if tracks[-1] else None, counted) == (phase, alarms)
@@ -76,18 +76,22 @@ def test_end_is_told_when_it_cannot_go_on_any_more() -> None:
     assert is_over_for_good(closed, closed.closed_at + CONTINUES_WITHIN + timedelta(seconds=1))
 
 
-looks = st.lists(st.tuples(st.sampled_from(Seen), st.integers(min_value=1, max_value=2400)), min_size=1, max_size=60)
+looks = st.lists(
+    st.tuples(st.sampled_from(Sighting), st.integers(min_value=1, max_value=2400)), min_size=1, max_size=60
+)
 
 
 @given(looks=looks, passing=st.booleans())
-def test_there_are_as_many_alarms_as_incidents_whatever_happens(looks: list[tuple[Seen, int]], passing: bool) -> None:
+def test_there_are_as_many_alarms_as_incidents_whatever_happens(
+    looks: list[tuple[Sighting, int]], passing: bool
+) -> None:
     track, now, alarms = None, START, 0
     incidents: set[datetime] = set()
     bad: list[datetime] = []
     closed: datetime | None = None
     for seen, seconds in looks:
         now += timedelta(seconds=seconds)
-        bad = [*bad, now] if seen == Seen.BAD else bad if seen == Seen.UNKNOWN else []
+        bad = [*bad, now] if seen == Sighting.BAD else bad if seen == Sighting.UNKNOWN else []
         judgement = judge(track, seen, now, passing=passing)
         if judgement.alarm:
             alarms += 1
@@ -95,7 +99,7 @@ def test_there_are_as_many_alarms_as_incidents_whatever_happens(looks: list[tupl
             assert not passing or now - bad[0] >= CONFIRM_AFTER
             # No one is told twice about one incident.
             assert closed is None or bad[0] - closed > CONTINUES_WITHIN
-        if judgement.track and judgement.track.phase != Phase.SUSPECTED:
+        if judgement.track and judgement.track.phase != IncidentPhase.SUSPECTED:
             assert judgement.track.opened_at is not None
             incidents.add(judgement.track.opened_at)
             closed = judgement.track.closed_at or closed
@@ -105,10 +109,10 @@ def test_there_are_as_many_alarms_as_incidents_whatever_happens(looks: list[tupl
 
 
 @given(looks=looks, passing=st.booleans())
-def test_two_good_checks_end_every_incident(looks: list[tuple[Seen, int]], passing: bool) -> None:
+def test_two_good_checks_end_every_incident(looks: list[tuple[Sighting, int]], passing: bool) -> None:
     track, now = None, START
-    for seen, seconds in [*looks, (Seen.GOOD, 60), (Seen.GOOD, 60)]:
+    for seen, seconds in [*looks, (Sighting.GOOD, 60), (Sighting.GOOD, 60)]:
         now += timedelta(seconds=seconds)
         track = judge(track, seen, now, passing=passing).track
 
-    assert track is None or track.phase == Phase.CLOSED
+    assert track is None or track.phase == IncidentPhase.CLOSED

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from portal.health.mail import MailFailed, Message, compose, send
+from portal.mail import MailFailed, Message, compose, send
 from portal.settings import Settings
 from tests.health.mailbox import Mailbox
 

@@ -99,7 +99,7 @@ def test_outage_is_never_shown_as_revoked(watched: Watched, sandbox: RunningSand
 
     page = owner.get(PAGE).text
 
-    assert "GitLab has not answered since 01 Mar 2026, 12:01 UTC; the credentials are kept." in page
+    assert "GitLab has not answered since 1 Mar 2026, 12:01 UTC; the credentials are kept." in page
     assert "revoked" not in page
     assert "Authorize again" not in page
 

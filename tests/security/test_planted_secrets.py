@@ -26,6 +26,7 @@ from portal.connections import applications, checklist, instance, store, walkthr
 from portal.connections.models import Connection, Method
 from portal.credentials import AccessUnavailable
 from portal.db import utc_now
+from portal.health.alarms import enqueue_due_mails
 from portal.health.checks import check_connection
 from portal.jobs.models import Job
 from portal.jobs.testing import run_pending
@@ -108,6 +109,7 @@ class Life:
         for _ in range(times):
             self.now += timedelta(minutes=1)
             check_connection(self.runtime, connection_id, now=self.now)
+        enqueue_due_mails(self.runtime, self.now)
 
     def read(self) -> None:
         self.owner.post(f"/connections/{SLUG}/catalogue")
