@@ -1,8 +1,11 @@
-"""Forms of people."""
+"""Forms of people: what their fields are called, what stands below them, and how much they take."""
 
 from __future__ import annotations
 
-from wtforms import SelectMultipleField, StringField
+from collections.abc import Collection
+from typing import Any
+
+from wtforms import EmailField, Field, PasswordField, SelectMultipleField, StringField
 from wtforms.validators import Length
 
 from portal.web.forms import StrictForm
@@ -10,27 +13,35 @@ from portal.web.forms import StrictForm
 MAX_TYPED = 4096
 # For a form kept until its user signs in again; a CA certificate is the longest entry of any.
 MAX_KEPT = 250_000
+NEW_PASSWORD_HINT = "At least 8 characters; 15 or more are better."
+LENGTH = (Length(max=MAX_TYPED, message="That is too long."),)
+
+
+def _typed(
+    kind: type[Field], label: str, hint: str = "", validators: Collection[Length] = LENGTH, **attributes: Any
+) -> Field:
+    return kind(label, validators, description=hint, render_kw={"required": True, **attributes})
 
 
 class SetupForm(StrictForm):
     """The first run."""
 
-    organization = StringField("Organization", [Length(max=MAX_TYPED)])
-    name = StringField("Your name", [Length(max=MAX_TYPED)])
-    email = StringField("E-mail", [Length(max=MAX_TYPED)])
-    password = StringField("Password", [Length(max=MAX_TYPED)])
+    organization = _typed(StringField, "Organization", maxlength=100, autocomplete="organization")
+    name = _typed(StringField, "Your name", maxlength=100, autocomplete="name")
+    email = _typed(EmailField, "E-mail", autocomplete="username")
+    password = _typed(PasswordField, "Password", NEW_PASSWORD_HINT, autocomplete="new-password")
 
 
 class SignInForm(StrictForm):
-    """E-mail and password."""
+    """E-mail and password. No validator: every failure looks the same."""
 
-    email = StringField("E-mail", [Length(max=MAX_TYPED)])
-    password = StringField("Password", [Length(max=MAX_TYPED)])
+    email = _typed(EmailField, "E-mail", validators=(), autocomplete="username")
+    password = _typed(PasswordField, "Password", validators=(), autocomplete="current-password")
     kept = StringField("Entries of the form that was open", [Length(max=MAX_KEPT)])
 
 
 class EntriesForm(StrictForm):
-    """Entries of a form that the user left, or opened before the last sign-in; `page` if it is not `next`."""
+    """Entries of a form that its reader leaves, or opened before signing in last; `page` when it is not `next`."""
 
     page = StringField("Page", [Length(max=MAX_TYPED)])
     kept = StringField("Entries of the form that was open", [Length(max=MAX_KEPT)])
@@ -39,35 +50,38 @@ class EntriesForm(StrictForm):
 class ProofForm(StrictForm):
     """The password once more."""
 
-    password = StringField("Password", [Length(max=MAX_TYPED)])
+    password = _typed(PasswordField, "Password", autocomplete="current-password")
 
 
 class InvitationForm(StrictForm):
-    """Someone who has an invitation."""
+    """Somebody who has an invitation."""
 
-    name = StringField("Your name", [Length(max=MAX_TYPED)])
-    password = StringField("Password", [Length(max=MAX_TYPED)])
+    name = _typed(StringField, "Your name", maxlength=100, autocomplete="name")
+    password = _typed(PasswordField, "Password", NEW_PASSWORD_HINT, autocomplete="new-password")
 
 
 class NameForm(StrictForm):
     """The user's name."""
 
-    name = StringField("Your name", [Length(max=MAX_TYPED)])
+    name = _typed(StringField, "Your name", maxlength=100, autocomplete="name")
 
 
 class PasswordForm(StrictForm):
     """A new password for the user."""
 
-    password = StringField("Current password", [Length(max=MAX_TYPED)])
-    new_password = StringField("New password", [Length(max=MAX_TYPED)])
+    password = _typed(PasswordField, "Current password", autocomplete="current-password")
+    new_password = _typed(
+        PasswordField, "New password", "You will be signed out everywhere else.", autocomplete="new-password"
+    )
 
 
 class InviteForm(StrictForm):
     """A new member."""
 
-    email = StringField("E-mail", [Length(max=MAX_TYPED)])
+    email = _typed(EmailField, "E-mail")
     role = StringField("Role", [Length(max=40)], default="team_lead")
-    groups = SelectMultipleField("Groups", choices=[])
+    # The page says which there are; what is not among them is not taken.
+    groups = SelectMultipleField("Groups", choices=[], validate_choice=False)
 
 
 class RoleForm(StrictForm):

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlencode
 from flask import Flask, Response, flash, request, session, url_for
 from flask_wtf.csrf import CSRFError
 
-from portal.accounts.forms import MAX_KEPT, EntriesForm
+from portal.accounts.forms import MAX_KEPT, EntriesForm, SignInForm
 from portal.errors import Forbidden, PortalError, SignInRequired
 from portal.requestinfo import current_request_info
 from portal.web.access import Access, declared_right, signed_in
@@ -56,7 +56,7 @@ def ask_to_sign_in(_error: SignInRequired) -> Response:
     if request.method in SAFE_METHODS:
         return leave_to(url_for("accounts.sign_in", next=own))
     kept, had_secret = _entries()
-    context: dict[str, Any] = {"form": None, "errors": {}, "next": page_of_form(), "kept": kept}
+    context: dict[str, Any] = {"form": SignInForm(formdata=None), "next": page_of_form(), "kept": kept}
     return render("accounts/sign_in.html", status=401, is_over=True, had_secret=had_secret, **context)
 
 
@@ -72,9 +72,9 @@ def take_up_entries() -> Response:
     return leave_to(target)
 
 
-def render_question(status: int, errors: dict[str, str] | None = None) -> Response:
+def render_question(status: int, form: SignInForm | None = None) -> Response:
     """Ask in a dialog over the page that sent the request."""
-    response = render("accounts/_sign_in.html", status=status, errors=errors or {}, is_first=errors is None)
+    response = render("accounts/_sign_in.html", status=status, form=form or SignInForm(formdata=None))
     response.headers["HX-Retarget"] = "#question"
     response.headers["HX-Reswap"] = "innerHTML"
     return response

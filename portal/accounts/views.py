@@ -12,7 +12,7 @@ from portal.accounts.forms import InvitationForm, InviteForm, NameForm, Password
 from portal.accounts.models import Membership
 from portal.actor import ROLE_SENTENCES, AccessRefused, Right, Role
 from portal.db import MAX_ID
-from portal.errors import InvalidInput, NotFound
+from portal.errors import NotFound
 from portal.logs import get_logger
 from portal.requestinfo import current_request_info, loggable_path
 from portal.runtime import Runtime
@@ -20,7 +20,7 @@ from portal.web.access import public, requires, signed_in
 from portal.web.addresses import safe_next
 from portal.web.current import current_principal, current_runtime, find_principal, forget_principal
 from portal.web.error_pages import answer
-from portal.web.forms import refuse_unknown_fields
+from portal.web.forms import answer_form, refuse_unknown_fields
 from portal.web.htmx import leave_to, render, wants_fragment
 from portal.web.proof import require_proof
 from portal.web.request_checks import SAFE_METHODS
@@ -90,21 +90,13 @@ def setup(token: str) -> Response:
     runtime = current_runtime()
     first_run.require_open_setup(runtime, token)
     form = SetupForm()
-    if request.method in SAFE_METHODS:
-        return _page("setup", form)
-    try:
-        membership = first_run.set_up(
-            runtime,
-            token,
-            _text(form, "organization"),
-            _text(form, "name"),
-            _text(form, "email"),
-            _text(form, "password"),
-        )
-    except InvalidInput as error:
-        return _page("setup", form, error)
-    _begin_session(membership)
-    return leave_to(url_for("connections.index"))
+
+    def act() -> Response:
+        entered = [form.text(name) for name in ("organization", "name", "email", "password")]
+        _begin_session(first_run.set_up(runtime, token, *entered))
+        return leave_to(url_for("connections.index"))
+
+    return answer_form(form, lambda: render("accounts/setup.html", form=form), act)
 
 
 @blueprint.route("/sign-in", methods=["GET", "POST"])
@@ -113,23 +105,25 @@ def sign_in() -> Response:
     """Sign in by e-mail and password."""
     runtime, form = current_runtime(), SignInForm()
     target = safe_next(request.values.get("next")) or url_for("connections.index")
-    if request.method in SAFE_METHODS:
-        return leave_to(target) if find_principal() else _page("sign_in", form, next=target)
-    kept = _text(form, "kept")
-    try:
-        email, source = _text(form, "email"), current_request_info().source_address
-        device = limits.known_device(runtime, email, _device_cookie())
-        membership = people.check_sign_in(runtime, email, _text(form, "password"), source, device)
-    except InvalidInput as error:
+
+    def page() -> Response:
+        if request.method in SAFE_METHODS:
+            return leave_to(target) if find_principal() else render("accounts/sign_in.html", form=form, next=target)
         if wants_fragment():
-            return signed_out_views.render_question(422, errors={"": error.sentence})
-        return _page("sign_in", form, error, next=target, kept=kept)
-    _begin_session(membership)
-    if wants_fragment():
-        return render("accounts/_signed_in.html")
-    if "kept" in request.form:
-        signed_out_views.take_up(target, kept)
-    return leave_to(target)
+            return signed_out_views.render_question(422, form)
+        return render("accounts/sign_in.html", form=form, next=target, kept=form.text("kept"))
+
+    def act() -> Response:
+        email, source = form.text("email"), current_request_info().source_address
+        device = limits.known_device(runtime, email, _device_cookie())
+        _begin_session(people.check_sign_in(runtime, email, form.text("password"), source, device))
+        if wants_fragment():
+            return render("accounts/_signed_in.html")
+        if "kept" in request.form:
+            signed_out_views.take_up(target, form.text("kept"))
+        return leave_to(target)
+
+    return answer_form(form, page, act)
 
 
 @blueprint.post("/sign-out")
@@ -157,14 +151,13 @@ def accept_invitation(token: str) -> Response:
             members.note_refused_invitation(runtime, token)
         raise
     form = InvitationForm()
-    if request.method in SAFE_METHODS:
-        return _page("invitation", form, invitation=invitation)
-    try:
-        membership = members.accept_invitation(runtime, token, _text(form, "name"), _text(form, "password"))
-    except InvalidInput as error:
-        return _page("invitation", form, error, invitation=invitation)
-    _begin_session(membership)
-    return leave_to(url_for("connections.index"))
+
+    def act() -> Response:
+        entered = form.text("name"), form.text("password")
+        _begin_session(members.accept_invitation(runtime, token, *entered))
+        return leave_to(url_for("connections.index"))
+
+    return answer_form(form, lambda: render("accounts/invitation.html", form=form, invitation=invitation), act)
 
 
 @blueprint.get("/profile")
@@ -179,12 +172,13 @@ def profile() -> Response:
 def rename() -> Response:
     """Change the user's name."""
     form = NameForm()
-    try:
-        people.rename_person(current_runtime(), current_principal().user_id, _text(form, "name"))
-    except InvalidInput as error:
-        return _profile(error)
-    flash("Your name is changed.", "success")
-    return leave_to(url_for(".profile"))
+
+    def act() -> Response:
+        people.rename_person(current_runtime(), current_principal().user_id, form.text("name"))
+        flash("Your name is changed.", "success")
+        return leave_to(url_for(".profile"))
+
+    return answer_form(form, lambda: _profile(naming=form), act)
 
 
 @blueprint.post("/profile/password")
@@ -192,15 +186,16 @@ def rename() -> Response:
 def change_password() -> Response:
     """Change the user's password; other sessions end."""
     runtime, principal, form = current_runtime(), current_principal(), PasswordForm()
-    source = current_request_info().source_address
-    try:
-        people.verify_own_password(runtime, principal, _text(form, "password"), source)
-        people.set_password(runtime, principal.email, _text(form, "new_password"), keep_session=principal.session_id)
-    except InvalidInput as error:
-        return _profile(error)
-    current_sessions().renew(current_session(), is_proved=True)
-    flash("Your password is changed; you are signed out everywhere else.", "success")
-    return leave_to(url_for(".profile"))
+
+    def act() -> Response:
+        source = current_request_info().source_address
+        people.verify_own_password(runtime, principal, form.text("password"), source)
+        people.set_password(runtime, principal.email, form.text("new_password"), keep_session=principal.session_id)
+        current_sessions().renew(current_session(), is_proved=True)
+        flash("Your password is changed; you are signed out everywhere else.", "success")
+        return leave_to(url_for(".profile"))
+
+    return answer_form(form, lambda: _profile(changing=form), act)
 
 
 @blueprint.post("/profile/sessions/end")
@@ -220,26 +215,26 @@ def show_members() -> Response:
     return _members()
 
 
-@blueprint.get("/members/invitations")
-@requires(Right.MANAGE_MEMBERS)
-def new_invitation() -> Response:
-    """Ask whom to invite, with which role and to which groups."""
-    return _invitation(InviteForm())
-
-
-@blueprint.post("/members/invitations")
+@blueprint.route("/members/invitations", methods=["GET", "POST"])
 @requires(Right.MANAGE_MEMBERS)
 def invite() -> Response:
-    """Make an invitation and show its link, once."""
-    form, runtime, principal = InviteForm(), current_runtime(), current_principal()
-    require_proof(purpose="inviting someone", keep=("email", "role", "groups"))
-    chosen = set(form.groups.data or [])
-    groups = [group for group in notes.group_choices(runtime, principal) if str(group.id) in chosen]
-    try:
-        link = members.invite(runtime, current_principal(), _text(form, "email"), _text(form, "role"), groups)
-    except InvalidInput as error:
-        return _invitation(form, error)
-    return _members(link=link, invited=_text(form, "email"))
+    """Ask whom to invite, with which role and to which groups; then make an invitation and show its link, once."""
+    runtime, form = current_runtime(), InviteForm()
+    if request.method not in SAFE_METHODS:
+        require_proof(purpose="inviting someone", keep=("email", "role", "groups"))
+    choices = notes.group_choices(runtime, current_principal())
+
+    def page() -> Response:
+        roles = [(role, ROLE_SENTENCES[role]) for role in Role]
+        return render("accounts/invite.html", form=form, choices=choices, roles=roles)
+
+    def act() -> Response:
+        chosen = set(form.groups.data or [])
+        groups = [group for group in choices if str(group.id) in chosen]
+        link = members.invite(runtime, current_principal(), form.text("email"), form.text("role"), groups)
+        return _members(link=link, invited=form.text("email"))
+
+    return answer_form(form, page, act)
 
 
 @blueprint.post(f"/members/invitations/<int(max={MAX_ID}):invitation_id>/withdrawal")
@@ -259,7 +254,7 @@ def change_role(membership_id: int) -> Response:
     form = RoleForm()
     require_proof(purpose="changing a role", keep=("role",))
     principal = current_principal()
-    members.change_role(current_runtime(), principal, membership_id, _text(form, "role"))
+    members.change_role(current_runtime(), principal, membership_id, form.text("role"))
     if principal.membership_id == membership_id:
         current_sessions().renew(current_session())
         forget_principal()
@@ -312,32 +307,23 @@ def _device_cookie() -> str:
     return values[0] if len(values) == 1 else ""
 
 
-def _text(form: Any, name: str) -> str:
-    return str(form[name].data or "")
-
-
-def _page(name: str, form: Any, error: InvalidInput | None = None, **context: Any) -> Response:
-    errors = (error.field_errors or {"": error.sentence}) if error else {}
-    return render(f"accounts/{name}.html", status=422 if error else 200, form=form, errors=errors, **context)
-
-
-def _profile(error: InvalidInput | None = None) -> Response:
+def _profile(*, naming: NameForm | None = None, changing: PasswordForm | None = None) -> Response:
+    """Show the profile, with one of its forms as it was refused."""
     runtime, principal = current_runtime(), current_principal()
-    found = members.list_sessions(runtime, principal)
-    return _page("profile", None, error, sessions=found, present_session_id=principal.session_id)
-
-
-def _invitation(form: InviteForm, error: InvalidInput | None = None) -> Response:
-    choices = notes.group_choices(current_runtime(), current_principal())
-    return _page("invite", form, error, choices=choices, roles=[(role, ROLE_SENTENCES[role]) for role in Role])
+    return render(
+        "accounts/profile.html",
+        naming=naming or NameForm(formdata=None, name=principal.name),
+        changing=changing or PasswordForm(formdata=None),
+        sessions=members.list_sessions(runtime, principal),
+        present_session_id=principal.session_id,
+    )
 
 
 def _members(**context: Any) -> Response:
     runtime, principal = current_runtime(), current_principal()
     found = members.list_members(runtime, principal)
-    return _page(
-        "members",
-        None,
+    return render(
+        "accounts/members.html",
         members=found,
         notes=notes.notes_for(runtime, principal, [member.membership for member in found]),
         may_manage=principal.may(Right.MANAGE_MEMBERS),

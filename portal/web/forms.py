@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 from urllib.parse import parse_qsl
 
-from flask import request, session
+from flask import Response, request, session
 from flask_wtf import FlaskForm
 from werkzeug.datastructures import MultiDict
 from wtforms import SelectMultipleField
 
-from portal.errors import BadRequest
+from portal.errors import BadRequest, InvalidInput
+from portal.web.request_checks import SAFE_METHODS
 
 # The password that a form is sent again with, after the question of `portal.web.proof`.
 PROOF_FIELD = "proof_password"
@@ -42,11 +43,52 @@ class StrictForm(FlaskForm):  # type: ignore[misc,unused-ignore]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if request.method == "POST":
+        # One that is made without entries only shows its fields, beside another one that was sent.
+        if request.method == "POST" and kwargs.get("formdata", ...) is not None:
             if request.path in session.get(KEPT_ENTRIES, {}):
                 session[KEPT_ENTRIES] = {k: v for k, v in session[KEPT_ENTRIES].items() if k != request.path}
             many = [name for name, field in self._fields.items() if isinstance(field, SelectMultipleField)]
             refuse_unknown_fields(*self._fields, many=many)
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """The first sentence of each field that is wrong, by its name; `""` stands for the form as a whole."""
+        return {name or "": str(sentences[0]) for name, sentences in self.errors.items() if sentences}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What each field is called, by its name."""
+        return {name: field.label.text for name, field in self._fields.items()}
+
+    def text(self, name: str) -> str:
+        """Return what was typed into a field."""
+        return str(self[name].data or "")
+
+    def add_problems(self, error: InvalidInput) -> None:
+        """Put the sentences of an error at their fields."""
+        for name, sentence in (error.field_errors or {"": error.sentence}).items():
+            if name in self._fields:
+                self._fields[name].errors = [sentence]
+            else:
+                self.form_errors.append(sentence)
+
+
+def answer_form(form: StrictForm, page: Callable[[], Response], act: Callable[[], Response]) -> Response:
+    """Answer a view that shows a form and takes it: the page, or what `act` answers to a form that was sent.
+
+    If a validator of the form or `act` finds something invalid (`InvalidInput`), it is the page again, 422, with each
+    sentence at its field. `page` renders `form`; the macro `entry` shows a field with its label, hint and sentence.
+    """
+    if request.method in SAFE_METHODS:
+        return page()
+    try:
+        if form.validate():
+            return act()
+    except InvalidInput as error:
+        form.add_problems(error)
+    response = page()
+    response.status_code = InvalidInput.status
+    return response
 
 
 def _find_kept_entries() -> MultiDict[str, str] | None:

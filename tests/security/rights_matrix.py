@@ -83,7 +83,7 @@ ROWS = (
     Row("POST", "/profile/password", "accounts.change_password", SIGNED_IN, 422, {"password": "x" * 2000}),
     Row("POST", "/profile/sessions/end", "accounts.end_sessions", SIGNED_IN, 303),
     Row("GET", "/members", "accounts.members", Right.SEE_MEMBERS, 200),
-    Row("GET", "/members/invitations", "accounts.new_invitation", Right.MANAGE_MEMBERS, 200),
+    Row("GET", "/members/invitations", "accounts.invite", Right.MANAGE_MEMBERS, 200),
     Row(
         "POST", "/members/invitations", "accounts.invite", Right.MANAGE_MEMBERS, 422, {"email": "no", "role": "auditor"}
     ),
