@@ -39,7 +39,7 @@ BODY_SECONDS = 20
 # For each piece of an answer to leave for the client; a page is one or two.
 SEND_SECONDS = 60
 PIECE_BYTES = 64 * 1024
-# While a stopping worker still answers on connections that are idle: a request may be under way on them.
+# How long a stopping worker still answers on idle connections: a request may be on its way.
 LINGER_SECONDS = 2
 MAX_BODY_BYTES = 1024 * 1024
 # A thread makes this much of a long answer, then it is free until the client has taken it.
@@ -55,7 +55,7 @@ STATUS_OF = {
     errors.LimitRequestHeaders: "431 Request Header Fields Too Large",
     errors.ExpectationFailed: "417 Expectation Failed",
 }
-# Faults of ours, not of whoever asks.
+# Our faults, not the client's.
 CONFIGURATION_ERRORS = (errors.ConfigurationProblem, errors.InvalidResponseHeader, errors.InvalidResponseHeaderName)
 REFUSAL = """\
 HTTP/1.1 {status}\r
@@ -132,7 +132,8 @@ class WebWorker(GeventWorker):  # type: ignore[misc]
             self.log.exception("Error handling request")
         with suppress(OSError), gevent.Timeout(LINGER_SECONDS, False):
             client.sendall(REFUSAL.format(status=status, length=len(status) + 2, https=STRICT_TRANSPORT).encode())
-            # What is still under way would have the system reset the connection before the client has read this.
+            # Requests that are still running would make the system reset the connection before the client has read
+            # this.
             client.shutdown(greensocket.SHUT_WR)
             while client.recv(65536):
                 pass
@@ -294,7 +295,8 @@ def _stop_listening(server: StreamServer) -> None:
 def on_starting(server: Any) -> None:
     """Look at settings, keys and database first: what is wrong is one sentence and exit code 78, and no process starts.
 
-    A program of its own looks, because this process must not hold the portal's modules. `gatehouse serve` has looked.
+    A separate program checks, because this process must not hold the portal's modules. `gatehouse serve` has already
+    checked.
     """
     if SUPERVISED not in os.environ:
         command = [sys.executable, "-m", "portal", "check", "--quiet"]
@@ -307,9 +309,9 @@ worker_class = WebWorker
 threads = 8
 worker_connections = 800
 keepalive = HEAD_SECONDS
-# Longer than the longest deadline of a request of ours to GitLab, so that none is cut in the middle.
+# Longer than the longest deadline of our requests to GitLab, so that none is cut off.
 timeout = 150
-# A token request that is under way is finished, and may take as long: docs/operation.md, Stopping.
+# A running token request is finished, and may take as long: docs/operation.md, Stopping.
 graceful_timeout = 80
 # No header says where the portal is or who asks, unless GATEHOUSE_TRUSTED_PROXY_HOPS lets one.
 forwarded_allow_ips = ""

@@ -132,7 +132,7 @@ def _refuse_and_accept(portal: Portal, switch: str, runs: int, *, is_over: bool)
 
 def _insists(runs: int) -> None:
     table = make_table(
-        f"GitLab refuses for good, {runs} runs on each database, simulated clock",
+        f"GitLab refuses permanently, {runs} runs on each database, simulated clock",
         ("not told", "minutes from the token's end to the word, median", "longest", "served to the end"),
     )
 
@@ -229,8 +229,8 @@ def _silent(connections: int) -> None:
 def _measure_silence(url: str, connections: int) -> list[str]:
     with RunningSandbox(with_service_user=True) as sandbox, fresh_runtime(sandbox.url, url) as runtime:
         organization = new_organization(runtime)
-        everybody = [pair(runtime, sandbox, organization, slug=f"gitlab-{number}") for number in range(connections)]
-        for paired in everybody:
+        everyone = [pair(runtime, sandbox, organization, slug=f"gitlab-{number}") for number in range(connections)]
+        for paired in everyone:
             paired.make_old(random.uniform(-60, 60), due_before=600)
         # It never answers earlier requests, nor does it act on them.
         sandbox.faults.add("*", delay_seconds=600.0, drop="before")
@@ -250,10 +250,10 @@ def _measure_silence(url: str, connections: int) -> list[str]:
                 time.sleep(max(1.0 - (time.monotonic() - started), 0.0))
 
         with ThreadPoolExecutor(connections) as pool:
-            asking = [pool.submit(ask, paired) for paired in everybody]
+            asking = [pool.submit(ask, paired) for paired in everyone]
             time.sleep(SILENT_SECONDS)
             returned_at.append(time.monotonic())
             sandbox.faults.clear()
             found = [seconds for future in asking if (seconds := future.result()) is not None]
-        lost = sum(paired.credential.state != CredentialState.ALIVE for paired in everybody)
+        lost = sum(paired.credential.state != CredentialState.ALIVE for paired in everyone)
     return [str(len(found)), f"{statistics.median(found):.1f}", f"{max(found):.1f}", str(lost)]

@@ -47,25 +47,25 @@ def run(refreshes: int) -> None:
 def _measure(table: Table, name: str, url: str, refreshes: int) -> None:
     with RunningSandbox(with_service_user=True) as sandbox, fresh_runtime(sandbox.url, url) as runtime:
         organization = new_organization(runtime)
-        everybody = [pair(runtime, sandbox, organization, slug=f"gitlab-{number}") for number in range(AT_ONCE)]
+        everyone = [pair(runtime, sandbox, organization, slug=f"gitlab-{number}") for number in range(AT_ONCE)]
         for kind in ("web server", "worker"):
             rounds = math.ceil(refreshes / 2 / 2 / AT_ONCE)
-            figures = _stop_again_and_again(kind, everybody, rounds)
+            figures = _stop_again_and_again(kind, everyone, rounds)
             table.add_row(f"{name}: {kind}", *figures)
 
 
-def _stop_again_and_again(kind: str, everybody: list[Paired], rounds: int) -> list[str]:
+def _stop_again_and_again(kind: str, everyone: list[Paired], rounds: int) -> list[str]:
     under_way, lost, doubts, codes, longest = 0, 0, 0, set(), 0.0
     for _ in range(rounds):
-        sandbox, runtime = everybody[0].sandbox, everybody[0].runtime
+        sandbox, runtime = everyone[0].sandbox, everyone[0].runtime
         sandbox.faults.clear()
         sandbox.requests.clear()
-        for _ in everybody:
+        for _ in everyone:
             sandbox.faults.add(TOKEN, delay_seconds=random.uniform(*SLOW_SECONDS), times=1)
-        for paired in everybody:
+        for paired in everyone:
             paired.make_due()
-        with _running(kind, runtime, everybody) as process:
-            sandbox.requests.wait_for(TOKEN, len(everybody), LONGEST_SECONDS)
+        with _running(kind, runtime, everyone) as process:
+            sandbox.requests.wait_for(TOKEN, len(everyone), LONGEST_SECONDS)
             time.sleep(random.random())
             open_requests = sum(seen.seconds is None for seen in sandbox.requests.all(TOKEN))
             signalled_at = time.monotonic()
@@ -73,7 +73,7 @@ def _stop_again_and_again(kind: str, everybody: list[Paired], rounds: int) -> li
             codes.add(process.wait(LONGEST_SECONDS))
             longest = max(longest, time.monotonic() - signalled_at)
         under_way += open_requests
-        for paired in everybody:
+        for paired in everyone:
             found = paired.credential
             doubts += bool(found.intent_id or found.may_be_spent)
             if found.state != CredentialState.ALIVE or not paired.holds_the_last_pair():
@@ -84,7 +84,7 @@ def _stop_again_and_again(kind: str, everybody: list[Paired], rounds: int) -> li
 
 
 @contextmanager
-def _running(kind: str, runtime: Runtime, everybody: list[Paired]) -> Iterator[subprocess.Popen[bytes]]:
+def _running(kind: str, runtime: Runtime, everyone: list[Paired]) -> Iterator[subprocess.Popen[bytes]]:
     """Run the web server with someone who demands access by each connection; or the worker, which needs no one."""
     port = free_port()
     if kind == "worker":
@@ -92,7 +92,7 @@ def _running(kind: str, runtime: Runtime, everybody: list[Paired]) -> Iterator[s
     else:
         arguments = web_arguments(runtime.settings, f"127.0.0.1:{port}", 1)
         arguments[arguments.index("portal:create_app()")] = "bench.stopping_web:application()"
-    environment = environment_of(runtime, everybody[0].sandbox)
+    environment = environment_of(runtime, everyone[0].sandbox)
     with (
         subprocess.Popen(
             [sys.executable, *arguments],
@@ -105,7 +105,7 @@ def _running(kind: str, runtime: Runtime, everybody: list[Paired]) -> Iterator[s
     ):
         try:
             if kind != "worker":
-                for paired in everybody:
+                for paired in everyone:
                     pool.submit(_demand_by_page, port, paired.connection_id)
             yield process
         finally:

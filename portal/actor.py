@@ -26,7 +26,7 @@ class Actor:
     """Who did something or asked for it, with the name they had at that moment.
 
     Attributes:
-        id: within its kind: the id of a row of ours as text, or what a workload or GitLab calls itself.
+        id: within its kind: the id of one of our rows as text, or what a workload or GitLab calls itself.
     """
 
     kind: ActorKind

@@ -99,7 +99,7 @@ class Card:
         return self._failure.ways_at(self.surface)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON types, for a row of ours."""
+        """Return plain JSON types, for one of our rows."""
         told: dict[str, Any] = {"code": self.code, "params": dict(self.params)}
         told |= {name: str(getattr(self, name)) for name in ("words", "request_id") if getattr(self, name)}
         return told | ({"because": self.because.to_json()} if self.because else {})

@@ -37,7 +37,7 @@ class Responsible(StrEnum):
     GITLAB_ADMIN = "Your GitLab administrator"
     NETWORK = "Your network team"
     OPERATOR = "The operator of this portal"
-    NOBODY = "No one needs to: it resolves itself"
+    NO_ONE = "No one needs to: it resolves itself"
 
 
 class Way(StrEnum):
@@ -197,7 +197,7 @@ class Failure:
         own = self.at.get(place, Told()) if place else Told()
         remedy = own.remedy or self.remedy
         means = self.means_at(place) if place else Means("Try again {when}.")
-        who = own.who or self.who or (Responsible.NOBODY if means.is_automatic else Responsible.YOU)
+        who = own.who or self.who or (Responsible.NO_ONE if means.is_automatic else Responsible.YOU)
         if means.then and not self.is_done_there and "{again}" not in remedy:
             remedy = f"{remedy} {means.then}"
         return Told(remedy.replace("{again}", means.again), own.sentence or self.sentence, who)
@@ -328,7 +328,7 @@ _WAY: dict[str, Failure] = {
         Way.INSTANCE,
     ),
     "tls_self_signed": _tls(
-        "The certificate is self-signed, so no one vouches for it.",
+        "The certificate is self-signed, so no authority confirms it.",
         "Paste it as CA certificate if its fingerprint is the one your administrator tells you.",
         Responsible.YOU,
         Way.INSTANCE,
@@ -693,7 +693,7 @@ _GITLAB: dict[str, Failure] = {
             ),
             **_at(
                 [Surface.REVOCATION],
-                "Enter the present Secret, and Gatehouse tries again by itself. Or revoke the token in GitLab by hand.",
+                "Enter the current Secret, and Gatehouse tries again by itself. Or revoke the token in GitLab by hand.",
             ),
         },
     ),
@@ -890,7 +890,7 @@ _CREDENTIAL: dict[str, Failure] = {
         "GitLab accepts neither the application nor the token that it gave for it. The application was probably "
         "deleted there, so a new application is needed.",
         "Make a new application in GitLab, enter its Application ID and Secret, then authorize again; repositories and "
-        "settings stay as they are. If the old one is still in GitLab, enter its present Secret first.",
+        "settings stay as they are. If the old one is still in GitLab, enter its current Secret first.",
         Responsible.YOU,
         _among(_IN_USE, Surface.START),
         (Way.APPLICATION,),
@@ -903,7 +903,7 @@ _CREDENTIAL: dict[str, Failure] = {
     ),
     "client_secret_changed": _verdict(
         "GitLab no longer accepts the application's Secret. The authorization itself is kept.",
-        "Enter the present Secret under Replace ID and Secret; no one has to authorize again.",
+        "Enter the current Secret under Replace ID and Secret; no one has to authorize again.",
         Way.SECRET,
     ),
     "secret_unreadable": _verdict(

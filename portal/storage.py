@@ -58,7 +58,7 @@ def trouble_of(error: BaseException) -> Trouble | None:
     if not isinstance(error, DBAPIError):
         return None
     if isinstance(error.orig, sqlite3.Error):
-        # To SQLite's driver, a wrong statement of ours is an operational error, too.
+        # To SQLite's driver, one of our own wrong statements is an operational error, too.
         return _OF_SQLITE.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF)
     return next((trouble for kind, trouble in _OF_POSTGRESQL if isinstance(error.orig, kind)), None)
 

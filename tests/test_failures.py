@@ -279,7 +279,7 @@ def problems_of(card: Card, means: Means, surface: Surface, pages: dict[str, str
     if not means.is_automatic:
         if re.search(r"by itself(?! when)|no one needs|nothing has to be done|\b[Ww]ait\b", remedy):
             found.append("waits where no one continues")
-        if card.responsible == Responsible.NOBODY:
+        if card.responsible == Responsible.NO_ONE:
             found.append("is no one's where only someone can continue")
         if not re.search(r"again|[Aa]uthorize|Take that address|can authorize it", remedy):
             found.append("does not say how to continue")

@@ -33,7 +33,7 @@ FLOORS = (
 FLOOR_OF = {name: number for number, floor in enumerate(FLOORS) for name in floor}
 # The runtime is ground, though it holds parts of the packages above it: everything is built from it.
 GROUND_MAY_ALSO = {"runtime.py": {"net", "vault"}, "preflight.py": {"vault"}}
-# The sandbox stands beside the house: it imports nothing of it, and only the command line starts it.
+# The sandbox is beside the rest: it imports nothing from it, and only the command line starts it.
 SANDBOX = "sandbox"
 TOP = {"__init__.py", "__main__.py"}
 FLASK = {"flask", "flask_wtf", "werkzeug", "wtforms", "htmx_flask"}

@@ -56,7 +56,7 @@ def serving(folder: Path, *arguments: str, cwd: Path = ROOT, **settings: str) ->
 def gatehouse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
-    """Run a command that is to be refused, in this process; return the sentence."""
+    """Run a command that must be refused, in this process; return the sentence."""
 
     def run(*arguments: str, **settings: str) -> str:
         for name, value in {"data_dir": str(tmp_path / "var"), **settings}.items():

@@ -54,7 +54,7 @@ class ProofForm(StrictForm):
 
 
 class InvitationForm(StrictForm):
-    """Somebody who has an invitation."""
+    """Someone who has an invitation."""
 
     name = _typed(StringField, "Your name", maxlength=100, autocomplete="name")
     password = _typed(PasswordField, "Password", NEW_PASSWORD_HINT, autocomplete="new-password")

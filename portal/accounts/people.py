@@ -31,7 +31,7 @@ def clean_email(text: str) -> str:
     """Return an e-mail address as it is stored: lower case, without spaces around it.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: it is not an e-mail address.
     """
     clean = text.strip().lower()
     if not _EMAIL.fullmatch(clean) or len(clean) > MAX_EMAIL or not clean.isprintable():

@@ -102,7 +102,7 @@ def keep_entries(page: str, kept: str) -> bool:
 
 
 def _entries() -> tuple[str, bool]:
-    """Return the form of the present request without its secrets, encoded; and whether there was a secret."""
+    """Return the current request's form without its secrets, encoded; and whether there was a secret."""
     skipped = SECRET_FIELDS | COMMON_FIELDS
     kept = urlencode([item for item in request.form.items(multi=True) if item[0] not in skipped])
     return kept if len(kept) <= MAX_KEPT else "", any(request.form.get(name) for name in SECRET_FIELDS)

@@ -141,7 +141,7 @@ def _new_credential(attempt: AuthorizationAttempt) -> Credential:
 
 
 def _begin_anew(credential: Credential) -> None:
-    """Forget what was known of the pair before: its plan, its failures, and an attempt to spend it."""
+    """Clear what was known about the previous pair: its plan, its failures, and an attempt to spend it."""
     forget_doubts(credential)
     give_back(credential)
     credential.refresh_at = TIMES.plan(credential.expires_at, utc_now())

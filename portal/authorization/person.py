@@ -31,7 +31,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Person:
-    """A GitLab user as the judgement needs it; `is_admin` is false when GitLab does not tell."""
+    """The parts of a GitLab user that are checked; `is_admin` is false if GitLab does not say."""
 
     gitlab_user_id: int
     username: str
@@ -42,7 +42,7 @@ class Person:
 
     @classmethod
     def from_user(cls, user: User) -> Person:
-        """Read the answer of `GET /user`; one without `is_admin` is no error."""
+        """Read the answer of `GET /user`; a missing `is_admin` is not an error."""
         return cls(
             gitlab_user_id=user.id,
             username=user.username,

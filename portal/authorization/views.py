@@ -2,7 +2,7 @@
 
 The way of the popup: POST start → 303 → our own "leave" page, which navigates by itself → GET go → 302 to GitLab →
 callback → 303 → result. Chromium applies CSP `form-action` to every redirect that follows a form POST, so the POST
-must not redirect to GitLab; a page of ours that navigates begins a new, free navigation.
+must not redirect to GitLab; one of our pages that navigates starts a new, unrestricted navigation.
 """
 
 from __future__ import annotations

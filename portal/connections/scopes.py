@@ -1,4 +1,4 @@
-"""Which scopes the present authorization of a connection lacks; the capability that keeps it says what it has."""
+"""Which scopes the current authorization of a connection lacks; the capability that stores it says what it has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from portal.runtime import Runtime
 
 
 def missing_scopes(runtime: Runtime, session: Session, connection: Connection) -> list[str]:
-    """Return the scopes that the services wanted need and the present authorization lacks; none before there is one."""
+    """Return the scopes that the chosen services need and the current authorization lacks; none before there is one."""
     answers = (capability.granted_scopes for capability in runtime.capabilities.all)
     granted = next(
         (found for answer in answers if answer and (found := answer(session, connection.id)) is not None), None

@@ -98,6 +98,6 @@ def next_url(connection: Connection, step: Step) -> str:
 
 
 def previous_url(connection: Connection, step: Step) -> str:
-    """Return where *Back* leads; empty from the first step, and from a page that is none."""
+    """Return where *Back* leads; empty from the first step, and from a page that is not a step."""
     steps = STEPS_OF[connection.method]
     return step_url(connection, steps[steps.index(step) - 1]) if step in steps[1:] else ""

@@ -27,7 +27,7 @@ def save_service_user(runtime: Runtime, principal: Principal, slug: str, usernam
     """Store who the connection is meant to act as.
 
     Raises:
-        InvalidInput: that is no GitLab user name.
+        InvalidInput: that is not a GitLab user name.
     """
     name = trim_pasted(username).removeprefix("@")
     if not _USERNAME.match(name):

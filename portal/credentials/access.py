@@ -128,7 +128,7 @@ class AccessSource:
         it may stand in front of GitLab, and every look would cost a pair (S42).
 
         Returns:
-            Another token, or the same when GitLab vouches for it after all; None if nothing renews it, so that the
+            Another token, or the same one if GitLab confirms it after all; None if nothing renews it, so that the
             refusal stands.
 
         Raises:
@@ -156,7 +156,7 @@ class AccessSource:
         access = self._access = self._demand(reason)
         if access.token != refused:
             return access.token
-        # It is handed out again because GitLab did not say that it is over, and it could not be renewed now.
+        # It is used again because GitLab did not say that it has ended, and it cannot be renewed now.
         failure = _look(self._runtime, self._connection_id).credential.failure
         raise AccessUnavailable(Card.from_json(failure) if failure else UNVOUCHED, is_passing=True)
 

@@ -20,7 +20,7 @@ CAPABILITY = Capability(
             60,
             lambda runtime: bool(due_revocations(runtime)),
         ),
-        PeriodicJob("credentials.thin", thin_recorder, "Thin out the flight recorder", 86_400),
+        PeriodicJob("credentials.thin", thin_recorder, "Delete old events of the flight recorder", 86_400),
     ),
     actions={
         "credential.lost": "lost the access token of {object}: GitLab's answer never arrived",

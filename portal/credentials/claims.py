@@ -81,7 +81,7 @@ class Claim:
     """The right to act for one pair, until `ends_at` on the monotonic clock.
 
     Attributes:
-        step: what is to be done with it next.
+        step: what to do with it next.
         intent_id: names the request that is made, or the one whose outcome is open.
         connection, application: as they were when it was taken.
         failure_code: of the last failure; empty if there was none.
@@ -177,7 +177,7 @@ def settle(
         claim: counts only while its lease is held: whoever took it since asked for the same pair, and may be about to
             store GitLab's answer.
         event: what happened.
-        card: why nothing came of it.
+        card: why it failed.
         refused: the stamp of the application whose Secret GitLab refused: when another is stored by now, this is about
             nothing any more.
         is_client_refused: GitLab refuses Application ID and Secret, too.

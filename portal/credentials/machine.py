@@ -74,7 +74,7 @@ class State:
         is_renewable: whether there is a refresh token.
         is_stateless: GitLab's IAM service gave it: its access token outlives its refresh, and says nothing about the
             pair.
-        asked_at: when a refresh was sent of which no outcome is known; it may be under way.
+        asked_at: when a refresh with an unknown outcome was sent; it may still be running.
         may_be_spent: such a request was made for this pair; stays until another pair is stored.
         is_access_refused: GitLab refused the access token, or did not confirm it when it had to.
         refusals: `invalid_grant` in a row, `refused_at` the first; they count again when the access token ends.
@@ -152,7 +152,7 @@ class Probed:
 
 @dataclass(frozen=True)
 class AccessRefused:
-    """A call of ours was answered with 401; `is_certain` if GitLab named a reason."""
+    """One of our calls was answered with 401; `is_certain` if GitLab named a reason."""
 
     is_certain: bool
 
@@ -242,7 +242,7 @@ def _after_refused_grant(state: State, now: datetime, spread: float) -> tuple[St
         first, count = now, 0
     after = replace(state, asked_at=None, failures=0, refusals=count + 1, refused_at=first)
     if state.is_stateless and state.may_be_spent:
-        # Its one try: a spent token that is posted twice ends what GitLab gave for it.
+        # Its only attempt: a spent token that is posted twice ends what GitLab issued for it.
         return _with_verdict(after, CredentialState.LOST), Step.NOTHING
     if is_over and after.refusals >= VERDICT_REFUSALS and now - first >= VERDICT_AFTER:
         if after.may_be_spent:
@@ -334,7 +334,7 @@ def _reconsider(state: State, now: datetime) -> State:
 
 def _rest(state: State, now: datetime, seconds: float, *, is_over: bool) -> State:
     until = now + timedelta(seconds=seconds)
-    # The next try comes with the end of the access token at the latest: from then on no one has access.
+    # The next attempt is at the end of the access token at the latest: from then on no one has access.
     return replace(state, rest_until=until if is_over or state.ends_at is None else min(until, state.ends_at))
 
 

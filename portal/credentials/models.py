@@ -72,7 +72,7 @@ class Credential(SQLModel, table=True):
     is_access_refused: bool = Field(default=False)
     # From GitLab's IAM service: the access token outlives its refresh, and says nothing about the pair.
     is_stateless: bool = Field(default=False)
-    # `invalid_grant` in a row and the first of them, the same of `invalid_client`; one alone is no verdict (S38).
+    # `invalid_grant` in a row and the first of them, the same for `invalid_client`; one alone is not a verdict (S38).
     refusals: int = Field(default=0)
     refused_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     client_refusals: int = Field(default=0)

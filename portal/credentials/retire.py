@@ -186,8 +186,8 @@ def _new_row(session: Session, runtime: Runtime, revoker: Revoker, reason: str) 
 def freeze(connection: Connection, client_id: str, origin: str, username: str) -> dict[str, Any]:
     """Return how GitLab is reached for a revocation, whatever is edited later; the token only goes to its origin.
 
-    An origin alone is no address: another application may answer at the root of a server whose GitLab has a path. So
-    where the path is not known, `api_url` is empty, and nothing is sent.
+    An origin alone is not an address: another application may answer at the root of a server whose GitLab has a path.
+        So if the path is unknown, `api_url` is empty, and nothing is sent.
     """
     ways = (way_of(connection), connection.authorized_via or {})
     known = [way for way in ways if way.get("api_url") and origin_of(way["api_url"]) == origin]

@@ -26,7 +26,7 @@ def due_credentials(runtime: Runtime) -> list[int]:
         .where(
             or_(
                 col(Credential.state).in_([CredentialState.ALIVE, CredentialState.SECRET_CHANGED]),
-                # A verdict that only counted refusals is looked at again as long as it has a pause.
+                # A verdict that only counted refusals is checked again as long as it has a pause.
                 (col(Credential.state) == CredentialState.REVOKED) & col(Credential.cooldown_until).is_not(None),
             ),
             or_(col(Credential.refresh_at) <= now, col(Credential.intent_id) != ""),

@@ -203,8 +203,7 @@ def _ask(
     )
     crash_point("refresh:before_request")
     sent_at = utc_now()
-    # The door looks at the deadline before each step of its way: a process that was paused past its lease sends
-    # nothing any more.
+    # The outbound client checks the deadline before each step: a process that was paused past its lease sends nothing.
     with http.deadline(min(times.request, claim.left())):
         tokens = oauth.refresh(http, application, claim.refresh_token, redirect_uri_of(runtime, connection))
     spent = digest(claim.refresh_token)

@@ -17,7 +17,7 @@ class RefreshTimes:
         request: for the token request, wall clock.
         commit: kept of the lease for storing the outcome.
         lease: how long one process has the credential for itself; more than `request` and `commit`.
-        probe: for trying an access token; `slow_probe` when the last try was answered too late.
+        probe: for trying an access token; `slow_probe` if the last attempt was answered too late.
         look: longest pause between two readings of a credential that another process is refreshing.
         wait: longest time in which only those looks are taken.
         patience: how long a caller waits in total.

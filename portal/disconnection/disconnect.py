@@ -75,7 +75,7 @@ def disconnect(runtime: Runtime, principal: Principal, slug: str, choice: str, c
 
 
 def get_disconnection(session: Session, connection: Connection) -> Disconnection | None:
-    """Return the wish that holds; None for a connection that is not disconnected."""
+    """Return the current request to disconnect; None for a connection that is not disconnected."""
     if connection.state != ConnectionState.DISCONNECTED:
         return None
     return session.exec(select(Disconnection).where(Disconnection.connection_id == connection.id)).first()

@@ -38,7 +38,7 @@ class DisconnectStatus:
 
     Attributes:
         wish: None while the connection is in use; then this is about left-over tokens only.
-        card: why GitLab has not revoked them yet, as of the last try.
+        card: why GitLab has not revoked them yet, as of the last attempt.
         next_try_at: when the portal asks again by itself; None if it cannot, because the token is unreadable.
         revoked_at: when the newest one was found to be dead.
         proof: how that is known, as on its row.

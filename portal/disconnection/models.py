@@ -1,4 +1,4 @@
-"""The wish that a connection be disconnected: desired state, which the jobs bring about."""
+"""That a connection should be disconnected: desired state, which the jobs bring about."""
 
 from __future__ import annotations
 

@@ -166,8 +166,8 @@ class GitLabClient:
     def _fetch(self, path: str, query: Query, seconds: float = PAGE_SECONDS) -> Answer:
         token = self._token if isinstance(self._token, Secret) or self._token is None else self._token.token()
         answer = self._send(path, query, seconds, token)
-        # Someone else's refresh kills tokens in use: once more with the present one, and only once (S43). GitLab may
-        # not know a token yet that it gave for that; then the source looks at it until it does.
+        # Another process's refresh ends tokens in use: once more with the current one, and only once (S43). GitLab may
+        # not know its newest token yet; then the source checks it until GitLab does.
         for _ in range(RENEWALS):
             if answer.status != 401 or token is None or isinstance(self._token, Secret) or self._token is None:
                 break

@@ -1,7 +1,7 @@
 """GitLab's OAuth endpoints as a client sees them (RFC 6749, 7636, 7009; docs/gitlab.md).
 
-authlib makes the addresses and the PKCE pair and sends the requests over the door's transport; the answers are read
-here, because GitLab's own words, status and request id have to survive.
+authlib builds the addresses and the PKCE pair and sends the requests over our transport; the answers are read here,
+because GitLab's own words, status and request id have to survive.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ class Defect(msgspec.Struct, frozen=True):
 
     Attributes:
         row: the row's id; if that cannot be read, its place on the page, such as `row 3`.
-        field: what is wrong, such as `namespace.id`; empty if the row is no object at all.
+        field: what is wrong, such as `namespace.id`; empty if the row is not an object at all.
         is_left_out: whether the row could not be used because of it; otherwise only the field was not used.
     """
 

@@ -32,7 +32,7 @@ MOST_DOUBLINGS = 10
 
 
 def enqueue_due_mails(runtime: Runtime, now: datetime | None = None) -> None:
-    """Start the mails of incidents that are new or over for good; those that failed again, ever more rarely."""
+    """Start the mails of incidents that are new or over for good; those that failed again, less and less often."""
     if not is_configured(runtime.settings):
         return  # The pages say it.
     with runtime.database.transaction() as session:

@@ -17,7 +17,7 @@ CAPABILITY = Capability(
         PeriodicJob("health.check", check_due, "Check connections", EVERY_SECONDS, is_due),
         JobDefinition(CHECK_ONE, check_asked),
         JobDefinition(MAIL_ALARM, mail),
-        PeriodicJob("health.thin", thin_history, "Thin out the history of checks", 86_400),
+        PeriodicJob("health.thin", thin_history, "Delete old results of checks", 86_400),
     ),
     connection_panels={10: health_panels},
     actions={

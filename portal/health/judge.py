@@ -14,7 +14,7 @@ from portal.connections.checks import Check, CheckState
 from portal.errors import Card, Layer
 from portal.health.models import REACH, UNREACHABLE, IncidentPhase, Level
 
-# Believed at first sight: none of these passes by itself, and none of them is what an outage looks like.
+# Believed at once: none of these passes by itself, and none of them is what an outage looks like.
 VERDICTS = frozenset(
     {
         "tls_expired",

@@ -1,4 +1,4 @@
-"""Tables of health: what each check found and since when, and the incidents people are told of."""
+"""Tables of health: what each check found and since when, and the incidents people are told about."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Looked:
         is_answering: whether GitLab's API answered as it should.
         addresses: what GitLab reported about itself: `issuer`, `git`.
         metadata: None if GitLab did not say.
-        announces_issuer: whether its callbacks name their issuer; None when it was not reported.
+        announces_issuer: whether its callbacks name their issuer; None if it was not reported.
         issuer: what it calls itself.
     """
 

@@ -189,7 +189,7 @@ class Health:
 
     Attributes:
         watch: None before the first check.
-        job: the check someone asked for last; None when no one did.
+        job: the check someone asked for last; None if no one did.
     """
 
     connection: Connection

@@ -14,7 +14,7 @@ class Pace:
         worker_concurrency: jobs at once in one process.
         lane_concurrency: jobs of one lane at once, over all processes.
         silent_seconds: after this long without a heartbeat, a worker counts as dead and its jobs are taken over.
-        forgotten_seconds: a queued job older than this is compared with what the engine knows of it.
+        forgotten_seconds: a queued job older than this is compared with what the engine knows about it.
         grace_seconds: for running jobs to end or be handed back at shutdown.
         finish_seconds: before that, for what must not be cut off: the longest a token request and the storing of its
             answer may take. Both together are less than the supervisor waits.

@@ -1,4 +1,4 @@
-"""Start background work: one row of ours and one of the engine's, in the caller's own transaction."""
+"""Start background work: one of our rows and one of the engine's, in the caller's own transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gatehouse check-host`: how the door understands a host, and whether it lets it through. Nothing is sent."""
+"""`gatehouse check-host`: how the portal interprets a host, and whether it may be reached. Nothing is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one door out of this process."""
+"""The only way for requests to leave this process."""
 
 from __future__ import annotations
 

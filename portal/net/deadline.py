@@ -29,7 +29,7 @@ class Exchange:
         ends_at: on the monotonic clock.
         max_bytes: of one decoded body.
         layer: how far it got, so that a passed deadline says where the time went.
-        sent: whether a byte of the present request has left.
+        sent: whether a byte of the current request has been sent.
         late_since: when the end was first noticed, on the monotonic clock.
         takes_any_encoding: leave bodies as they came, whatever encoding they claim.
     """

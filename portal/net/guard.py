@@ -38,7 +38,7 @@ class Watch:
 
     @property
     def strays(self) -> list[tuple[str, int]]:
-        """Return the targets of connects that were neither the door's nor allowed."""
+        """Return the targets of connects that were neither the outbound client's nor allowed."""
         return [(host, port) for host, port, stamped in self.attempts if not self._may(host, port, stamped)]
 
     def _may(self, host: str, port: int, stamped: bool) -> bool:
@@ -47,7 +47,7 @@ class Watch:
 
 @contextmanager
 def through_the_door() -> Iterator[None]:
-    """Stamp the connects of this thread as the door's; only the door's own modules use it."""
+    """Stamp the connects of this thread as the outbound client's; only its own modules use this."""
     _here.depth = getattr(_here, "depth", 0) + 1
     try:
         yield
@@ -57,7 +57,7 @@ def through_the_door() -> Iterator[None]:
 
 @contextmanager
 def only_the_door(allowed: Collection[tuple[str, int]] = ()) -> Iterator[Watch]:
-    """Refuse every connect of this process, in any thread, that the door did not make.
+    """Refuse every connect of this process, in any thread, that the outbound client did not make.
 
     Raises:
         ConnectedPastTheDoor: at the connect, and again at the block's end, in case the first was swallowed.
@@ -70,7 +70,7 @@ def only_the_door(allowed: Collection[tuple[str, int]] = ()) -> Iterator[Watch]:
     finally:
         _watches.remove(watch)
     if watch.strays:
-        raise ConnectedPastTheDoor(f"connected past the door: {watch.strays}")
+        raise ConnectedPastTheDoor(f"connected past the outbound client: {watch.strays}")
 
 
 def _install_once() -> None:
@@ -92,4 +92,4 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
         watch.attempts.append((host, port, stamped))
         if not watch._may(host, port, stamped):
             sock.close()  # Few callers do so themselves if anything but an OSError is raised.
-            raise ConnectedPastTheDoor(f"connected past the door: {host}:{port}")
+            raise ConnectedPastTheDoor(f"connected past the outbound client: {host}:{port}")

@@ -1,4 +1,4 @@
-"""Enable and disable repositories: a wish in the database, one row each, in one short transaction."""
+"""Enable and disable repositories: desired state in the database, one row each, in one short transaction."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def enable_repositories(runtime: Runtime, principal: Principal, repository_ids: 
 
 
 def disable_repositories(runtime: Runtime, principal: Principal, repository_ids: list[int]) -> Change:
-    """Take the wish back; nothing in GitLab is deleted by this."""
+    """Remove the desired state; this deletes nothing in GitLab."""
     with runtime.database.transaction() as session:
         principal = require_right_now(session, principal, Right.ENABLE_REPOSITORIES)
         rows = get_rows(session, principal, repository_ids[:MAX_AT_ONCE])

@@ -83,7 +83,7 @@ class Repository(SQLModel, table=True):
 
 
 class Enablement(SQLModel, table=True):
-    """The wish that a repository be used: who, when. No row means it is not wanted."""
+    """That a repository should be used: who asked, and when. No row means it is not wanted."""
 
     __tablename__ = "enablement"
 

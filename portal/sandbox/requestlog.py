@@ -23,7 +23,7 @@ class SeenRequest:
         path: as sent, relative root included, without the query.
         headers: by lower-case name.
         at_once: how many requests were in progress when it arrived, itself included.
-        status: None until it is answered, and for good if the connection was dropped.
+        status: None until it is answered, and forever if the connection was dropped.
         seconds: from its arrival until the answer was ready.
     """
 

@@ -1,4 +1,4 @@
-"""What the present request belongs to: the application's runtime, and whoever is signed in."""
+"""What the current request belongs to: the application's runtime, and the person signed in."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def require_proof(*, purpose: str, keep: Collection[str] = (), back: str = "", c
     Args:
         purpose: what the password is asked for, as it follows "before": "changing a role".
         keep: fields of the form that the question's page may contain; never one that holds a secret.
-        back: an address of ours to go to after the password, when the form cannot be sent again by itself.
+        back: one of our addresses to go to after the password, if the form cannot be resent automatically.
         cancel_to: where *Cancel* leads, when that is not the page the request came from.
 
     Raises:

@@ -197,7 +197,7 @@ class CookieSessions(SessionInterface):
 
 
 def current_session() -> PortalSession:
-    """Return the session of the present request."""
+    """Return the session of the current request."""
     found = flask_session._get_current_object()  # type: ignore[attr-defined]
     assert isinstance(found, PortalSession)
     return found

@@ -25,7 +25,7 @@
     goBack();
   };
 
-  // What asks by itself does not ask a question twice, nor one that was put off.
+  // Requests that pages make by themselves do not ask a question twice, nor one that was dismissed.
   document.addEventListener("htmx:before:swap", (event) => {
     const { ctx } = event.detail;
     if (ctx?.hx?.retarget !== "#question" || !isPoll(ctx)) return;

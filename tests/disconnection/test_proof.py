@@ -50,7 +50,7 @@ def test_living_pair_is_called_revoked_when_gitlab_refuses_its_access_token(worl
 def test_expired_pair_that_gitlab_does_not_revoke_is_refreshed_and_its_successor_revoked(
     world: World, owner: Visitor
 ) -> None:
-    """Doorkeeper before 5.8.1 answers 200 and does nothing: the refresh token would keep working for good."""
+    """Doorkeeper before 5.8.1 answers 200 and does nothing: the refresh token would keep working forever."""
     world.sandbox.world.settings.revokes_expired = False
     expire(world)
     world.disconnect(owner)

@@ -40,11 +40,11 @@ SIGN_IN_EVERY = 20
 HOST = BASE_URL.removeprefix("http://")
 OWN, FOREIGN = 1, 2
 # Written by anyone who asks, or visible to them; they must not change anything else in the database.
-ANYBODY = frozenset({"sign_in_attempt", "audit_event", "audit_head"})
+BY_ANYONE = frozenset({"sign_in_attempt", "audit_event", "audit_head"})
 MAY_CHANGE = {
-    "visitor": ANYBODY,
-    "auditor": ANYBODY | {"session", "job", "audit_verification"},
-    "lead": ANYBODY | {"session", "job"},
+    "visitor": BY_ANYONE,
+    "auditor": BY_ANYONE | {"session", "job", "audit_verification"},
+    "lead": BY_ANYONE | {"session", "job"},
 }
 
 
@@ -211,7 +211,7 @@ class FuzzWorld:
                         continue
                     if table.name == "user":
                         query = query.where(table.c.id != (own or 0))
-                elif table.name in ANYBODY:
+                elif table.name in BY_ANYONE:
                     continue
                 elif "organization_id" in table.c:
                     query = query.where(table.c.organization_id == FOREIGN)

@@ -61,7 +61,7 @@ def test_idle_worker_and_web_process_write_no_row(runtime: Runtime) -> None:
         with runtime.database.reading() as session:
             states = dict(session.exec(select(Job.name, Job.state)).all())
         done = states.keys() >= daily and set(states.values()) == {JobState.SUCCEEDED}
-        return done and not DBOS.list_workflows(status="PENDING")  # The engine writes down each end after us.
+        return done and not DBOS.list_workflows(status="PENDING")  # The engine records each end after us.
 
     web = create_app(runtime=runtime).test_client()
     with running_worker(runtime, replace(QUICK, schedule_seconds=0.1, sweep_seconds=0.1)):

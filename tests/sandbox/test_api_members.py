@@ -15,12 +15,12 @@ def test_direct_members_and_all_members(sandbox: RunningSandbox, place: str) -> 
     world.add_member(world.user(7), world.project("web/api-gateway"), 20)
     with api(sandbox) as client:
         direct = client.get(f"/{place}/members").json()
-        everybody = client.get(f"/{place}/members/all", params={"per_page": "2"})
+        everyone = client.get(f"/{place}/members/all", params={"per_page": "2"})
         found = client.get(f"/{place}/members/all", params={"query": "gateh"}).json()
 
     assert [(row["id"], row["access_level"]) for row in direct] == [(7, 20)]
-    assert everybody.headers["x-total"] == "5"
-    assert len(everybody.json()) == 2
+    assert everyone.headers["x-total"] == "5"
+    assert len(everyone.json()) == 2
     assert [(row["username"], row["access_level"]) for row in found] == [("gatehouse", 40)]
 
 

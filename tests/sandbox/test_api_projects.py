@@ -1,4 +1,4 @@
-"""Projects over REST: who sees which, and what is told of them."""
+"""Projects over REST: who sees which, and what is shown of them."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def _made_again(original: Original) -> Iterator[Settings]:
     yield original.settings
 
 
-@way(ON_SQLITE, "last night's file put back with cp over the present one (same inode)")
+@way(ON_SQLITE, "last night's file restored with cp over the current one (same inode)")
 def _put_back(original: Original) -> Iterator[Settings]:
     run("cp", original.file, original.aside / "gatehouse.db")
     original.refresh()

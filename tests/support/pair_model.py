@@ -160,7 +160,7 @@ class Oracle(NamedTuple):
             return CredentialState.SECRET_CHANGED
         return self.told
 
-    def vouches(self, now: datetime) -> bool:
+    def is_trusted(self, now: datetime) -> bool:
         """Return whether nothing speaks against giving out the access token."""
         if self.told in FINAL or now >= self.ends_at or self.denied_at:
             return False
@@ -271,7 +271,7 @@ def _compare(life: Life, until: datetime | None, letter: str) -> Iterator[str]:
     state, truth, oracle, now, refusing_since = life
     if state.verdict != oracle.told:
         yield f"told {state.verdict}, by the rules {oracle.told}"
-    if until is not None and not oracle.vouches(now):
+    if until is not None and not oracle.is_trusted(now):
         yield "served although something speaks against it"
     if until is None and letter in ANSWERING - {"kill"} and truth.access_lives(now):
         yield "no access although the token lives and GitLab answers"

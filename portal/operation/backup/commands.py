@@ -44,7 +44,7 @@ def restore(
     replace: Annotated[bool, typer.Option(help="Replace a database that is in use.")] = False,
     confirm: Annotated[str, typer.Option(help=f"`{WORD}`, instead of typing it when asked.")] = "",
     confirm_running: Annotated[
-        bool, typer.Option("--confirm-running", help="The original is off for good: let the restored portal work.")
+        bool, typer.Option("--confirm-running", help="The original is permanently off: let the restored portal run.")
     ] = False,
 ) -> None:
     """Verify a backup and put it in place. The restored portal does nothing by itself until someone confirms it."""

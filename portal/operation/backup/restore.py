@@ -73,7 +73,7 @@ def has_people(database: Database) -> bool:
 
 
 def restore(settings: Settings, folder: Path, *, replace: bool = False) -> Restored:
-    """Verify a backup, load it beside the present database, verify that, and only then put it in place.
+    """Verify a backup, load it beside the current database, verify that, and only then put it in place.
 
     Args:
         settings: where the portal is restored to.
