@@ -14,7 +14,7 @@ from portal.capability import Capabilities
 from portal.db import Database
 from portal.installation import look_for_copy
 from portal.logs import configure_logs, get_logger
-from portal.net import NetworkPolicy, OutboundClient
+from portal.net import NetworkPolicy, OutboundClient, RequestBudgets
 from portal.preflight import check_ground
 from portal.runtime import Runtime
 from portal.settings import Settings
@@ -47,11 +47,12 @@ def build_runtime(settings: Settings) -> Runtime:
         KeyRingError: the key ring is missing, readable by others, or malformed.
     """
     path = settings.resolved_key_file
+    database = Database(settings.resolved_database_url)
     return Runtime(
         settings=settings,
-        database=Database(settings.resolved_database_url),
+        database=database,
         vault=Vault(KeyRing.from_settings(path), None if is_in_environment() else path),
-        outbound=OutboundClient(NetworkPolicy.from_settings(settings)),
+        outbound=OutboundClient(NetworkPolicy.from_settings(settings), budgets=RequestBudgets(database)),
         capabilities=CAPABILITIES,
     )
 

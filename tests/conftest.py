@@ -17,7 +17,7 @@ from werkzeug.routing import Rule
 from portal import CAPABILITIES, create_app, redaction
 from portal.accounts import passwords
 from portal.db import Database
-from portal.net import NetworkPolicy, OutboundClient, parse_address
+from portal.net import NetworkPolicy, OutboundClient, RequestBudgets, parse_address
 from portal.operation.start import bring_up_to_date
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
@@ -179,7 +179,7 @@ def runtime(settings: Settings, database: Database, ring: KeyRing, request: pyte
         settings=settings,
         database=database,
         vault=Vault(ring),
-        outbound=OutboundClient(policy),
+        outbound=OutboundClient(policy, budgets=RequestBudgets(database)),
         capabilities=CAPABILITIES,
     )
 

@@ -57,7 +57,7 @@ class Understood:
     proxy: str
 
 
-def open_host_session(runtime: Runtime, connection: Connection) -> HostSession:
+def open_host_session(runtime: Runtime, connection: Connection, *, is_background: bool = False) -> HostSession:
     """Return a line to a connection's API side, with its own CA and proxy."""
     address = parse_address(connection.api_url, allow_http=True)
     return runtime.outbound.session(
@@ -65,6 +65,7 @@ def open_host_session(runtime: Runtime, connection: Connection) -> HostSession:
         ca_certificate=connection.ca_certificate,
         proxy=connection.proxy,
         recall=recalling(runtime.database, runtime.vault, connection.id),
+        is_background=is_background,
     )
 
 

@@ -157,7 +157,7 @@ def probe_token(http: HostSession, token: Secret, user_id: int, seconds: float =
         GitLabError, OutboundError: no verdict.
     """
     headers = {"Authorization": f"Bearer {token.reveal()}"}
-    answer = http.fetch("GET", USER_PATH, headers=headers, deadline_seconds=seconds)
+    answer = http.fetch("GET", USER_PATH, headers=headers, deadline_seconds=seconds, is_held=False)
     try:
         found = read_answer(answer, User).id
     except errors.Unauthorized as error:
@@ -165,7 +165,7 @@ def probe_token(http: HostSession, token: Secret, user_id: int, seconds: float =
         return known.get(error.reason, TokenVerdict.UNCLEAR)
     except (errors.InsufficientScope, errors.ForbiddenByRole):
         # A scope or a permission is missing, or a gateway refuses: this needs neither, and says whose token it is.
-        answer = http.fetch("GET", TOKEN_INFO_PATH, headers=headers, deadline_seconds=seconds)
+        answer = http.fetch("GET", TOKEN_INFO_PATH, headers=headers, deadline_seconds=seconds, is_held=False)
         found = read_answer(answer, TokenInfo).resource_owner_id
     if found != user_id:
         raise errors.MalformedAnswer(status=answer.status, request_id=request_id_of(answer))
@@ -251,6 +251,7 @@ def _post(
         deadline_seconds=seconds,
         max_bytes=MAX_ANSWER_BYTES,
         takes_any_encoding=True,
+        is_held=False,
     )
     return replace(answer, content=_decoded(answer.content))
 

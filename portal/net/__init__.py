@@ -2,6 +2,7 @@
 
 from portal.net.address import Address, AddressRefused, is_same_address, origin_of, parse_address
 from portal.net.answer import Answer
+from portal.net.budget import RequestBudgets
 from portal.net.client import OutboundClient
 from portal.net.errors import (
     AddressForbidden,
@@ -42,6 +43,7 @@ __all__ = [
     "OutboundError",
     "ProxyFailed",
     "RedirectRefused",
+    "RequestBudgets",
     "TLSFailed",
     "is_same_address",
     "origin_of",

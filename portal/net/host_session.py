@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,11 +15,13 @@ import httpx2
 from portal.net.address import Address
 from portal.net.answer import Answer, Headers
 from portal.net.backend import GuardedBackend
+from portal.net.budget import Share
 from portal.net.deadline import DEFAULT_MAX_BYTES, Exchange, exchange
 from portal.net.examination import Examination, examine
 from portal.net.policy import NetworkPolicy
 from portal.net.proxy import parse_proxy
 from portal.net.resolver import Resolve, system_resolve
+from portal.net.retry import read_retry_after
 from portal.net.tls import make_context, make_trustless_context
 from portal.net.transport import GuardedTransport
 from portal.redaction import register
@@ -42,8 +45,12 @@ class HostSession:
         proxy: str | None = None,
         resolve: Resolve = system_resolve,
         recall: Callable[[], None] | None = None,
+        share: Share | None = None,
+        is_background: bool = False,
     ) -> None:
         self.address = address
+        self._share = share
+        self._is_background = is_background
         self._recall = recall
         self._backend = GuardedBackend(policy, address, resolve, parse_proxy(proxy) if proxy else None)
         self._ca_certificate = ca_certificate
@@ -62,6 +69,8 @@ class HostSession:
     def close(self) -> None:
         """Close the pool."""
         self.transport.close()
+        if self._share:
+            self._share.release()
 
     @contextmanager
     def deadline(self, seconds: float, max_bytes: int = DEFAULT_MAX_BYTES) -> Iterator[Exchange]:
@@ -82,6 +91,7 @@ class HostSession:
         deadline_seconds: float = DEFAULT_SECONDS,
         max_bytes: int = DEFAULT_MAX_BYTES,
         takes_any_encoding: bool = False,
+        is_held: bool = True,
     ) -> Answer:
         """Send one request and read the whole answer within a wall-clock deadline.
 
@@ -98,6 +108,8 @@ class HostSession:
             deadline_seconds: for resolving, connecting, TLS, headers and body together.
             max_bytes: of the decoded body; answers from 400 upwards have 64 KiB.
             takes_any_encoding: for an answer that comes only once: the body as it came, for the caller to decode.
+            is_held: whether it may wait for its turn, and is not sent while GitLab asks to wait: the answer is then a
+                429, as GitLab would give it.
 
         Raises:
             OutboundError: no usable answer; a redirect counts as none.
@@ -107,7 +119,6 @@ class HostSession:
         _register_secrets(headers or {}, form or {})
         if form is None:
             self._recall_once()
-        started = time.monotonic()
         body = json_module.dumps(json).encode() if json is not None else content
         sent = {"Content-Type": "application/json"} if json is not None else {}
         request = httpx2.Request(
@@ -118,14 +129,25 @@ class HostSession:
             content=body,
             data=dict(form) if form is not None else None,
         )
-        with exchange(deadline_seconds, max_bytes) as limits:
-            limits.takes_any_encoding = takes_any_encoding
-            answer = self.transport.handle_request(request)
-            received = answer.read()
+        url = self.address.url + path.partition("?")[0]
+        if self._share and is_held:
+            rest = self._share.take(deadline_seconds, is_background=self._is_background)
+            if rest is not None:
+                return Answer(429, Headers({"retry-after": str(math.ceil(rest))}), b"", 0.0, url)
+        started = time.monotonic()
+        try:
+            with exchange(deadline_seconds, max_bytes) as limits:
+                limits.takes_any_encoding = takes_any_encoding
+                answer = self.transport.handle_request(request)
+                received = answer.read()
+        finally:
+            if self._share:
+                (self._share.give_back if is_held else self._share.count)()
+        if self._share and is_held and answer.status_code == 429:
+            self._share.cool_down(read_retry_after(answer.headers.get("retry-after")))
         # An accepted form brings tokens and no words, so no one needs to wait for the database.
         if answer.status_code >= 400:
             self._recall_once()
-        url = self.address.url + path.partition("?")[0]
         return Answer(answer.status_code, Headers(answer.headers), received, time.monotonic() - started, url)
 
     def _recall_once(self) -> None:

@@ -52,7 +52,7 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
         connection = session.get_one(Connection, connection_id)
     run_id = _begin_run(runtime, connection_id, job_public_id)
     found = Findings()
-    with open_host_session(runtime, connection) as http:
+    with open_host_session(runtime, connection, is_background=True) as http:
         client = GitLabClient(http, AccessSource(runtime, connection_id, "catalogue read"))
         version = _read_version(runtime, connection, client)
         progress(0, None, "Reading groups")

@@ -1,0 +1,267 @@
+"""One budget of requests for each GitLab, spent by all processes together.
+
+A GitLab (scheme, host and port) gets `PER_SECOND` requests a second and `AT_ONCE` at the same time, and none after a 429
+until its `Retry-After` is over.
+
+Every request has a moment; there are `PER_SECOND` of them to the second (the virtual scheduling algorithm of ITU-T
+I.371). In one short transaction a process leases the next few moments, and spends them by its own monotonic clock. A
+moment that is not used within `LATE_SECONDS` lapses, so a process that is killed takes nothing along that would have to
+come back, and no second sees more requests than `PER_SECOND` and one lease. Nothing is written while nothing is asked.
+
+People go first: they may take moments up to a second ahead and the last places at once, and background work of the same
+process waits until they have gone. Requests to the token endpoint are never held back, whatever the API has said: a
+refresh that comes too late loses a credential. They count all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import JSON, Column, delete
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from portal.db import Database
+
+PER_SECOND = 100.0
+AT_ONCE = 24
+# So many of those at once are for people only.
+KEPT_FOR_PEOPLE = 8
+LATE_SECONDS = 0.25
+LARGEST_LEASE = int(PER_SECOND * LATE_SECONDS)
+SMALLEST_LEASE = 2
+# How far ahead people may take moments.
+AHEAD_SECONDS = 1.0
+# How long a request waits for its turn, before whoever sends it is told to come back.
+PATIENCE_OF_PEOPLE = 10.0
+PATIENCE_OF_BACKGROUND = 60.0
+# A 429 that does not say for how long.
+COOL_DOWN_SECONDS = 1.0
+# While every place is taken: how often to ask again, and how long the wish for one is remembered.
+PAUSE_SECONDS = 0.05
+WISH_SECONDS = 2.0
+# On SQLite, for another writer: the budget is not worth a longer wait.
+DATABASE_PATIENCE = 2.0
+FORGOTTEN_AFTER_SECONDS = 86_400.0
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
+
+
+class RequestBudget(SQLModel, table=True):
+    """What is taken of one GitLab's budget. Times are seconds since 1970, on the clock that all processes share."""
+
+    __tablename__ = "request_budget"
+
+    # Scheme, host and port: one GitLab has one budget, however many connections lead to it.
+    origin: str = Field(primary_key=True, max_length=300)
+    # The first request's moment that nobody has taken.
+    next_at: float = 0.0
+    # Until when GitLab asked not to be asked.
+    cooled_until: float = 0.0
+    # How many requests each process may have under way, and until when: its name to [number, time].
+    holders: dict[str, list[float]] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    # The clock at the last change: if it shows less now, somebody set it back.
+    written_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Lease:
+    """What one transaction brought; without moments or places, when to ask again."""
+
+    moments: tuple[float, ...] | None = None
+    at_once: int = 0
+    pause: float = 0.0
+    cooled_for: float = 0.0
+
+
+class RequestBudgets:
+    """This process's part in every budget."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._shares: dict[str, Share] = {}
+        self._lock = threading.Lock()
+
+    def share_of(self, origin: str) -> Share:
+        """Return this process's part in the budget of one GitLab."""
+        with self._lock:
+            return self._shares.setdefault(origin, Share(self._database, origin))
+
+
+class Share:
+    """What this process has leased of one budget, and who waits for it. May be used from several threads."""
+
+    def __init__(self, database: Database, origin: str) -> None:
+        self._database, self._origin = database, origin
+        self._name = secrets.token_hex(8)
+        self._changed = threading.Condition()
+        self._moments: deque[float] = deque()
+        self._size = SMALLEST_LEASE
+        self._at_once = self._under_way = self._waiting = self._people_waiting = self._uncounted = 0
+        self._is_asking = False
+        self._cooled_until = 0.0
+
+    def take(self, seconds: float, *, is_background: bool) -> float | None:
+        """Wait until one request may be sent; `give_back` follows it.
+
+        Args:
+            seconds: how long the request may take.
+            is_background: let people go first.
+
+        Returns:
+            None if it may be sent now, else in how many seconds it is worth trying again.
+        """
+        end = time.monotonic() + (PATIENCE_OF_BACKGROUND if is_background else PATIENCE_OF_PEOPLE)
+        with self._changed:
+            self._waiting += 1
+            self._people_waiting += not is_background
+            try:
+                while True:
+                    now = time.monotonic()
+                    if self._cooled_until > now:
+                        return self._cooled_until - now
+                    while self._moments and self._moments[0] + LATE_SECONDS < now:
+                        self._moments.popleft()
+                        self._size = max(self._size // 2, SMALLEST_LEASE)
+                    pause = PAUSE_SECONDS
+                    if is_background and self._people_waiting:
+                        pass
+                    elif self._moments and self._under_way < self._at_once:
+                        pause = self._moments[0] - now
+                        if pause <= 0:
+                            self._moments.popleft()
+                            self._under_way += 1
+                            return None
+                    elif not self._is_asking:
+                        pause = self._ask(seconds, is_background=is_background)
+                    if time.monotonic() + pause > end:
+                        return max(pause, COOL_DOWN_SECONDS)
+                    if pause > 0:
+                        self._changed.wait(pause)
+            finally:
+                self._waiting -= 1
+                self._people_waiting -= not is_background
+                self._changed.notify_all()
+
+    def give_back(self) -> None:
+        """Note that a request has ended."""
+        with self._changed:
+            self._under_way -= 1
+            self._changed.notify_all()
+
+    def count(self) -> None:
+        """Count a request that is not held back; the next lease pays for it."""
+        with self._changed:
+            self._uncounted += 1
+
+    def cool_down(self, seconds: float | None) -> None:
+        """Hold back every request of every process, because GitLab answered 429."""
+        until = time.monotonic() + (COOL_DOWN_SECONDS if seconds is None else seconds)
+        with self._changed:
+            if until - self._cooled_until < COOL_DOWN_SECONDS / 2:
+                return  # Another thread has heard the same.
+            self._cooled_until = until
+            self._moments.clear()
+            self._changed.notify_all()
+        try:
+            with self._database.transaction(DATABASE_PATIENCE) as session:
+                row, now = self._locked(session)
+                row.cooled_until = max(row.cooled_until, now + until - time.monotonic())
+                row.written_at = now
+        except SQLAlchemyError as error:
+            log.warning("budget_not_kept", origin=self._origin, error=type(error).__name__)
+
+    def release(self) -> None:
+        """Give places back that are not used any longer; a single one lapses soon enough by itself."""
+        with self._changed:
+            if self._at_once < 2 or self._under_way or self._waiting:
+                return
+            self._at_once = 0
+            self._moments.clear()
+        with suppress(SQLAlchemyError), self._database.transaction(DATABASE_PATIENCE) as session:
+            row, now = self._locked(session)
+            row.holders = {name: held for name, held in row.holders.items() if name != self._holder}
+            row.written_at = now
+
+    @property
+    def _holder(self) -> str:
+        return f"{self._name}-{os.getpid()}"  # A web server forks after this object was made.
+
+    def _ask(self, seconds: float, *, is_background: bool) -> float:
+        """Lease more while the other threads wait; return after how many seconds to look again."""
+        wanted, under_way, uncounted = self._under_way + self._waiting, self._under_way, self._uncounted
+        size = 0
+        if not self._moments:  # Otherwise it is only a place that is missing.
+            size = self._size = min(self._size * 2, LARGEST_LEASE)
+        self._is_asking = True
+        self._changed.release()
+        try:
+            lease = self._lease(size, wanted, under_way, uncounted, seconds, is_background=is_background)
+        except IntegrityError:
+            lease = _Lease()  # Another process made the row at the same moment: ask again.
+        except SQLAlchemyError as error:
+            # GitLab can be asked without the database; this process keeps to the pace by itself.
+            log.warning("budget_not_kept", origin=self._origin, error=type(error).__name__)
+            now = time.monotonic()
+            lease = _Lease(tuple(now + number / PER_SECOND for number in range(size)), wanted)
+        finally:
+            self._changed.acquire()
+            self._is_asking = False
+            self._changed.notify_all()
+        if lease.cooled_for:
+            self._cooled_until = time.monotonic() + lease.cooled_for
+        if lease.moments is not None:
+            self._uncounted -= uncounted
+            self._moments.extend(lease.moments)
+        self._at_once = lease.at_once or self._at_once
+        return lease.pause
+
+    def _lease(
+        self, size: int, wanted: int, under_way: int, uncounted: int, seconds: float, *, is_background: bool
+    ) -> _Lease:
+        with self._database.transaction(DATABASE_PATIENCE) as session:
+            row, now = self._locked(session)
+            if row.cooled_until > now:
+                return _Lease(cooled_for=row.cooled_until - now)
+            start = max(row.next_at, now - LATE_SECONDS / 2) + uncounted / PER_SECOND
+            too_early = start - now - (0.0 if is_background else AHEAD_SECONDS)
+            if too_early > 0:
+                return _Lease(pause=too_early)
+            others = {name: held for name, held in row.holders.items() if name != self._holder and held[1] > now}
+            limit = AT_ONCE - (KEPT_FOR_PEOPLE if is_background else 0)
+            fair = max(limit // (len(others) + 1), 1)
+            at_once = min(wanted, fair if others else limit, limit - sum(int(held[0]) for held in others.values()))
+            mine = row.holders.get(self._holder, [0, 0.0])
+            if at_once <= under_way:
+                if mine[1] <= now or mine[0] > under_way:
+                    # Whoever holds more than its part gives some up once it sees that somebody else is there.
+                    until = max(mine[1] if under_way else 0.0, now + WISH_SECONDS)
+                    row.holders, row.written_at = {**others, self._holder: [under_way, until]}, now
+                return _Lease(at_once=min(self._at_once, under_way), pause=PAUSE_SECONDS)
+            until = max(mine[1], now + AHEAD_SECONDS + 2 * LATE_SECONDS + seconds)
+            row.holders = {**others, self._holder: [at_once, until]}
+            row.next_at, row.written_at = start + size / PER_SECOND, now
+            begin = time.monotonic() + start - now
+        return _Lease(tuple(begin + number / PER_SECOND for number in range(size)), at_once)
+
+    def _locked(self, session: Session) -> tuple[RequestBudget, float]:
+        """Return the row, locked, and the time; where the clock was set back, everything in it moves along."""
+        row = session.exec(select(RequestBudget).where(RequestBudget.origin == self._origin).with_for_update()).first()
+        now = self._database.clock(session).timestamp()
+        if row is None:
+            old = col(RequestBudget.written_at) < now - FORGOTTEN_AFTER_SECONDS
+            session.execute(delete(RequestBudget).where(old))
+            row = RequestBudget(origin=self._origin, holders={}, written_at=now)
+            session.add(row)
+            session.flush()
+        if (back := row.written_at - now) > 0:
+            row.next_at, row.cooled_until = row.next_at - back, row.cooled_until - back
+            row.holders = {name: [held[0], held[1] - back] for name, held in row.holders.items()}
+            row.written_at = now
+        return row, now

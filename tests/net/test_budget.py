@@ -1,0 +1,244 @@
+"""One GitLab's requests, counted where they arrive: from several processes, after a 429, a crash, a clock set back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from sqlalchemy import event
+from sqlmodel import Session, select
+
+from portal.db import Database, utc_now
+from portal.net import HostSession, NetworkPolicy, OutboundClient, RequestBudgets, budget, parse_address
+from portal.net.budget import AT_ONCE, KEPT_FOR_PEOPLE, LARGEST_LEASE, PER_SECOND, RequestBudget
+
+COOL_DOWN = 2
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+class Counting(ThreadingHTTPServer):
+    """Notes when each request arrives, and answers what it is told to."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.arrived: list[float] = []
+        self.limits: list[tuple[str, float]] = []
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
+        self.busy: list[int] = [0, 0]
+        self.gate: threading.Event | None = None
+
+    def await_total(self, number: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.arrived) >= number, 30)
+
+    def await_arrivals(self, more: int) -> None:
+        self.await_total(len(self.arrived) + more)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Counting
+
+    def do_GET(self) -> None:
+        with self.server.changed:
+            self.server.arrived.append(time.monotonic())
+            self.server.busy[0] += 1
+            self.server.busy[1] = max(self.server.busy)
+            status, headers = 200, {"Content-Length": "2"}
+            if self.server.limits and self.server.limits[0][1] == 0:
+                status = 429
+                headers["Retry-After"] = self.server.limits[0][0]
+                self.server.limits[0] = (self.server.limits[0][0], time.monotonic())
+            self.server.changed.notify_all()
+        if self.server.gate:
+            self.server.gate.wait(20)
+        with self.server.lock:
+            self.server.busy[0] -= 1
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # A client that was killed.
+            super().handle()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def gitlab() -> Iterator[Counting]:
+    with Counting() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def children() -> Iterator[list[subprocess.Popen[bytes]]]:
+    running: list[subprocess.Popen[bytes]] = []
+    yield running
+    for child in running:
+        child.kill()
+        child.communicate()
+
+
+class Moved(Database):
+    """A database whose clock can be set."""
+
+    by = timedelta()
+
+    def clock(self, session: Session) -> datetime:
+        return super().clock(session) + self.by
+
+
+@pytest.fixture
+def moved(database: Database) -> Iterator[Moved]:
+    made = Moved(database.url)
+    yield made
+    made.close()
+
+
+def session(database: Database, url: str, *, is_background: bool = False) -> HostSession:
+    address = parse_address(url, allow_http=True)
+    client = OutboundClient(NetworkPolicy(exempt=address), budgets=RequestBudgets(database))
+    return client.session(address, is_background=is_background)
+
+
+def busiest_second(arrived: list[float]) -> int:
+    return max(sum(begin <= moment < begin + 1 for moment in arrived) for begin in arrived)
+
+
+@contextmanager
+def writes_of(database: Database) -> Iterator[list[str]]:
+    seen: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.lstrip().upper().startswith(("INSERT", "UPDATE", "DELETE")):
+            seen.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(database.engine, "before_cursor_execute", note)
+
+
+def test_processes_keep_to_one_budget_and_to_the_wait_that_one_of_them_was_told(
+    database: Database, gitlab: Counting, children: list[subprocess.Popen[bytes]]
+) -> None:
+    for _ in range(3):
+        command = [sys.executable, "-m", "tests.net.spend", database.url, gitlab.url]
+        children.append(subprocess.Popen(command, stdin=subprocess.PIPE))
+    gitlab.await_arrivals(250)
+    children[0].kill()  # With moments leased and requests under way.
+    gitlab.await_arrivals(150)
+    with gitlab.lock:
+        gitlab.limits.append((str(COOL_DOWN), 0.0))
+    gitlab.await_arrivals(1)
+    time_of_429 = gitlab.limits[0][1]
+    with gitlab.changed:
+        until = time_of_429 + COOL_DOWN
+        assert gitlab.changed.wait_for(lambda: gitlab.arrived[-1] >= until, 60)
+
+    assert busiest_second(gitlab.arrived) <= PER_SECOND + LARGEST_LEASE
+    # What the others had leased before they heard of it; a process pauses here and there on a busy machine.
+    late = [moment for moment in gitlab.arrived if time_of_429 < moment < until]
+    assert len(late) <= 2 * LARGEST_LEASE
+    assert all(moment < time_of_429 + COOL_DOWN / 2 for moment in late)
+
+
+def test_places_are_shared_some_are_kept_for_people_and_those_of_a_dead_process_come_back(
+    moved: Moved, gitlab: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    background = AT_ONCE - KEPT_FOR_PEOPLE
+    gitlab.gate = threading.Event()
+    with ExitStack() as stack:
+        http = stack.enter_context(session(moved, gitlab.url, is_background=True))
+        lanes = [threading.Thread(target=http.fetch, args=("GET", "/page")) for _ in range(background + 4)]
+        for lane in lanes:
+            lane.start()
+        gitlab.await_total(background)
+        person = threading.Thread(target=session(moved, gitlab.url).fetch, args=("GET", "/page"))
+        person.start()
+        gitlab.await_total(background + 1)
+        monkeypatch.setattr(budget, "PATIENCE_OF_BACKGROUND", 0.3)
+        other = stack.enter_context(session(moved, gitlab.url, is_background=True))
+        is_full = other.fetch("GET", "/page").status == 429
+        # Nobody has given anything back: what is over is the time that the requests may take.
+        moved.by += timedelta(seconds=60)
+        later = threading.Thread(target=other.fetch, args=("GET", "/page"))
+        later.start()
+        gitlab.await_total(background + 2)
+        gitlab.gate.set()
+        for thread in (*lanes, person, later):
+            thread.join()
+
+    assert is_full
+    assert gitlab.busy[1] == background + 2
+    assert len(gitlab.arrived) == background + 4 + 2
+
+
+def test_token_endpoint_is_asked_whatever_the_api_has_said(database: Database, gitlab: Counting) -> None:
+    gitlab.limits.append(("100", 0.0))
+    with session(database, gitlab.url) as http, session(database, gitlab.url) as other:
+        first, held = http.fetch("GET", "/page"), other.fetch("GET", "/page")
+        refresh = other.fetch("GET", "/page", is_held=False)
+
+    assert [answer.status for answer in (first, held, refresh)] == [429, 429, 200]
+    assert 90 < int(held.headers["retry-after"]) <= 100
+    assert len(gitlab.arrived) == 2
+
+
+def test_clock_that_is_set_back_makes_no_wait_longer(moved: Moved, gitlab: Counting) -> None:
+    with session(moved, gitlab.url) as http:
+        http.fetch("GET", "/page")
+    moved.by -= timedelta(days=1)
+    with session(moved, gitlab.url) as http:
+        after = http.fetch("GET", "/page")
+        gitlab.limits.append(("100", 0.0))
+        http.fetch("GET", "/page")
+    moved.by -= timedelta(days=1)
+    with session(moved, gitlab.url) as http:
+        held = http.fetch("GET", "/page")
+
+    assert after.status == 200
+    assert held.status == 429
+    assert 90 < int(held.headers["retry-after"]) <= 100
+
+
+def test_request_costs_no_write_as_a_rule(database: Database, gitlab: Counting) -> None:
+    with session(database, gitlab.url) as http, writes_of(database) as writes:
+        for _ in range(60):
+            http.fetch("GET", "/page")
+
+    assert len(gitlab.arrived) == 60
+    assert len(writes) <= 20
+
+
+def test_origin_that_is_no_longer_asked_is_forgotten(moved: Moved, gitlab: Counting) -> None:
+    with moved.transaction() as stored:
+        stored.add(RequestBudget(origin="https://gitlab.example.com", written_at=utc_now().timestamp() - 90_000))
+    with session(moved, gitlab.url) as http:
+        http.fetch("GET", "/page")
+
+    with moved.reading() as stored:
+        assert list(stored.exec(select(RequestBudget.origin))) == [gitlab.url]
