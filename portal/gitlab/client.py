@@ -5,7 +5,6 @@ Every credential is sent as `Authorization: Bearer`, which OAuth tokens need and
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, TypeVar
@@ -68,9 +67,6 @@ class GitLabClient:
         self._token = token
         self._sleep = sleep
         self._tries = tries
-        # If GitLab asks one request to wait, it means the user: all threads wait.
-        self._limit_lock = threading.Lock()
-        self._limited_until = 0.0
 
     def current_user(self) -> User:
         """Return who the token acts as (api/users; scopes read_user, read_api or api)."""
@@ -190,20 +186,12 @@ class GitLabClient:
                 raise failure_of(answer)
             return answer
 
-        with self._limit_lock:
-            left = self._limited_until - time.monotonic()
-        if left > 0:
-            self._sleep(left)
         return retry_idempotent(call, self._wait_for, self._sleep, self._tries)
 
     def _wait_for(self, error: Exception, attempt: int) -> float | None:
         if isinstance(error, GitLabRateLimited):
             seconds = backoff_seconds(attempt, error.retry_after_seconds)
-            if seconds > MAX_WAIT_SECONDS:
-                return None
-            with self._limit_lock:
-                self._limited_until = max(self._limited_until, time.monotonic() + seconds)
-            return seconds
+            return seconds if seconds <= MAX_WAIT_SECONDS else None
         # Only a pooled connection that had gone stale, and GitLab's own short failures, are worth a second try.
         passing = isinstance(error, GitLabUnavailable) or (
             isinstance(error, OutboundError) and error.code == "answer_broken"

@@ -1,7 +1,7 @@
 """One budget of requests for each GitLab, spent by all processes together.
 
-A GitLab (scheme, host and port) gets `PER_SECOND` requests a second and `AT_ONCE` at the same time, and none after a 429
-until its `Retry-After` is over.
+A GitLab (scheme, host and port) gets `PER_SECOND` requests a second and `AT_ONCE` at the same time, and no
+request after a 429 until its `Retry-After` is over.
 
 Every request has a moment; there are `PER_SECOND` of them to the second (the virtual scheduling algorithm of ITU-T
 I.371). In one short transaction a process leases the next few moments, and spends them by its own monotonic clock. A
@@ -42,8 +42,9 @@ AHEAD_SECONDS = 1.0
 # How long a request waits for its turn, before whoever sends it is told to come back.
 PATIENCE_OF_PEOPLE = 10.0
 PATIENCE_OF_BACKGROUND = 60.0
-# A 429 that does not say for how long.
+# A 429 that does not say for how long; and what is waited for here, whatever it says.
 COOL_DOWN_SECONDS = 1.0
+SHORT_SECONDS = 2.0
 # While every place is taken: how often to ask again, and how long the wish for one is remembered.
 PAUSE_SECONDS = 0.05
 WISH_SECONDS = 2.0
@@ -124,13 +125,15 @@ class Share:
             try:
                 while True:
                     now = time.monotonic()
-                    if self._cooled_until > now:
-                        return self._cooled_until - now
+                    if (rest := self._cooled_until - now) > SHORT_SECONDS:
+                        return rest
                     while self._moments and self._moments[0] + LATE_SECONDS < now:
                         self._moments.popleft()
                         self._size = max(self._size // 2, SMALLEST_LEASE)
                     pause = PAUSE_SECONDS
-                    if is_background and self._people_waiting:
+                    if rest > 0:
+                        pause = rest
+                    elif is_background and self._people_waiting:
                         pass
                     elif self._moments and self._under_way < self._at_once:
                         pause = self._moments[0] - now

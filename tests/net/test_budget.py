@@ -40,12 +40,16 @@ class Counting(ThreadingHTTPServer):
         self.limits: list[tuple[str, float]] = []
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
-        self.busy: list[int] = [0, 0]
+        self.paths: list[str] = []
         self.gate: threading.Event | None = None
 
     def await_total(self, number: int) -> None:
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.arrived) >= number, 30)
+
+    def await_path(self, path: str) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: path in self.paths, 30)
 
     def await_arrivals(self, more: int) -> None:
         self.await_total(len(self.arrived) + more)
@@ -58,8 +62,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         with self.server.changed:
             self.server.arrived.append(time.monotonic())
-            self.server.busy[0] += 1
-            self.server.busy[1] = max(self.server.busy)
+            self.server.paths.append(self.path)
             status, headers = 200, {"Content-Length": "2"}
             if self.server.limits and self.server.limits[0][1] == 0:
                 status = 429
@@ -67,9 +70,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.limits[0] = (self.server.limits[0][0], time.monotonic())
             self.server.changed.notify_all()
         if self.server.gate:
-            self.server.gate.wait(20)
-        with self.server.lock:
-            self.server.busy[0] -= 1
+            self.server.gate.wait(60)
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -169,32 +170,38 @@ def test_processes_keep_to_one_budget_and_to_the_wait_that_one_of_them_was_told(
 def test_places_are_shared_some_are_kept_for_people_and_those_of_a_dead_process_come_back(
     moved: Moved, gitlab: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    background = AT_ONCE - KEPT_FOR_PEOPLE
     gitlab.gate = threading.Event()
     with ExitStack() as stack:
-        http = stack.enter_context(session(moved, gitlab.url, is_background=True))
-        lanes = [threading.Thread(target=http.fetch, args=("GET", "/page")) for _ in range(background + 4)]
-        for lane in lanes:
-            lane.start()
-        gitlab.await_total(background)
-        person = threading.Thread(target=session(moved, gitlab.url).fetch, args=("GET", "/page"))
-        person.start()
-        gitlab.await_total(background + 1)
-        monkeypatch.setattr(budget, "PATIENCE_OF_BACKGROUND", 0.3)
-        other = stack.enter_context(session(moved, gitlab.url, is_background=True))
-        is_full = other.fetch("GET", "/page").status == 429
+        threads: list[threading.Thread] = []
+
+        def ask(path: str, lanes: int) -> None:
+            http = stack.enter_context(session(moved, gitlab.url, is_background=path != "/person"))
+            for _ in range(lanes):
+                threads.append(threading.Thread(target=lambda: http.fetch("GET", path, deadline_seconds=60)))
+                threads[-1].start()
+
+        ask("/first", 10)
+        gitlab.await_total(10)
+        ask("/second", 10)
+        gitlab.await_total(AT_ONCE - KEPT_FOR_PEOPLE)
+        with monkeypatch.context() as impatient:
+            impatient.setattr(budget, "PATIENCE_OF_BACKGROUND", 0.3)
+            third = stack.enter_context(session(moved, gitlab.url, is_background=True))
+            is_full = third.fetch("GET", "/third").status == 429
+        ask("/person", 1)
+        gitlab.await_total(AT_ONCE - KEPT_FOR_PEOPLE + 1)
+        together = sorted(gitlab.paths)
         # Nobody has given anything back: what is over is the time that the requests may take.
-        moved.by += timedelta(seconds=60)
-        later = threading.Thread(target=other.fetch, args=("GET", "/page"))
-        later.start()
-        gitlab.await_total(background + 2)
+        moved.by += timedelta(seconds=120)
+        ask("/third", 1)
+        gitlab.await_path("/third")
         gitlab.gate.set()
-        for thread in (*lanes, person, later):
+        for thread in threads:
             thread.join()
 
     assert is_full
-    assert gitlab.busy[1] == background + 2
-    assert len(gitlab.arrived) == background + 4 + 2
+    assert together == ["/first"] * 10 + ["/person"] + ["/second"] * 6
+    assert len(gitlab.paths) == 22
 
 
 def test_token_endpoint_is_asked_whatever_the_api_has_said(database: Database, gitlab: Counting) -> None:

@@ -84,22 +84,6 @@ def test_read_that_is_told_to_wait_long_is_handed_back_to_the_queue(sandbox: Run
     assert caught.value.retry_after_seconds == 3600
 
 
-def test_one_limit_holds_for_every_request_of_the_user(sandbox: RunningSandbox) -> None:
-    sandbox.faults.add(GROUPS, **LIMITED, headers={"Retry-After": "30"}, times=1)
-    waits: list[float] = []
-    address = parse_address(sandbox.url, allow_http=True)
-
-    with OutboundClient(NetworkPolicy(exempt=address)).session(address) as line:
-        client = GitLabClient(line, Secret(sandbox.token("gatehouse")), sleep=waits.append)
-        list(client.group_pages())
-        client.newest_project()
-
-    # The clock stands still here, so the second request finds the limit of the first.
-    first, second = waits
-    assert 30 <= first <= 31
-    assert 25 <= second <= first
-
-
 @pytest.mark.parametrize("fault", [{"drop": "after"}, {"truncate": 40}, {"status": 502, "html": True}])
 def test_answer_that_breaks_off_is_like_a_gitlab_that_is_away(
     runtime: Runtime, sandbox: RunningSandbox, cast: Cast, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]

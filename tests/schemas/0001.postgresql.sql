@@ -514,6 +514,13 @@ CREATE SEQUENCE public.repository_id_seq
     NO MAXVALUE
     CACHE 1;
 ALTER SEQUENCE public.repository_id_seq OWNED BY public.repository.id;
+CREATE TABLE public.request_budget (
+    origin character varying(300) NOT NULL,
+    next_at double precision NOT NULL,
+    cooled_until double precision NOT NULL,
+    holders json NOT NULL,
+    written_at double precision NOT NULL
+);
 CREATE TABLE public.retired_token (
     id bigint NOT NULL,
     organization_id bigint NOT NULL,
@@ -663,6 +670,7 @@ INSERT INTO public.membership VALUES (1, 1, 1, 'x', '2026-01-01 00:00:00+00');
 INSERT INTO public.organization VALUES (1, 'x', 'x', '2026-01-01 00:00:00+00');
 INSERT INTO public.outbound_try VALUES (1, 1, 'x', '2026-01-01 00:00:00+00');
 INSERT INTO public.repository VALUES (1, 1, 1, 'x', 'x', 'x', 1, 'x', 'x', 'x', 'x', 1, false, false, 'x', false, false, 'x', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', 'x', '\x78');
+INSERT INTO public.request_budget VALUES ('x', 1.5, 1.5, '{}', 1.5);
 INSERT INTO public.retired_token VALUES (1, 1, 1, 'x', '\x78', '\x78', '2026-01-01 00:00:00+00', '{}', '\x78', 'x', 'x', '2026-01-01 00:00:00+00', 1, '2026-01-01 00:00:00+00', '{}', '2026-01-01 00:00:00+00', 'x');
 INSERT INTO public.session VALUES (1, 'x', 1, 1, '{}', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', 'x', 'x');
 INSERT INTO public.setup_token VALUES (1, 'x', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00');
@@ -788,6 +796,8 @@ ALTER TABLE ONLY public.repository
     ADD CONSTRAINT repository_connection_id_gitlab_project_id_key UNIQUE (connection_id, gitlab_project_id);
 ALTER TABLE ONLY public.repository
     ADD CONSTRAINT repository_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.request_budget
+    ADD CONSTRAINT request_budget_pkey PRIMARY KEY (origin);
 ALTER TABLE ONLY public.retired_token
     ADD CONSTRAINT retired_token_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.session

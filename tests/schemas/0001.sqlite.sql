@@ -461,6 +461,15 @@ CREATE TABLE repository (
 	UNIQUE (connection_id, gitlab_project_id)
 );
 INSERT INTO "repository" VALUES(1,1,1,'x','x','x',1,'x','x','x','x',1,0,0,'x',0,0,'x','2026-01-01 00:00:00.000000','2026-01-01 00:00:00.000000','x',X'78');
+CREATE TABLE request_budget (
+	origin VARCHAR(300) NOT NULL,
+	next_at FLOAT NOT NULL,
+	cooled_until FLOAT NOT NULL,
+	holders JSON NOT NULL,
+	written_at FLOAT NOT NULL,
+	PRIMARY KEY (origin)
+);
+INSERT INTO "request_budget" VALUES('x',1.5,1.5,'{}',1.5);
 CREATE TABLE retired_token (
 	id INTEGER NOT NULL,
 	organization_id INTEGER NOT NULL,

@@ -19,6 +19,7 @@ from tests.support.postgresql import run_client
 
 FOLDER = Path(__file__).parent.parent / "schemas"
 SAMPLES: dict[type, Any] = {
+    float: 1.5,
     int: 1,
     bool: False,
     str: "x",

@@ -189,6 +189,15 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_outbound_try_organization_id"), "outbound_try", ["organization_id"], unique=False)
     op.create_table(
+        "request_budget",
+        sa.Column("origin", sa.String(300), nullable=False),
+        sa.Column("next_at", sa.Float(), nullable=False),
+        sa.Column("cooled_until", sa.Float(), nullable=False),
+        sa.Column("holders", sa.JSON(), nullable=False),
+        sa.Column("written_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("origin"),
+    )
+    op.create_table(
         "retired_token",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("organization_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
