@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     # Where the newest number and hash of the audit log are also written, so that missing events at the end are noticed
     # (S85).
     audit_head_file: Path | None = None
+    access_log_days: int = Field(default=90, ge=1, le=3650)
     catalogue_lanes: int = Field(default=4, ge=1, le=16)
 
     @field_validator("*", mode="before")

@@ -12,7 +12,6 @@ import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import bindparam, event, insert, select, update
@@ -21,6 +20,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from portal.audit.head import Head, tell_head
 from portal.audit.models import AuditEvent, AuditHead
+from portal.audit.text import plain
 from portal.db import AUDIT_HEAD_FILE, AUDIT_KEY, WITNESS
 
 EVENTS = AuditEvent.__table__  # type: ignore[attr-defined]
@@ -71,13 +71,9 @@ def add_event(session: Session, values: dict[str, Any]) -> None:
 
 def hash_of(values: Mapping[str, Any], key: bytes) -> str:
     """Return the hash of an event: HMAC-SHA256 over its canonical JSON, as 64 hex characters."""
-    plain = {name: _plain(values[name]) for name in FIELDS}
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    fields = {name: plain(values[name]) for name in FIELDS}
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hmac.digest(key, text.encode(), "sha256").hex()
-
-
-def _plain(value: Any) -> Any:
-    return value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else value
 
 
 @event.listens_for(Session, "before_commit")

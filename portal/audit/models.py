@@ -71,6 +71,29 @@ class AuditHead(SQLModel, table=True):
     hash: str = Field(max_length=64)
 
 
+class AccessEntry(SQLModel, table=True):
+    """One use of something, by whom and with what result; its batch is covered by one event of the audit log."""
+
+    __tablename__ = "access_log"
+    # The events that cover entries name them by id: no id is given twice.
+    __table_args__ = (Index("ix_access_log_batch", "batch", "id"), {"sqlite_autoincrement": True})
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    # The highest id of its batch; null until it is sealed.
+    batch: int | None = Field(default=None, sa_type=BigId)
+    at: datetime = Field(sa_type=UTCDateTime)
+    organization_id: int | None = Field(default=None, sa_type=BigId)
+    actor_kind: str = Field(max_length=20)
+    actor_id: str = Field(default="", max_length=200)
+    actor_name: str = Field(default="", max_length=200)
+    action: str = Field(max_length=80)
+    object_type: str = Field(max_length=40)
+    object_id: str = Field(default="", max_length=200)
+    object_name: str = Field(default="", max_length=300)
+    result: str = Field(max_length=20)
+    source_address: str = Field(default="", max_length=64)
+
+
 class AuditVerification(SQLModel, table=True):
     """One verification of the whole chain by the portal itself."""
 

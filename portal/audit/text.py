@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from datetime import UTC, datetime
 from typing import Any
 
 from portal.foreign import Foreign
@@ -18,6 +19,11 @@ def encode_controls(text: str, limit: int) -> str:
         return text[:limit]
     encoded = "".join(_encode(character) for character in text[:limit])
     return encoded[:limit]
+
+
+def plain(value: Any) -> Any:
+    """Return a value as hashes take it in: a time in UTC, to the microsecond."""
+    return value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else value
 
 
 def clean_details(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
+from portal.audit.access import SEALED, find_put_in, is_as_sealed
 from portal.audit.chain import EVENTS, HEAD, hash_of
 from portal.audit.head import Head, Noted, read_noted
 from portal.audit.models import GENESIS
@@ -104,11 +105,15 @@ def verify_chain(runtime: Runtime, progress: Callable[[int, int], None] = lambda
             rows = _read_batch(runtime.database, walk.number)
             for row in rows:
                 walk.check(row)
+                if row["action"] == SEALED and not is_as_sealed(runtime.database, row, runtime.vault.audit_key):
+                    raise _Broken(row["number"], "covers entries of the access log that are not as they were written")
             progress(walk.number, total)
             head, newest = _read_end(runtime.database)
             # More may have been added in the meantime.
             if not rows and newest <= walk.number:
                 walk.finish(head)
+                if entry := find_put_in(runtime.database):
+                    raise _Broken(walk.number, f"is the newest, and none covers entry {entry} of the access log")
                 return Verdict(walk.number)
     except _Broken as broken:
         return Verdict(walk.number, broken.fault)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlmodel import col, select
 
 from portal.actor import Principal
+from portal.audit.access import expire, has_expired, has_unsealed, seal
 from portal.audit.head import last_noted, last_written, write_head
 from portal.audit.models import AuditVerification
 from portal.audit.service import record
@@ -20,6 +21,7 @@ log = get_logger(__name__)
 
 VERIFY = "audit.verify"
 TITLE = "Verify the audit log"
+SEAL_SECONDS = 5
 DAY = 86_400
 
 
@@ -74,6 +76,27 @@ def tell(context: JobContext) -> None:
     if noted and noted.number > head.number:
         log.error("audit_log_cut_off", newest=head.number, noted=noted.number)
     write_head(path, head)
+
+
+def has_unsealed_entries(runtime: Runtime) -> bool:
+    """Whether entries of the access log are not covered by an event yet."""
+    return has_unsealed(runtime.database)
+
+
+def seal_entries(context: JobContext) -> None:
+    """Cover the newest entries of the access log by one event."""
+    with context.transaction() as session:
+        seal(session, context.runtime.vault.audit_key)
+
+
+def has_old_entries(runtime: Runtime) -> bool:
+    """Whether entries of the access log are older than they are kept."""
+    return has_expired(runtime.database, runtime.settings.access_log_days)
+
+
+def delete_old_entries(context: JobContext) -> None:
+    """Delete entries of the access log that are older than they are kept."""
+    expire(context.runtime.database, context.runtime.settings.access_log_days)
 
 
 def request_verification(runtime: Runtime, principal: Principal) -> Job:

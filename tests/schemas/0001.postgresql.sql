@@ -1,6 +1,28 @@
 CREATE FUNCTION public.audit_refuse() RETURNS trigger
     LANGUAGE plpgsql
     AS $$ BEGIN RAISE EXCEPTION 'The audit log is only ever added to.' USING ERRCODE = 'integrity_constraint_violation'; END $$;
+CREATE TABLE public.access_log (
+    id bigint NOT NULL,
+    batch bigint,
+    at timestamp with time zone NOT NULL,
+    organization_id bigint,
+    actor_kind character varying(20) NOT NULL,
+    actor_id character varying(200) NOT NULL,
+    actor_name character varying(200) NOT NULL,
+    action character varying(80) NOT NULL,
+    object_type character varying(40) NOT NULL,
+    object_id character varying(200) NOT NULL,
+    object_name character varying(300) NOT NULL,
+    result character varying(20) NOT NULL,
+    source_address character varying(64) NOT NULL
+);
+CREATE SEQUENCE public.access_log_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+ALTER SEQUENCE public.access_log_id_seq OWNED BY public.access_log.id;
 CREATE TABLE public.alarm_mail (
     id bigint NOT NULL,
     incident_id bigint NOT NULL,
@@ -614,6 +636,7 @@ CREATE TABLE public.vault_key (
     check_value character varying(64) NOT NULL,
     created_at timestamp with time zone NOT NULL
 );
+ALTER TABLE ONLY public.access_log ALTER COLUMN id SET DEFAULT nextval('public.access_log_id_seq'::regclass);
 ALTER TABLE ONLY public.alarm_mail ALTER COLUMN id SET DEFAULT nextval('public.alarm_mail_id_seq'::regclass);
 ALTER TABLE ONLY public.application ALTER COLUMN id SET DEFAULT nextval('public.application_id_seq'::regclass);
 ALTER TABLE ONLY public.audit_verification ALTER COLUMN id SET DEFAULT nextval('public.audit_verification_id_seq'::regclass);
@@ -641,6 +664,7 @@ ALTER TABLE ONLY public.session ALTER COLUMN id SET DEFAULT nextval('public.sess
 ALTER TABLE ONLY public.setup_token ALTER COLUMN id SET DEFAULT nextval('public.setup_token_id_seq'::regclass);
 ALTER TABLE ONLY public.sign_in_attempt ALTER COLUMN id SET DEFAULT nextval('public.sign_in_attempt_id_seq'::regclass);
 ALTER TABLE ONLY public."user" ALTER COLUMN id SET DEFAULT nextval('public.user_id_seq'::regclass);
+INSERT INTO public.access_log VALUES (1, 1, '2026-01-01 00:00:00+00', 1, 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x');
 INSERT INTO public.alarm_mail VALUES (1, 1, 'x', 1, '2026-01-01 00:00:00+00');
 INSERT INTO public.alembic_version VALUES ('0001');
 INSERT INTO public.application VALUES (1, 1, 'x', '\x78', 'x', 'x', 'x', 'x', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00');
@@ -677,6 +701,7 @@ INSERT INTO public.setup_token VALUES (1, 'x', '2026-01-01 00:00:00+00', '2026-0
 INSERT INTO public.sign_in_attempt VALUES (1, 'x', 'x', false, '2026-01-01 00:00:00+00');
 INSERT INTO public."user" VALUES (1, 'x', 'x', 'x', false, '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00');
 INSERT INTO public.vault_key VALUES ('x', 'x', '2026-01-01 00:00:00+00');
+SELECT pg_catalog.setval('public.access_log_id_seq', 1, false);
 SELECT pg_catalog.setval('public.alarm_mail_id_seq', 1, false);
 SELECT pg_catalog.setval('public.application_id_seq', 1, false);
 SELECT pg_catalog.setval('public.audit_verification_id_seq', 1, false);
@@ -704,6 +729,8 @@ SELECT pg_catalog.setval('public.session_id_seq', 1, false);
 SELECT pg_catalog.setval('public.setup_token_id_seq', 1, false);
 SELECT pg_catalog.setval('public.sign_in_attempt_id_seq', 1, false);
 SELECT pg_catalog.setval('public.user_id_seq', 1, false);
+ALTER TABLE ONLY public.access_log
+    ADD CONSTRAINT access_log_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.alarm_mail
     ADD CONSTRAINT alarm_mail_incident_id_kind_user_id_key UNIQUE (incident_id, kind, user_id);
 ALTER TABLE ONLY public.alarm_mail
@@ -816,6 +843,7 @@ ALTER TABLE ONLY public."user"
     ADD CONSTRAINT user_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.vault_key
     ADD CONSTRAINT vault_key_pkey PRIMARY KEY (key_id);
+CREATE INDEX ix_access_log_batch ON public.access_log USING btree (batch, id);
 CREATE INDEX ix_audit_event_action ON public.audit_event USING btree (organization_id, action, number);
 CREATE INDEX ix_audit_event_listing ON public.audit_event USING btree (organization_id, number);
 CREATE INDEX ix_authorization_attempt_connection_id ON public.authorization_attempt USING btree (connection_id);

@@ -1,4 +1,20 @@
 BEGIN TRANSACTION;
+CREATE TABLE access_log (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+	batch INTEGER,
+	at DATETIME NOT NULL,
+	organization_id INTEGER,
+	actor_kind VARCHAR(20) NOT NULL,
+	actor_id VARCHAR(200) NOT NULL,
+	actor_name VARCHAR(200) NOT NULL,
+	action VARCHAR(80) NOT NULL,
+	object_type VARCHAR(40) NOT NULL,
+	object_id VARCHAR(200) NOT NULL,
+	object_name VARCHAR(300) NOT NULL,
+	result VARCHAR(20) NOT NULL,
+	source_address VARCHAR(64) NOT NULL
+);
+INSERT INTO "access_log" VALUES(1,1,'2026-01-01 00:00:00.000000',1,'x','x','x','x','x','x','x','x','x');
 CREATE TABLE alarm_mail (
 	id INTEGER NOT NULL,
 	incident_id INTEGER NOT NULL,
@@ -545,6 +561,7 @@ CREATE TABLE vault_key (
 	PRIMARY KEY (key_id)
 );
 INSERT INTO "vault_key" VALUES('x','x','2026-01-01 00:00:00.000000');
+CREATE INDEX ix_access_log_batch ON access_log (batch, id);
 CREATE INDEX ix_audit_event_action ON audit_event (organization_id, action, number);
 CREATE INDEX ix_audit_event_listing ON audit_event (organization_id, number);
 CREATE INDEX ix_job_ended ON job (state, finished_at);
@@ -592,5 +609,6 @@ CREATE TRIGGER audit_head_only_grows BEFORE UPDATE ON audit_head WHEN NEW.number
         BEGIN SELECT RAISE(ABORT, 'The audit log is only ever added to.'); END;
 CREATE TRIGGER audit_head_no_delete BEFORE DELETE ON audit_head BEGIN SELECT RAISE(ABORT, 'The audit log is only ever added to.'); END;
 DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('access_log',1);
 INSERT INTO "sqlite_sequence" VALUES('connection',1);
 COMMIT;
