@@ -88,11 +88,16 @@ def parse_address(text: str, *, allow_http: bool = False, allowed_ports: Collect
     scheme, rest = _split_scheme(cleaned, allow_http)
     authority, slash, path = rest.partition("/")
     host, port_text = _split_port(authority)
-    port = _read_port(port_text) if port_text is not None else DEFAULT_PORTS[scheme]
+    if port_text is not None and (not re.fullmatch(r"[1-9][0-9]{0,4}", port_text) or int(port_text) > 65535):
+        raise AddressRefused("port", "The port must be a number from 1 to 65535.")
+    port = DEFAULT_PORTS[scheme] if port_text is None else int(port_text)
     if allowed_ports is not None and port not in allowed_ports:
         raise AddressRefused("port_not_allowed", f"Port {port} is not one this portal may connect to.")
-    typed = _SCHEME.match(cleaned) is not None
-    return Address(scheme, _read_host(host), port, _read_path(slash + path), typed)
+    host = _read_host(host)
+    path = _TAILS.sub("", (slash + path).rstrip("/")).rstrip("/")
+    if not _PATH.match(path) or any(part in {".", ".."} for part in path.split("/")):
+        raise AddressRefused("path", "The part after the host is not a path such as /gitlab.")
+    return Address(scheme, host, port, path, is_scheme_typed=_SCHEME.match(cleaned) is not None)
 
 
 def is_same_address(one: str, other: str) -> bool:
@@ -211,41 +216,20 @@ def _split_port(authority: str) -> tuple[str, str | None]:
     return host, port if colon else None
 
 
-def _read_port(text: str) -> int:
-    if not re.fullmatch(r"[1-9][0-9]{0,4}", text) or int(text) > 65535:
-        raise AddressRefused("port", "The port must be a number from 1 to 65535.")
-    return int(text)
-
-
 def _read_host(text: str) -> str:
     if text.startswith("["):
-        return _read_ipv6(text[1:-1])
+        try:
+            return ipaddress.IPv6Address(text[1:-1]).compressed
+        except ValueError:
+            raise AddressRefused("host", "That is not an IPv6 address.") from None
     host = text.lower().rstrip(".") if not text.endswith("..") else text
     labels = host.split(".")
     if len(host) > MAX_HOST or not all(_LABEL.match(label) for label in labels):
         raise AddressRefused("host", "That is not a host name. Example: gitlab.example.com.")
     if _NUMERIC_LABEL.match(labels[-1]):
-        return _read_ipv4(host)
+        # Other spellings (2130706433, 0x7f.1, 127.1) mean different hosts to different programs.
+        try:
+            return str(ipaddress.IPv4Address(host))
+        except ValueError:
+            raise AddressRefused("numeric_host", "Write an IPv4 address as four numbers: 192.0.2.10.") from None
     return host
-
-
-def _read_ipv6(text: str) -> str:
-    try:
-        return ipaddress.IPv6Address(text).compressed
-    except ValueError:
-        raise AddressRefused("host", "That is not an IPv6 address.") from None
-
-
-def _read_ipv4(text: str) -> str:
-    # Other spellings (2130706433, 0x7f.1, 127.1) mean different hosts to different programs.
-    try:
-        return str(ipaddress.IPv4Address(text))
-    except ValueError:
-        raise AddressRefused("numeric_host", "Write an IPv4 address as four numbers: 192.0.2.10.") from None
-
-
-def _read_path(text: str) -> str:
-    path = _TAILS.sub("", text.rstrip("/")).rstrip("/")
-    if not _PATH.match(path) or any(part in {".", ".."} for part in path.split("/")):
-        raise AddressRefused("path", "The part after the host is not a path such as /gitlab.")
-    return path

@@ -81,11 +81,15 @@ class GuardedStream(httpcore2.NetworkStream):
     def get_extra_info(self, info: str) -> Any:
         """Answer what the HTTP engine asks about a socket."""
         if info == "is_readable":  # What the engine means: can this idle connection no longer be used?
-            return self._is_old() or _is_readable(self._sock)
+            if time.monotonic() - self._opened_at > MAX_AGE_SECONDS or self._sock.fileno() < 0:
+                return True
+            if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0:
+                return True
+            # An idle connection that turns readable was closed by the server: the engine then makes a new one.
+            poll = select.poll()  # select() fails above 1,024 open files.
+            poll.register(self._sock, select.POLLIN)
+            return bool(poll.poll(0))
         return {"socket": self._sock, "ssl_object": getattr(self._sock, "_sslobj", None)}.get(info)
-
-    def _is_old(self) -> bool:
-        return time.monotonic() - self._opened_at > MAX_AGE_SECONDS
 
 
 class GuardedBackend(httpcore2.NetworkBackend):
@@ -119,12 +123,3 @@ class GuardedBackend(httpcore2.NetworkBackend):
         if self._proxy is None:
             return connect_first(found, self._address.port)
         return self._proxy.tunnel(found, self._address.port)
-
-
-def _is_readable(sock: socket.socket) -> bool:
-    # An idle connection that turns readable was closed by the server: the engine then makes a new one.
-    if sock.fileno() < 0 or (isinstance(sock, ssl.SSLSocket) and sock.pending() > 0):
-        return True
-    poll = select.poll()  # select() fails above 1,024 open files.
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -37,33 +37,25 @@ def reached_by(ip: IPAddress) -> list[IPAddress]:
     if is_within(ip, _WRAPPERS):
         return [ipaddress.IPv4Address(int(ip) & _LOW)]
     if is_within(ip, _LOCAL_NAT64):
-        return list(_inside_local_nat64(int(ip)))
-    return [ip, *_tunnelled(ip)]
-
-
-def _tunnelled(ip: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
-    if ip.sixtofour:
-        yield ip.sixtofour
-    if ip.teredo:
-        yield from ip.teredo
+        return _inside_local_nat64(int(ip))
+    inner = [ip.sixtofour] if ip.sixtofour else []
+    inner += ip.teredo or ()
     if (int(ip) >> 32) & _LOW in _ISATAP:
-        yield ipaddress.IPv4Address(int(ip) & _LOW)
+        inner.append(ipaddress.IPv4Address(int(ip) & _LOW))
+    return [ip, *inner]
 
 
-def _inside_local_nat64(number: int) -> Iterator[ipaddress.IPv4Address]:
-    """Yield the IPv4 address at each place where RFC 6052 §2.2 may put it; the site's prefix length is not known.
+def _inside_local_nat64(number: int) -> list[IPAddress]:
+    """Return the IPv4 address at each place where RFC 6052 §2.2 may put it; the site's prefix length is not known.
 
     Octet u and the suffix should be zero, but a translator need not check (RFC 6052 §2.3), so they are ignored.
     A place that reads 0.x.y.z is unused: if it counted, every address would be refused.
     """
-    yield from map(ipaddress.IPv4Address, [place for place in _places(number) if place >> 24] or [number & _LOW])
-
-
-def _places(number: int) -> Iterator[int]:
+    places = [number & _LOW]
     for length in (48, 56, 64):
         before = 64 - length  # Bits of the address in front of octet u.
         after = 32 - before
         high = (number >> 64) & ((1 << before) - 1)
         low = (number >> (56 - after)) & ((1 << after) - 1)
-        yield (high << after) | low
-    yield number & _LOW
+        places.append((high << after) | low)
+    return [ipaddress.IPv4Address(place) for place in places if place >> 24] or [ipaddress.IPv4Address(number & _LOW)]

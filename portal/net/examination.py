@@ -44,7 +44,7 @@ def examine(backend: GuardedBackend, address: Address, ca_certificate: str | Non
     passed: list[Layer] = []
     chain: tuple[CertificateInfo, ...] = ()
     found: list[IPAddress] = []
-    failure = None
+    failure: OutboundError | None = None
     try:
         found = backend.resolve()
         passed.append(Layer.DNS)
@@ -57,13 +57,11 @@ def examine(backend: GuardedBackend, address: Address, ca_certificate: str | Non
             handshake(backend.connect(found), make_context(ca_certificate), address.host).close()
             passed.append(Layer.TLS)
     except OutboundError as error:
-        failure = TLSFailed("incomplete_chain") if _misses_its_issuer(error, chain, ca_certificate) else error
+        failure = error
+        # An unknown authority may be one that the server should have sent (RFC 8446 §4.4.2).
+        is_alone = len(chain) == 1 and not chain[0].is_self_signed
+        if isinstance(error, TLSFailed) and error.case == "unknown_ca" and is_alone:
+            trusted = parse_certificates(ca_certificate) if ca_certificate else []
+            if all(info.subject != chain[0].issuer for info in trusted):
+                failure = TLSFailed("incomplete_chain")
     return Examination(tuple(passed), failure, chain, tuple(map(str, found)))
-
-
-def _misses_its_issuer(error: OutboundError, chain: tuple[CertificateInfo, ...], ca_certificate: str | None) -> bool:
-    """Return whether an unknown authority is one that the server should have sent (RFC 8446 §4.4.2)."""
-    if not isinstance(error, TLSFailed) or error.case != "unknown_ca" or len(chain) != 1 or chain[0].is_self_signed:
-        return False
-    trusted = parse_certificates(ca_certificate) if ca_certificate else []
-    return all(info.subject != chain[0].issuer for info in trusted)

@@ -48,11 +48,16 @@ def read_json(content: bytes, content_type: str, shape: type[T]) -> T:
     if content_type.partition(";")[0].strip().lower() not in _CONTENT_TYPES or not content:
         raise JSONRefused("not_json")
     _refuse_deep(content)
-    if not _fits_int64(content):
-        raise JSONRefused("wrong_shape")
+    # Databases refuse longer numbers, and Python takes quadratic time for very long ones.
+    if _HAS_LONG_NUMBER.search(content):
+        numbers = _LONG_NUMBERS.findall(_outside_strings(_without_escaped_quotes(content)))
+        if not all(map(_is_int64, numbers)):
+            raise JSONRefused("wrong_shape")
+    if _HAS_BAD_ESCAPE.search(content):
+        content = _ANY_ESCAPE.sub(lambda match: match["good"] or rb"\ufffd", content)
     try:
         # Native types never get here: only kinds of foreign text do, which clean their input.
-        return msgspec.json.decode(_neutral(content), type=shape, dec_hook=make_foreign)
+        return msgspec.json.decode(content, type=shape, dec_hook=make_foreign)
     except msgspec.ValidationError:
         raise JSONRefused("wrong_shape") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -89,14 +94,6 @@ def _refuse_deep(content: bytes) -> None:
         raise JSONRefused("too_deep" if b"[]" in marks else "malformed")
 
 
-def _fits_int64(content: bytes) -> bool:
-    # Databases refuse longer ones, and Python takes quadratic time for very long ones.
-    if not _HAS_LONG_NUMBER.search(content):
-        return True
-    found = _LONG_NUMBERS.findall(_outside_strings(_without_escaped_quotes(content)))
-    return all(map(_is_int64, found))
-
-
 def _is_int64(number: bytes) -> bool:
     return len(number) <= 20 and MIN_INT64 <= int(number) <= MAX_INT64
 
@@ -108,10 +105,3 @@ def _without_escaped_quotes(content: bytes) -> bytes:
 
 def _outside_strings(content: bytes) -> bytes:
     return b" ".join(content.split(b'"')[::2])
-
-
-def _neutral(content: bytes) -> bytes:
-    """Replace escapes that no database takes: NUL and halves of surrogate pairs."""
-    if not _HAS_BAD_ESCAPE.search(content):
-        return content
-    return _ANY_ESCAPE.sub(lambda match: match["good"] or rb"\ufffd", content)

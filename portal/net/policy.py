@@ -112,8 +112,11 @@ class NetworkPolicy:
         """Return why an address is refused, as the suffix of a code `address_…`; None if it may be reached."""
         reached = reached_by(ip)
         for one in reached:
-            if reason := _reason_for_all(one):
-                return reason
+            for reason, among in _NEVER.items():
+                if is_within(one, among):
+                    return reason
+            if isinstance(one, ipaddress.IPv6Address) and not is_within(one, _USABLE_IPV6):
+                return "reserved"
         if self.mode == "listed" and not all(is_within(one, self.networks) for one in reached):
             return "not_listed"
         if self.mode == "public" and any(is_within(one, _PRIVATE) for one in reached):
@@ -129,10 +132,3 @@ class NetworkPolicy:
 
 def _forbidden(reason: str) -> AddressForbidden:
     return AddressForbidden(f"address_{reason}")
-
-
-def _reason_for_all(ip: IPAddress) -> str | None:
-    for reason, among in _NEVER.items():
-        if is_within(ip, among):
-            return reason
-    return "reserved" if isinstance(ip, ipaddress.IPv6Address) and not is_within(ip, _USABLE_IPV6) else None

@@ -76,21 +76,16 @@ def _open_tunnel(sock: socket.socket, target: IPAddress, port: int) -> bool:
     try:
         sock.settimeout(current().left())
         sock.sendall(f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode())
-        head = _read_head(sock)
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            sock.settimeout(current().left())
+            byte = sock.recv(1)  # One byte at a time: what follows the head belongs to the tunnel.
+            head += byte
+            if not byte or len(head) > MAX_HEAD_BYTES:
+                raise ProxyFailed
     except TimeoutError:
         raise current().passed() from None
     except OSError:
         raise ProxyFailed from None
     words = head.split(b" ", 2)
     return words[0] in {b"HTTP/1.1", b"HTTP/1.0"} and len(words) > 1 and words[1].startswith(b"2")
-
-
-def _read_head(sock: socket.socket) -> bytes:
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        sock.settimeout(current().left())
-        byte = sock.recv(1)  # One byte at a time: what follows the head belongs to the tunnel.
-        head += byte
-        if not byte or len(head) > MAX_HEAD_BYTES:
-            raise ProxyFailed
-    return head

@@ -27,25 +27,21 @@ def connect_first(found: list[IPAddress], port: int) -> socket.socket:
     current().layer = Layer.TCP
     for tried, ip in enumerate(found):
         try:
-            return _connect(ip, port, current().left() / (len(found) - tried))
+            # A literal address and its family: nothing here can resolve a name.
+            sock = socket.socket(socket.AF_INET6 if ip.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
+            try:
+                sock.settimeout(current().left() / (len(found) - tried))
+                with through_the_door():
+                    sock.connect((str(ip), port))
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except BaseException:
+                sock.close()
+                raise
         except OSError:  # A timeout is one, too.
             continue
+        return sock
     current().left()
     raise ConnectFailed
-
-
-def _connect(ip: IPAddress, port: int, seconds: float) -> socket.socket:
-    # A literal address and its family: nothing here can resolve a name.
-    sock = socket.socket(socket.AF_INET6 if ip.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        sock.settimeout(seconds)
-        with through_the_door():
-            sock.connect((str(ip), port))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def handshake(sock: socket.socket, context: ssl.SSLContext, server_hostname: str) -> ssl.SSLSocket:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -140,15 +140,12 @@ def describe_chain(handshaken: ssl.SSLSocket) -> list[CertificateInfo]:
     ders = [item.public_bytes(ssl._ssl.ENCODING_DER) for item in presented or []]  # type: ignore[attr-defined]
     if not ders and (leaf := handshaken.getpeercert(binary_form=True)):
         ders = [leaf]
-    return list(_readable(ders[:MAX_CHAIN]))
-
-
-def _readable(ders: list[bytes]) -> Iterator[CertificateInfo]:
-    for der in ders:
-        try:
-            yield describe(x509.load_der_x509_certificate(der))
-        except _UNREADABLE:  # It is untrusted: OpenSSL's verdict follows, this is only for display.
-            continue
+    found = []
+    for der in ders[:MAX_CHAIN]:
+        # It is untrusted: OpenSSL's verdict follows, this is only for display.
+        with suppress(*_UNREADABLE):
+            found.append(describe(x509.load_der_x509_certificate(der)))
+    return found
 
 
 def describe(certificate: x509.Certificate) -> CertificateInfo:

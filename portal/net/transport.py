@@ -6,7 +6,8 @@ authlib's client uses the same transport, so OAuth and API calls go through one 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import httpcore2
@@ -14,12 +15,13 @@ import httpx2
 
 from portal.net.backend import GuardedBackend
 from portal.net.deadline import MAX_BYTES_OF_ERRORS, current
-from portal.net.decoding import decoded
-from portal.net.errors import AnswerBroken, AnswerTooLarge, RedirectRefused
+from portal.net.errors import AnswerBroken, AnswerEncoded, AnswerTooLarge, RedirectRefused
 
 MAX_CONNECTIONS = 10
 # A pooled connection keeps its once-checked address; after this many idle seconds the name is resolved again.
 KEEP_ALIVE_SECONDS = 30.0
+CHUNK_BYTES = 64 * 1024
+_GZIP = 31  # zlib's window bits for "gzip header expected".
 
 
 class GuardedTransport(httpx2.BaseTransport):
@@ -43,15 +45,35 @@ class GuardedTransport(httpx2.BaseTransport):
         request.headers["Accept-Encoding"] = "gzip"
         current().begin_request()
         with _translated():
-            answer = self._pool.handle_request(_engine_request(request))
+            answer = self._pool.handle_request(
+                httpcore2.Request(
+                    method=request.method,
+                    url=httpcore2.URL(
+                        scheme=request.url.raw_scheme,
+                        host=request.url.raw_host,
+                        port=request.url.port,
+                        target=request.url.raw_path,
+                    ),
+                    headers=request.headers.raw,
+                    content=request.stream,
+                    extensions={"timeout": {"pool": current().left()}},
+                )
+            )
         headers = httpx2.Headers(answer.headers)
         try:
-            _refuse_redirect(answer.status, headers)
+            if 300 <= answer.status < 400:
+                # A query may hold a code or a state, so it must not reach pages or logs.
+                place = headers.get("Location", "").partition("?")[0].partition("#")[0]
+                raise RedirectRefused(answer.status, place)
             body = _CappedBody(answer, headers)
         except BaseException:
             answer.close()
             raise
-        return httpx2.Response(answer.status, headers=_without_encoding(headers), stream=body)
+        # The body is decoded as it is read: no one may decode it again, and the length counted the encoded bytes.
+        if "Content-Encoding" in headers:
+            for name in ("Content-Encoding", "Content-Length"):
+                headers.pop(name, None)
+        return httpx2.Response(answer.status, headers=headers, stream=body)
 
     def close(self) -> None:
         """Close every pooled connection."""
@@ -80,35 +102,6 @@ class _CappedBody(httpx2.SyncByteStream):
         self._answer.close()
 
 
-def _engine_request(request: httpx2.Request) -> httpcore2.Request:
-    return httpcore2.Request(
-        method=request.method,
-        url=httpcore2.URL(
-            scheme=request.url.raw_scheme,
-            host=request.url.raw_host,
-            port=request.url.port,
-            target=request.url.raw_path,
-        ),
-        headers=request.headers.raw,
-        content=request.stream,
-        extensions={"timeout": {"pool": current().left()}},
-    )
-
-
-def _refuse_redirect(status: int, headers: httpx2.Headers) -> None:
-    if 300 <= status < 400:
-        # A query may hold a code or a state, so it must not reach pages or logs.
-        raise RedirectRefused(status, headers.get("Location", "").partition("?")[0].partition("#")[0])
-
-
-def _without_encoding(headers: httpx2.Headers) -> httpx2.Headers:
-    # The body is already decoded: no one may decode it again, and the length counted the encoded bytes.
-    if "Content-Encoding" in headers:
-        for name in ("Content-Encoding", "Content-Length"):
-            headers.pop(name, None)
-    return headers
-
-
 @contextmanager
 def _translated() -> Iterator[None]:
     """Turn the engine's exceptions into ours."""
@@ -118,3 +111,49 @@ def _translated() -> Iterator[None]:
         raise current().passed() from None
     except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.UnsupportedProtocol):
         raise AnswerBroken(may_have_been_processed=current().sent) from None
+
+
+def decoded(chunks: Iterable[bytes], encoding: str, cap: int) -> Iterator[bytes]:
+    """Yield the decoded body: `identity` or exactly one `gzip`, nothing else.
+
+    Raises:
+        AnswerTooLarge: more than `cap` bytes, encoded or decoded.
+        AnswerEncoded: another encoding.
+        AnswerBroken: broken or truncated compression, or bytes after it.
+        DeadlinePassed: also while a bomb is inflated.
+    """
+    chunks = _capped(chunks, cap)
+    if encoding in {"", "identity"}:
+        return chunks
+    if encoding in {"gzip", "x-gzip"}:
+        return _capped(_ungzipped(chunks), cap)
+    raise AnswerEncoded(encoding)
+
+
+def _capped(chunks: Iterable[bytes], cap: int) -> Iterator[bytes]:
+    total = 0
+    for chunk in chunks:
+        total += len(chunk)
+        if total > cap:
+            raise AnswerTooLarge(may_have_been_processed=True)
+        current().go_on_late()
+        yield chunk
+
+
+def _ungzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    decoder = zlib.decompressobj(_GZIP)
+    is_empty = True
+    for chunk in chunks:
+        rest = chunk
+        while rest:
+            if decoder.eof:  # zlib would collect what follows the end without limit.
+                raise AnswerBroken(may_have_been_processed=True)
+            is_empty = False
+            try:
+                yield decoder.decompress(rest, CHUNK_BYTES)
+            except zlib.error:
+                raise AnswerBroken(may_have_been_processed=True) from None
+            rest = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
+    # An answer without a body (204, or to HEAD) may still name an encoding.
+    if not decoder.eof and not is_empty:
+        raise AnswerBroken(may_have_been_processed=True)

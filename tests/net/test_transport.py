@@ -12,7 +12,7 @@ import pytest
 
 from portal.net import AnswerBroken, AnswerEncoded, AnswerTooLarge, DeadlinePassed, OutboundError
 from portal.net.deadline import LATE_SECONDS, exchange
-from portal.net.decoding import decoded
+from portal.net.transport import decoded
 from tests.net.lines import HOST, line_to
 from tests.net.servers import Peer, Server, always, header_of, response, silent, then_close
 
