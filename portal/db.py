@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, BigInteger, Dialect, Engine, Integer, create_engine, delete, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import DateTime, TypeDecorator, TypeEngine
-from sqlmodel import Session
+from sqlmodel import Session, SQLModel
 
 from portal.private import close_to_others, private_file, private_folder
 from portal.storage import Trouble, trouble_of
@@ -92,6 +93,20 @@ def read_id(text: str) -> int | None:
     """Return the id in a text from outside; None if it is not one, or larger than a database can compare with."""
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)) else None
     return number if number is not None and number <= MAX_ID else None
+
+
+def insert_into(session: Session, table: type[SQLModel]) -> sqlite.Insert | postgresql.Insert:
+    """Return an INSERT that can say what happens when a row is there already; SQL leaves that to each database."""
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
+
+
+def insert_unless_there(session: Session, table: type[SQLModel], values: dict[str, Any]) -> int | None:
+    """Insert a row and return its id; None if a unique row like it is there already, also at the same moment."""
+    own_id = table.__table__.c.id  # type: ignore[attr-defined]
+    statement = insert_into(session, table).values(values).on_conflict_do_nothing().returning(own_id)
+    made: int | None = session.execute(statement).scalar_one_or_none()
+    return made
 
 
 class Database:

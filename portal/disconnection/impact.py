@@ -16,8 +16,7 @@ from portal.connections.models import Connection
 from portal.credentials.retire import REVOKE_RETIRED
 from portal.gitlab.scopes import missing_scopes, unused_scopes
 from portal.jobs.models import Job
-from portal.repositories.models import Enablement, GitLabGroup, Repository
-from portal.repositories.visibility import visible_to
+from portal.repositories.models import Enablement, GitLabGroup, Repository, visible_to
 from portal.runtime import Runtime
 
 NAMES_SHOWN = 5

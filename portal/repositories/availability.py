@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+
+from portal.repositories.models import Reason
 
 REPORTER = 20
 SHA256 = "sha256"
-
-
-class Reason(StrEnum):
-    """Stored in `repository.unavailable_reason`."""
-
-    # A state of the connection, so it is never stored in a repository's row.
-    DISCONNECTED = "disconnected"
-    MISSING = "missing"
-    PENDING_DELETION = "pending_deletion"
-    ROLE_TOO_LOW = "role_too_low"
-    REPOSITORY_OFF = "repository_off"
-    ARCHIVED = "archived"
-    SHA256 = "sha256"
-    EMPTY = "empty"
 
 
 @dataclass(frozen=True)

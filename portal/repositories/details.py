@@ -1,6 +1,4 @@
-"""What a connection's pages show about repositories: how many are enabled, the last read, what can no longer be
-read.
-"""
+"""What a connection's pages show about repositories: how many are enabled, the last read, and what needs a person."""
 
 from __future__ import annotations
 
@@ -8,15 +6,13 @@ from sqlalchemy import func, select
 from sqlmodel import col
 
 from portal.actor import Principal, Right
-from portal.authorization.keep import catalogue_key
 from portal.connections import panels
 from portal.connections.models import Connection
-from portal.jobs.models import Job, JobState
-from portal.repositories.catalogue.findings import notices_of
+from portal.jobs.models import JobState
+from portal.repositories.catalogue.findings import Notice, notices_of
 from portal.repositories.catalogue.run import latest_run
-from portal.repositories.models import Enablement, Repository
-from portal.repositories.selection import StateFilter, View, count_by_state
-from portal.repositories.visibility import visible_to
+from portal.repositories.models import Enablement, Repository, visible_to
+from portal.repositories.selection import Filters, StateFilter, count_by_state, latest_read
 from portal.runtime import Runtime
 
 
@@ -25,10 +21,8 @@ def repositories_panels(runtime: Runtime, principal: Principal, connection: Conn
     if connection.authorized_at is None:
         return []
     with runtime.database.reading() as session:
-        counts = count_by_state(session, principal, View(connection=connection.slug))
-        newest = select(Job).where(col(Job.key) == catalogue_key(connection)).order_by(col(Job.id).desc()).limit(1)
-        job = session.execute(newest).scalars().first()
-        run = latest_run(session, connection.id or 0)
+        counts = count_by_state(session, principal, Filters(connection=connection.slug))
+        job = latest_read(session, connection)
     needs = counts[StateFilter.NEEDS_ATTENTION]
     facts = {
         "counts": {"enabled": counts[StateFilter.ENABLED], "total": counts[StateFilter.ALL]},
@@ -40,9 +34,17 @@ def repositories_panels(runtime: Runtime, principal: Principal, connection: Conn
     if needs:
         found.append(panels.Panel(panels.Place.NEEDS, "repositories/_needs.html", {"needs": needs}))
     # The most urgent problem is already shown above, as the connection's own sentence.
-    if principal.may(Right.MANAGE_CONNECTIONS) and (notices := [item for item in notices_of(run) if item.points]):
+    if notices := [item for item in load_notices(runtime, principal, connection) if item.points]:
         found.append(panels.Panel(panels.Place.NEEDS, "repositories/_notices.html", {"notices": notices}))
     return found
+
+
+def load_notices(runtime: Runtime, principal: Principal, connection: Connection | None) -> list[Notice]:
+    """Return what those who manage connections should know about the last read; nothing for everyone else."""
+    if connection is None or not principal.may(Right.MANAGE_CONNECTIONS):
+        return []
+    with runtime.database.reading() as session:
+        return notices_of(latest_run(session, connection.id or 0))
 
 
 def counts_by_connection(runtime: Runtime, principal: Principal) -> dict[int, tuple[int, int]]:

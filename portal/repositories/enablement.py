@@ -1,4 +1,4 @@
-"""Enable and disable repositories: desired state in the database, one row each, in one short transaction."""
+"""Enable and disable repositories: desired state, one row each, in one short transaction."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import delete
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import Session, col
+from sqlmodel import col
 
 from portal import audit
 from portal.accounts.principal import require_right_now
 from portal.actor import Principal, Right
-from portal.db import utc_now
+from portal.db import insert_unless_there, utc_now
 from portal.repositories.models import Enablement, RepositoryState
 from portal.repositories.selection import Row, get_rows
 from portal.runtime import Runtime
@@ -62,66 +61,45 @@ class Change:
         return [row.repository.id for row in self.changed if row.repository.id is not None]
 
 
-def enable_repositories(runtime: Runtime, principal: Principal, repository_ids: list[int]) -> Change:
-    """Enable those that can be; ids this person may not see are ignored like ids that do not exist."""
+def set_enabled(runtime: Runtime, principal: Principal, repository_ids: list[int], *, enabled: bool) -> Change:
+    """Enable those that can be, or disable them; nothing in GitLab changes by this.
+
+    Ids this person may not see are ignored like ids that do not exist.
+    """
     with runtime.database.transaction() as session:
         principal = require_right_now(session, principal, Right.ENABLE_REPOSITORIES)
-        rows = get_rows(session, principal, repository_ids[:MAX_AT_ONCE])
-        results = [(row, _enable(session, principal, row)) for row in rows]
-        _record(session, principal, "repository.enabled", results)
-        return Change(True, _read_again(session, principal, results))
-
-
-def disable_repositories(runtime: Runtime, principal: Principal, repository_ids: list[int]) -> Change:
-    """Remove the desired state; this deletes nothing in GitLab."""
-    with runtime.database.transaction() as session:
-        principal = require_right_now(session, principal, Right.ENABLE_REPOSITORIES)
-        rows = get_rows(session, principal, repository_ids[:MAX_AT_ONCE])
-        results = [(row, _disable(session, row)) for row in rows]
-        _record(session, principal, "repository.disabled", results)
-        return Change(False, _read_again(session, principal, results))
-
-
-def _enable(session: Session, principal: Principal, row: Row) -> ItemResult:
-    if row.enablement:
-        return ItemResult.UNCHANGED
-    if row.reason:
-        return ItemResult.UNAVAILABLE
-    values = {
-        "repository_id": row.repository.id,
-        "connection_id": row.repository.connection_id,
-        "enabled_by_user_id": principal.user_id,
-        "state": RepositoryState.ENABLED,
-        "enabled_at": utc_now(),
-    }
-    dialect = sqlite if session.connection().dialect.name == "sqlite" else postgresql
-    # Someone else may enable it at the same moment: that is not an error, and not our change.
-    statement = dialect.insert(Enablement).values(values).on_conflict_do_nothing().returning(col(Enablement.id))
-    made = session.execute(statement).first()
-    return ItemResult.CHANGED if made else ItemResult.UNCHANGED
-
-
-def _disable(session: Session, row: Row) -> ItemResult:
-    if not row.enablement:
-        return ItemResult.UNCHANGED
-    session.execute(delete(Enablement).where(col(Enablement.id) == row.enablement.id))
-    return ItemResult.CHANGED
-
-
-def _read_again(
-    session: Session, principal: Principal, results: list[tuple[Row, ItemResult]]
-) -> list[tuple[Row, ItemResult]]:
-    session.flush()
-    session.expire_all()
-    ids = [row.repository.id for row, _ in results if row.repository.id is not None]
-    now = {row.repository.id: row for row in get_rows(session, principal, ids)}
-    return [(now[row.repository.id], result) for row, result in results]
-
-
-def _record(session: Session, principal: Principal, action: str, results: list[tuple[Row, ItemResult]]) -> None:
-    for row, result in results:
-        if result == ItemResult.CHANGED:
-            path = audit.Foreign(row.repository.path_with_namespace)
-            target = audit.Target(principal.organization_id, "repository", row.repository.id, path)
-            project_id = row.repository.gitlab_project_id
-            audit.record(session, principal.actor, action, target, path=path, gitlab_project_id=project_id)
+        results = {}
+        for row in get_rows(session, principal, repository_ids[:MAX_AT_ONCE]):
+            repository, result = row.repository, ItemResult.UNCHANGED
+            if enabled and row.reason and not row.enablement:
+                result = ItemResult.UNAVAILABLE
+            elif enabled and not row.enablement:
+                values = {
+                    "repository_id": repository.id,
+                    "connection_id": repository.connection_id,
+                    "enabled_by_user_id": principal.user_id,
+                    "state": RepositoryState.ENABLED,
+                    "enabled_at": utc_now(),
+                }
+                # Someone else may enable it at the same moment: that is not an error, and not our change.
+                if insert_unless_there(session, Enablement, values):
+                    result = ItemResult.CHANGED
+            elif not enabled and row.enablement:
+                session.execute(delete(Enablement).where(col(Enablement.id) == row.enablement.id))
+                result = ItemResult.CHANGED
+            results[repository.id or 0] = result
+            if result == ItemResult.CHANGED:
+                path = audit.Foreign(repository.path_with_namespace)
+                target = audit.Target(principal.organization_id, "repository", repository.id, path)
+                audit.record(
+                    session,
+                    principal.actor,
+                    "repository.enabled" if enabled else "repository.disabled",
+                    target,
+                    path=path,
+                    gitlab_project_id=repository.gitlab_project_id,
+                )
+        session.flush()
+        session.expire_all()
+        rows = get_rows(session, principal, list(results))
+        return Change(enabled, [(row, results[row.repository.id or 0]) for row in rows])

@@ -11,7 +11,7 @@ from portal.actor import Right
 from portal.db import MAX_ID, read_id
 from portal.errors import BadRequest
 from portal.repositories import grants
-from portal.repositories.visibility import as_searched
+from portal.repositories.selection import as_searched
 from portal.web.access import requires
 from portal.web.current import current_principal, current_runtime
 from portal.web.forms import refuse_unknown_fields

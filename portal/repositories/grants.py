@@ -9,20 +9,20 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, CursorResult, Select, SQLColumnExpression, delete, func, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import CursorResult, Select, delete, func, or_, select
 from sqlmodel import Session, col
 
 from portal import audit
+from portal.accounts.members import who_grants_groups
 from portal.accounts.models import GroupGrant, Membership, User
 from portal.accounts.notes import GroupChoice, Notes
 from portal.accounts.principal import require_right_now
 from portal.actor import Principal, Right, Role
 from portal.connections.models import Connection
-from portal.db import utc_now
+from portal.db import insert_unless_there, utc_now
 from portal.errors import Conflict, NotFound
 from portal.repositories.models import GitLabGroup
-from portal.repositories.visibility import LIKE_ESCAPE, MAX_WORDS, escape_like
+from portal.repositories.selection import LIKE_ESCAPE, MAX_WORDS, escape_like
 from portal.runtime import Runtime
 
 PAGE_SIZE = 50
@@ -31,7 +31,7 @@ MAX_CHOICES = 200
 
 
 @dataclass(frozen=True)
-class Granted:
+class LeadGrant:
     """One grant; without a group when GitLab's list no longer has it."""
 
     grant: GroupGrant
@@ -45,7 +45,7 @@ class Granted:
 
 
 @dataclass(frozen=True)
-class Choice:
+class MatchingGroup:
     """One group of the catalogue; `via` is the path of the granted group that includes it, empty for none."""
 
     group: GitLabGroup
@@ -64,8 +64,8 @@ class GrantsPage:
 
     membership_id: int
     name: str
-    granted: list[Granted]
-    choices: list[Choice]
+    granted: list[LeadGrant]
+    choices: list[MatchingGroup]
     query: str
     total: int
     known: int
@@ -79,25 +79,42 @@ def load_page(runtime: Runtime, principal: Principal, membership_id: int, query:
         NotFound: no such member here.
         Conflict: the member is not a team lead.
     """
+    matching = _groups(principal)
+    for word in query.split()[:MAX_WORDS]:
+        # Unchanged as well: SQLite only knows the capitals A to Z, and PostgreSQL only those of its locale.
+        plain, lower = (f"%{escape_like(text)}%" for text in (word, word.lower()))
+        names = (col(GitLabGroup.full_path), col(GitLabGroup.name))
+        likes = [
+            (name.like(plain, escape=LIKE_ESCAPE), func.lower(name).like(lower, escape=LIKE_ESCAPE)) for name in names
+        ]
+        matching = matching.where(or_(*(like for pair in likes for like in pair)))
     with runtime.database.reading() as session:
         user = _find_lead(session, principal, membership_id)
         granted = _granted(session, principal, [membership_id])[membership_id]
-        matching = _groups(principal).where(*_search(query))
-        found = session.execute(matching.order_by(col(GitLabGroup.full_path), col(GitLabGroup.id)).limit(PAGE_SIZE))
-        rows = [Choice(group, connection, _via(group, granted)) for group, connection in found]
+        choices = []
+        shown = matching.order_by(col(GitLabGroup.full_path), col(GitLabGroup.id)).limit(PAGE_SIZE)
+        for group, connection in session.execute(shown):
+            via = (
+                item.group.full_path
+                for item in granted
+                if item.group and item.group.connection_id == group.connection_id
+                if f"{group.full_path}/".startswith(f"{item.group.full_path}/")
+            )
+            choices.append(MatchingGroup(group, connection, next(via, "")))
+        connections = select(func.count()).where(col(Connection.organization_id) == principal.organization_id)
         return GrantsPage(
             membership_id=membership_id,
             name=user.name,
             granted=granted,
-            choices=rows,
+            choices=choices,
             query=query,
             total=_count(session, matching),
             known=_count(session, _groups(principal)),
-            several_connections=_connection_count(session, principal) > 1,
+            several_connections=session.execute(connections).scalar_one() > 1,
         )
 
 
-def grant_group(runtime: Runtime, principal: Principal, membership_id: int, group_id: int) -> Granted | None:
+def grant_group(runtime: Runtime, principal: Principal, membership_id: int, group_id: int) -> LeadGrant | None:
     """Let a lead work in a group, by our id of it; None if they may already.
 
     Raises:
@@ -111,15 +128,22 @@ def grant_group(runtime: Runtime, principal: Principal, membership_id: int, grou
         if found is None:
             raise NotFound
         group, connection = found
-        grant_id = _insert(session, principal, membership_id, group)
+        values = {
+            "membership_id": membership_id,
+            "connection_id": group.connection_id,
+            "gitlab_group_id": group.gitlab_group_id,
+            "granted_by_user_id": principal.user_id,
+            "created_at": utc_now(),
+        }
+        grant_id = insert_unless_there(session, GroupGrant, values)
         if grant_id is None:
             return None
-        granted = Granted(session.get_one(GroupGrant, grant_id), connection, group)
+        granted = LeadGrant(session.get_one(GroupGrant, grant_id), connection, group)
         _record(session, principal, "member.group_granted", user, granted)
         return granted
 
 
-def revoke_group(runtime: Runtime, principal: Principal, membership_id: int, grant_id: int) -> Granted | None:
+def revoke_group(runtime: Runtime, principal: Principal, membership_id: int, grant_id: int) -> LeadGrant | None:
     """Take a grant back; None if it is already gone.
 
     Raises:
@@ -162,6 +186,15 @@ def group_choices(runtime: Runtime, principal: Principal) -> list[GroupChoice]:
     ]
 
 
+def whom_to_ask(runtime: Runtime, principal: Principal) -> list[User]:
+    """Return whom a team lead without groups asks for some; no one for everyone else."""
+    if principal.role != Role.TEAM_LEAD:
+        return []
+    own = select(col(GroupGrant.id)).where(col(GroupGrant.membership_id) == principal.membership_id).limit(1)
+    with runtime.database.reading() as session:
+        return [] if session.execute(own).first() else who_grants_groups(session, principal.organization_id)
+
+
 def _find_lead(session: Session, principal: Principal, membership_id: int) -> User:
     statement = (
         select(User, Membership)
@@ -186,7 +219,7 @@ def _groups(principal: Principal) -> Select[GitLabGroup, Connection]:
     )
 
 
-def _granted(session: Session, principal: Principal, leads: Collection[int]) -> defaultdict[int, list[Granted]]:
+def _granted(session: Session, principal: Principal, leads: Collection[int]) -> defaultdict[int, list[LeadGrant]]:
     same = (col(GitLabGroup.connection_id) == col(GroupGrant.connection_id)) & (
         col(GitLabGroup.gitlab_group_id) == col(GroupGrant.gitlab_group_id)
     )
@@ -197,54 +230,17 @@ def _granted(session: Session, principal: Principal, leads: Collection[int]) -> 
         .where(col(GroupGrant.membership_id).in_(leads), col(Connection.organization_id) == principal.organization_id)
         .order_by(col(GitLabGroup.full_path), col(GroupGrant.id))
     )
-    found: defaultdict[int, list[Granted]] = defaultdict(list)
+    found: defaultdict[int, list[LeadGrant]] = defaultdict(list)
     for row in session.execute(statement).all():
-        found[row[0].membership_id].append(Granted(*row))
+        found[row[0].membership_id].append(LeadGrant(*row))
     return found
-
-
-def _search(query: str) -> list[ColumnElement[bool]]:
-    names = (col(GitLabGroup.full_path), col(GitLabGroup.name))
-    return [
-        # Unchanged as well: SQLite only knows the capitals A to Z, and PostgreSQL only those of its locale.
-        or_(*(_contains(name, word) | _contains(func.lower(name), word.lower()) for name in names))
-        for word in query.split()[:MAX_WORDS]
-    ]
-
-
-def _contains(name: SQLColumnExpression[str], word: str) -> ColumnElement[bool]:
-    return name.like(f"%{escape_like(word)}%", escape=LIKE_ESCAPE)
-
-
-def _via(group: GitLabGroup, granted: list[Granted]) -> str:
-    paths = (item.group.full_path for item in granted if item.group and item.group.connection_id == group.connection_id)
-    return next((path for path in paths if f"{group.full_path}/".startswith(f"{path}/")), "")
 
 
 def _count(session: Session, statement: Select[GitLabGroup, Connection]) -> int:
     return int(session.execute(statement.with_only_columns(func.count(), maintain_column_froms=True)).scalar_one())
 
 
-def _connection_count(session: Session, principal: Principal) -> int:
-    statement = select(func.count()).where(col(Connection.organization_id) == principal.organization_id)
-    return int(session.execute(statement).scalar_one())
-
-
-def _insert(session: Session, principal: Principal, membership_id: int, group: GitLabGroup) -> int | None:
-    values = {
-        "membership_id": membership_id,
-        "connection_id": group.connection_id,
-        "gitlab_group_id": group.gitlab_group_id,
-        "granted_by_user_id": principal.user_id,
-        "created_at": utc_now(),
-    }
-    dialect = sqlite if session.connection().dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(GroupGrant).values(values).on_conflict_do_nothing().returning(col(GroupGrant.id))
-    made: int | None = session.execute(statement).scalar_one_or_none()
-    return made
-
-
-def _record(session: Session, principal: Principal, action: str, user: User, granted: Granted) -> None:
+def _record(session: Session, principal: Principal, action: str, user: User, granted: LeadGrant) -> None:
     audit.record(
         session,
         principal.actor,

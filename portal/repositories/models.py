@@ -6,9 +6,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Index, String, UniqueConstraint
-from sqlmodel import Field, SQLModel
+from sqlalchemy import JSON, BigInteger, Column, ColumnElement, Index, String, UniqueConstraint, func, or_, select
+from sqlalchemy.orm import aliased
+from sqlmodel import Field, SQLModel, col
 
+from portal.accounts.models import GroupGrant
+from portal.actor import Principal, Role
+from portal.connections.models import Connection
 from portal.db import BigId, UTCDateTime, utc_now
 
 # Ordered by the numbers of its characters on both databases: so what is below a path is one range of an index.
@@ -23,6 +27,20 @@ class RepositoryState(StrEnum):
     ENABLING = "Enabling"
     NEEDS_ATTENTION = "Needs attention"
     UNAVAILABLE = "Unavailable"
+
+
+class Reason(StrEnum):
+    """Stored in `repository.unavailable_reason`."""
+
+    # A state of the connection, so it is never stored in a repository's row.
+    DISCONNECTED = "disconnected"
+    MISSING = "missing"
+    PENDING_DELETION = "pending_deletion"
+    ROLE_TOO_LOW = "role_too_low"
+    REPOSITORY_OFF = "repository_off"
+    ARCHIVED = "archived"
+    SHA256 = "sha256"
+    EMPTY = "empty"
 
 
 class GitLabGroup(SQLModel, table=True):
@@ -71,7 +89,7 @@ class Repository(SQLModel, table=True):
     object_format: str = Field(default="", max_length=10)
     repository_enabled: bool = True
     marked_for_deletion: bool = False
-    # Why it cannot be enabled, one of portal.repositories.availability's codes; empty if it can.
+    # Why it cannot be enabled, a `Reason`; empty if it can.
     unavailable_reason: str = Field(default="", max_length=40)
     last_activity_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     # When a complete run no longer saw it; null while it is there.
@@ -83,7 +101,7 @@ class Repository(SQLModel, table=True):
 
 
 class Enablement(SQLModel, table=True):
-    """That a repository should be used: who asked, and when. No row means it is not wanted."""
+    """The desired state that a repository be used: who set it, when. No row means it is not wanted."""
 
     __tablename__ = "enablement"
 
@@ -120,3 +138,31 @@ class CatalogueRun(SQLModel, table=True):
     defects: list[dict[str, Any]] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     started_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+def visible_to(principal: Principal) -> ColumnElement[bool]:
+    """Return the condition on `repository` joined with `connection` for what this person may see."""
+    own_organization = col(Connection.organization_id) == principal.organization_id
+    if principal.role != Role.TEAM_LEAD:
+        return own_organization
+    # One range of the index for each granted group, however many there are. Both columns are in the order of their
+    # characters' numbers, where 0 comes right after the slash.
+    inside, path, below = aliased(Repository), col(GitLabGroup.full_path), col(GitLabGroup.full_path) + "/"
+    namespace = col(inside.namespace_path)
+    granted = (
+        select(col(inside.id))
+        .select_from(GroupGrant)
+        .join(
+            GitLabGroup,
+            (col(GroupGrant.gitlab_group_id) == col(GitLabGroup.gitlab_group_id))
+            & (col(GroupGrant.connection_id) == col(GitLabGroup.connection_id)),
+        )
+        .join(
+            inside,
+            (col(inside.connection_id) == col(GitLabGroup.connection_id))
+            & namespace.between(path, path + "0")
+            & or_(namespace == path, func.substr(namespace, 1, func.length(below)) == below),
+        )
+        .where(col(GroupGrant.membership_id) == principal.membership_id)
+    )
+    return own_organization & col(Repository.id).in_(granted)

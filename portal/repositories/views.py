@@ -18,10 +18,9 @@ from portal.errors import BadRequest, Conflict, InvalidInput
 from portal.foreign import Path
 from portal.repositories import details, grant_views
 from portal.repositories.availability import explain, role_name
-from portal.repositories.enablement import MAX_AT_ONCE, Change, disable_repositories, enable_repositories
-from portal.repositories.panel import Panel, load_panel
-from portal.repositories.selection import StateFilter, View
-from portal.repositories.visibility import as_searched
+from portal.repositories.enablement import MAX_AT_ONCE, set_enabled
+from portal.repositories.grants import whom_to_ask
+from portal.repositories.selection import Filters, SelectionPanel, StateFilter, as_searched, load_panel
 from portal.runtime import Runtime
 from portal.web.access import polling, requires
 from portal.web.addresses import safe_next
@@ -48,8 +47,9 @@ def register(app: Flask, runtime: Runtime) -> None:
 @requires(Right.SEE_REPOSITORIES)
 def index() -> Response:
     """Show the selection panel over all connections, or the one the address names."""
-    panel = load_panel(current_runtime(), current_principal(), read_view(request.args), address=url_for(".index"))
-    return _render_panel("repositories/index.html", panel)
+    runtime, principal = current_runtime(), current_principal()
+    panel = load_panel(runtime, principal, read_filters(request.args), address=url_for(".index"))
+    return _render_panel("repositories/index.html", panel, ask=whom_to_ask(runtime, principal))
 
 
 @blueprint.get("/connections/<slug>/setup/repositories")
@@ -63,9 +63,9 @@ def setup(slug: str) -> Response:
     panel = load_panel(
         runtime,
         principal,
-        read_view(request.args, connection=slug),
+        read_filters(request.args, connection=slug),
         address=url_for(".setup", slug=slug),
-        fixed=connection,
+        fixed=True,
     )
     return _render_panel(
         "repositories/setup.html", panel, connection=connection, rail=rail(connection, Step.REPOSITORIES)
@@ -107,7 +107,8 @@ def progress(slug: str) -> Response:
     panel = _panel_of_form(request.args, slug)
     if not wants_fragment():
         return leave_to(panel.url())
-    return make_response(render_template("repositories/progress.hx.html", panel=panel))
+    notices = details.load_notices(current_runtime(), current_principal(), panel.connection)
+    return make_response(render_template("repositories/progress.hx.html", panel=panel, notices=notices))
 
 
 @blueprint.post("/connections/<slug>/catalogue")
@@ -129,39 +130,45 @@ def read(slug: str) -> Response:
 @requires(Right.ENABLE_REPOSITORIES)
 def enable() -> Response:
     """Enable one or several repositories."""
-    return _render_change(enable_repositories(current_runtime(), current_principal(), _chosen_ids()))
+    return _change(enabled=True)
 
 
 @blueprint.post("/repositories/disable")
 @requires(Right.ENABLE_REPOSITORIES)
 def disable() -> Response:
     """Disable one or several repositories."""
-    return _render_change(disable_repositories(current_runtime(), current_principal(), _chosen_ids()))
+    return _change(enabled=False)
 
 
-def read_view(arguments: MultiDict[str, str], connection: str = "") -> View:
-    """Read the panel's view from an address or a form; what makes no sense there is a 400."""
+def _change(*, enabled: bool) -> Response:
+    change = set_enabled(current_runtime(), current_principal(), _chosen_ids(), enabled=enabled)
+    panel = _panel_of_form(request.form)
+    if wants_fragment():
+        return make_response(render_template("repositories/change.hx.html", change=change, panel=panel))
+    flash(change.sentence, "success")
+    return leave_to(panel.url())
+
+
+def read_filters(arguments: MultiDict[str, str], connection: str = "") -> Filters:
+    """Read the panel's filters from an address or a form; what makes no sense there is a 400."""
+    keys: dict[str, tuple[str, int] | None] = {"after": None, "before": None}
     try:
-        return View(
+        for name in keys:
+            if text := arguments.get(name, ""):
+                text_of_id, _, path = text.partition(":")
+                number = read_id(text_of_id)
+                if number is None:
+                    raise ValueError(text)
+                keys[name] = path, number
+        return Filters(
             connection=connection or arguments.get("connection", "")[:MAX_SLUG],
             query=as_searched(arguments.get("q", "")),
             group=Path(arguments.get("group", "")),
             state=StateFilter(arguments.get("state", "")),
-            after=_read_key(arguments.get("after", "")),
-            before=_read_key(arguments.get("before", "")),
+            **keys,
         )
     except ValueError:
         raise BadRequest("This address does not describe a view of the repositories.") from None
-
-
-def _read_key(text: str) -> tuple[str, int] | None:
-    if not text:
-        return None
-    text_of_id, _, path = text.partition(":")
-    number = read_id(text_of_id)
-    if number is None:
-        raise ValueError(text)
-    return path, number
 
 
 def _chosen_ids() -> list[int]:
@@ -180,24 +187,14 @@ def _chosen_ids() -> list[int]:
     return ids
 
 
-def _panel_of_form(arguments: MultiDict[str, str], slug: str = "") -> Panel:
+def _panel_of_form(arguments: MultiDict[str, str], slug: str = "") -> SelectionPanel:
     """Return the panel that a change or a poll came from."""
-    runtime, principal = current_runtime(), current_principal()
-    view = read_view(arguments, connection=slug)
-    if arguments.get("on") != "setup":
-        return load_panel(runtime, principal, view, address=url_for(".index"))
-    connection = get_connection(runtime, principal, view.connection)
-    address = url_for(".setup", slug=connection.slug)
-    return load_panel(runtime, principal, view, address=address, fixed=connection)
+    filters = read_filters(arguments, connection=slug)
+    fixed = arguments.get("on") == "setup"
+    address = url_for(".setup", slug=filters.connection) if fixed else url_for(".index")
+    return load_panel(current_runtime(), current_principal(), filters, address=address, fixed=fixed)
 
 
-def _render_panel(page: str, panel: Panel, **context: Any) -> Response:
-    return render(page, "repositories/listing.hx.html", panel=panel, **context)
-
-
-def _render_change(change: Change) -> Response:
-    panel = _panel_of_form(request.form)
-    if wants_fragment():
-        return make_response(render_template("repositories/change.hx.html", change=change, panel=panel))
-    flash(change.sentence, "success")
-    return leave_to(panel.url())
+def _render_panel(page: str, panel: SelectionPanel, **context: Any) -> Response:
+    notices = details.load_notices(current_runtime(), current_principal(), panel.connection)
+    return render(page, "repositories/listing.hx.html", panel=panel, notices=notices, **context)

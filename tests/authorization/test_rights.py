@@ -20,7 +20,7 @@ from portal.connections.store import create_draft, rename
 from portal.credentials.models import Credential
 from portal.disconnection.disconnect import disconnect
 from portal.errors import NotFound
-from portal.repositories.enablement import enable_repositories
+from portal.repositories.enablement import set_enabled
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.people import Actor, Cast
@@ -161,7 +161,7 @@ def test_attempt_is_only_given_up_by_the_browser_that_began_it(
         lambda runtime, who, cast, slug: rename(runtime, who, slug, "Another"),
         lambda runtime, who, cast, slug: save_credentials(runtime, who, slug, "a" * 64, "b" * 64),
         lambda runtime, who, cast, slug: disconnect(runtime, who, slug, "keep", "GitLab"),
-        lambda runtime, who, cast, slug: enable_repositories(runtime, who, [1]),
+        lambda runtime, who, cast, slug: set_enabled(runtime, who, [1], enabled=True),
         lambda runtime, who, cast, slug: invite(runtime, who, "new@example.com", "owner"),
         lambda runtime, who, cast, slug: change_role(runtime, who, cast.lead.membership_id, Role.OWNER),
         lambda runtime, who, cast, slug: remove_member(runtime, who, cast.lead.membership_id),

@@ -8,7 +8,7 @@ from sqlmodel import col, select
 
 from portal.audit.models import AuditEvent
 from portal.repositories.catalogue.run import read_catalogue
-from portal.repositories.enablement import enable_repositories
+from portal.repositories.enablement import set_enabled
 from portal.repositories.models import Enablement, Repository
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
@@ -42,13 +42,13 @@ def test_enabling_that_dies_at_any_statement_has_enabled_nothing_and_is_simply_d
         for number in range(1, 6):
             left = number
             with pytest.raises(Dies):
-                enable_repositories(runtime, principal, chosen)
+                set_enabled(runtime, principal, chosen, enabled=True)
             assert counts(runtime) == (0, 0)
     finally:
         event.remove(runtime.database.engine, "after_cursor_execute", die)
 
-    assert len(enable_repositories(runtime, principal, chosen).changed) == 4
-    assert enable_repositories(runtime, principal, chosen).changed == []
+    assert len(set_enabled(runtime, principal, chosen, enabled=True).changed) == 4
+    assert set_enabled(runtime, principal, chosen, enabled=True).changed == []
     assert counts(runtime) == (4, 4)
 
 

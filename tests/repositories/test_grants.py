@@ -12,7 +12,7 @@ from portal.audit.models import AuditEvent
 from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.repositories.models import GitLabGroup, Repository
-from portal.repositories.selection import StateFilter, View, list_repositories
+from portal.repositories.selection import Filters, StateFilter, list_repositories
 from portal.runtime import Runtime
 from portal.web.forms import PROOF_FIELD
 from tests.accounts.at_once import crowd
@@ -281,7 +281,7 @@ def test_lead_with_1500_groups_sees_what_is_in_each_and_nothing_beside(
 
     assert page.status_code == 200
     with runtime.database.reading() as session:
-        listing = list_repositories(session, principal_of(runtime, cast.lead), View(query="team-7"))
+        listing = list_repositories(session, principal_of(runtime, cast.lead), Filters(query="team-7"))
         seen = {row.repository.namespace_path for row in listing.rows}
         assert listing.counts[StateFilter.ALL] == 112
     assert {"org/team-7", "org/team-7/below", "org/team-70"} <= seen

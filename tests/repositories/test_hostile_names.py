@@ -10,7 +10,7 @@ from sqlmodel import select
 from portal.audit.models import AuditEvent
 from portal.repositories.catalogue.run import read_catalogue
 from portal.repositories.models import GitLabGroup, Repository
-from portal.repositories.tree import MAX_DEPTH
+from portal.repositories.selection import MAX_DEPTH
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.connected import connect
