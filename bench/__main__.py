@@ -48,9 +48,7 @@ MEASUREMENTS = {
 
 
 def main() -> None:
-    """Run what is named on the command line, or everything except `mutation`, which takes its targets as further
-    names.
-    """
+    """Run what the command line names, or everything except `mutation`, which takes its targets as further names."""
     if sys.argv[1:2] == ["mutation"]:
         # In its own process, without the portal: its children import one with a fault.
         os.execv(sys.executable, [sys.executable, "-m", "bench.mutation", *sys.argv[2:]])

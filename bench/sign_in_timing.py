@@ -1,6 +1,4 @@
-"""Whether the time of a refused sign-in reveals if the account exists: medians for an unknown one and a wrong
-password.
-"""
+"""Whether the time of a refused sign-in reveals that an account exists: medians for unknown ones and wrong passwords."""
 
 from __future__ import annotations
 

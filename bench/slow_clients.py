@@ -1,6 +1,4 @@
-"""Slow clients of every kind, and everyone else's pages in the meantime: the portal's server compared with gunicorn's
-threads.
-"""
+"""Everyone else's pages while there are slow clients: the portal's server compared with gunicorn's threads."""
 
 from __future__ import annotations
 

@@ -210,9 +210,7 @@ def _close_to_others(path: Path) -> None:
 
 
 def make_postgresql_engine(url: str | URL) -> Engine:
-    """Return an engine that does not wait for a lost server, and whose transactions keep no locks if their process
-    freezes.
-    """
+    """Return an engine that does not wait for a lost server; if a process freezes, its transactions lose their locks."""
     own = make_url(url).query
     engine = create_engine(
         url,

@@ -1,6 +1,4 @@
-"""Files and folders that only this system user can read, whatever its umask: they hold sealed secrets, hashes and
-names.
-"""
+"""Files and folders that only this system user can read, whatever its umask: they hold secrets, hashes and names."""
 
 from __future__ import annotations
 

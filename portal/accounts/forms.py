@@ -1,4 +1,4 @@
-"""Forms of people: what their fields are called, what stands below them, and how much they take."""
+"""Forms of people: what their fields are called, what hints they have, and how much they take."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SignInForm(StrictForm):
 
 
 class EntriesForm(StrictForm):
-    """Entries of a form that its reader leaves, or opened before signing in last; `page` when it is not `next`."""
+    """Entries of a form that the user left, or opened before the last sign-in; `page` if it is not `next`."""
 
     page = StringField("Page", [Length(max=MAX_TYPED)])
     kept = StringField("Entries of the form that was open", [Length(max=MAX_KEPT)])
@@ -80,7 +80,7 @@ class InviteForm(StrictForm):
 
     email = _typed(EmailField, "E-mail")
     role = StringField("Role", [Length(max=40)], default="team_lead")
-    # The page says which there are; what is not among them is not taken.
+    # The page lists them; anything else is refused.
     groups = SelectMultipleField("Groups", choices=[], validate_choice=False)
 
 

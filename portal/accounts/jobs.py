@@ -18,7 +18,7 @@ KEEP_INVITATION_DAYS = 30
 
 
 def has_ended(runtime: Runtime) -> bool:
-    """Return whether there is anything to forget."""
+    """Return whether there is anything to delete."""
     with runtime.database.reading() as session:
         return any(
             session.exec(select(table.id).where(ended).limit(1)).first() is not None for table, ended in _ended(runtime)

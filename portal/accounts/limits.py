@@ -100,9 +100,7 @@ def remember_device(runtime: Runtime, email: str, cookie: str) -> str:
 
 
 def known_device(runtime: Runtime, email: str, cookie: str) -> str:
-    """Return a name for the browser if it has signed in to this account before, otherwise nothing. It proves nothing
-    else.
-    """
+    """Return a name for the browser if it has signed in to this account before. It proves nothing else."""
     return next(filter(None, (_nonce_in(runtime, email, one) for one in cookie.split("~")[:MAX_DEVICES])), "")
 
 

@@ -15,7 +15,7 @@ HASH_LENGTH = 64
 
 
 class Organization(SQLModel, table=True):
-    """The owner of connections, members and a plan; the first one is made at first run."""
+    """The owner of connections, members and a plan; the first one is created at first run."""
 
     __tablename__ = "organization"
 
@@ -132,9 +132,7 @@ class SetupToken(SQLModel, table=True):
 
 
 class SignInAttempt(SQLModel, table=True):
-    """One sign-in attempt, for the throttle. Account and source are keyed hashes, so this is not a list of
-    addresses.
-    """
+    """One sign-in attempt, for the throttle. Account and source are keyed hashes, not addresses."""
 
     __tablename__ = "sign_in_attempt"
     __table_args__ = (

@@ -102,7 +102,7 @@ def check_sign_in(runtime: Runtime, email: str, password: str, source: str, devi
 
     Raises:
         InvalidInput: unknown, disabled, no longer a member, or a wrong password.
-        RateLimited: Too many attempts.
+        RateLimited: too many attempts.
     """
     clean = email.strip().lower()[:MAX_EMAIL]
     with _counted_try(runtime, clean, source, device=device) as attempt_id:
@@ -127,7 +127,7 @@ def verify_own_password(runtime: Runtime, principal: Principal, password: str, s
 
     Raises:
         InvalidInput: it is wrong.
-        RateLimited: Too many attempts.
+        RateLimited: too many attempts.
     """
     with _counted_try(runtime, principal.email, source, session_id=principal.session_id) as attempt_id:
         with runtime.database.reading() as session:
@@ -205,7 +205,7 @@ def _counted_try(
     """Count a password attempt; the first one over the limit is recorded, those right after it are not.
 
     Raises:
-        RateLimited: Too many attempts.
+        RateLimited: too many attempts.
     """
     try:
         with counted_try(runtime, email, source, device=device, session_id=session_id) as attempt_id:

@@ -1,4 +1,4 @@
-"""The rows of signed-in sessions: what the cookies of `portal.web.sessions` lead to."""
+"""The rows of signed-in sessions, to which the cookies of `portal.web.sessions` refer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from portal.web.sessions import SessionStore, StoredSession
 
 log = get_logger(__name__)
 
-# A page that is read does not wait for a write that it can do without.
+# Reading a page does not wait for a write that it can do without.
 TOUCH_PATIENCE_SECONDS = 0.2
 
 
@@ -50,13 +50,13 @@ class SessionRows(SessionStore):
         return StoredSession(principal, row.data, row.last_active_at, ended_by)
 
     def touch(self, session_id: int) -> None:
-        """Note that someone used it just now."""
+        """Record that someone used it just now."""
         touched = update(SessionRecord).where(col(SessionRecord.id) == session_id).values(last_active_at=self.now())
         try:
             with self._runtime.database.transaction(patience=TOUCH_PATIENCE_SECONDS) as database:
                 database.execute(touched)  # It may have been ended by now: then there is nothing to touch.
         except SQLAlchemyError as error:
-            # Whoever only reads needs no write. What the disk lacks is said on the page.
+            # A reader needs no write. The page says if the disk is full.
             log.warning("session_not_touched", error=type(error).__name__)
 
     def keep(self, session_id: int, data: dict[str, Any]) -> None:
@@ -90,11 +90,11 @@ class SessionRows(SessionStore):
         """Let a session continue under another hash and return who that is now.
 
         Raises:
-            SignInRequired: the session was ended in the meantime; it is not brought back.
+            SignInRequired: the session has ended; it is not revived.
         """
         values: dict[str, Any] = {"token_hash": new_hash, "data": data}
         values |= {"proved_at": self.now()} if is_proved else {}
-        # With the old hash: of two renewals at once one wins, and the other's browser has the winner's cookie.
+        # With the old hash: of two concurrent renewals one wins, and the other's browser gets the winner's cookie.
         mine = (col(SessionRecord.id) == principal.session_id, col(SessionRecord.token_hash) == old_hash)
         with self._runtime.database.transaction() as database:
             renewed = database.execute(update(SessionRecord).where(*mine).values(**values))
@@ -109,11 +109,11 @@ class SessionRows(SessionStore):
             database.execute(delete(SessionRecord).where(col(SessionRecord.id) == session_id))
 
     def check_password(self, principal: Principal, password: str, source: str) -> None:
-        """Return if it is this person's password.
+        """Return if this is the person's password.
 
         Raises:
             InvalidInput: it is wrong; `field_errors` has `password`.
-            RateLimited: Too many attempts.
+            RateLimited: too many attempts.
         """
         verify_own_password(self._runtime, principal, password, source)
 

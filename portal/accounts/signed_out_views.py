@@ -33,7 +33,7 @@ MAX_PAGES = 5
 
 
 class PageOutOfDate(PortalError):
-    """The page was opened before its reader signed in last: its forms are signed for a session that is over."""
+    """The page was opened before the user last signed in: its forms are signed for an ended session."""
 
     status = 403
     code = "page_out_of_date"
@@ -109,7 +109,7 @@ def _entries() -> tuple[str, bool]:
 
 
 def _refuse_token(app: Flask) -> Response:
-    """Answer a form whose token does not belong to the present session."""
+    """Answer a form whose token does not belong to the current session."""
     is_public = request.endpoint is None or declared_right(app, request.endpoint) in (None, Access.PUBLIC)
     # Only our own pages are told how to continue; `check_origin` lets requests through that do not say where they come
     # from.

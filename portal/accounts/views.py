@@ -43,9 +43,7 @@ def register(app: Flask, runtime: Runtime) -> None:
 
 @public
 def _say_ready() -> Response:
-    """Tell a load balancer whether pages can be shown: like each of them, this is 503 while the database is
-    unreachable.
-    """
+    """Tell a load balancer whether pages can be shown: like them, this is 503 while the database is unreachable."""
     current_runtime().database.ping()
     return Response("ok\n", mimetype="text/plain")
 

@@ -1,6 +1,6 @@
 """The access log: each use of something, many in a second, written without the one chain of the audit log.
 
-An entry is a row of its own, so writers do not wait for each other. Every few seconds a job seals what has come: one
+An entry is its own row, so writers do not wait for each other. Every few seconds a job seals what has come: one
 event of the audit log holds the hash of a batch of entries, and so covers them as the chain covers events. An entry's
 `batch` is the highest id in its batch, and null until it is sealed: on PostgreSQL a transaction may commit after one
 with higher ids was sealed.
@@ -67,7 +67,7 @@ def seal(session: Session, key: bytes) -> int:
     rows = [row._asdict() for row in session.execute(waiting)]
     if rows:
         batch = rows[-1]["id"]
-        # By id: one that is committed meanwhile belongs to the next batch, whatever its id.
+        # By id: one that is committed in the meantime belongs to the next batch, whatever its id.
         ids = [row["id"] for row in rows]
         session.execute(update(ENTRIES).where(ENTRIES.c.id.in_(ids)).values(batch=batch))
         target = Target(None, "access_log", batch)
@@ -85,7 +85,7 @@ def hash_of(rows: Iterable[dict[str, Any]], key: bytes) -> str:
 
 
 def is_as_sealed(database: Database, event: dict[str, Any], key: bytes) -> bool:
-    """Tell whether the entries that an event covers are as they were when it was written, or have expired since."""
+    """Return whether the entries that an event covers are as they were when it was written, or have expired since."""
     batch, told = int(event["object_id"]), event["details"]
     found = select(*COVERED).where(ENTRIES.c.batch == batch).order_by(ENTRIES.c.id).limit(told["entries"] + 1)
     with database.reading() as session:

@@ -14,9 +14,7 @@ from portal.runtime import Runtime
 
 
 def authorization_panels(runtime: Runtime, principal: Principal, connection: Connection) -> list[panels.Panel]:
-    """Return who it acts as and the state of its access, for the overview and the settings; nothing without a
-    credential.
-    """
+    """Return who it acts as and the state of its access, for overview and settings; nothing without a credential."""
     status = load_status(runtime, principal, connection)
     if status.credential is None:
         return []

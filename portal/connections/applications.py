@@ -86,9 +86,7 @@ def open_client_credentials(runtime: Runtime, connection: Connection) -> oauth.C
 def open_application(
     runtime: Runtime, connection: Connection, application: Application | None
 ) -> oauth.ClientCredentials:
-    """Return Application ID and Secret of an application that is already loaded; raises as
-    `open_client_credentials`.
-    """
+    """Return Application ID and Secret of a loaded application; raises as `open_client_credentials`."""
     if application is None or application.client_secret_sealed is None:
         raise InvalidInput("Enter Application ID and Secret first.")
     assert application.id is not None

@@ -18,9 +18,7 @@ def has_due_credentials(runtime: Runtime) -> bool:
 
 
 def keep_alive(context: JobContext) -> None:
-    """Refresh every credential that is due; if one cannot be refreshed, it waits for its next turn and the others
-    continue.
-    """
+    """Refresh every credential that is due; one that cannot be refreshed waits for its next turn."""
     sweep_spool(context.runtime, TIMES)
     due = due_credentials(context.runtime)
     for_each(context, due, lambda connection_id: refresh_credential(context.runtime, connection_id))

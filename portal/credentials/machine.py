@@ -324,9 +324,7 @@ def _with_verdict(state: State, verdict: CredentialState) -> State:
 
 
 def _reconsider(state: State, now: datetime) -> State:
-    """GitLab may still accept the pair after refusals that were only counted; checking again once an hour costs
-    nothing.
-    """
+    """GitLab may still accept a pair whose refusals were only counted; checking once an hour costs nothing."""
     is_worth_it = state.refused_at is not None and now - state.refused_at < RECONSIDER_FOR
     again = now + timedelta(seconds=RECONSIDER_SECONDS) if is_worth_it else None
     return replace(state, asked_at=None, rest_until=again)

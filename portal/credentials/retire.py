@@ -218,9 +218,7 @@ def _open_pair(runtime: Runtime, credential: Credential) -> tuple[Secret | None,
 
 
 def _open_client_secret(runtime: Runtime, application: Application | None, credential: Credential) -> Secret | None:
-    """Return the Secret of the application the pair was issued to: the current one if possible, otherwise the one from
-    then.
-    """
+    """Return the Secret of the application the pair was issued to: the current one, otherwise the one from then."""
     is_same = application is not None and credential.client_id in {"", application.client_id}
     if application is not None and is_same and application.client_secret_sealed is not None:
         secret = open_secret(

@@ -98,9 +98,7 @@ def revoke_one(runtime: Runtime, row_id: int) -> bool:
 
 
 def _claim(runtime: Runtime, row_id: int) -> RetiredToken | None:
-    """Claim a row for one attempt, so that no two processes spend its refresh token; None if it must not be tried
-    now.
-    """
+    """Claim a row for one attempt, so that only one process spends its refresh token; None if it is not due."""
     with runtime.database.transaction() as session:
         row = session.get(RetiredToken, row_id, with_for_update=True)
         if row is None or row.revoked_at is not None or row.token_sealed is None or row.next_try_at > utc_now():

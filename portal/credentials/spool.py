@@ -90,9 +90,7 @@ class Spool:
             self._path(credential_id, intent_id).unlink(missing_ok=True)
 
     def entries(self, credential_id: int | None = None) -> Iterator[Spooled]:
-        """Yield the answers that processes left behind, for one credential or for all; there may be others that cannot
-        be read.
-        """
+        """Yield the answers that processes left behind, for one credential or for all; some may be unreadable."""
         for path in sorted(self._folder.glob(f"credential-{credential_id or '*'}-*")):
             if (entry := self._read(path)) is not None:
                 yield entry

@@ -313,9 +313,7 @@ def _scopes_in(body: dict[str, Any]) -> tuple[str, ...] | None:
 
 
 def _lifetime_in(body: dict[str, Any]) -> int | None:
-    """Return a whole number of seconds, also from a float or text; GitLab's own lifetime if the value makes no
-    sense.
-    """
+    """Return a whole number of seconds, also from a float or text; for nonsense, GitLab's own lifetime."""
     value = body.get("expires_in")
     if value is None:
         return None

@@ -92,9 +92,7 @@ def mail_alarm(runtime: Runtime, incident_id: int, kind: str) -> None:
 def write(
     base_url: str, connection: Connection, incident: Incident, watch: HealthWatch | None, kind: str
 ) -> tuple[str, str]:
-    """Return subject and text of a message; it contains no words of GitLab's, because no one could tell them from
-    ours.
-    """
+    """Return subject and text of a message, without words of GitLab's: no one could tell them from ours."""
     card = Card.from_json(incident.card).at(Surface.HEALTH)
     link = f"{base_url}/connections/{connection.slug}/health"
     began = incident.opened_at or incident.last_failed_at

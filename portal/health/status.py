@@ -134,7 +134,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class CheckLine:
-    """One check: what it found last, since when, and how to try it oneself."""
+    """One check: what it found last, since when, and how to try it yourself."""
 
     check: Check
     since: datetime | None = None

@@ -120,9 +120,7 @@ class Engine:
                 self._active -= 1
 
     def _beat_while_busy(self) -> None:
-        """Record that this worker is alive while others could think that its jobs are orphaned; otherwise write
-        nothing.
-        """
+        """Record that this worker is alive while others could consider its jobs orphaned; otherwise write nothing."""
         if self._active > 0 and not self.runtime.database.is_sqlite:
             self._beat()
 

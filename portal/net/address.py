@@ -101,9 +101,7 @@ def parse_address(text: str, *, allow_http: bool = False, allowed_ports: Collect
 
 
 def is_same_address(one: str, other: str) -> bool:
-    """Return whether two addresses mean the same place: capitals, the scheme's own port and a last slash do not
-    count.
-    """
+    """Return whether two addresses are the same: capitals, the scheme's own port and a last slash do not count."""
     try:
         return parse_address(one, allow_http=True) == parse_address(other, allow_http=True)
     except AddressRefused:

@@ -45,7 +45,7 @@ PATIENCE_OF_BACKGROUND = 60.0
 # A 429 that does not say for how long; and what is waited for here, whatever it says.
 COOL_DOWN_SECONDS = 1.0
 SHORT_SECONDS = 2.0
-# While every place is taken: how often to ask again, and how long the wish for one is remembered.
+# While every place is taken: how often to ask again, and how long a waiting process is remembered.
 PAUSE_SECONDS = 0.05
 WISH_SECONDS = 2.0
 # On SQLite, for another writer: the budget is not worth a longer wait.
@@ -61,13 +61,13 @@ class RequestBudget(SQLModel, table=True):
 
     # Scheme, host and port: one GitLab has one budget, however many connections lead to it.
     origin: str = Field(primary_key=True, max_length=300)
-    # The first request's moment that nobody has taken.
+    # The first request's moment that no one has taken.
     next_at: float = 0.0
     # Until when GitLab asked not to be asked.
     cooled_until: float = 0.0
     # How many requests each process may have under way, and until when: its name to [number, time].
     holders: dict[str, list[float]] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
-    # The clock at the last change: if it shows less now, somebody set it back.
+    # The clock at the last change: if it shows less now, someone set it back.
     written_at: float = 0.0
 
 
@@ -181,7 +181,7 @@ class Share:
             log.warning("budget_not_kept", origin=self._origin, error=type(error).__name__)
 
     def release(self) -> None:
-        """Give places back that are not used any longer; a single one lapses soon enough by itself."""
+        """Give unused places back; a single one lapses soon enough by itself."""
         with self._changed:
             if self._at_once < 2 or self._under_way or self._waiting:
                 return
@@ -243,7 +243,7 @@ class Share:
             mine = row.holders.get(self._holder, [0, 0.0])
             if at_once <= under_way:
                 if mine[1] <= now or mine[0] > under_way:
-                    # Whoever holds more than its part gives some up once it sees that somebody else is there.
+                    # Whoever holds more than its part gives some up once it sees that someone else is there.
                     until = max(mine[1] if under_way else 0.0, now + WISH_SECONDS)
                     row.holders, row.written_at = {**others, self._holder: [under_way, until]}, now
                 return _Lease(at_once=min(self._at_once, under_way), pause=PAUSE_SECONDS)

@@ -79,9 +79,7 @@ _here = threading.local()
 
 @contextmanager
 def exchange(seconds: float, max_bytes: int = DEFAULT_MAX_BYTES) -> Iterator[Exchange]:
-    """Limit all outbound requests of this thread while the block runs; inside another block, the stricter limit
-    applies.
-    """
+    """Limit this thread's outbound requests while the block runs; of nested blocks, the stricter limit applies."""
     before: Exchange | None = getattr(_here, "exchange", None)
     ends_at = time.monotonic() + seconds
     if before is not None:

@@ -65,9 +65,7 @@ def read_json(content: bytes, content_type: str, shape: type[T]) -> T:
 
 
 def without_long_numbers(content: bytes) -> bytes:
-    """Replace each whole number of more than 64 bits with something no field accepts, so that only that field is
-    wrong.
-    """
+    """Replace each whole number of more than 64 bits with what no field accepts, so that only that field is wrong."""
     if not _HAS_LONG_NUMBER.search(content):
         return content
     return _TEXT_OR_LONG_NUMBER.sub(

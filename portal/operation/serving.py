@@ -87,16 +87,12 @@ class Supervisor:
         self.children[name] = Child(arguments, sockets, process, time.monotonic())
 
     def hand_over(self, name: str) -> None:
-        """Close our copies of a child's sockets; when it ends, no client is left hanging on a port that no one
-        serves.
-        """
+        """Close our copies of a child's sockets, so that no client hangs on a port that no one serves when it ends."""
         for listener in self.children[name].sockets:
             listener.close()
 
     def listen(self) -> None:
-        """Handle the signals that end the program; call this before the first child starts, so that none is
-        orphaned.
-        """
+        """Handle the signals that end the program; call it before the first child starts, so that none is orphaned."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
 

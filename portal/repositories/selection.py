@@ -174,7 +174,7 @@ class SelectionPanel:
         return not self.filters.connection and len(self.connections) > 1
 
     def url(self, **changes: str) -> str:
-        """Return the address with some parameters changed; paging starts anew."""
+        """Return the address with some parameters changed; paging starts again."""
         parameters = self.filters.parameters(**changes)
         if self.fixed:
             parameters.pop("connection", None)

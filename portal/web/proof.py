@@ -100,7 +100,7 @@ def give_proof(principal: Principal, password: str) -> None:
     Raises:
         InvalidInput: it is wrong; `field_errors` has `password`.
         SignInRequired: the session has ended.
-        RateLimited: Too many attempts.
+        RateLimited: too many attempts.
     """
     sessions = current_sessions()
     sessions.store.check_password(principal, password, current_request_info().source_address)

@@ -1,6 +1,4 @@
-"""What a request may contain: a form in UTF-8 from one of our pages, or nothing. Anything else is refused first (S9,
-S99).
-"""
+"""What a request may contain: a UTF-8 form from one of our pages, or nothing. All else is refused (S9, S99)."""
 
 from __future__ import annotations
 

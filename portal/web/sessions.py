@@ -69,18 +69,18 @@ class SessionStore(Protocol):
         """Let a session continue under another hash and return who that is now.
 
         Raises:
-            SignInRequired: the session was ended in the meantime; it is not brought back.
+            SignInRequired: the session has ended; it is not revived.
         """
 
     def end(self, session_id: int | None) -> None:
         """End a session."""
 
     def check_password(self, principal: Principal, password: str, source: str) -> None:
-        """Return if it is this person's password.
+        """Return if this is the person's password.
 
         Raises:
             InvalidInput: it is wrong; `field_errors` has `password`.
-            RateLimited: Too many attempts.
+            RateLimited: too many attempts.
         """
 
 
@@ -177,7 +177,7 @@ class CookieSessions(SessionInterface):
         The row stays, with its absolute limit and what is kept in it; the old cookie is dead at once.
 
         Raises:
-            SignInRequired: the session was ended in the meantime; it is not brought back.
+            SignInRequired: the session has ended; it is not revived.
         """
         assert session.principal is not None
         old_hash, token = hash_of(session.token), new_token()

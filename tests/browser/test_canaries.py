@@ -1,6 +1,4 @@
-"""Every browser test ends with a search for secrets (see `site`); this proves that the search finds them, and how
-many.
-"""
+"""Every browser test ends with a search for secrets (see `site`); this proves that the search finds them."""
 
 from __future__ import annotations
 

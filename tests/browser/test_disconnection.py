@@ -1,6 +1,4 @@
-"""Disconnecting and authorizing again as people do it: by keyboard, with and without an answering GitLab, at every
-width.
-"""
+"""Disconnecting and authorizing again as people do it: by keyboard, while GitLab answers or not, at every width."""
 
 from __future__ import annotations
 

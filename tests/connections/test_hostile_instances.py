@@ -1,6 +1,4 @@
-"""Step 2 against servers that are not a GitLab, or answer strangely: the layer is named, nothing from the peer is
-shown, no 5xx.
-"""
+"""Step 2 against strange servers: the layer is named, nothing from the peer is shown, no 5xx."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A process dies at each point of an authorization: the pair is stored completely or not at all, and the next one
-works.
-"""
+"""A process dies at each point of an authorization: the pair is stored or not, never half, and the next one works."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A process dies at each point of a refresh; the next demand, at once, finds the last pair or reports that it is
-lost.
-"""
+"""A process dies at each point of a refresh; the next demand at once finds the last pair or reports it as lost."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def test_headers_are_clean_whatever_case_they_are_asked_in(server: ScriptedServe
 
 def test_certificate_names_are_foreign() -> None:
     kinds = typing.get_type_hints(CertificateInfo)
-    ours = {"sha256"}  # A digest of ours.
+    ours = {"sha256"}  # Our own digest.
 
     texts = {field.name for field in fields(CertificateInfo) if issubclass(kinds[field.name], str)} - ours
 

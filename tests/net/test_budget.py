@@ -161,7 +161,7 @@ def test_processes_keep_to_one_budget_and_to_the_wait_that_one_of_them_was_told(
         assert gitlab.changed.wait_for(lambda: gitlab.arrived[-1] >= until, 60)
 
     assert busiest_second(gitlab.arrived) <= PER_SECOND + LARGEST_LEASE
-    # What the others had leased before they heard of it; a process pauses here and there on a busy machine.
+    # What the others had leased before they learned about it; a process pauses here and there on a busy machine.
     late = [moment for moment in gitlab.arrived if time_of_429 < moment < until]
     assert len(late) <= 2 * LARGEST_LEASE
     assert all(moment < time_of_429 + COOL_DOWN / 2 for moment in late)
@@ -191,7 +191,7 @@ def test_places_are_shared_some_are_kept_for_people_and_those_of_a_dead_process_
         ask("/person", 1)
         gitlab.await_total(AT_ONCE - KEPT_FOR_PEOPLE + 1)
         together = sorted(gitlab.paths)
-        # Nobody has given anything back: what is over is the time that the requests may take.
+        # No one has given anything back: what is over is the time that the requests may take.
         moved.by += timedelta(seconds=120)
         ask("/third", 1)
         gitlab.await_path("/third")

@@ -1,6 +1,4 @@
-"""What people are told about a read that found something wrong: on the connection, on its page, above the
-repositories.
-"""
+"""What people are told about a read with problems: on the connection, on its page, above the repositories."""
 
 from __future__ import annotations
 

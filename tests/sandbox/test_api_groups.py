@@ -9,10 +9,10 @@ ALL = {"per_page": "100"}
 
 
 def test_people_see_their_groups_and_administrators_all(sandbox: RunningSandbox) -> None:
-    with api(sandbox) as client, api(sandbox, "root") as root, anonymous(sandbox) as nobody:
+    with api(sandbox) as client, api(sandbox, "root") as root, anonymous(sandbox) as visitor:
         mine = {row["full_path"] for row in client.get("/groups", params=ALL).json()}
         all_groups = {row["full_path"] for row in root.get("/groups", params=ALL).json()}
-        public = {row["full_path"] for row in nobody.get("/groups", params=ALL).json()}
+        public = {row["full_path"] for row in visitor.get("/groups", params=ALL).json()}
 
     assert all_groups - mine == {"security", "security/incident-response"}
     assert public == {"web", "web/design-system"}

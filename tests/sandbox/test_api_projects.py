@@ -48,10 +48,10 @@ def test_least_role_lists_where_hooks_can_be_created(sandbox: RunningSandbox) ->
 
 def test_administrator_sees_everything_and_external_people_only_their_own(sandbox: RunningSandbox) -> None:
     sandbox.world.create_user(name="Ext", username="ext", external=True, roles={"data": 20})
-    with api(sandbox, "root") as root, api(sandbox, "ext") as external, anonymous(sandbox) as nobody:
+    with api(sandbox, "root") as root, api(sandbox, "ext") as external, anonymous(sandbox) as visitor:
         everything = ids(root.get("/projects", params=ALL))
         own = paths(external.get("/projects", params=ALL))
-        public = nobody.get("/projects", params=ALL)
+        public = visitor.get("/projects", params=ALL)
 
     assert len(everything) == 60
     assert {path.split("/")[0] for path in own} == {"data", "web", "dev"}

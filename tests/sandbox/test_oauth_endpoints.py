@@ -86,11 +86,11 @@ def test_revoking_without_right_client_is_forbidden(
 
 
 def test_introspection_refuses_unknown_callers(registered: Registered, pair: dict[str, Any]) -> None:
-    nobody = registered.post("introspect", token=pair["access_token"])
+    visitor = registered.post("introspect", token=pair["access_token"])
     wrong = registered.post("introspect", token=pair["access_token"], client_id="nobody", client_secret="bad")
     dead = registered.post("introspect", token="dead", **registered.credentials)
 
-    assert (nobody.status_code, nobody.json()["error"]) == (400, "invalid_request")
+    assert (visitor.status_code, visitor.json()["error"]) == (400, "invalid_request")
     assert (wrong.status_code, wrong.json()["error"]) == (401, "invalid_client")
     assert dead.json() == {"active": False}
 

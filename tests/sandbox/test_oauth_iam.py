@@ -207,9 +207,9 @@ def test_option_puts_the_service_in_charge_of_everything() -> None:
 
         pair = registered.exchange(registered.code(person)).json()
         unknown = person.get("/oauth/authorize", **registered.query(client_id="nobody"))
-        nobody = registered.refresh(pair["refresh_token"], client_id="nobody")
+        unregistered = registered.refresh(pair["refresh_token"], client_id="nobody")
 
         assert pair["access_token"].startswith("gliamat-")
         assert user(sandbox, pair["access_token"]).status_code == 200
         assert unknown.status_code == 401
-        assert outcome(nobody) == (401, "invalid_client")
+        assert outcome(unregistered) == (401, "invalid_client")

@@ -1,6 +1,4 @@
-"""Bodies that none of our pages sends, by what is wrong with them; each with its status, which is the same
-everywhere.
-"""
+"""Bodies that none of our pages sends, by what is wrong with them; each with its status, the same everywhere."""
 
 from __future__ import annotations
 

@@ -63,9 +63,7 @@ NEEDED = {"id", "path_with_namespace", "full_path"}
 
 
 def odd_orders(sizes: tuple[int, ...]) -> Iterator[dict[str, Any]]:
-    """Yield the settings of faults: a list cut to some sizes and in every order, with or without GitLab's own
-    counts.
-    """
+    """Yield faults: a list cut to some sizes and in every order, with or without GitLab's own counts."""
     for order, size, dropped in product(ORDERS, (None, *sizes), ((), COUNTS)):
         yield {"arrange": order, "max_rows": size, "drop_headers": dropped}
 

@@ -1,6 +1,4 @@
-"""Put a backup in place: everything is verified before anything is replaced (S107), and nothing runs until someone
-confirms the restore (S108).
-"""
+"""Put a backup in place: everything is verified first (S107), and nothing runs until someone confirms it (S108)."""
 
 from __future__ import annotations
 

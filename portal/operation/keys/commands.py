@@ -45,9 +45,7 @@ def rotate(
         bool, typer.Option(help="Add another key even if something is still sealed with an older one.")
     ] = False,
 ) -> None:
-    """Add a key and seal every secret again with it, while the portal runs. If interrupted, run it again to
-    continue.
-    """
+    """Add a key and seal every secret again with it, while the portal runs. Run it again after an interruption."""
     from portal.operation.keys import manage
     from portal.vault.keyring import is_in_environment
 

@@ -65,9 +65,7 @@ class RefreshGrant(_RefreshTokenGrant):
         self.request.refresh_token = token
 
     def _scope(self, asked: str, token: Token, application: Application) -> str:
-        """Return the scope of the new pair. By default, the engine leaves out scopes that the application has since
-        lost.
-        """
+        """Return the scope of the new pair. By default, the engine drops scopes that the application has since lost."""
         names = scope_within(asked, token.scopes).split()
         if not asked and application.scopes and has(self.server.world, "narrowed_refresh"):
             names = [name for name in names if name in application.scopes]
