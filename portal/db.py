@@ -210,7 +210,7 @@ def _close_to_others(path: Path) -> None:
 
 
 def make_postgresql_engine(url: str | URL) -> Engine:
-    """Return an engine that does not wait for a lost server; if a process freezes, its transactions lose their locks."""
+    """Return an engine that does not wait for a lost server; if a process freezes, its transaction loses its locks."""
     own = make_url(url).query
     engine = create_engine(
         url,

@@ -37,7 +37,7 @@ class ConnectionChanged(Conflict):
 
 @dataclass(frozen=True)
 class Granted:
-    """What GitLab issued and to whom, checked; `expires_at` is by our clock, None if GitLab names none (before 15.0)."""
+    """What GitLab issued and to whom, checked; `expires_at` by our clock, None if GitLab names none (before 15.0)."""
 
     access_token: Secret
     refresh_token: Secret | None

@@ -75,7 +75,7 @@ def _confirm(runtime: Runtime, principal: Principal | None) -> int | None:
 
 
 def _probed() -> ColumnElement[bool]:
-    """Every credential that could post a refresh token, now or once a person has fixed it, and live ones without one."""
+    """Every credential that could post a refresh token, now or once someone has fixed it, and live ones without one."""
     return or_(col(Credential.refresh_token_sealed).is_not(None), col(Credential.state) == CredentialState.ALIVE)
 
 

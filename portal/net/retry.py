@@ -30,7 +30,7 @@ def read_retry_after(value: str | None, now: datetime | None = None) -> float | 
 
 
 def backoff_seconds(attempt: int, asked: float | None = None) -> float:
-    """Return how long to wait before retry `attempt` (from 1): what the server asked, otherwise doubling with jitter."""
+    """Return how long to wait before retry `attempt` (from 1): what the server asked, or doubling with jitter."""
     if asked is not None:
         return min(asked + random.uniform(0, 1), MAX_WAIT_SECONDS)  # noqa: S311 - spreads load, protects nothing
     longest = min(FIRST_WAIT_SECONDS * 2 ** min(attempt - 1, 20), MAX_WAIT_SECONDS)
