@@ -31,14 +31,24 @@ def gallery() -> Iterator[str]:
     server.server_close()
 
 
+@pytest.fixture(scope="session")
+def profile(chromium: Browser) -> Iterator[BrowserContext]:
+    """One browser profile without motion for all tests: starting one costs more than most of them."""
+    profile = chromium.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+    profile.add_init_script(WATCH_POLICY)
+    profile.set_default_timeout(10_000)
+    yield profile
+    profile.close()
+
+
 @pytest.fixture
-def context(chromium: Browser) -> Iterator[BrowserContext]:
-    """A fresh browser profile without motion."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
-    context.add_init_script(WATCH_POLICY)
-    context.set_default_timeout(10_000)
-    yield context
-    context.close()
+def context(profile: BrowserContext) -> Iterator[BrowserContext]:
+    """The profile as if it were fresh; at the end its tabs are closed."""
+    yield profile
+    for page in profile.pages:
+        page.close()
+    profile.clear_cookies()
+    profile.clear_permissions()
 
 
 @pytest.fixture

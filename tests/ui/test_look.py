@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
+from tests.browser.checks import Looker
 from tests.support.axe import axe_findings
 from tests.ui.gallery import PAGES
 
 pytestmark = pytest.mark.browser
 ADDRESSES = [f"/{name}" for name in PAGES] + ["/error/404", "/error/502"]
-EDGES = (Path(__file__).parent / "weak_edges.js").read_text(encoding="utf-8").partition("\n")[2]
 HIDDEN_FOCUS = """() => {
   const box = document.activeElement.getBoundingClientRect();
   if (!box.width || document.activeElement === document.body) return null;
@@ -22,49 +20,29 @@ HIDDEN_FOCUS = """() => {
 }"""
 
 
-def use_theme(context: BrowserContext, gallery: str, theme: str) -> None:
-    context.add_cookies([{"name": "theme", "value": theme, "url": gallery}])
+def test_every_page_reads_well_in_every_look(page: Page, gallery: str) -> None:
+    look = Looker()
+    for address in ADDRESSES:
+        page.goto(gallery + address)
+        look(page, address)
+
+    assert look.problems == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("address", ADDRESSES)
-def test_page_has_no_accessibility_finding(
-    address: str, theme: str, page: Page, context: BrowserContext, gallery: str
-) -> None:
-    use_theme(context, gallery, theme)
-    page.goto(gallery + address)
-
-    assert axe_findings(page) == []
-    assert page.evaluate(EDGES) == []
-
-
-@pytest.mark.parametrize("address", ADDRESSES)
-def test_page_fits_320_pixels(address: str, page: Page, gallery: str) -> None:
-    page.set_viewport_size({"width": 320, "height": 700})
-    page.goto(gallery + address)
-
-    assert page.evaluate("document.documentElement.scrollWidth") == 320
-    assert axe_findings(page) == []
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_open_dialog_menu_and_refused_form_have_no_finding(
-    theme: str, page: Page, context: BrowserContext, gallery: str
-) -> None:
-    use_theme(context, gallery, theme)
+def test_open_dialog_menu_and_refused_form_read_well_in_every_look(page: Page, gallery: str) -> None:
+    look = Looker()
     page.goto(gallery + "/details")
     page.locator(".gh-person > summary").click()
-    assert axe_findings(page) == []
-
+    look(page, "menu", (1280,))
     page.get_by_role("button", name="Disconnect").first.click()
     page.get_by_role("dialog").wait_for()
-    assert axe_findings(page) == []
-
+    look(page, "dialog", (1280,))
     page.goto(gallery + "/form")
     page.get_by_role("button", name="Continue").click()
     page.locator(".gh-summary").wait_for()
-    assert axe_findings(page) == []
-    assert page.evaluate(EDGES) == []
+    look(page, "refused form", (1280,))
+
+    assert look.problems == []
 
 
 def test_menu_on_a_phone_opens_and_has_no_finding(page: Page, gallery: str) -> None:
