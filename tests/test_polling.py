@@ -16,9 +16,9 @@ from portal.db import Database
 from portal.installation import look_for_copy
 from portal.jobs import enqueue
 from portal.jobs.engine_settings import Pace
-from portal.jobs.heartbeat import beat, forget_silent, heard_within
 from portal.jobs.schedule import enqueue_due
 from portal.jobs.sweeper import Sweeper
+from portal.jobs.workers import beat, forget_silent, heard_within
 from portal.runtime import Runtime
 from tests.support.paired import Paired
 from tests.support.people import Cast

@@ -14,7 +14,7 @@ from portal import build_runtime
 from portal.audit.head import Head, write_head
 from portal.credentials.spool import Spool
 from portal.db import Database
-from portal.jobs.single import WorkerLock
+from portal.jobs.workers import WorkerLock
 from portal.operation.backup.make import make_backup
 from portal.operation.backup.restore import restore
 from portal.operation.serving import Supervisor

@@ -8,7 +8,6 @@ from portal.credentials.revoke import due_revocations, revoke_one
 from portal.credentials.spend import sweep_spool
 from portal.credentials.spool import is_in_use
 from portal.jobs import JobContext
-from portal.jobs.thread_pool import for_each
 from portal.runtime import Runtime
 
 
@@ -21,13 +20,13 @@ def keep_alive(context: JobContext) -> None:
     """Refresh every credential that is due; one that cannot be refreshed waits for its next turn."""
     sweep_spool(context.runtime, TIMES)
     due = due_credentials(context.runtime)
-    for_each(context, due, lambda connection_id: refresh_credential(context.runtime, connection_id))
+    context.for_each(due, lambda connection_id: refresh_credential(context.runtime, connection_id))
 
 
 def revoke_retired(context: JobContext) -> None:
     """Revoke every token that is due; one that fails waits for its next attempt."""
     due = due_revocations(context.runtime)
-    for_each(context, due, lambda row_id: revoke_one(context.runtime, row_id))
+    context.for_each(due, lambda row_id: revoke_one(context.runtime, row_id))
 
 
 def thin_recorder(context: JobContext) -> None:

@@ -16,7 +16,6 @@ from portal.health.models import HealthCheck, Incident, IncidentPhase
 from portal.jobs import JobContext, RetryLater
 from portal.jobs.context import JobInterrupted, JobStopped, JobSuperseded
 from portal.jobs.models import ItemState
-from portal.jobs.thread_pool import for_each
 from portal.logs import get_logger
 from portal.mail import MailFailed
 from portal.runtime import Runtime
@@ -40,7 +39,7 @@ def check_due(context: JobContext) -> None:
     """Check every connection that is due, a few at once; then start the mails whose time has come."""
     done = context.recorded_refs()
     due = [found for found in due_connections(context.runtime) if _ref(found) not in done]
-    for_each(context, due, lambda found: _check_one(context, found))
+    context.for_each(due, lambda found: _check_one(context, found))
     end_unwatched(context.runtime)
     enqueue_due_mails(context.runtime)
 

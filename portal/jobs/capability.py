@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from portal.capability import Capability, PeriodicJob
-from portal.jobs.housekeeping import forget_finished, has_old
 from portal.jobs.models import Executor, Job, JobItem, JobSchedule
+from portal.jobs.schedule import forget_finished, has_old
 
 CAPABILITY = Capability(
     name="jobs",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import update
 from sqlmodel import Session, col, select
@@ -16,6 +19,8 @@ from portal.jobs.models import ItemState, Job, JobItem
 from portal.runtime import Runtime
 
 WRITE_SECONDS = 0.25
+AT_ONCE = 4
+T = TypeVar("T")
 
 
 class JobStopped(Exception):
@@ -111,6 +116,27 @@ class JobContext:
             raise JobSuperseded
         if row[1] is not None:
             raise JobStopped
+
+    def for_each(self, items: Sequence[T], work: Callable[[T], object]) -> None:
+        """Call `work` with each item, a few at once, and report how many are done: a GitLab that does not answer keeps
+        only its own waiting. Nothing more is started once the job is to stop.
+
+        Raises:
+            Exception: what `work` raised first, after those that had started.
+        """
+
+        def one(item: T) -> None:
+            self.raise_if_stopped()
+            work(item)
+
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="job-items") as pool:
+            futures = [pool.submit(copy_context().run, one, item) for item in items]
+            try:
+                for number, future in enumerate(as_completed(futures), start=1):
+                    future.result()
+                    self.progress(number, len(items))
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import secrets
+import signal
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
@@ -18,14 +21,15 @@ from dbos import error as dbos_error
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 
+from portal.db import BUSY_TIMEOUT_SECONDS, HIDE_PARAMETERS, POOL_SIZE, Database, make_postgresql_engine
 from portal.installation import look_for_copy
-from portal.jobs import heartbeat, store
 from portal.jobs.engine_settings import Pace
 from portal.jobs.models import Job, JobState
+from portal.jobs.queue import APPLICATION, APPLICATION_VERSION, QUEUE, SCHEMA, WORKFLOW, engine_client, prepare_tables
 from portal.jobs.runner import Runner, locked, requeue
 from portal.jobs.schedule import enqueue_due
-from portal.jobs.single import WorkerLock
 from portal.jobs.sweeper import Sweeper
+from portal.jobs.workers import WorkerLock, beat, leave
 from portal.logs import get_logger
 from portal.runtime import Runtime
 
@@ -33,13 +37,15 @@ from portal.runtime import Runtime
 EMBEDDED_ID = "embedded"
 LOCK_FILE = "worker.lock"
 TICK_SECONDS = 0.2
+EXIT_BROKEN = 1
+CHECK_SECONDS = 0.5
 RESTORED_SECONDS = 1.0
 
 log = get_logger(__name__)
 _running: Engine | None = None
 
 
-@DBOS.workflow(name=store.WORKFLOW, max_recovery_attempts=None)  # Attempts are counted in our own table.
+@DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)  # Attempts are counted in our own table.
 def _do_job(public_id: str, dispatch: int) -> None:
     if _running is None:
         raise RuntimeError("the engine is not running")  # The sweeper revives the job.
@@ -76,8 +82,19 @@ class Engine:
             return False
         self._beat()
         _running = self
-        self._engine = store.make_engine(self.runtime.database)
-        self._launch(self._engine)
+        self._engine = make_engine(self.runtime.database)
+        prepare_tables(self.runtime.database)
+        # Before the launch: afterwards DBOS is slow to look for new queues.
+        engine_client(self._engine).register_queue(
+            QUEUE,
+            worker_concurrency=self.pace.worker_concurrency,
+            partition_concurrency=self.pace.lane_concurrency,
+            polling_interval_sec=self.pace.poll_seconds,
+            on_conflict="always_update",
+        )
+        DBOS(config=_config(self._engine, self.executor_id))
+        DBOS.listen_queues([QUEUE])
+        DBOS.launch()
         self._sweeper.hand_over_waiting()
         self._sweeper.revive_lost(0)
         self._keeper.start()
@@ -100,7 +117,7 @@ class Engine:
         with self._counting:
             idle = self._active == 0
         self._hand_back_leftovers()
-        heartbeat.leave(self.runtime.database, self.executor_id)
+        leave(self.runtime.database, self.executor_id)
         _running = None
         if self._engine is not None:
             self._engine.dispose()
@@ -127,7 +144,7 @@ class Engine:
     def _beat(self) -> None:
         with self._beating:
             if time.monotonic() - self._beat_at >= self.pace.heartbeat_seconds:
-                heartbeat.beat(self.runtime.database, self.executor_id)
+                beat(self.runtime.database, self.executor_id)
                 self._beat_at = time.monotonic()
 
     def _wait_until_confirmed(self, given_up: threading.Event) -> bool:
@@ -145,13 +162,6 @@ class Engine:
         """End if another database has replaced the one this worker started with; the next start waits."""
         if look_for_copy(self.runtime.database):
             self.broken.set()
-
-    def _launch(self, engine: sa.Engine) -> None:
-        store.prepare_tables(self.runtime.database)
-        store.register_queue(engine, self.pace)
-        DBOS(config=_config(engine, self.executor_id))
-        DBOS.listen_queues([store.QUEUE])
-        DBOS.launch()
 
     def _hand_back_leftovers(self) -> None:
         """Take their jobs from threads that did not end in time; whatever they still write is refused."""
@@ -197,13 +207,69 @@ def _config(engine: sa.Engine, executor_id: str) -> DBOSConfig:
     # Our handler keeps DBOS from installing one that bypasses our log pipeline, and with it redaction.
     logging.getLogger("dbos").addHandler(logging.NullHandler())
     return DBOSConfig(
-        name=store.APPLICATION,
+        name=APPLICATION,
         system_database_engine=engine,
-        dbos_system_schema=store.SCHEMA,
+        dbos_system_schema=SCHEMA,
         serializer=DBOSPortableJSONSerializer(),
-        application_version=store.APPLICATION_VERSION,
+        application_version=APPLICATION_VERSION,
         executor_id=executor_id,
         log_level="WARNING",
         enable_otlp=False,
         scheduler_polling_interval_sec=3600.0,  # Not used: periodic jobs are in our own table.
     )
+
+
+def make_engine(database: Database) -> sa.Engine:
+    """Return an engine for DBOS alone.
+
+    On SQLite it leaves transactions to the driver, which begins an immediate one before the first write: DBOS
+    issues its own BEGIN in places, and ours would collide with it.
+    """
+    url = database.engine.url
+    if not database.is_sqlite:
+        return make_postgresql_engine(url)
+    engine = sa.create_engine(
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_SIZE,
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
+        hide_parameters=HIDE_PARAMETERS,
+    )
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
+    connection.isolation_level = "IMMEDIATE"
+    cursor = connection.cursor()
+    # FULL as for our own tables, which are in the same file: an end that the engine recorded survives a power cut.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def run_worker(runtime: Runtime, pace: Pace | None = None) -> int:
+    """Run jobs until SIGTERM or SIGINT; return the exit code.
+
+    At the signal nothing more is claimed and no token request is started; a running one is finished. Running jobs
+    end, or go back to the queue at their next `raise_if_stopped`, or are taken away when the grace period is over.
+    """
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        runtime.shutdown.begin()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    engine = Engine(runtime, pace)
+    if not engine.start(stop):
+        return 0
+    while not stop.wait(CHECK_SECONDS) and not engine.broken.is_set():
+        pass
+    code = EXIT_BROKEN if engine.broken.is_set() else 0
+    if not engine.stop():
+        # A job still holds a thread, and the interpreter would wait for it forever. It has been handed back.
+        logging.shutdown()
+        os._exit(code)
+    return code

@@ -1,4 +1,10 @@
-"""Start background work: one of our rows and one of the engine's, in the caller's own transaction."""
+"""Start background work: one of our rows and one of the engine's, in the caller's own transaction.
+
+DBOS keeps its tables in our database, because a job is enqueued in the transaction that makes it necessary: both or
+neither. On PostgreSQL they have the schema `dbos` to themselves. On SQLite there are no schemas and a second file
+cannot be committed together with ours in WAL mode, so they are beside ours; their names (`workflow_*`, `queues`,
+`notifications`, ...) are plural or two words long, and none of ours is the same.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +12,25 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import sqlalchemy as sa
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from portal.actor import SYSTEM, Actor
+from portal.db import Database, utc_now
 from portal.jobs.models import Job
-from portal.jobs.store import hand_over
 from portal.requestinfo import current_request_info
+
+APPLICATION = "gatehouse"
+# Pinned: by default DBOS computes it from the source code and ignores the work of another version.
+APPLICATION_VERSION = "1"
+SCHEMA = "dbos"
+QUEUE = "jobs"
+WORKFLOW = "job"
+MAX_PRIORITY = 2**31 - 1
+# The newest of its tables that an enqueue writes to.
+_NEEDED_TABLE = "workflow_input"
 
 # Someone else's job with the same key may finish between our insert and our look at it; then we try again.
 KEY_TRIES = 5
@@ -85,3 +103,45 @@ def _add_or_find(session: Session, job: Job, key: str) -> Job | None:
         except IntegrityError:
             continue  # A concurrent transaction was first; on PostgreSQL we waited here for it to end.
     raise RuntimeError(f"the job {key} is enqueued and finished faster than it can be looked at")
+
+
+def hand_over(session: Session, job: Job, *, delay_seconds: float = 0) -> None:
+    """Give the job's current dispatch to the engine, in the caller's transaction.
+
+    Handing over the same dispatch twice changes nothing. Until the first worker or migration has created the engine's
+    tables, the job waits in ours, and the sweeper hands it over.
+    """
+    schema = None if session.get_bind().dialect.name == "sqlite" else SCHEMA
+    if not sa.inspect(session.connection()).has_table(_NEEDED_TABLE, schema=schema):
+        job.handed_over_at = None
+        return
+    options = EnqueueOptions(
+        workflow_name=WORKFLOW,
+        queue_name=QUEUE,
+        workflow_id=job.workflow_id,
+        queue_partition_key=job.lane,
+        app_version=APPLICATION_VERSION,
+        # First come, first served: the engine's own times are whole seconds on SQLite.
+        priority=min(job.id or 1, MAX_PRIORITY),
+    )
+    if delay_seconds > 0:
+        options["delay_seconds"] = delay_seconds
+    engine_client(session.get_bind().engine).enqueue_in_transaction(session, options, job.public_id, job.dispatch)
+    job.handed_over_at = utc_now()
+
+
+def prepare_tables(database: Database) -> None:
+    """Create or upgrade DBOS's tables; if there are several processes, one does it and the others wait."""
+    DBOS.migrate(database.engine.url.render_as_string(hide_password=False), schema=SCHEMA)
+
+
+def engine_client(engine: sa.Engine) -> DBOSClient:
+    """Return what writes into the engine's tables from any process."""
+    # Lazy and on an engine that we have anyway: it opens nothing, so the web server's fork shares nothing.
+    return DBOSClient(
+        system_database_engine=engine,
+        dbos_system_schema=SCHEMA,
+        serializer=DBOSPortableJSONSerializer(),
+        application_name=APPLICATION,
+        lazy=True,
+    )

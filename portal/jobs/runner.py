@@ -15,11 +15,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, select
 
 from portal.db import utc_now
-from portal.errors import Card, PortalError
-from portal.jobs import cards
+from portal.errors import Card, PortalError, UpstreamFailed
 from portal.jobs.context import Claim, JobContext, JobInterrupted, JobStopped, JobSuperseded, RetryLater
 from portal.jobs.models import Job, JobState
-from portal.jobs.store import hand_over
+from portal.jobs.queue import hand_over
 from portal.logs import get_logger
 from portal.requestinfo import RequestInfo, current_request_info, new_request_id, requesting
 from portal.runtime import Runtime
@@ -72,7 +71,8 @@ class Runner:
         Returns:
             The unexpected error that ended the attempt, already recorded and logged; None otherwise.
         """
-        job = self._find(public_id)
+        with self.runtime.database.reading() as session:
+            job = session.exec(select(Job).where(col(Job.public_id) == public_id)).one_or_none()
         if job is None or job.is_finished or job.dispatch != dispatch:
             return None
         info = RequestInfo(request_id=job.request_id.strip("-") or new_request_id(), source_address="job")
@@ -82,10 +82,6 @@ class Runner:
                 return None
             claim = self._claim(job)
             return self._attempt(job, claim) if claim else None
-
-    def _find(self, public_id: str) -> Job | None:
-        with self.runtime.database.reading() as session:
-            return session.exec(select(Job).where(col(Job.public_id) == public_id)).one_or_none()
 
     @contextmanager
     def _alone_when_suspect(self, job: Job) -> Iterator[None]:
@@ -113,15 +109,12 @@ class Runner:
                 finish(job, JobState.FAILED, job.failure or Card("job_crashed").to_json())
                 log.error("job_parked", job=job.public_id, job_name=job.name, attempts=job.attempts)
             else:
-                return self._take(job)
+                job.state, job.executor_id = JobState.RUNNING, self.executor_id
+                job.attempts, job.fence = job.attempts + 1, job.fence + 1
+                job.started_at, job.not_before = job.started_at or utc_now(), None
+                assert job.id is not None
+                return Claim(job.id, job.public_id, job.organization_id, job.fence, job.attempts)
             return None
-
-    def _take(self, job: Job) -> Claim:
-        job.state, job.executor_id = JobState.RUNNING, self.executor_id
-        job.attempts, job.fence = job.attempts + 1, job.fence + 1
-        job.started_at, job.not_before = job.started_at or utc_now(), None
-        assert job.id is not None
-        return Claim(job.id, job.public_id, job.organization_id, job.fence, job.attempts)
 
     def _attempt(self, job: Job, claim: Claim) -> Exception | None:
         context = JobContext(self.runtime, claim, self.interrupted)
@@ -152,12 +145,11 @@ class Runner:
                 finish(job, JobState.FAILED, card)
             else:
                 job.failure = card
-                requeue(session, job, delay_seconds=self._delay(job, outcome))
+                delay = outcome.after_seconds
+                if delay is None:
+                    delay = self.backoff_seconds * 2.0 ** (job.attempts - 1)
+                requeue(session, job, delay_seconds=min(MAX_BACKOFF_SECONDS, delay))
             return job.state
-
-    def _delay(self, job: Job, outcome: Outcome) -> float:
-        backoff = self.backoff_seconds * 2.0 ** (job.attempts - 1)
-        return min(MAX_BACKOFF_SECONDS, backoff if outcome.after_seconds is None else outcome.after_seconds)
 
 
 def _call(context: JobContext, job: Job) -> Outcome:
@@ -175,18 +167,17 @@ def _call(context: JobContext, job: Job) -> Outcome:
     except RetryLater as later:
         return Outcome(JobState.QUEUED, later.card, after_seconds=later.after_seconds)
     except PortalError as error:
-        return Outcome(JobState.FAILED, cards.of(error))
-    except SQLAlchemyError as error:
-        trouble = trouble_of(error)
+        card = Card("job_refused", {"reason": error.code, "sentence": error.sentence})
+        return Outcome(JobState.FAILED, error.card if isinstance(error, UpstreamFailed) else card)
+    except Exception as error:
+        # The last line of defence: whatever a job raises must be recorded, or it would look as if it ran forever. Its
+        # text is in the log only, because it may quote anything.
+        trouble = trouble_of(error) if isinstance(error, SQLAlchemyError) else None
         log.exception("job_error", job=job.public_id, job_name=job.name, trouble=trouble)
-        card = cards.unexpected(current_request_info().request_id)
+        card = Card("job_error", {"reference": current_request_info().request_id})
         if trouble is not None:
             card = card_of(trouble, context.runtime.database.place)
         return Outcome(JobState.QUEUED, card, error=error)
-    except Exception as error:
-        # The last line of defence: whatever a job raises must be recorded, or it would look as if it ran forever.
-        log.exception("job_error", job=job.public_id, job_name=job.name)
-        return Outcome(JobState.QUEUED, cards.unexpected(current_request_info().request_id), error=error)
     return Outcome(JobState.SUCCEEDED)
 
 

@@ -75,14 +75,10 @@ def _load(principal: Principal, public_id: str) -> tuple[Job, service.ItemSummar
         job = service.find_job(session, principal.organization_id, public_id)
         assert job.id is not None
         summary = service.summarize_items(session, job.id)
-    if not _sees_items(principal, job):
+    # Items name repositories, and a team lead sees those of the granted groups only.
+    if not principal.sees_all_groups and job.actor.user_id != principal.user_id:
         summary = summary.without_items()
     return job, summary, not job.is_finished and _may_stop(principal, job)
-
-
-def _sees_items(principal: Principal, job: Job) -> bool:
-    # Items name repositories, and a team lead sees those of the granted groups only.
-    return principal.sees_all_groups or job.actor.user_id == principal.user_id
 
 
 def _may_stop(principal: Principal, job: Job) -> bool:

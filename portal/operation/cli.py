@@ -93,7 +93,7 @@ def serve(
 def worker() -> None:
     """Run one background worker. On PostgreSQL start as many as you like; on SQLite exactly one runs."""
     from portal import build_runtime
-    from portal.jobs.worker import run_worker
+    from portal.jobs.engine import run_worker
     from portal.logs import configure_logs
     from portal.preflight import check_ground
 

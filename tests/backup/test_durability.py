@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 import portal.db
 from portal.db import Database
 from portal.installation import is_restored
-from portal.jobs.store import make_engine
+from portal.jobs.engine import make_engine
 from portal.operation.backup.errors import BackupRefused
 from portal.operation.backup.make import make_backup
 from portal.operation.backup.restore import restore

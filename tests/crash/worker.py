@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from portal.jobs.engine import run_worker
 from portal.jobs.engine_settings import Pace
-from portal.jobs.worker import run_worker
 from portal.settings import Settings
 
 if __name__ == "__main__":

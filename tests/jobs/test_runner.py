@@ -31,8 +31,8 @@ def look_around(context: JobContext) -> None:
 def lose_the_claim(context: JobContext, how: str) -> None:
     """Let another worker claim the job, then try to write as the first one."""
     other = Runner(context.runtime, executor_id="other")
-    job = other._find(context.public_id)
-    assert job is not None
+    with context.runtime.database.reading() as session:
+        job = session.get_one(Job, context.job_id)
     assert other._claim(job) is not None
     seen["refused"] = False
     try:

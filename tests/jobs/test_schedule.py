@@ -10,9 +10,8 @@ from sqlmodel import col, select
 from portal.capability import Capabilities, Capability, JobDefinition, PeriodicJob
 from portal.db import utc_now
 from portal.jobs import ItemState, Job, JobContext, JobItem, JobState
-from portal.jobs.housekeeping import forget_finished
 from portal.jobs.models import JobSchedule
-from portal.jobs.schedule import enqueue_due
+from portal.jobs.schedule import enqueue_due, forget_finished
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
 from tests.accounts.at_once import crowd

@@ -18,12 +18,12 @@ from portal.db import Database, utc_now
 from portal.jobs import Job, JobState
 from portal.jobs.engine import Engine
 from portal.jobs.engine_settings import Pace
-from portal.jobs.heartbeat import beat, forget_silent, heard_within, leave
 from portal.jobs.models import Executor
+from portal.jobs.queue import QUEUE
 from portal.jobs.runner import Runner
-from portal.jobs.store import QUEUE
 from portal.jobs.sweeper import Sweeper
 from portal.jobs.testing import QUICK, running_worker
+from portal.jobs.workers import beat, forget_silent, heard_within, leave
 from portal.runtime import Runtime
 from tests.jobs.conftest import reload
 from tests.jobs.sample_jobs import noted

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from portal import build_runtime
+from portal.jobs.engine import run_worker
 from portal.jobs.engine_settings import Pace
-from portal.jobs.worker import run_worker
 from portal.logs import configure_logs
 from portal.settings import Settings
 from tests.jobs.sample_jobs import with_samples
