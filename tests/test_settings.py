@@ -55,6 +55,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "trusted_proxy_hops": BAD_NUMBERS,
     "session_idle_minutes": (*BAD_NUMBERS, "0"),
     "session_absolute_hours": (*BAD_NUMBERS, "0"),
+    "access_log_days": (*BAD_NUMBERS, "0"),
     "catalogue_lanes": (*BAD_NUMBERS, "0"),
     "smtp_port": (*BAD_NUMBERS, "0", "99999"),
     "plan": ("enterprize", "Enterprise"),
