@@ -13,9 +13,8 @@ from flask import Flask
 from sqlmodel import Session, select
 
 from portal import CAPABILITIES, failures
-from portal.authorization.keep import READ_CATALOGUE, catalogue_key
+from portal.authorization.exchange import READ_CATALOGUE, Doubt, catalogue_key
 from portal.authorization.models import AttemptState, AuthorizationAttempt
-from portal.authorization.person import Doubt
 from portal.connections.checks import TITLES, Check, Checklist, CheckState
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.remedies import ways_of
@@ -152,7 +151,7 @@ def put(session: Session, surface: Surface, connection_id: int, card: Card, cast
             connection_name="GitLab",
             origin=connection.api_url,
             reason="replaced",
-            frozen={"gitlab_username": "gatehouse"},
+            snapshot={"gitlab_username": "gatehouse"},
         )
         row.failure, row.token_sealed, row.next_try_at = told, b"sealed", now
         session.add(row)

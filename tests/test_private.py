@@ -12,7 +12,7 @@ import pytest
 
 from portal import build_runtime
 from portal.audit.head import Head, write_head
-from portal.credentials.spool import Spool
+from portal.credentials.store import Spool
 from portal.db import Database
 from portal.jobs.workers import WorkerLock
 from portal.operation.backup.make import make_backup

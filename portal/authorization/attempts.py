@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,21 +19,19 @@ from sqlmodel import Session, col, select
 from portal import audit
 from portal.accounts.principal import require_right_now
 from portal.actor import ANONYMOUS, Principal, Right, RightLost
-from portal.authorization import cards
 from portal.authorization.models import AttemptState, AuthorizationAttempt
-from portal.authorization.snapshot import freeze, refusal_of_issuer
-from portal.connections.applications import open_client_credentials
+from portal.connections.applications import redirect_uri_of, wanted_scopes
 from portal.connections.attention import need_attention
-from portal.connections.checklist import find_hindrance
+from portal.connections.checklist import announced_issuer, announces_issuer, find_hindrance
 from portal.connections.instance import open_host_session
 from portal.connections.models import Application, Connection
 from portal.connections.steps import Step
 from portal.connections.store import application_of, get_connection_for_admin
-from portal.credentials.cards import APPLICATION_GONE
+from portal.credentials.methods import CannotRenew, method_of
 from portal.credentials.models import Credential, CredentialState
-from portal.credentials.spend import is_client_refused
+from portal.credentials.store import get_credential
 from portal.db import utc_now
-from portal.errors import BadRequest, Card, Conflict, InvalidInput, NotFound, PortalError, Surface, UpstreamFailed
+from portal.errors import BadRequest, Card, Conflict, NotFound, PortalError, Surface, UpstreamFailed
 from portal.gitlab import oauth
 from portal.net import OutboundError
 from portal.runtime import Runtime
@@ -64,22 +63,37 @@ def start_attempt(runtime: Runtime, principal: Principal, slug: str, *, in_popup
     """
     with runtime.database.reading() as session:
         connection = get_connection_for_admin(session, principal, slug)
-        _application_of(session, connection)
-        before = session.exec(select(Credential).where(Credential.connection_id == connection.id)).first()
+        application = _application_of(session, connection)
+        before = get_credential(session, id_of(connection))
     # The step is open again whenever the address, or how it is reached, was changed.
     if Step.INSTANCE not in connection.steps_done and (found := find_hindrance(runtime, principal, connection)):
         raise UpstreamFailed(found)
-    if before is not None and before.state != CredentialState.ALIVE and _is_application_gone(runtime, connection):
-        # GitLab would say so on its own page, to someone who can do nothing about it there.
-        with runtime.database.transaction() as session:
-            need_attention(session, id_of(connection), APPLICATION_GONE)
-        raise UpstreamFailed(APPLICATION_GONE)
-    state, browser = _random_secret(), _random_secret()
+    if before is not None and before.state != CredentialState.ALIVE:
+        method, is_gone = method_of(before), False
+        with suppress(CannotRenew, OutboundError):
+            key = method.open_key(runtime, connection, application, "")
+            with open_host_session(runtime, connection) as http:
+                is_gone = method.is_key_refused(runtime, connection, http, key)
+        if is_gone:
+            # GitLab would say so on its own page, to someone who can do nothing about it there.
+            told = method.remedy(CredentialState.REVOKED, is_key_refused=True)
+            with runtime.database.transaction() as session:
+                need_attention(session, id_of(connection), told)
+            raise UpstreamFailed(told)
+    state, browser = (Secret(secrets.token_urlsafe(RANDOM_BYTES)) for _ in range(2))
     verifier = oauth.new_verifier()
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
         application = _application_of(session, connection)
-        _abandon_open_attempts(session, principal, connection)
+        session.execute(
+            update(AuthorizationAttempt)
+            .where(
+                col(AuthorizationAttempt.connection_id) == connection.id,
+                col(AuthorizationAttempt.user_id) == principal.user_id,
+                col(AuthorizationAttempt.outcome) == AttemptState.STARTED,
+            )
+            .values(outcome=AttemptState.ABANDONED, finished_at=utc_now(), state_sealed=None, verifier_sealed=None)
+        )
         _end_interrupted(session, principal, connection)
         attempt = AuthorizationAttempt(
             public_id=secrets.token_urlsafe(16),
@@ -87,15 +101,15 @@ def start_attempt(runtime: Runtime, principal: Principal, slug: str, *, in_popup
             user_id=principal.user_id,
             state_hash=_digest(state.reveal()),
             browser_hash=_digest(browser.reveal()),
-            frozen=freeze(runtime, connection, application),
+            snapshot=take_snapshot(runtime, connection, application),
             row_version=connection.row_version,
             details={"in_popup": in_popup},
             expires_at=utc_now() + timedelta(minutes=ATTEMPT_MINUTES),
         )
         session.add(attempt)
         session.flush()
-        attempt.state_sealed = _seal(runtime, attempt, "state_sealed", state)
-        attempt.verifier_sealed = _seal(runtime, attempt, "verifier_sealed", verifier)
+        attempt.state_sealed = runtime.vault.seal(state, _place(attempt, "state_sealed"))
+        attempt.verifier_sealed = runtime.vault.seal(verifier, _place(attempt, "verifier_sealed"))
         audit.record(session, principal.actor, "authorization.started", connection.target, in_popup=in_popup)
         return StartedAttempt(attempt.public_id, browser)
 
@@ -107,19 +121,51 @@ def authorize_address(runtime: Runtime, principal: Principal, public_id: str, br
         NotFound: the attempt is another person's, another browser's, used or over.
     """
     with runtime.database.reading() as session:
-        attempt = _find_own(session, principal, public_id)
+        attempt = get_own_attempt(session, principal, public_id)
     if attempt.outcome != AttemptState.STARTED or is_over(attempt) or not _same_browser(attempt, browser_token):
         raise NotFound("This authorization has expired. Start it again from the connection's page.")
-    frozen = attempt.frozen
+    snapshot = attempt.snapshot
     verifier = open_verifier(runtime, attempt)
     return oauth.authorize_url(
-        browser_url=frozen["browser_url"],
-        client_id=frozen["client_id"],
-        redirect_uri=frozen["redirect_uri"],
-        scopes=frozen["scopes"],
+        browser_url=snapshot["browser_url"],
+        client_id=snapshot["client_id"],
+        redirect_uri=snapshot["redirect_uri"],
+        scopes=snapshot["scopes"],
         state=runtime.vault.open(attempt.state_sealed or b"", _place(attempt, "state_sealed")).reveal(),
         code_challenge=oauth.challenge_of(verifier),
     )
+
+
+def take_snapshot(runtime: Runtime, connection: Connection, application: Application) -> dict[str, Any]:
+    """Return what the attempt is checked against, whatever happens to the connection; `names_issuer`: RFC 9207 §3."""
+    return {
+        "browser_url": connection.external_url,
+        "api_url": connection.api_url,
+        "client_id": application.client_id,
+        "redirect_uri": redirect_uri_of(runtime, connection),
+        "scopes": wanted_scopes(connection),
+        "service_username": connection.service_username,
+        "names_issuer": announces_issuer(connection),
+        "issuer": announced_issuer(connection),
+    }
+
+
+def refusal_of_issuer(snapshot: dict[str, Any], issuer: str | None) -> Card | None:
+    """Judge the `iss` of a callback, character by character (RFC 9207 §2.4).
+
+    Args:
+        snapshot: what `take_snapshot` returned.
+        issuer: as it came, None if none did.
+
+    Returns:
+        What a person reads when the answer must not be used; None if it may.
+    """
+    if issuer is None:
+        # Few GitLabs name themselves; for the others, the connection's own redirect URI takes that role.
+        return Card("issuer_missing") if snapshot.get("names_issuer") else None
+    # What GitLab announced counts, however it spells its address: `http` behind a proxy that ends TLS, or with a port.
+    expected = snapshot.get("issuer") or snapshot["browser_url"]
+    return None if issuer == expected else Card("issuer_wrong")
 
 
 def find_by_state(session: Session, state: str) -> AuthorizationAttempt | None:
@@ -222,7 +268,14 @@ def get_own_attempt(session: Session, principal: Principal, public_id: str) -> A
     Raises:
         NotFound: it does not exist or is another person's.
     """
-    return _find_own(session, principal, public_id)
+    attempt = session.exec(
+        select(AuthorizationAttempt).where(
+            AuthorizationAttempt.public_id == public_id, AuthorizationAttempt.user_id == principal.user_id
+        )
+    ).first()
+    if attempt is None:
+        raise NotFound
+    return attempt
 
 
 def may_authorize(session: Session, principal: Principal, connection: Connection) -> bool:
@@ -253,7 +306,26 @@ def is_interrupted(attempt: AuthorizationAttempt) -> bool:
 def interruption_card(attempt: AuthorizationAttempt) -> Card:
     """Return what such an attempt says: whether the pair that GitLab may have issued is on record here."""
     is_known = attempt.details.get("retired_token_id") is not None
-    return Card("authorization_interrupted") if is_known else cards.lost_card()
+    return Card("authorization_interrupted") if is_known else lost_card()
+
+
+def lost_card(told: Card | None = None) -> Card:
+    """Return the card of an exchange of which GitLab may have given a pair that never arrived here.
+
+    `told` is what came instead; None if the process that asked is gone.
+    """
+    if told is None:
+        return Card("exchange_lost", {"case": "interrupted"})
+    return Card("exchange_lost", words=told.words, request_id=told.request_id, because=told)
+
+
+def right_lost() -> RightLost:
+    """Return what such a person reads themselves."""
+    sentence = (
+        "You no longer have the right to authorize this connection. Nothing was stored; "
+        "an owner or administrator of your organization can do it."
+    )
+    return RightLost(Right.MANAGE_CONNECTIONS, sentence)
 
 
 def id_of(row: AuthorizationAttempt | Connection | Credential) -> int:
@@ -281,12 +353,12 @@ def _end_when_refused(
     """End a claimed attempt whose answer must not be used, and return the error that says so."""
     if not may_authorize(session, principal, connection):
         finish_attempt(session, id_of(attempt), AttemptState.FAILED, card=Card("right_lost"))
-        return cards.right_lost()
+        return right_lost()
     if attempt.row_version != connection.row_version:
         _finish_row(attempt, AttemptState.ABANDONED)
         sentence = "The connection was changed while you were in GitLab. Nothing was stored; authorize again."
         return Conflict(sentence, code="connection_changed")
-    if card := refusal_of_issuer(attempt.frozen, issuer):
+    if card := refusal_of_issuer(attempt.snapshot, issuer):
         finish_attempt(session, id_of(attempt), AttemptState.FAILED, card=card)
         told = card.at(Surface.AUTHORIZE)
         return BadRequest(f"{told.sentence} {told.remedy}", code=card.code)
@@ -314,18 +386,6 @@ def _finish_row(attempt: AuthorizationAttempt, outcome: AttemptState) -> None:
     attempt.state_sealed = attempt.verifier_sealed = None
 
 
-def _abandon_open_attempts(session: Session, principal: Principal, connection: Connection) -> None:
-    session.execute(
-        update(AuthorizationAttempt)
-        .where(
-            col(AuthorizationAttempt.connection_id) == connection.id,
-            col(AuthorizationAttempt.user_id) == principal.user_id,
-            col(AuthorizationAttempt.outcome) == AttemptState.STARTED,
-        )
-        .values(outcome=AttemptState.ABANDONED, finished_at=utc_now(), state_sealed=None, verifier_sealed=None)
-    )
-
-
 def _end_interrupted(session: Session, principal: Principal, connection: Connection) -> None:
     claimed = select(AuthorizationAttempt).where(
         AuthorizationAttempt.connection_id == connection.id,
@@ -339,15 +399,6 @@ def _end_interrupted(session: Session, principal: Principal, connection: Connect
             record_end(session, connection, principal, "authorization.failed", card.code)
 
 
-def _is_application_gone(runtime: Runtime, connection: Connection) -> bool:
-    try:
-        application = open_client_credentials(runtime, connection)
-        with open_host_session(runtime, connection) as http:
-            return is_client_refused(runtime, connection, http, application)
-    except (Conflict, InvalidInput, OutboundError):
-        return False
-
-
 def _application_of(session: Session, connection: Connection) -> Application:
     application = application_of(session, connection.id)
     if application is None or application.client_secret_sealed is None:
@@ -355,31 +406,12 @@ def _application_of(session: Session, connection: Connection) -> Application:
     return application
 
 
-def _find_own(session: Session, principal: Principal, public_id: str) -> AuthorizationAttempt:
-    attempt = session.exec(
-        select(AuthorizationAttempt).where(
-            AuthorizationAttempt.public_id == public_id, AuthorizationAttempt.user_id == principal.user_id
-        )
-    ).first()
-    if attempt is None:
-        raise NotFound
-    return attempt
-
-
 def _same_browser(attempt: AuthorizationAttempt, browser_token: str) -> bool:
     return secrets.compare_digest(attempt.browser_hash, _digest(browser_token))
 
 
-def _seal(runtime: Runtime, attempt: AuthorizationAttempt, column: str, secret: Secret) -> bytes:
-    return runtime.vault.seal(secret, _place(attempt, column))
-
-
 def _place(attempt: AuthorizationAttempt, column: str) -> Place:
     return Place(TABLE, id_of(attempt), column)
-
-
-def _random_secret() -> Secret:
-    return Secret(secrets.token_urlsafe(RANDOM_BYTES))
 
 
 def _digest(text: str) -> str:

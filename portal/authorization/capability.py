@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from portal.authorization.jobs import forget_attempts
 from portal.authorization.models import AuthorizationAttempt
-from portal.authorization.panel import authorization_panels
-from portal.authorization.status import granted_scopes
+from portal.authorization.status import authorization_panels, granted_scopes
 from portal.capability import Capability, PeriodicJob
 
 CAPABILITY = Capability(

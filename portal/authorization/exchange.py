@@ -11,21 +11,22 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
+from sqlmodel import Session, select
+
 from portal import audit
-from portal.actor import Principal, RightLost
-from portal.authorization import attempts, cards
-from portal.authorization.keep import ConnectionChanged, Granted, keep_credential
+from portal.actor import SYSTEM, Principal
+from portal.authorization import attempts
 from portal.authorization.models import AttemptState, AuthorizationAttempt
-from portal.authorization.person import Doubt, Person, judge
 from portal.connections.applications import open_client_credentials
 from portal.connections.instance import open_host_session
 from portal.connections.models import Connection
+from portal.connections.store import mark_authorized
 from portal.crash_points import crash_point
-from portal.credentials import retire
-from portal.credentials.revoke import revoke_one
-from portal.credentials.spool import Spool, Spooled
+from portal.credentials.revocation import hold_pair, let_go, revoke_one, revoker_for, take_held
+from portal.credentials.store import TIMES, Granted, Spool, Spooled, lock_credential, recover, replace_pair
 from portal.db import utc_now
 from portal.errors import Card, Conflict, InvalidInput
 from portal.gitlab import oauth
@@ -33,6 +34,7 @@ from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import GitLabError, GitLabRateLimited, InsufficientScope, OAuthRefused, Unauthorized
 from portal.gitlab.payloads import User
 from portal.gitlab.scopes import missing_scopes
+from portal.jobs import Job, enqueue
 from portal.logs import get_logger
 from portal.net import HostSession, OutboundError, origin_of
 from portal.runtime import Runtime
@@ -41,6 +43,7 @@ from portal.vault import Secret
 
 log = get_logger(__name__)
 DENIED = "access_denied"
+READ_CATALOGUE = "repositories.read_catalogue"
 # A person or a rule refused; every other outcome is a failure.
 REFUSED = frozenset(
     {AttemptState.WRONG_PERSON, AttemptState.DENIED, "scopes_missing", "connection_changed", "right_lost"}
@@ -50,13 +53,30 @@ PAUSES_BETWEEN_LOOKS = (1.0, 2.0)
 REVOKE_TRIES = 3
 
 
+class Doubt(StrEnum):
+    """Why a GitLab user may not become the connection's service user."""
+
+    OTHER_USER = "other_user"
+    ADMINISTRATOR = "administrator"
+    BLOCKED = "blocked"
+    EXTERNAL = "external"
+
+
+TITLES = {
+    Doubt.OTHER_USER: "That was someone else",
+    Doubt.ADMINISTRATOR: "This user is an administrator",
+    Doubt.BLOCKED: "This user is not active",
+    Doubt.EXTERNAL: "This user is external",
+}
+
+
 @dataclass(eq=False)
 class _Refused(Exception):
-    """Why a pair is not kept, for the person who waits."""
+    """Why a pair is not kept, for the person who waits; `user` is who authorized, if they are not the expected one."""
 
     outcome: AttemptState
     card: Card
-    person: Person | None = None
+    user: User | None = None
     doubts: tuple[Doubt, ...] = ()
 
 
@@ -64,7 +84,7 @@ def take_refusal(
     runtime: Runtime, principal: Principal, attempt: AuthorizationAttempt, error: str, description: str
 ) -> None:
     """End an attempt that GitLab answered with an error instead of a code (RFC 6749 §4.1.2.1)."""
-    told = {"username": attempt.frozen["service_username"]}
+    told = {"username": attempt.snapshot["service_username"]}
     if error == DENIED:
         _end(runtime, principal, attempt, AttemptState.DENIED, Card("authorization_denied", told))
     else:
@@ -93,7 +113,7 @@ def take_code(runtime: Runtime, principal: Principal, attempt: AuthorizationAtte
         log.info("authorization_failed", connection_id=connection.id, error_code=error.code)
         # GitLab counts requests before it does anything.
         is_lost = oauth.may_have_issued(error) and not isinstance(error, GitLabRateLimited)
-        card = cards.lost_card(error.card()) if is_lost else error.card()
+        card = attempts.lost_card(error.card()) if is_lost else error.card()
         _end(runtime, principal, attempt, AttemptState.FAILED, card)
 
 
@@ -109,7 +129,7 @@ def _exchange(
     crash_point("authorize:claimed")
     sent_at = utc_now()
     tokens = oauth.exchange_code(
-        http, application, code, attempt.frozen["redirect_uri"], attempts.open_verifier(runtime, attempt)
+        http, application, code, attempt.snapshot["redirect_uri"], attempts.open_verifier(runtime, attempt)
     )
     crash_point("authorize:exchanged")
     held = _hold(runtime, connection, attempt, http, application, tokens, sent_at)
@@ -117,14 +137,11 @@ def _exchange(
     try:
         granted = _judge(http, attempt, connection, tokens, sent_at)
         crash_point("authorize:judged")
-        keep_credential(runtime, principal, attempt, application, granted, held)
+        _keep(runtime, principal, attempt, application, granted, held)
     except _Refused as refused:
         _refuse(runtime, principal, attempt, refused, held)
-    except ConnectionChanged:
-        _refuse(runtime, principal, attempt, _Refused(AttemptState.FAILED, Card("connection_changed")), held)
-    except RightLost:
-        _refuse(runtime, principal, attempt, _Refused(AttemptState.FAILED, Card("right_lost")), held)
-        raise cards.right_lost() from None
+        if refused.card.code == "right_lost":
+            raise attempts.right_lost() from None
     else:
         crash_point("authorize:stored")
 
@@ -143,18 +160,11 @@ def _hold(
     Raises:
         Exception: the database's.
     """
-    origin, expected = origin_of(attempt.frozen["api_url"]), attempt.frozen["service_username"]
-    revoker = retire.Revoker(
-        organization_id=connection.organization_id,
-        connection_id=attempt.connection_id,
-        connection_name=connection.display_name,
-        origin=origin,
-        frozen=retire.freeze(connection, application.client_id, origin, expected),
-        client_secret=application.client_secret,
-    )
+    origin, expected = origin_of(attempt.snapshot["api_url"]), attempt.snapshot["service_username"]
+    revoker = revoker_for(connection, origin, expected, application)
     try:
         with runtime.database.transaction() as session:
-            held = retire.hold_pair(session, runtime, revoker, tokens)
+            held = hold_pair(session, runtime, revoker, tokens)
             stored = session.get_one(AuthorizationAttempt, attempt.id)
             stored.details = {**stored.details, "retired_token_id": held}
             return held
@@ -189,13 +199,13 @@ def _judge(
     if not tokens.is_bearer:
         raise _Refused(AttemptState.FAILED, Card("no_bearer_token"))
     try:
-        person = Person.from_user(_ask_who(http, tokens.access_token))
+        user = _ask_who(http, tokens.access_token)
     except Unauthorized as error:
         told = Card("fresh_token_refused", words=error.words, request_id=error.request_id)
         raise _Refused(AttemptState.FAILED, told if error.reason == "unknown" else error.card()) from None
     except InsufficientScope as error:
         told = error.card()
-        if error.scopes and not set(error.scopes) & set(attempt.frozen["scopes"]):
+        if error.scopes and not set(error.scopes) & set(attempt.snapshot["scopes"]):
             # Ticking a scope in GitLab does not help unless Gatehouse asks for it (before 9.4, `api` only).
             told = replace(told, params={**told.params, "case": "not_asked"})
         raise _Refused(AttemptState.FAILED, told) from None
@@ -203,19 +213,28 @@ def _judge(
         log.info("authorization_failed", connection_id=connection.id, error_code=error.code)
         raise _Refused(AttemptState.FAILED, error.card()) from None
     # RFC 6749 §5.1: scopes that are not named are those that were asked for. GitLab can say it more precisely.
-    scopes = tuple(attempt.frozen["scopes"]) if tokens.scopes is None else tokens.scopes
+    scopes = tuple(attempt.snapshot["scopes"]) if tokens.scopes is None else tokens.scopes
     seconds = tokens.expires_in
     if tokens.scopes is None or seconds is None:
         with suppress(GitLabError, OutboundError):
             info = GitLabClient(http, tokens.access_token, tries=1).token_info()
             scopes = tuple(info.scope) if tokens.scopes is None else scopes
             seconds = seconds or info.expires_in
-    if doubts := judge(person, attempt.frozen["service_username"]):
-        raise _Refused(AttemptState.WRONG_PERSON, cards.wrong_person_card(doubts), person, doubts)
-    if missing := missing_scopes(scopes, attempt.frozen["scopes"]):
-        raise _Refused(AttemptState.FAILED, Card("scopes_missing", {"scopes": ", ".join(missing)}), person)
+    # GitLab shows no consent page for a trusted application, so an administrator who forgets to switch user is
+    # connected as themself without noticing. The most important reason comes first, but all of them are named.
+    reasons = {
+        Doubt.OTHER_USER: user.username.casefold() != attempt.snapshot["service_username"].casefold(),
+        Doubt.ADMINISTRATOR: user.is_admin,
+        Doubt.BLOCKED: user.state not in {"", "active"},
+        Doubt.EXTERNAL: user.external,
+    }
+    if doubts := tuple(doubt for doubt, holds in reasons.items() if holds):
+        card = Card(f"wrong_person_{doubts[0]}", {"also": [f"wrong_person_{doubt}" for doubt in doubts[1:]]})
+        raise _Refused(AttemptState.WRONG_PERSON, card, user, doubts)
+    if missing := missing_scopes(scopes, attempt.snapshot["scopes"]):
+        raise _Refused(AttemptState.FAILED, Card("scopes_missing", {"scopes": ", ".join(missing)}), user)
     expires_at = None if not seconds else (sent_at + timedelta(seconds=seconds)).astimezone(UTC)
-    return Granted(tokens.access_token, tokens.refresh_token, person, scopes, expires_at)
+    return Granted(tokens.access_token, tokens.refresh_token, user.id, user.username, user.name, scopes, expires_at)
 
 
 def _ask_who(http: HostSession, access_token: Secret) -> User:
@@ -230,23 +249,67 @@ def _ask_who(http: HostSession, access_token: Secret) -> User:
     raise AssertionError("unreachable")
 
 
+def _keep(
+    runtime: Runtime,
+    principal: Principal,
+    attempt: AuthorizationAttempt,
+    application: oauth.ClientCredentials,
+    granted: Granted,
+    held: int,
+) -> None:
+    """Store the pair, connect the connection, and start reading the catalogue: all in one transaction.
+
+    `held` is the row under which the pair is on record until then; it goes in the same transaction.
+
+    Raises:
+        _Refused: nothing is stored; the pair has to be revoked.
+    """
+    recover(runtime, attempt.connection_id, TIMES)
+    with runtime.database.transaction() as session:
+        # In this order, as every refresh and a disconnection do.
+        lock_credential(session, attempt.connection_id)
+        statement = select(Connection).where(Connection.id == attempt.connection_id).with_for_update()
+        connection = session.exec(statement).first()
+        if connection is None or connection.row_version != attempt.row_version:
+            raise _Refused(AttemptState.FAILED, Card("connection_changed"))  # S21
+        if not attempts.may_authorize(session, principal, connection):
+            raise _Refused(AttemptState.FAILED, Card("right_lost"))
+        if not take_held(session, held):
+            # It took so long that the pair is already being revoked.
+            raise _Refused(AttemptState.FAILED, Card("connection_changed"))
+        credential = replace_pair(session, runtime, principal, connection, granted, application)
+        mark_authorized(session, connection)
+        attempts.finish_attempt(session, attempts.id_of(attempt), AttemptState.SUCCEEDED, actual=granted.username)
+        audit.record(
+            session,
+            principal.actor,
+            "connection.authorized",
+            connection.target,
+            gitlab_username=audit.Foreign(granted.username),
+            gitlab_user_id=granted.gitlab_user_id,
+            scopes=credential.scopes,
+            generation=credential.generation,
+        )
+        enqueue_catalogue_read(session, principal, connection)
+
+
 def _refuse(
     runtime: Runtime, principal: Principal, attempt: AuthorizationAttempt, refused: _Refused, held: int
 ) -> None:
     """End an attempt whose pair is not kept, and have the pair revoked: at once if GitLab can, else by a job."""
     details: dict[str, Any] = {}
-    if refused.person is not None:
+    if refused.user is not None:
         details |= {
-            "expected": attempt.frozen["service_username"],
-            "actual": refused.person.username,
-            "actual_name": refused.person.name,
+            "expected": attempt.snapshot["service_username"],
+            "actual": refused.user.username,
+            "actual_name": refused.user.name,
             "doubts": [str(doubt) for doubt in refused.doubts],
         }
     _end(runtime, principal, attempt, refused.outcome, refused.card, held=held, **details)
     try:
         revoke_one(runtime, held)
     except Exception as error:  # The row is there: a job continues with it.
-        log.warning("revocation_put_off", error=type(error).__name__)
+        log.warning("revocation_deferred", error=type(error).__name__)
 
 
 def _end(
@@ -269,4 +332,27 @@ def _end(
         connection = session.get_one(Connection, attempt.connection_id)
         attempts.record_end(session, connection, principal, action, card.code, **told)
         if held is not None:
-            retire.let_go(session, held, details.get("actual") or attempt.frozen["service_username"])
+            let_go(session, held, details.get("actual") or attempt.snapshot["service_username"])
+
+
+def enqueue_catalogue_read(session: Session, principal: Principal | None, connection: Connection) -> Job:
+    """Start a read of the catalogue, which a higher capability does; if one is running, return that.
+
+    `principal` is whoever asked for it; None if the portal itself does.
+    """
+    return enqueue(
+        session,
+        READ_CATALOGUE,
+        {"connection_id": connection.id},
+        organization_id=connection.organization_id,
+        title=f"Read repositories of {connection.display_name}",
+        key=catalogue_key(connection),
+        subject=f"connection:{connection.id}",
+        lane=f"connection:{connection.id}",
+        actor=principal.actor if principal else SYSTEM,
+    )
+
+
+def catalogue_key(connection: Connection) -> str:
+    """Return what keeps two reads of one connection from running at once."""
+    return f"catalogue:{connection.id}"

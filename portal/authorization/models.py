@@ -41,7 +41,7 @@ class AuthorizationAttempt(SQLModel, table=True):
     state_sealed: bytes | None = sealed_field()
     verifier_sealed: bytes | None = sealed_field()
     # Endpoints, client id, redirect URI and scopes as they were at the start (RFC 9700 §4.4.2).
-    frozen: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    snapshot: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     row_version: int
     outcome: str = Field(default=AttemptState.STARTED, max_length=20)
     # What the person reads: a Card as JSON for failures, or the two names for the wrong person.

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 
 from sqlmodel import Session
 
 from portal.accounts.models import User as PortalUser
-from portal.actor import Principal
+from portal.actor import Principal, Right
 from portal.authorization import attempts
+from portal.authorization.exchange import TITLES, Doubt
 from portal.authorization.models import AttemptState, AuthorizationAttempt
-from portal.authorization.person import TITLES, Doubt
+from portal.connections import panels
 from portal.connections.applications import wanted_scopes
 from portal.connections.models import Connection
 from portal.credentials.models import Credential, CredentialState, RetiredToken
-from portal.credentials.rows import get_credential
+from portal.credentials.store import get_credential
 from portal.errors import Card
 from portal.gitlab import links
 from portal.gitlab.scopes import missing_scopes, unused_scopes
@@ -149,3 +151,45 @@ def user_name(session: Session, user_id: int | None) -> str:
     """Return the name of one of the portal's people; empty if they are gone."""
     user = session.get(PortalUser, user_id) if user_id else None
     return user.name if user else ""
+
+
+def authorization_panels(runtime: Runtime, principal: Principal, connection: Connection) -> list[panels.Panel]:
+    """Return who it acts as and the state of its access, for the overview and the settings; nothing without a
+    credential.
+    """
+    status = load_status(runtime, principal, connection)
+    if status.credential is None:
+        return []
+    may_authorize = principal.may(Right.MANAGE_CONNECTIONS)
+    fact = {"authorization": status, "access": access_of(status.credential)}
+    return [
+        panels.Panel(panels.Place.FACT, "authorization/_fact.html", fact),
+        panels.Panel(
+            panels.Place.SETTING,
+            "authorization/_setting.html",
+            {"authorization": status, "may_authorize": may_authorize},
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class AccessFact:
+    """The state of the access, in a word and a note; `at` completes the note."""
+
+    word: str
+    note: str
+    at: datetime | None = None
+    is_failing: bool = False
+
+
+def access_of(credential: Credential) -> AccessFact:
+    """Return how a credential is doing as the overview says it."""
+    if credential.state == CredentialState.SECRET_CHANGED:
+        return AccessFact("Secret refused", "enter the application's Secret again", is_failing=True)
+    if credential.state != CredentialState.ALIVE:
+        return AccessFact("Ended", "authorize again", is_failing=True)
+    if credential.failures:
+        return AccessFact("Still valid", "renews when GitLab answers")
+    if credential.refresh_at is None:
+        return AccessFact("Does not expire", "")
+    return AccessFact("Renews itself", "next", credential.refresh_at)

@@ -61,7 +61,7 @@ def credential(slug: str) -> Response:
     """Show the history of every token pair of a connection."""
     runtime = current_runtime()
     connection = get_connection(runtime, current_principal(), slug)
-    return render("authorization/credential.html", connection=connection, lineage=load_history(runtime, connection))
+    return render("authorization/credential.html", connection=connection, history=load_history(runtime, connection))
 
 
 @blueprint.get("/connections/<slug>/authorization/status")

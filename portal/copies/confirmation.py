@@ -13,9 +13,8 @@ from portal import audit, installation
 from portal.accounts.models import Organization
 from portal.accounts.principal import require_right_now
 from portal.actor import COMMAND_LINE, Principal, Right
-from portal.credentials.lease import give_back
 from portal.credentials.models import Credential, CredentialState
-from portal.credentials.rows import record_event
+from portal.credentials.store import give_back_lease, record_event
 from portal.db import utc_now
 from portal.errors import NothingStored
 from portal.installation.findings import findings_of
@@ -81,7 +80,7 @@ def _probed() -> ColumnElement[bool]:
 
 def _probe_first(session: Session, credential: Credential) -> None:
     """Have the next refresh treat the pair as possibly spent, and make it due now."""
-    give_back(credential)
+    give_back_lease(credential)
     credential.cooldown_until = None
     if credential.refresh_token_sealed is not None:
         # An intent without an outcome means exactly that: the next holder of the lease asks with the access token

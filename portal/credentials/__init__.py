@@ -1,18 +1,19 @@
-"""Keep a credential alive: GitLab's refresh tokens are single use, so one process at a time, and never twice.
+"""What the portal acts with at a GitLab: got, renewed, tried, revoked, and remembered.
 
-`docs/credentials.md` draws the states and lists what is promised. The parts:
+`docs/credentials.md` draws the states and says what is promised. The parts, from the top:
 
+- `access.py` is what callers use, and what decides who refreshes.
+- `refresh.py` acts for one credential under its lease.
+- `store.py` keeps it: the row, the lease, and the spool between GitLab's answer and our commit.
+- `revocation.py` ends at GitLab what is no longer used.
+- `methods.py` is what differs between kinds of credential.
 - `machine.py` decides what an answer means and what may be done next; it is pure.
-- `claims.py` has the transactions: take the lease, apply what the machine decides, store a pair.
-- `lease.py` says whether another process is at work, `spool.py` keeps an answer until it is stored.
-- `spend.py` asks GitLab: a probe with the access token, or the refresh itself.
-- `access.py` is what callers use.
+- `history.py` tells what happened to it.
 """
 
-from portal.credentials.access import Access, AccessSource, demand_access
-from portal.credentials.claims import AccessUnavailable
-from portal.credentials.schedule import due_credentials, refresh_credential
-from portal.credentials.times import TIMES, RefreshTimes
+from portal.credentials.access import Access, AccessSource, demand_access, due_credentials, refresh_credential
+from portal.credentials.refresh import AccessUnavailable
+from portal.credentials.store import TIMES, RefreshTimes
 
 __all__ = [
     "TIMES",

@@ -7,25 +7,33 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from sqlalchemy import or_
 from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import select
+from sqlmodel import col, select
 
 from portal.connections.instance import open_host_session
 from portal.connections.models import Application, Connection, ConnectionState
-from portal.credentials import lease
-from portal.credentials.cards import BUSY, NO_ROOM, RESTORED, STOPPING, UNVOUCHED, VERDICTS
-from portal.credentials.claims import AccessUnavailable, note_refused_access, present_state
-from portal.credentials.machine import FOREVER, State, Step, plan, served_until
+from portal.credentials.machine import FOREVER, LONGEST_ASKED_SECONDS, State, Step, plan, served_until
+from portal.credentials.methods import NOT_AUTHORIZED, method_of
 from portal.credentials.models import Credential, CredentialState
-from portal.credentials.rows import open_token
-from portal.credentials.spend import recover, refresh_once
-from portal.credentials.times import TIMES, RefreshTimes
+from portal.credentials.refresh import (
+    BUSY,
+    NO_ROOM,
+    RESTORED,
+    STOPPING,
+    UNVOUCHED,
+    AccessUnavailable,
+    note_refused_access,
+    present_state,
+    refresh_once,
+)
+from portal.credentials.store import TIMES, RefreshTimes, is_free, open_token, recover
 from portal.db import utc_now
 from portal.errors import Card
-from portal.gitlab import oauth
 from portal.gitlab.errors import GitLabError
+from portal.gitlab.oauth import PROBE_SECONDS, TokenVerdict
 from portal.installation import is_restored, look_for_copy
 from portal.logs import get_logger
 from portal.net import OutboundError, origin_of
@@ -62,7 +70,7 @@ class Access:
 
 
 @dataclass(frozen=True)
-class _View:
+class _Look:
     """One reading of a credential, with everything needed to decide about it."""
 
     credential: Credential
@@ -72,6 +80,13 @@ class _View:
     @property
     def is_in_use(self) -> bool:
         return self.connection.state != ConnectionState.DISCONNECTED
+
+    def is_free(self, times: RefreshTimes) -> bool:
+        # By our own clock: whoever is sure takes the lease by the database's.
+        return is_free(self.credential, utc_now(), times)
+
+    def refusal(self, verdict: str) -> AccessUnavailable:
+        return AccessUnavailable(method_of(self.credential).remedy(verdict))
 
 
 def demand_access(runtime: Runtime, connection_id: int, *, reason: str, times: RefreshTimes = TIMES) -> Access:
@@ -92,11 +107,11 @@ def demand_access(runtime: Runtime, connection_id: int, *, reason: str, times: R
     end, rounds = time.monotonic() + times.patience, 0
     with _told_when_nothing_is_stored(runtime):
         while True:
-            view = _look(runtime, connection_id)
-            if access := _usable(runtime, view):
+            look = _look(runtime, connection_id)
+            if access := _usable(runtime, look):
                 return access
             # A GitLab whose tokens expire at once must not be asked for new ones forever.
-            if rounds < MAX_ROUNDS and _try_refresh(runtime, view, reason, times):
+            if rounds < MAX_ROUNDS and _try_refresh(runtime, look, reason, times):
                 rounds += 1
                 continue
             seen = _look(runtime, connection_id)
@@ -139,18 +154,18 @@ class AccessSource:
         access = self._access = self._demand(reason)
         if access.token != refused:
             return access.token
-        view = _look(self._runtime, self._connection_id)
-        if not view.state.is_renewable:
+        look = _look(self._runtime, self._connection_id)
+        if not look.state.is_renewable:
             return None
-        age = (utc_now() - view.credential.obtained_at).total_seconds()
+        age = (utc_now() - look.credential.obtained_at).total_seconds()
         if not is_certain:
-            seen = self._probe(view, access.token, FRESH_PAUSES if 0 <= age < FRESH_SECONDS else (0.0,))
-            if seen == oauth.TokenVerdict.ALIVE:
+            seen = self._probe(look, access.token, FRESH_PAUSES if 0 <= age < FRESH_SECONDS else (0.0,))
+            if seen == TokenVerdict.ALIVE:
                 return refused
-            if seen is None or (seen == oauth.TokenVerdict.UNCLEAR and 0 <= age < SETTLED_SECONDS):
+            if seen is None or (seen == TokenVerdict.UNCLEAR and 0 <= age < SETTLED_SECONDS):
                 raise AccessUnavailable(UNVOUCHED, is_passing=True)
             # GitLab's IAM service names no reason.
-            is_certain = seen != oauth.TokenVerdict.UNCLEAR or view.state.is_stateless
+            is_certain = seen != TokenVerdict.UNCLEAR or look.state.is_stateless
         with _told_when_nothing_is_stored(self._runtime):
             note_refused_access(self._runtime, self._connection_id, access.generation, is_certain=is_certain)
         access = self._access = self._demand(reason)
@@ -163,17 +178,18 @@ class AccessSource:
     def _demand(self, reason: str) -> Access:
         return demand_access(self._runtime, self._connection_id, reason=reason, times=self._times)
 
-    def _probe(self, view: _View, token: Secret, pauses: tuple[float, ...]) -> oauth.TokenVerdict | None:
+    def _probe(self, look: _Look, token: Secret, pauses: tuple[float, ...]) -> TokenVerdict | None:
         """Return what GitLab says about a token, checked after each pause until GitLab confirms it; None: no answer."""
         seen = None
-        with open_host_session(self._runtime, view.connection) as http:
+        with open_host_session(self._runtime, look.connection) as http:
             for pause in pauses:
                 time.sleep(pause)
                 try:
-                    seen = oauth.probe_token(http, token, view.credential.gitlab_user_id)
+                    user_id = look.credential.gitlab_user_id
+                    seen = method_of(look.credential).probe(http, token, user_id, PROBE_SECONDS)
                 except (GitLabError, OutboundError):
                     continue
-                if seen == oauth.TokenVerdict.ALIVE:
+                if seen == TokenVerdict.ALIVE:
                     break
         return seen
 
@@ -191,7 +207,7 @@ def _told_when_nothing_is_stored(runtime: Runtime) -> Iterator[None]:
         raise AccessUnavailable(card_of(trouble, runtime.database.place), is_passing=True) from error
 
 
-def _look(runtime: Runtime, connection_id: int) -> _View:
+def _look(runtime: Runtime, connection_id: int) -> _Look:
     statement = (
         select(Credential, Connection, Application)
         .join(Connection, Connection.id == Credential.connection_id)  # type: ignore[arg-type]
@@ -201,9 +217,9 @@ def _look(runtime: Runtime, connection_id: int) -> _View:
     with runtime.database.reading() as session:
         found = session.exec(statement).first()
     if found is None:
-        raise AccessUnavailable(VERDICTS[CredentialState.ERASED])
+        raise AccessUnavailable(NOT_AUTHORIZED)
     credential, connection, application = found
-    return _View(credential, connection, present_state(credential, application))
+    return _Look(credential, connection, present_state(credential, application))
 
 
 def _await_change(runtime: Runtime, seen: Credential, times: RefreshTimes) -> None:
@@ -220,29 +236,28 @@ def _await_change(runtime: Runtime, seen: Credential, times: RefreshTimes) -> No
             return
 
 
-def _usable(runtime: Runtime, view: _View) -> Access | None:
-    until = served_until(view.state, utc_now()) if view.is_in_use else None
+def _usable(runtime: Runtime, look: _Look) -> Access | None:
+    until = served_until(look.state, utc_now()) if look.is_in_use else None
     if until is None:
         return None
-    found = view.credential
+    found = look.credential
     try:
-        token = open_token(runtime, found, "access_token_sealed", origin_of(view.connection.api_url))
+        token = open_token(runtime, found, "access_token_sealed", origin_of(look.connection.api_url))
     except SecretUnreadable:
-        raise AccessUnavailable(VERDICTS[CredentialState.UNREADABLE]) from None
+        raise look.refusal(CredentialState.UNREADABLE) from None
     if token is None:
-        raise AccessUnavailable(VERDICTS[CredentialState.ERASED])
+        raise look.refusal(CredentialState.ERASED)
     return Access(token, None if until == FOREVER else until, tuple(found.scopes), found.generation)
 
 
-def _try_refresh(runtime: Runtime, view: _View, reason: str, times: RefreshTimes) -> bool:
+def _try_refresh(runtime: Runtime, look: _Look, reason: str, times: RefreshTimes) -> bool:
     """Do for a pair what may be done now; return whether this process did anything."""
-    connection_id, credential_id = view.credential.connection_id, view.credential.id
-    assert credential_id is not None
-    if not view.is_in_use:
+    connection_id = look.credential.connection_id
+    if not look.is_in_use:
         return False
-    if view.state.verdict == CredentialState.LOST:
-        return recover(runtime, connection_id, credential_id, times)
-    if plan(view.state, utc_now()) == Step.NOTHING or not _is_free(runtime, view, times):
+    if look.state.verdict == CredentialState.LOST:
+        return recover(runtime, connection_id, times)
+    if plan(look.state, utc_now()) == Step.NOTHING or not look.is_free(times):
         return False
     try:
         if look_for_copy(runtime.database):
@@ -250,38 +265,66 @@ def _try_refresh(runtime: Runtime, view: _View, reason: str, times: RefreshTimes
     except OSError:  # The witness cannot be written.
         raise AccessUnavailable(NO_ROOM, is_passing=True) from None
     try:
-        return refresh_once(runtime, connection_id, credential_id, reason, times)
+        return refresh_once(runtime, connection_id, reason, times)
     except SecretUnreadable:
-        raise AccessUnavailable(VERDICTS[CredentialState.UNREADABLE]) from None
+        raise look.refusal(CredentialState.UNREADABLE) from None
 
 
-def _raise_when_hopeless(runtime: Runtime, view: _View, times: RefreshTimes, *, is_impatient: bool) -> None:
-    found, now = view.credential, utc_now()
-    verdict = view.state.verdict if view.is_in_use else CredentialState.ERASED
+def _raise_when_hopeless(runtime: Runtime, look: _Look, times: RefreshTimes, *, is_impatient: bool) -> None:
+    found, now = look.credential, utc_now()
+    verdict = look.state.verdict if look.is_in_use else CredentialState.ERASED
+    failure = Card.from_json(found.failure) if found.failure else None
     if verdict not in {CredentialState.ALIVE, CredentialState.SECRET_CHANGED}:
-        raise AccessUnavailable(_card_of(found) if found.failure and view.is_in_use else VERDICTS[verdict])
-    if served_until(view.state, now) is not None:
+        raise AccessUnavailable(failure) if failure and look.is_in_use else look.refusal(verdict)
+    if served_until(look.state, now) is not None:
         return
     if runtime.shutdown.has_begun:
         raise AccessUnavailable(STOPPING, is_passing=True)
-    if plan(view.state, now) == Step.NOTHING and _is_free(runtime, view, times):
+    if plan(look.state, now) == Step.NOTHING and look.is_free(times):
         with runtime.database.reading() as session:
             if is_restored(session):
                 raise AccessUnavailable(RESTORED, is_passing=True)
-        rest = view.state.rest_until
+        rest = look.state.rest_until
         after = (rest - now).total_seconds() if rest and rest > now else None
-        raise AccessUnavailable(_card_of(found), is_passing=view.state.is_renewable, after_seconds=after)
+        if failure is None:
+            is_renewable = found.state == CredentialState.ALIVE and look.state.is_renewable
+            failure = UNVOUCHED if is_renewable else look.refusal(CredentialState.REVOKED).card
+        raise AccessUnavailable(failure, is_passing=look.state.is_renewable, after_seconds=after)
     if is_impatient:
         raise AccessUnavailable(BUSY, is_passing=True)
 
 
-def _is_free(runtime: Runtime, view: _View, times: RefreshTimes) -> bool:
-    # By our own clock: whoever is sure takes the lease by the database's.
-    return lease.is_free(view.credential, utc_now(), times)
+def due_credentials(runtime: Runtime) -> list[int]:
+    """Return the ids of the connections whose credential is due for a refresh, the most urgent first."""
+    now = utc_now()
+    statement = (
+        select(Credential.connection_id)
+        .join(Connection, Connection.id == Credential.connection_id)  # type: ignore[arg-type]
+        .where(
+            or_(
+                col(Credential.state).in_([CredentialState.ALIVE, CredentialState.SECRET_CHANGED]),
+                # A verdict that only counted refusals is checked again as long as it has a pause.
+                (col(Credential.state) == CredentialState.REVOKED) & col(Credential.cooldown_until).is_not(None),
+            ),
+            or_(col(Credential.refresh_at) <= now, col(Credential.intent_id) != ""),
+            or_(
+                col(Credential.cooldown_until).is_(None),
+                col(Credential.cooldown_until) <= now,
+                # From before the clock was set back.
+                col(Credential.cooldown_until) > now + timedelta(seconds=LONGEST_ASKED_SECONDS),
+            ),
+            col(Connection.state) != ConnectionState.DISCONNECTED,
+        )
+        .order_by(col(Credential.expires_at))
+    )
+    with runtime.database.reading() as session:
+        return list(session.exec(statement))
 
 
-def _card_of(credential: Credential) -> Card:
-    if credential.failure:
-        return Card.from_json(credential.failure)
-    is_renewable = credential.state == CredentialState.ALIVE and credential.refresh_token_sealed is not None
-    return UNVOUCHED if is_renewable else VERDICTS[CredentialState.REVOKED]
+def refresh_credential(runtime: Runtime, connection_id: int, times: RefreshTimes = TIMES) -> bool:
+    """Refresh one credential that is due; return whether it gives access now. Its row says what prevents it."""
+    try:
+        demand_access(runtime, connection_id, reason="planned", times=times)
+    except AccessUnavailable:
+        return False
+    return True

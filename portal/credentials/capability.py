@@ -5,8 +5,7 @@ from __future__ import annotations
 from portal.capability import Capability, PeriodicJob
 from portal.credentials.jobs import has_due_credentials, keep_alive, revoke_retired, thin_recorder
 from portal.credentials.models import Credential, CredentialEvent, RetiredToken
-from portal.credentials.retire import REVOKE_RETIRED
-from portal.credentials.revoke import due_revocations
+from portal.credentials.revocation import REVOKE_RETIRED, due_revocations
 
 CAPABILITY = Capability(
     name="credentials",

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlmodel import Session, col, select
+from sqlalchemy import func
+from sqlmodel import col, select
 
 from portal.connections.models import Connection
 from portal.credentials.models import Credential, CredentialEvent, CredentialState, RetiredToken
-from portal.credentials.retire import pending_revocations
-from portal.credentials.rows import get_credential
+from portal.credentials.revocation import pending_revocations
+from portal.credentials.store import get_credential
 from portal.db import utc_now
 from portal.errors import Card
 from portal.runtime import Runtime
 
 SHOWN = 100
+# Of one credential; at twelve refreshes a day that is half a year.
+MAX_EVENTS = 2000
+KEEP_REVOKED = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -29,9 +34,11 @@ class Kind:
 
 
 KINDS = {
-    "authorized": Kind("Authorized", "Someone authorized the connection; a new line of pairs begins.", "pass", "key"),
+    "authorized": Kind("Authorized", "Someone authorized the connection, and GitLab gave a new pair.", "pass", "key"),
     "refreshed": Kind("Renewed", "GitLab gave the next pair, and it was stored.", "pass", "refresh"),
-    "put_off": Kind("Put off", "GitLab gave no clear answer. The pair is kept and tried again later.", "warn", "clock"),
+    "deferred": Kind(
+        "Deferred", "GitLab gave no clear answer. The pair is kept and tried again later.", "warn", "clock"
+    ),
     "asked_again": Kind(
         "Asked again", "An answer had been lost; the old token showed that the pair is unused.", "info", "refresh"
     ),
@@ -135,7 +142,9 @@ def load_history(runtime: Runtime, connection: Connection) -> CredentialHistory:
     now = utc_now()
     with runtime.database.reading() as session:
         credential = get_credential(session, connection.id)
-        events = _events(session, credential) if credential else []
+        newest = select(CredentialEvent).order_by(col(CredentialEvent.id).desc()).limit(SHOWN)
+        own = newest.where(CredentialEvent.credential_id == credential.id) if credential else None
+        events = list(session.exec(own)) if own is not None else []
         pending = pending_revocations(session, connection.id)
     failure = credential.failure if credential else None
     until = credential.cooldown_until if credential else None
@@ -153,6 +162,16 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times in a row"
 
 
-def _events(session: Session, credential: Credential) -> list[CredentialEvent]:
-    statement = select(CredentialEvent).where(CredentialEvent.credential_id == credential.id)
-    return list(session.exec(statement.order_by(col(CredentialEvent.id).desc()).limit(SHOWN)))
+def thin(runtime: Runtime, before_batch: Callable[[], object] = lambda: None) -> int:
+    """Delete surplus events and tokens that GitLab revoked long ago; return how many."""
+    number = func.row_number().over(
+        partition_by=col(CredentialEvent.credential_id), order_by=col(CredentialEvent.id).desc()
+    )
+    numbered = select(col(CredentialEvent.id).label("id"), number.label("number")).subquery()
+    events = select(numbered.c.id).where(numbered.c.number > MAX_EVENTS)
+    # The newest of a connection stays: the page of a disconnected one says when its token was revoked.
+    newest = select(func.max(RetiredToken.id)).group_by(col(RetiredToken.connection_id))
+    revoked = col(RetiredToken.revoked_at) < utc_now() - KEEP_REVOKED
+    tokens = select(RetiredToken.id).where(revoked, col(RetiredToken.id).not_in(newest))
+    delete = runtime.database.delete_in_batches
+    return delete(CredentialEvent, events, before_batch) + delete(RetiredToken, tokens, before_batch)

@@ -1,19 +1,18 @@
-"""Background work of authorization: refreshing ahead of expiry, and ending tokens at GitLab."""
+"""Background work of credentials: refreshing ahead of expiry, and ending tokens at GitLab."""
 
 from __future__ import annotations
 
-from portal.credentials import TIMES, due_credentials, refresh_credential
-from portal.credentials.retention import thin
-from portal.credentials.revoke import due_revocations, revoke_one
-from portal.credentials.spend import sweep_spool
-from portal.credentials.spool import is_in_use
+from portal.credentials.access import due_credentials, refresh_credential
+from portal.credentials.history import thin
+from portal.credentials.revocation import due_revocations, revoke_one
+from portal.credentials.store import TIMES, is_spool_used, sweep_spool
 from portal.jobs import JobContext
 from portal.runtime import Runtime
 
 
 def has_due_credentials(runtime: Runtime) -> bool:
     """Return whether a refresh is due, or an answer waits to be stored."""
-    return is_in_use(runtime.settings.data_dir) or bool(due_credentials(runtime))
+    return is_spool_used(runtime.settings.data_dir) or bool(due_credentials(runtime))
 
 
 def keep_alive(context: JobContext) -> None:

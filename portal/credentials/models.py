@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import JSON, Column, Index, text
 from sqlmodel import Field, SQLModel
 
+from portal.connections.models import Method
 from portal.db import BigId, UTCDateTime, utc_now
 from portal.vault import sealed_field
 
@@ -37,7 +38,7 @@ class Credential(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     connection_id: int = Field(foreign_key="connection.id", unique=True, ondelete="CASCADE", sa_type=BigId)
-    kind: str = Field(default="oauth", max_length=20)
+    method: str = Field(default=Method.OAUTH, max_length=20)
     access_token_sealed: bytes | None = sealed_field(origin_column="origin")
     refresh_token_sealed: bytes | None = sealed_field(origin_column="origin")
     # The API origin both tokens are bound to.
@@ -58,7 +59,7 @@ class Credential(SQLModel, table=True):
     refresh_at: datetime | None = Field(default=None, sa_type=UTCDateTime, index=True)
     refreshed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     # One process at a time: who it is, and until when by the database's clock (S36). `lease_holder` lets processes of
-    # the same machine tell without that clock; see `refresh/lease.py`.
+    # the same machine tell without that clock; see `store.py`.
     lease_owner: str = Field(default="", max_length=100)
     lease_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
     lease_holder: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
@@ -99,7 +100,7 @@ class CredentialEvent(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     credential_id: int = Field(foreign_key="credential.id", index=True, ondelete="CASCADE", sa_type=BigId)
     at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
-    # `authorized`, `refreshed`, `refresh_failed`, `revoked`, `lost`, `recovered`, `erased` …
+    # A key of `history.KINDS`.
     kind: str = Field(max_length=40)
     generation: int
     # Host name and process id of who did it.
@@ -115,7 +116,7 @@ class RetiredToken(SQLModel, table=True):
     """A pair that must end at GitLab: kept, sealed, until it is proved dead there, then erased (S33).
 
     A pair that GitLab has just issued is one, too, until it is stored as the credential: held, with no attempt before
-        `next_try_at`. Whatever happens to the process, the pair does not stay alive at GitLab without a record here.
+    `next_try_at`. Whatever happens to the process, the pair does not stay alive at GitLab without a record here.
 
     `connection_id` is no foreign key: a deleted connection may still have a token to be revoked.
     """
@@ -133,8 +134,9 @@ class RetiredToken(SQLModel, table=True):
     access_token_sealed: bytes | None = sealed_field(origin_column="origin")
     # Written before the refresh token is spent to learn whether it is dead, removed with the outcome.
     refresh_sent_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    method: str = Field(default=Method.OAUTH, max_length=20)
     # What the revocation needs, as it was: API URL, CA, proxy, client id; and the Secret, sealed.
-    frozen: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    snapshot: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     client_secret_sealed: bytes | None = sealed_field(origin_column="origin")
     origin: str = Field(max_length=300)
     # `replaced`, `disconnected`, `stray`.

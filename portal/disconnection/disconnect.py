@@ -21,9 +21,8 @@ from portal.connections.store import get_connection, get_connection_for_admin
 from portal.crash_points import crash_point
 from portal.credentials import TIMES
 from portal.credentials.models import Credential
-from portal.credentials.retire import BY_HAND, pending_revocations, retire_tokens, try_again_now
-from portal.credentials.rows import lock_credential, record_event
-from portal.credentials.spend import recover
+from portal.credentials.revocation import confirm_by_hand, retire_tokens, try_again_now
+from portal.credentials.store import lock_credential, record_event, recover
 from portal.db import utc_now
 from portal.disconnection.erase import enqueue_erasure
 from portal.disconnection.models import Choice, Disconnection
@@ -62,7 +61,8 @@ def disconnect(runtime: Runtime, principal: Principal, slug: str, choice: str, c
     Raises:
         NotFound, Conflict, InvalidInput: as `check_wish` and `get_connection_for_admin` say; nothing is changed.
     """
-    _recover_answers(runtime, get_connection(runtime, principal, slug))
+    # A pair that a crashed refresh left in the spool is the living one: without this, the spent one were revoked.
+    recover(runtime, get_connection(runtime, principal, slug).id or 0, TIMES)
     with runtime.database.transaction() as session:
         connection, credential = _lock(session, principal, slug)
         wish = check_wish(connection, choice, confirmation)
@@ -97,22 +97,9 @@ def confirm_revoked_by_hand(runtime: Runtime, principal: Principal, slug: str) -
     """
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
-        rows = pending_revocations(session, connection.id or 0)
-        for row in rows:
-            row.token_sealed = row.access_token_sealed = row.client_secret_sealed = None
-            row.revoked_at, row.proof = utc_now(), BY_HAND
-        if rows:
-            audit.record(session, principal.actor, "token.revoked_by_hand", connection.target, tokens=len(rows))
+        if count := confirm_by_hand(session, connection):
+            audit.record(session, principal.actor, "token.revoked_by_hand", connection.target, tokens=count)
         _erase_when_wanted(session, connection)
-
-
-def _recover_answers(runtime: Runtime, connection: Connection) -> None:
-    # A pair that a crashed refresh left in the spool is the live one: without this, the spent one would be revoked.
-    with runtime.database.reading() as session:
-        statement = select(Credential.id).where(Credential.connection_id == connection.id)
-        credential_id = session.exec(statement).first()
-    if credential_id is not None and connection.id is not None:
-        recover(runtime, connection.id, credential_id, TIMES)
 
 
 def _lock(session: Session, principal: Principal, slug: str) -> tuple[Connection, Credential | None]:

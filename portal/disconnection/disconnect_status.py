@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 from portal.authorization.status import user_name
 from portal.connections.models import Connection, ConnectionState
 from portal.credentials.models import Credential, RetiredToken
-from portal.credentials.retire import pending_revocations
+from portal.credentials.revocation import pending_revocations
 from portal.db import utc_now
 from portal.disconnection.disconnect import get_disconnection
 from portal.disconnection.erase import ERASE
@@ -95,7 +95,7 @@ def _look(session: Session, connection: Connection, pending: list[RetiredToken])
     username = credential.gitlab_username if credential else connection.service_username
     if pending:
         # A token that was not kept may be another user's.
-        username = pending[0].frozen.get("gitlab_username") or username
+        username = pending[0].snapshot.get("gitlab_username") or username
     base = connection.external_url
     return DisconnectStatus(
         wish=wish,

@@ -16,10 +16,9 @@ from portal.authorization.models import AuthorizationAttempt
 from portal.connections.models import Application, Connection, ConnectionState
 from portal.crash_points import crash_point
 from portal.credentials import TIMES
-from portal.credentials.lease import is_free
 from portal.credentials.models import Credential, CredentialEvent, RetiredToken
-from portal.credentials.retire import pending_revocations
-from portal.credentials.rows import lock_credential
+from portal.credentials.revocation import pending_revocations
+from portal.credentials.store import is_free, lock_credential
 from portal.disconnection.models import Choice, Disconnection
 from portal.errors import Card
 from portal.jobs import Job, JobContext, RetryLater, enqueue

@@ -40,7 +40,7 @@ CONNECTION = (
     *("created_at", "updated_at", "authorized_at", "last_read_at"),
 )
 CREDENTIAL = (
-    *("kind", "origin", "scopes", "expires_at", "gitlab_user_id", "gitlab_username", "generation", "obtained_at"),
+    *("method", "origin", "scopes", "expires_at", "gitlab_user_id", "gitlab_username", "generation", "obtained_at"),
     *("state", "refresh_at", "refreshed_at", "lease_owner", "lease_until", "intent_at", "failures"),
     *("cooldown_until", "failure", "failed_at"),
 )
@@ -94,7 +94,7 @@ def _collect(session: Session, connection: Connection) -> dict[str, Any]:
             "checked_at": application.checked_at if application else None,
         },
         "credential": _fields(credential, CREDENTIAL) if credential else None,
-        "lineage": _rows(session.exec(events.order_by(col(CredentialEvent.id).desc()).limit(MAX_ROWS)), EVENT),
+        "history": _rows(session.exec(events.order_by(col(CredentialEvent.id).desc()).limit(MAX_ROWS)), EVENT),
         "watch": _fields(watch, WATCH) if watch else None,
         "checks": _rows(session.exec(checks.order_by(col(HealthCheck.id).desc()).limit(MAX_ROWS)), CHECK),
         "incidents": _rows(session.exec(incidents.order_by(col(Incident.id).desc()).limit(MAX_ROWS)), INCIDENT),

@@ -12,10 +12,11 @@ from portal.connections.checklist import Check, Checklist, CheckState
 from portal.connections.instance import open_host_session
 from portal.connections.models import Connection
 from portal.credentials import AccessSource, AccessUnavailable
-from portal.credentials.cards import APPLICATION_GONE, DOUBTS
-from portal.credentials.cards import VERDICTS as STORED_VERDICTS
+from portal.credentials.methods import APPLICATION_GONE
+from portal.credentials.methods import VERDICTS as STORED_VERDICTS
 from portal.credentials.models import Credential, CredentialState
-from portal.credentials.rows import get_credential
+from portal.credentials.refresh import DOUBTS
+from portal.credentials.store import get_credential
 from portal.db import utc_now
 from portal.errors import Card
 from portal.foreign import WebAddress

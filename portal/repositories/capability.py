@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portal.authorization.keep import READ_CATALOGUE
+from portal.authorization.exchange import READ_CATALOGUE
 from portal.capability import Capability, JobDefinition, PeriodicJob
 from portal.repositories import grants
 from portal.repositories.details import repositories_panels

@@ -8,7 +8,7 @@ from sqlalchemy import exists
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
-from portal.authorization.keep import READ_CATALOGUE, enqueue_catalogue_read
+from portal.authorization.exchange import READ_CATALOGUE, enqueue_catalogue_read
 from portal.connections.attention import need_attention
 from portal.connections.models import Connection, ConnectionState
 from portal.credentials import AccessUnavailable

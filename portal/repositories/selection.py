@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
 from sqlmodel import Session, col
 
 from portal.actor import Principal, Right
-from portal.authorization.keep import catalogue_key
+from portal.authorization.exchange import catalogue_key
 from portal.connections.models import Connection, ConnectionState
 from portal.errors import Card, NotFound
 from portal.foreign import clean

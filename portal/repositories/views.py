@@ -9,7 +9,7 @@ from werkzeug.datastructures import MultiDict
 
 from portal import audit
 from portal.actor import Right
-from portal.authorization.keep import enqueue_catalogue_read
+from portal.authorization.exchange import enqueue_catalogue_read
 from portal.connections.models import ConnectionState
 from portal.connections.steps import Step, rail, step_to_do_first
 from portal.connections.store import get_connection, get_connection_for_admin, mark_step_done

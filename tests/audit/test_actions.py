@@ -16,11 +16,11 @@ from sqlmodel import select
 from portal import CAPABILITIES
 from portal.audit.models import RESULTS, AuditEvent
 from portal.copies.confirmation import confirm_running
-from portal.credentials.cards import REFUSED
-from portal.credentials.claims import settle, take_claim
 from portal.credentials.machine import RefusedClient, RefusedGrant
+from portal.credentials.methods import REFUSED
 from portal.credentials.models import CredentialState
-from portal.credentials.times import TIMES
+from portal.credentials.refresh import settle, take_claim
+from portal.credentials.store import TIMES
 from portal.db import utc_now
 from portal.installation import mark_restored
 from portal.jobs.testing import run_pending

@@ -18,8 +18,8 @@ from portal.audit.models import AuditEvent
 from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.credentials import TIMES
 from portal.credentials.models import Credential, RetiredToken
-from portal.credentials.retire import REVOKE_RETIRED
-from portal.credentials.spend import sweep_spool
+from portal.credentials.revocation import REVOKE_RETIRED
+from portal.credentials.store import sweep_spool
 from portal.db import utc_now
 from portal.errors import Card
 from portal.jobs import enqueue
@@ -206,7 +206,7 @@ def test_token_of_a_wrong_person_is_shown_until_it_is_dead_and_names_whose_it_is
     page = owner.get(f"/connections/{prepared.slug}").text
     assert "An earlier token is not revoked yet" in page
     assert "@root" in page
-    assert retired(runtime)[0].frozen["gitlab_username"] == "root"
+    assert retired(runtime)[0].snapshot["gitlab_username"] == "root"
     sandbox.faults.clear()
     let_pauses_pass(runtime)
     assert alive(sandbox) == 0

@@ -10,9 +10,9 @@ from datetime import timedelta
 import pytest
 import time_machine
 
-from portal.credentials import lease
-from portal.credentials.claims import take_claim
-from portal.credentials.times import TIMES
+from portal.credentials import store
+from portal.credentials.refresh import take_claim
+from portal.credentials.store import TIMES
 from portal.db import utc_now
 from tests.support.paired import QUICK, Paired
 
@@ -29,7 +29,7 @@ def held(paired: Paired) -> Paired:
 
 
 def is_free(paired: Paired, *, after: timedelta = timedelta(0)) -> bool:
-    return lease.is_free(paired.credential, utc_now() + after, TIMES)
+    return store.is_free(paired.credential, utc_now() + after, TIMES)
 
 
 def test_lease_of_a_living_process_of_this_machine_outlives_any_jump_of_the_clock(held: Paired) -> None:
@@ -37,7 +37,7 @@ def test_lease_of_a_living_process_of_this_machine_outlives_any_jump_of_the_cloc
 
 
 def test_lease_ends_by_the_clock_that_counts_from_the_boot(held: Paired) -> None:
-    held.change(lease_holder={**held.credential.lease_holder, "until": lease._since_boot() - 1})
+    held.change(lease_holder={**held.credential.lease_holder, "until": store._since_boot() - 1})
 
     assert is_free(held)
 
@@ -56,7 +56,7 @@ def test_number_of_a_process_that_ended_may_be_another_ones_by_now(held: Paired)
 
 
 def test_lease_of_a_thread_that_ended_is_over(held: Paired) -> None:
-    lease.forget(held.credential.lease_owner)
+    store.forget_lease(held.credential.lease_owner)
 
     assert is_free(held)
 

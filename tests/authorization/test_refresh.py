@@ -140,7 +140,7 @@ def test_answer_lost_before_gitlab_acted_is_asked_for_again_shortly_before_the_e
     assert paired.sandbox.requests.count(USER) == 2
     assert (paired.token_requests, paired.spent_posts) == (2, 0)
     assert not paired.credential.may_be_spent
-    assert kinds(paired) == ["put_off", "settled", "refreshed"]
+    assert kinds(paired) == ["deferred", "settled", "refreshed"]
     assert [event.details.get("event") for event in paired.events] == ["Unknown", "Probed", None]
 
 

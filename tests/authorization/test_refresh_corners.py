@@ -15,14 +15,12 @@ from portal.connections.applications import open_client_credentials, redirect_ur
 from portal.connections.instance import open_host_session
 from portal.connections.models import Application, Connection
 from portal.credentials import RefreshTimes
-from portal.credentials.cards import CLIENT_REFUSED
-from portal.credentials.claims import settle, take_claim
 from portal.credentials.machine import RefusedClient
+from portal.credentials.methods import CLIENT_REFUSED
 from portal.credentials.models import CredentialState, RetiredToken
-from portal.credentials.retire import revoker_of
-from portal.credentials.rows import digest, stamp_of
-from portal.credentials.spend import recover, refresh_once, sweep_spool
-from portal.credentials.spool import Spool, Spooled
+from portal.credentials.refresh import refresh_once, settle, stamp_of, take_claim
+from portal.credentials.revocation import revoker_of
+from portal.credentials.store import Spool, Spooled, digest, recover, sweep_spool
 from portal.db import utc_now
 from portal.gitlab import oauth
 from portal.jobs.testing import run_pending
@@ -77,7 +75,7 @@ def test_nothing_goes_to_an_address_the_connection_moved_to_after_the_look(paire
         session.get_one(Connection, paired.connection_id).api_url = paired.sandbox.url.replace("localhost", "127.0.0.1")
 
     with pytest.raises(SecretUnreadable):
-        refresh_once(runtime, paired.connection_id, paired.credential.id, "test", QUICK)
+        refresh_once(runtime, paired.connection_id, "test", QUICK)
 
     assert paired.sandbox.requests.all() == []
     assert paired.credential.state == CredentialState.ALIVE
@@ -228,15 +226,15 @@ def test_answer_for_a_connection_that_is_gone_is_revoked(paired: Paired, runtime
 
 
 def test_answer_is_kept_while_the_stored_pair_cannot_be_opened(paired: Paired, runtime: Runtime) -> None:
-    entry = leave_behind(paired)
+    leave_behind(paired)
     sealed = paired.credential.refresh_token_sealed
     paired.change(refresh_token_sealed=b"\x01\x04gone" + bytes(60))
 
-    assert not recover(runtime, paired.connection_id, entry.credential_id, QUICK)
+    assert not recover(runtime, paired.connection_id, QUICK)
     assert len(files_of(runtime)) == 1
 
     paired.change(refresh_token_sealed=sealed)
-    assert recover(runtime, paired.connection_id, entry.credential_id, QUICK)
+    assert recover(runtime, paired.connection_id, QUICK)
     assert paired.holds_the_last_pair()
 
 

@@ -10,11 +10,11 @@ from sqlmodel import select
 from portal.audit.models import AuditEvent
 from portal.connections.instance import open_host_session
 from portal.credentials import AccessSource, AccessUnavailable
-from portal.credentials.cards import VERDICTS
-from portal.credentials.claims import release, settle, take_claim
+from portal.credentials.access import due_credentials
 from portal.credentials.machine import RefusedGrant
+from portal.credentials.methods import VERDICTS
 from portal.credentials.models import CredentialState
-from portal.credentials.schedule import due_credentials
+from portal.credentials.refresh import release, settle, take_claim
 from portal.db import utc_now
 from portal.errors import UpstreamFailed
 from portal.gitlab.client import GitLabClient

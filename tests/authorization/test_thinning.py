@@ -7,8 +7,8 @@ from datetime import timedelta
 from sqlmodel import Session, select
 
 from portal.authorization.models import AuthorizationAttempt
+from portal.credentials.history import MAX_EVENTS, thin
 from portal.credentials.models import CredentialEvent, RetiredToken
-from portal.credentials.retention import MAX_EVENTS, thin
 from portal.db import utc_now
 from portal.jobs import enqueue
 from portal.jobs.testing import run_pending

@@ -13,7 +13,7 @@ from portal.connections import store
 from portal.connections.models import Connection, ConnectionState, Method
 from portal.credentials import demand_access
 from portal.credentials.models import Credential, RetiredToken
-from portal.credentials.retire import REVOKE_RETIRED
+from portal.credentials.revocation import REVOKE_RETIRED
 from portal.db import MAX_ID, utc_now
 from portal.errors import Card
 from portal.jobs import enqueue

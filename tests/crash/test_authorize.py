@@ -13,7 +13,7 @@ from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.crash_points import POINTS
 from portal.credentials import demand_access
 from portal.credentials.models import Credential, RetiredToken
-from portal.credentials.retire import REVOKE_RETIRED
+from portal.credentials.revocation import REVOKE_RETIRED
 from portal.db import utc_now
 from portal.jobs import enqueue
 from portal.jobs.testing import run_pending

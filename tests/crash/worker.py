@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from portal import build_runtime
 from portal.jobs.engine import run_worker
 from portal.jobs.engine_settings import Pace
 from portal.settings import Settings
 
 if __name__ == "__main__":
-    sys.exit(run_worker(Settings.from_environ(), Pace(grace_seconds=1)))
+    sys.exit(run_worker(build_runtime(Settings.from_environ()), Pace(grace_seconds=1)))

@@ -13,9 +13,9 @@ from portal.connections.applications import open_client_credentials, redirect_ur
 from portal.connections.instance import open_host_session
 from portal.connections.models import Connection, ConnectionState
 from portal.credentials import demand_access
-from portal.credentials.claims import Stored, store, take_claim
-from portal.credentials.retire import retire_stray, revoker_of
-from portal.credentials.spool import Spooled
+from portal.credentials.refresh import take_claim
+from portal.credentials.revocation import revoker_of
+from portal.credentials.store import Spooled, Stored, store_pair
 from portal.db import utc_now
 from portal.disconnection.erase import ERASE
 from portal.gitlab import oauth
@@ -137,8 +137,7 @@ def test_answer_of_a_refresh_under_way_is_revoked_too_before_anything_is_erased(
     assert world.jobs(ERASE)[0].failure["code"] == "revocation_pending"
 
     entry = Spooled(claim.credential_id, claim.generation, claim.intent_id, "", tokens, utc_now(), revoker)
-    assert store(runtime, entry, world.connection_id, "test", QUICK) == Stored.SUPERSEDED
-    retire_stray(runtime, revoker, tokens)
+    assert store_pair(runtime, entry, world.connection_id, "test", QUICK) == Stored.SUPERSEDED
     paired.let_rest_pass()
     world.let_pauses_pass()
     world.run()

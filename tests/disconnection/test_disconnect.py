@@ -11,8 +11,8 @@ from portal.accounts.models import SessionRecord
 from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.connections.models import Application, ConnectionState
 from portal.credentials import demand_access, due_credentials
-from portal.credentials.claims import AccessUnavailable
 from portal.credentials.models import CredentialState
+from portal.credentials.refresh import AccessUnavailable
 from portal.db import utc_now
 from portal.disconnection.disconnect import disconnect
 from portal.disconnection.models import Choice

@@ -10,7 +10,8 @@ from sqlmodel import col, select
 from portal.connections.applications import open_client_credentials
 from portal.connections.instance import Entered, save_instance
 from portal.connections.models import Connection
-from portal.credentials.rows import lock_credential, seal_client
+from portal.credentials.methods import method_of
+from portal.credentials.store import lock_credential
 from portal.errors import InvalidInput
 from portal.sandbox.testing import RunningSandbox
 from tests.disconnection.world import World
@@ -36,7 +37,8 @@ def keep_application(world: World) -> None:
     """Store the application beside the pair, as an authorization does."""
     application = open_client_credentials(world.runtime, world.paired.connection)
     with world.runtime.database.transaction() as session:
-        seal_client(world.runtime, lock_credential(session, world.connection_id), application)
+        credential = lock_credential(session, world.connection_id)
+        method_of(credential).keep_key(world.runtime, credential, application)
 
 
 def test_pair_is_revoked_below_the_path_it_was_given_at(world: World, owner: Visitor) -> None:

@@ -9,7 +9,7 @@ from sqlmodel import select
 
 from portal.audit.models import AuditEvent
 from portal.credentials.models import RetiredToken
-from portal.credentials.revoke import CLAIM_SECONDS, LOST, Proof, due_revocations, revoke_one
+from portal.credentials.revocation import CLAIM_SECONDS, LOST, Proof, due_revocations, revoke_one
 from portal.db import utc_now
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime

@@ -12,11 +12,11 @@ from sqlmodel import SQLModel, select
 
 from portal.accounts.models import GroupGrant, Invitation, InvitedGroup
 from portal.audit.models import AuditEvent
-from portal.authorization.keep import enqueue_catalogue_read
+from portal.authorization.exchange import enqueue_catalogue_read
 from portal.authorization.models import AuthorizationAttempt
 from portal.connections.models import Connection
 from portal.credentials.models import CredentialEvent, RetiredToken
-from portal.credentials.retire import REVOKE_RETIRED
+from portal.credentials.revocation import REVOKE_RETIRED
 from portal.db import utc_now
 from portal.disconnection.jobs import FOLLOW
 from portal.disconnection.models import Disconnection

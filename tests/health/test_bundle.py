@@ -82,12 +82,12 @@ def test_bundle_has_everything_but_secrets(watched: Watched, owner: Visitor) -> 
         "connection",
         "application",
         "credential",
-        "lineage",
+        "history",
         "checks",
         "incidents",
         "jobs",
     }
-    assert found["lineage"][0]["kind"] == "refreshed"
+    assert found["history"][0]["kind"] == "refreshed"
     assert found["jobs"][0]["name"] == "test.nothing"
     assert found["connection"]["has_ca_certificate"]
     assert len(found["checks"]) == 14

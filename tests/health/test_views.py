@@ -7,7 +7,7 @@ from html import unescape
 from sqlmodel import select
 
 from portal.audit.models import AuditEvent
-from portal.credentials.cards import VERDICTS
+from portal.credentials.methods import VERDICTS
 from portal.credentials.models import Credential, CredentialState
 from portal.health.checks import check_connection
 from portal.jobs.testing import run_pending

@@ -8,8 +8,8 @@ from sqlmodel import select
 
 from portal.audit.models import AuditEvent
 from portal.credentials.models import Credential
-from portal.credentials.retire import Revoker
-from portal.credentials.spool import Spool, Spooled
+from portal.credentials.revocation import Revoker
+from portal.credentials.store import Spool, Spooled
 from portal.db import utc_now
 from portal.errors import Conflict, NotFound
 from portal.gitlab.oauth import TokenAnswer

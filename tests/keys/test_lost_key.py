@@ -18,10 +18,10 @@ from portal.audit.models import AuditEvent
 from portal.connections.attention import need_attention
 from portal.connections.models import ConnectionState
 from portal.credentials import AccessUnavailable, demand_access
-from portal.credentials.cards import VERDICTS
+from portal.credentials.methods import VERDICTS
 from portal.credentials.models import Credential, CredentialEvent, CredentialState
-from portal.credentials.retire import REVOKE_RETIRED
-from portal.credentials.rows import lock_credential
+from portal.credentials.revocation import REVOKE_RETIRED
+from portal.credentials.store import lock_credential
 from portal.db import Database
 from portal.errors import Card, Way
 from portal.jobs import enqueue

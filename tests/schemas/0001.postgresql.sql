@@ -107,7 +107,7 @@ CREATE TABLE public.authorization_attempt (
     browser_hash character varying(64) NOT NULL,
     state_sealed bytea,
     verifier_sealed bytea,
-    frozen json NOT NULL,
+    snapshot json NOT NULL,
     row_version integer NOT NULL,
     outcome character varying(20) NOT NULL,
     card json,
@@ -183,7 +183,7 @@ ALTER SEQUENCE public.connection_id_seq OWNED BY public.connection.id;
 CREATE TABLE public.credential (
     id bigint NOT NULL,
     connection_id bigint NOT NULL,
-    kind character varying(20) NOT NULL,
+    method character varying(20) NOT NULL,
     access_token_sealed bytea,
     refresh_token_sealed bytea,
     origin character varying(300) NOT NULL,
@@ -551,7 +551,8 @@ CREATE TABLE public.retired_token (
     token_sealed bytea,
     access_token_sealed bytea,
     refresh_sent_at timestamp with time zone,
-    frozen json NOT NULL,
+    method character varying(20) NOT NULL,
+    snapshot json NOT NULL,
     client_secret_sealed bytea,
     origin character varying(300) NOT NULL,
     reason character varying(40) NOT NULL,
@@ -695,7 +696,7 @@ INSERT INTO public.organization VALUES (1, 'x', 'x', '2026-01-01 00:00:00+00');
 INSERT INTO public.outbound_try VALUES (1, 1, 'x', '2026-01-01 00:00:00+00');
 INSERT INTO public.repository VALUES (1, 1, 1, 'x', 'x', 'x', 1, 'x', 'x', 'x', 'x', 1, false, false, 'x', false, false, 'x', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', 'x', '\x78');
 INSERT INTO public.request_budget VALUES ('x', 1.5, 1.5, '{}', 1.5);
-INSERT INTO public.retired_token VALUES (1, 1, 1, 'x', '\x78', '\x78', '2026-01-01 00:00:00+00', '{}', '\x78', 'x', 'x', '2026-01-01 00:00:00+00', 1, '2026-01-01 00:00:00+00', '{}', '2026-01-01 00:00:00+00', 'x');
+INSERT INTO public.retired_token VALUES (1, 1, 1, 'x', '\x78', '\x78', '2026-01-01 00:00:00+00', 'x', '{}', '\x78', 'x', 'x', '2026-01-01 00:00:00+00', 1, '2026-01-01 00:00:00+00', '{}', '2026-01-01 00:00:00+00', 'x');
 INSERT INTO public.session VALUES (1, 'x', 1, 1, '{}', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', 'x', 'x');
 INSERT INTO public.setup_token VALUES (1, 'x', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00');
 INSERT INTO public.sign_in_attempt VALUES (1, 'x', 'x', false, '2026-01-01 00:00:00+00');

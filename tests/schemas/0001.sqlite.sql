@@ -95,7 +95,7 @@ CREATE TABLE authorization_attempt (
 	browser_hash VARCHAR(64) NOT NULL,
 	state_sealed BLOB,
 	verifier_sealed BLOB,
-	frozen JSON NOT NULL,
+	snapshot JSON NOT NULL,
 	row_version INTEGER NOT NULL,
 	outcome VARCHAR(20) NOT NULL,
 	card JSON,
@@ -164,7 +164,7 @@ INSERT INTO "connection" VALUES(1,1,'x','x','x','x','x','{}','x','x','x','x','x'
 CREATE TABLE credential (
 	id INTEGER NOT NULL,
 	connection_id INTEGER NOT NULL,
-	kind VARCHAR(20) NOT NULL,
+	method VARCHAR(20) NOT NULL,
 	access_token_sealed BLOB,
 	refresh_token_sealed BLOB,
 	origin VARCHAR(300) NOT NULL,
@@ -494,7 +494,8 @@ CREATE TABLE retired_token (
 	token_sealed BLOB,
 	access_token_sealed BLOB,
 	refresh_sent_at DATETIME,
-	frozen JSON NOT NULL,
+	method VARCHAR(20) NOT NULL,
+	snapshot JSON NOT NULL,
 	client_secret_sealed BLOB,
 	origin VARCHAR(300) NOT NULL,
 	reason VARCHAR(40) NOT NULL,
@@ -506,7 +507,7 @@ CREATE TABLE retired_token (
 	proof VARCHAR(40) NOT NULL,
 	PRIMARY KEY (id)
 );
-INSERT INTO "retired_token" VALUES(1,1,1,'x',X'78',X'78','2026-01-01 00:00:00.000000','{}',X'78','x','x','2026-01-01 00:00:00.000000',1,'2026-01-01 00:00:00.000000','{}','2026-01-01 00:00:00.000000','x');
+INSERT INTO "retired_token" VALUES(1,1,1,'x',X'78',X'78','2026-01-01 00:00:00.000000','x','{}',X'78','x','x','2026-01-01 00:00:00.000000',1,'2026-01-01 00:00:00.000000','{}','2026-01-01 00:00:00.000000','x');
 CREATE TABLE session (
 	id INTEGER NOT NULL,
 	token_hash VARCHAR(64) NOT NULL,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portal.authorization.keep import enqueue_catalogue_read
+from portal.authorization.exchange import enqueue_catalogue_read
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.steps import Step
 from portal.credentials.models import Credential

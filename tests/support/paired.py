@@ -11,10 +11,9 @@ from portal.connections.attention import end_attention
 from portal.connections.models import Application, Connection, ConnectionState, way_of
 from portal.connections.steps import Step
 from portal.credentials import AccessUnavailable, RefreshTimes, demand_access
-from portal.credentials.cards import HEALED_BY_REFRESH
-from portal.credentials.lease import give_back
+from portal.credentials.methods import HEALED_BY_REFRESH
 from portal.credentials.models import Credential, CredentialEvent, CredentialState
-from portal.credentials.rows import forget_doubts, lock_credential, seal_pair
+from portal.credentials.store import forget_doubts, give_back_lease, lock_credential, seal_pair
 from portal.db import utc_now
 from portal.net import origin_of
 from portal.runtime import Runtime
@@ -114,7 +113,7 @@ class Paired:
             credential.expires_at = utc_now() + timedelta(seconds=token.expires_in_seconds)
             credential.refresh_at = credential.expires_at - timedelta(seconds=400)
             forget_doubts(credential)
-            give_back(credential)
+            give_back_lease(credential)
             seal_pair(self.runtime, credential, Secret(token.access_token), Secret(token.refresh_token))
             end_attention(session.get_one(Connection, self.connection_id), HEALED_BY_REFRESH)
 

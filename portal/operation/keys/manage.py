@@ -14,7 +14,7 @@ from portal import audit
 from portal.accounts.models import Organization
 from portal.actor import COMMAND_LINE
 from portal.crash_points import crash_point
-from portal.credentials.spool import sealed_answers
+from portal.credentials.store import sealed_answers
 from portal.errors import Conflict, NotFound
 from portal.operation.keys.unreadable import note_unreadable
 from portal.runtime import Runtime

@@ -14,7 +14,7 @@ from portal.connections.attention import attention_code, end_attention, need_att
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.store import application_of
 from portal.credentials.models import Credential, CredentialState
-from portal.credentials.rows import lock_credential, record_event
+from portal.credentials.store import lock_credential, record_event
 from portal.db import utc_now
 from portal.errors import Card
 from portal.runtime import Runtime

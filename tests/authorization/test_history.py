@@ -1,4 +1,4 @@
-"""The credential's page: its lineage without a secret, and what it says in each state."""
+"""The credential's page: its history without a secret, and what it says in each state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.visitor import Visitor
 PAGE = "/connections/gitlab/credential"
 
 
-def test_lineage_tells_each_pair_and_no_token(paired: Paired, auditor: Visitor) -> None:
+def test_history_tells_each_pair_and_no_token(paired: Paired, auditor: Visitor) -> None:
     for _ in range(2):
         paired.make_due()
         paired.demand()
