@@ -91,6 +91,7 @@ class GitLabClient:
         per_page: int = PER_PAGE,
         min_access_level: int | None = None,
         simple: bool = False,
+        tries: int | None = None,
     ) -> Page[Project]:
         """Return up to `per_page` projects the user is a member of, by ascending id (api/projects).
 
@@ -99,7 +100,7 @@ class GitLabClient:
         query = _projects_query(min_access_level=min_access_level, simple=simple)
         bounds = {"id_after": id_after, "id_before": id_before}
         told = {name: bound for name, bound in bounds.items() if bound is not None}
-        return self._list("/projects", Project, {**query, **told}, per_page)
+        return self._list("/projects", Project, {**query, **told}, per_page, tries)
 
     def project_pages(self, *, min_access_level: int | None = None, simple: bool = False) -> Iterator[Page[Project]]:
         """Yield every project the user is a member of, by offset, which every version supports (api/projects)."""
@@ -147,21 +148,21 @@ class GitLabClient:
                 number += 1
         raise MalformedAnswer(status=200)  # Whatever page is requested, the same rows come.
 
-    def _list(self, path: str, shape: type[Row], query: Query, per_page: int) -> Page[Row]:
+    def _list(self, path: str, shape: type[Row], query: Query, per_page: int, tries: int | None = None) -> Page[Row]:
         def read() -> Page[Row]:
-            answer = self._fetch(API + path, {**query, "per_page": per_page}, PAGE_SECONDS)
+            answer = self._fetch(API + path, {**query, "per_page": per_page}, PAGE_SECONDS, tries)
             always_told = () if "simple" in query else shape.always_told
             return read_page(answer, shape, per_page=per_page, always_told=always_told)
 
         # A page of something in front of GitLab, or half a page: the next answer may be GitLab's again.
-        return retry_idempotent(read, _wait_for_another_answer, self._sleep, self._tries)
+        return retry_idempotent(read, _wait_for_another_answer, self._sleep, tries or self._tries)
 
     def _get(self, path: str, shape: type[T]) -> T:
         return read_answer(self._fetch(API + path, {}), shape)
 
-    def _fetch(self, path: str, query: Query, seconds: float = PAGE_SECONDS) -> Answer:
+    def _fetch(self, path: str, query: Query, seconds: float = PAGE_SECONDS, tries: int | None = None) -> Answer:
         token = self._token if isinstance(self._token, Secret) or self._token is None else self._token.token()
-        answer = self._send(path, query, seconds, token)
+        answer = self._send(path, query, seconds, token, tries)
         # Another process's refresh ends tokens in use: once more with the current one, and only once (S43). GitLab may
         # not know its newest token yet; then the source checks it until GitLab does.
         for _ in range(RENEWALS):
@@ -172,12 +173,12 @@ class GitLabClient:
             if renewed is None:
                 break
             is_same, token = renewed == token, renewed
-            answer = self._send(path, query, seconds, token)
+            answer = self._send(path, query, seconds, token, tries)
             if is_same:
                 break
         return answer
 
-    def _send(self, path: str, query: Query, seconds: float, token: Secret | None) -> Answer:
+    def _send(self, path: str, query: Query, seconds: float, token: Secret | None, tries: int | None) -> Answer:
         headers = {"Authorization": f"Bearer {token.reveal()}"} if token else {}
 
         def call() -> Answer:
@@ -186,7 +187,7 @@ class GitLabClient:
                 raise failure_of(answer)
             return answer
 
-        return retry_idempotent(call, self._wait_for, self._sleep, self._tries)
+        return retry_idempotent(call, self._wait_for, self._sleep, tries or self._tries)
 
     def _wait_for(self, error: Exception, attempt: int) -> float | None:
         if isinstance(error, GitLabRateLimited):

@@ -41,6 +41,7 @@ class Fault:
         drop_members: members of GitLab's JSON to leave out.
         only_rows: only change members in rows with these ids; empty for all.
         rows: members to replace in single rows of a list, by the row's id.
+        failing_rows: answer 500 if a list holds one of these ids.
         max_rows: cut a list to this many rows, as a gateway may; the headers stay GitLab's.
         arrange: send the first row of a list twice, swap its first two rows, or reverse it.
         drop_headers: GitLab's headers to leave out, such as `X-Next-Page`.
@@ -68,6 +69,7 @@ class Fault:
     drop_members: tuple[str, ...] = ()
     only_rows: tuple[int, ...] = ()
     rows: dict[int, dict[str, Any]] = field(default_factory=dict)
+    failing_rows: tuple[int, ...] = ()
     max_rows: int | None = None
     arrange: Arrangement | None = None
     drop_headers: tuple[str, ...] = ()

@@ -27,6 +27,8 @@ class Answer:
 
 def spoil(answer: Answer, fault: Fault) -> Answer:
     """Change GitLab's own response as a fault says."""
+    if fault.failing_rows and {row.get("id") for row in json.loads(answer.body)} & {*fault.failing_rows}:
+        return Answer(500, [("Content-Type", "application/json")], b'{"message":"500 Internal Server Error"}')
     if fault.set_members or fault.drop_members or fault.rows or fault.max_rows is not None or fault.arrange:
         answer.body = json.dumps(_spoilt_document(json.loads(answer.body), fault)).encode()
     dropped = {name.lower() for name in fault.drop_headers}

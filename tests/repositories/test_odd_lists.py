@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from sqlmodel import delete, select
 
+from portal.gitlab.errors import GitLabUnavailable
 from portal.repositories.catalogue.findings import notices_of
 from portal.repositories.catalogue.run import read_catalogue
 from portal.repositories.models import CatalogueRun, GitLabGroup, Repository
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
+from tests.gitlab.test_malformed_pages import skip_waits
 from tests.support.connected import connect
 from tests.support.odd_lists import (
     BOTH,
@@ -151,3 +153,35 @@ def test_list_that_gitlab_counts_higher_than_it_gives_marks_nothing(world: World
     assert (run.complete, run.projects_seen, run.projects_counted) == (False, 47, 57)
     assert world.stored()[0].keys() == world.repositories.keys()
     assert all(row["missing_since"] is None for row in world.stored()[0].values())
+
+
+def test_projects_with_which_gitlab_fails_are_named_kept_and_everything_else_is_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skip_waits(monkeypatch)
+    first, *others = sorted(world.repositories)
+    failing = (first, others[len(others) // 2], others[-1])
+    world.sandbox.faults.add(PROJECTS, failing_rows=failing)
+
+    again = world.read()
+    kept, _ = world.stored()
+    world.forget()
+    anew = world.read()
+    found, _ = world.stored()
+
+    assert (again.complete, anew.complete) == (True, True)
+    assert kept == world.repositories
+    assert found == {number: row for number, row in world.repositories.items() if number not in failing}
+    (notice,) = notices_of(anew)
+    assert all(f"id {number}" in notice.points[0] for number in failing)
+    assert "GitLab answers 500" in notice.points[0]
+
+
+def test_gitlab_that_answers_500_to_everything_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_waits(monkeypatch)
+    world.sandbox.faults.add(PROJECTS, status=500)
+
+    with pytest.raises(GitLabUnavailable):
+        world.read()
+
+    assert world.stored()[0] == world.repositories

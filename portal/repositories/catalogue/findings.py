@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from portal.errors import Card, Surface
+from portal.foreign import ShortText
 from portal.gitlab.payloads import Defect
 from portal.repositories.models import CatalogueRun
 
 ROWS_NAMED = 5
+# In place of a field: with this row in a list GitLab answers 500.
+FAILS = ShortText("500")
 # If at least this many repositories are gone at once, the run reports it.
 MANY_LOST = 100
 SOME_LOST, SHARE_LOST = 3, 0.25
@@ -133,6 +136,8 @@ def _defect_sentence(item: dict[str, Any]) -> str:
         return f"{address} could not be read ({item['failure']}), so names of groups may be missing or old."
     rows = ", ".join(row if row.startswith("row") else f"id {row}" for row in item["rows"])
     more = f" and {item['count'] - len(item['rows']):,} more" if item["count"] > len(item["rows"]) else ""
+    if item["field"] == FAILS:
+        return f"{address}: GitLab answers 500 as soon as {rows}{more} is in the list, so it was left out."
     what = f"the field {item['field']} of {rows}{more}" if item["field"] else f"{rows}{more}"
     then = "so it was left out" if item["left_out"] else "so its earlier value stays"
     return f"{address}: {what} is missing or not valid, {then}."

@@ -4,6 +4,9 @@
 page of it is empty, or has as many rows as GitLab counts in it: a short page alone proves nothing (docs/gitlab.md,
 "Lists"). Lists say only which role a user has in a project's own namespace, so if a page leaves the role open, the same
 ids are requested again with `min_access_level`.
+
+GitLab may answer 500 whenever one certain project is in the list (gitlab-org/gitlab#262629). The range is then halved
+until the ids are known with which it fails, and everything else is read.
 """
 
 from __future__ import annotations
@@ -13,10 +16,12 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from portal.foreign import ShortText
 from portal.gitlab.client import GitLabClient
-from portal.gitlab.errors import MalformedAnswer
-from portal.gitlab.payloads import Page, Project
+from portal.gitlab.errors import GitLabUnavailable, MalformedAnswer
+from portal.gitlab.payloads import Defect, Page, Project
 from portal.repositories.availability import REPORTER
+from portal.repositories.catalogue.findings import FAILS
 from portal.repositories.catalogue.ranges import IdRange, RangePool
 
 PER_PAGE = 100
@@ -24,6 +29,10 @@ QUEUE_PAGES = 16
 MAINTAINER = 40
 # For one read: an endless list must not be read forever.
 MAX_PAGES = 50_000
+# Projects with which GitLab cannot answer; with more of them something else is wrong.
+MAX_FAILING = 20
+# As a rule no project has a higher id.
+OPEN_END = 2**31
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class CatalogueReader:
         self._pages: queue.Queue[CataloguePage | None] = queue.Queue(maxsize=QUEUE_PAGES)
         self._failures: list[Exception] = []
         self._ended = threading.Event()
-        self._asked = 0
+        self._asked = self._failing = 0
         self.is_contradicted = False
 
     def __iter__(self) -> Iterator[CataloguePage]:
@@ -101,13 +110,15 @@ class CatalogueReader:
                 if self._asked > MAX_PAGES:
                     raise MalformedAnswer(status=200)
                 before = None if now.is_open else now.last + 1
-                page = self._client.projects_page(
-                    id_after=now.cursor,
-                    id_before=before,
-                    per_page=size,
-                    min_access_level=min_access_level,
-                    simple=min_access_level is not None,
-                )
+                try:
+                    page = self._ask(now.cursor, before, size, min_access_level)
+                except GitLabUnavailable as error:
+                    if error.status != 500 or not self._is_answering():
+                        raise
+                    end = max(now.last, now.cursor + OPEN_END) if now.is_open else now.last
+                    pool.advance(taken, end)
+                    yield from self._read_around(now.cursor, end, min_access_level, error)
+                    continue
                 if page.ids and (min(page.ids) <= now.cursor or (before and max(page.ids) >= before)):
                     raise _BoundsIgnored
                 yield page
@@ -118,6 +129,54 @@ class CatalogueReader:
                 else:
                     pool.advance(taken, max(page.ids))
             pool.finish(taken)
+
+    def _ask(
+        self, after: int, before: int | None, size: int, min_access_level: int | None, tries: int | None = None
+    ) -> Page[Project]:
+        return self._client.projects_page(
+            id_after=after,
+            id_before=before,
+            per_page=size,
+            min_access_level=min_access_level,
+            simple=min_access_level is not None,
+            tries=tries,
+        )
+
+    def _is_answering(self) -> bool:
+        """Return whether GitLab answers the same question about ids that it has not given yet."""
+        try:
+            self._ask(OPEN_END, None, 1, None)
+        except GitLabUnavailable:
+            return False
+        return True
+
+    def _read_around(
+        self, after: int, last: int, min_access_level: int | None, error: GitLabUnavailable
+    ) -> Iterator[Page[Project]]:
+        """Yield the pages of a range that GitLab cannot give as a whole, and a defect for each id with which it fails.
+
+        Raises:
+            GitLabUnavailable: GitLab is away after all, or it fails with too many.
+        """
+        parts = [(after, last)]
+        while parts and not self._ended.is_set():
+            after, last = parts.pop()
+            try:
+                page = self._ask(after, last + 1, PER_PAGE, min_access_level, tries=1)
+            except GitLabUnavailable:
+                if last - after > 1:
+                    middle = (after + last) // 2
+                    parts += [(middle, last), (after, middle)]
+                    continue
+                self._failing += 1
+                if self._failing > MAX_FAILING or not self._is_answering():
+                    raise error from None
+                page = Page(
+                    items=[], ids=[last], defects=[Defect(ShortText(str(last)), FAILS, is_left_out=True)], total=1
+                )
+            if not page.is_last and page.ids and max(page.ids) < last:
+                parts.append((max(page.ids), last))
+            yield page
 
     def _roles(self, projects: list[Project]) -> dict[int, int | None]:
         told = {project.id: project.access_level for project in projects}

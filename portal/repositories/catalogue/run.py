@@ -18,6 +18,7 @@ from portal.gitlab.errors import (
     GitLabError,
     GitLabNotFound,
     GitLabRateLimited,
+    GitLabUnavailable,
     InsufficientScope,
     MalformedAnswer,
     NotGitLab,
@@ -108,7 +109,12 @@ def _read_repositories(
     found: Findings,
     progress: Progress,
 ) -> None:
-    highest, found.counted = client.newest_project()
+    try:
+        highest, found.counted = client.newest_project()
+    except GitLabUnavailable as error:
+        if error.status != 500:
+            raise
+        highest = 0  # It may be the newest project with which GitLab fails; then the reader finds it.
     reader = CatalogueReader(
         client,
         lanes=runtime.settings.catalogue_lanes,
