@@ -42,7 +42,7 @@ PIECE_BYTES = 64 * 1024
 # How long a stopping worker still answers on idle connections: a request may be on its way.
 LINGER_SECONDS = 2
 MAX_BODY_BYTES = 1024 * 1024
-# A thread makes this much of a long answer, then it is free until the client has taken it.
+# A thread produces this much of a long response, then it is free until the client has read it.
 BATCH_BYTES = 256 * 1024
 # In the environment of what `gatehouse serve` starts: `portal.operation.listening`.
 SUPERVISED = "_GATEHOUSE_SUPERVISOR"

@@ -1,4 +1,6 @@
-"""Whether the time of a refused sign-in reveals if an account exists: medians for unknown ones and wrong passwords."""
+"""Whether the time of a refused sign-in reveals that an account exists: medians for unknown ones and wrong
+passwords.
+"""
 
 from __future__ import annotations
 

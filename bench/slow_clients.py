@@ -124,7 +124,7 @@ async def _page(port: int) -> None:
 
 async def _measure(port: int, kinds: list[Slow], clients: int, lasting: float) -> list[float]:
     slow = [asyncio.create_task(again_and_again(port, kind)) for kind in kinds for _ in range(clients)]
-    await asyncio.sleep(2)  # All of them are in the middle of it.
+    await asyncio.sleep(2)  # All of them are busy.
     seconds: list[float] = []
     until = time.monotonic() + lasting
     await asyncio.gather(*(visit(port, seconds, until) for _ in range(VISITORS)))

@@ -26,7 +26,7 @@ class Actor:
     """Who did something or asked for it, with the name they had at that moment.
 
     Attributes:
-        id: within its kind: the id of one of our rows as text, or what a workload or GitLab calls itself.
+        id: unique within its kind: the id of one of our rows as text, or the name a workload or GitLab uses for itself.
     """
 
     kind: ActorKind
@@ -120,7 +120,7 @@ class Principal:
 
     @property
     def actor(self) -> Actor:
-        """Who they are to the audit log and to jobs."""
+        """How the audit log and jobs identify them."""
         return Actor.of_user(self.user_id, self.name)
 
     def may(self, right: Right) -> bool:

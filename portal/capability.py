@@ -1,7 +1,7 @@
 """What a capability brings to the portal: one object for each, and one tuple of them in `portal/__init__.py`.
 
-Everything that used to be a list kept by hand somewhere hangs on these objects, so a new capability is a new package
-and one line. The types of what is handed over belong to higher packages: `Any` stands for them here.
+These objects replace hand-kept lists, so a new capability is a new package
+and one line. The types of the values belong to higher packages: here they are `Any`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlmodel import SQLModel
 
 @dataclass(frozen=True)
 class JobDefinition:
-    """A kind of background work; `function(context: JobContext, **ids)` is named so that lower packages can start it.
+    """A kind of background work; `function(context: JobContext, **ids)` has a name so that lower packages can start it.
 
     It may run twice (a worker can die after the work and before recording it), so every step must tolerate that.
     """
@@ -28,12 +28,12 @@ class JobDefinition:
 
 @dataclass(frozen=True)
 class PeriodicJob(JobDefinition):
-    """A job that the portal enqueues for itself, once over all workers, and never twice at a time.
+    """A job that the portal enqueues for itself, once across all workers, and never twice at a time.
 
     Attributes:
-        seconds: from one to the next.
-        is_due: reads whether there is anything to do, given the runtime. It is asked every few seconds once the time
-            has come, until it says yes: a portal that has nothing to do writes nothing.
+        seconds: between two runs.
+        is_due: takes the runtime and returns whether there is anything to do. It is called every few seconds once the
+            time has come, until it returns true: a portal with nothing to do writes nothing.
     """
 
     title: str
@@ -43,14 +43,14 @@ class PeriodicJob(JobDefinition):
 
 @dataclass(frozen=True)
 class Capability:
-    """What one package adds. Every field but the name may stay empty.
+    """What one package adds. Every field except the name may be empty.
 
     Attributes:
         name: of the package.
         views: module with `register(app, runtime)`; imported by web processes only.
         tables: its models, in no particular order.
         jobs: its background work.
-        actions: audit actions and their sentences, to follow the name of whoever acted. `{object}` is what it was done
+        actions: audit actions and their sentences, worded to follow the actor's name. `{object}` is what it was done
             to; other names are from the event's details.
         connection_panels: what it shows on a connection's pages, by place in the order: functions of runtime,
             principal and connection that return `connections.panels.Panel`s.

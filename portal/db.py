@@ -96,13 +96,15 @@ def read_id(text: str) -> int | None:
 
 
 def insert_into(session: Session, table: type[SQLModel]) -> sqlite.Insert | postgresql.Insert:
-    """Return an INSERT that can say what happens when a row is there already; SQL leaves that to each database."""
+    """Return an INSERT that can say what happens if the row already exists; SQL leaves that to each database."""
     is_sqlite = session.get_bind().dialect.name == "sqlite"
     return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
 
 
 def insert_unless_there(session: Session, table: type[SQLModel], values: dict[str, Any]) -> int | None:
-    """Insert a row and return its id; None if a unique row like it is there already, also at the same moment."""
+    """Insert a row and return its id; None if an equal unique row already exists, even if inserted at the same
+    moment.
+    """
     own_id = table.__table__.c.id  # type: ignore[attr-defined]
     statement = insert_into(session, table).values(values).on_conflict_do_nothing().returning(own_id)
     made: int | None = session.execute(statement).scalar_one_or_none()

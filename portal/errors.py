@@ -68,7 +68,7 @@ class Card:
         object.__setattr__(self, "params", params)
 
     def at(self, surface: Surface | str) -> Card:
-        """Return what is read at a surface of the portal."""
+        """Return what people read at one place in the portal."""
         return replace(self, surface=Surface(surface))
 
     @property

@@ -2,8 +2,8 @@
 
 What is stored of a failure is its code and its parameters (`portal.errors.Card`); what a person reads is made from this
 catalogue when it is shown, because what can be done depends on where it is read. A form waits for someone to press its
-button again; the health page continues by itself; a job that has given up does neither.
-`tests/test_failures.py` puts every failure in every one of its places.
+button again; the health page tries again by itself; a job that has given up does neither. `tests/test_failures.py` puts
+every failure in every one of its places.
 """
 
 from __future__ import annotations
@@ -80,12 +80,12 @@ class Surface(StrEnum):
 
 @dataclass(frozen=True)
 class Means:
-    """What continues at a place.
+    """What happens next at a place.
 
     Attributes:
         again: how the same is tried once more; `{when}` is filled with GitLab's wish or "in a minute".
         then: what is left to do here once someone elsewhere has fixed the cause; empty if the portal notices.
-        is_automatic: whether the portal tries again without anyone.
+        is_automatic: whether the portal tries again by itself.
         leads_to: links that would only lead to this very page.
     """
 
@@ -113,11 +113,11 @@ MEANS: dict[Surface, Means] = {
     Surface.AUTHORIZE: Means(
         "Nothing was stored. Authorize again {when}.", "Then authorize again.", leads_to=frozenset({Way.AUTHORIZE})
     ),
-    Surface.OVERVIEW: Means("Gatehouse looks again every few minutes by itself.", is_automatic=True),
+    Surface.OVERVIEW: Means("Gatehouse checks again every few minutes by itself.", is_automatic=True),
     Surface.HEALTH: Means("Gatehouse checks again every minute by itself.", is_automatic=True),
     Surface.CREDENTIAL: Means("Gatehouse tries again by itself until GitLab answers.", is_automatic=True),
     Surface.REPOSITORIES: Means(
-        "This read has given up; the list is from the one before. Press Read again {when}.",
+        "This read has failed; the list is from the previous one. Press Read again {when}.",
         "Then press Read again.",
         leads_to=frozenset({Way.REPOSITORIES}),
     ),
@@ -125,27 +125,27 @@ MEANS: dict[Surface, Means] = {
         "Gatehouse tries again by itself, less and less often. Try again now asks GitLab at once.", is_automatic=True
     ),
     Surface.PAGE: Means("Try again in a few seconds.", "Then try again."),
-    Surface.JOB_WAITING: Means("It is tried again by itself, up to five times.", is_automatic=True),
-    Surface.JOB_READ: Means(f"This job has given up. {_READ_AGAIN} {{when}}.", f"Then press {_READ_AGAIN[6:]}."),
+    Surface.JOB_WAITING: Means("Gatehouse tries it again, up to five times.", is_automatic=True),
+    Surface.JOB_READ: Means(f"This job has failed. {_READ_AGAIN} {{when}}.", f"Then press {_READ_AGAIN[6:]}."),
     Surface.JOB_CHECK: Means(
-        "This job has given up. Gatehouse checks the connection again by itself; Check again on its Health page does "
-        "so at once.",
+        "This job has failed. Gatehouse checks the connection again by itself; Check again on its Health page does so "
+        "at once.",
         is_automatic=True,
     ),
     Surface.JOB_MAIL: Means(
-        "This job has given up. Gatehouse starts another by itself, less and less often, for a day.", is_automatic=True
+        "This job has failed. Gatehouse starts another by itself, less and less often, for a day.", is_automatic=True
     ),
     Surface.JOB_ERASE: Means(
-        "This job has given up. Gatehouse starts another by itself once GitLab has revoked the token.",
+        "This job has failed. Gatehouse starts another by itself once GitLab has revoked the token.",
         is_automatic=True,
     ),
     Surface.JOB_PERIODIC: Means(
-        "This job has given up. Gatehouse starts another by itself when it is next due.", is_automatic=True
+        "This job has failed. Gatehouse starts another by itself when it is next due.", is_automatic=True
     ),
 }
-# Of a read that GitLab's absence ended: another is begun without anyone (`repositories.take_up_reads`).
+# For a read that ended because GitLab was unreachable: another starts automatically (`repositories.take_up_reads`).
 _TAKEN_UP = Means(
-    "This read has given up; the list is from the one before. Gatehouse begins another by itself every ten minutes, "
+    "This read has failed; the list is from the previous one. Gatehouse begins another by itself every ten minutes, "
     "for a day.",
     is_automatic=True,
 )
@@ -179,7 +179,7 @@ class Failure:
     Attributes:
         who: None if it is whoever tries again at the place: a person, or the portal by itself.
         is_done_there: the remedy is complete: nothing is left to do at the place afterwards.
-        is_taken_up: whether a read of the list that ended with it is begun again without anyone.
+        is_taken_up: whether a read that ended with it is started again automatically.
     """
 
     layer: Layer
@@ -203,7 +203,7 @@ class Failure:
         return Told(remedy.replace("{again}", means.again), own.sentence or self.sentence, who)
 
     def means_at(self, place: Surface) -> Means:
-        """Return how it continues at a place."""
+        """Return what happens next at a place."""
         return _TAKEN_UP if self.is_taken_up and place in {Surface.REPOSITORIES, Surface.JOB_READ} else MEANS[place]
 
     def ways_at(self, place: Surface | None) -> tuple[Way, ...]:
@@ -259,7 +259,7 @@ _WAY: dict[str, Failure] = {
     "address_loopback": _address(
         "This name leads back to the portal's own machine.", _NO_GITLAB_THERE, Responsible.NETWORK
     ),
-    "address_unspecified": _address("This name leads to no address at all.", _NO_GITLAB_THERE, Responsible.NETWORK),
+    "address_unspecified": _address("This name does not lead to any address.", _NO_GITLAB_THERE, Responsible.NETWORK),
     "address_link_local": _address(
         "This name leads to a link-local address, where no GitLab is.", _NO_GITLAB_THERE, Responsible.NETWORK
     ),
@@ -312,7 +312,7 @@ _WAY: dict[str, Failure] = {
     ),
     "connect_failed": Failure(
         Layer.TCP,
-        "No connection: the port is closed or something between does not let this portal through.",
+        "No connection: the port is closed, or something in between blocks this portal.",
         "Have your network team check whether GitLab runs, and the firewall between this portal and GitLab.",
         Responsible.NETWORK,
         _ASKS,
@@ -329,7 +329,7 @@ _WAY: dict[str, Failure] = {
     ),
     "tls_self_signed": _tls(
         "The certificate is self-signed, so no authority confirms it.",
-        "Paste it as CA certificate if its fingerprint is the one your administrator tells you.",
+        "Paste it as CA certificate if its fingerprint matches the one your administrator gives you.",
         Responsible.YOU,
         Way.INSTANCE,
     ),
@@ -340,7 +340,7 @@ _WAY: dict[str, Failure] = {
         Way.INSTANCE,
     ),
     "tls_incomplete_chain": _tls(
-        "The server sent its certificate alone, without the one of the authority that issued it.",
+        "The server sent only its own certificate, without that of the authority that issued it.",
         "If an intermediate authority issued it, have GitLab's administrator install the full chain (fullchain.pem): "
         "browsers find the missing certificate by themselves, programs do not. If your company's own authority did, "
         "paste that authority's certificate as CA certificate.",
@@ -351,14 +351,14 @@ _WAY: dict[str, Failure] = {
         "The certificate uses a key or a signature too weak to be trusted.",
         "Have it reissued with a key of at least 2048 bits (RSA) and a SHA-256 signature.",
     ),
-    "tls_old_protocol": _tls("The server speaks only TLS versions older than 1.2.", "Switch TLS 1.2 or newer on."),
+    "tls_old_protocol": _tls("The server speaks only TLS versions older than 1.2.", "Enable TLS 1.2 or newer."),
     "tls_not_tls": _tls(
         "This port does not speak TLS; perhaps it is plain HTTP.",
-        "Have whoever runs the server switch TLS on at this port, or enter the https address.",
+        "Have whoever runs the server enable TLS on this port, or enter the https address.",
         Responsible.GITLAB_ADMIN,
         Way.INSTANCE,
     ),
-    "tls_failed": _tls("The TLS handshake failed.", "Ask whoever runs the server, naming the time of this try."),
+    "tls_failed": _tls("The TLS handshake failed.", "Ask whoever runs the server; mention the time."),
     "proxy_failed": Failure(
         Layer.PROXY,
         "The proxy did not open a connection to GitLab.",
@@ -410,7 +410,7 @@ _WAY: dict[str, Failure] = {
         is_taken_up=True,
     ),
     "answer_too_large": Failure(
-        Layer.HTTP, "The answer was far larger than any of GitLab's.", _PERSISTS, Responsible.GITLAB_ADMIN, _ASKS
+        Layer.HTTP, "The answer was far larger than any answer of GitLab's.", _PERSISTS, Responsible.GITLAB_ADMIN, _ASKS
     ),
     "answer_broken": Failure(
         Layer.HTTP,
@@ -430,7 +430,7 @@ _WAY: dict[str, Failure] = {
     "answer_encoding/known": Failure(
         Layer.HTTP,
         "The answer is compressed as “{encoding}”, which this portal did not ask for: something in front of GitLab "
-        "compresses on its own.",
+        "compresses answers.",
         f"{_PROXY_IN_FRONT} make it compress only in the ways that a request allows (Accept-Encoding).",
         Responsible.NETWORK,
         _ASKS,
@@ -486,7 +486,7 @@ _GITLAB: dict[str, Failure] = {
     "not_gitlab/root_found": Failure(
         Layer.HTTP,
         "Something answered, but it was not GitLab's API.",
-        "GitLab answers at {root}. Take that address.",
+        "GitLab answers at {root}. Use that address.",
         Responsible.YOU,
         _IDENTIFIES,
         (Way.INSTANCE,),
@@ -508,7 +508,7 @@ _GITLAB: dict[str, Failure] = {
     ),
     "gitlab_unproved": Failure(
         Layer.HTTP,
-        "This could be GitLab, but nothing that only GitLab sends came with the answer: no X-Request-Id header, and no "
+        "This could be GitLab, but the answer had nothing that only GitLab sends: no X-Request-Id header, and no "
         "discovery document that names this address. Until then no Secret is sent there.",
         _LET_PROOF_THROUGH,
         Responsible.NETWORK,
@@ -516,13 +516,13 @@ _GITLAB: dict[str, Failure] = {
         (Way.INSTANCE,),
         at=_at(
             [Surface.CHECKS],
-            f"{_LET_PROOF_THROUGH} If GitLab is known by another address, enter that one as Domain and this one as API "
-            "URL.",
+            f"{_LET_PROOF_THROUGH} If GitLab has another address for browsers, enter that one as Domain and this one "
+            f"as API URL.",
         ),
     ),
     "malformed_answer": Failure(
         Layer.GITLAB,
-        "GitLab's answer was not in the form its API promises. Nothing of it was used.",
+        "GitLab's answer was not in the form its API promises. None of it was used.",
         "{again} If it persists, something between this portal and GitLab may be changing answers: ask whoever "
         "runs it.",
         Responsible.NETWORK,
@@ -548,8 +548,8 @@ _GITLAB: dict[str, Failure] = {
         Layer.OAUTH,
         "GitLab does not accept the token and gives no reason.",
         "If GitLab's application was deleted or its database put back, authorize again. Otherwise a proxy in front of "
-        "GitLab probably drops the Authorization header, and authorizing again does not help: have whoever runs it "
-        "pass the header on.",
+        "GitLab probably drops the Authorization header, and authorizing again does not help: have whoever runs the "
+        "proxy pass the header on.",
         Responsible.GITLAB_ADMIN,
         _AS_USER,
         (Way.AUTHORIZE,),
@@ -607,7 +607,7 @@ _GITLAB: dict[str, Failure] = {
     ),
     "insufficient_scope/not_asked": Failure(
         Layer.SCOPE,
-        "This GitLab wants one of these scopes for that: {scopes}. Gatehouse asks for none of them with what this "
+        "This GitLab requires one of these scopes for that: {scopes}. Gatehouse asks for none of them for what this "
         "connection is used for.",
         "Tick Webhooks under what the connection is used for: that asks for the scope api. Then tick api in the "
         "application in GitLab.",
@@ -643,38 +643,38 @@ _GITLAB: dict[str, Failure] = {
         "The service user is blocked, so GitLab refuses its tokens.", f"Unblock {_USER_ADMIN}."
     ),
     "forbidden_by_role/pending": _user_state(
-        "The service user still waits for the approval of a GitLab administrator, so GitLab refuses its tokens.",
+        "The service user is still waiting for a GitLab administrator's approval, so GitLab refuses its tokens.",
         f"Approve {_USER_ADMIN}.",
     ),
     "forbidden_by_role/internal": _user_state(
         "This is one of GitLab's own internal users, for which GitLab refuses this.",
-        "Use an ordinary user as service user.",
+        "Use an ordinary user as the service user.",
         Responsible.YOU,
     ),
     "gitlab_not_found": Failure(
         Layer.GITLAB,
-        "GitLab answers that there is nothing at an address that every GitLab has.",
+        "GitLab says that an address does not exist which every GitLab has.",
         f"{_PROXY_IN_FRONT} let all of /api/v4/ through: it seems to pass on only a part of it.",
         Responsible.NETWORK,
         _AS_USER,
     ),
     "unexpected_status": Failure(
         Layer.GITLAB,
-        "GitLab answered with the status {status}, which is not foreseen here.",
+        "GitLab answered with the unexpected status {status}.",
         _PERSISTS,
         Responsible.GITLAB_ADMIN,
         _ASKS,
     ),
     "oauth_blocked": Failure(
         Layer.HTTP,
-        "GitLab's {path} is not reached: something else answered ({status}).",
+        "GitLab's {path} cannot be reached: something else answered ({status}).",
         f"{_PROXY_IN_FRONT} let /oauth/ through as well as /api/, for programs too: without a sign-in page, a "
         "challenge or a redirect.",
         Responsible.NETWORK,
         _OAUTH,
         at=_at(
             [Surface.APPLICATION, Surface.CREDENTIALS],
-            sentence="GitLab's API is reached, but {path} is not: something else answered ({status}).",
+            sentence="GitLab's API can be reached, but {path} cannot: something else answered ({status}).",
         ),
     ),
     "oauth_invalid_client": Failure(
@@ -764,8 +764,8 @@ _AUTHORIZATION: dict[str, Failure] = {
     ),
     "wrong_person_administrator": _at_callback(
         Layer.OAUTH,
-        "This GitLab user is an administrator, and its tokens could do anything in GitLab.",
-        "Use a service user without administrator rights, or take them away in GitLab's Admin area.",
+        "This GitLab user is an administrator, so its tokens could do anything in GitLab.",
+        "Use a service user without administrator rights, or remove them in GitLab's Admin area.",
         Responsible.GITLAB_ADMIN,
     ),
     "wrong_person_blocked": _at_callback(
@@ -776,7 +776,7 @@ _AUTHORIZATION: dict[str, Failure] = {
     ),
     "wrong_person_external": _at_callback(
         Layer.OAUTH,
-        "This GitLab user is external and sees only projects it was added to one by one.",
+        "This GitLab user is external and only sees projects it was added to one by one.",
         f"Untick External for {_USER_ADMIN}.",
         Responsible.GITLAB_ADMIN,
     ),
@@ -790,7 +790,7 @@ _AUTHORIZATION: dict[str, Failure] = {
     "connection_changed": _at_callback(
         Layer.PORTAL,
         "The connection was changed or disconnected while you were in GitLab. Nothing was stored.",
-        "Authorize again if it is still wanted.",
+        "Authorize again if you still want to.",
         is_done=True,
     ),
     "authorization_denied": _at_callback(
@@ -801,7 +801,7 @@ _AUTHORIZATION: dict[str, Failure] = {
     ),
     "exchange_lost": _at_callback(
         Layer.PORTAL,
-        "{because} GitLab may have made a token all the same, which no one knows.",
+        "{because} GitLab may have issued a token all the same, which Gatehouse does not know.",
         "In GitLab, signed in as whoever authorized, open Authorized applications and revoke this application. "
         "Then authorize again: revoking ends every token of it, the one in use as well.",
         Responsible.YOU,
@@ -810,8 +810,8 @@ _AUTHORIZATION: dict[str, Failure] = {
     ),
     "exchange_lost/interrupted": _at_callback(
         Layer.PORTAL,
-        "Gatehouse was interrupted while it asked GitLab for the token. GitLab may have made one all the same, which "
-        "no one knows.",
+        "Gatehouse was interrupted while it asked GitLab for the token. GitLab may have issued one all the same, "
+        "which Gatehouse does not know.",
         "In GitLab, signed in as whoever authorized, open Authorized applications and revoke this application. "
         "Then authorize again: revoking ends every token of it, the one in use as well.",
         Responsible.YOU,
@@ -820,21 +820,21 @@ _AUTHORIZATION: dict[str, Failure] = {
     ),
     "authorization_interrupted": _at_callback(
         Layer.PORTAL,
-        "Gatehouse was interrupted before it could keep the token that GitLab gave. Nothing was stored.",
+        "Gatehouse was interrupted before it could store the token that GitLab issued. Nothing was stored.",
         "Authorize again.",
         is_done=True,
     ),
     "fresh_token_refused": _at_callback(
         Layer.HTTP,
-        "GitLab gave a token and did not accept it a moment later, three times within a few seconds. A proxy in "
+        "GitLab issued a token and did not accept it a moment later, three times within a few seconds. A proxy in "
         "front of GitLab probably drops the Authorization header. Nothing was stored.",
         "Have GitLab's administrator, or whoever runs the proxy, pass the Authorization header on to GitLab.",
         Responsible.GITLAB_ADMIN,
     ),
     "no_bearer_token": _at_callback(
         Layer.OAUTH,
-        "GitLab gave a kind of token that cannot be used: not a bearer token. Nothing was stored.",
-        "Check what stands between Gatehouse and GitLab: GitLab itself gives bearer tokens only.",
+        "GitLab issued a kind of token that cannot be used: not a bearer token. Nothing was stored.",
+        "Check what is between Gatehouse and GitLab: GitLab itself only issues bearer tokens.",
         Responsible.GITLAB_ADMIN,
     ),
     "no_access_token": _at_callback(
@@ -853,7 +853,7 @@ _AUTHORIZATION: dict[str, Failure] = {
     ),
     "right_lost": _at_callback(
         Layer.PORTAL,
-        "Whoever began this authorization lost the right to manage connections in the meantime. Nothing was stored.",
+        "The person who started this authorization has lost the right to manage connections since. Nothing was stored.",
         "Someone who may manage connections can authorize it.",
         Responsible.MANAGER,
         is_done=True,
@@ -862,13 +862,15 @@ _AUTHORIZATION: dict[str, Failure] = {
         Layer.OAUTH,
         "The answer does not say which GitLab it comes from, although yours announces that its answers do."
         " Nothing was sent to GitLab and nothing was stored.",
-        "{again} If it persists, something between browser and GitLab changes addresses: ask GitLab's administrator.",
+        "{again} If it persists, something between the browser and GitLab changes addresses: ask GitLab's "
+        "administrator.",
         Responsible.GITLAB_ADMIN,
     ),
     "issuer_wrong": _at_callback(
         Layer.OAUTH,
-        "The answer came from another GitLab than the one asked. Nothing was stored.",
-        "{again} If it persists, compare the domain with the address that GitLab calls its own, in the step Instance.",
+        "The answer came from a different GitLab than the one asked. Nothing was stored.",
+        "{again} If it persists, in the step Instance, compare the domain with the address that GitLab uses for "
+        "itself.",
         Responsible.YOU,
         Way.INSTANCE,
     ),
@@ -887,9 +889,10 @@ _CREDENTIAL: dict[str, Failure] = {
     ),
     "application_gone": Failure(
         Layer.OAUTH,
-        "GitLab accepts neither the application nor the token that it gave for it. The application was probably "
+        "GitLab accepts neither the application nor the token that it issued for it. The application was probably "
         "deleted there, so a new application is needed.",
-        "Make a new application in GitLab, enter its Application ID and Secret, then authorize again; repositories and "
+        "Create a new application in GitLab, enter its Application ID and Secret, then authorize again; repositories "
+        "and "
         "settings stay as they are. If the old one is still in GitLab, enter its current Secret first.",
         Responsible.YOU,
         _among(_IN_USE, Surface.START),
@@ -907,7 +910,7 @@ _CREDENTIAL: dict[str, Failure] = {
         Way.SECRET,
     ),
     "secret_unreadable": _verdict(
-        "The stored token cannot be read: it was given for another address, or its encryption key is gone.",
+        "The stored token cannot be read: it was issued for another address, or its encryption key is gone.",
         "Authorize the connection again, or have the operator put the key back.",
         Way.AUTHORIZE,
         layer=Layer.PORTAL,
@@ -915,15 +918,15 @@ _CREDENTIAL: dict[str, Failure] = {
     "secret_unreadable/both": _verdict(
         "The application's Secret and the token of this connection cannot be read: the key that sealed them is not in "
         "the key ring.",
-        "Have the operator put the key back, or enter the Secret and then authorize again. GitLab shows a Secret once: "
-        "renew it there.",
+        "Have the operator put the key back, or enter the Secret and then authorize again. GitLab shows a Secret only "
+        "once: renew it there.",
         Way.SECRET,
         Way.AUTHORIZE,
         layer=Layer.PORTAL,
     ),
     "secret_unreadable/secret": _verdict(
         "The application's Secret of this connection cannot be read: the key that sealed it is not in the key ring.",
-        "Have the operator put the key back, or enter the Secret. GitLab shows a Secret once: renew it there.",
+        "Have the operator put the key back, or enter the Secret. GitLab shows a Secret only once: renew it there.",
         Way.SECRET,
         layer=Layer.PORTAL,
     ),
@@ -936,7 +939,7 @@ _CREDENTIAL: dict[str, Failure] = {
     "not_authorized": _verdict("This connection is not authorized.", "Authorize it on its page.", Way.AUTHORIZE),
     "portal_restored": Failure(
         Layer.PORTAL,
-        "This portal's database may be a copy: no token is renewed until an owner confirms that it is alone.",
+        "This portal's database may be a copy: no token is renewed until an owner confirms that it is the only one.",
         "An owner confirms it on the page Restored portal, linked at the top of every page.",
         Responsible.YOU,
         _TOKEN,
@@ -944,14 +947,14 @@ _CREDENTIAL: dict[str, Failure] = {
     ),
     "spool_unwritable": Failure(
         Layer.PORTAL,
-        "The portal's data folder cannot be written, so the token was not renewed: the answer could be lost.",
+        "The portal's data folder cannot be written, so the token was not renewed: the answer could have been lost.",
         "Free disk space or give the portal's user the right to write there.",
         Responsible.OPERATOR,
         _TOKEN,
     ),
     "application_changed": Failure(
         Layer.OAUTH,
-        "Another Application ID was entered. GitLab renews a token only for the application it was given to.",
+        "Another Application ID was entered. GitLab only renews a token for the application it was issued to.",
         "Authorize the connection again with the new application, or enter the old one. Repositories and settings stay "
         "as they are.",
         Responsible.YOU,
@@ -967,14 +970,15 @@ _CREDENTIAL: dict[str, Failure] = {
     ),
     "refresh_refused": Failure(
         Layer.OAUTH,
-        "GitLab refused to renew the token. That can pass, so it is tried again several times before it counts.",
-        "{again} Within 15 minutes of the token's end it either works again or the connection's page says what to do.",
+        "GitLab refused to renew the token. That can pass, so Gatehouse tries several more times before it counts.",
+        "{again} Within 15 minutes after the token ends, either it works again or the connection's page says what to "
+        "do.",
         None,
         _TOKEN,
     ),
     "client_refused": Failure(
         Layer.OAUTH,
-        "GitLab did not accept the Application ID and Secret. That can pass, so it is tried again several times.",
+        "GitLab did not accept the Application ID and Secret. That can pass, so Gatehouse tries several more times.",
         "If the Secret was renewed in GitLab, enter the new one under Replace ID and Secret.",
         Responsible.YOU,
         _TOKEN,
@@ -1010,7 +1014,8 @@ _CREDENTIAL: dict[str, Failure] = {
 }
 
 _INCOMPLETE = (
-    "What did not arrive stays in the list as it was. {read_again} If it happens again, something between Gatehouse "
+    "Anything that did not arrive stays in the list as it was. {read_again} If it happens again, something between "
+    "Gatehouse "
     "and GitLab, such as a proxy, changes GitLab's lists; whoever runs it can fix that."
 )
 _GONE = (
@@ -1039,7 +1044,7 @@ def _read_ended(sentence: str, remedy: str) -> Failure:
 _CONNECTION: dict[str, Failure] = {
     "address_changed": Failure(
         Layer.OAUTH,
-        "The address was changed. Secret and tokens are only ever sent to the one they were given for.",
+        "The address was changed. Secret and tokens are only ever sent to the address they are for.",
         "Check the new address, enter the Secret, then authorize again.",
         Responsible.YOU,
         frozenset({Surface.OVERVIEW}),
@@ -1048,14 +1053,14 @@ _CONNECTION: dict[str, Failure] = {
     "wrong_user": Failure(
         Layer.ROLE,
         "The token belongs to @{actual}, but this connection is meant to act as @{expected}.",
-        "Authorize again as the service user, or enter the other one as service user.",
+        "Authorize again as the service user, or enter the other user as the service user.",
         Responsible.YOU,
         frozenset({Surface.OVERVIEW, Surface.HEALTH}),
         (Way.AUTHORIZE,),
     ),
     "wrong_user/changed": Failure(
         Layer.OAUTH,
-        "The connection is meant to act as @{expected} now, but was authorized before that.",
+        "The connection is now meant to act as @{expected}, but was authorized before that.",
         "Authorize it again as the new service user. Until then it works as before.",
         Responsible.YOU,
         frozenset({Surface.OVERVIEW}),
@@ -1063,7 +1068,7 @@ _CONNECTION: dict[str, Failure] = {
     ),
     "missing_scopes": Failure(
         Layer.SCOPE,
-        "The services chosen need scopes that were not granted: {scopes}.",
+        "The chosen services need scopes that were not granted: {scopes}.",
         "Tick {scopes} in the application in GitLab, save, and authorize again. Everything else keeps working.",
         Responsible.GITLAB_ADMIN,
         frozenset({Surface.OVERVIEW, Surface.HEALTH}),
@@ -1107,8 +1112,8 @@ _CONNECTION: dict[str, Failure] = {
 _REVOCATION: dict[str, Failure] = {
     "revocation_unknown": Failure(
         Layer.OAUTH,
-        "It is not known whether the token is dead. Its access token had expired, the refresh token was tried "
-        "to find out, and GitLab's answer was lost: GitLab may hold a token that no one knows.",
+        "Gatehouse does not know whether the token is dead. Its access token had expired, Gatehouse tried the refresh "
+        "token to find out, and GitLab's answer was lost: GitLab may hold a token that Gatehouse does not know.",
         _BY_HAND,
         Responsible.GITLAB_ADMIN,
         frozenset({Surface.REVOCATION}),
@@ -1124,7 +1129,7 @@ _REVOCATION: dict[str, Failure] = {
     ),
     "revocation_unproved": Failure(
         Layer.OAUTH,
-        "GitLab answered that the token is revoked, but does not say yet that it is dead.",
+        "GitLab answered that the token is revoked, but does not yet treat it as dead.",
         "{again} To be sure at once, revoke it in GitLab by hand.",
         None,
         frozenset({Surface.REVOCATION}),
@@ -1140,7 +1145,7 @@ _REVOCATION: dict[str, Failure] = {
     ),
     "address_unknown": Failure(
         Layer.PORTAL,
-        "The token was given by a GitLab at {origin}, and its path there is no longer known, so GitLab was not asked.",
+        "The token was issued by a GitLab at {origin}, and its path there is no longer known, so GitLab was not asked.",
         _BY_HAND,
         Responsible.GITLAB_ADMIN,
         frozenset({Surface.REVOCATION}),
@@ -1148,7 +1153,7 @@ _REVOCATION: dict[str, Failure] = {
     "revocation_pending": Failure(
         Layer.OAUTH,
         "The token is not revoked at GitLab yet, so nothing was erased. {because}",
-        "{again} On the connection's page it can be tried at once, or confirmed that it was revoked by hand.",
+        "{again} On the connection's page you can try it at once, or confirm that you revoked it by hand.",
         None,
         frozenset({Surface.JOB_ERASE, Surface.JOB_WAITING}),
     ),
@@ -1159,13 +1164,13 @@ _WORK: dict[str, Failure] = {
     "disk_full": Failure(
         Layer.PORTAL,
         "The disk with {where} is full, so nothing can be stored.",
-        "Free space on it. Nothing has to be restarted.",
+        "Free some space on it. Nothing has to be restarted.",
         Responsible.OPERATOR,
         _NOTHING_STORED,
     ),
     "disk_read_only": Failure(
         Layer.PORTAL,
-        "Nothing can be written to {where}: the disk is read-only, the right to write is missing, or the server is a "
+        "Nothing can be written to {where}: the disk is read-only, the portal may not write there, or the server is a "
         "standby.",
         "Make it writable. Nothing has to be restarted.",
         Responsible.OPERATOR,
@@ -1189,15 +1194,15 @@ _WORK: dict[str, Failure] = {
     ),
     "job_crashed": Failure(
         Layer.PORTAL,
-        "The worker ended in the middle of this, each time it was tried.",
+        "The worker crashed in the middle of this, each time it was tried.",
         "The operator should check whether the machine ran out of memory. {again}",
         Responsible.OPERATOR,
         _JOBS - {Surface.JOB_WAITING},
     ),
     "job_unknown": Failure(
         Layer.PORTAL,
-        "The worker does not know how to do “{job}”.",
-        "The workers are of another version than the web server: restart them with the same one. {again}",
+        "The worker does not know the job “{job}”.",
+        "The workers have a different version than the web server: restart them with the same version. {again}",
         Responsible.OPERATOR,
         _JOBS,
     ),
@@ -1210,7 +1215,7 @@ _WORK: dict[str, Failure] = {
     ),
     "audit_head_unreadable": Failure(
         Layer.PORTAL,
-        "The head file of the audit log cannot be read: an end that was cut off would not show.",
+        "The head file of the audit log cannot be read: missing events at the end would go unnoticed.",
         "Make the file of GATEHOUSE_AUDIT_HEAD_FILE readable for the portal. {again}",
         Responsible.OPERATOR,
         frozenset({Surface.JOB_PERIODIC}),

@@ -1,4 +1,4 @@
-"""What every function that does something needs, made once per process.
+"""What functions need to do their work, created once per process.
 
 They take it as their first argument, so that the same function serves a page, a job and the command line.
 `portal.build_runtime` makes it.

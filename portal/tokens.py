@@ -12,5 +12,5 @@ def new_token() -> str:
 
 
 def hash_of(token: str) -> str:
-    """Return what is stored of a token."""
+    """Return what is stored for a token."""
     return hashlib.sha256(token.encode()).hexdigest()

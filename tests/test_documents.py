@@ -48,7 +48,7 @@ def commands_in(document: Path) -> Iterator[tuple[str, Any, set[str]]]:
 def test_architecture_lists_every_package_lowest_first() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     listed = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
-    # What is ground or the program itself is no floor of its own.
+    # The ground and the program itself do not count as layers.
     floors = [name for floor in FLOORS for name in floor if (ROOT / "portal" / name / "__init__.py").exists()]
 
     assert [name for name in listed if name != "installation"] == floors

@@ -280,7 +280,7 @@ def problems_of(card: Card, means: Means, surface: Surface, pages: dict[str, str
             found.append("waits where no one continues")
         if card.responsible == Responsible.NO_ONE:
             found.append("is no one's where only someone can continue")
-        if not re.search(r"again|[Aa]uthorize|Take that address|can authorize it", remedy):
+        if not re.search(r"again|[Aa]uthorize|Use that address|can authorize it", remedy):
             found.append("does not say how to continue")
     for button in BUTTON.finditer(remedy):
         label, where = button[1], (button["where"] or "").strip().removeprefix("again ")

@@ -1,4 +1,4 @@
-"""What is asked again and again finds its rows by an index, however many others there are."""
+"""Queries that run on every poll find their rows by an index, however many others there are."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.people import Cast
 from tests.support.schemas import type_of
 from tests.support.visitor import Visitor
 
-# They grow with time, or with what GitLab has. Enablements are left out: who counts a catalogue joins them all.
+# Tables that grow with time, or with what GitLab has. Enablements are left out: counting a catalogue joins them all.
 LARGE = {
     "alarm_mail",
     "audit_event",
@@ -63,7 +63,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def crowded(runtime: Runtime) -> Runtime:
-    """A portal with some thousand rows in each large table, where PostgreSQL has to be told how large they are."""
+    """A portal with some thousand rows in each large table, for which PostgreSQL has to update its statistics."""
     if runtime.database.is_sqlite:
         return runtime
     with runtime.database.transaction() as session:
@@ -93,7 +93,7 @@ def listening(database: Database) -> Iterator[list[Asked]]:
 
 
 def full_scans(database: Database, asked: list[Asked]) -> list[str]:
-    """Return the statements that read a whole large table, each with how the database would go about it."""
+    """Return the statements that read a whole large table, each with its query plan."""
     found: list[str] = []
     with database.engine.connect() as connection:
         scans_of = _scans_on_sqlite if database.is_sqlite else _scans_on_postgresql

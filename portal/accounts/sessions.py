@@ -35,7 +35,7 @@ class SessionRows(SessionStore):
         self.now = now
 
     def find(self, token_hash: str) -> StoredSession | None:
-        """Return a session with whoever it belongs to; None if there is none."""
+        """Return a session and the person it belongs to; None if there is none."""
         settings, now = self._runtime.settings, self.now()
         with self._runtime.database.reading() as database:
             row = database.exec(select(SessionRecord).where(SessionRecord.token_hash == token_hash)).first()
@@ -87,7 +87,7 @@ class SessionRows(SessionStore):
     def renew(
         self, principal: Principal, old_hash: str, new_hash: str, data: dict[str, Any], *, is_proved: bool
     ) -> Principal | None:
-        """Let a session continue under another hash and return who that is now.
+        """Move a session to another hash and return whose it is.
 
         Raises:
             SignInRequired: the session has ended; it is not revived.

@@ -49,7 +49,7 @@ def _say_ready() -> Response:
 
 
 def _answer_refused(error: AccessRefused) -> Response:
-    """Record that someone asked for what they have no right to; in no transaction of the view's."""
+    """Record that someone asked for what they have no right to; outside the view's transaction."""
     # The principal as the request began, whatever their rights are now.
     if principal := find_principal():
         path = loggable_path(request.path)
@@ -216,7 +216,7 @@ def show_members() -> Response:
 @blueprint.route("/members/invitations", methods=["GET", "POST"])
 @requires(Right.MANAGE_MEMBERS)
 def invite() -> Response:
-    """Ask whom to invite, with which role and to which groups; then make an invitation and show its link, once."""
+    """Ask whom to invite, with which role and to which groups; then create an invitation and show its link, once."""
     runtime, form = current_runtime(), InviteForm()
     if request.method not in SAFE_METHODS:
         require_proof(purpose="inviting someone", keep=("email", "role", "groups"))
@@ -306,7 +306,7 @@ def _device_cookie() -> str:
 
 
 def _profile(*, naming: NameForm | None = None, changing: PasswordForm | None = None) -> Response:
-    """Show the profile, with one of its forms as it was refused."""
+    """Show the profile, with a form that was refused."""
     runtime, principal = current_runtime(), current_principal()
     return render(
         "accounts/profile.html",

@@ -1,9 +1,9 @@
-"""The access log: each use of something, many in a second, written without the one chain of the audit log.
+"""The access log: each use of something, many per second, written without the audit log's single chain.
 
-An entry is its own row, so writers do not wait for each other. Every few seconds a job seals what has come: one
+Each entry is a separate row, so writers do not wait for one another. Every few seconds a job seals the new ones: one
 event of the audit log holds the hash of a batch of entries, and so covers them as the chain covers events. An entry's
-`batch` is the highest id in its batch, and null until it is sealed: on PostgreSQL a transaction may commit after one
-with higher ids was sealed.
+`batch` is the highest id in the entry's batch, and null until it is sealed: on PostgreSQL a transaction may commit
+after one with higher ids was sealed.
 """
 
 from __future__ import annotations
@@ -56,18 +56,18 @@ def record_use(session: Session, actor: Actor, action: str, target: Target, /, *
 
 
 def has_unsealed(database: Database) -> bool:
-    """Whether entries have come since the last batch was sealed."""
+    """Whether there are entries since the last sealed batch."""
     with database.reading() as session:
         return session.execute(select(ENTRIES.c.id).where(ENTRIES.c.batch.is_(None)).limit(1)).first() is not None
 
 
 def seal(session: Session, key: bytes) -> int:
-    """Seal the oldest entries that are not yet, in the caller's transaction; return how many they were."""
+    """Seal the oldest unsealed entries, in the caller's transaction; return how many they were."""
     waiting = select(*COVERED).where(ENTRIES.c.batch.is_(None)).order_by(ENTRIES.c.id).limit(BATCH)
     rows = [row._asdict() for row in session.execute(waiting)]
     if rows:
         batch = rows[-1]["id"]
-        # By id: one that is committed in the meantime belongs to the next batch, whatever its id.
+        # By id: an entry committed in the meantime belongs to the next batch, whatever its id.
         ids = [row["id"] for row in rows]
         session.execute(update(ENTRIES).where(ENTRIES.c.id.in_(ids)).values(batch=batch))
         target = Target(None, "access_log", batch)
@@ -85,7 +85,7 @@ def hash_of(rows: Iterable[dict[str, Any]], key: bytes) -> str:
 
 
 def is_as_sealed(database: Database, event: dict[str, Any], key: bytes) -> bool:
-    """Return whether the entries that an event covers are as they were when it was written, or have expired since."""
+    """Return whether the entries that an event covers are unchanged since it was written, or have expired."""
     batch, told = int(event["object_id"]), event["details"]
     found = select(*COVERED).where(ENTRIES.c.batch == batch).order_by(ENTRIES.c.id).limit(told["entries"] + 1)
     with database.reading() as session:
@@ -94,7 +94,7 @@ def is_as_sealed(database: Database, event: dict[str, Any], key: bytes) -> bool:
 
 
 def find_put_in(database: Database) -> int | None:
-    """Return the id of an entry that says it is sealed, of a batch that no event covers; None if there is none."""
+    """Return the id of an entry that claims to be sealed although no event covers its batch; None if there is none."""
     covered = select(cast(EVENTS.c.object_id, BigInteger)).where(
         EVENTS.c.organization_id.is_(None), EVENTS.c.action == SEALED
     )
@@ -113,15 +113,15 @@ def expired_through(database: Database) -> int:
 
 
 def has_expired(database: Database, days: int) -> bool:
-    """Whether the oldest batch is older than so many days."""
+    """Whether the oldest batch is older than this many days."""
     with database.reading() as session:
         return _expired_batch(session, utc_now() - timedelta(days=days), after=0) is not None
 
 
 def expire(database: Database, days: int) -> int:
-    """Delete the batches that are older than so many days; return how many entries they had.
+    """Delete the batches that are older than this many days; return how many entries they had.
 
-    The event comes first: if this is cut off, verifying takes what is missing for no fault.
+    The event comes first: if this is interrupted, verification does not report the missing entries.
     """
     limit, last = utc_now() - timedelta(days=days), 0
     with database.transaction() as session:

@@ -34,7 +34,7 @@ class AuditEvent(SQLModel, table=True):
     at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     # Null if it belongs to no known organization (a sign-in for an unknown account).
     organization_id: int | None = Field(default=None, sa_type=BigId)
-    # An `ActorKind`, and who of that kind.
+    # An `ActorKind`, and who exactly.
     actor_kind: str = Field(max_length=20)
     actor_id: str = Field(default="", max_length=200)
     actor_name: str = Field(default="", max_length=200)
@@ -75,7 +75,7 @@ class AccessEntry(SQLModel, table=True):
     """One use of something, by whom and with what result; its batch is covered by one event of the audit log."""
 
     __tablename__ = "access_log"
-    # The events that cover entries name them by id: no id is given twice.
+    # The events that cover entries name them by id, so no id is reused.
     __table_args__ = (Index("ix_access_log_batch", "batch", "id"), {"sqlite_autoincrement": True})
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)

@@ -20,10 +20,10 @@ _ACTION = re.compile(r"[a-z_]+\.[a-z_]+")
 
 @dataclass(frozen=True)
 class Target:
-    """What something was done to, with the name it has at that moment.
+    """What something was done to, with its name at that moment.
 
     Attributes:
-        organization_id: whose log the event is in; None if no one can tell (a sign-in for an unknown account).
+        organization_id: whose log the event is in; None if it is unknown (a sign-in for an unknown account).
         type: `connection`, `person`, `job` …
     """
 

@@ -22,7 +22,7 @@ def encode_controls(text: str, limit: int) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as hashes take it in: a time in UTC, to the microsecond."""
+    """Return a value in the form that is hashed: a time in UTC, to the microsecond."""
     return value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else value
 
 

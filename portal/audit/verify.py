@@ -106,7 +106,7 @@ def verify_chain(runtime: Runtime, progress: Callable[[int, int], None] = lambda
             for row in rows:
                 walk.check(row)
                 if row["action"] == SEALED and not is_as_sealed(runtime.database, row, runtime.vault.audit_key):
-                    raise _Broken(row["number"], "covers entries of the access log that are not as they were written")
+                    raise _Broken(row["number"], "covers entries of the access log that have been changed")
             progress(walk.number, total)
             head, newest = _read_end(runtime.database)
             # More may have been added in the meantime.

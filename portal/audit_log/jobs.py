@@ -79,7 +79,7 @@ def tell(context: JobContext) -> None:
 
 
 def has_unsealed_entries(runtime: Runtime) -> bool:
-    """Whether entries of the access log are not covered by an event yet."""
+    """Whether there are entries of the access log that no event covers yet."""
     return has_unsealed(runtime.database)
 
 
@@ -90,12 +90,12 @@ def seal_entries(context: JobContext) -> None:
 
 
 def has_old_entries(runtime: Runtime) -> bool:
-    """Whether entries of the access log are older than they are kept."""
+    """Whether there are entries of the access log past their retention time."""
     return has_expired(runtime.database, runtime.settings.access_log_days)
 
 
 def delete_old_entries(context: JobContext) -> None:
-    """Delete entries of the access log that are older than they are kept."""
+    """Delete entries of the access log past their retention time."""
     expire(context.runtime.database, context.runtime.settings.access_log_days)
 
 

@@ -75,7 +75,7 @@ def start_attempt(runtime: Runtime, principal: Principal, slug: str, *, in_popup
             with open_host_session(runtime, connection) as http:
                 is_gone = method.is_key_refused(runtime, connection, http, key)
         if is_gone:
-            # GitLab would say so on its own page, to someone who can do nothing about it there.
+            # Otherwise GitLab would say so on its own page, to someone who can do nothing about it there.
             told = method.remedy(CredentialState.REVOKED, is_key_refused=True)
             with runtime.database.transaction() as session:
                 need_attention(session, id_of(connection), told)

@@ -2,7 +2,7 @@
 
 Intent, call, outcome: the attempt is claimed in one transaction, GitLab is called without any, and the outcome is
 written in another. A code can be exchanged once, so nothing here is ever retried; and a pair that GitLab gave is on
-record, sealed, before anything about it is judged, so that none stays alive there without a record.
+record, sealed, before anything about it is checked, so that none stays alive there without a record.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def take_code(runtime: Runtime, principal: Principal, attempt: AuthorizationAtte
         _end(runtime, principal, attempt, AttemptState.FAILED, Card("secret_unreadable", {"case": "exchange"}))
     except (GitLabError, OutboundError) as error:
         log.info("authorization_failed", connection_id=connection.id, error_code=error.code)
-        # GitLab counts requests before it does anything.
+        # GitLab applies its rate limit before it does anything.
         is_lost = oauth.may_have_issued(error) and not isinstance(error, GitLabRateLimited)
         card = attempts.lost_card(error.card()) if is_lost else error.card()
         _end(runtime, principal, attempt, AttemptState.FAILED, card)

@@ -1,4 +1,4 @@
-"""Background work of the popup: forgetting attempts that ended long ago."""
+"""Background work of the popup: deleting attempts that ended long ago."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Why a connection needs a person: one card at a time, set when it fails and taken away by whoever finds it is over.
+"""Why a connection needs a person: one card at a time, set when it fails and cleared by whatever finds it has ended.
 
-Whoever sees a failure sets it (a refresh, a read, a check, an edit), except that a new address or another application
+Anything that sees a failure sets it (a refresh, a read, a check, an edit), but a new address or another application
 stays the reason until someone authorizes again. It ends with an authorization, with a refresh or a read that succeeds
 (`end_attention` with the codes that these disprove), when the health checks look for it and no longer find it, and when
 the connection is disconnected.
@@ -24,7 +24,7 @@ WORKS_MEANWHILE = frozenset({"wrong_user", "missing_scopes", "catalogue_incomple
 
 
 def attention_code(connection: Connection) -> str | None:
-    """Return the code of what a connection needs a person for; None if it needs no one."""
+    """Return the code of why a connection needs a person; None if it does not."""
     return (connection.attention or {}).get("code")
 
 
@@ -46,7 +46,7 @@ def need_attention(session: Session, connection_id: int, card: Card) -> None:
 
 
 def end_attention(connection: Connection, codes: Collection[str] | None = None) -> bool:
-    """Take the failure off a connection, if it is one of these; return whether it was."""
+    """Clear a connection's failure, if it is one of these; return whether it was."""
     if codes is not None and attention_code(connection) not in codes:
         return False
     connection.attention = None

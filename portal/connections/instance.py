@@ -170,7 +170,7 @@ def would_change(runtime: Runtime, connection: Connection, entered: Entered) -> 
 
 
 def is_sandbox(runtime: Runtime, connection: Connection) -> bool:
-    """Return whether a connection leads to the sandbox, where some steps have hints of their own."""
+    """Return whether a connection leads to the sandbox, where some steps have their own hints."""
     origin = runtime.settings.sandbox_origin
     return bool(origin and connection.api_url) and origin_of(connection.api_url) == origin_of(origin or "")
 

@@ -83,7 +83,7 @@ class Connection(SQLModel, table=True):
 
     @property
     def target(self) -> Target:
-        """What the audit log calls it."""
+        """Its name in the audit log."""
         return Target(self.organization_id, "connection", self.id, self.display_name)
 
 

@@ -1,4 +1,4 @@
-"""What the views of every step share, and those of steps 1 and 4; 2 and 3 have their own files, 5 and 6 other packages.
+"""What all steps' views share, and steps 1 and 4 themselves; 2 and 3 have their own files, 5 and 6 their own packages.
 
 A draft is saved as soon as it is valid, so every step can be left and resumed.
 """

@@ -1,1 +1,1 @@
-"""A database that may be a copy of another: nothing works by itself until someone confirms that it is alone."""
+"""A database that may be a copy of another: nothing runs by itself until someone confirms that it is the only one."""

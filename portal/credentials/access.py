@@ -43,7 +43,7 @@ from portal.vault import Secret, SecretUnreadable
 
 log = get_logger(__name__)
 
-# One for an earlier answer from the spool, one for the question, one for the pair.
+# One for an earlier answer from the spool, one for the probe, one for the pair.
 MAX_ROUNDS = 3
 # A refused token younger than this was not refused for its age.
 SETTLED_SECONDS = 600.0

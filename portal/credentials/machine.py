@@ -77,7 +77,7 @@ class State:
         asked_at: when a refresh with an unknown outcome was sent; it may still be running.
         may_be_spent: such a request was made for this pair; stays until another pair is stored.
         is_access_refused: GitLab refused the access token, or did not confirm it when it had to.
-        refusals: `invalid_grant` in a row, `refused_at` the first; they count again when the access token ends.
+        refusals: `invalid_grant` in a row, `refused_at` the first; counting restarts when the access token ends.
         client_refusals: `invalid_client` in a row, `client_refused_at` the first.
         failures: requests in a row without an answer that counts.
         rest_until: GitLab is not asked before.

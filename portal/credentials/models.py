@@ -1,4 +1,4 @@
-"""Tables of credentials: what the portal acts with at a GitLab, what happened to it, and what must still be revoked."""
+"""Tables of credentials: what the portal uses at a GitLab, what happened to it, and what must still be revoked."""
 
 from __future__ import annotations
 

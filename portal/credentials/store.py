@@ -330,7 +330,7 @@ class Spool:
                 if sealed := _sealed_in(path):
                     yield _from_text(self._vault.open(sealed, place).reveal())
             except (OSError, SecretUnreadable):
-                continue  # Half written, gone in the meantime, or its key is not here now.
+                continue  # Half written, gone by now, or its key is missing here.
             except (ValueError, KeyError, TypeError, IndexError):
                 log.error("spool_entry_unknown", file=path.name)  # Another version's; it is kept for that.
 

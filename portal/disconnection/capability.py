@@ -16,7 +16,7 @@ CAPABILITY = Capability(
         JobDefinition(ERASE, run_erase),
         PeriodicJob(FOLLOW, follow, "Erase connections whose tokens are revoked", 60, has_wanted),
     ),
-    # First what state it is in; below everything else the way to what destroys.
+    # First, its state; the link to destructive actions comes last.
     connection_panels={5: state_panel, 95: way_panel},
     actions={
         "connection.disconnected": "disconnected {object}",

@@ -32,7 +32,7 @@ MOST_DOUBLINGS = 10
 
 
 def enqueue_due_mails(runtime: Runtime, now: datetime | None = None) -> None:
-    """Start the mails of incidents that are new or over for good; those that failed again, less and less often."""
+    """Start the mails of incidents that are new or have finally ended; retry failed ones less and less often."""
     if not is_configured(runtime.settings):
         return  # The pages say it.
     with runtime.database.transaction() as session:
@@ -55,7 +55,7 @@ def has_due_mails(runtime: Runtime) -> bool:
 
 
 def mail_alarm(runtime: Runtime, incident_id: int, kind: str) -> None:
-    """Mail everyone who was not mailed yet.
+    """Mail everyone who has not been mailed yet.
 
     Raises:
         MailFailed: the mail server did not accept one of them; those it accepted are not sent again.

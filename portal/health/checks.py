@@ -210,7 +210,7 @@ def _keep_watch(session: Session, connection_id: int, looked: Looked, findings: 
     watch.addresses = {**watch.addresses, **looked.addresses}
     if looked.is_answering and UNREACHABLE not in findings.causes:
         watch.answered_at = now
-    # Sooner while something fails or has only just begun to work again.
+    # Sooner while something fails or has only just started to work again.
     newest = _newest_incidents(session, connection_id, now).values()
     is_unsettled = any(item.phase != IncidentPhase.CLOSED or item.row_count for item in newest)
     # Always later than asked, never earlier: two failed checks must be a minute apart to count.

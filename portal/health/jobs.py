@@ -52,7 +52,7 @@ def check_asked(context: JobContext, *, connection_id: int) -> None:
 
 
 def mail(context: JobContext, *, incident_id: int, kind: str) -> None:
-    """Mail the people who should be told; those who already were are left out."""
+    """Mail the people who should be told; those who already were are skipped."""
     try:
         mail_alarm(context.runtime, incident_id, kind)
     except MailFailed as error:

@@ -14,7 +14,7 @@ from portal.connections.checks import Check, CheckState
 from portal.errors import Card, Layer
 from portal.health.models import REACH, UNREACHABLE, IncidentPhase, Level
 
-# Believed at once: none of these passes by itself, and none of them is what an outage looks like.
+# Believed at once: none of these passes by itself, and none of them looks like an outage.
 VERDICTS = frozenset(
     {
         "tls_expired",
@@ -37,14 +37,14 @@ VERDICTS = frozenset(
         "insufficient_permission",
     }
 )
-# The checks look at these themselves, so what a job reported of them is over as soon as the checks say so.
+# The checks cover these themselves, so what a job reported about them is over as soon as the checks say so.
 COVERED = VERDICTS - {"insufficient_scope", "insufficient_permission"}
 _CHECKS_OF = {"version_too_old": {"version"}, "wrong_user": {"user"}, "missing_scopes": {"scopes"}}
 # Seen before GitLab itself answered: nothing is known about GitLab then, nor about its credentials.
 _ON_THE_WAY = frozenset({Layer.POLICY, Layer.DNS, Layer.TCP, Layer.TLS, Layer.PROXY, Layer.HTTP})
 _DOWN = frozenset({"gitlab_unavailable", "gitlab_rate_limited"})
 
-# What passes by itself is believed when two checks in a row, this far apart, both saw it.
+# What may pass by itself is believed once two checks in a row, this far apart, both saw it.
 CONFIRM_AFTER = timedelta(seconds=60)
 GOOD_CHECKS_TO_CLOSE = 2
 # The same cause again within this time is the same incident; no one is told twice. People are told that it ended once
@@ -82,7 +82,7 @@ class Findings:
     settled: frozenset[str]
 
     def ends(self, card: Card) -> bool:
-        """Whether the checks looked at what a job once reported, and no longer find it."""
+        """Whether the checks covered what a job once reported, and no longer find it."""
         if card.code in self.causes:
             return False
         if classify("work", card).name == UNREACHABLE:
@@ -149,7 +149,7 @@ class Judgement:
 
     Attributes:
         track: None if there is nothing to remember.
-        is_new: whether it is another incident than the one that was remembered before.
+        is_new: whether it is a different incident from the one remembered before.
         alarm: whether people are told now.
     """
 

@@ -30,7 +30,7 @@ TITLES = {
     "git": "Repositories are at this GitLab's address",
     "hooks": "GitLab reaches Gatehouse",
 }
-# GitLab is down, busy or cannot be reached: one cause, and one check that tells, whatever shape the outage takes.
+# GitLab is down, busy or unreachable: one cause, and one check that shows it, whatever form the outage takes.
 UNREACHABLE = "unreachable"
 REACH = "reach"
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"))

@@ -44,7 +44,7 @@ _WORDS = {
 CA_FILE = "gitlab-ca.pem"
 _VERSION = "/api/v4/version"
 _PROJECTS = "/api/v4/projects?membership=true&per_page=1&simple=true"
-# The requests behind the checks. Nothing may be reproduced that spends a credential: only the token is shown to GitLab.
+# The requests behind the checks. Nothing that spends a credential may be reproduced: only the token is sent to GitLab.
 _WITH_TOKEN = {
     "version": "/api/v4/metadata",
     "credential": "/api/v4/user",
@@ -68,7 +68,7 @@ _BELOW_HTTP = frozenset({"name", "port", "certificate", REACH})
 
 @dataclass(frozen=True)
 class Direction:
-    """One of the ways between browser, portal and GitLab, with the checks that lie on it in order."""
+    """One route between browser, portal and GitLab, with the checks along it in order."""
 
     title: str
     note: str
@@ -98,7 +98,7 @@ DIRECTIONS = (
 
 @dataclass(frozen=True)
 class Hour:
-    """The worst that was seen in one hour; `state` is empty if no one looked."""
+    """The worst that was seen in one hour; `state` is empty if nothing was checked."""
 
     begins_at: datetime
     state: str
@@ -143,7 +143,7 @@ class CheckLine:
 
 @dataclass(frozen=True)
 class DirectionStatus:
-    """One direction with its lines and the day before.
+    """One direction with its lines and the past day.
 
     Attributes:
         address: where it leads; empty if that is not known.

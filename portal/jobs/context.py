@@ -49,7 +49,7 @@ class RetryLater(Exception):
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to do a job, valid until someone else claims it: the fence has grown then."""
+    """The right to run a job, valid until another worker claims it, which raises the fence."""
 
     job_id: int
     public_id: str

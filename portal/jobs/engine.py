@@ -73,7 +73,7 @@ class Engine:
         self._beat_at = -math.inf
 
     def start(self, given_up: threading.Event | None = None) -> bool:
-        """Begin to do jobs; return False if the event was set while another worker had to be waited for."""
+        """Begin to do jobs; return False if the event was set while waiting for another worker."""
         global _running
         if self.runtime.database.is_sqlite and not self._lock.acquire(given_up or threading.Event()):
             return False

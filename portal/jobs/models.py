@@ -51,7 +51,7 @@ class Job(SQLModel, table=True):
         Index("ix_job_unfinished", "id", sqlite_where=UNFINISHED, postgresql_where=UNFINISHED),
         Index("ix_job_organization_listing", "organization_id", "id"),
         Index("ix_job_newest_of_key", "key", "id"),
-        # What is forgotten or tried again is looked for every few seconds.
+        # Jobs to delete or to retry are searched for every few seconds.
         Index("ix_job_ended", "state", "finished_at"),
         Index("ix_job_ended_own", "finished_at", sqlite_where=OWN, postgresql_where=OWN),
     )
@@ -60,7 +60,7 @@ class Job(SQLModel, table=True):
     public_id: str = Field(default_factory=new_public_id, unique=True, max_length=32)
     # No foreign key: organizations are a capability above this one. Null for work of the portal itself.
     organization_id: int | None = Field(default=None, sa_type=BigId)
-    # Who asked for it: an `ActorKind`, who of that kind, and the name they had then.
+    # Who asked for it: an `ActorKind`, who exactly, and their name at the time.
     actor_kind: str = Field(default=SYSTEM.kind.value, max_length=20)
     actor_id: str = Field(default=SYSTEM.id, max_length=200)
     actor_name: str = Field(default=SYSTEM.name, max_length=200)
@@ -107,7 +107,7 @@ class Job(SQLModel, table=True):
 
     @property
     def target(self) -> Target:
-        """What the audit log calls it."""
+        """Its name in the audit log."""
         return Target(self.organization_id, "job", self.public_id, self.title)
 
     @property

@@ -32,7 +32,7 @@ MAX_PRIORITY = 2**31 - 1
 # The newest of its tables that an enqueue writes to.
 _NEEDED_TABLE = "workflow_input"
 
-# Someone else's job with the same key may finish between our insert and our look at it; then we try again.
+# Someone else's job with the same key may finish between our insert and our query; then we try again.
 KEY_TRIES = 5
 
 
@@ -61,7 +61,7 @@ def enqueue(
         subject: what it is about, as `noun:id`.
         lane: jobs of one lane share a limit; `connection:<id>` for work that asks a GitLab instance. By default
             that of the organization.
-        actor: who asked for it; they see its items besides those who may see everything, and may stop it.
+        actor: who asked for it; they may see its items and stop it, like those who may see everything.
     """
     job = Job(
         name=name,

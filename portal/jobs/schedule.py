@@ -61,7 +61,7 @@ def _is_ours(session: Session, job: PeriodicJob) -> bool:
 
 
 def has_old(runtime: Runtime) -> bool:
-    """Return whether there is a job to forget."""
+    """Return whether there is a job to delete."""
     with runtime.database.reading() as session:
         return session.exec(_old().limit(1)).first() is not None
 

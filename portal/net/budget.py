@@ -1,16 +1,16 @@
-"""One budget of requests for each GitLab, spent by all processes together.
+"""One request budget for each GitLab, shared by all processes.
 
-A GitLab (scheme, host and port) gets `PER_SECOND` requests a second and `AT_ONCE` at the same time, and no
-request after a 429 until its `Retry-After` is over.
+A GitLab (scheme, host and port) gets `PER_SECOND` requests a second and `AT_ONCE` at the same time, and no request
+after a 429 until its `Retry-After` has passed.
 
-Every request has a moment; there are `PER_SECOND` of them to the second (the virtual scheduling algorithm of ITU-T
-I.371). In one short transaction a process leases the next few moments, and spends them by its own monotonic clock. A
-moment that is not used within `LATE_SECONDS` lapses, so a process that is killed takes nothing along that would have to
-come back, and no second sees more requests than `PER_SECOND` and one lease. Nothing is written while nothing is asked.
+Every request gets a moment; there are `PER_SECOND` of them per second (the virtual scheduling algorithm of ITU-T
+I.371). In one short transaction a process leases the next few moments, and uses them by its own monotonic clock. A
+moment that is not used within `LATE_SECONDS` lapses, so a killed process holds nothing that would have to be returned,
+and no second sees more requests than `PER_SECOND` plus one lease. Nothing is written while there are no requests.
 
-People go first: they may take moments up to a second ahead and the last places at once, and background work of the same
-process waits until they have gone. Requests to the token endpoint are never held back, whatever the API has said: a
-refresh that comes too late loses a credential. They count all the same.
+People go first: they may take moments up to a second ahead and the last free places, and background work of the same
+process waits for them. Requests to the token endpoint are never held back, whatever the API said: a refresh that comes
+too late loses a credential. They still count.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from portal.db import Database
 
 PER_SECOND = 100.0
 AT_ONCE = 24
-# So many of those at once are for people only.
+# This many of those are reserved for people.
 KEPT_FOR_PEOPLE = 8
 LATE_SECONDS = 0.25
 LARGEST_LEASE = int(PER_SECOND * LATE_SECONDS)
 SMALLEST_LEASE = 2
 # How far ahead people may take moments.
 AHEAD_SECONDS = 1.0
-# How long a request waits for its turn, before whoever sends it is told to come back.
+# How long a request waits for its turn before the sender is told to come back.
 PATIENCE_OF_PEOPLE = 10.0
 PATIENCE_OF_BACKGROUND = 60.0
-# A 429 that does not say for how long; and what is waited for here, whatever it says.
+# The wait after a 429 that does not say for how long, and the longest wait, whatever it says.
 COOL_DOWN_SECONDS = 1.0
 SHORT_SECONDS = 2.0
 # While every place is taken: how often to ask again, and how long a waiting process is remembered.
@@ -55,17 +55,19 @@ log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 
 class RequestBudget(SQLModel, table=True):
-    """What is taken of one GitLab's budget. Times are seconds since 1970, on the clock that all processes share."""
+    """What has been taken from one GitLab's budget. Times are seconds since 1970, on the clock that all processes
+    share.
+    """
 
     __tablename__ = "request_budget"
 
     # Scheme, host and port: one GitLab has one budget, however many connections lead to it.
     origin: str = Field(primary_key=True, max_length=300)
-    # The first request's moment that no one has taken.
+    # The first free moment.
     next_at: float = 0.0
-    # Until when GitLab asked not to be asked.
+    # Until when GitLab asked for no requests.
     cooled_until: float = 0.0
-    # How many requests each process may have under way, and until when: its name to [number, time].
+    # How many running requests each process may have, and until when: its name to [number, time].
     holders: dict[str, list[float]] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     # The clock at the last change: if it shows less now, someone set it back.
     written_at: float = 0.0
@@ -73,7 +75,7 @@ class RequestBudget(SQLModel, table=True):
 
 @dataclass(frozen=True)
 class _Lease:
-    """What one transaction brought; without moments or places, when to ask again."""
+    """The result of one transaction; without moments or places, when to ask again."""
 
     moments: tuple[float, ...] | None = None
     at_once: int = 0
@@ -96,7 +98,7 @@ class RequestBudgets:
 
 
 class Share:
-    """What this process has leased of one budget, and who waits for it. May be used from several threads."""
+    """What this process has leased from one budget, and who is waiting for it. May be used from several threads."""
 
     def __init__(self, database: Database, origin: str) -> None:
         self._database, self._origin = database, origin
@@ -116,7 +118,7 @@ class Share:
             is_background: let people go first.
 
         Returns:
-            None if it may be sent now, else in how many seconds it is worth trying again.
+            None if it may be sent now, otherwise the seconds after which to try again.
         """
         end = time.monotonic() + (PATIENCE_OF_BACKGROUND if is_background else PATIENCE_OF_PEOPLE)
         with self._changed:
@@ -153,7 +155,7 @@ class Share:
                 self._changed.notify_all()
 
     def give_back(self) -> None:
-        """Note that a request has ended."""
+        """Record that a request has ended."""
         with self._changed:
             self._under_way -= 1
             self._changed.notify_all()
@@ -168,7 +170,7 @@ class Share:
         until = time.monotonic() + (COOL_DOWN_SECONDS if seconds is None else seconds)
         with self._changed:
             if until - self._cooled_until < COOL_DOWN_SECONDS / 2:
-                return  # Another thread has heard the same.
+                return  # Another thread got the same answer.
             self._cooled_until = until
             self._moments.clear()
             self._changed.notify_all()
@@ -194,22 +196,22 @@ class Share:
 
     @property
     def _holder(self) -> str:
-        return f"{self._name}-{os.getpid()}"  # A web server forks after this object was made.
+        return f"{self._name}-{os.getpid()}"  # A web server forks after this object was created.
 
     def _ask(self, seconds: float, *, is_background: bool) -> float:
-        """Lease more while the other threads wait; return after how many seconds to look again."""
+        """Lease more while the other threads wait; return the seconds after which to check again."""
         wanted, under_way, uncounted = self._under_way + self._waiting, self._under_way, self._uncounted
         size = 0
-        if not self._moments:  # Otherwise it is only a place that is missing.
+        if not self._moments:  # Otherwise only a place is missing.
             size = self._size = min(self._size * 2, LARGEST_LEASE)
         self._is_asking = True
         self._changed.release()
         try:
             lease = self._lease(size, wanted, under_way, uncounted, seconds, is_background=is_background)
         except IntegrityError:
-            lease = _Lease()  # Another process made the row at the same moment: ask again.
+            lease = _Lease()  # Another process created the row at the same moment: try again.
         except SQLAlchemyError as error:
-            # GitLab can be asked without the database; this process keeps to the pace by itself.
+            # GitLab can be asked without the database; this process keeps to the rate on its own.
             log.warning("budget_not_kept", origin=self._origin, error=type(error).__name__)
             now = time.monotonic()
             lease = _Lease(tuple(now + number / PER_SECOND for number in range(size)), wanted)
@@ -243,7 +245,7 @@ class Share:
             mine = row.holders.get(self._holder, [0, 0.0])
             if at_once <= under_way:
                 if mine[1] <= now or mine[0] > under_way:
-                    # Whoever holds more than its part gives some up once it sees that someone else is there.
+                    # A process that holds more than its share gives some up once it sees that there is another one.
                     until = max(mine[1] if under_way else 0.0, now + WISH_SECONDS)
                     row.holders, row.written_at = {**others, self._holder: [under_way, until]}, now
                 return _Lease(at_once=min(self._at_once, under_way), pause=PAUSE_SECONDS)
@@ -254,7 +256,7 @@ class Share:
         return _Lease(tuple(begin + number / PER_SECOND for number in range(size)), at_once)
 
     def _locked(self, session: Session) -> tuple[RequestBudget, float]:
-        """Return the row, locked, and the time; where the clock was set back, everything in it moves along."""
+        """Return the row, locked, and the time; if the clock was set back, everything in the row moves along."""
         row = session.exec(select(RequestBudget).where(RequestBudget.origin == self._origin).with_for_update()).first()
         now = self._database.clock(session).timestamp()
         if row is None:

@@ -108,8 +108,8 @@ class HostSession:
             deadline_seconds: for resolving, connecting, TLS, headers and body together.
             max_bytes: of the decoded body; answers from 400 upwards have 64 KiB.
             takes_any_encoding: for an answer that comes only once: the body as it came, for the caller to decode.
-            is_held: whether it may wait for its turn, and is not sent while GitLab asks to wait: the answer is then a
-                429, as GitLab would give it.
+            is_held: whether it may wait for its turn, and is not sent while GitLab asks for a wait: the answer is then
+                a 429, as from GitLab.
 
         Raises:
             OutboundError: no usable answer; a redirect counts as none.

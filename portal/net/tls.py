@@ -81,7 +81,7 @@ def make_context(ca_certificate: str | None = None) -> ssl.SSLContext:
             context.load_verify_locations(cadata=ders)
         except ssl.SSLError:
             raise CertificateRefused("That certificate cannot be used as an authority.") from None
-        # A pinned server certificate is trusted by itself, although it is no authority.
+        # A pinned server certificate is trusted by itself, although it is not an authority.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     else:
         context = ssl.create_default_context()

@@ -200,7 +200,7 @@ def _mark_of(pid: int) -> str:
 def _start_time(pid: int) -> str:
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        # A zombie is a process that has ended and that no one has asked about yet.
+        # A zombie is a process that has ended and that its parent has not reaped yet.
         return "" if fields[0] == "Z" else fields[START_TIME_FIELD]
     return ""
 

@@ -62,7 +62,7 @@ class Change:
 
 
 def set_enabled(runtime: Runtime, principal: Principal, repository_ids: list[int], *, enabled: bool) -> Change:
-    """Enable those that can be, or disable them; nothing in GitLab changes by this.
+    """Enable those that can be, or disable them; this changes nothing in GitLab.
 
     Ids this person may not see are ignored like ids that do not exist.
     """

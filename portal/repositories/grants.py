@@ -115,7 +115,7 @@ def load_page(runtime: Runtime, principal: Principal, membership_id: int, query:
 
 
 def grant_group(runtime: Runtime, principal: Principal, membership_id: int, group_id: int) -> LeadGrant | None:
-    """Let a lead work in a group, by our id of it; None if they may already.
+    """Let a lead work in a group, by our id of it; None if they already may.
 
     Raises:
         NotFound: no such member or group here.
@@ -187,7 +187,7 @@ def group_choices(runtime: Runtime, principal: Principal) -> list[GroupChoice]:
 
 
 def whom_to_ask(runtime: Runtime, principal: Principal) -> list[User]:
-    """Return whom a team lead without groups asks for some; no one for everyone else."""
+    """Return whom a team lead without groups can ask for some; empty for everyone else."""
     if principal.role != Role.TEAM_LEAD:
         return []
     own = select(col(GroupGrant.id)).where(col(GroupGrant.membership_id) == principal.membership_id).limit(1)

@@ -15,7 +15,7 @@ from portal.actor import Principal, Role
 from portal.connections.models import Connection
 from portal.db import BigId, UTCDateTime, utc_now
 
-# Ordered by the numbers of its characters on both databases: so what is below a path is one range of an index.
+# Ordered by code point on both databases, so what is below a path is one range of an index.
 PATH = String(1000).with_variant(String(1000, collation="C"), "postgresql")
 
 
@@ -85,7 +85,7 @@ class Repository(SQLModel, table=True):
     access_level: int | None = Field(default=None, sa_type=BigId)
     archived: bool = False
     is_empty: bool = False
-    # GitLab's `repository_object_format`, `sha1` or `sha256`; empty if not told.
+    # GitLab's `repository_object_format`, `sha1` or `sha256`; empty if unknown.
     object_format: str = Field(default="", max_length=10)
     repository_enabled: bool = True
     marked_for_deletion: bool = False
@@ -101,7 +101,7 @@ class Repository(SQLModel, table=True):
 
 
 class Enablement(SQLModel, table=True):
-    """The desired state that a repository be used: who set it, when. No row means it is not wanted."""
+    """Desired state: this repository should be used; who set it, and when. No row means it is not wanted."""
 
     __tablename__ = "enablement"
 

@@ -95,7 +95,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Listing:
-    """One page of rows; `counts` are over everything that the filters leave, without the state filter."""
+    """One page of rows; `counts` cover everything that the filters match, without the state filter."""
 
     rows: list[Row]
     has_next: bool
@@ -149,7 +149,7 @@ class SelectionPanel:
 
     @property
     def is_filtered(self) -> bool:
-        """Whether the filters leave something out."""
+        """Whether the filters exclude anything."""
         return bool(self.filters.query or self.filters.group or self.filters.state)
 
     @property
@@ -164,7 +164,7 @@ class SelectionPanel:
 
     @property
     def shown(self) -> str:
-        """How much of what matches this page shows, as a sentence."""
+        """How many of the matches this page shows, as a sentence."""
         matching, here = self.listing.counts[self.filters.state], len(self.listing.rows)
         return f"{here:,} of {matching:,}" if matching > here else f"{matching:,} in all"
 
@@ -192,13 +192,13 @@ class SelectionPanel:
 
     @property
     def progress_url(self) -> str:
-        """Address of the progress of the read; the poll adds the filters as they are then, and gets its rows along."""
+        """Address of the progress of the read; the poll adds the current filters, and gets its rows as well."""
         assert self.connection is not None
         return f"/connections/{self.connection.slug}/catalogue?on={'setup' if self.fixed else 'index'}"
 
     @property
     def fields(self) -> dict[str, str]:
-        """Hidden fields that bring a change back to this page."""
+        """Hidden fields that lead back to this page after a change."""
         paging = {"after": self.filters.after, "before": self.filters.before}
         keys = {name: f"{key[1]}:{key[0]}" for name, key in paging.items() if key}
         return {**self.filters.parameters(), **keys, "on": "setup" if self.fixed else "index"}
@@ -263,7 +263,7 @@ def list_repositories(session: Session, principal: Principal, filters: Filters) 
 
 
 def count_by_state(session: Session, principal: Principal, filters: Filters) -> dict[StateFilter, int]:
-    """Return how many repositories each state filter would show beside the other filters."""
+    """Return how many repositories each state filter would show, combined with the other filters."""
     whole = _matching(principal, replace(filters, state=StateFilter.ALL))
     counted = whole.with_only_columns(
         func.count(),
@@ -334,7 +334,7 @@ def escape_like(text: str) -> str:
 
 
 def _matching(principal: Principal, filters: Filters) -> Select[Repository, Connection, Enablement]:
-    """Select what this person may see and the filters leave, whatever its state."""
+    """Select what this person may see and the filters match, whatever its state."""
     statement = (
         select(Repository, Connection, Enablement)
         .join(Connection, col(Connection.id) == col(Repository.connection_id))

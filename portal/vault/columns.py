@@ -1,4 +1,4 @@
-"""Which columns hold ciphertexts: each says so itself, so that a rotation finds all."""
+"""Which columns hold ciphertexts: each declares it, so that a rotation finds them all."""
 
 from __future__ import annotations
 

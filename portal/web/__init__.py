@@ -1,1 +1,1 @@
-"""What stands around every page: requests checked and answered, forms, fragments, assets, headers."""
+"""What surrounds every page: request checks, responses, forms, fragments, assets, headers."""

@@ -31,7 +31,7 @@ MAX_PARTS = 40
 
 @dataclass(frozen=True)
 class StaticFile:
-    """What is sent for one address, both ways. `packed` is empty where compressing gains nothing."""
+    """What is sent for one address, both ways. `packed` is empty where compression gains nothing."""
 
     mimetype: str
     content: bytes

@@ -15,7 +15,7 @@ from wtforms import SelectMultipleField
 from portal.errors import BadRequest, InvalidInput
 from portal.web.request_checks import SAFE_METHODS
 
-# The password that a form is sent again with, after the question of `portal.web.proof`.
+# The password with which a form is resent, after the question of `portal.web.proof`.
 PROOF_FIELD = "proof_password"
 # Sent by each of our forms, whatever its fields: the CSRF token and where to go afterwards.
 COMMON_FIELDS = frozenset({"csrf_token", "next", PROOF_FIELD})
@@ -43,7 +43,7 @@ class StrictForm(FlaskForm):  # type: ignore[misc,unused-ignore]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # One that is made without entries only shows its fields, beside another one that was sent.
+        # A form created without entries only shows its fields, beside another one that was sent.
         if request.method == "POST" and kwargs.get("formdata", ...) is not None:
             if request.path in session.get(KEPT_ENTRIES, {}):
                 session[KEPT_ENTRIES] = {k: v for k, v in session[KEPT_ENTRIES].items() if k != request.path}
@@ -52,7 +52,7 @@ class StrictForm(FlaskForm):  # type: ignore[misc,unused-ignore]
 
     @property
     def problems(self) -> dict[str, str]:
-        """The first sentence of each field that is wrong, by its name; `""` stands for the form as a whole."""
+        """The first sentence of each field that is wrong, by its name; `""` means the form as a whole."""
         return {name or "": str(sentences[0]) for name, sentences in self.errors.items() if sentences}
 
     @property
@@ -65,7 +65,7 @@ class StrictForm(FlaskForm):  # type: ignore[misc,unused-ignore]
         return str(self[name].data or "")
 
     def add_problems(self, error: InvalidInput) -> None:
-        """Put the sentences of an error at their fields."""
+        """Attach an error's sentences to their fields."""
         for name, sentence in (error.field_errors or {"": error.sentence}).items():
             if name in self._fields:
                 self._fields[name].errors = [sentence]
@@ -74,10 +74,11 @@ class StrictForm(FlaskForm):  # type: ignore[misc,unused-ignore]
 
 
 def answer_form(form: StrictForm, page: Callable[[], Response], act: Callable[[], Response]) -> Response:
-    """Answer a view that shows a form and takes it: the page, or what `act` answers to a form that was sent.
+    """Answer a view that shows a form and accepts it: the page, or what `act` returns for a form that was sent.
 
-    If a validator of the form or `act` finds something invalid (`InvalidInput`), it is the page again, 422, with each
-    sentence at its field. `page` renders `form`; the macro `entry` shows a field with its label, hint and sentence.
+    If one of the form's validators or `act` finds something invalid (`InvalidInput`), the answer is the page again,
+    422, with each sentence at its field. `page` renders `form`; the macro `entry` shows a field with its label, hint
+    and sentence.
     """
     if request.method in SAFE_METHODS:
         return page()

@@ -33,7 +33,7 @@ TOUCH_SECONDS = 30
 
 @dataclass(frozen=True)
 class StoredSession:
-    """What a cookie's hash leads to.
+    """What belongs to a cookie's hash.
 
     Attributes:
         principal: who is signed in; None if they may no longer be, or if the session is over.
@@ -47,7 +47,7 @@ class StoredSession:
 
 
 class SessionStore(Protocol):
-    """Where signed-in sessions are kept, and whose passwords can be checked. `now` may be replaced in tests."""
+    """Where signed-in sessions are stored, and how a person's password is checked. `now` may be replaced in tests."""
 
     now: Callable[[], datetime]
 
@@ -66,7 +66,7 @@ class SessionStore(Protocol):
     def renew(
         self, principal: Principal, old_hash: str, new_hash: str, data: dict[str, Any], *, is_proved: bool
     ) -> Principal | None:
-        """Let a session continue under another hash and return who that is now.
+        """Move a session to another hash and return whose it is.
 
         Raises:
             SignInRequired: the session has ended; it is not revived.
@@ -105,7 +105,7 @@ class PortalSession(dict[str, Any], SessionMixin):
 
 
 class CookieSessions(SessionInterface):
-    """Flask's sessions: the cookie, and what it leads to in a store."""
+    """Flask's sessions: the cookie, and the session it refers to in a store."""
 
     def __init__(self, runtime: Runtime, store: SessionStore) -> None:
         self.store = store
@@ -122,9 +122,9 @@ class CookieSessions(SessionInterface):
         return PortalSession()
 
     def load(self, session: PortalSession) -> None:
-        """Fill the session from the request's cookie; a fresh visitor's if it leads to none that lives."""
+        """Fill the session from the request's cookie; a new visitor's if there is no live one."""
         values = request.cookies.getlist(self.cookie_name)
-        # One that came twice may have been set by someone else (S3).
+        # A cookie that came twice may have been set by someone else (S3).
         is_usable = len(values) == 1 and 0 < len(values[0]) <= 200 and values[0].isascii()
         token = values[0] if is_usable else ""
         found = self.store.find(hash_of(token)) if token else None

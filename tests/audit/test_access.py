@@ -44,7 +44,7 @@ def test_many_writers_at_once_wait_for_no_head_of_the_chain(runtime: Runtime, ad
     add()
     threads = [threading.Thread(target=use, args=(runtime, USES)) for _ in range(THREADS)]
     with runtime.database.reading() as session:
-        if not runtime.database.is_sqlite:  # There, whoever holds a lock keeps every writer out.
+        if not runtime.database.is_sqlite:  # There, any lock keeps every writer out.
             session.execute(select(HEAD.c.number).with_for_update())
         for thread in threads:
             thread.start()
@@ -128,7 +128,7 @@ def test_old_batches_are_deleted_and_the_log_stays_whole(runtime: Runtime) -> No
 
 
 def aged(runtime: Runtime, **ago: float) -> None:
-    """Let all entries be older, and seal them again as the portal would have then."""
+    """Make all entries older, and seal them again as the portal would have done then."""
     with runtime.database.transaction() as session:
         for entry in session.exec(select(AccessEntry)):
             entry.at -= timedelta(**ago)

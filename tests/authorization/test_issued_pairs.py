@@ -225,7 +225,7 @@ def test_lost_answer_says_that_gitlab_may_hold_a_token_and_where_to_revoke_it(
     assert newest(runtime).card["code"] == "exchange_lost"
     assert alive(sandbox) == 1
     page = owner.get(f"/connections/{prepared.slug}/setup/authorize").text
-    assert "which no one knows" in page
+    assert "which Gatehouse does not know" in page
     assert f"{sandbox.url}/-/user_settings/applications" in page
 
 
@@ -301,7 +301,7 @@ def test_token_that_is_unknown_for_a_moment_is_looked_at_three_times(
         assert attempt.outcome == AttemptState.SUCCEEDED
     else:
         assert attempt.card["code"] == "fresh_token_refused"
-        assert "gave a token and did not accept it" in Card.from_json(attempt.card).sentence
+        assert "issued a token and did not accept it" in Card.from_json(attempt.card).sentence
         assert len(retired(runtime)) == 1
 
 

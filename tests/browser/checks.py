@@ -34,7 +34,7 @@ USE_THEME = """async (theme) => {
 class Looker:
     """Looks at pages light, dark and in forced colours, and at other widths light; one run tells everything wrong.
 
-    Colours do not depend on the width: what only a phone shows is looked at with that width first.
+    Colours do not depend on the width: what only a phone shows is checked at that width first.
     """
 
     def __init__(self) -> None:

@@ -60,8 +60,8 @@ def test_process_dies_in_an_authorization(
     let_minutes_pass(runtime)
     if not stored:
         is_on_record = True in REVOKED_LATER[point]
-        assert ("which no one knows" in owner.get(page).text) != is_on_record
-        assert ("before it could keep the token" in owner.get(page).text) == is_on_record
+        assert ("which Gatehouse does not know" in owner.get(page).text) != is_on_record
+        assert ("before it could store the token" in owner.get(page).text) == is_on_record
     run_pending(runtime)
     issued = sandbox.world.oauth.tokens(application_id=prepared.application.id)
     # Between GitLab's answer and the record of it no one can know the pair; from then on none stays alive.

@@ -91,7 +91,7 @@ def test_lost_answer_about_an_expired_pair_is_never_called_revoked(world: World,
     assert [event.details["code"] for event in told(world, "token.revocation_failed")] == [LOST]
     page = panel(owner)
     assert "Revocation pending" in page
-    assert "It is not known whether the token is dead" in page
+    assert "Gatehouse does not know whether the token is dead" in page
     assert "Revoke it in GitLab by hand" in page
     world.sandbox.requests.clear()
     world.let_pauses_pass()

@@ -31,8 +31,8 @@ CALLS: dict[str, Callable[[HostSession], object]] = {
     "revoke": lambda http: oauth.revoke(http, APPLICATION, TOKEN),
     "check_client": lambda http: oauth.check_client(http, APPLICATION, CALLBACK),
 }
-# Bodies that this endpoint may legitimately give: `/oauth/revoke` answers any object, and a bad row costs a list that
-# row.
+# Bodies that this endpoint may legitimately give: `/oauth/revoke` answers any object, and a bad row only loses that row
+# of a list.
 HONEST = {
     *((endpoint, case) for endpoint in ("projects", "newest_project") for case in BAD_ROWS),
     ("revoke", "id_as_text"),

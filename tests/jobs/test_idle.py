@@ -47,7 +47,7 @@ def test_idle_portal_makes_no_jobs_but_one_a_day_of_each_daily_kind(runtime: Run
 
 
 def test_idle_worker_and_web_process_write_no_row(runtime: Runtime) -> None:
-    """Count on every connection of this process, the engine's among them, what the database says it changed."""
+    """Count, on every connection of this process including the engine's, what the database says it changed."""
     daily = {job.name for job in runtime.capabilities.periodic_jobs if job.seconds >= DAY}
     rounds: Counter[str] = Counter()
     written: list[str] = []

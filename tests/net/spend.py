@@ -1,4 +1,4 @@
-"""A child that asks one server as fast as its budget lets it, until it is killed or its input ends."""
+"""A child that sends requests to one server as fast as its budget allows, until it is killed or its input ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One GitLab's requests, counted where they arrive: from several processes, after a 429, a crash, a clock set back."""
+"""One GitLab's requests, counted on arrival: from several processes, after a 429, a crash, or a clock set back."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 class Counting(ThreadingHTTPServer):
-    """Notes when each request arrives, and answers what it is told to."""
+    """Records when each request arrives, and answers what it is told to."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -150,7 +150,7 @@ def test_processes_keep_to_one_budget_and_to_the_wait_that_one_of_them_was_told(
         command = [sys.executable, "-m", "tests.net.spend", database.url, gitlab.url]
         children.append(subprocess.Popen(command, stdin=subprocess.PIPE))
     gitlab.await_arrivals(250)
-    children[0].kill()  # With moments leased and requests under way.
+    children[0].kill()  # With leased moments and running requests.
     gitlab.await_arrivals(150)
     with gitlab.lock:
         gitlab.limits.append((str(COOL_DOWN), 0.0))
@@ -191,7 +191,7 @@ def test_places_are_shared_some_are_kept_for_people_and_those_of_a_dead_process_
         ask("/person", 1)
         gitlab.await_total(AT_ONCE - KEPT_FOR_PEOPLE + 1)
         together = sorted(gitlab.paths)
-        # No one has given anything back: what is over is the time that the requests may take.
+        # Nothing was given back: the time that the requests may take is over.
         moved.by += timedelta(seconds=120)
         ask("/third", 1)
         gitlab.await_path("/third")

@@ -166,13 +166,13 @@ def test_projects_with_which_gitlab_fails_are_named_kept_and_everything_else_is_
     again = world.read()
     kept, _ = world.stored()
     world.forget()
-    anew = world.read()
+    first_again = world.read()
     found, _ = world.stored()
 
-    assert (again.complete, anew.complete) == (True, True)
+    assert (again.complete, first_again.complete) == (True, True)
     assert kept == world.repositories
     assert found == {number: row for number, row in world.repositories.items() if number not in failing}
-    (notice,) = notices_of(anew)
+    (notice,) = notices_of(first_again)
     assert all(f"id {number}" in notice.points[0] for number in failing)
     assert "GitLab answers 500" in notice.points[0]
 

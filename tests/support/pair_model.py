@@ -171,7 +171,7 @@ class Oracle(NamedTuple):
 
 @dataclass
 class Findings:
-    """What was seen over all sequences."""
+    """What was seen across all sequences."""
 
     sequences: int = 0
     looks: int = 0

@@ -81,7 +81,7 @@ def take_for_oneself(path: Path) -> None:
 
 
 def exchange(new: Path, target: Path, kept: Path) -> None:
-    """Put a file in the place of another one, which is kept under another name; at every moment there is one."""
+    """Replace a file, which is kept under another name; at every moment there is one in place."""
     sync(new)
     if target.exists():
         _keep(target, kept)

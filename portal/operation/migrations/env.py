@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that `portal.operation.migrations.upgrade` hands over."""
+"""Alembic's entry point: runs on the connection that `portal.operation.migrations.upgrade` passes."""
 
 from __future__ import annotations
 

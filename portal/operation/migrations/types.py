@@ -1,4 +1,4 @@
-"""How a migration writes the column types of the portal."""
+"""How migrations write the portal's column types."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from portal.db import BigId, UTCDateTime
 
 
 def render_item(kind: str, item: Any, _autogen: object) -> str | Literal[False]:
-    """Return a column type as what it stores: a migration stands on its own, and stays true when our types change."""
+    """Return a column type as what it stores: a migration is self-contained, and stays true when our types change."""
     if kind != "type":
         return False
     if isinstance(item, UTCDateTime):

@@ -64,7 +64,7 @@ def is_known(revision: str) -> bool:
 
 
 def configuration() -> Config:
-    """Return what Alembic has to know besides the connection, which `attributes` holds."""
+    """Return what Alembic has to know besides the connection, which is in `attributes`."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     return config

@@ -29,9 +29,9 @@ QUEUE_PAGES = 16
 MAINTAINER = 40
 # For one read: an endless list must not be read forever.
 MAX_PAGES = 50_000
-# Projects with which GitLab cannot answer; with more of them something else is wrong.
+# Projects for which GitLab's answer fails; if there are more, something else is wrong.
 MAX_FAILING = 20
-# As a rule no project has a higher id.
+# Usually no project has a higher id.
 OPEN_END = 2**31
 
 
@@ -156,7 +156,7 @@ class CatalogueReader:
         """Yield the pages of a range that GitLab cannot give as a whole, and a defect for each id with which it fails.
 
         Raises:
-            GitLabUnavailable: GitLab is away after all, or it fails with too many.
+            GitLabUnavailable: GitLab is unreachable after all, or it fails with too many.
         """
         parts = [(after, last)]
         while parts and not self._ended.is_set():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAINTENANCE = "GitLab Maintenance: system is in maintenance mode"
 READ_ONLY = "You cannot perform write operations on a read-only instance"
-# Signing in and exchanging tokens continue in both modes.
+# Signing in and exchanging tokens keep working in both modes.
 WRITES_ALLOWED = (
     "/oauth/token",
     "/oauth/revoke",

@@ -1,4 +1,6 @@
-"""Personal access tokens over the API: look at itself, revoke, rotate, and issuing by an administrator."""
+"""Personal access tokens over the API: reading, revoking and rotating the token itself, and issuing by an
+administrator.
+"""
 
 from __future__ import annotations
 
