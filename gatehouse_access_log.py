@@ -1,7 +1,7 @@
-"""The web server's log, so that no line of it holds a secret or more than one line, whatever format is set.
+"""The web server's log: whatever the format, an entry holds no secret and is exactly one line.
 
-It stands outside of the package, as `wsgi.py` does: gunicorn's first process loads it and must not hold the portal's
-modules, or the workers that it starts on SIGHUP would be of the old version.
+It is outside the package, like `wsgi.py`: gunicorn's first process loads it and must not hold the portal's modules, or
+the workers that it starts on SIGHUP would have the old version.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-# All that a format may ask for besides gunicorn's letters; every other header may hold a cookie, a token, a code.
+# Everything a format may contain besides gunicorn's letters; any other header may hold a cookie, a token or a code.
 HARMLESS_HEADERS = frozenset({"host", "x-forwarded-for", "x-request-id", "content-type", "content-length"})
 MAX_TEXT = 500
 _ORIGIN = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 
 class AccessLog(Logger):  # type: ignore[misc]
-    """gunicorn's log with encoded paths without their secret parts, no query, no referrer, and texts in one line."""
+    """gunicorn's log with encoded paths without their secret parts, no query, no referrer, and texts on one line."""
 
     def atoms(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> dict[str, Any]:
-        """Return what a format may name."""
+        """Return the values that a format may contain."""
         found = super().atoms(resp, req, environ, request_time)
         kept = {name: value for name, value in found.items() if not name.startswith("{") or _is_harmless(name)}
         path = _path_of(environ.get("RAW_URI", ""))

@@ -1,7 +1,7 @@
 """How gunicorn serves the portal: `gunicorn -c python:gatehouse_gunicorn wsgi:app`.
 
-It stands outside of the package: gunicorn's first process reads it and must not hold the portal's modules, or the
-workers that it starts on SIGHUP would be of the old version.
+It is outside the package: gunicorn's first process reads it and must not hold the portal's modules, or the workers that
+it starts on SIGHUP would have the old version.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from gunicorn.workers.ggevent import GeventWorker
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# From the first byte of a request, or the end of the answer before, to the end of its head.
+# From the first byte of a request, or the end of the previous response, to the end of its head.
 HEAD_SECONDS = 10
-# From the end of the head to the end of the body: a form of some kilobytes, on a bad line.
+# From the end of the head to the end of the body: a form of a few kilobytes, over a bad connection.
 BODY_SECONDS = 20
-# For each piece of an answer to leave for the client; a page is one or two.
+# For sending each piece of a response to the client; a page is one or two.
 SEND_SECONDS = 60
 PIECE_BYTES = 64 * 1024
 # How long a stopping worker still answers on idle connections: a request may be on its way.
@@ -46,7 +46,7 @@ MAX_BODY_BYTES = 1024 * 1024
 BATCH_BYTES = 256 * 1024
 # In the environment of what `gatehouse serve` starts: `portal.operation.listening`.
 SUPERVISED = "_GATEHOUSE_SUPERVISOR"
-# How often a worker checks whether it is to stop, and tells the first process that it lives.
+# How often a worker checks whether it should stop, and tells the first process that it is alive.
 NOTICE_SECONDS = 0.2
 # What the portal finds in the environment of a request whose body could not be read: `portal.web.request_checks`.
 BODY_PROBLEM = "gatehouse.body_problem"
@@ -76,35 +76,35 @@ STRICT_TRANSPORT = "Strict-Transport-Security: max-age=31536000\r\n" if HTTPS el
 
 
 class WebWorker(GeventWorker):  # type: ignore[misc]
-    """gunicorn's gevent worker, with the application in threads: no client holds a thread by being slow.
+    """gunicorn's gevent worker, with the application in threads: a slow client does not occupy a thread.
 
-    A connection is a greenlet, which costs some kilobytes. A request goes to a thread when all of it is here, and its
-    answer leaves from the greenlet. Nothing is monkey-patched: the application, SQLAlchemy, psycopg and SQLite run in
-    ordinary threads, and what takes long there holds up no other connection.
+    A connection is a greenlet, which costs a few kilobytes. A request goes to a thread once all of it has arrived, and
+    the greenlet sends its response. Nothing is monkey-patched: the application, SQLAlchemy, psycopg and SQLite run in
+    ordinary threads, and slow work there does not hold up other connections.
     """
 
     sockets: list[Any]
     wsgi: Any
 
     def patch(self) -> None:
-        """Have greenlets wait at the listening sockets, and leave everything else as it is."""
+        """Let greenlets wait at the listening sockets, and leave everything else as it is."""
         self.sockets = [
             greensocket.socket(listener.FAMILY, greensocket.SOCK_STREAM, fileno=listener.sock.detach())
             for listener in self.sockets
         ]
 
     def load_wsgi(self) -> None:
-        """Load the application and let threads run it."""
+        """Load the application and run it in threads."""
         super().load_wsgi()
         self._threads = ThreadPool(self.cfg.threads)
-        # The socket of each connection, and the connections whose next request is not wholly begun.
+        # The socket of each connection, and the connections whose next request head is incomplete.
         self._clients: dict[Any, greensocket.socket] = {}
         self._waiting: set[Any] = set()
         self.wsgi = partial(self._answer, self.wsgi)
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:
-        """Bound the wait for the head of a request; the connection is closed without a word when it is over."""
+        """Limit the wait for the head of a request; after that the connection is closed without a response."""
         connection = gevent.getcurrent()
         with gevent.Timeout(HEAD_SECONDS, False):
             self._waiting.add(connection)
@@ -123,7 +123,7 @@ class WebWorker(GeventWorker):  # type: ignore[misc]
             del self._clients[connection]
 
     def handle_error(self, request: Any, client: Any, address: Any, error: BaseException) -> None:
-        """Answer what is no request of HTTP/1.1, with the headers that every answer of the portal has."""
+        """Answer input that is not an HTTP/1.1 request, with the headers of every response of the portal."""
         if isinstance(error, ParseException) and not isinstance(error, CONFIGURATION_ERRORS):
             status = next((status for kind, status in STATUS_OF.items() if isinstance(error, kind)), "400 Bad Request")
             self.log.warning("Refused a request from %s: %s", (address or [""])[0], type(error).__name__)
@@ -143,7 +143,8 @@ class WebWorker(GeventWorker):  # type: ignore[misc]
         connections = Pool(self.worker_connections)
         servers = []
         for listener in self.sockets:
-            # gunicorn asks for the address at each connection, also at those that are open when the listener is not.
+            # gunicorn asks for the address of each connection, even of those that are open after the listener is
+            # closed.
             address = listener.getsockname()
             named = SimpleNamespace(getsockname=lambda address=address: address)
             servers.append(StreamServer(listener, handle=partial(self.handle, named), spawn=connections))
@@ -164,8 +165,8 @@ class WebWorker(GeventWorker):  # type: ignore[misc]
             self.notify()
             if time.monotonic() - started > LINGER_SECONDS:
                 for connection in self._waiting:
-                    # It reads what is here already, and then the end: a request that came this moment is answered.
-                    # Through a socket of the system's, for gevent's would end its waiting with an error.
+                    # It reads what has already arrived, and then the end: a request that came at this moment is
+                    # answered. Through a system socket, because gevent's would end its wait with an error.
                     with suppress(OSError), socket.socket(fileno=os.dup(self._clients[connection].fileno())) as same:
                         same.shutdown(socket.SHUT_RD)
             connections.join(NOTICE_SECONDS)
@@ -183,7 +184,7 @@ class WebWorker(GeventWorker):  # type: ignore[misc]
         return self._leaving(answer, first)
 
     def _leaving(self, answer: Answer, pieces: list[bytes]) -> Iterator[bytes]:
-        too_slow = OSError(errno.EPIPE, "the client does not take its answer")
+        too_slow = OSError(errno.EPIPE, "the client does not read its response")
         try:
             while True:
                 for piece in pieces:
@@ -199,7 +200,7 @@ class WebWorker(GeventWorker):  # type: ignore[misc]
 
 
 class Answer:
-    """One answer of the application, made in threads, piece by piece; always in the same context.
+    """One response of the application, produced in threads, piece by piece; always in the same context.
 
     Attributes:
         head: status and headers, known with the first pieces.
@@ -216,11 +217,11 @@ class Answer:
         self.is_complete = False
 
     def next_pieces(self) -> list[bytes]:
-        """Return the next pieces, together no less than a batch unless they are the last."""
+        """Return the next pieces, at least a batch in total unless they are the last."""
         return self._context.run(self._make)
 
     def close(self) -> None:
-        """End it before it is complete."""
+        """Abort it before it is complete."""
         self.is_complete = True
         close = getattr(self._iterable, "close", None)
         if close is not None:
@@ -255,11 +256,11 @@ class Answer:
 
 
 def _take_body(environ: WSGIEnvironment) -> str:
-    """Put the whole body in place of the connection, so that no thread waits for it; return what is wrong with it."""
+    """Replace the connection with the whole body, so that no thread waits for it; return what is wrong with it."""
     source, problem, body = environ["wsgi.input"], "", b""
     length = environ.get("CONTENT_LENGTH", "")
     is_there = bool(length) or environ.pop("HTTP_TRANSFER_ENCODING", None) is not None
-    if length and int(length) > MAX_BODY_BYTES:  # gunicorn lets no other length through than digits.
+    if length and int(length) > MAX_BODY_BYTES:  # gunicorn only accepts digits as the length.
         problem = "large"
     elif is_there:
         try:
@@ -268,7 +269,7 @@ def _take_body(environ: WSGIEnvironment) -> str:
         except gevent.Timeout:
             problem = "slow"
             source.failed = True  # gunicorn then reads no other request from this connection.
-        except Exception:  # Chunks that are none, or a connection that broke.
+        except Exception:  # Invalid chunks, or a connection that broke.
             problem = "broken"
         if len(body) > MAX_BODY_BYTES:
             problem, body = "large", b""
@@ -280,9 +281,9 @@ def _take_body(environ: WSGIEnvironment) -> str:
 
 
 def _stop_listening(server: StreamServer) -> None:
-    """Take what clients have connected to already, then close: a connection that no one takes is reset."""
+    """Accept the connections that clients have already made, then close: a connection that no one accepts is reset."""
     server.stop_accepting()
-    # Not forever: someone may connect as fast as this takes it.
+    # Not forever: clients may connect as fast as this accepts.
     end = time.monotonic() + NOTICE_SECONDS
     while time.monotonic() < end and (accepted := server.do_read()) is not None:
         server.do_handle(*accepted)
@@ -293,7 +294,7 @@ def _stop_listening(server: StreamServer) -> None:
 
 
 def on_starting(server: Any) -> None:
-    """Look at settings, keys and database first: what is wrong is one sentence and exit code 78, and no process starts.
+    """Check settings, keys and database first: a problem is one sentence and exit code 78, and no process starts.
 
     A separate program checks, because this process must not hold the portal's modules. `gatehouse serve` has already
     checked.
@@ -305,7 +306,7 @@ def on_starting(server: Any) -> None:
 
 
 worker_class = WebWorker
-# Of each process; as many requests are worked on at once.
+# Per process; this many requests are handled at once.
 threads = 8
 worker_connections = 800
 keepalive = HEAD_SECONDS
@@ -313,7 +314,7 @@ keepalive = HEAD_SECONDS
 timeout = 150
 # A running token request is finished, and may take as long: docs/operation.md, Stopping.
 graceful_timeout = 80
-# No header says where the portal is or who asks, unless GATEHOUSE_TRUSTED_PROXY_HOPS lets one.
+# No header says where the portal is or who asks, unless GATEHOUSE_TRUSTED_PROXY_HOPS allows it.
 forwarded_allow_ips = ""
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}

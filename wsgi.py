@@ -9,7 +9,7 @@ from portal import create_app
 from portal.operation.start import Refused, check_for_web
 from portal.settings import EXIT_CONFIG, Settings, SettingsError
 
-# Gunicorn starts a worker again and again that ends with any code but its own for an application that cannot be loaded.
+# Gunicorn keeps restarting a worker unless it ends with gunicorn's own code for an application that cannot be loaded.
 GUNICORN_LOAD_ERROR = 4
 
 
@@ -19,7 +19,7 @@ def _load() -> Flask:
     except (Refused, SettingsError) as refused:
         sys.stderr.write(f"{refused}\n")
         sys.stderr.flush()
-    # In gunicorn's master, with --preload, and in every other server our own code arrives.
+    # In gunicorn's master, with --preload, and in every other server, our own exit code is used.
     owner = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     in_worker = any(base.__module__.startswith("gunicorn.workers") for base in type(owner).__mro__)
     raise SystemExit(GUNICORN_LOAD_ERROR if in_worker else EXIT_CONFIG)

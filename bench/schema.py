@@ -1,8 +1,8 @@
 """Write migrations from the models, and store the schema of each revision for the test of the next one.
 
-python -m bench.schema "Give repositories a colour"     begin the next migration, to be read and completed
-python -m bench.schema                                  keep the schema of the newest migration in tests/schemas
-python -m bench.schema --first                          make revision 0001 again; only until something is deployed
+python -m bench.schema "Give repositories a colour"     start the next migration, for you to read and complete
+python -m bench.schema                                  store the schema of the newest migration in tests/schemas
+python -m bench.schema --first                          create revision 0001 again; only until something is deployed
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "portal"
 
-# A module may import from its own floor and from those below it. Files of `portal/` itself are the ground, and so is
+# A module may import from its own layer and from those below it. Files of `portal/` itself are the ground, and so is
 # what tells an installation from its copy.
 FLOORS = (
     ("ground",),
@@ -31,7 +31,7 @@ FLOORS = (
     ("__main__",),
 )
 FLOOR_OF = {name: number for number, floor in enumerate(FLOORS) for name in floor}
-# The runtime is ground, though it holds parts of the packages above it: everything is built from it.
+# The runtime is ground, although it holds parts of the packages above it: everything is built from it.
 GROUND_MAY_ALSO = {"runtime.py": {"net", "vault"}, "preflight.py": {"vault"}}
 # The sandbox is beside the rest: it imports nothing from it, and only the command line starts it.
 SANDBOX = "sandbox"
@@ -41,7 +41,7 @@ FLASK = {"flask", "flask_wtf", "werkzeug", "wtforms", "htmx_flask"}
 
 @cache
 def modules() -> dict[str, Path]:
-    """Return every module by its name, migrations left out: they stand on their own."""
+    """Return every module by its name, except migrations: they are self-contained."""
     found = {}
     for path in sorted(ROOT.rglob("*.py")):
         if "versions" not in path.parts:

@@ -1,4 +1,4 @@
-"""What `make test` does on a machine that lacks packages, against an apt-get that says what a real one says."""
+"""What `make test` does on a machine that lacks packages, with an apt-get that answers like a real one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "tests" / "system_packages.sh"
-# What the script may find; no browser is among them.
+# What the script may find; there is no browser among them.
 TOOLS = ("bash", "env", "sleep", "cat")
 LOCKED = "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 13184 (apt-get)"
-# It keeps a note of how it was called, and says what the test wants as often as the test wants.
+# It records how it was called, and answers what the test wants as often as the test wants.
 APT = """#!/usr/bin/env bash
 echo "$@" >> "$NOTES/calls"
 calls=0

@@ -133,7 +133,7 @@ def test_newer_schema_is_refused(empty: Database) -> None:
         upgrade(empty)
 
 
-# Whole numbers that the portal counts itself, from 0 or 1 on: the only ones with 32 bits.
+# Whole numbers that the portal counts itself, starting at 0 or 1: the only ones with 32 bits.
 COUNTS = {
     "authorization_attempt.row_version",
     "catalogue_run.groups_seen",
@@ -193,7 +193,7 @@ def test_schema_of_every_revision_is_brought_up_to_date_with_its_rows(empty: Dat
     assert differences(empty) == [], MAKE_ANEW
     tables = SQLModel.metadata.tables
     with empty.reading() as session:
-        # A migration that takes a table away says here where its rows went.
+        # A migration that removes a table says here where its rows went.
         assert {name for name in filled & tables.keys() if not rows(session, name)} == set()
     assert filled >= tables.keys() or revision != REVISIONS[-1]
     for statement in ("UPDATE audit_event SET hash = ''", "UPDATE audit_head SET number = 0"):

@@ -1,4 +1,4 @@
-"""What the portal writes is its system user's alone, whatever umask it is started with."""
+"""Only the portal's system user can read what it writes, whatever umask it is started with."""
 
 from __future__ import annotations
 

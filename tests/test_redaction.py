@@ -1,4 +1,4 @@
-"""Secrets are taken out of texts by value: whole, in part, and in the forms in which HTTP and JSON carry them."""
+"""Secrets are removed from texts by value: whole, in part, and in the forms in which HTTP and JSON carry them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from portal.redaction import (
 from portal.vault import Secret
 
 pytestmark = pytest.mark.usefixtures("no_known_secrets")
-# As GitLab makes them: an application's Secret, an access token, a personal access token, and one with signs.
+# As GitLab generates them: an application's Secret, an access token, a personal access token, and one with special
+# characters.
 KINDS = (
     f"gloas-{sha256(b'1').hexdigest()}",
     sha256(b"2").hexdigest(),

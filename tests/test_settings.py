@@ -68,7 +68,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "smtp_username": ("alone",),
     "smtp_password": ("alone",),
 }
-ANY_PATH = {"data_dir", "key_file", "audit_head_file"}  # Looked at in `portal/preflight.py`.
+ANY_PATH = {"data_dir", "key_file", "audit_head_file"}  # Checked in `portal/preflight.py`.
 
 
 @pytest.fixture(autouse=True)
@@ -208,5 +208,5 @@ def test_operation_documents_every_setting_with_its_default() -> None:
         elif isinstance(default, (str, int, Path)) and str(default):
             shown = f"`{default}`"
         else:
-            continue  # Nothing, or made from other settings: told in words.
+            continue  # Nothing, or derived from other settings: described in words.
         assert documented[name] == shown, name

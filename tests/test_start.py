@@ -1,4 +1,4 @@
-"""The programs themselves: `gatehouse serve` on a fresh folder, what stops a start, the wheel, and small commands."""
+"""The programs themselves: `gatehouse serve` in a new folder, what stops a start, the wheel, and small commands."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_portal_and_sandbox_cannot_share_a_port(tmp_path: Path, gatehouse: Calla
 
 def test_start_ends_what_a_killed_one_left_on_its_port(tmp_path: Path) -> None:
     port = free_port()
-    # What such a process looks like: it listens, and the `serve` it belongs to is gone.
+    # What such a process looks like: it listens, and its `serve` is gone.
     program = (
         f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); print('up', flush=True); time.sleep(90)"
     )
@@ -195,7 +195,7 @@ def test_bad_bind_is_one_sentence(gatehouse: Callable[..., str], bind: str) -> N
         ("http://127.0.0.1:8123", Endpoint("127.0.0.1", 8123)),
         ("http://localhost", Endpoint("localhost", 80)),
         ("http://[::1]:8123", Endpoint("::1", 8123)),
-        # A reverse proxy has these ports.
+        # A reverse proxy uses these ports.
         ("https://localhost:8443", Endpoint("127.0.0.1", 8000)),
         ("https://gatehouse.example.com", Endpoint("127.0.0.1", 8000)),
     ],
@@ -322,7 +322,7 @@ def test_lost_key_file_stops_the_start_and_is_not_replaced(tmp_path: Path, gateh
 
 @pytest.mark.parametrize(
     ("option", "code"),
-    # Gunicorn ends with its own code unless its first process finds the fault.
+    # Gunicorn ends with its own exit code unless its first process finds the fault.
     [("--preload", 78), ("--no-control-socket", 4), ("--config=python:gatehouse_gunicorn", 78)],
 )
 def test_gunicorn_stops_with_one_sentence_and_does_not_try_again(tmp_path: Path, option: str, code: int) -> None:
@@ -386,7 +386,7 @@ def test_wheel_starts_with_its_templates_and_static_files(tmp_path: Path) -> Non
         archive.extractall(tmp_path / "unpacked")
         names = archive.namelist()
 
-    # Elsewhere than in the checkout, so that its own files are not found.
+    # Outside the checkout, so that its files are not found.
     (tmp_path / "var").mkdir()
     with serving(tmp_path / "var", cwd=tmp_path / "unpacked", embedded_worker="false") as (base_url, lines):
         page = httpx2.get(LINK.search("".join(lines)).group(), trust_env=False)

@@ -209,7 +209,7 @@ def check_name(session: Session, principal: Principal, text: str, besides: int |
         InvalidInput: empty, too long, or taken.
     """
     name = " ".join(unicodedata.normalize("NFC", text).split())
-    # Some characters become many in the key.
+    # Some characters become several in the key.
     if not name or len(name) > MAX_NAME or len(name_key_of(name)) > MAX_NAME_KEY or not name.isprintable():
         sentence = f"Enter a name of 1 to {MAX_NAME} characters."
         raise InvalidInput(sentence, field_errors={"display_name": sentence})

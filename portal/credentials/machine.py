@@ -276,7 +276,7 @@ def _after_unknown(state: State, now: datetime) -> State:
 
 def _after_probe(state: State, event: Probed, now: datetime, spread: float) -> tuple[State, Step]:
     if event.seen == Seen.SILENT:
-        # After a refusal the pause is set already.
+        # After a refusal the pause is already set.
         if state.rests(now):
             return state, Step.NOTHING
         if event.wait_seconds is not None:

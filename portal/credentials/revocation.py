@@ -233,7 +233,7 @@ def try_again_now(session: Session, connection: Connection) -> None:
 
 
 def confirm_by_hand(session: Session, connection: Connection) -> int:
-    """Take someone's word that the pending pairs of a connection were revoked in GitLab; return how many."""
+    """Accept a person's confirmation that a connection's pending pairs were revoked in GitLab; return how many."""
     rows = pending_revocations(session, connection.id or 0)
     for row in rows:
         _erase_tokens(row)

@@ -40,7 +40,7 @@ class Resealed:
     """What a run did.
 
     Attributes:
-        done: values that the newest key seals now and another one did before.
+        done: values that the newest key now seals and another one did before.
         left: values that a process keeps writing with an old key.
         unreadable: where a value cannot be opened; it was left as it is.
     """

@@ -4,6 +4,6 @@ document.addEventListener("announce", (event) => {
   const region = document.getElementById("announcements");
   if (!region) return;
   region.textContent = "";
-  // The region has to be seen empty first, or the same sentence twice is said once.
+  // The region has to be empty first, or the same sentence twice is announced only once.
   requestAnimationFrame(() => { region.textContent = event.detail; });
 });

@@ -1,4 +1,4 @@
-// data-autosubmit: a control that sends its form when it changes. Also marks a plain form as on its way, so that a
+// data-autosubmit: a control that sends its form when it changes. Also marks a plain form as being sent, so that a
 // second press does nothing; htmx marks its own.
 (() => {
   document.addEventListener("change", (event) => {
@@ -11,7 +11,7 @@
     event.target.classList.add("is-sending");
     event.submitter?.classList.add("is-sending");
   });
-  // Coming back with the browser's Back button shows the page as it was left.
+  // The browser's Back button shows the page as it was left.
   window.addEventListener("pageshow", () => {
     for (const element of document.querySelectorAll(".is-sending")) element.classList.remove("is-sending");
   });

@@ -1,5 +1,5 @@
-// a[data-keeps-entries]: a way out of a step that loses nothing of what was typed there, secrets excepted. The entries are
-// sent along (data-keeps-entries is where to) and are on the page when its reader comes back.
+// a[data-keeps-entries]: a link out of a step that keeps what was typed there, except secrets. The entries are sent
+// along (data-keeps-entries says where to) and are on the page when the person comes back.
 (() => {
   document.addEventListener("input", ({ target }) => { if (target.form?.id === "step-form") target.form.dataset.typed = ""; });
   document.addEventListener("click", (event) => {

@@ -1,5 +1,5 @@
-// The small window says that it has come back and closes; the page behind it only takes that as a hint to ask the server.
-// In the window: data-authorization-finished="attempt", and data-close-window where it may close.
+// The small window reports that it is back and closes; the page behind it only treats that as a hint to ask the server.
+// In the window: data-authorization-finished="attempt", and data-close-window if it may close.
 // On the page: anything with hx-trigger="authorization-finished from:body".
 (() => {
   if (!("BroadcastChannel" in window)) return;
@@ -12,7 +12,7 @@
     const mark = document.querySelector("[data-authorization-finished]");
     if (!mark) return;
     channel.postMessage({ event: "authorization-finished", attempt: mark.dataset.authorizationFinished });
-    // The server says whether this is the small window: its name and opener are lost on the way through GitLab.
+    // The server says whether this is the small window: its name and opener are lost when it passes through GitLab.
     if (mark.hasAttribute("data-close-window")) setTimeout(() => window.close(), 400);
   });
 })();

@@ -1,4 +1,5 @@
-// data-confirm is a form that asks. With data-confirm-text its button works only once that text is typed.
+// data-confirm is a form that asks for confirmation. With data-confirm-text its button only works once that text is
+// typed.
 (() => {
   const check = (form) => {
     const field = form.querySelector("[data-confirm-text]");
@@ -15,12 +16,12 @@
   document.addEventListener("shown.bs.modal", (event) => {
     (event.target.querySelector("[data-confirm-text]") ?? event.target.querySelector(".modal-footer .btn"))?.focus();
   });
-  // An answer to the dialog's own form closes it.
+  // A response to the dialog's own form closes it.
   document.addEventListener("htmx:after:request", (event) => {
     const modal = event.detail.ctx?.sourceElement?.closest(".modal");
     if (modal && event.detail.ctx.response.status < 400) window.bootstrap.Modal.getInstance(modal)?.hide();
   });
-  // Opening links are links so that they work without scripts; as buttons they answer to the space bar too.
+  // Opening links are links so that they work without scripts; as buttons they also respond to the space bar.
   document.addEventListener("keydown", (event) => {
     if (event.key !== " " || !event.target.matches("a[role='button']")) return;
     event.preventDefault();

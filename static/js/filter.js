@@ -1,4 +1,4 @@
-// data-filter="id of a list": hides the lines that do not have what is typed; what is ticked stays.
+// data-filter="id of a list": hides the lines that do not contain what is typed; ticked ones stay.
 document.addEventListener("input", (event) => {
   const list = document.getElementById(event.target.dataset.filter);
   if (!list) return;

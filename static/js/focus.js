@@ -9,7 +9,7 @@
   };
   document.addEventListener("DOMContentLoaded", () => take(document));
   document.addEventListener("htmx:after:swap", () => take(document));
-  // A link of the error summary leads into the field itself, also when that is a group of choices.
+  // A link in the error summary leads to the field itself, even if that is a group of choices.
   document.addEventListener("click", (event) => {
     const link = event.target.closest(".gh-summary a[href^='#']");
     const field = link && document.getElementById(link.hash.slice(1));

@@ -1,7 +1,8 @@
 // A form with data-popup="window name" is sent into a small window. The window is opened in the click itself, or the
-// browser blocks it; blocked, or with the button data-popup-skip, the form is sent in this tab as it would be without us.
-// data-popup-shows names the element that shows how it goes: its data-pressed-url is asked at once, and what comes back
-// asks the server until there is an outcome. The server alone knows; the window may be slower than this page.
+// browser would block it; if it is blocked, or with the button data-popup-skip, the form is sent in this tab as it
+// would be without this script. data-popup-shows names the element that shows the progress: its data-pressed-url is
+// requested at once, and the response polls the server until there is an outcome. Only the server knows; the window may
+// be slower than this page.
 (() => {
   const open = (name) => {
     const [width, height] = [Math.min(720, screen.availWidth), Math.min(820, screen.availHeight)];
@@ -26,7 +27,7 @@
     child.focus();
     const shown = document.querySelector(form.dataset.popupShows);
     const address = shown?.dataset.pressedUrl;
-    // After the browser has taken the form: it would not send one that is swapped away under it.
+    // After the browser has taken the form: it would not send one that is swapped out first.
     if (address) setTimeout(() => htmx.ajax("GET", address, { target: shown, swap: "outerMorph" }), 0);
   });
 })();

@@ -1,11 +1,11 @@
-// A request of htmx that comes to nothing says so at the place of the click: no answer at all, or a refusal, which the
-// server addresses to #alerts. Polls have no such place: theirs is #alerts, and it is cleared when they work again.
+// An htmx request that fails says so at the place of the click: if there is no response at all, or a refusal, which the
+// server addresses to #alerts. Polls have no such place: theirs is #alerts, which is cleared when they work again.
 (() => {
   const SLOT = "[data-problem]";
   const isPoll = (ctx) => ctx.request.headers["X-Polling"] === "1";
   const clear = () => { for (const slot of document.querySelectorAll(SLOT)) slot.remove(); };
 
-  // Inside what floats or sticks, else below the row, the line or the form that holds the control.
+  // Inside floating or sticky elements, otherwise below the row, the line or the form that holds the control.
   const slotBeside = (source) => {
     clear();
     const slot = document.createElement("div");
@@ -59,12 +59,12 @@
     } else if (ctx.hx.retarget === "#alerts") {
       if (!isPoll(ctx)) ctx.hx.retarget = slotBeside(ctx.sourceElement);
     } else if (status >= 500 && !ctx.hx.retarget) {
-      // Every error of the portal names its place; this one is of something in between, such as a proxy.
+      // Every error of the portal names its place; this one comes from something in between, such as a proxy.
       event.preventDefault();
       say(ctx, `Something between you and Gatehouse answered with the error ${status}. Try again in a moment. What you entered is still here.`);
     }
   });
-  // Whoever is typing keeps the focus: only a press moves it to the refusal.
+  // A person who is typing keeps the focus: only a press moves it to the refusal.
   document.addEventListener("htmx:before:swap", ({ detail: { ctx, tasks } }) => {
     if (!(ctx?.response?.status >= 400) || ["click", "submit"].includes(ctx.sourceEvent?.type)) return;
     for (const { fragment } of tasks) for (const taker of fragment.querySelectorAll?.("[data-take-focus]") ?? []) taker.removeAttribute("data-take-focus");

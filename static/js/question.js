@@ -1,5 +1,5 @@
-// #question holds a dialog that the server answers with: sign in again, or give the password again. The page under it
-// stays as it is, and the focus goes back to what was pressed. data-close-question puts the question off.
+// #question holds a dialog from the server: sign in again, or give the password again. The page under it stays as it
+// is, and the focus returns to what was pressed. data-close-question dismisses the question.
 (() => {
   let pressed = null;
   let isPutOff = false;

@@ -36,14 +36,14 @@
     if (event.target.matches("[data-select-all]")) for (const box of rows(form)) box.checked = event.target.checked;
     refresh(form);
   });
-  // What the bar's own buttons were pressed for is done: kept, those boxes would ride along in the next action.
+  // The action of the bar's buttons is done: if the boxes stayed ticked, they would be part of the next action.
   document.addEventListener("htmx:after:request", (event) => {
     const { sourceElement, response } = event.detail.ctx ?? {};
     const form = sourceElement?.closest("[data-bulk]")?.closest("[data-selection]");
     if (!form || !response || response.status >= 400) return;
     for (const box of rows(form)) box.checked = false;
     refresh(form);
-    // The button that was pressed is disabled now; without this the focus would fall off the page.
+    // The pressed button is disabled now; without this the page would lose the focus.
     form.querySelector("[data-bulk]")?.focus({ preventScroll: true });
   });
   const everywhere = () => document.querySelectorAll("[data-selection]").forEach(refresh);

@@ -1,4 +1,5 @@
-// Says times again as they pass, and gives the exact one in the reader's zone. The server's words are right when sent.
+// Updates times as they pass, and gives the exact one in the person's time zone. The server's words are right when
+// sent.
 (() => {
   const exact = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "long" });
   const steps = [[86400, "day"], [3600, "hour"], [60, "minute"]];

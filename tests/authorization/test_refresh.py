@@ -404,7 +404,7 @@ def test_answer_outlives_a_database_that_fails_before_it_is_stored(paired: Paire
 
 
 def refuse_new_pairs(runtime: Runtime) -> None:
-    """Let the database refuse what a refresh stores, as a full one would, and nothing else."""
+    """Make the database refuse only what a refresh stores, like a full one."""
     with runtime.database.transaction() as session:
         if runtime.database.is_sqlite:
             session.execute(

@@ -114,7 +114,7 @@ def test_process_that_dies_while_it_finds_out_leaves_no_pair_called_revoked(worl
     world.let_pauses_pass()
     world.run()
 
-    # GitLab's `invalid_grant` would say nothing now: the request before may have been the one that spent it.
+    # GitLab's `invalid_grant` would say nothing now: the previous request may have been the one that spent it.
     assert [row.failure["code"] for row in world.retired()] == [LOST]
     assert told(world, "token.revoked") == []
 

@@ -1,4 +1,4 @@
-"""A running gallery and a Chromium to look at it with."""
+"""A running gallery, and a Chromium to view it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def profile(chromium: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def context(profile: BrowserContext) -> Iterator[BrowserContext]:
-    """The profile as if it were fresh; at the end its tabs are closed."""
+    """The profile, reset to a new state; its tabs are closed at the end."""
     yield profile
     for page in profile.pages:
         page.close()
@@ -53,7 +53,7 @@ def context(profile: BrowserContext) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext) -> Iterator[Page]:
-    """A tab; at its end nothing may have been blocked and no script may have failed."""
+    """A tab; by the end nothing may have been blocked and no script may have failed."""
     problems: list[str] = []
     page = context.new_page()
     page.on("pageerror", lambda error: problems.append(str(error)))

@@ -1,4 +1,4 @@
-"""Pages that show every component, served with the portal's security header: for tests, and to look at while designing.
+"""Pages that show every component, served with the portal's security headers: for tests, and for designing.
 
 Run `python -m tests.ui.gallery` and open the printed address.
 """
@@ -117,7 +117,7 @@ def rail(current: int) -> list[SimpleNamespace]:
 
 
 def common_context() -> dict[str, object]:
-    """Return what the portal's context processors give to every template."""
+    """Return what the portal's context processors provide to every template."""
     return {
         "principal": SimpleNamespace(
             user_id=1,
@@ -139,7 +139,7 @@ def common_context() -> dict[str, object]:
 
 
 def page_context() -> dict[str, object]:
-    """Return what the views of the gallery's pages would give."""
+    """Return what the views of the gallery's pages would provide."""
     return {
         "rail": rail(3),
         "connection": SimpleNamespace(
@@ -156,7 +156,7 @@ def page_context() -> dict[str, object]:
 
 
 def create_gallery() -> Flask:
-    """Build the application: one address per page, a few that answer fragments, and a stand-in for each endpoint."""
+    """Build the application: one address per page, a few that return fragments, and a stand-in for each endpoint."""
     app = Flask("gallery", static_folder=None, template_folder=str(HERE / "gallery"))
     app.config["SECRET_KEY"] = "only the gallery's"
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}

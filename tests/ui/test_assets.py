@@ -1,4 +1,4 @@
-"""Static files go out compressed and few; pages, which hold secrets, never compressed."""
+"""Static files are few and sent compressed; pages, which hold secrets, are never compressed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.visitor import Visitor
 
 SHEET = "/static/css/base.css"
 PACKED = {"Accept-Encoding": "gzip, deflate, br"}
-# Of the sign-in page with everything it loads; it was 1.0 MB in 27 requests.
+# For the sign-in page with everything it loads; it was 1.0 MB in 27 requests.
 FIRST_PAGE_BYTES = 250_000
 FIRST_PAGE_REQUESTS = 12
 

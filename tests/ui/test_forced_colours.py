@@ -1,4 +1,6 @@
-"""In forced colours (Windows contrast themes) what is chosen looks chosen: axe does not see pictures (WCAG 1.4.11)."""
+"""In forced colours (Windows contrast themes), selected things look selected: axe does not check images (WCAG
+1.4.11).
+"""
 
 from __future__ import annotations
 

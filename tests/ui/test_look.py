@@ -1,4 +1,4 @@
-"""What can be measured of the look: accessibility, contrast of edges, narrow screens, focus, the policy."""
+"""What can be measured about the look: accessibility, contrast of edges, narrow screens, focus, the policy."""
 
 from __future__ import annotations
 

@@ -48,5 +48,5 @@ def test_pages_are_neither_framed_nor_kept_by_htmx() -> None:
     assert configured
     for text in configured:
         config = json.loads(unescape(text))
-        # Never a copy of a page in the browser's storage, no style of its own, no extension but what is named here.
+        # Never a copy of a page in the browser's storage, no inline styles, no extension except those named here.
         assert (config["history"], config["includeIndicatorCSS"], config["extensions"]) == ("reload", False, "none")

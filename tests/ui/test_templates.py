@@ -1,4 +1,4 @@
-"""Rules every template keeps, checked in the source: what the policy would block, and what htmx 4 reads otherwise."""
+"""Rules for every template, checked in the source: what the policy would block, and what htmx 4 reads differently."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.ui.gallery import create_gallery
 CHECKER = Path(__file__).parents[1] / "vendor" / "htmx_4_0_1_upgrade_check.py"
 ICON_NAMES = Path(__file__).parents[2] / "docs" / "icons" / "names.txt"
 ALL = sorted(TEMPLATES.rglob("*.html"))
-# The sandbox has its own look and its own sheet.
+# The sandbox has its own look and its own stylesheet.
 OURS = [path for path in ALL if "sandbox" not in path.parts]
 FORBIDDEN = {
     "inline style": r"<style\b|\sstyle\s*=",
@@ -53,7 +53,7 @@ def test_template_prose_is_easy_to_read_and_to_change() -> None:
     found = []
     for path in ALL:
         source = path.read_text(encoding="utf-8")
-        # What is taken out leaves its line breaks, and a letter for a value in a sentence.
+        # What is removed leaves its line breaks, and a letter in place of a value.
         text = jinja.sub(
             lambda match: "x" * match.group(0).startswith("{{") + "\n" * match.group(0).count("\n"), source
         )
@@ -71,7 +71,7 @@ def test_template_prose_is_easy_to_read_and_to_change() -> None:
 
 
 def test_templates_use_spellings_of_htmx_4() -> None:
-    """`inheritance` is left to the next test: the checker also finds it where the element itself asks."""
+    """`inheritance` is left to the next test: the checker also reports elements that make the request themselves."""
     answer = subprocess.run([sys.executable, str(CHECKER), str(TEMPLATES)], capture_output=True, text=True, check=False)
 
     issues = [line for line in answer.stdout.splitlines() if ": [" in line]
@@ -123,7 +123,7 @@ def test_classes_of_ours_are_defined_in_our_sheets() -> None:
     sheets = "".join(path.read_text(encoding="utf-8") for path in (STATIC / "css").glob("*.css"))
     defined = set(re.findall(r"\.(gh-[a-z0-9-]+)", sheets))
 
-    # A name that ends in a hyphen is completed by a value: its family has to exist.
+    # A name that ends in a hyphen is completed by a value: a class with that beginning has to exist.
     used = {name for path in OURS for name in re.findall(r"\bgh-[a-z0-9-]+", path.read_text(encoding="utf-8"))}
     missing = {
         name

@@ -38,7 +38,7 @@ def ring_of(*keys: tuple[str, bytes]) -> KeyRing:
 
 
 def without_audit_key(path: Path) -> None:
-    """Make a key file one of the first version's."""
+    """Turn a key file into one of the first version."""
     data = json.loads(path.read_text())
     del data["audit"]
     path.write_text(json.dumps(data))

@@ -21,7 +21,7 @@ def written(path: Path, content: bytes, mode: int = 0o600) -> Path:
 
 
 def refusal(path: Path) -> str:
-    """Return the one line that refuses a key file."""
+    """Return the line that refuses a key file."""
     with pytest.raises(KeyRingError) as caught:
         KeyRing.from_file(path)
     text = str(caught.value)

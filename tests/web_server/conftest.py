@@ -10,7 +10,7 @@ from tests.web_server.served import Served, serving
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, migrated_file: Path) -> Iterator[Served]:
-    """One server for the tests of a file that leave it as it is."""
+    """One server for the tests of a file that do not change it."""
     with serving(tmp_path_factory.mktemp("served"), migrated_file) as served:
         yield served
 

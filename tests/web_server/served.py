@@ -20,7 +20,7 @@ from tests.support.processes import ending, free_port
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60
-# Longer than anything that is waited for; reached only by a server that does not answer.
+# Longer than any wait; only reached if a server does not answer.
 ANSWER_SECONDS = 30
 
 
@@ -29,7 +29,7 @@ class Served:
     """A running server.
 
     Attributes:
-        port: of loopback.
+        port: on loopback.
         process: gunicorn's first process.
         log: what it and its workers write.
     """
@@ -41,11 +41,13 @@ class Served:
 
     @property
     def host(self) -> str:
-        """The Host header that it wants."""
+        """The Host header that it expects."""
         return f"127.0.0.1:{self.port}"
 
     def connect(self, *, room: int = 0) -> socket.socket:
-        """Open a connection that stays open until the end; `room` is how much of an answer the system takes for it."""
+        """Open a connection that stays open until the end; `room` is how much of a response the system buffers for
+        it.
+        """
         connection = socket.socket()
         self.connections.append(connection)
         if room:
@@ -55,11 +57,11 @@ class Served:
         return connection
 
     def get(self, path: str = "/sign-in", headers: str = "") -> bytes:
-        """Ask for a page over its own connection; return the whole answer."""
+        """Request a page over its own connection; return the whole response."""
         return self.send(f"GET {path} HTTP/1.1\r\nHost: {self.host}\r\n{headers}Connection: close\r\n\r\n".encode())
 
     def send(self, sent: bytes, *, ends: bool = False) -> bytes:
-        """Send bytes and return the whole answer; `ends` says that no more follow."""
+        """Send bytes and return the whole response; `ends` says that no more follow."""
         connection = self.connect()
         connection.sendall(sent)
         if ends:

@@ -1,4 +1,4 @@
-"""A web server that is told to stop or to start again loses no request that it has accepted (F56)."""
+"""A web server that is told to stop or to restart loses no request that it has accepted (F56)."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_request_that_is_half_here_and_one_on_an_open_connection_are_answered_af
         open_one.sendall(ask)
         half.sendall(b"theme=dark")
 
-        assert status_of(read_all(half)) == 400  # No type of content: it was read to its end.
+        assert status_of(read_all(half)) == 400  # No content type: the body was read to its end.
         assert b"Connection: close" in read_all(open_one)
         assert read_all(silent) == b""
         assert served.process.wait(60) == 0

@@ -1,4 +1,4 @@
-"""Requests that two parsers could read differently, or that are none: 4xx and the connection ends (S102)."""
+"""Requests that two parsers could read differently, or invalid ones: 4xx and the connection ends (S102)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from portal.web import request_checks
 from tests.web_server.served import ROOT, Served, status_of
 
 FORM = "Content-Type: application/x-www-form-urlencoded\r\n"
-# A second request behind the first: answered, it would be one that was smuggled.
+# A second request after the first: if it were answered, it would have been smuggled in.
 SECOND = "GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n"
 POST = "POST /sign-in HTTP/1.1\r\nHost: {host}\r\n"
 CHUNKED = POST + FORM + "Transfer-Encoding: chunked\r\n"
@@ -68,7 +68,7 @@ def test_ambiguous_request_is_refused_and_nothing_after_it_is_answered(served: S
     answer = served.send((WRONG[name] + SECOND).format(host=served.host).encode("latin-1"), ends=True)
 
     assert 400 <= status_of(answer) < 500
-    # Where the request itself could be told from the next one, that one is another request and is answered.
+    # If the request can be distinguished from the next one, that one is a separate request and is answered.
     assert answer.count(b"HTTP/1.1 ") == 1 or name in {"no host", "address in absolute form", "no address"}
     for header in (b"Content-Security-Policy: default-src 'none'", b"X-Content-Type-Options: nosniff", b"no-referrer"):
         assert header in answer
@@ -95,7 +95,7 @@ def test_body_that_ends_early_is_400(served: Served, body: str) -> None:
 def test_whole_chunks_are_a_form(served: Served) -> None:
     sent = CHUNKED + "\r\n7\r\ntheme=d\r\n3\r\nark\r\n0\r\n\r\n"
 
-    # Read as a form, and then refused for the lack of a token.
+    # Read as a form, and then refused because it has no token.
     assert (
         status_of(served.send((sent.replace("/sign-in", "/theme")).format(host=served.host).encode(), ends=True)) == 403
     )

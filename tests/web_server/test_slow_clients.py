@@ -1,4 +1,4 @@
-"""Clients that are slow in every way hold up no one, and not forever, without any proxy in front (S99)."""
+"""Slow clients of every kind hold up no one, and do not stay forever, without any proxy in front (S99)."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_body_that_does_not_come_is_408_and_ends_the_connection(impatient: Serve
 
 def test_answer_that_is_not_taken_ends_the_connection_without_a_traceback(impatient: Served) -> None:
     connection = impatient.connect(room=4096)
-    # Together more than the system takes for the client.
+    # Together more than the system buffers for the client.
     connection.sendall(f"GET {STYLE} HTTP/1.1\r\nHost: {impatient.host}\r\n\r\n".encode() * 20)
     while "Ignoring EPIPE" not in impatient.log.read_text():
         assert status_of(impatient.get("/healthz")) == 200

@@ -6,7 +6,7 @@ page of it is empty, or has as many rows as GitLab counts in it: a short page al
 ids are requested again with `min_access_level`.
 
 GitLab may answer 500 whenever one certain project is in the list (gitlab-org/gitlab#262629). The range is then halved
-until the ids are known with which it fails, and everything else is read.
+until the failing ids are known, and everything else has been read.
 """
 
 from __future__ import annotations

@@ -205,7 +205,7 @@ class OAuthStore:
             return self._new_id()
 
     def end_family(self, family: int) -> None:
-        """Kill the refresh half of every pair of a family."""
+        """End the refresh half of every pair of a family."""
         with self.lock:
             for token in self._tables.tokens.values():
                 if token.family == family:

@@ -1,7 +1,7 @@
 """The first schema.
 
 Each later migration says what changes. SQLite drops a table's triggers when a migration rebuilds the table
-(`batch_alter_table`), and PostgreSQL changes no column that a trigger's condition names: make them again there.
+(`batch_alter_table`), and PostgreSQL changes no column that a trigger's condition names: create them again there.
 """
 
 import sqlalchemy as sa
