@@ -12,7 +12,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from sqlmodel import SQLModel
+from sqlmodel import Session, SQLModel
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ class Capability:
             principal and connection that return `connections.panels.Panel`s.
         member_notes: a function of runtime, principal and memberships that returns `accounts.notes.Notes`.
         group_choices: a function of runtime and principal: the groups that a team lead may be given.
+        erases_in_batches: its tables that hold many rows of a connection (by `connection_id`), in the order in which
+            *erase* empties them, before anything else.
+        erases: a function of session and connection id that deletes everything else the package stores about a
+            connection; run in reverse order of the packages, in one transaction.
+        bundle: a function of session and connection: sections of the support bundle, without any secret.
         granted_scopes: a function of session and connection id: the scopes of the credential in use, None without one.
     """
 
@@ -67,6 +72,9 @@ class Capability:
     connection_panels: Mapping[int, Callable[..., list[Any]]] = field(default_factory=lambda: MappingProxyType({}))
     member_notes: Callable[..., Any] | None = None
     group_choices: Callable[..., list[Any]] | None = None
+    erases_in_batches: tuple[type[SQLModel], ...] = ()
+    erases: Callable[[Session, int], None] | None = None
+    bundle: Callable[..., Mapping[str, Any]] | None = None
     granted_scopes: Callable[..., frozenset[str] | None] | None = None
 
 

@@ -111,6 +111,22 @@ def insert_unless_there(session: Session, table: type[SQLModel], values: dict[st
     return made
 
 
+def values_of(row: SQLModel, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return some fields of a row by name."""
+    return {name: getattr(row, name) for name in names}
+
+
+def delete_of_connection(*tables: type[SQLModel]) -> Callable[[Session, int], None]:
+    """Return a function of session and connection id that deletes a connection's rows from these tables, in order."""
+
+    def delete_rows(session: Session, connection_id: int) -> None:
+        for table in tables:
+            own = table.__table__.c  # type: ignore[attr-defined]
+            session.execute(delete(table).where(own.connection_id == connection_id))
+
+    return delete_rows
+
+
 class Database:
     """One database by URL: SQLite for a single machine, PostgreSQL for several."""
 

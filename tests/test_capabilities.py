@@ -8,9 +8,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from sqlalchemy import delete, func, select, text
 from sqlmodel import SQLModel
 
 from portal import CAPABILITIES, NAMES
+from portal.db import Database
+from tests.support.schemas import fill
 
 ROOT = Path(__file__).parent.parent
 OBJECT = """from portal.capability import Capability, PeriodicJob
@@ -51,6 +54,28 @@ def test_every_table_belongs_to_one_capability() -> None:
     assert owners == dict.fromkeys(SQLModel.metadata.tables, 1)
 
 
+def test_every_table_of_a_connection_is_emptied_by_some_capability(database: Database) -> None:
+    of_connection = set()
+    for table in SQLModel.metadata.sorted_tables:
+        parents = {key.column.table.name for key in table.foreign_keys}
+        if "connection_id" in table.columns or parents & of_connection:
+            of_connection.add(table.name)
+    fill(database)
+
+    with database.transaction() as session:
+        for capability in CAPABILITIES.all[::-1]:
+            for large in capability.erases_in_batches:
+                session.execute(delete(large).where(text("connection_id = 1")))
+            if capability.erases:
+                capability.erases(session, 1)
+        counts = {
+            table.name: session.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in SQLModel.metadata.sorted_tables
+        }
+
+    assert {name for name, count in counts.items() if count == 0} == of_connection
+
+
 def test_capability_is_named_as_its_package() -> None:
     assert tuple(capability.name for capability in CAPABILITIES.all) == NAMES
 
@@ -63,8 +88,8 @@ def test_new_capability_is_one_package_and_one_line(tmp_path: Path) -> None:
         (tree / name).symlink_to(ROOT / name)
     package = tree / "portal" / "novelty"
     package.mkdir()
-    for name, text in {"__init__.py": "", "capability.py": OBJECT, "views.py": VIEWS}.items():
-        (package / name).write_text(text)
+    for name, content in {"__init__.py": "", "capability.py": OBJECT, "views.py": VIEWS}.items():
+        (package / name).write_text(content)
     top = tree / "portal" / "__init__.py"
     top.write_text(top.read_text().replace('    "health",\n', '    "health",\n    "novelty",\n'))
 

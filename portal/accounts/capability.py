@@ -15,6 +15,7 @@ from portal.accounts.models import (
     User,
 )
 from portal.capability import Capability, PeriodicJob
+from portal.db import delete_of_connection
 
 CAPABILITY = Capability(
     name="accounts",
@@ -31,6 +32,7 @@ CAPABILITY = Capability(
         User,
     ),
     jobs=(PeriodicJob("accounts.forget", forget_ended, "Delete ended sessions and old invitations", 3600, has_ended),),
+    erases=delete_of_connection(GroupGrant, InvitedGroup),
     actions={
         "access.refused": "was refused {object}",
         "member.group_granted": "gave {object} the group {path}",

@@ -6,6 +6,7 @@ from portal.authorization.jobs import forget_attempts
 from portal.authorization.models import AuthorizationAttempt
 from portal.authorization.status import authorization_panels, granted_scopes
 from portal.capability import Capability, PeriodicJob
+from portal.db import delete_of_connection
 
 CAPABILITY = Capability(
     name="authorization",
@@ -14,6 +15,7 @@ CAPABILITY = Capability(
     jobs=(PeriodicJob("authorization.forget", forget_attempts, "Delete old authorization attempts", 86_400),),
     connection_panels={20: authorization_panels},
     granted_scopes=granted_scopes,
+    erases=delete_of_connection(AuthorizationAttempt),
     actions={
         "authorization.failed": "tried to authorize {object}, and GitLab gave no token",
         "authorization.refused": "tried to authorize {object} and was refused",

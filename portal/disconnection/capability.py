@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from portal.capability import Capability, JobDefinition, PeriodicJob
-from portal.disconnection.erase import ERASE, has_wanted
-from portal.disconnection.jobs import FOLLOW, follow, run_erase
+from portal.db import delete_of_connection
+from portal.disconnection.erase import ERASE, FOLLOW, erase_connection, follow, has_wanted
 from portal.disconnection.models import Disconnection
 from portal.disconnection.panels import state_panel, way_panel
 
@@ -13,11 +13,12 @@ CAPABILITY = Capability(
     views="portal.disconnection.views",
     tables=(Disconnection,),
     jobs=(
-        JobDefinition(ERASE, run_erase),
+        JobDefinition(ERASE, erase_connection),
         PeriodicJob(FOLLOW, follow, "Erase connections whose tokens are revoked", 60, has_wanted),
     ),
     # First, its state; the link to destructive actions comes last.
     connection_panels={5: state_panel, 95: way_panel},
+    erases=delete_of_connection(Disconnection),
     actions={
         "connection.disconnected": "disconnected {object}",
         "connection.erased": "erased {object}",

@@ -26,6 +26,7 @@ CAPABILITY = Capability(
     connection_panels={15: repositories_panels},
     member_notes=grants.notes_on_members,
     group_choices=grants.group_choices,
+    erases_in_batches=(Enablement, Repository, GitLabGroup, CatalogueRun),
     actions={
         "catalogue.read_requested": "had the repositories of {object} read again",
         "repository.disabled": "disabled {object}",

@@ -18,7 +18,7 @@ from portal.connections.models import Connection
 from portal.credentials.models import CredentialEvent, RetiredToken
 from portal.credentials.revocation import REVOKE_RETIRED
 from portal.db import utc_now
-from portal.disconnection.jobs import FOLLOW
+from portal.disconnection.erase import FOLLOW
 from portal.disconnection.models import Disconnection
 from portal.jobs import enqueue
 from portal.jobs.models import Job
