@@ -28,6 +28,10 @@ POOL_SIZE = 10
 DELETE_BATCH = 500
 # PostgreSQL ends a transaction whose process has been silent for this long: a frozen one would keep its locks forever.
 IDLE_IN_TRANSACTION_SECONDS = 30
+# On PostgreSQL a page waits no longer than on SQLite for somebody's lock, and for no statement that gets out of hand.
+# Migrations and backups set their own limits; what `options` of the database URL says takes precedence.
+LOCK_SECONDS = BUSY_TIMEOUT_SECONDS
+STATEMENT_SECONDS = 60
 # A server that vanished from the network is noticed in half a minute, not after the system's quarter of an hour. What
 # the database URL says takes precedence (libpq, "Parameter Key Words").
 CONNECTION_LIMITS = {
@@ -238,13 +242,20 @@ def make_postgresql_engine(url: str | URL) -> Engine:
         hide_parameters=HIDE_PARAMETERS,
         connect_args={name: value for name, value in CONNECTION_LIMITS.items() if name not in own},
     )
-    event.listen(engine, "connect", _prepare_postgresql)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        limits = {
+            "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_SECONDS,
+            "lock_timeout": LOCK_SECONDS,
+            "statement_timeout": STATEMENT_SECONDS,
+        }
+        for name, seconds in limits.items():
+            if name not in str(own.get("options")):
+                connection.execute(f"SET {name} = '{seconds}s'")
+        connection.commit()
+
     return engine
-
-
-def _prepare_postgresql(connection: Any, _record: Any) -> None:
-    connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'")
-    connection.commit()
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

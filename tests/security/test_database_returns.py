@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from flask import Flask
 from sqlalchemy import URL, create_engine, text
+from sqlalchemy.exc import OperationalError
 from sqlmodel import update
 
+import portal.db
 from portal.accounts.models import SessionRecord
 from portal.db import CONNECTION_LIMITS, make_postgresql_engine, utc_now
+from portal.operation.migrations.upgrade import ADVISORY_LOCK, current_and_head, upgrade
 from portal.runtime import Runtime
+from portal.storage import Trouble, trouble_of
 from tests.authorization.test_read_only import set_read_only
+from tests.jobs.waiting import until
 from tests.support.paired import Paired
 from tests.support.visitor import Visitor
 
@@ -130,3 +136,46 @@ def test_server_that_vanishes_is_not_waited_for_unless_its_address_says_so(runti
 
     assert limits(url) == {name: str(value) for name, value in CONNECTION_LIMITS.items()}
     assert limits(url.update_query_dict({"tcp_user_timeout": "5000"}))["tcp_user_timeout"] == "5000"
+
+
+def test_page_waits_for_no_lock_and_no_statement_as_long_as_it_lasts(
+    runtime: Runtime, owner: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(portal.db, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(portal.db, "STATEMENT_SECONDS", 0.3)
+    token = owner.csrf_token()
+    runtime.database.close()  # The next connections have the limits above.
+    url = runtime.database.engine.url
+    holder = make_postgresql_engine(url.update_query_dict({"options": "-c lock_timeout=5s -c statement_timeout=5s"}))
+
+    with holder.connect() as held:
+        held.execute(text('SELECT 1 FROM "user" FOR UPDATE'))
+        refused = owner.post("/profile/name", {"name": "Another", "csrf_token": token})
+        limits = [held.execute(text(f"SHOW {name}")).scalar() for name in ("lock_timeout", "statement_timeout")]
+    with pytest.raises(OperationalError) as slow, runtime.database.reading() as session:
+        session.execute(text("SELECT pg_sleep(20)"))
+
+    assert refused.status_code == 503
+    assert "The database is busy" in refused.text
+    assert limits == ["5s", "5s"]
+    assert trouble_of(slow.value) is Trouble.BUSY
+    holder.dispose()
+
+
+def test_upgrade_waits_for_another_one_longer_than_a_page_waits(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(portal.db, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(portal.db, "STATEMENT_SECONDS", 0.1)
+    runtime.database.close()
+    waiting = text("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory' AND now() - query_start > '0.2 s'")
+    outside = runtime.database.engine.execution_options(isolation_level="AUTOCOMMIT")
+    with ThreadPoolExecutor(1) as pool, outside.connect() as other:
+        other.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
+        upgrading = pool.submit(upgrade, runtime.database)
+        try:
+            until(lambda: other.execute(waiting).first())
+        finally:
+            other.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ADVISORY_LOCK})
+
+        assert upgrading.result(20) == current_and_head(runtime.database)[1]

@@ -68,7 +68,7 @@ def _dump_postgresql(runtime: Runtime, work: Path) -> tuple[str, Contents]:
     engine = runtime.database.engine.execution_options(isolation_level="REPEATABLE READ")
     with engine.connect() as connection:
         # The snapshot lasts as long as its transaction, and that is silent for as long as `pg_dump` works.
-        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0"))
         snapshot = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
         contents = read_contents(connection)
         postgresql.dump(runtime.database.engine.url, snapshot, work / postgresql.FILE)

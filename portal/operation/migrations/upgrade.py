@@ -20,6 +20,7 @@ from portal.db import Database
 # Any number will do, as long as nothing else in the database locks the same one.
 ADVISORY_LOCK = 7_214_336_201
 LOCK_TRIES = 60
+TABLE_LOCK_SECONDS = 60
 
 
 class NewerSchema(Exception):
@@ -74,7 +75,11 @@ def configuration() -> Config:
 def _locked(engine: Engine) -> Iterator[Connection]:
     if engine.dialect.name != "sqlite":
         with engine.begin() as connection:
+            # Another upgrade may take as long as it needs. Readers and writers queue behind a change that waits for a
+            # table, so that wait ends.
+            connection.execute(text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+            connection.execute(text(f"SET LOCAL lock_timeout = '{TABLE_LOCK_SECONDS}s'"))
             yield connection
         return
     # BEGIN EXCLUSIVE is the lock; in WAL mode SQLite may report "locked" at once while another process sets WAL up.
