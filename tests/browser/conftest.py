@@ -34,10 +34,21 @@ def watch() -> Iterator[Watch]:
     assert watch.findings() == []
 
 
+@pytest.fixture(scope="session")
+def idle_profiles(chromium: Browser) -> Iterator[list[BrowserContext]]:
+    """The browser profiles that no test is using."""
+    idle: list[BrowserContext] = []
+    yield idle
+    for context in idle:
+        context.close()
+
+
 @pytest.fixture
-def open_context(chromium: Browser, watch: Watch) -> Iterator[Callable[..., BrowserContext]]:
-    """Open a new browser profile; keyword arguments are Playwright's."""
-    with profiles(chromium, watch) as open_context:
+def open_context(
+    chromium: Browser, watch: Watch, idle_profiles: list[BrowserContext]
+) -> Iterator[Callable[..., BrowserContext]]:
+    """Open an empty browser profile; keyword arguments are Playwright's."""
+    with profiles(chromium, watch, idle_profiles) as open_context:
         yield open_context
 
 

@@ -19,11 +19,12 @@ from portal.jobs.models import Job
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from portal.web.sessions import CookieSessions, PortalSession
-from tests.browser.watching import Watch
+from tests.browser.watching import POLICY_LISTENER, Watch
 from tests.support.people import Actor, Cast
 
 # For what happens at once on an idle machine; tests share a machine.
 WAIT_MILLISECONDS = 30_000
+VIEWPORT = {"width": 1280, "height": 860}
 
 
 class QuietHandler(WSGIRequestHandler):
@@ -85,18 +86,34 @@ class Site:
 
 
 @contextmanager
-def profiles(browser: Browser, watch: Watch) -> Iterator[Callable[..., BrowserContext]]:
-    """Open watched browser profiles; all are closed at the end."""
-    opened: list[BrowserContext] = []
+def profiles(browser: Browser, watch: Watch, idle: list[BrowserContext]) -> Iterator[Callable[..., BrowserContext]]:
+    """Open watched browser profiles; at the end plain ones are emptied for the next test, all others closed.
+
+    Starting a profile costs more than most pages, and every test has a portal under an address of its own.
+    """
+    opened: list[tuple[BrowserContext, bool]] = []
 
     def open_context(**details: Any) -> BrowserContext:
-        details = {"viewport": {"width": 1280, "height": 860}, "reduced_motion": "reduce", **details}
-        context = browser.new_context(**details)
-        context.set_default_timeout(WAIT_MILLISECONDS)
+        if details or not idle:
+            context = browser.new_context(**{"viewport": VIEWPORT, "reduced_motion": "reduce", **details})
+            context.set_default_timeout(WAIT_MILLISECONDS)
+            context.add_init_script(POLICY_LISTENER)
+        else:
+            context = idle.pop()
         watch.attach(context)
-        opened.append(context)
+        opened.append((context, not details))
         return context
 
     yield open_context
-    for context in opened:
-        context.close()
+    for context, is_plain in opened:
+        watch.detach(context)
+        if not is_plain:
+            context.close()
+            continue
+        for page in context.pages:
+            page.close()
+        context.unroute_all()
+        context.set_offline(False)
+        context.clear_cookies()
+        context.clear_permissions()
+        idle.append(context)

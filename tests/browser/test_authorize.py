@@ -176,10 +176,8 @@ def test_focus_stays_where_it_is_while_the_page_waits(page: Page, site: Site) ->
     assert again.evaluate("button => button === document.activeElement")
 
 
-def test_a_blocked_popup_goes_on_in_the_same_tab(site: Site) -> None:
-    context = site.sign_in(site.open_context())
-    context.add_init_script(BLOCK_WINDOWS)
-    page = context.new_page()
+def test_a_blocked_popup_goes_on_in_the_same_tab(page: Page, context: BrowserContext, site: Site) -> None:
+    page.add_init_script(BLOCK_WINDOWS)
     walk.open_authorize(page, site)
 
     page.get_by_role("button", name="Authorize as @gatehouse").click()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Dialog, Page, Request, WebError
@@ -28,11 +30,21 @@ class Watch:
 
     def attach(self, context: BrowserContext) -> None:
         """Watch every tab of a browser profile, including those opened later."""
-        context.add_init_script(POLICY_LISTENER)
-        context.on("console", self._on_console)
-        context.on("weberror", self._on_error)
-        context.on("request", self._on_request)
-        context.on("page", self._on_page)
+        for event, handler in self._handlers():
+            context.on(event, handler)
+
+    def detach(self, context: BrowserContext) -> None:
+        """Leave a browser profile to the next test."""
+        for event, handler in self._handlers():
+            context.remove_listener(event, handler)
+
+    def _handlers(self) -> tuple[tuple[Any, Callable[..., None]], ...]:
+        return (
+            ("console", self._on_console),
+            ("weberror", self._on_error),
+            ("request", self._on_request),
+            ("page", self._on_page),
+        )
 
     def expect_status(self, *statuses: int) -> None:
         """Allow answers with these statuses, which the browser itself reports as errors."""
