@@ -28,7 +28,7 @@ POOL_SIZE = 10
 DELETE_BATCH = 500
 # PostgreSQL ends a transaction whose process has been silent for this long: a frozen one would keep its locks forever.
 IDLE_IN_TRANSACTION_SECONDS = 30
-# On PostgreSQL a page waits no longer than on SQLite for somebody's lock, and for no statement that gets out of hand.
+# On PostgreSQL a page waits no longer than on SQLite for someone's lock, and for no statement that gets out of hand.
 # Migrations and backups set their own limits; what `options` of the database URL says takes precedence.
 LOCK_SECONDS = BUSY_TIMEOUT_SECONDS
 STATEMENT_SECONDS = 60

@@ -193,7 +193,7 @@ class Failure:
     at: Mapping[Surface, Told] = field(default_factory=dict)
 
     def told_at(self, place: Surface | None) -> Told:
-        """Return sentence, remedy and who can do it, as a place says them."""
+        """Return sentence, remedy and who can apply it, worded for a place."""
         own = self.at.get(place, Told()) if place else Told()
         remedy = own.remedy or self.remedy
         means = self.means_at(place) if place else Means("Try again {when}.")

@@ -17,7 +17,7 @@ FOLDERS = {
     "bench": "*.py",
     "tests": "*.py",
     "templates": "*.html",
-    "static/js": "*.js",
+    "static": "*.[cj]s*",
     "docs": "*.md",
 }
 # Other people's texts, and this one.

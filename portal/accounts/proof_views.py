@@ -1,4 +1,4 @@
-"""The question for the password: as its own page, in place of a form's response, and as a fragment."""
+"""The password prompt: as its own page, in place of a form's response, and as a fragment."""
 
 from __future__ import annotations
 

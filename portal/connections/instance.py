@@ -58,7 +58,7 @@ class Understood:
 
 
 def open_host_session(runtime: Runtime, connection: Connection, *, is_background: bool = False) -> HostSession:
-    """Return a line to a connection's API side, with its own CA and proxy."""
+    """Return a session with a connection's API side, with its own CA and proxy."""
     address = parse_address(connection.api_url, allow_http=True)
     return runtime.outbound.session(
         address,

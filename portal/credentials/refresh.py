@@ -333,7 +333,7 @@ def settle(
 
     Args:
         runtime: whose database.
-        claim: counts only while its lease is held: whoever took it since asked for the same pair, and may be about to
+        claim: only counts while its lease is held, because another holder asks for the same pair, and may be about to
             store GitLab's answer.
         event: what happened.
         card: why it failed.

@@ -70,7 +70,7 @@ class RefreshTimes:
         margin: the refresh is planned at least this long before the access token ends.
         jitter: at most so much earlier still, so that many credentials do not refresh at once.
         request: for the token request, wall clock.
-        commit: kept of the lease for storing the outcome.
+        commit: the part of the lease reserved for storing the outcome.
         lease: how long one process has the credential for itself; more than `request` and `commit`.
         probe: for trying an access token; `slow_probe` if the last attempt was answered too late.
         look: longest pause between two readings of a credential that another process is refreshing.

@@ -27,7 +27,7 @@ JOBS_SHOWN = 5
 
 @dataclass(frozen=True)
 class GrantedGroup:
-    """A GitLab group that team leads may work in; `path` is its number when the catalogue does not know it."""
+    """A GitLab group that team leads may work in; `path` is its number if the catalogue does not know it."""
 
     path: str
     people: list[str]

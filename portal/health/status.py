@@ -255,7 +255,7 @@ def open_alarms(runtime: Runtime, principal: Principal) -> list[Alarm]:
 def curl_for(connection: Connection, check_key: str) -> str:
     """Return the request behind a check as a command that anyone can run; empty if it makes no request.
 
-    The token is a variable, never the token.
+    It contains a variable, never the token.
     """
     path = _WITH_TOKEN.get(check_key) or _WITHOUT_TOKEN.get(check_key)
     if path is None or not connection.api_url:

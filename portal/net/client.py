@@ -12,7 +12,7 @@ from portal.net.resolver import Resolve, system_resolve
 
 
 class OutboundClient:
-    """Opens lines under the operator's policy."""
+    """Opens sessions under the operator's policy."""
 
     def __init__(
         self, policy: NetworkPolicy, resolve: Resolve = system_resolve, budgets: RequestBudgets | None = None
@@ -30,7 +30,7 @@ class OutboundClient:
         recall: Callable[[], None] | None = None,
         is_background: bool = False,
     ) -> HostSession:
-        """Return a line to one address; use it as a context manager.
+        """Return a session with one address; use it as a context manager.
 
         Args:
             address: where to.

@@ -28,7 +28,7 @@ class Exchange:
     Attributes:
         ends_at: on the monotonic clock.
         max_bytes: of one decoded body.
-        layer: how far it got, so that a passed deadline says where the time went.
+        layer: how far it got, so that a passed deadline says where the time was spent.
         sent: whether a byte of the current request has been sent.
         late_since: when the end was first noticed, on the monotonic clock.
         takes_any_encoding: leave bodies as they came, whatever encoding they claim.

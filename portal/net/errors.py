@@ -7,7 +7,7 @@ OutboundError
 ├── TLSFailed             TLS: expired, wrong_name, not_yet_valid, self_signed, unknown_ca, incomplete_chain,
 │                         weak, old_protocol, not_tls, failed
 ├── ProxyFailed           proxy
-├── DeadlinePassed        the layer where the time went
+├── DeadlinePassed        the layer where the time was spent
 ├── AnswerTooLarge        HTTP
 ├── AnswerBroken          HTTP: closed early, wrong length, broken compression, not HTTP
 ├── AnswerEncoded         HTTP: compressed in a way that was not asked for

@@ -56,7 +56,9 @@ def serve(
         str, typer.Option(help="host:port to listen on; by default that of the base URL, if it is on loopback.")
     ] = "",
     workers: Annotated[int, typer.Option(help="Web processes.", min=1)] = 1,
-    log_file: Annotated[Path | None, typer.Option(help="Write logs here and only the links to the terminal.")] = None,
+    log_file: Annotated[
+        Path | None, typer.Option(help="Write logs to this file, and only the links to the terminal.")
+    ] = None,
     without_key: Annotated[
         bool,
         typer.Option("--without-key", help="The key ring is lost: make a new one; all secrets must be entered again."),
@@ -110,7 +112,7 @@ def sandbox(
     version: Annotated[str, typer.Option(help="The GitLab version it plays.")] = "18.5.0",
     root: Annotated[str, typer.Option(help="A sub-path such as /gitlab.")] = "",
     iam: Annotated[bool, typer.Option("--iam", help="Issue OAuth tokens as GitLab's IAM service does.")] = False,
-    listen_fd: Annotated[list[int] | None, typer.Option(hidden=True, help="A socket of `serve`'s.")] = None,
+    listen_fd: Annotated[list[int] | None, typer.Option(hidden=True, help="A socket passed on by `serve`.")] = None,
 ) -> None:
     """Run the sandbox: a simulated GitLab on loopback, with people, groups and projects."""
     from portal.sandbox.options import SandboxOptions

@@ -18,7 +18,7 @@ MAX_ROWS = 20
 
 
 def recalling(database: Database, vault: Vault, connection_id: int | None) -> Callable[[], None]:
-    """Return what a line calls before it reads what its GitLab says."""
+    """Return what a session calls before it reads its GitLab's answer."""
 
     def recall() -> None:
         # An answer that has arrived matters more than what might be missed without a database.

@@ -12,7 +12,7 @@ _KEY = "gatehouse_runtime"
 
 
 def attach_runtime(app: Flask, runtime: Runtime) -> None:
-    """Let requests of this app find the runtime."""
+    """Make the runtime available to this app's requests."""
     app.extensions[_KEY] = runtime
 
 

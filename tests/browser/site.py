@@ -89,7 +89,7 @@ class Site:
 def profiles(browser: Browser, watch: Watch, idle: list[BrowserContext]) -> Iterator[Callable[..., BrowserContext]]:
     """Open watched browser profiles; at the end plain ones are emptied for the next test, all others closed.
 
-    Starting a profile costs more than most pages, and every test has a portal under an address of its own.
+    Starting a profile costs more than most pages, and every test has a portal under its own address.
     """
     opened: list[tuple[BrowserContext, bool]] = []
 

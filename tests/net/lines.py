@@ -24,7 +24,7 @@ def line_to(
     ca_certificate: str | None = None,
     addresses: tuple[str, ...] = ("127.0.0.1",),
 ) -> HostSession:
-    """Return a line to a server; close it."""
+    """Return a session with a server; close it."""
     address = Address(scheme, host, server.port, path)
     outbound = OutboundClient(NetworkPolicy(exempt=address), resolve=answering(*addresses))
     return outbound.session(address, ca_certificate=ca_certificate)

@@ -191,7 +191,7 @@ class Life(NamedTuple):
 
 
 def begin(*, is_stateless: bool, minutes_left: float) -> Life:
-    """Return a pair whose refresh is due, so long before its access token ends."""
+    """Return a pair whose refresh is due, this long before its access token ends."""
     ends_at = NOW + timedelta(minutes=minutes_left)
     state = State(planned_at=NOW, ends_at=ends_at, is_stateless=is_stateless)
     return Life(state, Truth(ends_at, is_stateless), Oracle(ends_at, is_stateless), NOW)
