@@ -175,7 +175,8 @@ class WebWorker(GeventWorker):  # type: ignore[misc]
             connections.kill(block=False)
 
     def _answer(self, app: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        problem = _take_body(environ)
+        limit: int = getattr(app, "body_limit", lambda path: MAX_BODY_BYTES)(environ.get("PATH_INFO", ""))
+        problem = _take_body(environ, limit)
         if problem:
             environ[BODY_PROBLEM] = problem
         answer = Answer(app, environ)
@@ -255,23 +256,23 @@ class Answer:
         self.head = (status, headers)
 
 
-def _take_body(environ: WSGIEnvironment) -> str:
+def _take_body(environ: WSGIEnvironment, limit: int) -> str:
     """Replace the connection with the whole body, so that no thread waits for it; return what is wrong with it."""
     source, problem, body = environ["wsgi.input"], "", b""
     length = environ.get("CONTENT_LENGTH", "")
     is_there = bool(length) or environ.pop("HTTP_TRANSFER_ENCODING", None) is not None
-    if length and int(length) > MAX_BODY_BYTES:  # gunicorn only accepts digits as the length.
+    if length and int(length) > limit:  # gunicorn only accepts digits as the length.
         problem = "large"
     elif is_there:
         try:
             with gevent.Timeout(BODY_SECONDS):
-                body = source.read(MAX_BODY_BYTES + 1)
+                body = source.read(limit + 1)
         except gevent.Timeout:
             problem = "slow"
             source.failed = True  # gunicorn then reads no other request from this connection.
         except Exception:  # Invalid chunks, or a connection that broke.
             problem = "broken"
-        if len(body) > MAX_BODY_BYTES:
+        if len(body) > limit:
             problem, body = "large", b""
         elif length and not problem and len(body) < int(length):
             problem = "broken"

@@ -26,6 +26,7 @@ from portal.web.current import current_runtime, find_principal
 from portal.web.error_pages import answer
 from portal.web.forms import COMMON_FIELDS, KEPT_ENTRIES, SECRET_FIELDS
 from portal.web.htmx import leave_to, render, wants_fragment
+from portal.web.machine import machine_of_request
 from portal.web.request_checks import OWN_SITES, SAFE_METHODS
 
 # For how many more pages entries are kept at once: the steps of the walkthrough.
@@ -48,8 +49,10 @@ def register(app: Flask) -> None:
     app.register_error_handler(CSRFError, lambda _error: _refuse_token(app))
 
 
-def ask_to_sign_in(_error: SignInRequired) -> Response:
+def ask_to_sign_in(error: SignInRequired) -> Response:
     """Ask a signed-out person to sign in, without losing their work."""
+    if machine_of_request():
+        return answer(error)
     if wants_fragment():
         return render_question(401)
     own = request.full_path.rstrip("?")

@@ -15,6 +15,7 @@ from portal.logs import get_logger
 from portal.requestinfo import current_request_info, loggable_path
 from portal.storage import LASTING, card_of, trouble_of
 from portal.web.htmx import wants_fragment
+from portal.web.machine import machine_of_request, problem
 
 log = get_logger(__name__)
 
@@ -62,6 +63,15 @@ class TooSlow(PortalError):
     sentence = "Not all of the request arrived in time. Nothing was changed; try again."
 
 
+class UnsupportedType(PortalError):
+    """The request body is of another type than the address reads."""
+
+    status = 415
+    code = "unsupported_type"
+    title = "That is of another kind"
+    sentence = "This address does not read a body of this type."
+
+
 def register(app: Flask) -> None:
     """Answer every error through `answer`, and let pages show failures."""
     app.add_template_filter(errors.Card.from_json, "as_card")
@@ -86,10 +96,10 @@ def _answer_http_exception(error: HTTPException) -> Response:
         # Also errors before a view is found, such as while reading the session.
         cause = error.original_exception
         return _answer_database_error(cause) if isinstance(cause, _OF_DATABASE) else _answer_unexpected(error)
-    kinds = {**_BY_STATUS, 405: MethodNotAllowed, 408: TooSlow, 413: TooLarge}
-    kind = kinds.get(error.code or 500, errors.BadRequest)
-    response = answer(kind())
-    response.status_code = error.code or 400
+    kinds = {**_BY_STATUS, 405: MethodNotAllowed, 408: TooSlow, 413: TooLarge, 415: UnsupportedType}
+    failure = kinds.get(error.code or 500, errors.BadRequest)()
+    failure.status = error.code or 400
+    response = answer(failure)
     for name in ("Allow", "Retry-After"):
         for value in [v for k, v in error.get_headers() if k == name]:
             response.headers[name] = value
@@ -118,6 +128,8 @@ def _answer_database_error(error: SQLAlchemyError) -> Response:
 
 def answer(error: PortalError) -> Response:
     """Render one error in the form the request wants."""
+    if machine_of_request():
+        return problem(error)
     if request_ctx.url_adapter is None:  # The Host header is not a name: no address can be built, so there is no page.
         return Response(f"{error.title}. {error.sentence}\n", error.status, mimetype="text/plain")
     context = {

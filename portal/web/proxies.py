@@ -40,6 +40,8 @@ class OwnAddress:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
         # The base URL has no path. What a server removed from the front of the path is put back.
+        if "HTTP_HOST" in environ:
+            environ["HTTP_HOST"] = environ["HTTP_HOST"].lower()  # Werkzeug's TRUSTED_HOSTS tells capitals apart.
         environ["PATH_INFO"] = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         environ["SCRIPT_NAME"] = ""
         environ[_SERVER_SCHEME] = environ.get("wsgi.url_scheme", "http")

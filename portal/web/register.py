@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Flask, g, request
 from flask_wtf.csrf import CSRFProtect, generate_csrf
@@ -13,6 +15,7 @@ from portal.web import request_checks
 from portal.web.access import refuse_undeclared
 from portal.web.current import find_principal
 from portal.web.headers import add_headers
+from portal.web.machine import RATE, Rate, body_limit, check_machine, machine_of_request
 from portal.web.proxies import describe_request, is_opened_over_http, proxy_problem, trust_configured_hops
 from portal.web.sessions import CookieSessions, SessionStore, current_session, current_sessions
 from portal.web.theme import add_theme, chosen_theme
@@ -24,7 +27,11 @@ _SIGNING_RING = "gatehouse_signing_ring"
 def register(app: Flask, runtime: Runtime, store: SessionStore) -> None:
     """Add sessions, CSRF protection, checks, headers and what every template needs."""
     settings = runtime.settings
+    hostname = urlsplit(settings.base_url).hostname or ""
     app.config.update(
+        # Werkzeug compares no port and no IPv6 address: `check_target` does.
+        TRUSTED_HOSTS=None if ":" in hostname else [hostname],
+        WTF_CSRF_CHECK_DEFAULT=False,  # Only pages: `_begin`.
         WTF_CSRF_TIME_LIMIT=TOKEN_SECONDS,
         WTF_CSRF_SSL_STRICT=False,  # It requires a Referer, which our pages do not send; check_origin is stricter.
         WTF_CSRF_HEADERS=["X-CSRFToken"],
@@ -34,11 +41,14 @@ def register(app: Flask, runtime: Runtime, store: SessionStore) -> None:
     app.session_interface = CookieSessions(runtime, store)
     follow_ring(app, runtime)
     app.before_request(lambda: follow_ring(app, runtime))
-    app.before_request(lambda: _begin(runtime))
-    CSRFProtect(app)
+    csrf, rate = CSRFProtect(app), Rate()
+    app.extensions[RATE] = rate
+    app.before_request(lambda: _begin(runtime, csrf, rate))
     refuse_undeclared(app)
     app.after_request(lambda response: add_headers(response, is_https=settings.is_https))
     app.teardown_request(_end)
+    # How much of a body the web server reads before it asks the application (`gatehouse_gunicorn`).
+    app.body_limit = partial(body_limit, app)  # type: ignore[attr-defined]
     add_theme(app)
     _add_template_names(app, runtime)
 
@@ -54,15 +64,22 @@ def follow_ring(app: Flask, runtime: Runtime) -> None:
     app.extensions[_SIGNING_RING] = ring
 
 
-def _begin(runtime: Runtime) -> None:
+def _begin(runtime: Runtime, csrf: CSRFProtect, rate: Rate) -> None:
     g.entered = requesting(describe_request())
     g.entered.__enter__()
-    current_sessions().load(current_session())
+    accepts = machine_of_request()
+    if accepts is None:
+        current_sessions().load(current_session())
     request_checks.check_target(runtime.settings)
-    request_checks.check_size()
+    request_checks.check_size(accepts.max_bytes if accepts else request_checks.MAX_BODY_BYTES)
     request_checks.check_address()
+    if accepts:
+        check_machine(accepts, rate)
+        return
+    request_checks.check_arrived()
     request_checks.check_body()
     request_checks.check_origin(runtime.settings)
+    csrf.protect(apply_exemptions=True)
 
 
 def _end(_error: BaseException | None) -> None:

@@ -62,19 +62,19 @@ def check_target(settings: Settings) -> None:
         raise BadRequest(f"This portal can only be reached at {settings.base_url}.")
 
 
-def check_size() -> None:
-    """Refuse an address or a body that is longer than any of ours, whether or not a view reads it."""
-    if len(request.query_string) > MAX_QUERY_LENGTH or (request.content_length or 0) > MAX_BODY_BYTES:
+def check_size(max_bytes: int = MAX_BODY_BYTES) -> None:
+    """Refuse an address longer than any of ours, or a body that says it is longer than allowed, read or not."""
+    if len(request.query_string) > MAX_QUERY_LENGTH or (request.content_length or 0) > max_bytes:
         raise RequestEntityTooLarge
 
 
-def check_body() -> None:
-    """Refuse a body that is not a form, is incomplete, or has anything but named text fields.
+def check_arrived() -> None:
+    """Refuse a body that the web server could not read.
 
     Raises:
-        BadRequest: it is one of these.
+        BadRequest: it is not whole.
         RequestTimeout: it did not arrive in time.
-        RequestEntityTooLarge: it is longer than any of our forms.
+        RequestEntityTooLarge: it is too long.
     """
     problem = request.environ.get(BODY_PROBLEM)
     if problem == BODY_TOO_SLOW:
@@ -83,6 +83,14 @@ def check_body() -> None:
         raise RequestEntityTooLarge
     if problem == BODY_BROKEN:
         raise BadRequest("The request ended early, or its length is not what it says.")
+
+
+def check_body() -> None:
+    """Refuse a body that is not a form, or has anything but named text fields.
+
+    Raises:
+        BadRequest: it is so.
+    """
     is_there = bool(request.content_length) or "Transfer-Encoding" in request.headers
     if is_there and request.method in SAFE_METHODS:
         raise BadRequest(f"A {request.method} request has no body.")

@@ -19,11 +19,11 @@ from portal.web.assets import TEMPLATES
 from tests.accounts.support import cookie_of, give_password, is_signed_in, let_time_pass, record_of, with_cookie
 from tests.security.conftest import World
 from tests.security.conftest import world as world
-from tests.security.rights_matrix import PUBLIC, ROWS, Row
+from tests.security.rights_matrix import PAGES, PUBLIC, Row
 from tests.support.people import Cast
 from tests.support.visitor import Visitor
 
-PROTECTED = [row for row in ROWS if row.right != PUBLIC]
+PROTECTED = [row for row in PAGES if row.right != PUBLIC]
 
 
 def move_back(runtime: Runtime, visitor: Visitor, column: str, **details: float) -> None:

@@ -30,6 +30,7 @@ from tests.conftest import BASE_URL
 from tests.fuzz.requests import make
 from tests.security.objects import make_objects
 from tests.security.tables import STAMPS
+from tests.support.machine_views import add_machine_views
 from tests.support.people import Actor, Cast, make_cast
 from tests.support.visitor import Visitor
 
@@ -119,6 +120,7 @@ class FuzzWorld:
             settings=settings, database=self._database, vault=Vault(ring), outbound=outbound, capabilities=CAPABILITIES
         )
         self.app = create_app(runtime=self.runtime)
+        add_machine_views(self.app)
         self.cast: Cast = make_cast(self.runtime)
         self.names = make_objects(self.runtime, OWN, self.cast.owner.user_id).names
         make_objects(self.runtime, FOREIGN, self.cast.outsider.user_id)

@@ -36,6 +36,7 @@ class Row:
         foreign: the answer for an object of another organization, or none at all.
         visitor: of a public address, the answer to someone who is not signed in; None if it is the same.
         query: after the path, with the same placeholders.
+        is_machine: whether programs ask it, without session, cookie and token (`portal.web.machine`).
     """
 
     method: str
@@ -48,6 +49,7 @@ class Row:
     foreign: int = 404
     visitor: int | None = None
     query: str = ""
+    is_machine: bool = False
 
     @property
     def names_object(self) -> bool:
@@ -213,3 +215,4 @@ ROWS = (
         foreign=303,
     ),
 )
+PAGES = tuple(row for row in ROWS if not row.is_machine)

@@ -10,12 +10,12 @@ from tests.conftest import BASE_URL
 from tests.security.conftest import World
 from tests.security.hostile_bodies import BODIES
 from tests.security.logged import catching_lines
-from tests.security.rights_matrix import PUBLIC, ROWS, Row
+from tests.security.rights_matrix import PAGES, PUBLIC, Row
 from tests.security.tables import digests
 from tests.security.test_limits import REPEATABLE
 from tests.support.visitor import Visitor
 
-POSTS = [row for row in ROWS if row.method == "POST"]
+POSTS = [row for row in PAGES if row.method == "POST"]
 
 
 def send(visitor: Visitor, method: str, path: str, body: bytes, content_type: str, token: str) -> TestResponse:

@@ -9,12 +9,12 @@ from portal.db import utc_now
 from portal.runtime import Runtime
 from tests.conftest import BASE_URL
 from tests.security.conftest import World
-from tests.security.rights_matrix import ROWS, Row
+from tests.security.rights_matrix import PAGES, ROWS, Row
 from tests.security.tables import digests
 from tests.support.people import Cast
 from tests.support.visitor import Visitor
 
-POSTS = [row for row in ROWS if row.method == "POST"]
+POSTS = [row for row in PAGES if row.method == "POST"]
 SAME = {"Sec-Fetch-Site": "same-origin"}
 EVIL = "https://evil.example.com"
 

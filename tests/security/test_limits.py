@@ -7,11 +7,11 @@ from werkzeug.datastructures import MultiDict
 
 from tests.conftest import BASE_URL
 from tests.security.conftest import World
-from tests.security.rights_matrix import PUBLIC, ROWS, Row
+from tests.security.rights_matrix import PAGES, PUBLIC, Row
 from tests.security.tables import digests
 from tests.support.visitor import Visitor
 
-POSTS = [row for row in ROWS if row.method == "POST"]
+POSTS = [row for row in PAGES if row.method == "POST"]
 FORMS = [row for row in POSTS if "/wrong" not in row.path]
 # What someone might hope to set along the way.
 SMUGGLED = ("is_admin", "organization_id", "connection_id", "created_by_user_id", "state", "_method")
@@ -59,7 +59,7 @@ def test_query_beyond_the_limit_is_413(world: World, path: str) -> None:
     assert world.signed_in().get(path, query_string="q=" + "x" * 10_000).status_code == 413
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.method == "GET"], ids=endpoint_of)
+@pytest.mark.parametrize("row", [row for row in PAGES if row.method == "GET"], ids=endpoint_of)
 def test_query_that_nobody_expects_never_fails(world: World, row: Row) -> None:
     owner = world.signed_in()
     path = row.path.format(**world.names(world.cast.owner, "own"))

@@ -11,16 +11,17 @@ from portal.actor import ROLE_RIGHTS, Right, Role
 from portal.repositories.models import Enablement
 from portal.runtime import Runtime
 from portal.web.access import declared_right
+from portal.web.machine import machine_of_view
 from tests.security.conftest import World
 from tests.security.objects import MISSING
-from tests.security.rights_matrix import PUBLIC, ROWS, SIGNED_IN, Row
+from tests.security.rights_matrix import PAGES, PUBLIC, ROWS, SIGNED_IN, Row
 from tests.support.people import Actor, Cast
 from tests.support.visitor import Visitor
 
 ACTORS = ("owner", "administrator", "lead", "auditor", "outsider")
 REQUEST_ID = re.compile(r"<code>[0-9a-f]{16}</code>|nonce|csrf_token\" value=\"[^\"]+\"|X-CSRFToken\": \"[^\"]+\"")
 OPEN = [row for row in ROWS if row.right == PUBLIC]
-PROTECTED = [row for row in ROWS if row.right != PUBLIC]
+PROTECTED = [row for row in PAGES if row.right != PUBLIC]
 
 
 def name_of(row: Row) -> str:
@@ -55,6 +56,7 @@ def test_view_declares_what_its_row_says(world: World, row: Row) -> None:
     bound = world.app.url_map.bind("127.0.0.1:8000")
 
     assert declared_right(world.app, row.endpoint) == row.right
+    assert (machine_of_view(world.app, row.endpoint) is not None) == row.is_machine
     assert bound.match(row.path.format(**MISSING), method=row.method)[0] == row.endpoint
 
 

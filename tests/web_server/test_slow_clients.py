@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.machine_views import RAW_BYTES
 from tests.web_server.served import Served, read_all, status_of
 
 SLOW_CLIENTS = 32
@@ -66,6 +67,28 @@ def test_body_that_does_not_come_is_408_and_ends_the_connection(impatient: Serve
     assert status_of(answer) == 408
     assert b"Not all of the request arrived in time" in answer
     assert b"Content-Security-Policy" in answer
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (f"Content-Length: {RAW_BYTES}\r\n\r\n" + "x" * RAW_BYTES, 200),
+        (f"Content-Length: {RAW_BYTES + 1}\r\n\r\n", 413),
+        (f"Transfer-Encoding: chunked\r\n\r\n{RAW_BYTES + 1:x}\r\n" + "x" * (RAW_BYTES + 1) + "\r\n0\r\n\r\n", 413),
+        ("Content-Length: 100\r\n\r\nlate", 408),
+        ("Transfer-Encoding: chunked\r\n\r\n5\r\nlate", 408),
+        ("Transfer-Encoding: chunked\r\n\r\nnone\r\n", 400),
+    ],
+    ids=["whole", "too long", "too long in chunks", "late", "late in chunks", "no chunks"],
+)
+def test_body_of_a_program_has_its_own_limit_and_problem_details(impatient: Served, sent: str, status: int) -> None:
+    answer = impatient.send(
+        f"POST /programs/raw HTTP/1.1\r\nHost: {impatient.host}\r\nConnection: close\r\n{sent}".encode()
+    )
+
+    assert status_of(answer) == status
+    assert (b"application/problem+json" in answer) == (status != 200)
+    assert b"Set-Cookie" not in answer
 
 
 def test_answer_that_is_not_taken_ends_the_connection_without_a_traceback(impatient: Served) -> None:
