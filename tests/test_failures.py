@@ -15,7 +15,7 @@ from sqlmodel import Session, select
 from portal import CAPABILITIES, failures
 from portal.authorization.exchange import READ_CATALOGUE, Doubt, catalogue_key
 from portal.authorization.models import AttemptState, AuthorizationAttempt
-from portal.connections.checks import TITLES, Check, Checklist, CheckState
+from portal.connections.checks import Check, Checklist, CheckState
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.remedies import ways_of
 from portal.connections.steps import LABELS, Step
@@ -118,7 +118,7 @@ def put(session: Session, surface: Surface, connection_id: int, card: Card, cast
     credential = session.exec(select(Credential)).one()
     now, told = utc_now(), card.to_json()
     if surface == Surface.CHECKS:
-        check = Check("gitlab", TITLES["gitlab"], CheckState.FAIL, card=told)
+        check = Check("gitlab", CheckState.FAIL, card=told)
         connection.checks = Checklist([check], [], now).to_json()
     elif surface == Surface.OVERVIEW:
         connection.attention, connection.state = told, ConnectionState.NEEDS_ATTENTION

@@ -1,13 +1,16 @@
-"""The lines of step 2's checklist, and how they are stored."""
+"""The checks of a connection: how they are stored, as codes with parameters, and what they say when they are shown."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from portal.errors import Card
+from portal.gitlab.version import consequences_of, parse_version
+from portal.web.times import moment
 
 
 class CheckState(StrEnum):
@@ -24,16 +27,27 @@ class Check:
     """One line of the checklist.
 
     Attributes:
+        note: code of what it says besides its state (`NOTES`), with its parameters.
         card: what is wrong and who can fix it.
         take: an address with which a button on this line replaces the one entered.
     """
 
     key: str
-    title: str
     state: CheckState
-    detail: str = ""
+    note: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
     card: dict[str, Any] | None = None
     take: str = ""
+
+    @property
+    def title(self) -> str:
+        """What it is called in step 2."""
+        return TITLES.get(self.key, "")
+
+    @property
+    def detail(self) -> str:
+        """What it says besides its state."""
+        return note_text(self.note, self.params)
 
     @property
     def failure(self) -> Card | None:
@@ -108,16 +122,101 @@ TITLES = {
 }
 
 
-def passed(key: str, detail: str = "") -> Check:
-    """Return a line that passed."""
-    return Check(key, TITLES[key], CheckState.PASS, detail)
+def _until(params: Mapping[str, Any]) -> str:
+    return f"Valid until {datetime.fromisoformat(params['until']):%d %B %Y}."
 
 
-def warned(key: str, detail: str, take: str = "") -> Check:
-    """Return a line with a warning."""
-    return Check(key, TITLES[key], CheckState.WARN, detail, take=take)
+def _skew(params: Mapping[str, Any]) -> str:
+    way = "behind" if params["seconds"] > 0 else "ahead of"
+    return f"GitLab's clock is {abs(params['seconds'])} seconds {way} this portal's. Tokens may end too early."
+
+
+def _version(params: Mapping[str, Any]) -> str:
+    version = parse_version(params["version"])
+    lacking = [item.sentence for item in consequences_of(version)] if version else []
+    return " ".join([f"{params['version']} {params['edition']}".strip() + ".", *lacking])
+
+
+def _renewal_failed(params: Mapping[str, Any]) -> str:
+    works = f" The token works until {_moment(params['until'])}." if params["until"] else ""
+    return f"The last renewal failed: {Card.from_json(params['why']).sentence}{works}"
+
+
+def _renewed(params: Mapping[str, Any]) -> str:
+    since = f"Renewed {_moment(params['since'])}; " if params["since"] else ""
+    return f"{since}renewed again by {_moment(params['by'])}."
+
+
+def _moment(text: str) -> str:
+    return moment(datetime.fromisoformat(text))
+
+
+# What a check says besides its state, by code. A failure is a card instead, and these say nothing about what to do.
+NOTES: dict[str, str | Callable[[Mapping[str, Any]], str]] = {
+    "in_clear": "Plain HTTP: everything is sent unencrypted. Only for a GitLab on this machine.",
+    "sandbox_in_clear": "The sandbox uses plain HTTP and never leaves this machine.",
+    "valid_until": _until,
+    "valid_not_long": lambda params: f"{_until(params)} That is in {params['days']} days.",
+    "api_answers": "Its API answers.",
+    "clock_unknown": "GitLab does not report its time.",
+    "clock_skew": _skew,
+    "version": _version,
+    "version_unknown": "GitLab reports its version only after the authorization.",
+    "issuer_unknown": "GitLab does not report its own address, so it cannot be compared.",
+    "issuer_invalid": "GitLab reports an external URL that is not a valid address.",
+    "issuer_same": "{address}",
+    "issuer_inner": (
+        "GitLab calls itself {told}. You can continue. Until GitLab's administrator sets external_url to {entered}, "
+        "links in GitLab's e-mails and the addresses for cloning lead to the wrong place."
+    ),
+    "issuer_other": (
+        "GitLab calls itself {told}, so browsers should be sent there. Gatehouse itself can keep using {api_url}."
+    ),
+    # After the authorization.
+    "not_reached": "Not asked: GitLab cannot be reached.",
+    "failure": lambda params: Card.from_json(params["why"]).sentence,
+    "not_authorized": "No one has authorized it yet.",
+    "kept": "GitLab has not answered; the credential is kept as it is.",
+    "ends": lambda params: f"It ends on {_moment(params['until'])} and cannot be renewed.",
+    "renewal_failed": _renewal_failed,
+    "renewed": _renewed,
+    "endless": "It does not expire.",
+    "user": "@{username}",
+    "user_renamed": "@{before} is now called @{username} in GitLab.",
+    "scopes": "{scopes}",
+    "git": "{base}",
+    "git_browser": "{base}, which is the browser's address and not that of the API.",
+    "git_elsewhere": "GitLab says to read repositories at {base}, which is neither of its addresses here.",
+    "git_unknown": "The service user sees no project that could show it.",
+    "hooks_missing": "Not set up yet.",
+    "hooks_unwanted": "Not wanted for this connection.",
+}
+
+
+def note_text(code: str, params: Mapping[str, Any]) -> str:
+    """Return what a note says; nothing for one of an older version."""
+    told = NOTES.get(code, "")
+    try:
+        return told.format_map(params) if isinstance(told, str) else told(params)
+    except (KeyError, TypeError, ValueError):
+        return ""
+
+
+def passed(key: str, note: str = "", **params: Any) -> Check:
+    """Return a check that found nothing wrong."""
+    return Check(key, CheckState.PASS, note, params)
+
+
+def warned(key: str, note: str, card: Card | None = None, take: str = "", **params: Any) -> Check:
+    """Return a check that works but says something; with a card it becomes an incident of level warning."""
+    return Check(key, CheckState.WARN, note, params, card.to_json() if card else None, take)
 
 
 def failed(key: str, card: Card, take: str = "") -> Check:
-    """Return a line that failed, with what fixes it."""
-    return Check(key, TITLES[key], CheckState.FAIL, card=card.to_json(), take=take)
+    """Return a check that failed, with what fixes it."""
+    return Check(key, CheckState.FAIL, card=card.to_json(), take=take)
+
+
+def skipped(key: str, note: str = "", **params: Any) -> Check:
+    """Return a check that could not be made, or is not wanted."""
+    return Check(key, CheckState.SKIPPED, note, params)

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Response
 
 from portal.connections import checklist, instance
+from portal.connections.checks import Checklist
 from portal.connections.forms import InstanceForm
 from portal.connections.models import Connection, way_of
 from portal.connections.setup_views import load_connection, render_step, say_when, waiting_card
@@ -97,7 +98,7 @@ def _entered(form: InstanceForm, connection: Connection) -> instance.Entered:
     return instance.Entered(form.domain.data or "", form.api_url.data or "", *reach)
 
 
-def _render_checks(connection: Connection, found: checklist.Checklist | None) -> Response:
+def _render_checks(connection: Connection, found: Checklist | None) -> Response:
     return render(
         "connections/setup/checks.html", "connections/setup/_checks.html", connection=connection, checklist=found
     )

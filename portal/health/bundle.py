@@ -25,6 +25,27 @@ SETTINGS = (
     *("session_idle_minutes", "session_absolute_hours", "plan", "log_level", "embedded_worker", "catalogue_lanes"),
     *("smtp_port", "smtp_security"),
 )
+CONNECTION = (
+    *("slug", "display_name", "method", "state", "attention", "external_url", "api_url", "service_username"),
+    *("services", "hooks_wanted", "version_seen", "edition_seen", "checks", "steps_done", "row_version"),
+    *("created_at", "updated_at", "authorized_at", "last_read_at"),
+)
+CREDENTIAL = (
+    *("method", "origin", "scopes", "expires_at", "gitlab_user_id", "gitlab_username", "generation", "obtained_at"),
+    *("state", "refresh_at", "refreshed_at", "lease_owner", "lease_until", "intent_at", "failures"),
+    *("cooldown_until", "failure", "failed_at"),
+)
+EVENT = ("at", "kind", "generation", "process", "reason", "details")
+WATCH = ("state", "since", "checked_at", "answered_at", "due_at", "addresses")
+CHECK = ("key", "at", "seen_at", "state", "note", "params", "card", "is_current")
+INCIDENT = (
+    *("cause", "check_key", "level", "layer", "card", "phase", "count", "last_failed_at", "opened_at", "closed_at"),
+    *("alarmed_at", "alarm_mailed_at", "end_mailed_at"),
+)
+JOB = (
+    *("public_id", "name", "title", "state", "done", "total", "message", "failure", "attempts", "request_id"),
+    *("created_at", "started_at", "finished_at"),
+)
 
 
 def make_bundle(runtime: Runtime, principal: Principal, slug: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from portal.health.panel import health_panels
 
 BUNDLED_ROWS = 500
 BUNDLED_WATCH = ("state", "since", "checked_at", "answered_at", "due_at", "addresses")
-BUNDLED_CHECK = ("key", "at", "seen_at", "state", "detail", "card", "is_current")
+BUNDLED_CHECK = ("key", "at", "seen_at", "state", "note", "params", "card", "is_current")
 BUNDLED_INCIDENT = (
     *("cause", "check_key", "level", "layer", "card", "phase", "count", "last_failed_at", "opened_at", "closed_at"),
     *("alarmed_at", "alarm_mailed_at", "end_mailed_at"),

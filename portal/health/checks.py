@@ -14,7 +14,8 @@ from portal import audit
 from portal.accounts.models import Organization
 from portal.actor import SYSTEM, Principal
 from portal.connections.attention import end_attention, need_attention
-from portal.connections.checklist import Check, CheckState, note_announcement
+from portal.connections.checklist import note_announcement
+from portal.connections.checks import Check, CheckState
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.store import get_connection_for_admin, note_version
 from portal.db import utc_now
@@ -110,7 +111,7 @@ def _keep_history(session: Session, connection_id: int, checks: list[Check], now
     for check in checks:
         row = current.get(check.key)
         if row and (row.state, (row.card or {}).get("code")) == (check.state, (check.card or {}).get("code")):
-            row.seen_at, row.detail, row.card = now, check.detail[:1000], check.card
+            row.seen_at, row.note, row.params, row.card = now, check.note, dict(check.params), check.card
             continue
         if row:
             row.is_current = False
@@ -122,7 +123,8 @@ def _keep_history(session: Session, connection_id: int, checks: list[Check], now
                 at=now,
                 seen_at=now,
                 state=check.state,
-                detail=check.detail[:1000],
+                note=check.note,
+                params=dict(check.params),
                 card=check.card,
             )
         )

@@ -92,7 +92,9 @@ class HealthCheck(SQLModel, table=True):
     at: datetime = Field(sa_type=UTCDateTime)
     seen_at: datetime = Field(index=True, sa_type=UTCDateTime)
     state: str = Field(max_length=10)
-    detail: str = Field(default="", max_length=1000)
+    # What it says besides its state: a code of `connections.checks.NOTES`, and what its sentence names.
+    note: str = Field(default="", max_length=30)
+    params: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     # A Card as JSON: what is wrong.
     card: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     is_current: bool = True

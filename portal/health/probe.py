@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from portal.connections import checklist
 from portal.connections.applications import wanted_scopes
-from portal.connections.checklist import Check, Checklist, CheckState
+from portal.connections.checks import Check, Checklist, CheckState, failed, passed, skipped, warned
 from portal.connections.instance import open_host_session
 from portal.connections.models import Connection
 from portal.credentials import AccessSource, AccessUnavailable
@@ -34,7 +34,6 @@ from portal.web.times import moment
 REASON = "health check"
 # Of the certificate and of a credential that cannot be renewed.
 WARN_DAYS = 14
-NOT_REACHED = "Not asked: GitLab cannot be reached."
 STEPS = 4
 Progress = Callable[[int, int, str], None]
 
@@ -59,38 +58,18 @@ class Looked:
     issuer: str = ""
 
 
-def passed(key: str, detail: str = "") -> Check:
-    """Return a check that found nothing wrong."""
-    return Check(key, TITLES[key], CheckState.PASS, detail)
-
-
-def warned(key: str, detail: str, card: Card | None = None) -> Check:
-    """Return a check that works but says something; with a card it becomes an incident of level warning."""
-    return Check(key, TITLES[key], CheckState.WARN, detail, card.to_json() if card else None)
-
-
-def failed(key: str, card: Card) -> Check:
-    """Return a check that failed."""
-    return Check(key, TITLES[key], CheckState.FAIL, card=card.to_json())
-
-
-def skipped(key: str, detail: str = "") -> Check:
-    """Return a check that could not be made, or is not wanted."""
-    return Check(key, TITLES[key], CheckState.SKIPPED, detail)
-
-
 def look(runtime: Runtime, connection: Connection, progress: Progress) -> Looked:
     """Make every check; `progress` is called in between with (done, total, what comes next)."""
     progress(0, STEPS, "The way to GitLab")
     found = checklist.look_at(runtime, connection)
-    checks = {check.key: replace(check, title=TITLES[check.key]) for check in found.checks if check.key in TITLES}
+    checks = {check.key: check for check in found.checks}
     if soon := _expiry_warning(checks["certificate"], found):
         checks["certificate"] = soon
     addresses = {"issuer": found.issuer} if found.issuer else {}
     metadata = None
     is_answering = checks["gitlab"].state == CheckState.PASS
     if not is_answering:
-        more = [*_stored_checks(load_credential(runtime, connection), connection), skipped("git", NOT_REACHED)]
+        more = [*_stored_checks(load_credential(runtime, connection), connection), skipped("git", "not_reached")]
     else:
         progress(1, STEPS, "The credential")
         access, more = _demand(runtime, connection)
@@ -106,12 +85,11 @@ def look(runtime: Runtime, connection: Connection, progress: Progress) -> Looked
                     git, base = _git_check(connection, client)
                     more.append(git)
                     addresses |= {"git": base} if base else {}
-    hooks = skipped("hooks", "Not set up yet." if connection.hooks_wanted else "Not wanted for this connection.")
+    hooks = skipped("hooks", "hooks_missing" if connection.hooks_wanted else "hooks_unwanted")
     checks |= {check.key: check for check in [*more, _work_check(connection), hooks]}
     if metadata:
         seen = {"version_seen": metadata.version, "edition_seen": edition_of(metadata)}
-        version = checklist.version_check(Connection(**{**connection.model_dump(), **seen}))
-        checks["version"] = replace(version, title=TITLES["version"])
+        checks["version"] = checklist.version_check(Connection(**{**connection.model_dump(), **seen}))
     rows = [checks.get(key) or skipped(key) for key in TITLES]
     return Looked(rows, is_answering, addresses, metadata, found.announces_issuer, found.issuer)
 
@@ -127,7 +105,7 @@ def _expiry_warning(certificate: Check, found: Checklist) -> Check | None:
         return None
     leaf = found.chain[0]
     card = Card("certificate_expires", {"at": leaf["not_after"], "days": leaf["days_left"]})
-    return warned("certificate", certificate.detail, card)
+    return replace(certificate, card=card.to_json())
 
 
 def _stored_checks(stored: Credential | None, connection: Connection) -> list[Check]:
@@ -135,16 +113,16 @@ def _stored_checks(stored: Credential | None, connection: Connection) -> list[Ch
     if stored is None:
         return []
     verdict = _stored_verdict(stored)
-    kept = passed("credential", "GitLab has not answered; the credential is kept as it is.")
+    kept = passed("credential", "kept")
     first = failed("credential", verdict) if verdict else kept
-    return [first, skipped("token", NOT_REACHED), _scopes(stored, connection)]
+    return [first, skipped("token", "not_reached"), _scopes(stored, connection)]
 
 
 def _demand(runtime: Runtime, connection: Connection) -> tuple[AccessSource | None, list[Check]]:
     """Get a token that is good now, which renews one that is due; None, with what is known, when there is none."""
     stored = load_credential(runtime, connection)
     if stored is None:
-        return None, [skipped("credential", "No one has authorized it yet.")]
+        return None, [skipped("credential", "not_authorized")]
     assert connection.id is not None
     access = AccessSource(runtime, connection.id, REASON)
     try:
@@ -180,7 +158,7 @@ def _stored_verdict(stored: Credential) -> Card | None:
 def _unavailable(error: AccessUnavailable) -> Check:
     # A doubt is shown here and alarms no one: it passes, or a verdict follows within minutes.
     if error.card.code in DOUBTS:
-        return warned("credential", error.card.sentence)
+        return warned("credential", "failure", why=error.card.to_json())
     return failed("credential", error.card)
 
 
@@ -188,29 +166,26 @@ def _served(stored: Credential) -> Check:
     """Return what is known about a credential whose access token is in use."""
     if verdict := _stored_verdict(stored):
         return failed("credential", verdict)
-    until = moment(stored.expires_at) if stored.expires_at else ""
+    until = stored.expires_at.isoformat() if stored.expires_at else ""
     if stored.refresh_token_sealed is None and stored.expires_at is not None:
-        detail = f"It ends on {until} and cannot be renewed."
         if stored.expires_at - utc_now() > timedelta(days=WARN_DAYS):
-            return passed("credential", detail)
-        return warned("credential", detail, Card("credential_expires", {"at": until}))
+            return passed("credential", "ends", until=until)
+        return warned("credential", "ends", Card("credential_expires", {"at": moment(stored.expires_at)}), until=until)
     if stored.failure:
-        why = Card.from_json(stored.failure).sentence
-        works = f" The token works until {until}." if until else ""
-        return warned("credential", f"The last renewal failed: {why}{works}")
+        return warned("credential", "renewal_failed", why=stored.failure, until=until)
     if stored.refresh_at is None:
-        return passed("credential", "It does not expire.")
-    since = f"Renewed {moment(stored.refreshed_at)}; " if stored.refreshed_at else ""
-    return passed("credential", f"{since}renewed again by {moment(stored.refresh_at)}.")
+        return passed("credential", "endless")
+    since = stored.refreshed_at.isoformat() if stored.refreshed_at else ""
+    return passed("credential", "renewed", since=since, by=stored.refresh_at.isoformat())
 
 
 def _user_check(connection: Connection, stored: Credential, user: User) -> Check:
     is_same = user.id == stored.gitlab_user_id
     expected = connection.service_username.casefold()
     if is_same and expected == user.username.casefold():
-        return passed("user", f"@{user.username}")
+        return passed("user", "user", username=user.username)
     if is_same and expected == stored.gitlab_username.casefold():
-        return warned("user", f"@{stored.gitlab_username} is now called @{user.username} in GitLab.")
+        return warned("user", "user_renamed", before=stored.gitlab_username, username=user.username)
     card = Card("wrong_user", {"actual": user.username, "expected": connection.service_username})
     return failed("user", card)
 
@@ -219,7 +194,7 @@ def _scopes(stored: Credential, connection: Connection) -> Check:
     missing = missing_scopes(stored.scopes, wanted_scopes(connection))
     if missing:
         return failed("scopes", Card("missing_scopes", {"scopes": ", ".join(missing)}))
-    return passed("scopes", ", ".join(stored.scopes))
+    return passed("scopes", "scopes", scopes=", ".join(stored.scopes))
 
 
 def _metadata(client: GitLabClient) -> Metadata | None:
@@ -237,18 +212,17 @@ def _git_check(connection: Connection, client: GitLabClient) -> tuple[Check, str
         card = error.card()
         # The other checks test the route; this one only covers projects.
         is_own = classify("git", card).check_key == "git"
-        return failed("git", card) if is_own else skipped("git", card.sentence), ""
+        return failed("git", card) if is_own else skipped("git", "failure", why=card.to_json()), ""
     if not page.items or not page.items[0].http_url_to_repo:
-        return skipped("git", "The service user sees no project that could show it."), ""
+        return skipped("git", "git_unknown"), ""
     project = page.items[0]
     # Only the part that is the same for all: the path would reveal a project to people who may not see it.
     base = WebAddress(project.http_url_to_repo.removesuffix(f"/{project.path_with_namespace}.git"))
     if is_same_address(base, connection.api_url):
-        return passed("git", base), base
+        return passed("git", "git", base=base), base
     if is_same_address(base, connection.external_url):
-        return passed("git", f"{base}, which is the browser's address and not that of the API."), base
-    told = f"GitLab says to read repositories at {base}, which is neither of its addresses here."
-    return warned("git", told), base
+        return passed("git", "git_browser", base=base), base
+    return warned("git", "git_elsewhere", base=base), base
 
 
 def _work_check(connection: Connection) -> Check:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from sqlmodel import col, select
 
 from portal.actor import Principal, Right
-from portal.connections.checklist import Check, CheckState
+from portal.connections.checks import Check, CheckState, note_text
 from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.errors import Card
@@ -139,6 +139,11 @@ class CheckLine:
     check: Check
     since: datetime | None = None
     curl: str = ""
+
+    @property
+    def title(self) -> str:
+        """What the check is called once a connection is in use."""
+        return TITLES[self.check.key]
 
 
 @dataclass(frozen=True)
@@ -303,11 +308,11 @@ def _directions(
         lines = []
         for key in direction.keys:
             if row := current.get(key):
-                check = Check(key, TITLES[key], CheckState(row.state), row.detail, row.card)
+                check = Check(key, CheckState(row.state), row.note, row.params, row.card)
                 curl = curl_for(connection, key) if check.state in {CheckState.FAIL, CheckState.WARN} else ""
                 lines.append(CheckLine(check, row.at, curl))
             else:
-                lines.append(CheckLine(Check(key, TITLES[key], CheckState.SKIPPED)))
+                lines.append(CheckLine(Check(key, CheckState.SKIPPED)))
         strip = strip_of((row for row in rows if row.key in direction.keys), now)
         found.append(
             DirectionStatus(direction, lines, strip, *_address(runtime, connection, watch, direction, current))
@@ -339,5 +344,5 @@ def _address(
         return "", ""
     row = current.get(key)
     if row is None or row.state == CheckState.SKIPPED:
-        known = row.detail if row and row.detail else "Not seen yet."
+        known = (note_text(row.note, row.params) if row else "") or "Not seen yet."
     return address, known

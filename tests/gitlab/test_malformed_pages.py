@@ -11,7 +11,7 @@ from sqlalchemy import delete
 from sqlmodel import col, select
 
 from portal.authorization.models import AttemptState, AuthorizationAttempt
-from portal.connections.checklist import Checklist
+from portal.connections.checks import Checklist
 from portal.connections.models import Application, Connection, Method, OutboundTry
 from portal.connections.steps import STEPS_OF, Step
 from portal.credentials.models import Credential

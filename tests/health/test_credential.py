@@ -163,5 +163,5 @@ def test_due_check_renews_the_pair_and_says_until_when(watched: Watched, paired:
     watched.look()
 
     assert watched.incidents == []
-    assert watched.checks()["credential"].detail.startswith("Renewed ")
+    assert watched.checks()["credential"].note == "renewed"
     assert paired.token_requests == 1

@@ -142,7 +142,7 @@ def test_project_that_tells_the_git_address_is_not_named(watched: Watched, lead:
     with watched.runtime.database.reading() as session:
         assert session.exec(select(AuditEvent)).all() == []
     assert ".git<" not in page
-    assert watched.checks()["git"].detail == watched.connection.api_url
+    assert watched.checks()["git"].params == {"base": watched.connection.api_url}
 
 
 def test_health_of_another_organization_is_not_touched(

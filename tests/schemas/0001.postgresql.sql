@@ -317,7 +317,8 @@ CREATE TABLE public.health_check (
     at timestamp with time zone NOT NULL,
     seen_at timestamp with time zone NOT NULL,
     state character varying(10) NOT NULL,
-    detail character varying(1000) NOT NULL,
+    note character varying(30) NOT NULL,
+    params json NOT NULL,
     card json,
     is_current boolean NOT NULL
 );
@@ -682,7 +683,7 @@ INSERT INTO public.enablement VALUES (1, 1, 1, 'x', 1, '2026-01-01 00:00:00+00')
 INSERT INTO public.executor VALUES ('x', 'x', 1, '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00');
 INSERT INTO public.gitlab_group VALUES (1, 1, 1, 1, 'x', 'x', 'x', 1);
 INSERT INTO public.group_grant VALUES (1, 1, 1, 1, 1, '2026-01-01 00:00:00+00');
-INSERT INTO public.health_check VALUES (1, 1, 'x', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', 'x', 'x', '{}', false);
+INSERT INTO public.health_check VALUES (1, 1, 'x', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', 'x', 'x', '{}', '{}', false);
 INSERT INTO public.health_watch VALUES (1, 'x', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '{}');
 INSERT INTO public.incident VALUES (1, 1, 'x', 'x', false, 'x', 'x', '{}', 'x', 1, 1, '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00');
 INSERT INTO public.instance VALUES (1, 'x', '{}', '{}', '{}', 'x', false, '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '{}', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00');

@@ -286,13 +286,14 @@ CREATE TABLE health_check (
 	at DATETIME NOT NULL,
 	seen_at DATETIME NOT NULL,
 	state VARCHAR(10) NOT NULL,
-	detail VARCHAR(1000) NOT NULL,
+	note VARCHAR(30) NOT NULL,
+	params JSON NOT NULL,
 	card JSON,
 	is_current BOOLEAN NOT NULL,
 	PRIMARY KEY (id),
 	FOREIGN KEY(connection_id) REFERENCES connection (id) ON DELETE CASCADE
 );
-INSERT INTO "health_check" VALUES(1,1,'x','2026-01-01 00:00:00.000000','2026-01-01 00:00:00.000000','x','x','{}',0);
+INSERT INTO "health_check" VALUES(1,1,'x','2026-01-01 00:00:00.000000','2026-01-01 00:00:00.000000','x','x','{}','{}',0);
 CREATE TABLE health_watch (
 	connection_id INTEGER NOT NULL,
 	state VARCHAR(10) NOT NULL,
