@@ -84,14 +84,14 @@ TARGETS = {
         _files("tests/security/test_", "csrf", "hosts", "next", "limits", "bodies", "headers"),
     ),
     "refresh": Target(
-        _files("portal/credentials/", "machine", "claims", "spend"),
+        _files("portal/credentials/", "machine", "methods", "refresh", "store"),
         (
             *_files("tests/authorization/test_", "machine", "machine_sequences"),
             *_files("tests/authorization/test_", "refresh", "refresh_corners", "refresh_iam", "refused"),
         ),
     ),
     "callback": Target(
-        (*_files("portal/authorization/", "views", "person", "attempts", "exchange", "snapshot"),),
+        (*_files("portal/authorization/", "views", "attempts", "exchange"),),
         (
             *_files("tests/authorization/test_", "attempts", "views", "issuer", "rights"),
             *("tests/gitlab/test_malformed_pages.py", "tests/security/test_attempt_cookie.py"),

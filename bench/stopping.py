@@ -91,7 +91,7 @@ def _running(kind: str, runtime: Runtime, everyone: list[Paired]) -> Iterator[su
         arguments = ["-m", "portal", "worker"]
     else:
         arguments = web_arguments(runtime.settings, f"127.0.0.1:{port}", 1)
-        arguments[arguments.index("portal:create_app()")] = "bench.stopping_web:application()"
+        arguments[arguments.index("portal:create_app()")] = "tests.support.demand_page:application()"
     environment = environment_of(runtime, everyone[0].sandbox)
     with (
         subprocess.Popen(

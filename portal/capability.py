@@ -62,6 +62,8 @@ class Capability:
             connection; run in reverse order of the packages, in one transaction.
         bundle: a function of session and connection: sections of the support bundle, without any secret.
         granted_scopes: a function of session and connection id: the scopes of the credential in use, None without one.
+        on_connected: a function of session, connection and actor, called in the transaction that stores what someone
+            authorized.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Capability:
     erases: Callable[[Session, int], None] | None = None
     bundle: Callable[..., Mapping[str, Any]] | None = None
     granted_scopes: Callable[..., frozenset[str] | None] | None = None
+    on_connected: Callable[..., object] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,11 @@ class Capabilities:
         """What is shown on a connection's pages, in order."""
         pairs = (pair for capability in self.all for pair in capability.connection_panels.items())
         return tuple(provider for _, provider in sorted(_merged(pairs, "panels").items()))
+
+    @property
+    def on_connected(self) -> tuple[Callable[..., object], ...]:
+        """What happens once a connection has been authorized."""
+        return tuple(capability.on_connected for capability in self.all if capability.on_connected)
 
 
 def _merged(pairs: Any, what: str) -> Mapping[Any, Any]:

@@ -13,7 +13,7 @@ from flask import Flask
 from sqlmodel import Session, select
 
 from portal import CAPABILITIES, failures
-from portal.authorization.exchange import READ_CATALOGUE, Doubt, catalogue_key
+from portal.authorization.exchange import Doubt
 from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.connections.checks import Check, Checklist, CheckState
 from portal.connections.models import Connection, ConnectionState
@@ -30,7 +30,9 @@ from portal.health.models import HealthWatch, Incident, IncidentPhase
 from portal.jobs.models import Job, JobState
 from portal.net import errors as net_errors
 from portal.net.policy import NEVER
+from portal.repositories.catalogue.run import READ_CATALOGUE
 from portal.repositories.jobs import PASSING
+from portal.repositories.models import catalogue_key
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from portal.storage import Trouble

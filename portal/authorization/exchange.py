@@ -14,10 +14,10 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlmodel import Session, select
+from sqlmodel import select
 
 from portal import audit
-from portal.actor import SYSTEM, Principal
+from portal.actor import Principal
 from portal.authorization import attempts
 from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.connections.applications import open_client_credentials
@@ -34,7 +34,6 @@ from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import GitLabError, GitLabRateLimited, InsufficientScope, OAuthRefused, Unauthorized
 from portal.gitlab.payloads import User
 from portal.gitlab.scopes import missing_scopes
-from portal.jobs import Job, enqueue
 from portal.logs import get_logger
 from portal.net import HostSession, OutboundError, origin_of
 from portal.runtime import Runtime
@@ -43,7 +42,6 @@ from portal.vault import Secret
 
 log = get_logger(__name__)
 DENIED = "access_denied"
-READ_CATALOGUE = "repositories.read_catalogue"
 # A person or a rule refused; every other outcome is a failure.
 REFUSED = frozenset(
     {AttemptState.WRONG_PERSON, AttemptState.DENIED, "scopes_missing", "connection_changed", "right_lost"}
@@ -257,7 +255,7 @@ def _keep(
     granted: Granted,
     held: int,
 ) -> None:
-    """Store the pair, connect the connection, and start reading the catalogue: all in one transaction.
+    """Store the pair, connect the connection, and tell the capabilities that wait for that: all in one transaction.
 
     `held` is the row under which the pair is on record until then; it goes in the same transaction.
 
@@ -290,7 +288,8 @@ def _keep(
             scopes=credential.scopes,
             generation=credential.generation,
         )
-        enqueue_catalogue_read(session, principal, connection)
+        for tell in runtime.capabilities.on_connected:
+            tell(session, connection, principal.actor)
 
 
 def _refuse(
@@ -333,26 +332,3 @@ def _end(
         attempts.record_end(session, connection, principal, action, card.code, **told)
         if held is not None:
             let_go(session, held, details.get("actual") or attempt.snapshot["service_username"])
-
-
-def enqueue_catalogue_read(session: Session, principal: Principal | None, connection: Connection) -> Job:
-    """Start a read of the catalogue, which a higher capability does; if one is running, return that.
-
-    `principal` is whoever asked for it; None if the portal itself does.
-    """
-    return enqueue(
-        session,
-        READ_CATALOGUE,
-        {"connection_id": connection.id},
-        organization_id=connection.organization_id,
-        title=f"Read repositories of {connection.display_name}",
-        key=catalogue_key(connection),
-        subject=f"connection:{connection.id}",
-        lane=f"connection:{connection.id}",
-        actor=principal.actor if principal else SYSTEM,
-    )
-
-
-def catalogue_key(connection: Connection) -> str:
-    """Return what keeps two reads of one connection from running at once."""
-    return f"catalogue:{connection.id}"

@@ -16,7 +16,6 @@ from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.authorization.status import load_status
 from portal.connections.steps import Step, rail, step_to_do_first
 from portal.connections.store import expect_user, get_connection, get_connection_for_admin
-from portal.credentials.history import load_history
 from portal.errors import BadRequest
 from portal.redaction import register as register_secret
 from portal.runtime import Runtime
@@ -32,7 +31,7 @@ MAX_PARAMETER = 2000
 
 
 def register(app: Flask, runtime: Runtime) -> None:
-    """Add the routes, and what the authorization shows on a connection's pages."""
+    """Add the routes."""
     app.register_blueprint(blueprint)
 
 
@@ -53,15 +52,6 @@ def show(slug: str) -> Response:
         rail=rail(connection, Step.AUTHORIZE),
         cancel_url="" if connection.authorized_at else url_for("connections.cancel", slug=slug),
     )
-
-
-@blueprint.get("/connections/<slug>/credential")
-@requires(Right.SEE_CONNECTIONS)
-def credential(slug: str) -> Response:
-    """Show the history of every token pair of a connection."""
-    runtime = current_runtime()
-    connection = get_connection(runtime, current_principal(), slug)
-    return render("authorization/credential.html", connection=connection, history=load_history(runtime, connection))
 
 
 @blueprint.get("/connections/<slug>/authorization/status")

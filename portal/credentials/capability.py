@@ -42,6 +42,7 @@ def bundle(session: Session, connection: Connection) -> dict[str, Any]:
 
 CAPABILITY = Capability(
     name="credentials",
+    views="portal.credentials.views",
     tables=(Credential, CredentialEvent, RetiredToken),
     jobs=(
         PeriodicJob("credentials.keep_alive", keep_alive, "Renew tokens before they end", 30, has_due_credentials),

@@ -12,8 +12,7 @@ from portal.connections.checks import Check, Checklist, CheckState, failed, pass
 from portal.connections.instance import open_host_session
 from portal.connections.models import Connection
 from portal.credentials import AccessSource, AccessUnavailable
-from portal.credentials.methods import APPLICATION_GONE
-from portal.credentials.methods import VERDICTS as STORED_VERDICTS
+from portal.credentials.methods import method_of
 from portal.credentials.models import Credential, CredentialState
 from portal.credentials.refresh import DOUBTS
 from portal.credentials.store import get_credential
@@ -149,10 +148,12 @@ def _ask_user(runtime: Runtime, connection: Connection, client: GitLabClient) ->
 def _stored_verdict(stored: Credential) -> Card | None:
     if stored.state == CredentialState.ALIVE:
         return None
-    verdict = STORED_VERDICTS[stored.state]
+    method = method_of(stored)
+    verdict = method.remedy(stored.state)
     failure = Card.from_json(stored.failure) if stored.failure else verdict
     # The same with GitLab's own words and request id, if it was GitLab that said so.
-    return failure if failure.code in {verdict.code, APPLICATION_GONE.code} else verdict
+    verdicts = {verdict.code, method.remedy(stored.state, is_key_refused=True).code}
+    return failure if failure.code in verdicts else verdict
 
 
 def _unavailable(error: AccessUnavailable) -> Check:

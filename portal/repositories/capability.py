@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from portal.authorization.exchange import READ_CATALOGUE
 from portal.capability import Capability, JobDefinition, PeriodicJob
 from portal.repositories import grants
+from portal.repositories.catalogue.run import READ_CATALOGUE, enqueue_catalogue_read
 from portal.repositories.details import repositories_panels
 from portal.repositories.jobs import TAKE_UP_SECONDS, reads_to_take_up, run_read_catalogue, take_up_reads
 from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, Repository
@@ -27,6 +27,7 @@ CAPABILITY = Capability(
     member_notes=grants.notes_on_members,
     group_choices=grants.group_choices,
     erases_in_batches=(Enablement, Repository, GitLabGroup, CatalogueRun),
+    on_connected=enqueue_catalogue_read,
     actions={
         "catalogue.read_requested": "had the repositories of {object} read again",
         "repository.disabled": "disabled {object}",

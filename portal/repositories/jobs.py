@@ -8,7 +8,6 @@ from sqlalchemy import exists
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
-from portal.authorization.exchange import READ_CATALOGUE, enqueue_catalogue_read
 from portal.connections.attention import need_attention
 from portal.connections.models import Connection, ConnectionState
 from portal.credentials import AccessUnavailable
@@ -19,7 +18,7 @@ from portal.jobs import JobContext, RetryLater
 from portal.jobs.models import Job, JobState
 from portal.net import AnswerBroken, ConnectFailed, DeadlinePassed, NameNotResolved, OutboundError, ProxyFailed
 from portal.repositories.catalogue.findings import card_of
-from portal.repositories.catalogue.run import read_catalogue
+from portal.repositories.catalogue.run import READ_CATALOGUE, enqueue_catalogue_read, read_catalogue
 from portal.runtime import Runtime
 
 # GitLab, or the way to it, is down or busy: the connection itself is unaffected, and the read is tried again.
@@ -98,4 +97,4 @@ def take_up_reads(context: JobContext) -> None:
     """Start failed reads again."""
     for connection in reads_to_take_up(context.runtime):
         with context.transaction() as session:
-            enqueue_catalogue_read(session, None, connection)
+            enqueue_catalogue_read(session, connection)

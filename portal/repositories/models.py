@@ -166,3 +166,8 @@ def visible_to(principal: Principal) -> ColumnElement[bool]:
         .where(col(GroupGrant.membership_id) == principal.membership_id)
     )
     return own_organization & col(Repository.id).in_(granted)
+
+
+def catalogue_key(connection: Connection) -> str:
+    """Return what keeps two reads of one connection from running at once."""
+    return f"catalogue:{connection.id}"

@@ -12,12 +12,19 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
 from sqlmodel import Session, col
 
 from portal.actor import Principal, Right
-from portal.authorization.exchange import catalogue_key
 from portal.connections.models import Connection, ConnectionState
 from portal.errors import Card, NotFound
 from portal.foreign import clean
 from portal.jobs.models import Job, JobState
-from portal.repositories.models import Enablement, GitLabGroup, Reason, Repository, RepositoryState, visible_to
+from portal.repositories.models import (
+    Enablement,
+    GitLabGroup,
+    Reason,
+    Repository,
+    RepositoryState,
+    catalogue_key,
+    visible_to,
+)
 from portal.runtime import Runtime
 
 PAGE_SIZE = 50

@@ -9,7 +9,6 @@ from werkzeug.datastructures import MultiDict
 
 from portal import audit
 from portal.actor import Right
-from portal.authorization.exchange import enqueue_catalogue_read
 from portal.connections.models import ConnectionState
 from portal.connections.steps import Step, rail, step_to_do_first
 from portal.connections.store import get_connection, get_connection_for_admin, mark_step_done
@@ -18,6 +17,7 @@ from portal.errors import BadRequest, Conflict, InvalidInput
 from portal.foreign import Path
 from portal.repositories import details, grant_views
 from portal.repositories.availability import explain, role_name
+from portal.repositories.catalogue.run import enqueue_catalogue_read
 from portal.repositories.enablement import MAX_AT_ONCE, set_enabled
 from portal.repositories.grants import whom_to_ask
 from portal.repositories.selection import Filters, SelectionPanel, StateFilter, as_searched, load_panel
@@ -121,7 +121,7 @@ def read(slug: str) -> Response:
         connection = get_connection_for_admin(session, principal, slug)
         if connection.state == ConnectionState.DISCONNECTED:
             raise Conflict("This connection is disconnected, so GitLab cannot be read. Connect it again first.")
-        enqueue_catalogue_read(session, principal, connection)
+        enqueue_catalogue_read(session, connection, principal.actor)
         audit.record(session, principal.actor, "catalogue.read_requested", connection.target)
     return leave_to(safe_next(request.form.get("next", "")) or url_for(".index", connection=slug))
 

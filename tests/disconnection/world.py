@@ -12,7 +12,6 @@ from sqlmodel import SQLModel, select
 
 from portal.accounts.models import GroupGrant, Invitation, InvitedGroup
 from portal.audit.models import AuditEvent
-from portal.authorization.exchange import enqueue_catalogue_read
 from portal.authorization.models import AuthorizationAttempt
 from portal.connections.models import Connection
 from portal.credentials.models import CredentialEvent, RetiredToken
@@ -24,6 +23,7 @@ from portal.jobs import enqueue
 from portal.jobs.models import Job
 from portal.jobs.schedule import enqueue_due
 from portal.jobs.testing import run_pending
+from portal.repositories.catalogue.run import enqueue_catalogue_read
 from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, Repository
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
@@ -125,7 +125,7 @@ def make_world(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> World:
             session.flush()
             if number <= ENABLED:
                 session.add(Enablement(repository_id=repository.id, connection_id=connection.id))
-        enqueue_catalogue_read(session, principal_of(runtime, cast.owner), connection)
+        enqueue_catalogue_read(session, connection, principal_of(runtime, cast.owner).actor)
     return World(runtime, sandbox, cast, paired)
 
 

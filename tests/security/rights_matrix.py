@@ -159,7 +159,7 @@ ROWS = (
     Row("GET", SETUP + "/cancel", "connections.ask_cancel", MANAGE, 200),
     Row("POST", SETUP + "/cancel", "connections.cancel", MANAGE, 409),
     Row("GET", SETUP + "/authorize", "authorization.show", MANAGE, 200),
-    Row("GET", "/connections/{slug}/credential", "authorization.credential", SEE, 200),
+    Row("GET", "/connections/{slug}/credential", "credentials.show", SEE, 200),
     Row("GET", AUTHORIZATION + "/status", "authorization.status", MANAGE, 303),
     Row("POST", AUTHORIZATION, "authorization.start", MANAGE, 303),
     Row("GET", AUTHORIZATION + "/{public_id}/leave", "authorization.leave", MANAGE, 200),

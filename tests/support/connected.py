@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from portal.authorization.exchange import enqueue_catalogue_read
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.steps import Step
 from portal.credentials.models import Credential
 from portal.db import utc_now
 from portal.net import NetworkPolicy, OutboundClient, origin_of, parse_address
+from portal.repositories.catalogue.run import enqueue_catalogue_read
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from portal.vault import Place, Secret
@@ -35,7 +35,7 @@ def connect(
         session.flush()
         _add_credential(runtime, session, connection, sandbox.access_token("gatehouse"))
         if enqueue:
-            enqueue_catalogue_read(session, principal_of(runtime, actor), connection)
+            enqueue_catalogue_read(session, connection, principal_of(runtime, actor).actor)
         return connection.id
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from sqlmodel import Session, col, select
 
+from portal.actor import SYSTEM, Actor
 from portal.connections.attention import need_attention
 from portal.connections.instance import open_host_session
 from portal.connections.models import Connection
@@ -25,17 +26,34 @@ from portal.gitlab.errors import (
     UnexpectedStatus,
 )
 from portal.gitlab.version import FILTERS_BY_ROLE, Version, VersionTooOld, parse_version
+from portal.jobs import Job, enqueue
 from portal.net import OutboundError
 from portal.repositories.catalogue.findings import Findings, card_of
 from portal.repositories.catalogue.reader import CatalogueReader
 from portal.repositories.catalogue.rows import group_row, repository_row
 from portal.repositories.catalogue.writer import mark_missing, write_groups, write_repositories
-from portal.repositories.models import CatalogueRun, GitLabGroup
+from portal.repositories.models import CatalogueRun, GitLabGroup, catalogue_key
 from portal.runtime import Runtime
 
+READ_CATALOGUE = "repositories.read_catalogue"
 Progress = Callable[[int, int | None, str], None]
 # Answers that refuse one request, and say nothing about the token or GitLab being unreachable.
 REFUSED = (ForbiddenByRole, GitLabNotFound, InsufficientScope, MalformedAnswer, NotGitLab, UnexpectedStatus)
+
+
+def enqueue_catalogue_read(session: Session, connection: Connection, actor: Actor = SYSTEM) -> Job:
+    """Start a read of the catalogue for whoever asked for it; while one is running, return that."""
+    return enqueue(
+        session,
+        READ_CATALOGUE,
+        {"connection_id": connection.id},
+        organization_id=connection.organization_id,
+        title=f"Read repositories of {connection.display_name}",
+        key=catalogue_key(connection),
+        subject=f"connection:{connection.id}",
+        lane=f"connection:{connection.id}",
+        actor=actor,
+    )
 
 
 def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, progress: Progress) -> CatalogueRun:

@@ -1,4 +1,4 @@
-"""The portal's application with one more page, which demands access like any request that needs GitLab."""
+"""The portal's application with one more page, which demands access by each connection it is asked for."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ def application() -> WSGIApplication:
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if not environ["PATH_INFO"].startswith(DEMAND):
             return portal(environ, start_response)
-        try:
-            demand_access(runtime, int(environ["PATH_INFO"].removeprefix(DEMAND)), reason="page")
-        except AccessUnavailable as error:
-            told = error.card.code
-        else:
-            told = "access"
+        told = []
+        for connection_id in environ["PATH_INFO"].removeprefix(DEMAND).split(","):
+            try:
+                demand_access(runtime, int(connection_id), reason="page")
+                told.append("access")
+            except AccessUnavailable as error:
+                told.append(error.card.code)
         start_response("200 OK", [("Content-Type", "text/plain")])
-        return [told.encode()]
+        return [" ".join(told).encode()]
 
     return answer
