@@ -28,8 +28,8 @@ POOL_SIZE = 10
 DELETE_BATCH = 500
 # PostgreSQL ends a transaction whose process has been silent for this long: a frozen one would keep its locks forever.
 IDLE_IN_TRANSACTION_SECONDS = 30
-# On PostgreSQL a page waits no longer than on SQLite for someone's lock, and for no statement that gets out of hand.
-# Migrations and backups set their own limits; what `options` of the database URL says takes precedence.
+# On PostgreSQL a page waits no longer than on SQLite for another transaction's lock, and not for a runaway statement.
+# Migrations and backups set their own limits; the `options` of the database URL take precedence.
 LOCK_SECONDS = BUSY_TIMEOUT_SECONDS
 STATEMENT_SECONDS = 60
 # A server that vanished from the network is noticed in half a minute, not after the system's quarter of an hour. What

@@ -1,4 +1,4 @@
-"""What the portal acts with at a GitLab: got, renewed, tried, revoked, and remembered.
+"""What the portal acts with at a GitLab: obtained, renewed, checked, revoked and recorded.
 
 `docs/credentials.md` draws the states and says what is promised. The parts, from the top:
 
@@ -8,7 +8,7 @@
 - `revocation.py` ends at GitLab what is no longer used.
 - `methods.py` is what differs between kinds of credential.
 - `machine.py` decides what an answer means and what may be done next; it is pure.
-- `history.py` tells what happened to it.
+- `history.py` says what happened to it.
 """
 
 from portal.credentials.access import Access, AccessSource, demand_access, due_credentials, refresh_credential

@@ -22,7 +22,7 @@ from portal.net import HostSession, OutboundError
 from portal.runtime import Runtime
 from portal.vault import Place, Secret, SecretUnreadable
 
-# What GitLab wants to see besides the token before it renews or revokes one.
+# What GitLab requires besides the token before it renews or revokes one.
 Key = oauth.ClientCredentials
 
 NOT_AUTHORIZED = Card("not_authorized")
@@ -50,7 +50,7 @@ EVIDENCE: dict[str, tuple[Event, Card]] = {
 
 
 def open_secret(runtime: Runtime, table: str, row: Application | Credential) -> Secret | None:
-    """Open the Secret of an application; None where there is none, or one that cannot be read."""
+    """Open the Secret of an application; None if there is none, or if it cannot be read."""
     if row.client_secret_sealed is None:
         return None
     assert row.id is not None
@@ -70,19 +70,21 @@ class CannotRenew(Exception):
 
 
 class CredentialMethod(Protocol):
-    """What a kind of credential can do. What is never renewed has no refresh token, and `renew` is not called."""
+    """What a kind of credential can do. A credential that is never renewed has no refresh token, and `renew` is not
+    called.
+    """
 
     name: Method
 
     def open_key(self, runtime: Runtime, connection: Connection, application: Application | None, key_id: str) -> Key:
-        """Return the key with which a credential is renewed now; `key_id` names the one it was given to.
+        """Return the key with which a credential is renewed now; `key_id` names the one it was issued to.
 
         Raises:
             CannotRenew: there is none that may be used.
         """
 
     def keep_key(self, runtime: Runtime, credential: Credential, key: Key) -> None:
-        """Keep in a stored row the key that a new credential was given to: only that one can revoke it."""
+        """Store in a row the key that a new credential was issued to: only that one can revoke it."""
 
     def find_kept_key(
         self, runtime: Runtime, application: Application | None, credential: Credential
@@ -95,16 +97,16 @@ class CredentialMethod(Protocol):
     def renew(
         self, runtime: Runtime, connection: Connection | None, http: HostSession, key: Key, refresh_token: Secret
     ) -> oauth.TokenAnswer:
-        """Get the next credential, also of a connection that is gone; raises what `meaning_of` reads."""
+        """Get the next credential, even for a connection that is gone; raises what `meaning_of` interprets."""
 
     def meaning_of(self, error: GitLabError | OutboundError) -> tuple[Event, Card]:
         """Return what a failed renewal says about the credential, and what people read about it."""
 
     def probe(self, http: HostSession, access_token: Secret, gitlab_user_id: int, seconds: float) -> oauth.TokenVerdict:
-        """Ask GitLab whether an access token lives; raises `GitLabError`, `OutboundError` if it does not say."""
+        """Ask GitLab whether an access token works; raises `GitLabError`, `OutboundError` if it does not say."""
 
     def describe(self, http: HostSession, access_token: Secret) -> TokenInfo:
-        """Ask GitLab for the owner, the scopes and the end of an access token."""
+        """Ask GitLab for the owner, the scopes and the expiry of an access token."""
 
     def revoke(self, http: HostSession, key: Key, token: Secret) -> None:
         """End a token, and with it the other half of its pair."""
@@ -114,7 +116,7 @@ class CredentialMethod(Protocol):
 
 
 class OAuth:
-    """A pair of tokens given to the application of a connection (RFC 6749). The key is Application ID and Secret."""
+    """A token pair issued to a connection's application (RFC 6749). The key is Application ID and Secret."""
 
     name = Method.OAUTH
 
@@ -140,7 +142,7 @@ class OAuth:
     def find_kept_key(
         self, runtime: Runtime, application: Application | None, credential: Credential
     ) -> tuple[str, Secret | None]:
-        """Return the application the pair was given to: with its current Secret, otherwise the one from then."""
+        """Return the application the pair was issued to: with its current Secret, otherwise the one from then."""
         client_id = credential.client_id or (application.client_id if application else "")
         secret = None
         if application is not None and client_id == application.client_id:
@@ -148,7 +150,7 @@ class OAuth:
         return client_id, secret or open_secret(runtime, "credential", credential)
 
     def is_key_refused(self, runtime: Runtime, connection: Connection, http: HostSession, key: Key) -> bool:
-        """Send a code that cannot be good: GitLab looks at the application first."""
+        """Send an invalid code: GitLab checks the application first."""
         try:
             verdict = oauth.check_client(http, key, redirect_uri_of(runtime, connection))
         except (GitLabError, OutboundError):
@@ -163,7 +165,7 @@ class OAuth:
         return oauth.refresh(http, key, refresh_token, redirect_uri)
 
     def meaning_of(self, error: GitLabError | OutboundError) -> tuple[Event, Card]:
-        """Take only an OAuth error of the token endpoint for evidence."""
+        """Treat only an OAuth error from the token endpoint as evidence."""
         card = error.card()
         if isinstance(error, OAuthRefused) and error.is_of_token_endpoint:
             event, doubt = EVIDENCE.get(error.error, (NotProcessed(), None))
@@ -175,7 +177,7 @@ class OAuth:
         return Unknown(error.retry_after_seconds if isinstance(error, GitLabRateLimited) else None), card
 
     def probe(self, http: HostSession, access_token: Secret, gitlab_user_id: int, seconds: float) -> oauth.TokenVerdict:
-        """Ask for the user; only the right one proves that the token lives."""
+        """Ask for the user; only the right one proves that the token works."""
         return oauth.probe_token(http, access_token, gitlab_user_id, seconds)
 
     def describe(self, http: HostSession, access_token: Secret) -> TokenInfo:
@@ -187,7 +189,7 @@ class OAuth:
         oauth.revoke(http, key, token)
 
     def remedy(self, verdict: str, *, is_key_refused: bool = False) -> Card:
-        """Authorize again, enter the Secret again, or make a new application."""
+        """Authorize again, enter the Secret again, or create a new application."""
         return APPLICATION_GONE if is_key_refused and verdict == CredentialState.REVOKED else VERDICTS[verdict]
 
 
@@ -195,5 +197,5 @@ METHODS: dict[str, CredentialMethod] = {Method.OAUTH: OAuth()}
 
 
 def method_of(row: Credential | RetiredToken) -> CredentialMethod:
-    """Return how a credential, or what is left of one, is dealt with."""
+    """Return the method of a credential, or of what is left of one."""
     return METHODS[row.method]

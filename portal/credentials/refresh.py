@@ -106,7 +106,7 @@ class Claim:
     Attributes:
         step: what to do with it next.
         intent_id: names the request that is made, or the one whose outcome is open.
-        key_id: of the key it was given to.
+        key_id: of the key it was issued to.
         connection, application: as they were when it was taken.
         failure_code: of the last failure; empty if there was none.
         refusals: of the pair so far.
@@ -255,7 +255,7 @@ def _probe(runtime: Runtime, http: HostSession, claim: Claim, times: RefreshTime
 
 
 def _renew(runtime: Runtime, http: HostSession, claim: Claim, times: RefreshTimes) -> Claim | None:
-    """Spend the refresh token, and bring the answer into the row by way of the spool."""
+    """Spend the refresh token, and store the answer in the row by way of the spool."""
     spool, connection = Spool(runtime), claim.connection
     try:
         key = claim.method.open_key(runtime, connection, claim.application, claim.key_id)
@@ -339,7 +339,7 @@ def settle(
         card: why it failed.
         refused: the stamp of the application whose Secret GitLab refused: when another is stored by now, this is about
             nothing any more.
-        is_key_refused: GitLab refuses the key the pair was given to, too.
+        is_key_refused: GitLab refuses the key the pair was issued to, too.
     """
     now, spread = utc_now(), 1 + SPREAD * random.random()  # noqa: S311 - spreads, does not protect
     with runtime.database.transaction() as session:
@@ -434,7 +434,7 @@ def note_refused_access(runtime: Runtime, connection_id: int, generation: int, *
 
 
 def present_state(credential: Credential, application: Application | None) -> State:
-    """Return the state of a row, with a Secret that was entered since GitLab refused the one before."""
+    """Return the state of a row, including a Secret entered since GitLab refused the previous one."""
     state = state_of(credential)
     has_another = bool(credential.refused_application) and credential.refused_application != stamp_of(application)
     if has_another and application is not None and application.client_secret_sealed is not None:

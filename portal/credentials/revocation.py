@@ -96,7 +96,7 @@ class _Pair:
 
 
 def revoker_for(connection: Connection, origin: str, username: str, key: Key, method: str = Method.OAUTH) -> Revoker:
-    """Return what revokes a pair that GitLab gives now for a key; `username` is who could revoke it by hand.
+    """Return what revokes a pair that GitLab now issues for a key; `username` is who could revoke it by hand.
 
     An origin alone is not an address: another application may answer at the root of a server whose GitLab has a path.
     So if the path is unknown, `api_url` is empty, and nothing is sent.

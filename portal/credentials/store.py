@@ -143,7 +143,7 @@ def open_token(runtime: Runtime, credential: Credential, column: str, origin: st
 def seal_pair(runtime: Runtime, credential: Credential, access_token: Secret, refresh_token: Secret | None) -> None:
     """Seal a pair into a stored row, bound to the row's origin.
 
-    GitLab's IAM service gives JWTs, of which GitLab keeps no row (docs/gitlab.md): the row notes that.
+    GitLab's IAM service issues JWTs, for which GitLab keeps no row (docs/gitlab.md): our row records that.
     """
     text = access_token.reveal()
     credential.is_stateless = text.count(".") == 2 and _JWT in text.partition(".")[0]
@@ -174,7 +174,7 @@ def record_event(session: Session, credential: Credential, kind: str, reason: st
     )
 
 
-# The lease: who has a credential for itself, and whether that is over.
+# The lease: which process holds a credential, and whether that has ended.
 
 
 def take_lease(credential: Credential, owner: str, now: datetime, times: RefreshTimes) -> None:
@@ -417,7 +417,7 @@ class Stored(StrEnum):
 
 
 def store_pair(runtime: Runtime, entry: Spooled, connection_id: int, reason: str, times: RefreshTimes) -> Stored:
-    """Store a pair where the one it was given for is still the stored one (S37); have it revoked where it is not.
+    """Store a pair where the one it was given for is still the stored one (S37); have it revoked if it is not.
 
     Neither lease nor state matters: a pair that GitLab issued for this one is the truth, however late it arrives.
     """
@@ -490,10 +490,10 @@ class Granted:
 def replace_pair(
     session: Session, runtime: Runtime, principal: Principal, connection: Connection, granted: Granted, key: Key
 ) -> Credential:
-    """Store what someone authorized, in the caller's transaction, and retire the pair before it.
+    """Store what someone authorized, in the caller's transaction, and retire the previous pair.
 
-    The caller has locked the credential, if there is one, and the connection. `recover` goes first, so that it is the
-    live pair that is retired.
+    The caller has locked the credential, if there is one, and the connection. `recover` runs first, so that the live
+    pair is the one that is retired.
     """
     assert connection.id is not None
     credential = lock_credential(session, connection.id)

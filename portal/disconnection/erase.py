@@ -116,7 +116,7 @@ def erase_connection(context: JobContext, *, connection_id: int) -> None:
 
 
 def _require_wanted(context: JobContext, session: Session, connection_id: int) -> tuple[Connection, Disconnection]:
-    """Return the connection and what is desired of it, both locked, if everything may go now."""
+    """Return the connection and its desired state, both locked, if everything may go now."""
     credential = lock_credential(session, connection_id)
     connection = session.exec(select(Connection).where(Connection.id == connection_id).with_for_update()).first()
     desired = session.exec(select(Disconnection).where(Disconnection.connection_id == connection_id)).first()

@@ -26,7 +26,7 @@ BUNDLED_INCIDENT = (
 
 
 def erase(session: Session, connection_id: int) -> None:
-    """Delete what is known of a connection's health."""
+    """Delete what is known about a connection's health."""
     own = select(Incident.id).where(Incident.connection_id == connection_id)
     session.execute(delete(AlarmMail).where(col(AlarmMail.incident_id).in_(own)))
     delete_of_connection(Incident, HealthCheck, HealthWatch)(session, connection_id)

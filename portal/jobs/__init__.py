@@ -6,12 +6,12 @@ another attempt, and at the start of the one worker on SQLite the recovery of wh
 What is ours, and the test in `tests/jobs` that fails without it:
 
 - Attempts (`runner`). DBOS counts how often it recovered a workflow, starts again at zero when one is resumed, and lets
-  a job that kills its worker take its neighbours along: `test_poison_is_parked_and_harms_no_other_job`.
-- The fence (`context`). A worker that was frozen wakes up beside its successor, and its database still listens to it:
+  a job that kills its worker take others down with it: `test_poison_is_parked_and_harms_no_other_job`.
+- The fence (`context`). A frozen worker wakes up beside its successor, and the database still accepts its writes:
   `test_frozen_worker_that_wakes_up_writes_nothing`.
 - Keys (`queue`). A deduplication id of DBOS is an error for the second caller, and free between two attempts:
   `test_key_returns_the_unfinished_job_instead_of_a_second_one`.
-- The schedule. One of DBOS enqueues at every tick, whether there is something to do or not:
+- The schedule. One of DBOS enqueues at every tick, whether or not there is anything to do:
   `test_idle_worker_and_web_process_write_no_row`.
 - Heartbeats (`workers`). A process of DBOS recovers its own work; nothing tells it that another one is dead:
   `test_second_worker_takes_over_from_a_dead_one`.

@@ -119,7 +119,7 @@ class JobContext:
 
     def for_each(self, items: Sequence[T], work: Callable[[T], object]) -> None:
         """Call `work` with each item, a few at once, and report how many are done: a GitLab that does not answer keeps
-        only its own waiting. Nothing more is started once the job is to stop.
+        only its own waiting. Nothing more is started once the job has to stop.
 
         Raises:
             Exception: what `work` raised first, after those that had started.

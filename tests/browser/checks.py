@@ -32,7 +32,7 @@ USE_THEME = """async (theme) => {
 
 
 class Looker:
-    """Looks at pages light, dark and in forced colours, and at other widths light; one run tells everything wrong.
+    """Checks pages in light, dark and forced colours, and at other widths in light; one run reports everything wrong.
 
     Colours do not depend on the width: what only a phone shows is checked at that width first.
     """

@@ -50,7 +50,7 @@ class Visitor:
         before = self._cookies()
         if before and before == self._token_of:
             return self._token
-        # Of a signed-in person this page stays short, however much there is; anyone else is sent to sign in.
+        # For a signed-in person this page stays short, however much there is; anyone else is sent to sign in.
         page = self.http.get("/profile", base_url=self.base_url, follow_redirects=True).text
         found = _TOKEN.search(page)
         assert found, "no form on the page"

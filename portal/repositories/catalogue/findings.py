@@ -15,7 +15,7 @@ from portal.gitlab.payloads import Defect
 from portal.repositories.models import CatalogueRun
 
 ROWS_NAMED = 5
-# In place of a field: with this row in a list GitLab answers 500.
+# Instead of a field: GitLab answers 500 if this row is in a list.
 FAILS = ShortText("500")
 # If at least this many repositories are gone at once, the run reports it.
 MANY_LOST = 100

@@ -29,7 +29,7 @@ QUEUE_PAGES = 16
 MAINTAINER = 40
 # For one read: an endless list must not be read forever.
 MAX_PAGES = 50_000
-# Projects for which GitLab's answer fails; if there are more, something else is wrong.
+# How many projects may make GitLab fail; if there are more, something else is wrong.
 MAX_FAILING = 20
 # Usually no project has a higher id.
 OPEN_END = 2**31
@@ -143,7 +143,7 @@ class CatalogueReader:
         )
 
     def _is_answering(self) -> bool:
-        """Return whether GitLab answers the same question about ids that it has not given yet."""
+        """Return whether GitLab answers the same request for ids that it has not returned yet."""
         try:
             self._ask(OPEN_END, None, 1, None)
         except GitLabUnavailable:
@@ -153,10 +153,10 @@ class CatalogueReader:
     def _read_around(
         self, after: int, last: int, min_access_level: int | None, error: GitLabUnavailable
     ) -> Iterator[Page[Project]]:
-        """Yield the pages of a range that GitLab cannot give as a whole, and a defect for each id with which it fails.
+        """Yield the pages of a range that GitLab cannot return as a whole, and a defect for each id that makes it fail.
 
         Raises:
-            GitLabUnavailable: GitLab is unreachable after all, or it fails with too many.
+            GitLabUnavailable: GitLab is unreachable after all, or fails for too many ids.
         """
         parts = [(after, last)]
         while parts and not self._ended.is_set():

@@ -132,7 +132,7 @@ def _read_repositories(
     except GitLabUnavailable as error:
         if error.status != 500:
             raise
-        highest = 0  # It may be the newest project with which GitLab fails; then the reader finds it.
+        highest = 0  # It may be the newest project that makes GitLab fail; then the reader finds it.
     reader = CatalogueReader(
         client,
         lanes=runtime.settings.catalogue_lanes,
