@@ -255,7 +255,7 @@ def _keep(
     granted: Granted,
     held: int,
 ) -> None:
-    """Store the pair, connect the connection, and tell the capabilities that wait for that: all in one transaction.
+    """Store the pair, connect the connection, and notify the capabilities that wait for that, all in one transaction.
 
     `held` is the row under which the pair is on record until then; it goes in the same transaction.
 

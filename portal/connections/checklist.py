@@ -1,6 +1,6 @@
 """Step 2's live checklist: check the route to GitLab layer by layer, without any credential, and keep the results.
 
-What was found also decides whether the address may be given a Secret.
+The results also decide whether the address may get a Secret.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The checks of a connection: how they are stored, as codes with parameters, and what they say when they are shown."""
+"""The checks of a connection: how they are stored, as codes with parameters, and how they are worded when shown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Check:
     """One line of the checklist.
 
     Attributes:
-        note: code of what it says besides its state (`NOTES`), with its parameters.
+        note: code of what it says in addition to its state (`NOTES`), with its parameters.
         card: what is wrong and who can fix it.
         take: an address with which a button on this line replaces the one entered.
     """
@@ -46,7 +46,7 @@ class Check:
 
     @property
     def detail(self) -> str:
-        """What it says besides its state."""
+        """What it says in addition to its state."""
         return note_text(self.note, self.params)
 
     @property
@@ -151,7 +151,8 @@ def _moment(text: str) -> str:
     return moment(datetime.fromisoformat(text))
 
 
-# What a check says besides its state, by code. A failure is a card instead, and these say nothing about what to do.
+# What a check says in addition to its state, by code. A failure is a card instead, and these say nothing about what to
+# do.
 NOTES: dict[str, str | Callable[[Mapping[str, Any]], str]] = {
     "in_clear": "Plain HTTP: everything is sent unencrypted. Only for a GitLab on this machine.",
     "sandbox_in_clear": "The sandbox uses plain HTTP and never leaves this machine.",
@@ -167,7 +168,7 @@ NOTES: dict[str, str | Callable[[Mapping[str, Any]], str]] = {
     "issuer_same": "{address}",
     "issuer_inner": (
         "GitLab calls itself {told}. You can continue. Until GitLab's administrator sets external_url to {entered}, "
-        "links in GitLab's e-mails and the addresses for cloning lead to the wrong place."
+        "links in GitLab's e-mails and clone addresses lead to the wrong place."
     ),
     "issuer_other": (
         "GitLab calls itself {told}, so browsers should be sent there. Gatehouse itself can keep using {api_url}."
@@ -194,7 +195,7 @@ NOTES: dict[str, str | Callable[[Mapping[str, Any]], str]] = {
 
 
 def note_text(code: str, params: Mapping[str, Any]) -> str:
-    """Return what a note says; nothing for one of an older version."""
+    """Return a note's wording; nothing for one from an older version."""
     told = NOTES.get(code, "")
     try:
         return told.format_map(params) if isinstance(told, str) else told(params)

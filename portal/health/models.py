@@ -92,7 +92,7 @@ class HealthCheck(SQLModel, table=True):
     at: datetime = Field(sa_type=UTCDateTime)
     seen_at: datetime = Field(index=True, sa_type=UTCDateTime)
     state: str = Field(max_length=10)
-    # What it says besides its state: a code of `connections.checks.NOTES`, and what its sentence names.
+    # What it says in addition to its state: a code of `connections.checks.NOTES`, and what its sentence names.
     note: str = Field(default="", max_length=30)
     params: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     # A Card as JSON: what is wrong.

@@ -64,12 +64,12 @@ class TooSlow(PortalError):
 
 
 class UnsupportedType(PortalError):
-    """The request body is of another type than the address reads."""
+    """The request body has a type that the address does not accept."""
 
     status = 415
     code = "unsupported_type"
-    title = "That is of another kind"
-    sentence = "This address does not read a body of this type."
+    title = "That type is not accepted"
+    sentence = "This address does not accept a body of this type."
 
 
 def register(app: Flask) -> None:

@@ -1,4 +1,4 @@
-"""Requests of other programs: a view says what it accepts.
+"""Requests from other programs: a view says what it accepts.
 
     @blueprint.post("/v1/things")
     @public  # It checks its own credentials.
@@ -7,7 +7,7 @@
         entered = read_body(ThingBody)
 
 Such a view has no session, no cookie, no CSRF check, and its own limits of size and rate. Every error is problem
-details (RFC 9457), also one of its addresses that does not exist. Everything else keeps the checks of pages.
+details (RFC 9457), even for an address that does not exist. Everything else keeps the checks for pages.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from portal.web.request_checks import MAX_BODY_BYTES, SAFE_METHODS, check_arrive
 
 View = TypeVar("View", bound=Callable[..., Any])
 T = TypeVar("T")
-# Callers that are remembered at once, in each process; the one that has not asked for longest is forgotten.
+# How many callers each process remembers; the one that has been idle longest is dropped.
 MAX_CALLERS = 10_000
-# Where the application keeps how often each caller asked.
+# Where the application stores how often each caller asked.
 RATE = "gatehouse_rate"
-# What a program is told where an error only has words for people on a page.
+# What a program is told if an error's words are only meant for people.
 DETAILS = {
     400: "The request cannot be understood.",
-    401: "This address needs credentials, and the request has none that are valid.",
+    401: "This address needs credentials, and the request has no valid ones.",
     403: "The request was refused.",
     404: "There is nothing at this address, or the caller may not see it.",
     405: "This address does not accept this method.",
@@ -59,13 +59,13 @@ class Body(StrEnum):
     """What a machine view reads."""
 
     JSON = "json"
-    # Bytes of any type, as they were sent: `request.get_data()`.
+    # Bytes of any type, as sent: `request.get_data()`.
     RAW = "raw"
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a view accepts: kind and size of a body, and how many requests of one network in a minute (per process)."""
+    """What a view accepts: kind and size of a body, and how many requests a minute from one network (per process)."""
 
     body: Body
     max_bytes: int
@@ -89,10 +89,10 @@ def machine_of_view(app: Flask, endpoint: str | None) -> Machine | None:
 
 
 def machine_of_request() -> Machine | None:
-    """Return what the view of the present request accepts; None if a browser is to be answered.
+    """Return what the current request's view accepts; None if the caller is a browser.
 
-    An address without a view is a program's if it accepts another method from programs, or if nothing but machine
-    views begins as it does.
+    An address without a view belongs to programs if it accepts another method from them, or if only machine views share
+    its beginning.
     """
     if request.endpoint is not None:
         return machine_of_view(current_app, request.endpoint)
@@ -107,12 +107,12 @@ def machine_of_request() -> Machine | None:
 
 
 def body_limit(app: Flask, path: str) -> int:
-    """Return how much of a body the web server reads before the application is asked."""
+    """Return how much of a body the web server reads before it calls the application."""
     return max([MAX_BODY_BYTES, *(found.max_bytes for found in _machines_below(app, path))])
 
 
 def _machines_below(app: Flask, path: str) -> list[Machine]:
-    """Return what is accepted by the views that have the first part of a path in common; nothing if one is a page."""
+    """Return what the views that share the first part of a path accept; nothing if one is a page."""
     first = path.split("/")[1:2]
     below = [rule for rule in app.url_map.iter_rules() if rule.rule.split("/")[1:2] == first]
     found = [accepts for rule in below if (accepts := machine_of_view(app, rule.endpoint))]
@@ -120,7 +120,7 @@ def _machines_below(app: Flask, path: str) -> list[Machine]:
 
 
 class Rate:
-    """How often each caller may ask: a bucket that fills up again with time. Kept in this process only."""
+    """How often each caller may ask: a bucket that refills with time. Only in this process."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.now = now
@@ -131,7 +131,7 @@ class Rate:
         """Count one request.
 
         Raises:
-            RateLimited: it is one too many.
+            RateLimited: it is over the limit.
         """
         with self._lock:
             now = self.now()
@@ -146,12 +146,12 @@ class Rate:
 
 
 def check_machine(accepts: Machine, rate: Rate) -> None:
-    """Check what every request of a program has in common, before its view.
+    """Check what all programs' requests have in common, before the view.
 
     Raises:
-        BadRequest: it is not whole, or has a body where none belongs.
-        RateLimited: its network asked too often.
-        UnsupportedMediaType: the view reads JSON, and it is of another type.
+        BadRequest: it is incomplete, or has an unexpected body.
+        RateLimited: its network sends too many requests.
+        UnsupportedMediaType: the view reads JSON, and the body has another type.
     """
     rate.take(request.endpoint or "", network_of(current_request_info().source_address), accepts.per_minute)
     check_arrived()
@@ -164,11 +164,11 @@ def check_machine(accepts: Machine, rate: Rate) -> None:
 
 
 def read_body(shape: type[T]) -> T:
-    """Return the JSON body of the present request, as a msgspec struct or what consists of them.
+    """Return the JSON body of the current request as a msgspec struct, or a type made of them.
 
     Raises:
-        BadRequest: it is no JSON.
-        InvalidInput: it is not of this shape.
+        BadRequest: it is not JSON.
+        InvalidInput: it does not have this shape.
     """
     try:
         return read_json(request.get_data(), "application/json", shape)

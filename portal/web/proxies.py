@@ -41,7 +41,7 @@ class OwnAddress:
         """Answer a request."""
         # The base URL has no path. What a server removed from the front of the path is put back.
         if "HTTP_HOST" in environ:
-            environ["HTTP_HOST"] = environ["HTTP_HOST"].lower()  # Werkzeug's TRUSTED_HOSTS tells capitals apart.
+            environ["HTTP_HOST"] = environ["HTTP_HOST"].lower()  # Werkzeug's TRUSTED_HOSTS is case-sensitive.
         environ["PATH_INFO"] = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         environ["SCRIPT_NAME"] = ""
         environ[_SERVER_SCHEME] = environ.get("wsgi.url_scheme", "http")

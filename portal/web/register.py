@@ -29,7 +29,7 @@ def register(app: Flask, runtime: Runtime, store: SessionStore) -> None:
     settings = runtime.settings
     hostname = urlsplit(settings.base_url).hostname or ""
     app.config.update(
-        # Werkzeug compares no port and no IPv6 address: `check_target` does.
+        # Werkzeug does not compare ports or IPv6 addresses: `check_target` does.
         TRUSTED_HOSTS=None if ":" in hostname else [hostname],
         WTF_CSRF_CHECK_DEFAULT=False,  # Only pages: `_begin`.
         WTF_CSRF_TIME_LIMIT=TOKEN_SECONDS,
@@ -47,7 +47,7 @@ def register(app: Flask, runtime: Runtime, store: SessionStore) -> None:
     refuse_undeclared(app)
     app.after_request(lambda response: add_headers(response, is_https=settings.is_https))
     app.teardown_request(_end)
-    # How much of a body the web server reads before it asks the application (`gatehouse_gunicorn`).
+    # How much of a body the web server reads before it calls the application (`gatehouse_gunicorn`).
     app.body_limit = partial(body_limit, app)  # type: ignore[attr-defined]
     add_theme(app)
     _add_template_names(app, runtime)

@@ -63,7 +63,7 @@ def check_target(settings: Settings) -> None:
 
 
 def check_size(max_bytes: int = MAX_BODY_BYTES) -> None:
-    """Refuse an address longer than any of ours, or a body that says it is longer than allowed, read or not."""
+    """Refuse an address longer than any of ours, or a body with a declared length over the limit, read or not."""
     if len(request.query_string) > MAX_QUERY_LENGTH or (request.content_length or 0) > max_bytes:
         raise RequestEntityTooLarge
 
@@ -72,7 +72,7 @@ def check_arrived() -> None:
     """Refuse a body that the web server could not read.
 
     Raises:
-        BadRequest: it is not whole.
+        BadRequest: it is incomplete.
         RequestTimeout: it did not arrive in time.
         RequestEntityTooLarge: it is too long.
     """

@@ -1,4 +1,4 @@
-"""What a check says is made when it is shown, from a code and parameters."""
+"""A check's wording is made when it is shown, from a code and parameters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EVERYTHING = {
 
 
 def codes_used() -> set[str]:
-    """Return the codes that the checks give, read out of their source."""
+    """Return the codes that the checks use, read from their source."""
     found = set()
     for path in ("connections/checklist.py", "health/probe.py"):
         for node in ast.walk(ast.parse((Path("portal") / path).read_text())):

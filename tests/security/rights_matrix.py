@@ -36,7 +36,7 @@ class Row:
         foreign: the answer for an object of another organization, or none at all.
         visitor: of a public address, the answer to someone who is not signed in; None if it is the same.
         query: after the path, with the same placeholders.
-        is_machine: whether programs ask it, without session, cookie and token (`portal.web.machine`).
+        is_machine: whether it is for programs, without session, cookie and token (`portal.web.machine`).
     """
 
     method: str

@@ -24,7 +24,7 @@ MEMBERS = {"type", "title", "status", "detail", "instance", "code"}
 
 @pytest.fixture
 def program(app: Flask) -> FlaskClient:
-    """A program that asks an application with such views."""
+    """A program that calls an application with such views."""
     add_machine_views(app)
     return app.test_client()
 
@@ -34,7 +34,7 @@ def send(program: FlaskClient, path: str, method: str = "POST", **details: Any) 
 
 
 def check_problem(answer: TestResponse, status: int, code: str) -> dict[str, Any]:
-    """Check that an answer is problem details and nothing else; return them."""
+    """Check that a response is problem details and nothing else; return them."""
     assert (answer.status_code, answer.content_type) == (status, "application/problem+json"), answer.text
     told: dict[str, Any] = json.loads(answer.text)
     assert set(told) - {"errors"} == MEMBERS
@@ -50,7 +50,7 @@ def test_program_needs_no_session_no_token_and_gets_no_cookie(program: FlaskClie
         answer = send(program, "/programs/things", json={"name": "x", "count": 2}, headers=headers)
         assert (answer.status_code, answer.json) == (200, {"name": "x", "count": 2})
         assert "Set-Cookie" not in answer.headers
-    # A browser's session counts for nothing here.
+    # A browser's session has no effect here.
     signed_in = Visitor(app).sign_in(cast.owner)
     answer = signed_in.get("/programs/guarded")
     check_problem(answer, 401, "sign_in_required")

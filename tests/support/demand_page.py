@@ -1,4 +1,4 @@
-"""The portal's application with one more page, which demands access by each connection it is asked for."""
+"""The portal's application with one more page, which demands access for each requested connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Views for programs, as a later capability has them, and a page beside them."""
+"""Views for programs, as a later capability will have, and a page beside them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Thing(msgspec.Struct):
 @public
 @machine(Body.JSON, max_bytes=10_000, per_minute=60)
 def things() -> Response:
-    """Answer what was sent."""
+    """Return what was sent."""
     thing = read_body(Thing)
     if thing.name == "taken":
         raise Conflict
@@ -44,7 +44,7 @@ def rare() -> Response:
 @public
 @machine(Body.RAW, max_bytes=RAW_BYTES)
 def raw() -> Response:
-    """Answer how much was sent."""
+    """Return how much was sent."""
     return jsonify(size=len(request.get_data()))
 
 
@@ -57,12 +57,12 @@ def guarded() -> Response:
 
 @public
 def page() -> str:
-    """Answer a browser, below the same first part as one program's address."""
+    """Answer a browser, at an address that begins like one for programs."""
     return "page"
 
 
 def add_machine_views(app: Flask) -> None:
-    """Give an application the views."""
+    """Add the views to an application."""
     app._got_first_request = False
     app.add_url_rule("/programs/things", "programs.things", things, methods=["POST"])
     app.add_url_rule("/programs/rare", "programs.rare", rare)

@@ -12,5 +12,5 @@ gatehouse_gunicorn.SEND_SECONDS = 0.3
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let the application have views for programs too."""
+    """Add views for programs to the application."""
     add_machine_views(worker.app.wsgi())

@@ -62,7 +62,7 @@ def test_web_server_finishes_the_refresh_that_is_running_and_begins_no_other(
         wait_for(lambda: fault.used)
 
         process.terminate()
-        # The worker closes its socket right after its handler of the signal has run.
+        # The worker closes its socket right after its signal handler has run.
         wait_for(lambda: not is_listening(port))
         sandbox.faults.release()
 

@@ -42,7 +42,7 @@ REFUSED = (ForbiddenByRole, GitLabNotFound, InsufficientScope, MalformedAnswer, 
 
 
 def enqueue_catalogue_read(session: Session, connection: Connection, actor: Actor = SYSTEM) -> Job:
-    """Start a read of the catalogue for whoever asked for it; while one is running, return that."""
+    """Start a read of the catalogue for the actor who asked; if one is running, return that."""
     return enqueue(
         session,
         READ_CATALOGUE,
