@@ -26,7 +26,7 @@ from portal.vault import KeyRing, Vault
 from tests.support.paired import Paired, pair
 from tests.support.people import Cast, make_cast
 from tests.support.postgresql import Cluster, running_cluster
-from tests.support.quick import QuickEnvironment, keep_builders
+from tests.support.quick import keep_builders, keep_environments
 from tests.support.reuse import Reused
 from tests.support.visitor import Visitor
 
@@ -55,9 +55,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_applications() -> Iterator[None]:
-    """Have every application of this process share its compiled templates and routes."""
+    """Have every application of this process share its templates and compiled routes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Flask, "jinja_environment", QuickEnvironment)
+        patch.setattr(Flask, "create_jinja_environment", keep_environments(Flask.create_jinja_environment))
         patch.setattr(Rule, "_compile_builder", keep_builders(Rule._compile_builder))
         yield
 

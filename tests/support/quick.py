@@ -3,41 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from flask import Flask
 from flask.templating import Environment
-from jinja2 import BytecodeCache
-from jinja2.bccache import Bucket
 from werkzeug.routing import Rule
 
 Builder = Callable[..., tuple[str, str]]
 
 
-class KeptTemplates(BytecodeCache):
-    """Templates stay compiled from one application to the next."""
+def keep_environments(create: Callable[[Flask], Environment]) -> Callable[[Flask], Environment]:
+    """Return Flask's maker of template environments with a memory: loading templates takes longer than most tests.
 
-    def __init__(self) -> None:
-        self._codes: dict[str, bytes] = {}
+    Applications with the same name have the same templates and give them the same functions, which find the
+    application through the request.
+    """
+    kept: dict[tuple[object, ...], Environment] = {}
 
-    def load_bytecode(self, bucket: Bucket) -> None:
-        """Use what was compiled before; a changed template has another checksum and is refused."""
-        if code := self._codes.get(bucket.key):
-            bucket.bytecode_from_string(code)
+    def kept_environment(app: Flask) -> Environment:
+        key = (app.import_name, app.template_folder, str(app.jinja_options))
+        if key not in kept:
+            kept[key] = create(app)
+        return kept[key]
 
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        """Keep it."""
-        self._codes[bucket.key] = bucket.bytecode_to_string()
-
-
-_templates = KeptTemplates()
-
-
-class QuickEnvironment(Environment):
-    """Compiling its templates again would take longer than most tests."""
-
-    def __init__(self, app: Flask, **options: Any) -> None:
-        super().__init__(app, **{"bytecode_cache": _templates, **options})
+    return kept_environment
 
 
 def keep_builders(compile_builder: Callable[[Rule, bool], Builder]) -> Callable[..., Builder]:
