@@ -215,7 +215,7 @@ def _judge(
     seconds = tokens.expires_in
     if tokens.scopes is None or seconds is None:
         with suppress(GitLabError, OutboundError):
-            info = GitLabClient(http, tokens.access_token, tries=1).token_info()
+            info = oauth.token_info(http, tokens.access_token)
             scopes = tuple(info.scope) if tokens.scopes is None else scopes
             seconds = seconds or info.expires_in
     # GitLab shows no consent page for a trusted application, so an administrator who forgets to switch user is

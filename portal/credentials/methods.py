@@ -15,7 +15,6 @@ from portal.credentials.machine import Event, NotProcessed, RefusedClient, Refus
 from portal.credentials.models import Credential, CredentialState, RetiredToken
 from portal.errors import Card, Conflict, PortalError
 from portal.gitlab import oauth
-from portal.gitlab.client import GitLabClient
 from portal.gitlab.errors import GitLabError, GitLabRateLimited, OAuthRefused
 from portal.gitlab.payloads import TokenInfo
 from portal.net import HostSession, OutboundError
@@ -182,7 +181,7 @@ class OAuth:
 
     def describe(self, http: HostSession, access_token: Secret) -> TokenInfo:
         """Ask for `/oauth/token/info`."""
-        return GitLabClient(http, access_token, tries=1).token_info()
+        return oauth.token_info(http, access_token)
 
     def revoke(self, http: HostSession, key: Key, token: Secret) -> None:
         """Revoke it (RFC 7009)."""

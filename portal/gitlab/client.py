@@ -18,7 +18,7 @@ from portal.gitlab.errors import (
     NotGitLab,
     UnexpectedStatus,
 )
-from portal.gitlab.payloads import Group, Metadata, Page, Project, TokenInfo, User
+from portal.gitlab.payloads import Group, Metadata, Page, Project, User
 from portal.net import Answer, HostSession, OutboundError
 from portal.net.retry import backoff_seconds, retry_idempotent
 from portal.vault import Secret
@@ -78,10 +78,6 @@ class GitLabClient:
             return self._get("/metadata", Metadata)
         except GitLabNotFound:
             return self._get("/version", Metadata)
-
-    def token_info(self) -> TokenInfo:
-        """Return the scopes and the user id of an OAuth token (api/oauth2); needs no scope."""
-        return read_answer(self._fetch("/oauth/token/info", {}), TokenInfo)
 
     def projects_page(
         self,

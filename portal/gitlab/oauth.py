@@ -33,6 +33,7 @@ USER_PATH = "/api/v4/user"
 TOKEN_INFO_PATH = "/oauth/token/info"
 TOKEN_SECONDS = 20.0
 PROBE_SECONDS = 10.0
+INFO_SECONDS = 30.0
 # A refresh that is cut off may have spent the pair: it gets more time than anything else.
 REFRESH_SECONDS = 60.0
 VERIFIER_LENGTH = 64
@@ -170,6 +171,16 @@ def probe_token(http: HostSession, token: Secret, user_id: int, seconds: float =
     if found != user_id:
         raise errors.MalformedAnswer(status=answer.status, request_id=request_id_of(answer))
     return TokenVerdict.ALIVE
+
+
+def token_info(http: HostSession, token: Secret) -> TokenInfo:
+    """Return the scopes, the user and the expiry of an OAuth token (api/oauth2); needs no scope.
+
+    Raises:
+        GitLabError, OutboundError: no answer.
+    """
+    headers = {"Authorization": f"Bearer {token.reveal()}"}
+    return read_answer(http.fetch("GET", TOKEN_INFO_PATH, headers=headers, deadline_seconds=INFO_SECONDS), TokenInfo)
 
 
 def revoke(http: HostSession, application: ClientCredentials, token: Secret) -> None:

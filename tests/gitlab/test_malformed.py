@@ -21,7 +21,7 @@ BAD_ROWS = ("ids_repeat", "ids_go_backwards", "id_as_float", "name_is_a_list", "
 CALLS: dict[str, Callable[[HostSession], object]] = {
     "user": lambda http: client(http).current_user(),
     "metadata": lambda http: client(http).metadata(),
-    "token_info": lambda http: client(http).token_info(),
+    "token_info": lambda http: oauth.token_info(http, TOKEN),
     "identification": identify,
     "projects": lambda http: client(http).projects_page(id_after=0),
     "newest_project": lambda http: client(http).newest_project(),
