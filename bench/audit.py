@@ -14,7 +14,7 @@ from portal.accounts.models import Organization
 from portal.actor import Actor
 from portal.audit.verify import verify_chain
 from portal.audit_log.export import Format
-from portal.audit_log.search import Search, iterate_events, list_actions, list_events
+from portal.audit_log.search import Search, iterate_events, list_events
 from portal.runtime import Runtime
 from tests.support.postgresql import running_cluster
 
@@ -56,7 +56,6 @@ def _show_reading(name: str, runtime: Runtime, events: int, runs: int) -> None:
     queries: dict[str, Callable[[], object]] = {
         "newest page": lambda: list_events(runtime.database, Search(1)),
         "search without a match": lambda: list_events(runtime.database, search),
-        "names of the actions": lambda: list_actions(runtime.database, 1),
     }
     show(f"Queries of the page, {name}", measure(queries, runs), unit=1000, per="ms")
 

@@ -10,9 +10,9 @@ from portal.actor import Principal, Right
 from portal.audit.models import RESULTS
 from portal.audit.service import Target, record
 from portal.audit_log.export import Format
-from portal.audit_log.filters import Filters, read_number
+from portal.audit_log.filters import KINDS, TIMES, Filters, read_number
 from portal.audit_log.jobs import request_verification, verification_state
-from portal.audit_log.search import find_event, iterate_events, list_actions, list_events
+from portal.audit_log.search import find_event, iterate_events, list_events
 from portal.audit_log.sentences import sentence_of
 from portal.db import MAX_ID, utc_now
 from portal.errors import BadRequest
@@ -37,7 +37,8 @@ def register(app: Flask, runtime: Runtime) -> None:
 def index() -> Response:
     """Show the organization's events, newest first; filtered and paged by the address."""
     runtime, principal = current_runtime(), current_principal()
-    filters = Filters.read(request.args)
+    # The page as it opens shows a week; an address that asks for something is taken at its word.
+    filters = Filters.read(request.args if set(request.args) & set(Filters.FIELDS) else {**request.args, "days": "7"})
     search = filters.for_organization(principal.organization_id)
     before, after = read_number(request.args, "before"), read_number(request.args, "after")
     return render(
@@ -45,8 +46,9 @@ def index() -> Response:
         "audit/_listing.html",
         page=list_events(runtime.database, search, before=before, after=after),
         filters=filters.fields(),
-        actions=list_actions(runtime.database, principal.organization_id),
+        kinds=KINDS,
         results=RESULTS,
+        times=TIMES,
         verification=verification_state(runtime, principal.organization_id),
     )
 

@@ -16,10 +16,12 @@ _DAYS_IN_WORDS = 7
 
 
 def register(app: Flask) -> None:
-    """Give templates `when()` and the filters `moment` and `day`."""
+    """Give templates `when()`, `when_within()` and the filters `moment`, `day` and `day_heading`."""
     app.add_template_global(when, "when")
     app.add_template_filter(moment)
     app.add_template_filter(day)
+    app.add_template_filter(day_heading)
+    app.add_template_global(when_within, "when_within")
 
 
 def moment(at: datetime) -> str:
@@ -39,6 +41,23 @@ def when(at: datetime, now: datetime | None = None) -> Markup:
     exact = at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     text = in_words(at, now or utc_now())
     return Markup('<time datetime="{}" title="{}" data-when>{}</time>').format(exact, moment(at), text)
+
+
+def day_heading(at: datetime, now: datetime | None = None) -> str:
+    """Return what a day in UTC is called above its events: `Today`, `Yesterday`, `Wednesday, 25 November`."""
+    at, now = at.astimezone(UTC), (now or utc_now()).astimezone(UTC)
+    if (distance := (now.date() - at.date()).days) in {0, 1}:
+        return ("Today", "Yesterday")[distance]
+    return f"{at:%A}, {at.day} {at:%B}" + ("" if at.year == now.year else f" {at.year}")
+
+
+def when_within(at: datetime, now: datetime | None = None) -> Markup:
+    """Return `when()` of a time today, and the time of day in UTC for what stands below another day's heading."""
+    now = now or utc_now()
+    if at.astimezone(UTC).date() == now.astimezone(UTC).date():
+        return when(at, now)
+    clock = f"{at.astimezone(UTC):%H:%M}"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(at.isoformat(), moment(at), clock)
 
 
 def in_words(at: datetime, now: datetime) -> str:

@@ -15,6 +15,7 @@ from sqlmodel import select
 
 from portal import CAPABILITIES
 from portal.audit.models import RESULTS, AuditEvent
+from portal.audit_log.filters import KINDS
 from portal.copies.confirmation import confirm_running
 from portal.credentials.machine import RefusedClient, RefusedGrant
 from portal.credentials.methods import REFUSED
@@ -280,3 +281,8 @@ def test_every_action_is_named_by_a_test() -> None:
 
 def test_every_action_has_a_sentence() -> None:
     assert recorded_actions() - set(CAPABILITIES.actions) == set()
+
+
+def test_every_action_is_of_one_kind() -> None:
+    for action in CAPABILITIES.actions:
+        assert len([kind for kind, starts in KINDS.items() if action.startswith(starts)]) == 1, action
