@@ -25,7 +25,7 @@ from portal.gitlab.identification import identify
 from portal.gitlab.scopes import ScopeReason, scopes_for
 from portal.gitlab.version import parse_version
 from portal.net import OutboundError, origin_of
-from portal.net.pasted import find_invisible, trim_pasted
+from portal.net.address import find_invisible, trim_pasted
 from portal.runtime import Runtime
 from portal.vault import Place, Secret, SecretUnreadable
 
@@ -169,26 +169,33 @@ def save_credentials(
         count_try(session, principal, CREDENTIALS)
     if hindrance := find_hindrance(runtime, principal, connection):
         return connection, hindrance
-    card = _check_entered_with_gitlab(runtime, connection, entered)
+    card = _ask_gitlab(runtime, connection, entered)
     with runtime.database.transaction() as session:
         current = get_connection_for_admin(session, principal, slug, is_locked=True)
         if current.row_version != connection.row_version:
             raise Conflict("The connection was changed while Gatehouse asked GitLab. Check it, then enter them again.")
-        _note_verdict(session, principal, current, entered, card)
-        has_better = card is not None and _has_accepted(current, application_of(session, current.id))
-        if not has_better:
+        result, details = ("failed", {"code": card.code}) if card else ("ok", {})
+        audit.record(
+            session,
+            principal.actor,
+            "application.checked",
+            current.target,
+            result=result,
+            client_id=entered.client_id,
+            **details,
+        )
+        known = application_of(session, current.id)
+        is_known_good = bool(known and known.client_secret_sealed and (known.checked_at or current.authorized_at))
+        if card is None or not is_known_good:
             _keep_entered(session, runtime, principal, current, entered, accepted=card is None)
-    if card and has_better:
+    if card and is_known_good:
         card = replace(card, params={**card.params, "is_kept": True})
     return current, card
 
 
-def _check_entered_with_gitlab(runtime: Runtime, connection: Connection, entered: Entered) -> Card | None:
+def _ask_gitlab(runtime: Runtime, connection: Connection, entered: Entered) -> Card | None:
     secret = entered.client_secret or open_client_credentials(runtime, connection).client_secret
-    return _ask_gitlab(runtime, connection, oauth.ClientCredentials(entered.client_id, secret))
-
-
-def _ask_gitlab(runtime: Runtime, connection: Connection, application: oauth.ClientCredentials) -> Card | None:
+    application = oauth.ClientCredentials(entered.client_id, secret)
     try:
         with open_host_session(runtime, connection) as http:
             # Whatever was found earlier: a name may lead elsewhere by now.
@@ -197,15 +204,6 @@ def _ask_gitlab(runtime: Runtime, connection: Connection, application: oauth.Cli
     except (GitLabError, OutboundError) as error:
         return error.card()
     return None if verdict == oauth.ClientVerdict.ACCEPTED else Card("oauth_invalid_client")
-
-
-def _note_verdict(
-    session: Session, principal: Principal, connection: Connection, entered: Entered, card: Card | None
-) -> None:
-    details = {"client_id": entered.client_id, **({"code": card.code} if card else {})}
-    audit.record(
-        session, principal.actor, "application.checked", connection.target, result="failed" if card else "ok", **details
-    )
 
 
 def _keep_entered(
@@ -217,57 +215,34 @@ def _keep_entered(
     *,
     accepted: bool,
 ) -> None:
-    application = application_of(session, connection.id)
-    is_other = application is not None and application.client_id != entered.client_id
-    application = _store(session, runtime, connection, application, entered)
-    _reopen(connection)
-    if is_other and connection.authorized_at and connection.id is not None:
+    assert connection.id is not None
+    known = application_of(session, connection.id)
+    if known and known.client_id != entered.client_id and connection.authorized_at:
         need_attention(session, connection.id, Card("application_changed"))
-    changed = bool(entered.client_secret)
+    application = known or Application(connection_id=connection.id, client_id=entered.client_id)
+    application.client_id, application.updated_at = entered.client_id, utc_now()
+    application.checked_at = utc_now() if accepted else None
+    session.add(application)
+    session.flush()
+    if entered.client_secret:
+        assert application.id is not None
+        application.origin = origin_of(connection.api_url)
+        application.client_secret_hint = entered.client_secret.hint
+        application.client_secret_fingerprint = runtime.vault.fingerprint(entered.client_secret)
+        place = Place(TABLE, application.id, COLUMN)
+        application.client_secret_sealed = runtime.vault.seal(entered.client_secret, place, application.origin)
+    # A running authorization was started with the old values: it is void from now on (S21).
+    connection.row_version += 1
+    connection.steps_done = [step for step in connection.steps_done if step != Step.APPLICATION]
+    if accepted:
+        mark_step_done(session, connection, Step.APPLICATION)
+        if connection.state == ConnectionState.DRAFT:
+            connection.state = ConnectionState.AWAITING_AUTHORIZATION
     audit.record(
         session,
         principal.actor,
         "application.saved",
         connection.target,
         client_id=entered.client_id,
-        secret_changed=changed,
+        secret_changed=bool(entered.client_secret),
     )
-    if accepted:
-        application.checked_at = utc_now()
-        mark_step_done(session, connection, Step.APPLICATION)
-        if connection.state == ConnectionState.DRAFT:
-            connection.state = ConnectionState.AWAITING_AUTHORIZATION
-
-
-def _has_accepted(connection: Connection, application: Application | None) -> bool:
-    if application is None or application.client_secret_sealed is None:
-        return False
-    return application.checked_at is not None or connection.authorized_at is not None
-
-
-def _store(
-    session: Session, runtime: Runtime, connection: Connection, application: Application | None, entered: Entered
-) -> Application:
-    assert connection.id is not None
-    application = application or Application(connection_id=connection.id, client_id=entered.client_id)
-    application.client_id = entered.client_id
-    application.updated_at = utc_now()
-    application.checked_at = None
-    session.add(application)
-    session.flush()
-    if not entered.client_secret:
-        return application
-    assert application.id is not None
-    application.origin = origin_of(connection.api_url)
-    application.client_secret_hint = entered.client_secret.hint
-    application.client_secret_fingerprint = runtime.vault.fingerprint(entered.client_secret)
-    application.client_secret_sealed = runtime.vault.seal(
-        entered.client_secret, Place(TABLE, application.id, COLUMN), application.origin
-    )
-    return application
-
-
-def _reopen(connection: Connection) -> None:
-    # A running authorization was started with the old values: it is void from now on (S21).
-    connection.row_version += 1
-    connection.steps_done = [step for step in connection.steps_done if step != Step.APPLICATION]

@@ -245,7 +245,9 @@ def _read_proxy(runtime: Runtime, text: str, problems: dict[str, str]) -> str:
         problems["proxy"] = PROXY_SENTENCE
         return ""
     except AddressForbidden as error:
-        ports = f"Proxies are only used at port {_in_words(allowed)}; the operator can allow others."
+        ports = (
+            f"Proxies are only used at port {' or '.join(map(str, sorted(allowed)))}; the operator can allow others."
+        )
         problems["proxy"] = ports if error.code == "address_port" else error.sentence
         _note_refused(address, error)
         return ""
@@ -255,7 +257,3 @@ def _read_proxy(runtime: Runtime, text: str, problems: dict[str, str]) -> str:
 def _note_refused(address: Address, error: OutboundError) -> None:
     kind, host, port = "address_refused", address.host, address.port
     log.warning("security_event", kind=kind, host=host, port=port, layer=error.layer, error_code=error.code)
-
-
-def _in_words(ports: frozenset[int]) -> str:
-    return " or ".join(map(str, sorted(ports)))

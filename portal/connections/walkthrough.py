@@ -8,13 +8,14 @@ from sqlmodel import Session
 
 from portal import audit
 from portal.actor import Principal
+from portal.connections.applications import wanted_scopes
 from portal.connections.attention import attention_code, end_attention, need_attention
 from portal.connections.models import Connection
-from portal.connections.scopes import missing_scopes
 from portal.connections.steps import Step
 from portal.connections.store import check_services, expect_user, get_connection_for_admin, mark_step_done
 from portal.errors import Card, InvalidInput
-from portal.net.pasted import trim_pasted
+from portal.gitlab.scopes import missing_scopes
+from portal.net.address import trim_pasted
 from portal.runtime import Runtime
 
 # The code under which the checks of a connection in use report the same finding.
@@ -72,8 +73,10 @@ def needs_wider_scopes(connection: Connection) -> bool:
 
 
 def _tell_wider(runtime: Runtime, session: Session, connection: Connection) -> None:
-    """Show which scopes the chosen services need besides those granted; clear the notice if there are none."""
-    wider = missing_scopes(runtime, session, connection)
+    """Show which scopes the chosen services need and the authorization lacks; clear the notice if there are none."""
+    answers = [capability.granted_scopes for capability in runtime.capabilities.all if capability.granted_scopes]
+    granted = next((found for answer in answers if (found := answer(session, connection.id)) is not None), None)
+    wider = [] if granted is None else missing_scopes(granted, wanted_scopes(connection))
     if not wider:
         end_attention(connection, {MISSING_SCOPES})
     elif connection.id is not None:

@@ -104,7 +104,10 @@ def read_page(answer: Answer, shape: type[T], *, per_page: int, always_told: Col
 def failure_of(answer: Answer) -> errors.GitLabError:
     """Return what an answer with an unwanted status means."""
     status, request_id = answer.status, request_id_of(answer)
-    body = _json_object(answer)
+    try:
+        body = read_json(answer.content, answer.headers.get("content-type", ""), dict[str, Any])
+    except (JSONRefused, msgspec.MsgspecError):
+        body = {}
     words = error_text(body)
     if status == 429:
         seconds = read_retry_after(answer.headers.get("retry-after"))
@@ -114,7 +117,9 @@ def failure_of(answer: Answer) -> errors.GitLabError:
     if not body:
         return errors.NotGitLab(status=status, request_id=request_id)
     if status == 401:
-        return errors.Unauthorized(words=words, request_id=request_id, reason=_token_reason(body))
+        said = str(body.get("error_description", "")).lower() if body.get("error") == "invalid_token" else ""
+        reason = next((reason for word, reason in _TOKEN_REASONS.items() if word in said), "unknown")
+        return errors.Unauthorized(words=words, request_id=request_id, reason=reason)
     if status == 403 and body.get("error") == "insufficient_granular_scope":
         return errors.InsufficientPermission(words=words, request_id=request_id)
     if status == 403 and body.get("error") == "insufficient_scope":
@@ -144,20 +149,6 @@ def _flatten(value: Any, depth: int = 3) -> str:
         parts = ((str(key), _flatten(item, depth - 1)) for key, item in list(value.items())[:10])
         return "; ".join(f"{key} {text}" for key, text in parts if text)
     return ""
-
-
-def _token_reason(body: dict[str, Any]) -> str:
-    if body.get("error") != "invalid_token":
-        return "unknown"
-    words = str(body.get("error_description", "")).lower()
-    return next((reason for word, reason in _TOKEN_REASONS.items() if word in words), "unknown")
-
-
-def _json_object(answer: Answer) -> dict[str, Any]:
-    try:
-        return read_json(answer.content, answer.headers.get("content-type", ""), dict[str, Any])
-    except (JSONRefused, msgspec.MsgspecError):
-        return {}
 
 
 def _refusal(answer: Answer, error: JSONRefused) -> errors.GitLabError:

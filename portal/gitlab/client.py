@@ -63,7 +63,7 @@ class GitLabClient:
         sleep: Callable[[float], object] = time.sleep,
         tries: int = TRIES,
     ) -> None:
-        self._line = http
+        self._http = http
         self._token = token
         self._sleep = sleep
         self._tries = tries
@@ -178,7 +178,7 @@ class GitLabClient:
         headers = {"Authorization": f"Bearer {token.reveal()}"} if token else {}
 
         def call() -> Answer:
-            answer = self._line.fetch("GET", path, query=query, headers=headers, deadline_seconds=seconds)
+            answer = self._http.fetch("GET", path, query=query, headers=headers, deadline_seconds=seconds)
             if answer.status == 429 or answer.status >= 500:
                 raise failure_of(answer)
             return answer

@@ -300,11 +300,13 @@ def read_tokens(content: bytes) -> TokenAnswer | None:
     access_token, refresh_token = _token_in(body, "access_token"), _token_in(body, "refresh_token")
     if access_token is None and refresh_token is None:
         return None
-    kind = body.get("token_type")
+    kind, scopes = body.get("token_type"), body.get("scope")
+    if not isinstance(scopes, str) and not (isinstance(scopes, list) and all(isinstance(it, str) for it in scopes)):
+        scopes = None
     return TokenAnswer(
         access_token=access_token,
         refresh_token=refresh_token,
-        scopes=_scopes_in(body),
+        scopes=None if scopes is None else Scopes(scopes),
         expires_in=_lifetime_in(body),
         is_bearer=not isinstance(kind, str) or kind.strip().lower() in {"", "bearer"},
     )
@@ -314,13 +316,6 @@ def _token_in(body: dict[str, Any], name: str) -> Secret | None:
     text = body.get(name)
     is_token = isinstance(text, str) and 0 < len(text) <= MAX_TOKEN_LENGTH and text.isascii() and text.isprintable()
     return Secret(text) if isinstance(text, str) and is_token and " " not in text else None
-
-
-def _scopes_in(body: dict[str, Any]) -> tuple[str, ...] | None:
-    told = body.get("scope")
-    if isinstance(told, str) or (isinstance(told, list) and all(isinstance(name, str) for name in told)):
-        return Scopes(told)
-    return None
 
 
 def _lifetime_in(body: dict[str, Any]) -> int | None:

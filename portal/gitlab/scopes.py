@@ -66,7 +66,11 @@ def scopes_for(
         needed.append(READ_REPOSITORY)
     there: dict[str, ScopeReason] = {}
     for item in needed:
-        if not _is_missing(item.scope, supported, version):
+        if API.scope in supported:
+            exists = item.scope in supported
+        else:
+            exists = version is None or version >= _SINCE.get(item.scope, version)
+        if exists:
             there.setdefault(item.scope, item)
         else:
             there.setdefault(API.scope, API_TO_READ)
@@ -84,9 +88,3 @@ def missing_scopes(granted: Collection[str], wanted: Collection[str]) -> list[st
 def unused_scopes(granted: Collection[str], wanted: Collection[str]) -> list[str]:
     """Return which granted scopes are not among those wanted."""
     return sorted(set(granted) - set(wanted) - {GRANULAR})
-
-
-def _is_missing(scope: str, supported: Collection[str], version: Version | None) -> bool:
-    if API.scope in supported:
-        return scope not in supported
-    return version is not None and scope in _SINCE and version < _SINCE[scope]

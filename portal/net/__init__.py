@@ -1,9 +1,8 @@
 """All outbound HTTP: address policy, pinned resolution, TLS, deadlines, caps. Nothing else opens a connection."""
 
 from portal.net.address import Address, AddressRefused, is_same_address, origin_of, parse_address
-from portal.net.answer import Answer
 from portal.net.budget import RequestBudgets
-from portal.net.client import OutboundClient
+from portal.net.client import Answer, HostSession, OutboundClient
 from portal.net.errors import (
     AddressForbidden,
     AnswerBroken,
@@ -18,7 +17,6 @@ from portal.net.errors import (
     TLSFailed,
 )
 from portal.net.examination import Examination
-from portal.net.host_session import HostSession
 from portal.net.policy import NetworkPolicy
 from portal.net.proxy import parse_proxy
 from portal.net.tls import CertificateInfo, CertificateRefused, parse_certificates

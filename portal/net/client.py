@@ -1,14 +1,37 @@
-"""The only way for requests to leave this process."""
+"""The only way out of this process: a client for every address, a session for one, and the answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json as json_module
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
 
+import httpx2
+
+from portal.foreign import Foreign
 from portal.net.address import Address
-from portal.net.budget import RequestBudgets
-from portal.net.host_session import HostSession
+from portal.net.backend import GuardedBackend
+from portal.net.budget import RequestBudgets, Share
+from portal.net.deadline import DEFAULT_MAX_BYTES, Exchange, exchange
+from portal.net.examination import Examination, examine
 from portal.net.policy import NetworkPolicy
+from portal.net.proxy import parse_proxy
 from portal.net.resolver import Resolve, system_resolve
+from portal.net.retry import read_retry_after
+from portal.net.tls import make_context, make_trustless_context
+from portal.net.transport import GuardedTransport
+from portal.redaction import register
+
+DEFAULT_SECONDS = 10.0
+# Form fields and headers that are not secret; anything else that is sent may come back in an answer's text.
+PUBLIC_FIELDS = {"client_id", "grant_type", "redirect_uri", "scope", "token_type_hint"}
+PUBLIC_HEADERS = {"accept", "content-type", "user-agent"}
+DEFAULT_HEADERS = {"User-Agent": "Gatehouse", "Accept": "*/*"}
 
 
 class OutboundClient:
@@ -52,3 +75,173 @@ class OutboundClient:
             share=self._budgets.share_of(address.origin) if self._budgets else None,
             is_background=is_background,
         )
+
+
+class HostSession:
+    """Sends requests to one address. May be used from several threads; close it at the end."""
+
+    def __init__(
+        self,
+        policy: NetworkPolicy,
+        address: Address,
+        *,
+        ca_certificate: str | None = None,
+        proxy: str | None = None,
+        resolve: Resolve = system_resolve,
+        recall: Callable[[], None] | None = None,
+        share: Share | None = None,
+        is_background: bool = False,
+    ) -> None:
+        self.address = address
+        self._share = share
+        self._is_background = is_background
+        self._recall = recall
+        self._backend = GuardedBackend(policy, address, resolve, parse_proxy(proxy) if proxy else None)
+        self._ca_certificate = ca_certificate
+        # Loading the system's authorities takes 20 ms; http has no use for them.
+        context = make_context(ca_certificate) if address.scheme == "https" else make_trustless_context()
+        self.transport = GuardedTransport(self._backend, context)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the pool."""
+        self.transport.close()
+        if self._share:
+            self._share.release()
+
+    @contextmanager
+    def deadline(self, seconds: float, max_bytes: int = DEFAULT_MAX_BYTES) -> Iterator[Exchange]:
+        """Set the limits for a client of another library that uses `transport`."""
+        with exchange(seconds, max_bytes) as limits:
+            yield limits
+
+    def fetch(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        form: Mapping[str, str] | None = None,
+        json: Any = None,
+        deadline_seconds: float = DEFAULT_SECONDS,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        takes_any_encoding: bool = False,
+        is_held: bool = True,
+    ) -> Answer:
+        """Send one request and read the whole answer within a wall-clock deadline.
+
+        No cookies are kept, nothing is read from the environment, nothing is sent twice.
+
+        Args:
+            method: in capitals.
+            path: begins with `/`; joined to the address, sub-path included, as text.
+            query: appended, encoded.
+            headers: besides the engine's own.
+            content: the body as it is; at most one of `content`, `form` and `json`.
+            form: sent form-urlencoded.
+            json: sent as JSON.
+            deadline_seconds: for resolving, connecting, TLS, headers and body together.
+            max_bytes: of the decoded body; answers from 400 upwards have 64 KiB.
+            takes_any_encoding: for an answer that comes only once: the body as it came, for the caller to decode.
+            is_held: whether it may wait for its turn, and is not sent while GitLab asks for a wait: the answer is then
+                a 429, as from GitLab.
+
+        Raises:
+            OutboundError: no usable answer; a redirect counts as none.
+        """
+        if not path.startswith("/"):
+            raise ValueError("a path begins with /")  # "@evil.example" would become another host.
+        _register_secrets(headers or {}, form or {})
+        if form is None:
+            self._recall_once()
+        body = json_module.dumps(json).encode() if json is not None else content
+        sent = {"Content-Type": "application/json"} if json is not None else {}
+        request = httpx2.Request(
+            method,
+            self.address.url + path,
+            params=dict(query) if query else None,
+            headers={**DEFAULT_HEADERS, **sent, **(headers or {})},
+            content=body,
+            data=dict(form) if form is not None else None,
+        )
+        url = self.address.url + path.partition("?")[0]
+        if self._share and is_held:
+            rest = self._share.take(deadline_seconds, is_background=self._is_background)
+            if rest is not None:
+                return Answer(429, Headers({"retry-after": str(math.ceil(rest))}), b"", 0.0, url)
+        started = time.monotonic()
+        try:
+            with exchange(deadline_seconds, max_bytes) as limits:
+                limits.takes_any_encoding = takes_any_encoding
+                answer = self.transport.handle_request(request)
+                received = answer.read()
+        finally:
+            if self._share:
+                (self._share.give_back if is_held else self._share.count)()
+        if self._share and is_held and answer.status_code == 429:
+            self._share.cool_down(read_retry_after(answer.headers.get("retry-after")))
+        # An accepted form brings tokens and no words, so no one needs to wait for the database.
+        if answer.status_code >= 400:
+            self._recall_once()
+        return Answer(answer.status_code, Headers(answer.headers), received, time.monotonic() - started, url)
+
+    def _recall_once(self) -> None:
+        recall, self._recall = self._recall, None
+        if recall is not None:
+            recall()
+
+    def examine(self, deadline_seconds: float = DEFAULT_SECONDS) -> Examination:
+        """Examine the route to the address layer by layer, without any credential and without a request."""
+        self._recall_once()
+        with exchange(deadline_seconds):
+            return examine(self._backend, self.address, self._ca_certificate)
+
+
+def _register_secrets(headers: Mapping[str, str], form: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if name.lower() not in PUBLIC_HEADERS:
+            register(value.rpartition(" ")[2])  # After the scheme, such as `Bearer`.
+    for name, value in form.items():
+        if name not in PUBLIC_FIELDS:
+            register(value)
+
+
+class Headers(Mapping[str, Foreign]):
+    """The headers of an answer, case-insensitive; each is cleaned when it is read."""
+
+    def __init__(self, received: Mapping[str, str]) -> None:
+        self._received = received
+
+    def __getitem__(self, name: str) -> Foreign:
+        return Foreign(self._received[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._received)
+
+    def __len__(self) -> int:
+        return len(self._received)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back.
+
+    Attributes:
+        content: decoded and capped; for `read_json` only.
+        url: without the query, so it may be logged.
+    """
+
+    status: int
+    headers: Headers
+    content: bytes
+    elapsed_seconds: float
+    url: str = ""

@@ -95,5 +95,5 @@ def current() -> Exchange:
     """Return the current limits; without any, nothing may be sent."""
     found: Exchange | None = getattr(_here, "exchange", None)
     if found is None:
-        raise RuntimeError("the door is only used within a deadline")
+        raise RuntimeError("the outbound client is only used within a deadline")
     return found

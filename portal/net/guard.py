@@ -1,7 +1,7 @@
 """Notice connections that bypass the outbound client, under test (S46).
 
 Python reports every `connect` and `sendto` of a socket to an audit hook. The outbound client stamps its own; inside
-`only_the_door()`, any other one is refused and recorded. Not seen: sockets of C libraries (libpq) and of child
+`only_our_connections()`, any other one is refused and recorded. Not seen: sockets of C libraries (libpq) and of child
 processes.
 """
 
@@ -20,7 +20,7 @@ _watches: list[Watch] = []
 _installed = threading.Event()
 
 
-class ConnectedPastTheDoor(AssertionError):
+class StrayConnection(AssertionError):
     """Something opened a connection by itself. Not an OSError: those are caught wherever connections may fail."""
 
 
@@ -46,7 +46,7 @@ class Watch:
 
 
 @contextmanager
-def through_the_door() -> Iterator[None]:
+def stamped_as_ours() -> Iterator[None]:
     """Stamp the connects of this thread as the outbound client's; only its own modules use this."""
     _here.depth = getattr(_here, "depth", 0) + 1
     try:
@@ -56,11 +56,11 @@ def through_the_door() -> Iterator[None]:
 
 
 @contextmanager
-def only_the_door(allowed: Collection[tuple[str, int]] = ()) -> Iterator[Watch]:
+def only_our_connections(allowed: Collection[tuple[str, int]] = ()) -> Iterator[Watch]:
     """Refuse every connect of this process, in any thread, that the outbound client did not make.
 
     Raises:
-        ConnectedPastTheDoor: at the connect, and again at the block's end, in case the first was swallowed.
+        StrayConnection: at the connect, and again at the block's end, in case the first was swallowed.
     """
     _install_once()
     watch = Watch(frozenset(allowed))
@@ -70,7 +70,7 @@ def only_the_door(allowed: Collection[tuple[str, int]] = ()) -> Iterator[Watch]:
     finally:
         _watches.remove(watch)
     if watch.strays:
-        raise ConnectedPastTheDoor(f"connected past the outbound client: {watch.strays}")
+        raise StrayConnection(f"connected past the outbound client: {watch.strays}")
 
 
 def _install_once() -> None:
@@ -92,4 +92,4 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
         watch.attempts.append((host, port, stamped))
         if not watch._may(host, port, stamped):
             sock.close()  # Few callers do so themselves if anything but an OSError is raised.
-            raise ConnectedPastTheDoor(f"connected past the outbound client: {host}:{port}")
+            raise StrayConnection(f"connected past the outbound client: {host}:{port}")

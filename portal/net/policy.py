@@ -90,7 +90,8 @@ class NetworkPolicy:
         """
         if self.is_exempt(address):
             return
-        if self._is_portal(address):
+        own = urlsplit(self.own_origin)
+        if (address.host, address.port) == (own.hostname, own.port or DEFAULT_PORTS.get(own.scheme)):
             raise _forbidden("own_address")
         if address.port not in self.ports:
             raise _forbidden("port")
@@ -122,12 +123,6 @@ class NetworkPolicy:
         if self.mode == "public" and any(is_within(one, _PRIVATE) for one in reached):
             return "private"
         return None
-
-    def _is_portal(self, address: Address) -> bool:
-        own = urlsplit(self.own_origin)
-        if not own.hostname:
-            return False
-        return (address.host, address.port) == (own.hostname, own.port or DEFAULT_PORTS.get(own.scheme))
 
 
 def _forbidden(reason: str) -> AddressForbidden:

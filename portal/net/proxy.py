@@ -10,11 +10,10 @@ import socket
 from dataclasses import dataclass
 
 from portal.errors import Layer
-from portal.net.address import Address, AddressRefused, parse_address
+from portal.net.address import Address, AddressRefused, parse_address, trim_pasted
 from portal.net.deadline import current
 from portal.net.embedded import IPAddress
 from portal.net.errors import ConnectFailed, DeadlinePassed, NameNotResolved, ProxyFailed
-from portal.net.pasted import trim_pasted
 from portal.net.policy import NetworkPolicy
 from portal.net.resolver import Resolve, resolve_checked
 from portal.net.sockets import connect_first

@@ -12,7 +12,7 @@ from portal.net import tls
 from portal.net.deadline import current
 from portal.net.embedded import IPAddress
 from portal.net.errors import ConnectFailed, DeadlinePassed, TLSFailed
-from portal.net.guard import through_the_door
+from portal.net.guard import stamped_as_ours
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
@@ -31,7 +31,7 @@ def connect_first(found: list[IPAddress], port: int) -> socket.socket:
             sock = socket.socket(socket.AF_INET6 if ip.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
             try:
                 sock.settimeout(current().left() / (len(found) - tried))
-                with through_the_door():
+                with stamped_as_ours():
                     sock.connect((str(ip), port))
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except BaseException:

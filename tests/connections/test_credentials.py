@@ -53,7 +53,7 @@ def test_wrong_secret_is_told_here_and_not_after_the_popup(owner: Visitor, sandb
         ("gloas-" + "1" * 64, "x" * 64, "That is the Secret"),
         ("a" * 64, "glpat-abcdefghijklmnop", "personal access token"),
         ("a" * 64, "https://gitlab.example.com/oauth/applications/7", "That is an address"),
-        ("a" * 64, "a" * 64, "Application ID once more"),
+        ("a" * 64, "a" * 64, "That is the Application ID"),
         ("", "x" * 64, "Paste the Application ID"),
         ("a" * 64, "x y" * 20, "no blanks"),
         ("a" * 64, "gloas-\u200b" + "x" * 58, "an invisible character in the middle"),

@@ -18,7 +18,7 @@ from portal.foreign import Foreign, Scopes, Words
 from portal.gitlab import errors, payloads
 from portal.net import CertificateInfo, HostSession, OutboundError
 from portal.net import errors as net_errors
-from portal.net.answer import Headers
+from portal.net.client import Headers
 from portal.net.json_reader import read_json
 from portal.redaction import register
 from portal.vault import Secret

@@ -6,7 +6,7 @@ import pytest
 
 from portal.errors import Layer
 from portal.net import Address, Examination, NetworkPolicy, OutboundClient
-from portal.net.guard import only_the_door
+from portal.net.guard import only_our_connections
 from tests.net.certificates import DAY, NOW, Issued, issue
 from tests.net.lines import HOST, answering, line_to
 from tests.net.servers import Server, always, response, silent
@@ -127,7 +127,7 @@ def test_first_layer_that_fails_is_named() -> None:
 
 
 def test_forbidden_address_is_examined_without_a_packet() -> None:
-    with only_the_door() as watch:
+    with only_our_connections() as watch:
         outcome = failing_at(OutboundClient(NetworkPolicy(), answering("169.254.169.254")), Address("https", HOST, 443))
 
     assert outcome == ((), Layer.POLICY)

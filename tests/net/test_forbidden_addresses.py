@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from portal.net import Address, AddressForbidden, AddressRefused, NetworkPolicy, OutboundClient, parse_address
-from portal.net.guard import only_the_door
+from portal.net.guard import only_our_connections
 from tests.net.forbidden import (
     FORBIDDEN_V4,
     NAMES,
@@ -60,7 +60,7 @@ def assert_refused(
     outbound: OutboundClient, address: Address, trap: Server, trap_v6: Server | None
 ) -> AddressForbidden:
     with (
-        only_the_door() as watch,
+        only_our_connections() as watch,
         outbound.session(address) as line,
         pytest.raises(AddressForbidden) as caught,
     ):
@@ -135,7 +135,7 @@ def test_port_that_the_operator_has_not_listed_is_refused_unresolved(port: int) 
     def never(host: str, port: int) -> list[str]:
         raise AssertionError("resolved")
 
-    with OutboundClient(NetworkPolicy(), never).session(http(PUBLIC, port)) as line, only_the_door() as watch:
+    with OutboundClient(NetworkPolicy(), never).session(http(PUBLIC, port)) as line, only_our_connections() as watch:
         with pytest.raises(AddressForbidden) as caught:
             line.fetch("GET", "/")
 
@@ -151,7 +151,7 @@ def test_table_is_large_enough() -> None:
 
 
 def test_trap_and_count_would_notice_a_packet() -> None:
-    with Server(always(response())) as server, line_to(server) as line, only_the_door() as watch:
+    with Server(always(response())) as server, line_to(server) as line, only_our_connections() as watch:
         line.fetch("GET", "/")
 
     assert watch.attempts == [("127.0.0.1", server.port, True)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpcore2
 import pytest
 
-from portal.net.guard import ConnectedPastTheDoor, only_the_door
+from portal.net.guard import StrayConnection, only_our_connections
 from tests.net.lines import line_to
 from tests.net.servers import Server, always, response
 
@@ -21,7 +21,7 @@ def server() -> Iterator[Server]:
 
 
 def test_door_may_connect(server: Server) -> None:
-    with only_the_door() as watch, line_to(server) as line:
+    with only_our_connections() as watch, line_to(server) as line:
         line.fetch("GET", "/")
 
     assert watch.attempts == [("127.0.0.1", server.port, True)]
@@ -45,14 +45,14 @@ def send_datagram(server: Server) -> None:
 
 @pytest.mark.parametrize("way", [connect, request, send_datagram])
 def test_any_other_way_is_refused_before_a_packet(way: object, server: Server) -> None:
-    with pytest.raises(ConnectedPastTheDoor), only_the_door():
+    with pytest.raises(StrayConnection), only_our_connections():
         way(server)  # type: ignore[operator]
 
     assert server.connections == 0
 
 
 def test_refusal_that_was_swallowed_comes_up_at_the_end(server: Server) -> None:
-    with pytest.raises(ConnectedPastTheDoor), only_the_door():  # noqa: SIM117
+    with pytest.raises(StrayConnection), only_our_connections():  # noqa: SIM117
         with contextlib.suppress(BaseException):
             connect(server)
 
@@ -68,7 +68,7 @@ def test_other_threads_are_watched_as_well(server: Server) -> None:
             connect(server)
 
     thread = threading.Thread(target=swallow)
-    with pytest.raises(ConnectedPastTheDoor), only_the_door():
+    with pytest.raises(StrayConnection), only_our_connections():
         run(thread)
 
     assert server.connections == 0
@@ -79,7 +79,7 @@ def test_tests_own_servers_and_unix_sockets_may_be_allowed(server: Server, tmp_p
     with (
         socket.socket(socket.AF_UNIX) as listener,
         socket.socket(socket.AF_UNIX) as client,
-        only_the_door(allowed={("127.0.0.1", server.port)}) as watch,
+        only_our_connections(allowed={("127.0.0.1", server.port)}) as watch,
     ):
         listener.bind(path)
         listener.listen()
@@ -90,6 +90,6 @@ def test_tests_own_servers_and_unix_sockets_may_be_allowed(server: Server, tmp_p
 
 
 def test_without_a_watch_nothing_is_refused(server: Server) -> None:
-    with only_the_door():
+    with only_our_connections():
         pass
     connect(server)

@@ -19,7 +19,7 @@ from portal.net import (
     TLSFailed,
     parse_proxy,
 )
-from portal.net.guard import only_the_door
+from portal.net.guard import only_our_connections
 from tests.net.certificates import Issued, issue
 from tests.net.lines import HOST
 from tests.net.servers import Peer, Script, Server, always, header_of, response, silent, then_close
@@ -169,7 +169,7 @@ def test_policy_holds_for_the_proxy(address: str) -> None:
     outbound = OutboundClient(NetworkPolicy(), lambda host, port: [address] if host == "proxy.test" else [INSIDE])
     with (
         outbound.session(Address("https", HOST, 443), proxy="proxy.test:3128") as http,
-        only_the_door() as watch,
+        only_our_connections() as watch,
         pytest.raises(AddressForbidden),
     ):
         http.fetch("GET", "/")

@@ -15,7 +15,7 @@ from portal.net import (
     NetworkPolicy,
     OutboundClient,
 )
-from portal.net.guard import only_the_door
+from portal.net.guard import only_our_connections
 from tests.net.lines import HOST, answering, line_to
 from tests.net.servers import Server, always, response, then_close
 from tests.security.logged import catching_lines
@@ -39,7 +39,7 @@ def test_name_that_turns_to_another_address_is_refused_at_that_connection(turn: 
         address = Address("http", HOST, server.port)
         with (
             OutboundClient(NetworkPolicy(exempt=address), flipping).session(address) as http,
-            only_the_door() as watch,
+            only_our_connections() as watch,
         ):
             for _ in range(turn - 1):
                 http.fetch("GET", "/")
@@ -56,7 +56,7 @@ def test_name_that_turns_to_another_address_is_refused_at_that_connection(turn: 
 def test_mixed_answers_are_refused_and_told_to_the_operator(
     answers: tuple[str, ...],
 ) -> None:
-    with line_resolving(answering(*answers)) as http, only_the_door() as watch, catching_lines() as lines:
+    with line_resolving(answering(*answers)) as http, only_our_connections() as watch, catching_lines() as lines:
         with pytest.raises(AddressForbidden):
             http.fetch("GET", "/")
 
@@ -70,7 +70,7 @@ def test_failed_lookup_lets_nothing_through(error: Exception) -> None:
     def failing(host: str, port: int) -> list[str]:
         raise error
 
-    with line_resolving(failing) as http, only_the_door() as watch:
+    with line_resolving(failing) as http, only_our_connections() as watch:
         with pytest.raises(NameNotResolved) as caught:
             http.fetch("GET", "/")
 

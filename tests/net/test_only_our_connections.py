@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import portal
-from portal.net.guard import ConnectedPastTheDoor, only_the_door
+from portal.net.guard import StrayConnection, only_our_connections
 from tests.net.lines import line_to
 from tests.net.servers import Peer, Server, response, silent
 
@@ -43,7 +43,7 @@ WAYS_OUT = {
 ALLOWED = {
     ("operation/backup/postgresql.py", "subprocess"): "pg_dump and pg_restore, for the portal's own database",
     ("mail.py", "smtplib"): "mail to the operator's own server, which is a setting and no one's input",
-    ("jobs/heartbeat.py", "socket"): "the machine's name",
+    ("jobs/workers.py", "socket"): "the machine's name",
     ("operation/listening.py", "socket"): "where the portal itself listens",
     ("operation/serving.py", "subprocess"): "starts the portal's own processes",
     ("operation/start.py", "http.client"): "waits for the portal's own web server",
@@ -114,7 +114,7 @@ def test_names_that_only_look_alike_are_no_ways_out(tmp_path: Path) -> None:
 
 def test_connect_within_a_deadline_but_not_by_the_door_is_noticed() -> None:
     with Server(silent) as server, line_to(server) as line:
-        with pytest.raises(ConnectedPastTheDoor), only_the_door(), line.deadline(5):
+        with pytest.raises(StrayConnection), only_our_connections(), line.deadline(5):
             socket.create_connection(("127.0.0.1", server.port))
         assert server.connections == 0
 
@@ -122,11 +122,11 @@ def test_connect_within_a_deadline_but_not_by_the_door_is_noticed() -> None:
 def test_connect_of_another_thread_is_noticed_also_while_the_door_is_used() -> None:
     def past_the_door(peer: Peer) -> None:
         peer.read_request()
-        with socket.socket() as sock, contextlib.suppress(ConnectedPastTheDoor):
+        with socket.socket() as sock, contextlib.suppress(StrayConnection):
             sock.connect_ex(("127.0.0.1", peer.server.port))
         peer.send(response())
 
     with Server(past_the_door) as server, line_to(server) as line:
-        with pytest.raises(ConnectedPastTheDoor), only_the_door():
+        with pytest.raises(StrayConnection), only_our_connections():
             line.fetch("GET", "/")
         assert server.connections == 1
