@@ -41,7 +41,7 @@ class Responsible(StrEnum):
 
 
 class Way(StrEnum):
-    """Where a failure can be fixed; the page that shows it makes the link."""
+    """Where a failure can be fixed; the page that shows it builds the link."""
 
     AUTHORIZE = "authorize"
     SECRET = "secret"

@@ -84,7 +84,7 @@ def home() -> Response:
 @blueprint.route("/setup/<token>", methods=["GET", "POST"])
 @public
 def setup(token: str) -> Response:
-    """Make the organization and its owner, once."""
+    """Create the organization and its owner, once."""
     runtime = current_runtime()
     first_run.require_open_setup(runtime, token)
     form = SetupForm()

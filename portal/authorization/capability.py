@@ -17,7 +17,7 @@ CAPABILITY = Capability(
     granted_scopes=granted_scopes,
     erases=delete_of_connection(AuthorizationAttempt),
     actions={
-        "authorization.failed": "tried to authorize {object}, and GitLab gave no token",
+        "authorization.failed": "tried to authorize {object}, and GitLab issued no token",
         "authorization.refused": "tried to authorize {object} and was refused",
         "authorization.started": "started to authorize {object}",
         "connection.authorized": "authorized {object} as @{gitlab_username}",

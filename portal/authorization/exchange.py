@@ -1,7 +1,7 @@
 """From an authorization code to a stored credential: exchange, put on record, check, then keep or revoke.
 
 Intent, call, outcome: the attempt is claimed in one transaction, GitLab is called without any, and the outcome is
-written in another. A code can be exchanged once, so nothing here is ever retried; and a pair that GitLab gave is on
+written in another. A code can be exchanged once, so nothing here is ever retried; and a pair that GitLab issued is on
 record, sealed, before anything about it is checked, so that none stays alive there without a record.
 """
 
@@ -190,7 +190,7 @@ def _judge(
     """Return what may be kept.
 
     Raises:
-        _Refused: it may not.
+        _Refused: nothing may be kept.
     """
     if tokens.access_token is None:
         raise _Refused(AttemptState.FAILED, Card("no_access_token"))
@@ -295,7 +295,7 @@ def _keep(
 def _refuse(
     runtime: Runtime, principal: Principal, attempt: AuthorizationAttempt, refused: _Refused, held: int
 ) -> None:
-    """End an attempt whose pair is not kept, and have the pair revoked: at once if GitLab can, else by a job."""
+    """End an attempt whose pair is not kept, and have the pair revoked: at once if GitLab can, otherwise by a job."""
     details: dict[str, Any] = {}
     if refused.user is not None:
         details |= {

@@ -130,7 +130,7 @@ class AccessSource:
         self._access: Access | None = None
 
     def token(self) -> Secret:
-        """Return a token that is good now."""
+        """Return a currently valid token."""
         access = self._access
         if access is None or (access.valid_until is not None and access.valid_until <= utc_now()):
             access = self._access = self._demand(self._reason)
@@ -139,7 +139,7 @@ class AccessSource:
     def renew(self, refused: Secret, *, is_certain: bool) -> Secret | None:
         """Return the token for one more try, after GitLab or something in front of it refused one.
 
-        A pair that GitLab gave just now is left alone unless GitLab itself says that its token is over: what refuses
+        A pair that GitLab issued just now is left alone unless GitLab itself says that its token is over: what refuses
         it may stand in front of GitLab, and every look would cost a pair (S42).
 
         Returns:

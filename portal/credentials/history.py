@@ -34,8 +34,8 @@ class Kind:
 
 
 KINDS = {
-    "authorized": Kind("Authorized", "Someone authorized the connection, and GitLab gave a new pair.", "pass", "key"),
-    "refreshed": Kind("Renewed", "GitLab gave the next pair, and it was stored.", "pass", "refresh"),
+    "authorized": Kind("Authorized", "Someone authorized the connection, and GitLab issued a new pair.", "pass", "key"),
+    "refreshed": Kind("Renewed", "GitLab issued the next pair, and it was stored.", "pass", "refresh"),
     "deferred": Kind(
         "Deferred", "GitLab gave no clear answer. The pair is kept and tried again later.", "warn", "clock"
     ),

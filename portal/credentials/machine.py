@@ -51,7 +51,7 @@ class Step(StrEnum):
 class Seen(StrEnum):
     """What GitLab said about an access token."""
 
-    # 200 with the user it was given to: nothing else counts as alive.
+    # 200 with the user it was issued to: nothing else counts as alive.
     ALIVE = "alive"
     # 401 with the reason that it was revoked.
     REVOKED = "revoked"
@@ -59,7 +59,7 @@ class Seen(StrEnum):
     EXPIRED = "expired"
     # 401 without a reason: unknown to GitLab, or refused by something in front of it.
     UNCLEAR = "unclear"
-    # No answer of GitLab's API.
+    # No answer from GitLab's API.
     SILENT = "silent"
 
 

@@ -206,7 +206,7 @@ def take_claim(runtime: Runtime, connection_id: int, reason: str, times: Refresh
             state, _ = advance(state, Asking(), now)
             intent_id = secrets.token_hex(16)
         if credential.origin != origin_of(connection.api_url):
-            raise SecretUnreadable("the pair was given for another address")
+            raise SecretUnreadable("the pair was issued for another address")
         access_token = open_token(runtime, credential, "access_token_sealed", credential.origin)
         refresh_token = open_token(runtime, credential, "refresh_token_sealed", credential.origin)
         if access_token is None or refresh_token is None:

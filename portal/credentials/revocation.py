@@ -412,7 +412,7 @@ def _revoke_and_look(runtime: Runtime, row: RetiredToken, http: HostSession, pai
 def _spend(
     runtime: Runtime, row: RetiredToken, http: HostSession, pair: _Pair, refresh_token: Secret
 ) -> Proof | Card | _Pair:
-    """Learn from the refresh token whether the pair is dead; return the pair that GitLab gave for it if it was not."""
+    """Learn from the refresh token whether the pair is dead; if not, return the pair that GitLab issued for it."""
     _note_spending(runtime, row, None, is_under_way=True)
     crash_point("disconnect:spent")
     try:

@@ -133,7 +133,7 @@ def open_token(runtime: Runtime, credential: Credential, column: str, origin: st
     """Open one half of a pair for an origin; None if it is not stored.
 
     Raises:
-        SecretUnreadable: it was given for another origin, or its key is gone.
+        SecretUnreadable: it was issued for another origin, or its key is gone.
     """
     sealed = getattr(credential, column)
     assert credential.id is not None
@@ -262,7 +262,7 @@ def _namespace(kind: str) -> str:
 
 @dataclass(frozen=True)
 class Spooled:
-    """A pair that GitLab gave and that may not be stored yet.
+    """A pair that GitLab issued and that may not be stored yet.
 
     Attributes:
         spent: SHA-256 of the refresh token that was spent for it, in hex; it is inside the sealed part.
@@ -417,7 +417,7 @@ class Stored(StrEnum):
 
 
 def store_pair(runtime: Runtime, entry: Spooled, connection_id: int, reason: str, times: RefreshTimes) -> Stored:
-    """Store a pair where the one it was given for is still the stored one (S37); have it revoked if it is not.
+    """Store a pair where the one it was issued for is still the stored one (S37); have it revoked if it is not.
 
     Neither lease nor state matters: a pair that GitLab issued for this one is the truth, however late it arrives.
     """

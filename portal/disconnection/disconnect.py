@@ -56,7 +56,7 @@ def check_wish(connection: Connection, choice: str, confirmation: str) -> Choice
 def disconnect(runtime: Runtime, principal: Principal, slug: str, choice: str, confirmation: str) -> Connection:
     """Take a connection's tokens out of use and have them revoked; erase the rest if that was chosen.
 
-    A second time changes nothing, but may ask for the erasure that was not asked for at first.
+    A second call changes nothing, but may add an erasure that was not chosen at first.
 
     Raises:
         NotFound, Conflict, InvalidInput: as `check_wish` and `get_connection_for_admin` say; nothing is changed.

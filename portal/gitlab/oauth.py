@@ -91,7 +91,7 @@ class ClientVerdict(StrEnum):
 class TokenVerdict(StrEnum):
     """What GitLab's API says about an access token."""
 
-    # 200 with the user it was given to.
+    # 200 with the user it was issued to.
     ALIVE = "alive"
     # 401 with the reason that it was revoked.
     REVOKED = "revoked"
@@ -152,7 +152,7 @@ def refresh(
 def probe_token(http: HostSession, token: Secret, user_id: int, seconds: float = PROBE_SECONDS) -> TokenVerdict:
     """Ask GitLab's API once, without retrying, whether an access token works (api/users, api/oauth2).
 
-    Only GitLab's own 200 with the user it was given to counts as alive.
+    Only GitLab's own 200 with the user it was issued to counts as alive.
 
     Raises:
         GitLabError, OutboundError: no verdict.

@@ -1,6 +1,6 @@
 """The engine: DBOS in a worker process, its queue, and a housekeeping thread.
 
-DBOS is one per process, so this is too. Web processes never import this module.
+There is one DBOS per process, so there is one of these. Web processes never import this module.
 """
 
 from __future__ import annotations

@@ -80,12 +80,12 @@ class GuardedStream(httpcore2.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         """Answer what the HTTP engine asks about a socket."""
-        if info == "is_readable":  # What the engine means: can this idle connection no longer be used?
+        if info == "is_readable":  # The engine asks whether this idle connection is no longer usable.
             if time.monotonic() - self._opened_at > MAX_AGE_SECONDS or self._sock.fileno() < 0:
                 return True
             if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0:
                 return True
-            # An idle connection that turns readable was closed by the server: the engine then makes a new one.
+            # An idle connection that turns readable was closed by the server: the engine then opens a new one.
             poll = select.poll()  # select() fails above 1,024 open files.
             poll.register(self._sock, select.POLLIN)
             return bool(poll.poll(0))

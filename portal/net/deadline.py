@@ -46,7 +46,7 @@ class Exchange:
         self.layer, self.sent = Layer.HTTP, False
 
     def go_on_late(self) -> None:
-        """Allow what has arrived to be read after the end.
+        """Allow reading what has already arrived after the end.
 
         Raises:
             DeadlinePassed: a peer that never stops sending has used up that time as well.

@@ -107,7 +107,7 @@ def _translated() -> Iterator[None]:
     """Turn the engine's exceptions into ours."""
     try:
         yield
-    except httpcore2.TimeoutException:  # Only the pool's: all connections stayed busy. Reads raise ours themselves.
+    except httpcore2.TimeoutException:  # Only the pool's: all connections stayed busy. Reads raise our own exceptions.
         raise current().passed() from None
     except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.UnsupportedProtocol):
         raise AnswerBroken(may_have_been_processed=current().sent) from None

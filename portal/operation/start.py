@@ -247,7 +247,7 @@ def _last_lines(log_file: Path | None) -> str:
 
 
 def banner(settings: Settings, prepared: Prepared, log_file: Path | None) -> list[str]:
-    """Return the lines the terminal shows once the portal answers; addresses stand on lines of their own."""
+    """Return the lines the terminal shows once the portal answers; addresses are on separate lines."""
     lines = [f"Gatehouse answers at {settings.base_url}", ""]
     if prepared.setup_link:
         lines += ["Open this link once to set it up:", prepared.setup_link, ""]

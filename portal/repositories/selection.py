@@ -127,7 +127,7 @@ class SelectionPanel:
 
     Attributes:
         connection: the one connection that is shown; None if several are.
-        fixed: whether the connection is given by the page, so that it cannot be chosen.
+        fixed: whether the page determines the connection, so that it cannot be chosen.
         job: the newest catalogue read of that connection.
         address: path of the page the panel is on, without the query.
     """

@@ -13,8 +13,8 @@ changed, and the person is asked for the password:
 - **A plain form whose fields are all in `keep`** (a form without fields too): the question's page sends them again
   together with the password, and the same view does what was asked. No one types or presses anything twice.
 - **A plain form with other fields**, which means secrets: they are not echoed. After the password the browser goes to
-  `back`, else to the view's own address when it has a page too, else to the form's `next`. Call `require_proof()` in
-  the GET view of such a form as well, so that the question comes before the typing.
+  `back`, otherwise to the view's own address when it has a page too, otherwise to the form's `next`. Call
+  `require_proof()` in the GET view of such a form as well, so that the question comes before the typing.
 - **A request of htmx**: a dialog asks, and the page stays as it is, with everything that was typed.
   After the password the person presses the button again; the page's CSRF token still holds.
 - **A GET** (a download, the page of a form): after the password the browser goes to its address.

@@ -45,7 +45,7 @@ REQUEST_ID = re.compile(r"[0-9a-f]{16}")
 CONNECTION = "/connections/{slug}"
 NEW_PASSWORD = "another lantern over marsh"
 
-# What the owner sends, and what is done by it; the placeholders are objects of their organization.
+# What the owner sends, and what it does; the placeholders are objects of their organization.
 # What GitLab has to say something to first (`application.saved`, `application.checked`) is tested with the walkthrough.
 BY_ADDRESS: dict[str, tuple[str, dict[str, str]]] = {
     "session.proved": ("/prove", {"password": PASSWORD}),

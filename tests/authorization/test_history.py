@@ -20,7 +20,7 @@ def test_history_tells_each_pair_and_no_token(paired: Paired, auditor: Visitor) 
     page = auditor.get(PAGE)
 
     assert page.status_code == 200
-    assert page.text.count("GitLab gave the next pair") == 2
+    assert page.text.count("GitLab issued the next pair") == 2
     assert "token pair 3" in page.text
     assert not any(token.access_token in page.text or token.refresh_token in page.text for token in paired.issued)
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 MOST_CLICKS = 25
 MOST_WORDS = 700
 COUNT_CLICKS = """document.addEventListener("click", (event) => {
-  // What the mouse did: keys and labels make clicks of their own, without a place.
+  // What the mouse did: keys and labels cause their own clicks, without a position.
   if (event.isTrusted && event.detail > 0) countClick(location.origin);
 }, true)"""
 

@@ -34,7 +34,7 @@ class Peer:
     bodies: list[str] = field(default_factory=list)
 
     def answer(self, path: str) -> tuple[int, str, str]:
-        """Return what is answered to a path."""
+        """Return the answer for a path."""
         if self.hidden and path.startswith(self.hidden):
             return 404, "text/html", "<html>not here</html>"
         if "openid" in path:

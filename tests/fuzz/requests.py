@@ -1,4 +1,4 @@
-"""Requests from hell: every route, every method, every kind of body, each made again from its number."""
+"""Requests from hell: every route, every method, every kind of body, each reproducible from its number."""
 
 from __future__ import annotations
 

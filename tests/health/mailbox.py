@@ -16,7 +16,7 @@ from email.policy import default
 class Mailbox:
     """What came in. While `refuses` is true, every recipient is temporarily refused; those in `unknown` always are.
 
-    `offers` are the extensions it names besides its usual ones; `heard` is every line but those of messages.
+    `offers` are the extensions it names besides its usual ones; `heard` is every line except those of messages.
     """
 
     port: int = 0

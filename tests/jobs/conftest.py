@@ -125,7 +125,7 @@ def reload(database: Database, job: Job) -> Job:
 
 
 def states(database: Database) -> dict[str, int]:
-    """Count the organization's jobs by state; a worker also does periodic ones of its own."""
+    """Count the organization's jobs by state; a worker also runs its own periodic ones."""
     with database.reading() as session:
         found: dict[str, int] = {}
         for state in session.exec(select(Job.state).where(col(Job.organization_id) == 1)):

@@ -118,7 +118,7 @@ def test_hostile_values_never_fail(world: World, row: Row) -> None:
         "'\"<>",
         "-1",
     ):
-        # Each may have ended the session (a new role, signing out), so each has one of its own.
+        # Each may have ended the session (a new role, signing out), so each has its own.
         owner = world.signed_in()
         token = owner.csrf_token()
         answer = owner.post(row.path.format(**names), dict.fromkeys(row.form, value), token=token)

@@ -52,7 +52,7 @@ def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
     """
     assert process.stdout
     lines: list[str] = []
-    # A read from a pipe has no deadline of its own; it ends with the program.
+    # A read from a pipe has no deadline; it ends with the program.
     watchdog = threading.Timer(START_SECONDS, _kill, (process.pid,))
     watchdog.start()
     try:
@@ -66,7 +66,7 @@ def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
 
 
 def _kill(pid: int) -> None:
-    # The children of `serve` have sessions of their own, so its process group does not reach them.
+    # The children of `serve` have their own sessions, so its process group does not include them.
     children = Path(f"/proc/{pid}/task/{pid}/children")
     born = children.read_text().split() if children.exists() else []
     for number in (pid, *map(int, born)):

@@ -22,7 +22,7 @@ class Application:
         id: the number the Applications API uses; `uid` is what clients know it by (64 hex characters).
         redirect_uri: one or more URIs, separated by whitespace, as typed.
         iam: whether GitLab's IAM service answers for it; None follows the GitLab-wide setting.
-        secret_text: the secret itself while this GitLab keeps it readable (before 15.10), else empty.
+        secret_text: the secret itself while this GitLab keeps it readable (before 15.10), otherwise empty.
     """
 
     id: int

@@ -1,4 +1,4 @@
-"""Who is signed in to the sandbox, kept in the cookie `_gitlab_session`; impersonation and CSRF included."""
+"""Who is signed in to the sandbox, stored in the cookie `_gitlab_session`; impersonation and CSRF included."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def _start(world: World, login: str, password: str) -> ResponseReturnValue:
     if user is None or user.state != "active":
         flash(INVALID_LOGIN if user is None else BLOCKED)
         return _sign_in_page(world, login), 422 if user is None else 403
-    # Only a path of our own was ever remembered, so this redirect cannot leave the sandbox.
+    # Only our own paths are ever remembered, so this redirect cannot leave the sandbox.
     return redirect(start_session(user) or url_for("web.home"))
 
 
