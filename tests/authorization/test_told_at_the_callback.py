@@ -107,7 +107,7 @@ def test_blocked_token_endpoint_is_named_at_the_callback_as_well(
 
     assert card.because is not None
     assert card.because.code == "oauth_blocked"
-    assert f"GitLab's /oauth/token is not reached: something else answered ({status})." in card.sentence
+    assert f"GitLab's /oauth/token cannot be reached: something else answered ({status})." in card.sentence
 
 
 def test_scope_that_gatehouse_does_not_ask_for_is_not_looked_for_in_gitlab(
