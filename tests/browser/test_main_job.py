@@ -36,7 +36,7 @@ def sign_in_to_portal(page: Page, site: Site) -> None:
     walk.heading(page, "Connect your GitLab to the software that needs it")
 
 
-def make_application_in_gitlab(gitlab: Page, name: str, uri: str, scopes: list[str], *, trusted: bool) -> None:
+def make_application_in_gitlab(gitlab: Page, name: str, uri: str, scopes: list[str]) -> None:
     if "sign_in" in gitlab.url:
         gitlab.get_by_role("button", name="Sign in as root", exact=True).click()
         gitlab.get_by_role("link", name="Admin area").click()
@@ -44,7 +44,6 @@ def make_application_in_gitlab(gitlab: Page, name: str, uri: str, scopes: list[s
         gitlab.get_by_role("link", name="Add new application").click()
     gitlab.get_by_label("Name").fill(name)
     gitlab.get_by_label("Redirect URI").fill(uri)
-    gitlab.get_by_label("Trusted").set_checked(trusted)
     gitlab.get_by_label("Confidential").check()
     for scope in scopes:
         gitlab.get_by_label(scope, exact=True).check()
@@ -71,8 +70,7 @@ def enable(page: Page, path: str) -> None:
 
 
 @pytest.mark.parametrize("sandbox_options", [WITHOUT_SERVICE_USER])
-@pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "with-consent"])
-def test_a_gitlab_is_connected_and_three_repositories_are_enabled(site: Site, trusted: bool) -> None:
+def test_a_gitlab_is_connected_and_three_repositories_are_enabled(site: Site) -> None:
     page, hands = site.open_context().new_page(), Typist()
     sign_in_to_portal(page, site)
     page.get_by_role("link", name="Connect a GitLab").click()
@@ -84,7 +82,7 @@ def test_a_gitlab_is_connected_and_three_repositories_are_enabled(site: Site, tr
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Open the form in GitLab").click()
     gitlab = opened.value
-    make_application_in_gitlab(gitlab, name, uri, scopes, trusted=trusted)
+    make_application_in_gitlab(gitlab, name, uri, scopes)
     application_id = walk.field(gitlab, "Application ID").input_value()
     secret = gitlab.get_by_label("Secret", exact=True).input_value()
     hands.type(walk.field(page, "Application ID"), application_id)
@@ -102,8 +100,7 @@ def test_a_gitlab_is_connected_and_three_repositories_are_enabled(site: Site, tr
 
     popup = walk.start_popup(page)
     popup.get_by_role("button", name="Sign in as gatehouse").click()
-    if not trusted:
-        popup.get_by_role("button", name="Authorize Gatehouse").click()
+    popup.get_by_role("button", name="Authorize Gatehouse").click()
     walk.heading(page, "Authorized as @gatehouse")
     wait_until_closed(page.context, popup)
     page.get_by_role("link", name="Continue").click()

@@ -111,7 +111,7 @@ def test_enabling_several_takes_few_keys_and_the_focus_stays_at_the_bar(panel: P
     expect(panel.locator("[data-bulk]")).to_be_focused()
 
 
-def test_typing_searches_and_the_address_keeps_it(panel: Page) -> None:
+def test_typing_searches_the_address_keeps_it_and_nothing_found_offers_the_way_back(panel: Page) -> None:
     search(panel).press_sequentially("checkout")
 
     expect(rows(panel)).to_have_count(CHECKOUTS)
@@ -120,6 +120,12 @@ def test_typing_searches_and_the_address_keeps_it(panel: Page) -> None:
     panel.reload()
     expect(search(panel)).to_have_value("checkout")
     expect(rows(panel)).to_have_count(CHECKOUTS)
+
+    search(panel).fill("no such thing")
+    expect(panel.get_by_role("heading", name="Nothing matches")).to_be_visible()
+    panel.get_by_role("link", name="Show all").click()
+    expect(rows(panel).first).to_be_visible()
+    expect(search(panel)).to_have_value("")
 
 
 def test_back_returns_to_the_view_before(panel: Page) -> None:
@@ -134,16 +140,6 @@ def test_back_returns_to_the_view_before(panel: Page) -> None:
     expect(search(panel)).to_have_value("checkout")
     # Typing adds nothing to the history: the address bar followed without it.
     assert panel.evaluate("history.length") == before + 1
-
-
-def test_nothing_found_offers_the_way_back(panel: Page) -> None:
-    search(panel).fill("no such thing")
-    expect(panel.get_by_role("heading", name="Nothing matches")).to_be_visible()
-
-    panel.get_by_role("link", name="Show all").click()
-
-    expect(rows(panel).first).to_be_visible()
-    expect(search(panel)).to_have_value("")
 
 
 def test_a_group_shows_what_is_in_it_and_below_it(panel: Page) -> None:
@@ -163,12 +159,18 @@ def test_a_group_shows_what_is_in_it_and_below_it(panel: Page) -> None:
     assert query_of(panel)["group"] == ["web/shop"]
 
 
-def test_the_state_filter_shows_only_that_state(panel: Page) -> None:
+def test_the_state_filter_shows_only_that_state_and_what_is_unavailable_says_why(panel: Page) -> None:
     state = panel.get_by_label("State", exact=True)
     state.select_option("unavailable")
     expect(panel).to_have_url(re.compile("state=unavailable"))
     expect(rows(panel)).to_have_count(10)
     expect(rows(panel).get_by_role("button", name=re.compile("Enable"))).to_have_count(0)
+    for label in ("Empty", "SHA-256", "Repository off", "Pending deletion"):
+        expect(rows(panel).filter(has_text=label).first).to_be_visible()
+    archived = row(panel, "platform/identity/legacy-ldap-bridge")
+    expect(archived).to_contain_text("Archived")
+    archived.locator("summary").click()
+    expect(archived).to_contain_text("Unarchive it in GitLab.")
 
     state.select_option("available")
     expect(row(panel, "data/data-contracts")).to_be_visible()
@@ -201,7 +203,7 @@ def test_pages_follow_each_other_without_loss(panel: Page) -> None:
     expect(rows(panel)).to_have_count(len(last))
 
 
-def test_enabling_one_says_so_and_can_be_undone(panel: Page) -> None:
+def test_enabling_says_so_and_undo_takes_back_exactly_the_last_change(panel: Page) -> None:
     panel.get_by_role("button", name="Enable data/data-contracts").click()
     toast = panel.locator(".gh-toast")
     expect(toast).to_be_visible()
@@ -214,8 +216,7 @@ def test_enabling_one_says_so_and_can_be_undone(panel: Page) -> None:
     panel.reload()
     expect(panel.get_by_role("button", name="Enable data/data-contracts")).to_be_visible()
 
-
-def test_undo_takes_back_exactly_the_last_change(panel: Page) -> None:
+    # Of several changes, exactly the last.
     panel.get_by_role("button", name="Enable data/data-contracts").click()
     expect(panel.get_by_role("button", name="Disable data/data-contracts")).to_be_visible()
     for path in ("data/data-contracts", "data/warehouse/dbt-models"):
@@ -229,7 +230,7 @@ def test_undo_takes_back_exactly_the_last_change(panel: Page) -> None:
     expect(panel.get_by_role("button", name="Disable data/data-contracts")).to_be_visible()
 
 
-def test_several_are_chosen_by_a_range_and_enabled_at_once(panel: Page) -> None:
+def test_several_are_chosen_by_a_range_or_the_head_and_enabled_at_once(panel: Page) -> None:
     boxes = panel.locator("[data-select-row]")
     boxes.nth(1).click()
     boxes.nth(5).click(modifiers=["Shift"])
@@ -241,26 +242,11 @@ def test_several_are_chosen_by_a_range_and_enabled_at_once(panel: Page) -> None:
     expect(panel.locator("[data-bulk-count]")).to_have_text("0")
     expect(panel.locator(".gh-tree-all .gh-tree-count")).to_contain_text("5/")
 
-
-def test_all_on_the_page_are_chosen_by_the_head(panel: Page) -> None:
     head = panel.get_by_label("Select all on this page")
     head.check()
     expect(panel.locator("[data-bulk-count]")).to_have_text(str(panel.locator("[data-select-row]").count()))
     panel.locator("[data-select-row]").first.uncheck()
     assert head.evaluate("box => box.indeterminate")
-
-
-def test_what_cannot_be_enabled_says_why_and_who_mends_it(panel: Page) -> None:
-    panel.get_by_label("State", exact=True).select_option("unavailable")
-    expect(panel).to_have_url(re.compile("state=unavailable"))
-    archived = row(panel, "platform/identity/legacy-ldap-bridge")
-    expect(archived).to_contain_text("Archived")
-
-    archived.locator("summary").click()
-
-    expect(archived).to_contain_text("Unarchive it in GitLab.")
-    for label in ("Empty", "SHA-256", "Repository off", "Pending deletion"):
-        expect(rows(panel).filter(has_text=label).first).to_be_visible()
 
 
 def test_hostile_names_are_only_text(panel: Page, site: Site) -> None:
