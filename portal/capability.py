@@ -14,6 +14,8 @@ from typing import Any
 
 from sqlmodel import Session, SQLModel
 
+from portal.actor import Right
+
 
 @dataclass(frozen=True)
 class JobDefinition:
@@ -42,6 +44,16 @@ class PeriodicJob(JobDefinition):
 
 
 @dataclass(frozen=True)
+class NavigationEntry:
+    """A page in the portal's navigation, for those who have its right."""
+
+    endpoint: str
+    label: str
+    icon: str
+    right: Right
+
+
+@dataclass(frozen=True)
 class Capability:
     """What one package adds. Every field except the name may be empty.
 
@@ -52,6 +64,8 @@ class Capability:
         jobs: its background work.
         actions: audit actions and their sentences, worded to follow the actor's name. `{object}` is what it was done
             to; other names are from the event's details.
+        navigation: its pages in the navigation, by place in the order.
+        stylesheets: names in `static/css`, loaded on every page after the portal's own.
         connection_panels: what it shows on a connection's pages, by place in the order: functions of runtime,
             principal and connection that return `connections.panels.Panel`s.
         member_notes: a function of runtime, principal and memberships that returns `accounts.notes.Notes`.
@@ -71,6 +85,8 @@ class Capability:
     tables: tuple[type[SQLModel], ...] = ()
     jobs: tuple[JobDefinition, ...] = ()
     actions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    navigation: Mapping[int, NavigationEntry] = field(default_factory=lambda: MappingProxyType({}))
+    stylesheets: tuple[str, ...] = ()
     connection_panels: Mapping[int, Callable[..., list[Any]]] = field(default_factory=lambda: MappingProxyType({}))
     member_notes: Callable[..., Any] | None = None
     group_choices: Callable[..., list[Any]] | None = None
@@ -101,6 +117,17 @@ class Capabilities:
     def actions(self) -> Mapping[str, str]:
         """The sentence of every audit action."""
         return _merged((pair for capability in self.all for pair in capability.actions.items()), "audit actions")
+
+    @cached_property
+    def navigation(self) -> tuple[NavigationEntry, ...]:
+        """The pages in the navigation, in order."""
+        pairs = (pair for capability in self.all for pair in capability.navigation.items())
+        return tuple(entry for _, entry in sorted(_merged(pairs, "pages").items()))
+
+    @cached_property
+    def stylesheets(self) -> tuple[str, ...]:
+        """What every page loads after the portal's own stylesheets."""
+        return tuple(name for capability in self.all for name in capability.stylesheets)
 
     @cached_property
     def connection_panels(self) -> tuple[Callable[..., list[Any]], ...]:

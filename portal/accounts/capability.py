@@ -14,12 +14,14 @@ from portal.accounts.models import (
     SignInAttempt,
     User,
 )
-from portal.capability import Capability, PeriodicJob
+from portal.actor import Right
+from portal.capability import Capability, NavigationEntry, PeriodicJob
 from portal.db import delete_of_connection
 
 CAPABILITY = Capability(
     name="accounts",
     views="portal.accounts.views",
+    navigation={40: NavigationEntry("accounts.members", "Members", "users", Right.SEE_MEMBERS)},
     tables=(
         GroupGrant,
         Invitation,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from portal.actor import Right
 from portal.audit.models import AccessEntry, AuditEvent, AuditHead, AuditVerification
 from portal.audit_log.jobs import (
     DAY,
@@ -16,11 +17,12 @@ from portal.audit_log.jobs import (
     tell,
     verify,
 )
-from portal.capability import Capability, PeriodicJob
+from portal.capability import Capability, NavigationEntry, PeriodicJob
 
 CAPABILITY = Capability(
     name="audit_log",
     views="portal.audit_log.views",
+    navigation={50: NavigationEntry("audit.index", "Audit log", "history", Right.SEE_AUDIT)},
     tables=(AccessEntry, AuditEvent, AuditHead, AuditVerification),
     jobs=(
         PeriodicJob(VERIFY, verify, TITLE, DAY),

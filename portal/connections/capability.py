@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlmodel import Session
 
-from portal.capability import Capability
+from portal.actor import Right
+from portal.capability import Capability, NavigationEntry
 from portal.connections.models import Application, Connection, OutboundTry
 from portal.connections.store import application_of
 from portal.db import delete_of_connection, values_of
@@ -39,6 +40,7 @@ def bundle(session: Session, connection: Connection) -> dict[str, Any]:
 CAPABILITY = Capability(
     name="connections",
     views="portal.connections.views",
+    navigation={10: NavigationEntry("connections.index", "Connections", "plug-connected", Right.SEE_CONNECTIONS)},
     tables=(Application, Connection, OutboundTry, RequestBudget),
     erases=delete_of_connection(Application),
     bundle=bundle,

@@ -49,6 +49,7 @@ def bundle(session: Session, connection: Connection) -> dict[str, Any]:
 CAPABILITY = Capability(
     name="health",
     views="portal.health.views",
+    stylesheets=("health",),
     tables=(AlarmMail, HealthCheck, HealthWatch, Incident),
     jobs=(
         PeriodicJob("health.check", check_due, "Check connections", EVERY_SECONDS, is_due),

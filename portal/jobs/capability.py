@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from portal.capability import Capability, PeriodicJob
+from portal.actor import Right
+from portal.capability import Capability, NavigationEntry, PeriodicJob
 from portal.db import values_of
 from portal.jobs.models import Executor, Job, JobItem, JobSchedule
 from portal.jobs.schedule import forget_finished, has_old
@@ -28,6 +29,7 @@ def bundle(session: Session, connection: Any) -> dict[str, Any]:
 CAPABILITY = Capability(
     name="jobs",
     views="portal.jobs.views",
+    navigation={30: NavigationEntry("jobs.index", "Jobs", "list-check", Right.SEE_JOBS)},
     tables=(Executor, Job, JobItem, JobSchedule),
     jobs=(PeriodicJob("jobs.forget", forget_finished, "Delete finished jobs", 3600, has_old),),
     bundle=bundle,

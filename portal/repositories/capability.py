@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from portal.capability import Capability, JobDefinition, PeriodicJob
+from portal.actor import Right
+from portal.capability import Capability, JobDefinition, NavigationEntry, PeriodicJob
 from portal.repositories import grants
 from portal.repositories.catalogue.run import READ_CATALOGUE, enqueue_catalogue_read
 from portal.repositories.details import repositories_panels
@@ -12,6 +13,7 @@ from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, Re
 CAPABILITY = Capability(
     name="repositories",
     views="portal.repositories.views",
+    navigation={20: NavigationEntry("repositories.index", "Repositories", "git-branch", Right.SEE_REPOSITORIES)},
     tables=(CatalogueRun, Enablement, GitLabGroup, Repository),
     jobs=(
         JobDefinition(READ_CATALOGUE, run_read_catalogue),

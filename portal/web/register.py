@@ -89,6 +89,9 @@ def _end(_error: BaseException | None) -> None:
 
 def _add_template_names(app: Flask, runtime: Runtime) -> None:
     app.add_template_global(generate_csrf, "csrf_token")
+    app.jinja_env.globals.update(
+        navigation=runtime.capabilities.navigation, stylesheets=runtime.capabilities.stylesheets
+    )
     app.add_template_global(lambda endpoint: endpoint in app.view_functions, "has_endpoint")
 
     @app.context_processor

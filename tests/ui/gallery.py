@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from flask import Flask, Response, make_response, redirect, render_template, request, session
 from jinja2 import FileSystemLoader, StrictUndefined
 
-from portal import errors
+from portal import CAPABILITIES, errors
 from portal.accounts.views import initials
 from portal.web import assets
 
@@ -132,7 +132,8 @@ def common_context() -> dict[str, object]:
         ),
         "theme": request.cookies.get("theme", "auto"),
         "request_id": "01JD3V5Q7X9K2M4N6P8R0T2W4Y",
-        "nav": [],
+        "navigation": CAPABILITIES.navigation,
+        "stylesheets": CAPABILITIES.stylesheets,
         "is_opened_over_http": lambda: False,
         "proxy_problem": lambda: "",
     }
