@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from portal.capability import Capability, JobDefinition, PeriodicJob
 from portal.db import delete_of_connection
+from portal.disconnection.disconnect_status import state_panel, way_panel
 from portal.disconnection.erase import ERASE, FOLLOW, erase_connection, follow, has_wanted
 from portal.disconnection.models import Disconnection
-from portal.disconnection.panels import state_panel, way_panel
 
 CAPABILITY = Capability(
     name="disconnection",

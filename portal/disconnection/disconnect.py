@@ -34,7 +34,7 @@ from portal.runtime import Runtime
 REASON = "disconnected"
 
 
-def check_wish(connection: Connection, choice: str, confirmation: str) -> Choice:
+def check_choice(connection: Connection, choice: str, confirmation: str) -> Choice:
     """Read what was chosen and typed.
 
     Raises:
@@ -59,17 +59,31 @@ def disconnect(runtime: Runtime, principal: Principal, slug: str, choice: str, c
     A second call changes nothing, but may add an erasure that was not chosen at first.
 
     Raises:
-        NotFound, Conflict, InvalidInput: as `check_wish` and `get_connection_for_admin` say; nothing is changed.
+        NotFound, Conflict, InvalidInput: as `check_choice` and `get_connection_for_admin` say; nothing is changed.
     """
     # A pair that a crashed refresh left in the spool is the living one: without this, the spent one were revoked.
     recover(runtime, get_connection(runtime, principal, slug).id or 0, TIMES)
     with runtime.database.transaction() as session:
-        connection, credential = _lock(session, principal, slug)
-        wish = check_wish(connection, choice, confirmation)
+        connection = get_connection_for_admin(session, principal, slug)
+        credential = lock_credential(session, connection.id or 0)
+        locked = select(Connection).where(Connection.id == connection.id).with_for_update()
+        found = session.exec(locked.execution_options(populate_existing=True)).first()
+        if found is None:
+            raise NotFound  # Erased while this waited.
+        connection, desired = found, check_choice(found, choice, confirmation)
         if connection.state != ConnectionState.DISCONNECTED:
-            _end(session, runtime, principal, connection, credential, wish)
-        elif wish == Choice.ERASE:
-            _also_erase(session, principal, connection)
+            _end(session, runtime, principal, connection, credential)
+            _keep_desired(session, principal, connection, desired)
+            username = audit.Foreign(credential.gitlab_username if credential else "")
+            about = {"choice": str(desired), "gitlab_username": username}
+            audit.record(session, principal.actor, "connection.disconnected", connection.target, **about)
+            _erase_if_desired(session, connection)
+        elif desired == Choice.ERASE:
+            before = get_disconnection(session, connection)
+            if before is None or before.choice != Choice.ERASE:
+                _keep_desired(session, principal, connection, Choice.ERASE)
+                audit.record(session, principal.actor, "connection.erasure_requested", connection.target)
+            _erase_if_desired(session, connection)
     crash_point("disconnect:retired")
     return connection
 
@@ -87,7 +101,7 @@ def try_revoking_now(runtime: Runtime, principal: Principal, slug: str) -> None:
         connection = get_connection_for_admin(session, principal, slug)
         try_again_now(session, connection)
         audit.record(session, principal.actor, "connection.revocation_tried_again", connection.target)
-        _erase_when_wanted(session, connection)
+        _erase_if_desired(session, connection)
 
 
 def confirm_revoked_by_hand(runtime: Runtime, principal: Principal, slug: str) -> None:
@@ -99,27 +113,11 @@ def confirm_revoked_by_hand(runtime: Runtime, principal: Principal, slug: str) -
         connection = get_connection_for_admin(session, principal, slug)
         if count := confirm_by_hand(session, connection):
             audit.record(session, principal.actor, "token.revoked_by_hand", connection.target, tokens=count)
-        _erase_when_wanted(session, connection)
-
-
-def _lock(session: Session, principal: Principal, slug: str) -> tuple[Connection, Credential | None]:
-    connection = get_connection_for_admin(session, principal, slug)
-    assert connection.id is not None
-    credential = lock_credential(session, connection.id)
-    statement = select(Connection).where(Connection.id == connection.id).with_for_update()
-    locked = session.exec(statement.execution_options(populate_existing=True)).first()
-    if locked is None:
-        raise NotFound  # Erased while this waited.
-    return locked, credential
+        _erase_if_desired(session, connection)
 
 
 def _end(
-    session: Session,
-    runtime: Runtime,
-    principal: Principal,
-    connection: Connection,
-    credential: Credential | None,
-    wish: Choice,
+    session: Session, runtime: Runtime, principal: Principal, connection: Connection, credential: Credential | None
 ) -> None:
     connection.state = ConnectionState.DISCONNECTED
     end_attention(connection)
@@ -128,48 +126,9 @@ def _end(
     connection.steps_done = [step for step in connection.steps_done if step != Step.AUTHORIZE]
     connection.updated_at = utc_now()
     session.add(connection)
-    username = audit.Foreign(credential.gitlab_username if credential else "")
     if credential:
         record_event(session, credential, "disconnected", f"by {principal.name}"[:200])
         retire_tokens(session, runtime, connection, credential, REASON)
-    _void_attempts(session, connection)
-    _stop_jobs(session, connection)
-    _keep_wish(session, principal, connection, wish)
-    audit.record(
-        session,
-        principal.actor,
-        "connection.disconnected",
-        connection.target,
-        choice=str(wish),
-        gitlab_username=username,
-    )
-    _erase_when_wanted(session, connection)
-
-
-def _also_erase(session: Session, principal: Principal, connection: Connection) -> None:
-    found = get_disconnection(session, connection)
-    if found is None or found.choice != Choice.ERASE:
-        _keep_wish(session, principal, connection, Choice.ERASE)
-        audit.record(session, principal.actor, "connection.erasure_requested", connection.target)
-    _erase_when_wanted(session, connection)
-
-
-def _keep_wish(session: Session, principal: Principal, connection: Connection, wish: Choice) -> None:
-    statement = select(Disconnection).where(Disconnection.connection_id == connection.id)
-    assert connection.id is not None
-    row = session.exec(statement).first() or Disconnection(connection_id=connection.id, choice=wish)
-    row.choice, row.requested_by_user_id, row.requested_at = wish, principal.user_id, utc_now()
-    session.add(row)
-    session.flush()
-
-
-def _erase_when_wanted(session: Session, connection: Connection) -> None:
-    found = get_disconnection(session, connection)
-    if found is not None and found.choice == Choice.ERASE:
-        enqueue_erasure(session, connection)
-
-
-def _void_attempts(session: Session, connection: Connection) -> None:
     session.execute(
         update(AuthorizationAttempt)
         .where(
@@ -178,17 +137,29 @@ def _void_attempts(session: Session, connection: Connection) -> None:
         )
         .values(outcome=AttemptState.ABANDONED, finished_at=utc_now(), state_sealed=None, verifier_sealed=None)
     )
-
-
-def _stop_jobs(session: Session, connection: Connection) -> None:
-    """Ask every job that reads this GitLab to stop; jobs that revoke its tokens continue."""
-    statement = select(Job.public_id).where(
+    # Every job that reads this GitLab; jobs that revoke its tokens continue.
+    reading = select(Job.public_id).where(
         col(Job.organization_id) == connection.organization_id,
         col(Job.lane) == f"connection:{connection.id}",
         col(Job.finished_at).is_(None),
     )
-    for public_id in session.exec(statement).all():
+    for public_id in session.exec(reading).all():
         request_stop(session, public_id)
+
+
+def _keep_desired(session: Session, principal: Principal, connection: Connection, desired: Choice) -> None:
+    statement = select(Disconnection).where(Disconnection.connection_id == connection.id)
+    assert connection.id is not None
+    row = session.exec(statement).first() or Disconnection(connection_id=connection.id, choice=desired)
+    row.choice, row.requested_by_user_id, row.requested_at = desired, principal.user_id, utc_now()
+    session.add(row)
+    session.flush()
+
+
+def _erase_if_desired(session: Session, connection: Connection) -> None:
+    found = get_disconnection(session, connection)
+    if found is not None and found.choice == Choice.ERASE:
+        enqueue_erasure(session, connection)
 
 
 def _plain(text: str) -> str:

@@ -34,7 +34,7 @@ class GrantedGroup:
 
 
 @dataclass(frozen=True)
-class BlastRadius:
+class Impact:
     """What depends on one connection now, limited to what one person may see.
 
     Attributes:
@@ -99,11 +99,11 @@ class Narrowing:
     missing: list[str]
 
 
-def impact_of(runtime: Runtime, principal: Principal, connection: Connection) -> BlastRadius:
+def impact_of(runtime: Runtime, principal: Principal, connection: Connection) -> Impact:
     """Count what depends on a connection."""
     with runtime.database.reading() as session:
         groups = _enabled_by_group(session, principal, connection)
-        return BlastRadius(
+        return Impact(
             enabled=sum(count for _, count in groups),
             groups=groups,
             first=_first_enabled(session, principal, connection),

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from flask import Blueprint, Flask, Response, flash, make_response, render_template, request, url_for
+from wtforms import StringField
 
 from portal.actor import Right
 from portal.authorization.status import load_status
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.store import get_connection
-from portal.disconnection import panels
-from portal.disconnection.disconnect import check_wish, confirm_revoked_by_hand, disconnect, try_revoking_now
-from portal.disconnection.disconnect_status import load_disconnect_status
-from portal.disconnection.forms import DisconnectForm
+from portal.disconnection.disconnect import check_choice, confirm_revoked_by_hand, disconnect, try_revoking_now
+from portal.disconnection.disconnect_status import load_disconnect_status, state_panel
 from portal.disconnection.impact import impact_of, narrowing
 from portal.disconnection.models import Choice
 from portal.errors import InvalidInput, NotFound
@@ -20,15 +19,22 @@ from portal.gitlab.version import parse_version
 from portal.runtime import Runtime
 from portal.web.access import polling, requires
 from portal.web.current import current_principal, current_runtime
-from portal.web.forms import refuse_unknown_fields
+from portal.web.forms import StrictForm, refuse_unknown_fields
 from portal.web.htmx import leave_to, render, wants_fragment
 from portal.web.proof import require_proof
 
 blueprint = Blueprint("disconnection", __name__, url_prefix="/connections/<slug>")
 
 
+class DisconnectForm(StrictForm):
+    """What should happen to the data, and the connection's name typed again."""
+
+    choice = StringField("Data")
+    confirmation = StringField("Name of the connection")
+
+
 def register(app: Flask, runtime: Runtime) -> None:
-    """Add the routes, and the panels on the connection's details page."""
+    """Add the routes."""
     app.register_blueprint(blueprint)
 
 
@@ -51,7 +57,7 @@ def carry_out(slug: str) -> Response:
     connection = get_connection(runtime, principal, slug)
     choice, confirmation = form.choice.data or "", form.confirmation.data or ""
     try:
-        check_wish(connection, choice, confirmation)
+        check_choice(connection, choice, confirmation)
         require_proof(purpose=f"disconnecting {connection.display_name}", keep=("choice", "confirmation"))
         disconnect(runtime, current_principal(), slug, choice, confirmation)
     except InvalidInput as error:
@@ -74,7 +80,7 @@ def status(slug: str) -> Response:
         raise
     if not wants_fragment():
         return leave_to(url_for("connections.show", slug=slug))
-    found = panels.state_panel(runtime, principal, connection)
+    found = state_panel(runtime, principal, connection)
     if not found:
         return leave_to(url_for("connections.show", slug=slug))
     panel = found[0]
@@ -117,7 +123,7 @@ def reauthorize(slug: str) -> Response:
         "disconnection/reauthorize.html",
         connection=connection,
         authorization=found,
-        radius=impact_of(runtime, principal, connection),
+        impact=impact_of(runtime, principal, connection),
         manage_url=links.own_applications(connection.external_url, parse_version(connection.version_seen)),
     )
 
@@ -145,7 +151,7 @@ def _render_ask(connection: Connection, form: DisconnectForm, errors: dict[str, 
         connection=connection,
         form=form,
         errors=errors or {},
-        radius=impact_of(runtime, principal, connection),
-        ending=load_disconnect_status(runtime, connection),
+        impact=impact_of(runtime, principal, connection),
+        disconnect_status=load_disconnect_status(runtime, connection),
         is_over=connection.state == ConnectionState.DISCONNECTED,
     )

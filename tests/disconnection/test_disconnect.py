@@ -187,14 +187,14 @@ def test_word_that_it_was_revoked_by_hand_wants_the_password_again(
 
 def test_second_disconnection_changes_nothing(world: World, owner: Visitor, administrator: Visitor) -> None:
     world.disconnect(owner)
-    wish = world.wish()
+    desired = world.desired()
 
     assert world.disconnect(administrator).status_code == 303
     world.run()
 
     assert len(world.retired()) == 1
     assert world.sandbox.requests.count(REVOKE) == 1
-    assert world.wish() == wish
+    assert world.desired() == desired
     assert world.actions().count("connection.disconnected") == 1
 
 
@@ -265,7 +265,7 @@ def test_kept_list_can_be_erased_later(world: World, owner: Visitor) -> None:
     page = owner.get(f"{ADDRESS}/disconnect").text
     assert "Keep the list of repositories" not in page
     assert world.disconnect(owner, choice="erase").status_code == 303
-    assert world.wish().choice == Choice.ERASE
+    assert world.desired().choice == Choice.ERASE
     assert "connection.erasure_requested" in world.actions()
     world.run()
 

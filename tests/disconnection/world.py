@@ -86,7 +86,7 @@ class World:
         with self.runtime.database.reading() as session:
             return list(session.exec(select(RetiredToken).order_by(RetiredToken.id)))
 
-    def wish(self) -> Disconnection | None:
+    def desired(self) -> Disconnection | None:
         with self.runtime.database.reading() as session:
             return session.exec(select(Disconnection)).first()
 

@@ -13,7 +13,7 @@ from tests.support.walkthrough import principal_of
 CONNECTION = Connection(organization_id=1, slug="gitlab", display_name="GitLab", version_seen="18.5.0-ee")
 
 
-def test_radius_counts_what_is_in_use(world: World) -> None:
+def test_impact_counts_what_is_in_use(world: World) -> None:
     owner = principal_of(world.runtime, world.cast.owner)
 
     found = impact_of(world.runtime, owner, world.paired.connection)
@@ -25,13 +25,13 @@ def test_radius_counts_what_is_in_use(world: World) -> None:
     assert (found.repositories_known, found.groups_known) == (5, 1)
 
 
-def test_radius_of_a_foreign_person_is_empty(world: World) -> None:
+def test_impact_of_a_foreign_person_is_empty(world: World) -> None:
     outsider = principal_of(world.runtime, world.cast.outsider)
 
     assert impact_of(world.runtime, outsider, world.paired.connection).enabled == 0
 
 
-def test_pages_show_the_radius_before_the_button(world: World, owner: Visitor) -> None:
+def test_pages_show_the_impact_before_the_button(world: World, owner: Visitor) -> None:
     for path in ("disconnect", "reauthorize"):
         page = owner.get(f"{ADDRESS}/{path}").text
         assert "4 enabled repositories" in page
