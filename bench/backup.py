@@ -16,8 +16,8 @@ from bench.rotation import Load, filled, work
 from portal import build_runtime
 from portal.audit.verify import verify_chain
 from portal.operation.backup.make import make_backup
+from portal.operation.backup.manifest import read_contents
 from portal.operation.backup.restore import restore
-from portal.operation.backup.snapshot import read_contents
 from portal.operation.backup.sqlite import looking_at
 from portal.runtime import Runtime
 

@@ -93,7 +93,11 @@ def redact_foreign(text: str) -> str:
     text = redact(text)
     if any(mark in text for mark in _TOKEN_MARKS):
         text = _TOKEN.sub(MASK, text)
-    return _ENCODED.sub(lambda word: MASK if _hides_one(word[0]) else word[0], text)
+
+    def mask(word: re.Match[str]) -> str:
+        return MASK if any(redact(form) != form for form in _other_forms(word[0])) else word[0]
+
+    return _ENCODED.sub(mask, text)
 
 
 def redact_random(text: str) -> str:
@@ -129,10 +133,6 @@ def _longest(text: str, at: int, begin: int) -> tuple[int, int] | None:
         if (is_whole or is_part) and (best is None or end - start > best[1] - best[0]):
             best = start, end
     return best
-
-
-def _hides_one(word: str) -> bool:
-    return any(redact(form) != form for form in _other_forms(word))
 
 
 def _other_forms(word: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy import URL, make_url
+from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 EXIT_CONFIG = 78
@@ -134,7 +134,7 @@ class Settings(BaseSettings):
             raise ValueError(
                 "it does not name a database; put its name at the end, as in postgresql://db.example.com/gatehouse"
             )
-        return _render(url.set(drivername="postgresql"))
+        return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
     @field_validator("network_policy")
     @classmethod
@@ -306,10 +306,6 @@ def _is_host(text: str) -> bool:
     return True
 
 
-def _render(url: URL) -> str:
-    return url.render_as_string(hide_password=False)
-
-
 def _items(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
@@ -358,13 +354,12 @@ def _lines(error: ValidationError, fields: Mapping[str, FieldInfo]) -> Iterator[
         if problem["type"] != "value_error":
             reason = _expected(fields[name])
         given = problem["input"]
-        echo = f' is "{_printable(given)}"' if isinstance(given, str) and name not in NEVER_ECHOED else ""
+        echo = ""
+        if isinstance(given, str) and name not in NEVER_ECHOED:
+            shown = "".join(character if character.isprintable() else "?" for character in given[:MAX_ECHO])
+            echo = f' is "{shown}"'
         end = "?" if "did you mean" in reason else "."
         yield f"{ENV_PREFIX}{name.upper()}{echo}: {reason}{end}"
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text[:MAX_ECHO])
 
 
 def _expected(field: FieldInfo) -> str:

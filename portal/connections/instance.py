@@ -31,7 +31,7 @@ from portal.net import (
     parse_proxy,
 )
 from portal.runtime import Runtime
-from portal.vault.recall import recalling
+from portal.vault.columns import recalling
 
 log = get_logger(__name__)
 PROXY_SENTENCE = "Enter the proxy as host:port, for example proxy.example.com:3128."

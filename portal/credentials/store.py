@@ -42,7 +42,7 @@ from portal.net import origin_of
 from portal.private import private_folder
 from portal.runtime import Runtime
 from portal.vault import Place, Secret, SecretUnreadable
-from portal.vault.envelope import key_id_of
+from portal.vault.vault import key_id_of
 
 log = get_logger(__name__)
 TABLE = "credential"

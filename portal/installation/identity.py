@@ -117,7 +117,8 @@ def _compare(database: Database, session: Session, instance: Instance, signs: Si
         address = address_of(database.engine.url)
         if instance.addresses and address not in instance.addresses:
             yield Finding("address", ", ".join(instance.addresses), address)
-        if instance.written_by and _writer_of_row(session) != int(instance.written_by) % 2**32:
+        writer = session.connection().execute(text("SELECT xmin::text FROM instance")).scalar_one()
+        if instance.written_by and int(writer) != int(instance.written_by) % 2**32:
             yield Finding("loaded")
     if witness := _witness_of(database):
         yield from _compare_witness(database, session, instance, witness)
@@ -135,8 +136,10 @@ def _compare_witness(database: Database, session: Session, instance: Instance, w
         yield Finding(f"folder_{name}", mine.folder[name], now[name])
     if mine.is_over:
         yield Finding("other_life")
-    elif mine.number and _hash_of_change(session, mine.number) != mine.hash:
-        yield Finding("older", str(mine.number))
+    elif mine.number:
+        change = text("SELECT hash FROM audit_event WHERE number = :number")
+        if session.connection().execute(change, {"number": mine.number}).scalar() != mine.hash:
+            yield Finding("older", str(mine.number))
 
 
 def _is_settled(database: Database, instance: Instance, signs: Signs) -> bool:
@@ -179,16 +182,6 @@ def _write(session: Session, instance: Instance) -> None:
         instance.written_by = str(session.connection().execute(text("SELECT txid_current()")).scalar_one())
     session.add(instance)
     session.flush()
-
-
-def _writer_of_row(session: Session) -> int:
-    return int(session.connection().execute(text("SELECT xmin::text FROM instance")).scalar_one())
-
-
-def _hash_of_change(session: Session, number: int) -> str | None:
-    statement = text("SELECT hash FROM audit_event WHERE number = :number")
-    found: str | None = session.connection().execute(statement, {"number": number}).scalar()
-    return found
 
 
 def _others_are_at_work(database: Database) -> bool:

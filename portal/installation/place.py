@@ -59,7 +59,12 @@ def address_of(url: URL) -> str:
 
 def differences(was: Signs, now: Signs) -> list[str]:
     """Return the names of the signs that are known both then and now, and differ."""
-    return [name for name, value in was.items() if name in now and _differs(name, value, now[name])]
+
+    def differs(name: str) -> bool:
+        # Network cards come and go; a cloned machine has none of the original's.
+        return set(was[name].split()).isdisjoint(now[name].split()) if name in SHARED else was[name] != now[name]
+
+    return [name for name in was if name in now and differs(name)]
 
 
 def merge(was: Signs, now: Signs) -> Signs:
@@ -74,11 +79,6 @@ def file_signs(path: Path) -> Signs:
     found = path.stat()
     signs = {"path": str(path), "inode": str(found.st_ino), "born": _born(path), "disk": _disk(path, found.st_dev)}
     return {name: value for name, value in signs.items() if value}
-
-
-def _differs(name: str, was: str, now: str) -> bool:
-    # Network cards come and go; a cloned machine has none of the original's.
-    return set(was.split()).isdisjoint(now.split()) if name in SHARED else was != now
 
 
 def _born(path: Path) -> str:

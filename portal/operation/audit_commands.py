@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -11,10 +11,6 @@ from rich.progress import Progress
 
 from portal.audit_log.export import Format
 from portal.errors import BadRequest
-
-if TYPE_CHECKING:
-    from portal.audit_log.filters import Filters
-    from portal.runtime import Runtime
 
 EXIT_BROKEN = 1
 EXIT_REFUSED = 2
@@ -30,7 +26,8 @@ def verify() -> None:
     from portal import opened_runtime
     from portal.audit.verify import verify_chain
 
-    with opened_runtime() as runtime, _bar() as bar:
+    progress = Progress(console=console, transient=True, disable=not console.is_terminal)
+    with opened_runtime() as runtime, progress as bar:
         task = bar.add_task("Verifying")
         head_file = runtime.settings.audit_head_file
         try:
@@ -54,6 +51,8 @@ def export(
 ) -> None:
     """Write the events of all organizations to standard output, oldest first; that itself is recorded."""
     from portal import opened_runtime
+    from portal.actor import COMMAND_LINE
+    from portal.audit.service import Target, record
     from portal.audit_log.filters import Filters
     from portal.audit_log.search import iterate_events
 
@@ -63,19 +62,8 @@ def export(
         console.print(error.sentence)
         raise SystemExit(EXIT_REFUSED) from None
     with opened_runtime() as runtime:
-        _record(runtime, filters, format)
+        with runtime.database.transaction() as session:
+            target, chosen = Target(None, "audit_log"), filters.fields()
+            record(session, COMMAND_LINE, "audit.exported", target, format=format.value, filters=chosen)
         for line in format.lines(iterate_events(runtime.database, filters.for_organization(None))):
             sys.stdout.write(line)
-
-
-def _record(runtime: Runtime, filters: Filters, chosen: Format) -> None:
-    from portal.actor import COMMAND_LINE
-    from portal.audit.service import Target, record
-
-    with runtime.database.transaction() as session:
-        target = Target(None, "audit_log")
-        record(session, COMMAND_LINE, "audit.exported", target, format=chosen.value, filters=filters.fields())
-
-
-def _bar() -> Progress:
-    return Progress(console=console, transient=True, disable=not console.is_terminal)

@@ -99,21 +99,15 @@ def _listen(endpoint: Endpoint) -> list[Listener]:
 
 
 def _addresses(name: str, port: int, *, is_optional: bool) -> Iterator[tuple[int, tuple[str, int]]]:
-    seen = set()
-    for family, _, _, _, address in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
-        if address in seen or (is_optional and not _has_ipv6()):
-            continue
-        seen.add(address)
+    if is_optional:
+        try:
+            with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+                probe.bind(("::1", 0))
+        except OSError:
+            return  # This machine has no IPv6.
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
         yield family, (str(address[0]), int(address[1]))
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 def _cannot_listen(endpoint: Endpoint, purpose: str, error: OSError) -> str:
@@ -137,7 +131,10 @@ def _taken(endpoint: Endpoint, purpose: str, holders: list[int], remedy: str) ->
     elif marks:
         who = f"a portal that is already running (process {marks[0].split()[0]})"
     elif holders:
-        who = f"another program ({_name_of(holders[0])}, process {holders[0]})"
+        name = "unknown"
+        with suppress(OSError):
+            name = Path(f"/proc/{holders[0]}/comm").read_text().strip()
+        who = f"another program ({name}, process {holders[0]})"
     else:
         who = "another program"
     return (
@@ -164,12 +161,10 @@ def _holders(port: int) -> list[int]:
                     inodes.add(f"socket:[{fields[9]}]")
     if not inodes:
         return []
-    return sorted(pid for pid in _processes() if inodes & set(_open_files(pid)))
-
-
-def _processes() -> Iterator[int]:
     with suppress(OSError):
-        yield from (int(name) for name in os.listdir("/proc") if name.isdecimal())
+        pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+        return sorted(pid for pid in pids if inodes & set(_open_files(pid)))
+    return []
 
 
 def _open_files(pid: int) -> Iterator[str]:
@@ -203,9 +198,3 @@ def _start_time(pid: int) -> str:
         # A zombie is a process that has ended and that its parent has not reaped yet.
         return "" if fields[0] == "Z" else fields[START_TIME_FIELD]
     return ""
-
-
-def _name_of(pid: int) -> str:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    return "unknown"

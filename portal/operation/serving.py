@@ -133,7 +133,8 @@ class Supervisor:
             if child.restart_at is None:
                 lived = now - child.started_at
                 restarts = child.restarts + 1 if lived < MAX_RESTART_SECONDS else 1
-                child.restarts, child.restart_at = restarts, now + _pause(restarts)
+                pause = 0.0 if restarts == 1 else min(MAX_RESTART_SECONDS, RESTART_SECONDS * 2.0 ** (restarts - 1))
+                child.restarts, child.restart_at = restarts, now + pause
             if child.restart_at <= now:
                 self.start(name, child.arguments, child.sockets)
                 self.children[name].restarts = child.restarts
@@ -149,10 +150,6 @@ class Supervisor:
         descriptor = os.open(self.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.fchmod(descriptor, 0o600)  # A file from an earlier version may be readable by others.
         return os.fdopen(descriptor, "ab")
-
-
-def _pause(restarts: int) -> float:
-    return 0.0 if restarts == 1 else min(MAX_RESTART_SECONDS, RESTART_SECONDS * 2.0 ** (restarts - 1))
 
 
 def _end_with_parent() -> Callable[[], None] | None:

@@ -219,7 +219,11 @@ def wait_until_answering(supervisor: Supervisor, settings: Settings, sockets: Ma
         if ended or time.monotonic() > end:
             name = (ended or sorted(silent))[0]
             how = f"ended with code {supervisor.ended(name)}" if ended else f"did not answer within {START_SECONDS} s"
-            raise NotAnswering(f"The {PROGRAMS[name]} {how}.{_last_lines(supervisor.log_file)}")
+            told = ""  # Without a file its last lines are on the terminal already.
+            if supervisor.log_file is not None:
+                lines = supervisor.log_file.read_text(errors="replace").splitlines()[-LOG_LINES:]
+                told = "\n".join([f" The last lines of {supervisor.log_file}:", *lines])
+            raise NotAnswering(f"The {PROGRAMS[name]} {how}.{told}")
         supervisor.stopping.wait(LOOK_SECONDS if silent else 0)
     supervisor.hand_over("web")
     return True
@@ -237,13 +241,6 @@ def _answers(listener: Listener, path: str, host: str) -> bool:
         connection.request("GET", path, headers={"Host": host})
         return connection.getresponse().status < http.client.BAD_REQUEST
     return False
-
-
-def _last_lines(log_file: Path | None) -> str:
-    if log_file is None:
-        return ""  # They are on the terminal already.
-    lines = log_file.read_text(errors="replace").splitlines()[-LOG_LINES:]
-    return "\n".join([f" The last lines of {log_file}:", *lines])
 
 
 def banner(settings: Settings, prepared: Prepared, log_file: Path | None) -> list[str]:

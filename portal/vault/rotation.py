@@ -19,8 +19,7 @@ from sqlmodel import SQLModel
 from portal.crash_points import crash_point
 from portal.db import Database
 from portal.vault.columns import SealedColumn, sealed_columns
-from portal.vault.envelope import SecretUnreadable, key_id_of
-from portal.vault.vault import Place, Vault
+from portal.vault.vault import Place, SecretUnreadable, Vault, key_id_of
 
 BATCH = 100
 # Every pass but the last found values newly written with the old key. A process that has not noticed the new key after
@@ -68,8 +67,10 @@ def seal_everything_again(database: Database, vault: Vault, on_progress: Progres
 def count_by_key(connection: Connection) -> dict[str, Counter[str]]:
     """Return, for each column as `table.column`, how many values each key id seals; damaged ones under an empty id."""
     counts: dict[str, Counter[str]] = {}
+    present = inspect(connection)
     for column in sealed_columns():
-        if not _exists(connection, column):
+        names = present.get_columns(column.table) if present.has_table(column.table) else []
+        if column.name not in {found["name"] for found in names}:
             continue  # An older schema, in a backup.
         cell = _table(column).c[column.name]
         rows = connection.execute(select(cell).where(cell.is_not(None)).execution_options(yield_per=1000))
@@ -156,12 +157,6 @@ def _store(database: Database, column: SealedColumn, rows: list[Row[Any]], fresh
         result = session.connection().execute(statement, values)
         assert isinstance(result, CursorResult)
         return result.rowcount
-
-
-def _exists(connection: Connection, column: SealedColumn) -> bool:
-    present = inspect(connection)
-    names = present.get_columns(column.table) if present.has_table(column.table) else []
-    return column.name in {found["name"] for found in names}
 
 
 def _table(column: SealedColumn) -> Table:

@@ -13,8 +13,8 @@ import portal.db
 from portal.db import Database
 from portal.installation import is_restored
 from portal.jobs.engine import make_engine
-from portal.operation.backup.errors import BackupRefused
 from portal.operation.backup.make import make_backup
+from portal.operation.backup.manifest import BackupRefused
 from portal.operation.backup.restore import restore
 from portal.operation.start import prepare
 from portal.runtime import Runtime

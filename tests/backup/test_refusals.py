@@ -11,9 +11,8 @@ import pytest
 from portal import CAPABILITIES
 from portal.db import Database
 from portal.operation.backup import postgresql
-from portal.operation.backup.errors import BackupRefused
 from portal.operation.backup.make import make_backup
-from portal.operation.backup.manifest import NAME, Manifest
+from portal.operation.backup.manifest import NAME, BackupRefused, Manifest
 from portal.operation.backup.restore import restore
 from portal.operation.start import prepare
 from portal.runtime import Runtime
@@ -95,7 +94,7 @@ CASES = {
     remove_manifest: "no backup here",
     write_nonsense: "is no manifest",
     change_manifest_and_file: "The manifest was changed",
-    take_another_ring: "another key ring",
+    take_another_ring: "a different key ring",
     lose_the_key: "The key ring lacks",
     name_another_schema: "schema 9999",
     name_another_database: "is of other",

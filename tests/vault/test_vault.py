@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from portal.vault import KeyRing, Place, Secret, SecretUnreadable, Vault
-from portal.vault.envelope import NONCE_BYTES
+from portal.vault.vault import NONCE_BYTES
 from tests.vault.conftest import ring_of
 
 TOKEN = "glpat-canary-7f3a9c2e41d8"

@@ -25,8 +25,8 @@ def register(app: typer.Typer) -> None:
 def backup(folder: Annotated[Path, typer.Argument(help="A new or empty folder.")]) -> None:
     """Write a consistent backup while the portal runs. It holds no keys: store the key ring separately."""
     from portal import opened_runtime
-    from portal.operation.backup.errors import BackupRefused
     from portal.operation.backup.make import make_backup
+    from portal.operation.backup.manifest import BackupRefused
 
     with opened_runtime() as runtime:
         try:
@@ -48,7 +48,7 @@ def restore(
     ] = False,
 ) -> None:
     """Verify a backup and put it in place. The restored portal does nothing by itself until someone confirms it."""
-    from portal.operation.backup.errors import BackupRefused
+    from portal.operation.backup.manifest import BackupRefused
     from portal.preflight import check_ground
 
     settings = Settings.from_environ()
@@ -65,7 +65,7 @@ def restore(
 
 
 def _restore(settings: Settings, folder: Path, *, replace: bool, typed: str) -> None:
-    from portal.operation.backup.errors import BackupRefused
+    from portal.operation.backup.manifest import BackupRefused
     from portal.operation.backup.restore import check_backup, restore
 
     manifest = check_backup(settings, folder)
@@ -88,7 +88,7 @@ def _restore(settings: Settings, folder: Path, *, replace: bool, typed: str) -> 
 def _confirm_running() -> None:
     from portal import opened_runtime
     from portal.copies.confirmation import confirm_running
-    from portal.operation.backup.errors import BackupRefused
+    from portal.operation.backup.manifest import BackupRefused
 
     with opened_runtime() as runtime:
         count = confirm_running(runtime)

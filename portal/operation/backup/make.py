@@ -12,9 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from portal.db import utc_now
 from portal.durable import sync
 from portal.operation.backup import postgresql, sqlite
-from portal.operation.backup.errors import BackupRefused
-from portal.operation.backup.manifest import Manifest, hash_of
-from portal.operation.backup.snapshot import Contents, read_contents
+from portal.operation.backup.manifest import BackupRefused, Contents, Manifest, hash_of, read_contents
 from portal.private import close_to_others, private_folder
 from portal.runtime import Runtime
 
@@ -40,7 +38,9 @@ def make_backup(runtime: Runtime, folder: Path) -> Manifest:
         sync(folder.parent)
         return manifest
     except SQLAlchemyError as error:
-        raise BackupRefused(f"The database could not be copied: {_first_line(error)}.") from None
+        # The driver's reason, without the statement.
+        reason = (str(getattr(error, "orig", None) or "").splitlines() or [type(error).__name__])[0]
+        raise BackupRefused(f"The database could not be copied: {reason.rstrip('.')[:300]}.") from None
     except OSError as error:
         raise BackupRefused(f"The backup could not be written: {error.strerror}.") from None
     finally:
@@ -49,19 +49,18 @@ def make_backup(runtime: Runtime, folder: Path) -> Manifest:
 
 def _write(runtime: Runtime, work: Path) -> Manifest:
     made_at = utc_now().isoformat(timespec="seconds")
-    name, contents = _dump_sqlite(runtime, work) if runtime.database.is_sqlite else _dump_postgresql(runtime, work)
+    if runtime.database.is_sqlite:
+        name, target = sqlite.FILE, work / sqlite.FILE
+        sqlite.dump(Path(str(runtime.database.engine.url.database)), target)
+        with sqlite.looking_at(target) as connection:
+            contents = read_contents(connection)
+    else:
+        name, contents = _dump_postgresql(runtime, work)
     manifest = Manifest(made_at, runtime.database.engine.dialect.name, contents, {name: hash_of(work / name)})
     manifest.write(work, runtime.vault)
     for path in work.iterdir():
         close_to_others(path)
     return manifest
-
-
-def _dump_sqlite(runtime: Runtime, work: Path) -> tuple[str, Contents]:
-    target = work / sqlite.FILE
-    sqlite.dump(Path(str(runtime.database.engine.url.database)), target)
-    with sqlite.looking_at(target) as connection:
-        return sqlite.FILE, read_contents(connection)
 
 
 def _dump_postgresql(runtime: Runtime, work: Path) -> tuple[str, Contents]:
@@ -73,9 +72,3 @@ def _dump_postgresql(runtime: Runtime, work: Path) -> tuple[str, Contents]:
         contents = read_contents(connection)
         postgresql.dump(runtime.database.engine.url, snapshot, work / postgresql.FILE)
     return postgresql.FILE, contents
-
-
-def _first_line(error: SQLAlchemyError) -> str:
-    """Return the driver's reason, without the statement."""
-    lines = str(getattr(error, "orig", None) or type(error).__name__).splitlines()
-    return lines[0].rstrip(".")[:300] if lines else type(error).__name__

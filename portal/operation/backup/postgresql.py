@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from portal.operation.backup.errors import BackupRefused
+from portal.operation.backup.manifest import BackupRefused
 
 FILE = "gatehouse.dump"
 # libpq's variables for the parts of a URL.

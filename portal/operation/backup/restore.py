@@ -20,9 +20,7 @@ from portal.durable import sync
 from portal.installation import mark_restored
 from portal.net import NetworkPolicy, OutboundClient
 from portal.operation.backup import postgresql, sqlite
-from portal.operation.backup.errors import BackupRefused
-from portal.operation.backup.manifest import Manifest
-from portal.operation.backup.snapshot import Contents, read_contents
+from portal.operation.backup.manifest import BackupRefused, Contents, Manifest, read_contents
 from portal.operation.migrations.upgrade import is_known, upgrade
 from portal.private import private_file, private_folder
 from portal.runtime import Runtime

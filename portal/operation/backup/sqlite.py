@@ -13,7 +13,7 @@ from sqlalchemy import Connection, create_engine
 
 from portal.db import HIDE_PARAMETERS
 from portal.durable import sync
-from portal.operation.backup.errors import BackupRefused
+from portal.operation.backup.manifest import BackupRefused
 
 FILE = "gatehouse.db"
 BUSY_SECONDS = 30

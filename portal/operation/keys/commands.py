@@ -15,7 +15,6 @@ from portal.errors import PortalError
 
 if TYPE_CHECKING:
     from portal.runtime import Runtime
-    from portal.vault.rotation import Resealed
 
 EXIT_REFUSED = 2
 EXIT_UNFINISHED = 1
@@ -53,7 +52,9 @@ def rotate(
         if is_in_environment():
             console.print("The key ring comes from the environment: its first key seals, and no key is added here.")
         rotation = manage.rotate(runtime, lambda resealed: line.update(f"Sealed again: {resealed.done}"), force_new=new)
-    console.print(f"{'New key' if rotation.is_new else 'Key'} {rotation.key_id}: {_tell(rotation.resealed)}")
+    which = f"{'New key' if rotation.is_new else 'Key'} {rotation.key_id}"
+    figures = f"{rotation.resealed.done} secrets sealed again, {len(rotation.resealed.unreadable)} unreadable."
+    console.print(f"{which}: {figures}")
     for place in sorted(rotation.resealed.unreadable, key=str):
         console.print(f"[red]Unreadable, left as it is:[/red] {place.table}.{place.column} of row {place.row_id}")
     if rotation.resealed.left:
@@ -88,10 +89,6 @@ def add(file: Annotated[Path, typer.Argument(help="A key file of this portal, su
     with _runtime() as runtime:
         added = manage.add_keys(runtime, file)
     console.print(f"Added {', '.join(added)}." if added else "The key ring already has all of these keys.")
-
-
-def _tell(resealed: Resealed) -> str:
-    return f"{resealed.done} secrets sealed again, {len(resealed.unreadable)} unreadable."
 
 
 @contextmanager

@@ -19,11 +19,11 @@ from portal.errors import Conflict, NotFound
 from portal.operation.keys.unreadable import note_unreadable
 from portal.runtime import Runtime
 from portal.vault import KeyRing, verify_ring
-from portal.vault.envelope import key_id_of
 from portal.vault.keyfile import change_file
 from portal.vault.keyring import DataKey, is_in_environment, new_key
 from portal.vault.models import VaultKey
 from portal.vault.rotation import Progress, Resealed, count_by_key, seal_everything_again
+from portal.vault.vault import key_id_of
 
 # Processes notice a replaced key file at once, machines that share it over a network within this time.
 SETTLING_SECONDS = 60
@@ -141,7 +141,8 @@ def check_drop(runtime: Runtime, key_id: str) -> None:
     if use.total:
         places = ", ".join(f"{count} in {name}" for name, count in use.uses.items())
         raise Conflict(f"This key still seals {use.total} secrets: {places}. Run `gatehouse keys rotate` first.")
-    if (age := _age_seconds(ring.newest)) < SETTLING_SECONDS:
+    made = datetime.fromisoformat(ring.newest.created_at) if ring.newest.created_at else None
+    if made and (age := (datetime.now(UTC) - made).total_seconds()) < SETTLING_SECONDS:
         wait = int(SETTLING_SECONDS - age) + 1
         raise Conflict(f"The newest key is younger than {SETTLING_SECONDS} s: try again in {wait} s.")
 
@@ -159,11 +160,10 @@ def drop(runtime: Runtime, key_id: str) -> None:
         session.execute(delete(VaultKey).where(col(VaultKey.key_id) == key_id))
         _record(session, "key.dropped", key_id)
         # Inside the transaction: if the file cannot be replaced, no row says it was.
-        change_file(runtime.settings.resolved_key_file, lambda ring: _without(ring, key_id))
-
-
-def _without(ring: KeyRing, key_id: str) -> KeyRing:
-    return KeyRing([key for key in ring.keys if key.key_id != key_id], ring.audit_key)
+        change_file(
+            runtime.settings.resolved_key_file,
+            lambda ring: KeyRing([key for key in ring.keys if key.key_id != key_id], ring.audit_key),
+        )
 
 
 def _count(runtime: Runtime) -> dict[str, Counter[str]]:
@@ -178,12 +178,6 @@ def _count(runtime: Runtime) -> dict[str, Counter[str]]:
     for sealed in sealed_answers(runtime.settings.data_dir):
         uses.setdefault(key_id_of(sealed), Counter())["spool"] += 1
     return uses
-
-
-def _age_seconds(key: DataKey) -> float:
-    if not key.created_at:
-        return SETTLING_SECONDS
-    return (datetime.now(UTC) - datetime.fromisoformat(key.created_at)).total_seconds()
 
 
 def _record(session: Session, action: str, key_id: str, **details: Any) -> None:

@@ -19,8 +19,8 @@ from portal.db import utc_now
 from portal.errors import Card
 from portal.runtime import Runtime
 from portal.vault import KeyRing
-from portal.vault.envelope import key_id_of
 from portal.vault.models import VaultKey
+from portal.vault.vault import key_id_of
 
 CODE = "secret_unreadable"
 
@@ -51,7 +51,8 @@ def note_unreadable(runtime: Runtime, *, mark: bool) -> list[Unreadable]:
     """
     ring = runtime.vault.ring
     with runtime.database.transaction() as session:
-        if not _has_gone(session, ring) and not _is_any_marked(session):
+        has_all_keys = set(session.exec(select(VaultKey.key_id))) <= set(ring.key_ids)
+        if has_all_keys and not _is_any_marked(session):
             return []
         if mark:
             _abandon_attempts(session, ring)
@@ -59,11 +60,6 @@ def note_unreadable(runtime: Runtime, *, mark: bool) -> list[Unreadable]:
         ids = session.exec(select(Connection.id).where(still).order_by(col(Connection.display_name))).all()
     found = [_look_at(runtime, connection_id, mark=mark) for connection_id in ids if connection_id is not None]
     return [item for item in found if item is not None]
-
-
-def _has_gone(session: Session, ring: KeyRing) -> bool:
-    """Return whether this database was written with a key that the ring lacks."""
-    return bool(set(session.exec(select(VaultKey.key_id))) - set(ring.key_ids))
 
 
 def _is_any_marked(session: Session) -> bool:
@@ -82,19 +78,17 @@ def _look_at(runtime: Runtime, connection_id: int, *, mark: bool) -> Unreadable 
         application = application_of(session, connection_id)
         ring = runtime.vault.ring
         secret = _is_gone(ring, [application.client_secret_sealed] if application else [])
-        tokens = _is_gone(ring, _pair_of(credential))
+        pair = [credential.access_token_sealed, credential.refresh_token_sealed] if credential else []
+        tokens = _is_gone(ring, pair)
         if not tokens:
             _give_back(session, connection, credential, all_of_it=not secret)
         if not secret and not tokens:
             return None
         unreadable = Unreadable(connection.display_name, secret, tokens)
         if mark:
-            _mark(session, connection, credential if tokens else None, _card(unreadable))
+            case = "both" if secret and tokens else "secret" if secret else "token"
+            _mark(session, connection, credential if tokens else None, Card(CODE, {"case": case}))
         return unreadable
-
-
-def _pair_of(credential: Credential | None) -> list[bytes | None]:
-    return [credential.access_token_sealed, credential.refresh_token_sealed] if credential else []
 
 
 def _is_gone(ring: KeyRing, envelopes: Iterable[bytes | None]) -> bool:
@@ -138,8 +132,3 @@ def _abandon_attempts(session: Session, ring: KeyRing) -> None:
         if _is_gone(ring, [attempt.verifier_sealed, attempt.state_sealed]):
             attempt.outcome, attempt.finished_at = AttemptState.ABANDONED, utc_now()
             session.add(attempt)
-
-
-def _card(unreadable: Unreadable) -> Card:
-    case = "both" if unreadable.secret and unreadable.authorization else "secret" if unreadable.secret else "token"
-    return Card(CODE, {"case": case})
