@@ -130,9 +130,9 @@ class _Told:
     scopes_supported: list[str] = field(default_factory=list)
 
 
-def look_at(runtime: Runtime, connection: Connection) -> Checklist:
+def look_at(runtime: Runtime, connection: Connection, *, is_background: bool = False) -> Checklist:
     """Run every check; after the first failure the rest are skipped."""
-    with open_host_session(runtime, connection) as http:
+    with open_host_session(runtime, connection, is_background=is_background) as http:
         examination = http.examine()
         checks = _layer_checks(examination, http.address.scheme, is_sandbox(runtime, connection))
         told = _gitlab_checks(runtime, connection, http) if examination.failure is None else _Told([])

@@ -59,6 +59,7 @@ def check_connection(
     connection_id: int,
     progress: Callable[[int, int, str], None] = lambda done, total, message: None,
     *,
+    is_background: bool = False,
     now: datetime | None = None,
 ) -> list[Incident]:
     """Check one connection and store the results.
@@ -67,6 +68,8 @@ def check_connection(
         runtime: of this process.
         connection_id: one that is gone or disconnected by now is skipped.
         progress: called with (done, total, what comes next).
+        is_background: let people's requests go first, and leave a GitLab alone that has asked to wait: that it is busy
+            is known, and no reason for an alarm.
         now: for tests; by default the current time at the end of the check.
 
     Returns:
@@ -76,7 +79,9 @@ def check_connection(
         connection = session.get(Connection, connection_id)
     if connection is None or not is_watched(connection):
         return []
-    looked = look(runtime, connection, progress)
+    if is_background and runtime.outbound.is_held(connection.api_url):
+        return []
+    looked = look(runtime, connection, progress, is_background=is_background)
     if looked.metadata and looked.metadata.version[:64] != connection.version_seen:
         note_version(runtime, connection_id, looked.metadata)
     with runtime.database.transaction() as session:

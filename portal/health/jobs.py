@@ -83,7 +83,7 @@ def delete_old(runtime: Runtime, before_batch: Callable[[], object] = lambda: No
 def _check_one(context: JobContext, connection_id: int) -> None:
     state, message = ItemState.SUCCEEDED, ""
     try:
-        if check_connection(context.runtime, connection_id):
+        if check_connection(context.runtime, connection_id, is_background=True):
             enqueue_due_mails(context.runtime)
     except (JobStopped, JobInterrupted, JobSuperseded):
         raise

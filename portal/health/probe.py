@@ -57,10 +57,10 @@ class Looked:
     issuer: str = ""
 
 
-def look(runtime: Runtime, connection: Connection, progress: Progress) -> Looked:
+def look(runtime: Runtime, connection: Connection, progress: Progress, *, is_background: bool = False) -> Looked:
     """Make every check; `progress` is called in between with (done, total, what comes next)."""
     progress(0, STEPS, "The way to GitLab")
-    found = checklist.look_at(runtime, connection)
+    found = checklist.look_at(runtime, connection, is_background=is_background)
     checks = {check.key: check for check in found.checks}
     if soon := _expiry_warning(checks["certificate"], found):
         checks["certificate"] = soon
@@ -73,7 +73,7 @@ def look(runtime: Runtime, connection: Connection, progress: Progress) -> Looked
         progress(1, STEPS, "The credential")
         access, more = _demand(runtime, connection)
         if access is not None:
-            with open_host_session(runtime, connection) as http:
+            with open_host_session(runtime, connection, is_background=is_background) as http:
                 # One attempt each: the next run is soon, and a GitLab in trouble should not get more requests.
                 client = GitLabClient(http, access, tries=1)
                 progress(2, STEPS, "Who it acts as")

@@ -182,6 +182,12 @@ class Share:
         except SQLAlchemyError as error:
             log.warning("budget_not_kept", origin=self._origin, error=type(error).__name__)
 
+    def is_held(self) -> bool:
+        """Return whether GitLab has asked to wait, in this process or another."""
+        with self._database.reading() as session:
+            row = session.get(RequestBudget, self._origin)
+            return row is not None and row.cooled_until > self._database.clock(session).timestamp()
+
     def release(self) -> None:
         """Give unused places back; a single one lapses soon enough by itself."""
         with self._changed:

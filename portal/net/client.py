@@ -14,7 +14,7 @@ from typing import Any, Self
 import httpx2
 
 from portal.foreign import Foreign
-from portal.net.address import Address
+from portal.net.address import Address, origin_of
 from portal.net.backend import GuardedBackend
 from portal.net.budget import RequestBudgets, Share
 from portal.net.deadline import DEFAULT_MAX_BYTES, Exchange, exchange
@@ -75,6 +75,10 @@ class OutboundClient:
             share=self._budgets.share_of(address.origin) if self._budgets else None,
             is_background=is_background,
         )
+
+    def is_held(self, url: str) -> bool:
+        """Return whether the GitLab at an address has asked not to be asked now."""
+        return self._budgets is not None and self._budgets.share_of(origin_of(url)).is_held()
 
 
 class HostSession:

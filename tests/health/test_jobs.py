@@ -7,7 +7,7 @@ from sqlmodel import col, func, select
 
 from portal.connections.models import Connection, ConnectionState
 from portal.db import utc_now
-from portal.health.checks import due_connections
+from portal.health.checks import check_connection, due_connections
 from portal.health.jobs import MAX_CHANGES, delete_old
 from portal.health.models import HealthCheck, HealthWatch, Incident, IncidentPhase
 from portal.health.status import strip_of
@@ -49,6 +49,25 @@ def test_all_connections_that_are_due_are_checked_whatever_becomes_of_one(
     assert items[f"connection:{found[0]}"] == ItemState.FAILED
     assert due_connections(runtime) == [found[0]]
     assert set(found[2:]) <= set(due_connections(runtime, utc_now() + timedelta(minutes=7)))
+
+
+def test_gitlab_that_has_asked_to_wait_is_left_alone_and_alarms_no_one(
+    runtime: Runtime, sandbox: RunningSandbox, cast: Cast
+) -> None:
+    connection_id = connect(runtime, sandbox, cast.owner)
+    sandbox.faults.add("/api/v4/*", status=429, headers={"Retry-After": "100"}, times=1)
+
+    for _ in range(4):
+        check_connection(runtime, connection_id, is_background=True)
+    asked = sandbox.requests.count("/api/v4/*")
+    check_connection(runtime, connection_id)
+
+    assert asked == sandbox.requests.count("/api/v4/*") == 1
+    with runtime.database.reading() as session:
+        (incident,) = session.exec(select(Incident))
+        check = session.exec(select(HealthCheck).where(HealthCheck.key == "gitlab", HealthCheck.is_current)).one()
+    assert (incident.phase, incident.count) == (IncidentPhase.SUSPECTED, 2)
+    assert check.card["code"] == "gitlab_rate_limited"
 
 
 def test_incidents_of_a_disconnected_connection_end_without_a_word(watched: Watched, runtime: Runtime) -> None:
