@@ -18,7 +18,7 @@ MAX_TEXT = 300
 MAX_CLEANED = MAX_TEXT * 8
 
 
-# What the page offers, and how the actions behind it begin. Addresses may also name one action.
+# What the page offers, and how the names of the matching actions begin. Addresses may also name one action.
 KINDS: Mapping[str, tuple[str, ...]] = {
     "repositories": ("repository.", "catalogue."),
     "connections": ("connection.", "application.", "authorization.", "health.", "incident.", "support_bundle."),

@@ -26,7 +26,7 @@ class Search:
     Attributes:
         organization_id: only its events are returned; None for those of all organizations (the command line).
         text: part of a person's or the object's name, of an id, or of the source address.
-        actions: starts of the action's name, such as `member.`; one of them is enough.
+        actions: starts of the action's name, such as `member.`; any of them matches.
         person: part of the person's name or of the source address.
         object: part of the object's name, id or kind.
         result: `ok`, `refused` or `failed`.

@@ -37,7 +37,7 @@ def register(app: Flask, runtime: Runtime) -> None:
 def index() -> Response:
     """Show the organization's events, newest first; filtered and paged by the address."""
     runtime, principal = current_runtime(), current_principal()
-    # The page as it opens shows a week; an address that asks for something is taken at its word.
+    # The page as it opens shows a week; an address with filters shows exactly what it asks for.
     filters = Filters.read(request.args if set(request.args) & set(Filters.FIELDS) else {**request.args, "days": "7"})
     search = filters.for_organization(principal.organization_id)
     before, after = read_number(request.args, "before"), read_number(request.args, "after")

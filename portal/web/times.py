@@ -52,7 +52,7 @@ def day_heading(at: datetime, now: datetime | None = None) -> str:
 
 
 def when_within(at: datetime, now: datetime | None = None) -> Markup:
-    """Return `when()` of a time today, and the time of day in UTC for what stands below another day's heading."""
+    """Return `when()` of a time today, and the time of day in UTC for entries below another day's heading."""
     now = now or utc_now()
     if at.astimezone(UTC).date() == now.astimezone(UTC).date():
         return when(at, now)

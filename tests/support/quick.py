@@ -12,7 +12,7 @@ Builder = Callable[..., tuple[str, str]]
 
 
 def keep_environments(create: Callable[[Flask], Environment]) -> Callable[[Flask], Environment]:
-    """Return Flask's maker of template environments with a memory: loading templates takes longer than most tests.
+    """Return Flask's factory of template environments with a cache: loading templates takes longer than most tests.
 
     Applications with the same name have the same templates and give them the same functions, which find the
     application through the request.
