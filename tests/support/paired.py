@@ -70,7 +70,12 @@ class Paired:
         return sum(seen.status == 400 for seen in self.sandbox.requests.all("/oauth/token"))
 
     def demand(self, times: RefreshTimes = QUICK) -> str:
-        return demand_access(self.runtime, self.connection_id, reason="test", times=times).token.reveal()
+        try:
+            return demand_access(self.runtime, self.connection_id, reason="test", times=times).token.reveal()
+        except AccessUnavailable as error:
+            asked = [(seen.method, seen.path, seen.status) for seen in self.sandbox.requests.all()]
+            error.add_note(f"The sandbox was asked: {asked}")
+            raise
 
     def refusal(self, times: RefreshTimes = QUICK) -> AccessUnavailable:
         try:
