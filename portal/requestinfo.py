@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import secrets
 from collections.abc import Iterator
@@ -46,6 +47,15 @@ def loggable_path(path: str) -> str:
     """
     encoded = quote(path.encode("utf-8", "surrogateescape"), safe="/%:@!$&()*+,;=~")
     return redact(_SECRET_PART.sub(rf"\1{MASK}", encoded))[:_MAX_PATH]
+
+
+def network_of(source: str) -> str:
+    """Return what counts as one source: an IPv6 user has 2^64 addresses, all in one network."""
+    try:
+        address = ipaddress.ip_address(source)
+    except ValueError:
+        return source
+    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else source
 
 
 def current_request_info() -> RequestInfo:

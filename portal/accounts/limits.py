@@ -9,7 +9,6 @@ for that account, and so has a session that asks for its person's password again
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import re
 import secrets
 import threading
@@ -23,6 +22,7 @@ from sqlmodel import Session, col, select
 from portal.accounts.models import SignInAttempt
 from portal.db import utc_now
 from portal.errors import RateLimited
+from portal.requestinfo import network_of
 from portal.runtime import Runtime
 
 WINDOW_MINUTES = 15
@@ -57,7 +57,7 @@ def counted_try(
         RateLimited: too many failed attempts; the password is not checked.
     """
     account_hash = _hash(runtime, email)
-    sources = [f"device {device}", _network_of(source)] if device else [_network_of(source)]
+    sources = [f"device {device}", network_of(source)] if device else [network_of(source)]
     for name in sources if session_id is None else [f"session {session_id}"]:
         attempt_id, is_crowded = _note(runtime, account_hash, _hash(runtime, name))
         if attempt_id is not None:
@@ -142,15 +142,6 @@ def _note(runtime: Runtime, account_hash: str, source_hash: str) -> tuple[int | 
 def _failed(session: Session, *where: ColumnElement[bool] | bool) -> int:
     statement = select(func.count()).where(col(SignInAttempt.succeeded).is_(False), *where)
     return int(session.exec(statement).one())
-
-
-def _network_of(source: str) -> str:
-    """Return what counts as one source: an IPv6 user has 2^64 addresses, all in one network."""
-    try:
-        address = ipaddress.ip_address(source)
-    except ValueError:
-        return source
-    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else source
 
 
 def _hash(runtime: Runtime, text: str) -> str:

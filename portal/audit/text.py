@@ -44,14 +44,11 @@ def foreign_paths(value: Any, path: str) -> list[str]:
     if isinstance(value, Foreign):
         return [path]
     if isinstance(value, dict):
-        return [found for key, item in value.items() for found in foreign_paths(item, _below(path, key))]
+        below = ((f"{path}.{encode_controls(str(key), MAX_KEY_LENGTH)}", item) for key, item in value.items())
+        return [found for name, item in below for found in foreign_paths(item, name)]
     if isinstance(value, (list, tuple, set, frozenset)):
         return [path] if any(foreign_paths(item, path) for item in value) else []
     return []
-
-
-def _below(path: str, key: object) -> str:
-    return f"{path}.{encode_controls(str(key), MAX_KEY_LENGTH)}"
 
 
 def _encode(character: str) -> str:

@@ -11,7 +11,7 @@ from portal.audit.access import expire, has_expired, has_unsealed, seal
 from portal.audit.head import last_noted, last_written, write_head
 from portal.audit.models import AuditVerification
 from portal.audit.service import record
-from portal.audit.verify import Verdict, read_head, verify_chain
+from portal.audit.verify import read_head, verify_chain
 from portal.errors import Card, UpstreamFailed
 from portal.jobs import Job, JobContext, enqueue, find_unfinished
 from portal.logs import get_logger
@@ -45,10 +45,14 @@ def verify(context: JobContext) -> None:
     except OSError as error:
         raise UpstreamFailed(Card("audit_head_unreadable")) from error
     with context.transaction() as session:
-        session.add(_to_row(verdict))
-    if verdict.fault:
-        log.error("audit_log_broken", number=verdict.fault.number, what=verdict.fault.what)
-    message = str(verdict.fault or f"All {verdict.checked:,} events are as they were written.")
+        fault = verdict.fault
+        row = AuditVerification(checked=verdict.checked)
+        if fault:
+            row.fault_number, row.fault = fault.number, fault.what
+        session.add(row)
+    if fault:
+        log.error("audit_log_broken", number=fault.number, what=fault.what)
+    message = str(fault or f"All {verdict.checked:,} events are as they were written.")
     context.progress(verdict.checked, None, message)
 
 
@@ -117,10 +121,3 @@ def verification_state(runtime: Runtime, organization_id: int) -> VerificationSt
 
 def _key(organization_id: int) -> str:
     return f"{VERIFY}:{organization_id}"
-
-
-def _to_row(verdict: Verdict) -> AuditVerification:
-    fault = verdict.fault
-    return AuditVerification(
-        checked=verdict.checked, fault_number=fault.number if fault else None, fault=fault.what if fault else ""
-    )

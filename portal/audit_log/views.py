@@ -6,7 +6,7 @@ from functools import partial
 
 from flask import Blueprint, Flask, Response, request, url_for
 
-from portal.actor import Principal, Right
+from portal.actor import Right
 from portal.audit.models import RESULTS
 from portal.audit.service import Target, record
 from portal.audit_log.export import Format
@@ -66,10 +66,16 @@ def show(number: int) -> Response:
 def export() -> Response:
     """Stream the events that match the filters as a file."""
     refuse_unknown_fields(*Filters.FIELDS, "format")
-    filters, chosen = Filters.read(request.form), _read_format()
+    filters = Filters.read(request.form)
+    try:
+        chosen = Format(request.form.get("format", ""))
+    except ValueError:
+        raise BadRequest("There is no such format.") from None
     require_proof(purpose="exporting the audit log", keep=(*Filters.FIELDS, "format"))
     runtime, principal = current_runtime(), current_principal()
-    _record_export(runtime, principal, filters, chosen)
+    with runtime.database.transaction() as session:
+        target = Target(principal.organization_id, "audit_log")
+        record(session, principal.actor, "audit.exported", target, format=chosen.value, filters=filters.fields())
     events = iterate_events(runtime.database, filters.for_organization(principal.organization_id))
     name = f"audit-log-{utc_now():%Y-%m-%d}.{chosen.extension}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
@@ -98,16 +104,3 @@ def verify() -> Response:
         return leave_to(url_for(".index"))
     state = verification_state(runtime, principal.organization_id)
     return render("audit/_verification.html", verification=state)
-
-
-def _read_format() -> Format:
-    try:
-        return Format(request.form.get("format", ""))
-    except ValueError:
-        raise BadRequest("There is no such format.") from None
-
-
-def _record_export(runtime: Runtime, principal: Principal, filters: Filters, chosen: Format) -> None:
-    with runtime.database.transaction() as session:
-        target = Target(principal.organization_id, "audit_log")
-        record(session, principal.actor, "audit.exported", target, format=chosen.value, filters=filters.fields())

@@ -12,7 +12,6 @@ details (RFC 9457), even for an address that does not exist. Everything else kee
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import threading
 import time
@@ -28,7 +27,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, UnsupportedMedi
 
 from portal.errors import BadRequest, InvalidInput, PortalError, RateLimited
 from portal.net.json_reader import JSONRefused, read_json
-from portal.requestinfo import current_request_info
+from portal.requestinfo import current_request_info, network_of
 from portal.web.request_checks import MAX_BODY_BYTES, SAFE_METHODS, check_arrived
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -197,12 +196,3 @@ def problem(error: PortalError) -> Response:
     if error.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
-
-
-def network_of(source: str) -> str:
-    """Return what counts as one source: an IPv6 user has 2^64 addresses, all in one network."""
-    try:
-        address = ipaddress.ip_address(source)
-    except ValueError:
-        return source
-    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else source

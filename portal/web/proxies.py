@@ -77,7 +77,8 @@ def proxy_problem(settings: Settings) -> str:
 
     It only uses the request itself: no one can make others see such a sentence.
     """
-    hops, told = settings.trusted_proxy_hops, _addresses_told()
+    hops = settings.trusted_proxy_hops
+    told = [part for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
     peer = request.environ.get("werkzeug.proxy_fix.orig", {}).get("REMOTE_ADDR") or request.remote_addr
     is_decrypted_before = settings.is_https and request.environ.get(_SERVER_SCHEME) == "http"
     if not hops and (is_decrypted_before or any(name in request.headers for name in ADDED_BY_PROXIES)):
@@ -104,10 +105,6 @@ def proxy_problem(settings: Settings) -> str:
 def is_opened_over_http(settings: Settings) -> bool:
     """Return whether the browser reached the proxy over plain HTTP, where it neither keeps nor sends our cookies."""
     return settings.is_https and request.headers.get("X-Forwarded-Proto", "").strip().lower() == "http"
-
-
-def _addresses_told() -> list[str]:
-    return [part for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
 
 
 def _address_in(text: str) -> str:

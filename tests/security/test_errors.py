@@ -24,6 +24,7 @@ VIEWS = {
     "audit": ("audit.index", "/audit"),
     "jobs": ("jobs.index", "/jobs"),
     "connections": ("connections.index", "/connections/"),
+    "credentials": ("credentials.show", "/connections/gitlab/credential"),
     "authorization": ("authorization.callback", "/oauth/callback/gitlab"),
     "repositories": ("repositories.index", "/repositories/"),
     "theme": ("theme.choose", "/theme"),

@@ -10,7 +10,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from portal.web.machine import RATE, Rate, network_of
+from portal.requestinfo import network_of
+from portal.web.machine import RATE, Rate
 from portal.web.request_checks import BODY_BROKEN, BODY_PROBLEM, BODY_TOO_LARGE, BODY_TOO_SLOW
 from tests.conftest import BASE_URL
 from tests.security.logged import catching_lines
