@@ -100,15 +100,47 @@ class Narrowing:
 
 
 def impact_of(runtime: Runtime, principal: Principal, connection: Connection) -> Impact:
-    """Count what depends on a connection."""
+    """Count what a connection carries."""
+    mine = col(Connection.id) == connection.id
+    enabled = (
+        select(col(Repository.namespace_path), func.count())
+        .join(Enablement, col(Enablement.repository_id) == col(Repository.id))
+        .join(Connection, col(Connection.id) == col(Repository.connection_id))
+        .where(visible_to(principal), mine)
+    )
+    by_group = enabled.group_by(col(Repository.namespace_path))
+    paths = enabled.with_only_columns(col(Repository.path_with_namespace), maintain_column_froms=True)
+    granted = (
+        select(col(GroupGrant.gitlab_group_id), col(GitLabGroup.full_path), col(User.name))
+        .join(Membership, col(Membership.id) == col(GroupGrant.membership_id))
+        .join(User, col(User.id) == col(Membership.user_id))
+        .outerjoin(
+            GitLabGroup,
+            (col(GitLabGroup.gitlab_group_id) == col(GroupGrant.gitlab_group_id))
+            & (col(GitLabGroup.connection_id) == col(GroupGrant.connection_id)),
+        )
+        .where(col(GroupGrant.connection_id) == connection.id)
+    )
+    unfinished = select(Job).where(
+        col(Job.organization_id) == connection.organization_id,
+        col(Job.subject) == f"connection:{connection.id}",
+        col(Job.finished_at).is_(None),
+        col(Job.name) != REVOKE_RETIRED,
+    )
+    counts: Counter[str] = Counter()
+    people: defaultdict[str, list[str]] = defaultdict(list)
     with runtime.database.reading() as session:
-        groups = _enabled_by_group(session, principal, connection)
+        for path, count in session.execute(by_group).all():
+            counts[path.partition("/")[0]] += count
+        for number, path, name in session.execute(granted).all():
+            people[path or f"group {number}"].append(name)
+        first = paths.order_by(col(Repository.path_with_namespace), col(Repository.id)).limit(NAMES_SHOWN)
         return Impact(
-            enabled=sum(count for _, count in groups),
-            groups=groups,
-            first=_first_enabled(session, principal, connection),
-            grants=_grants(session, connection),
-            jobs=_jobs(session, connection),
+            enabled=counts.total(),
+            groups=sorted(counts.items(), key=lambda item: (-item[1], item[0])),
+            first=list(session.execute(first).scalars()),
+            grants=[GrantedGroup(path, sorted(names)) for path, names in sorted(people.items())],
+            jobs=list(session.execute(unfinished.order_by(col(Job.id)).limit(JOBS_SHOWN)).scalars()),
             repositories_known=_count(session, Repository, connection),
             groups_known=_count(session, GitLabGroup, connection),
         )
@@ -120,64 +152,6 @@ def narrowing(
     """Compare the scopes GitLab granted with those that a choice of services needs."""
     needed = [item.scope for item in scope_reasons(connection, services, hooks_wanted=hooks_wanted)]
     return Narrowing(unused=unused_scopes(granted, needed), missing=missing_scopes(granted, needed))
-
-
-def _enabled_by_group(session: Session, principal: Principal, connection: Connection) -> list[tuple[str, int]]:
-    statement = (
-        select(col(Repository.namespace_path), func.count())
-        .join(Enablement, col(Enablement.repository_id) == col(Repository.id))
-        .join(Connection, col(Connection.id) == col(Repository.connection_id))
-        .where(visible_to(principal), col(Connection.id) == connection.id)
-        .group_by(col(Repository.namespace_path))
-    )
-    counts: Counter[str] = Counter()
-    for path, count in session.execute(statement).all():
-        counts[path.partition("/")[0]] += count
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-
-
-def _first_enabled(session: Session, principal: Principal, connection: Connection) -> list[str]:
-    statement = (
-        select(col(Repository.path_with_namespace))
-        .join(Enablement, col(Enablement.repository_id) == col(Repository.id))
-        .join(Connection, col(Connection.id) == col(Repository.connection_id))
-        .where(visible_to(principal), col(Connection.id) == connection.id)
-        .order_by(col(Repository.path_with_namespace), col(Repository.id))
-        .limit(NAMES_SHOWN)
-    )
-    return list(session.execute(statement).scalars())
-
-
-def _grants(session: Session, connection: Connection) -> list[GrantedGroup]:
-    same_group = (col(GitLabGroup.gitlab_group_id) == col(GroupGrant.gitlab_group_id)) & (
-        col(GitLabGroup.connection_id) == col(GroupGrant.connection_id)
-    )
-    statement = (
-        select(col(GroupGrant.gitlab_group_id), col(GitLabGroup.full_path), col(User.name))
-        .join(Membership, col(Membership.id) == col(GroupGrant.membership_id))
-        .join(User, col(User.id) == col(Membership.user_id))
-        .outerjoin(GitLabGroup, same_group)
-        .where(col(GroupGrant.connection_id) == connection.id)
-    )
-    people: defaultdict[str, list[str]] = defaultdict(list)
-    for number, path, name in session.execute(statement).all():
-        people[path or f"group {number}"].append(name)
-    return [GrantedGroup(path, sorted(names)) for path, names in sorted(people.items())]
-
-
-def _jobs(session: Session, connection: Connection) -> list[Job]:
-    statement = (
-        select(Job)
-        .where(
-            col(Job.organization_id) == connection.organization_id,
-            col(Job.subject) == f"connection:{connection.id}",
-            col(Job.finished_at).is_(None),
-            col(Job.name) != REVOKE_RETIRED,
-        )
-        .order_by(col(Job.id))
-        .limit(JOBS_SHOWN)
-    )
-    return list(session.execute(statement).scalars())
 
 
 def _count(session: Session, table: type[Repository | GitLabGroup], connection: Connection) -> int:

@@ -12,7 +12,7 @@ from portal.connections.attention import need_attention
 from portal.connections.models import Connection, ConnectionState
 from portal.credentials import AccessUnavailable
 from portal.db import utc_now
-from portal.errors import Card, UpstreamFailed
+from portal.errors import UpstreamFailed
 from portal.gitlab.errors import GitLabError, GitLabRateLimited, GitLabUnavailable, MalformedAnswer, NotGitLab
 from portal.jobs import JobContext, RetryLater
 from portal.jobs.models import Job, JobState
@@ -61,7 +61,8 @@ def run_read_catalogue(context: JobContext, *, connection_id: int) -> None:
     except (GitLabError, OutboundError) as error:
         if isinstance(error, DOUBTFUL) and context.attempt < DOUBTFUL_ATTEMPTS:
             raise RetryLater(error.card(), after_seconds=pause) from error
-        _tell(context, connection_id, error.card())
+        with context.runtime.database.transaction() as session:
+            need_attention(session, connection_id, error.card())
         raise UpstreamFailed(error.card()) from error
     # Projects that come and go during a read look like lost rows.
     if not run.complete and context.attempt == 1 and (card := card_of(run)):
@@ -69,11 +70,6 @@ def run_read_catalogue(context: JobContext, *, connection_id: int) -> None:
     read = f"{run.projects_seen:,} repositories read"
     lost = f"; {run.projects_lost:,} are gone" if run.projects_lost else ""
     context.progress(run.projects_seen, run.projects_seen, f"{read}{lost}" if run.complete else f"Incomplete: {read}")
-
-
-def _tell(context: JobContext, connection_id: int, card: Card) -> None:
-    with context.runtime.database.transaction() as session:
-        need_attention(session, connection_id, card)
 
 
 def reads_to_take_up(runtime: Runtime) -> list[Connection]:

@@ -30,8 +30,13 @@ from portal.jobs import Job, enqueue
 from portal.net import OutboundError
 from portal.repositories.catalogue.findings import Findings, card_of
 from portal.repositories.catalogue.reader import CatalogueReader
-from portal.repositories.catalogue.rows import group_row, repository_row
-from portal.repositories.catalogue.writer import mark_missing, write_groups, write_repositories
+from portal.repositories.catalogue.rows import (
+    group_row,
+    mark_missing,
+    repository_row,
+    write_groups,
+    write_repositories,
+)
 from portal.repositories.models import CatalogueRun, GitLabGroup, catalogue_key
 from portal.runtime import Runtime
 
