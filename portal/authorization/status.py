@@ -183,7 +183,7 @@ class AccessFact:
 
 
 def access_of(credential: Credential) -> AccessFact:
-    """Return how a credential is doing as the overview says it."""
+    """Return the state of a credential as the overview words it."""
     if credential.state == CredentialState.SECRET_CHANGED:
         return AccessFact("Secret refused", "enter the application's Secret again", is_failing=True)
     if credential.state != CredentialState.ALIVE:

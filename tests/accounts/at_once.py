@@ -46,7 +46,7 @@ def crowd(database: Database, table: str, *actions: Callable[[], Answer]) -> lis
             running = [pool.submit(action) for action in actions]
             ends = time.monotonic() + PATIENCE_SECONDS
             while sum(future.done() for future in running) + _waiting(watcher) < len(actions):
-                assert time.monotonic() < ends, "not all of them came as far as the table"
+                assert time.monotonic() < ends, "not all of them got as far as the table"
                 wait(running, timeout=0.02)
             gate.rollback()
         return [future.result() for future in running]

@@ -140,6 +140,6 @@ def test_oauth_that_is_blocked_is_named_and_the_domain_is_not_blamed(
 
     page = owner.post(f"{setup}/credentials", CREDENTIALS).text
 
-    assert "API is reached, but /oauth/token is not: something else answered" in page
+    assert "API can be reached, but /oauth/token cannot: something else answered" in page
     assert "let /oauth/ through" in page
     assert "Check the domain" not in page

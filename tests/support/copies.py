@@ -111,7 +111,7 @@ def _mv_disk(original: Original) -> Iterator[Settings]:
     yield original.at(original.elsewhere / "var")
 
 
-@way(ON_SQLITE, "the data folder removed and made again from its copy, at the same path")
+@way(ON_SQLITE, "the data folder removed and created again from its copy, at the same path")
 def _made_again(original: Original) -> Iterator[Settings]:
     run("cp", "-a", original.folder, original.aside / "var")
     run("rm", "-r", original.folder)
@@ -127,7 +127,7 @@ def _put_back(original: Original) -> Iterator[Settings]:
     yield original.settings
 
 
-@way(ON_SQLITE, "last night's backup loaded into the present file with sqlite3 .restore (same inode)")
+@way(ON_SQLITE, "last night's backup loaded into the current file with sqlite3 .restore (same inode)")
 def _load_back(original: Original) -> Iterator[Settings]:
     copy(original.file, original.aside / "backup.db")
     original.refresh()
@@ -165,7 +165,7 @@ def _second_machine(original: Original) -> Iterator[Settings]:
         yield original.settings
 
 
-@way(ON_VOLUMES, "the files on a fresh volume at the same path (same inodes)")
+@way(ON_VOLUMES, "the files on a new volume at the same path (same inodes)")
 def _fresh_volume(original: Original) -> Iterator[Settings]:
     run("cp", "-a", original.folder, original.aside / "var")
     with mounted(fresh_volume(original.aside / "fresh.img"), original.folder.parent):
@@ -189,7 +189,7 @@ def _dump_to_new(original: Original) -> Iterator[Settings]:
     original.server.drop_database(url)
 
 
-@way(ON_POSTGRESQL, "pg_restore --clean over the present database")
+@way(ON_POSTGRESQL, "pg_restore --clean over the current database")
 def _dump_over(original: Original) -> Iterator[Settings]:
     url, dump = original.settings.database_url, dumped(original)
     run_client("pg_restore", url, "--no-owner", "--clean", "--if-exists", f"--dbname={name_of(url)}", dump)
@@ -219,7 +219,7 @@ def _folder_alone(original: Original) -> Iterator[Settings]:
     yield original.at(original.aside / "var")
 
 
-@way(ON_POSTGRESQL, "the data folder removed and made again from its copy, at the same path")
+@way(ON_POSTGRESQL, "the data folder removed and created again from its copy, at the same path")
 def _folder_again(original: Original) -> Iterator[Settings]:
     run("cp", "-a", original.folder, original.aside / "var")
     run("rm", "-r", original.folder)
@@ -254,7 +254,7 @@ def _promoted(original: Original) -> Iterator[Settings]:
         yield original.at(fresh_folder(original), other.url(name_of(original.settings.database_url)))
 
 
-@way(WITH_A_SERVER, "last night's snapshot of the server put back in its place, under the same address")
+@way(WITH_A_SERVER, "last night's snapshot of the server restored in its place, under the same address")
 def _older_server(original: Original) -> Iterator[Settings]:
     with copied_server(original.server, in_its_place=original.refresh):
         yield original.settings
