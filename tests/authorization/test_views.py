@@ -187,9 +187,10 @@ def test_state_of_another_person_is_refused_even_in_the_same_browser(
     assert sandbox.requests.count(TOKEN) == 0
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
+def test_malformed_callback_is_a_clear_400_and_asks_gitlab_nothing(
+    sandbox: RunningSandbox, owner: Visitor, prepared: Prepared
+) -> None:
+    for query in (
         "",
         "code=x",
         "code=x&state=",
@@ -201,14 +202,9 @@ def test_state_of_another_person_is_refused_even_in_the_same_browser(
         "code=x&state=%ED%A0%80",
         "code=x&state=" + "a" * 3000,
         "code=x&state=%00",
-    ],
-)
-def test_malformed_callback_is_a_clear_400_and_asks_gitlab_nothing(
-    sandbox: RunningSandbox, owner: Visitor, prepared: Prepared, query: str
-) -> None:
-    answer = owner.get(f"/oauth/callback/{prepared.slug}?{query}")
+    ):
+        assert owner.get(f"/oauth/callback/{prepared.slug}?{query}").status_code == 400, query
 
-    assert answer.status_code == 400
     assert sandbox.requests.count(TOKEN) == 0
 
 
