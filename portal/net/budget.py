@@ -206,7 +206,9 @@ class Share:
 
     def _ask(self, seconds: float, *, is_background: bool) -> float:
         """Lease more while the other threads wait; return the seconds after which to check again."""
-        wanted, under_way, uncounted = self._under_way + self._waiting, self._under_way, self._uncounted
+        under_way, uncounted = self._under_way, self._uncounted
+        # Whoever is at it keeps its places: between two requests of a lane fewer are under way for a moment.
+        wanted = max(under_way + self._waiting, self._at_once if under_way else 0)
         size = 0
         if not self._moments:  # Otherwise only a place is missing.
             size = self._size = min(self._size * 2, LARGEST_LEASE)
