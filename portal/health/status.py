@@ -335,7 +335,7 @@ def _address(
         known = f"GitLab calls itself {issuer}." if issuer else "GitLab has not reported its own address."
         if issuer and is_same_address(issuer, connection.external_url):
             known = "GitLab uses the same address for itself."
-        return connection.external_url, f"{known} Only a browser can tell whether it gets there."
+        return connection.external_url, known
     if "gitlab" in direction.keys:
         key, address, known = "gitlab", connection.api_url, "Gatehouse asks at each check."
     elif "git" in direction.keys:

@@ -23,7 +23,7 @@ SOME_LOST, SHARE_LOST = 3, 0.25
 
 
 @dataclass
-class Findings:
+class ReadFindings:
     """What is collected during a run.
 
     Attributes:

@@ -28,7 +28,7 @@ from portal.gitlab.errors import (
 from portal.gitlab.version import FILTERS_BY_ROLE, Version, VersionTooOld, parse_version
 from portal.jobs import Job, enqueue
 from portal.net import OutboundError
-from portal.repositories.catalogue.findings import Findings, card_of
+from portal.repositories.catalogue.findings import ReadFindings, card_of
 from portal.repositories.catalogue.reader import CatalogueReader
 from portal.repositories.catalogue.rows import (
     group_row,
@@ -75,7 +75,7 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
     with runtime.database.reading() as session:
         connection = session.get_one(Connection, connection_id)
     run_id = _begin_run(runtime, connection_id, job_public_id)
-    found = Findings()
+    found = ReadFindings()
     with open_host_session(runtime, connection, is_background=True) as http:
         client = GitLabClient(http, AccessSource(runtime, connection_id, "catalogue read"))
         version = _read_version(runtime, connection, client)
@@ -111,7 +111,7 @@ def _read_version(runtime: Runtime, connection: Connection, client: GitLabClient
     return version
 
 
-def _read_groups(runtime: Runtime, connection_id: int, client: GitLabClient, run_id: int, found: Findings) -> None:
+def _read_groups(runtime: Runtime, connection_id: int, client: GitLabClient, run_id: int, found: ReadFindings) -> None:
     ids: set[int] = set()
     unnamed, counted = 0, None
     for page in client.group_pages():
@@ -129,7 +129,7 @@ def _read_repositories(
     connection: Connection,
     client: GitLabClient,
     version: Version | None,
-    found: Findings,
+    found: ReadFindings,
     progress: Progress,
 ) -> None:
     try:
@@ -176,7 +176,7 @@ def _begin_run(runtime: Runtime, connection_id: int, job_public_id: str) -> int:
 
 
 def _end_run(
-    runtime: Runtime, connection_id: int, run_id: int, found: Findings, *, lost: int, known: int
+    runtime: Runtime, connection_id: int, run_id: int, found: ReadFindings, *, lost: int, known: int
 ) -> CatalogueRun:
     with runtime.database.transaction() as session:
         run = session.get_one(CatalogueRun, run_id)
