@@ -60,7 +60,9 @@ def open_secret(runtime: Runtime, table: str, row: Application | Credential) -> 
 
 
 class CannotRenew(Exception):
-    """Nothing is sent, because the key is missing or is another's; the event says what that means for the pair."""
+    """Nothing is sent, because the key is missing or belongs to another; the event says what that means for the
+    pair.
+    """
 
     def __init__(self, event: Event, card: Card) -> None:
         super().__init__(card.code)

@@ -68,8 +68,8 @@ def check_connection(
         runtime: of this process.
         connection_id: one that is gone or disconnected by now is skipped.
         progress: called with (done, total, what comes next).
-        is_background: let people's requests go first, and leave a GitLab alone that has asked to wait: that it is busy
-            is known, and no reason for an alarm.
+        is_background: let people's requests go first, and do not ask a GitLab that has asked for a wait: it is known to
+            be busy, which is no reason for an alarm.
         now: for tests; by default the current time at the end of the check.
 
     Returns:

@@ -183,7 +183,7 @@ class Share:
             log.warning("budget_not_kept", origin=self._origin, error=type(error).__name__)
 
     def is_held(self) -> bool:
-        """Return whether GitLab has asked to wait, in this process or another."""
+        """Return whether GitLab has asked for a wait, in this process or another."""
         with self._database.reading() as session:
             row = session.get(RequestBudget, self._origin)
             return row is not None and row.cooled_until > self._database.clock(session).timestamp()

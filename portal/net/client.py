@@ -77,7 +77,7 @@ class OutboundClient:
         )
 
     def is_held(self, url: str) -> bool:
-        """Return whether the GitLab at an address has asked not to be asked now."""
+        """Return whether the GitLab at an address has asked for a wait."""
         return self._budgets is not None and self._budgets.share_of(origin_of(url)).is_held()
 
 

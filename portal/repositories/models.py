@@ -165,7 +165,7 @@ def visible_to(principal: Principal) -> ColumnElement[bool]:
         )
         .where(col(GroupGrant.membership_id) == principal.membership_id)
     )
-    # PostgreSQL finds these once: as part of a larger statement it may go through all groups again for each repository.
+    # PostgreSQL finds these once: as part of a larger statement, it may scan all groups again for each repository.
     found = granted.cte().prefix_with("MATERIALIZED", dialect="postgresql")
     return own_organization & col(Repository.id).in_(select(found.c.id))
 

@@ -216,7 +216,7 @@ def test_enabling_says_so_and_undo_takes_back_exactly_the_last_change(panel: Pag
     panel.reload()
     expect(panel.get_by_role("button", name="Enable data/data-contracts")).to_be_visible()
 
-    # Of several changes, exactly the last.
+    # Of several changes, only the last one.
     panel.get_by_role("button", name="Enable data/data-contracts").click()
     expect(panel.get_by_role("button", name="Disable data/data-contracts")).to_be_visible()
     for path in ("data/data-contracts", "data/warehouse/dbt-models"):
