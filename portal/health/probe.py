@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -80,7 +81,9 @@ def look(runtime: Runtime, connection: Connection, progress: Progress, *, is_bac
                 more += _ask_user(runtime, connection, client)
                 if any(check.key == "token" and check.state == CheckState.PASS for check in more):
                     progress(3, STEPS, "Version and repositories")
-                    metadata = _metadata(client)
+                    # If not: the other checks show what is wrong, and the version stays as it was.
+                    with suppress(GitLabError, OutboundError):
+                        metadata = client.metadata()
                     git, base = _git_check(connection, client)
                     more.append(git)
                     addresses |= {"git": base} if base else {}
@@ -196,13 +199,6 @@ def _scopes(stored: Credential, connection: Connection) -> Check:
     if missing:
         return failed("scopes", Card("missing_scopes", {"scopes": ", ".join(missing)}))
     return passed("scopes", "scopes", scopes=", ".join(stored.scopes))
-
-
-def _metadata(client: GitLabClient) -> Metadata | None:
-    try:
-        return client.metadata()
-    except (GitLabError, OutboundError):
-        return None  # The other checks show what is wrong; the version stays as it was.
 
 
 def _git_check(connection: Connection, client: GitLabClient) -> tuple[Check, str]:

@@ -74,7 +74,12 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
     """
     with runtime.database.reading() as session:
         connection = session.get_one(Connection, connection_id)
-    run_id = _begin_run(runtime, connection_id, job_public_id)
+    with runtime.database.transaction() as session:
+        run = CatalogueRun(connection_id=connection_id, job_public_id=job_public_id)
+        session.add(run)
+        session.flush()
+        assert run.id is not None
+        run_id = run.id
     found = ReadFindings()
     with open_host_session(runtime, connection, is_background=True) as http:
         client = GitLabClient(http, AccessSource(runtime, connection_id, "catalogue read"))
@@ -164,15 +169,6 @@ def _read_repositories(
         # Some may have been deleted by now.
         _, now = client.newest_project()
         found.counted = found.counted if now is None else min(found.counted, now)
-
-
-def _begin_run(runtime: Runtime, connection_id: int, job_public_id: str) -> int:
-    with runtime.database.transaction() as session:
-        run = CatalogueRun(connection_id=connection_id, job_public_id=job_public_id)
-        session.add(run)
-        session.flush()
-        assert run.id is not None
-        return run.id
 
 
 def _end_run(
