@@ -69,7 +69,7 @@ def check_connection(
         connection_id: one that is gone or disconnected by now is skipped.
         progress: called with (done, total, what comes next).
         is_background: let people's requests go first, and do not ask a GitLab that has asked for a wait: it is known to
-            be busy, which is no reason for an alarm.
+            be busy, so there is nothing to report.
         now: for tests; by default the current time at the end of the check.
 
     Returns:
