@@ -20,6 +20,8 @@ MIN_LENGTH = 8
 # A shorter part of a secret reveals too little of it, and would blank out too much else.
 MIN_PART = 16
 MAX_REGISTERED = 5000
+# Of one piece in one secret, at either end.
+MAX_PLACES = 4
 
 _values: OrderedDict[str, None] = OrderedDict()
 # Where each piece of MIN_LENGTH characters occurs: value and offset. Every part of MIN_PART characters holds one.
@@ -155,8 +157,12 @@ def _other_forms(word: str) -> Iterator[str]:
 
 
 def _pieces_of(value: str) -> Iterator[tuple[str, int]]:
-    offsets = range(0, len(value) - MIN_LENGTH + 1, MIN_LENGTH) if _ONE_WORD.fullmatch(value) else (0,)
-    return ((value[offset : offset + MIN_LENGTH], offset) for offset in offsets)
+    places: dict[str, list[int]] = {}
+    for offset in range(0, len(value) - MIN_LENGTH + 1, MIN_LENGTH) if _ONE_WORD.fullmatch(value) else (0,):
+        places.setdefault(value[offset : offset + MIN_LENGTH], []).append(offset)
+    for piece, offsets in places.items():
+        # A text that repeats itself thousands of times would cost the square of its length: its ends are enough.
+        yield from ((piece, offset) for offset in [*offsets[:MAX_PLACES], *offsets[MAX_PLACES:][-MAX_PLACES:]])
 
 
 def _forget(value: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from portal import redaction
 from portal.redaction import (
     MASK,
     MAX_REGISTERED,
@@ -193,3 +194,12 @@ def test_no_secret_and_no_long_part_of_one_is_left_and_nothing_else_is_taken(
         assert shown == text
     rest = iter(text)
     assert all(character in rest for character in shown.replace(MASK, ""))
+
+
+@pytest.mark.parametrize("unit", ["x", "0123456789abcdef"])
+def test_secret_that_repeats_itself_is_found_whole_and_in_part_without_a_place_for_every_repetition(unit: str) -> None:
+    value = (unit * 60_000)[:60_000]
+    register(value)
+
+    assert max(map(len, redaction._pieces.values())) <= 2 * redaction.MAX_PLACES
+    assert redact(f"{value} {value[:2000]} {value[-2000:]} end") == f"{MASK} {MASK} {MASK} end"
