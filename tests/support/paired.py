@@ -78,10 +78,16 @@ class Paired:
             raise
 
     def refusal(self, times: RefreshTimes = QUICK) -> AccessUnavailable:
-        try:
-            demand_access(self.runtime, self.connection_id, reason="test", times=times)
-        except AccessUnavailable as error:
-            return error
+        """Return why there is no access; if only a busy machine was too slow for these times, ask again."""
+        for last in (False, False, True):
+            try:
+                demand_access(self.runtime, self.connection_id, reason="test", times=times)
+            except AccessUnavailable as error:
+                if error.card.code != "deadline_passed" or last:
+                    return error
+                self.let_rest_pass()
+            else:
+                break
         raise AssertionError("access was given")
 
     def change(self, **values: object) -> None:
