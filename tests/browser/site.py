@@ -89,25 +89,27 @@ class Site:
 def profiles(browser: Browser, watch: Watch, idle: list[BrowserContext]) -> Iterator[Callable[..., BrowserContext]]:
     """Open watched browser profiles; at the end plain ones are emptied for the next test, all others closed.
 
-    Starting a profile costs more than most pages, and every test has a portal under its own address.
+    Starting a profile costs more than most pages, and every test has a portal under its own address. A test that
+    leaves something in a profile for good, such as another clock or a script, opens it with `is_kept=False`.
     """
     opened: list[tuple[BrowserContext, bool]] = []
 
-    def open_context(**details: Any) -> BrowserContext:
-        if details or not idle:
+    def open_context(*, is_kept: bool = True, **details: Any) -> BrowserContext:
+        is_kept = is_kept and not details
+        if not is_kept or not idle:
             context = browser.new_context(**{"viewport": VIEWPORT, "reduced_motion": "reduce", **details})
             context.set_default_timeout(WAIT_MILLISECONDS)
             context.add_init_script(POLICY_LISTENER)
         else:
             context = idle.pop()
         watch.attach(context)
-        opened.append((context, not details))
+        opened.append((context, is_kept))
         return context
 
     yield open_context
-    for context, is_plain in opened:
+    for context, is_kept in opened:
         watch.detach(context)
-        if not is_plain:
+        if not is_kept:
             context.close()
             continue
         for page in context.pages:

@@ -81,8 +81,9 @@ def test_ticks_of_the_services_tell_at_once_which_scopes_they_need(site: Site, p
     expect(page.get_by_text("Needed, but not granted yet")).to_be_visible()
 
 
-def test_its_pages_at_every_width_in_every_look(site: Site, page: Page, watch: Watch) -> None:
+def test_its_pages_at_every_width_in_every_look(site: Site, watch: Watch) -> None:
     watch.expect_status(422)
+    page = site.sign_in(site.open_context(is_kept=False)).new_page()
     look, address = Looker(), in_use(site)
     page.clock.install()
     page.goto(address + "/reauthorize")

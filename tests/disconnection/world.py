@@ -92,7 +92,7 @@ class World:
 
     def actions(self) -> list[str]:
         with self.runtime.database.reading() as session:
-            return [row.action for row in session.exec(select(AuditEvent))]
+            return [row.action for row in session.exec(select(AuditEvent).order_by(AuditEvent.number))]
 
     def jobs(self, name: str) -> list[Job]:
         with self.runtime.database.reading() as session:
