@@ -3,7 +3,7 @@
 DBOS keeps its tables in our database, because a job is enqueued in the transaction that makes it necessary: both or
 neither. On PostgreSQL they have the schema `dbos` to themselves. On SQLite there are no schemas and a second file
 cannot be committed together with ours in WAL mode, so they are beside ours; their names (`workflow_*`, `queues`,
-`notifications`, ...) are plural or two words long, and none of ours is the same.
+`notifications`, ...) are plural or two words long, and the portal has no table of the same name.
 """
 
 from __future__ import annotations

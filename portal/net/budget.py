@@ -47,7 +47,7 @@ COOL_DOWN_SECONDS = 1.0
 SHORT_SECONDS = 2.0
 # While every place is taken: how often to ask again, and how long a waiting process is remembered.
 PAUSE_SECONDS = 0.05
-WISH_SECONDS = 2.0
+WAITING_SECONDS = 2.0
 # On SQLite, for another writer: the budget is not worth a longer wait.
 DATABASE_PATIENCE = 2.0
 FORGOTTEN_AFTER_SECONDS = 86_400.0
@@ -254,7 +254,7 @@ class Share:
             if at_once <= under_way:
                 if mine[1] <= now or mine[0] > under_way:
                     # A process that holds more than its share gives some up once it sees that there is another one.
-                    until = max(mine[1] if under_way else 0.0, now + WISH_SECONDS)
+                    until = max(mine[1] if under_way else 0.0, now + WAITING_SECONDS)
                     row.holders, row.written_at = {**others, self._holder: [under_way, until]}, now
                 return _Lease(at_once=min(self._at_once, under_way), pause=PAUSE_SECONDS)
             until = max(mine[1], now + AHEAD_SECONDS + 2 * LATE_SECONDS + seconds)

@@ -35,7 +35,7 @@ class Examination:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether the chain leads to an authority, or is the certificate, that this line trusts."""
+        """Whether the chain leads to an authority, or is the certificate, that this session trusts."""
         return self.has_passed(Layer.TLS)
 
 

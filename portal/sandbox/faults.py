@@ -152,7 +152,7 @@ class Faults:
         return self.add(path_pattern, method, held=True, times=times, **details)
 
     def release(self) -> None:
-        """Let every held request through to GitLab, and hold no more."""
+        """Let every held request through to GitLab, and stop holding requests."""
         with self._lock:
             for fault in self._faults:
                 fault.released.set()

@@ -107,7 +107,7 @@ class _Listener(HTTPServer):
 
     @classmethod
     def on(cls, listening: socket.socket, site: Site, tls: ssl.SSLContext | None) -> _Listener:
-        """Return one for a socket that another process bound; on loopback, like any of ours."""
+        """Return one for a socket that another process bound; it must be on loopback, like every other."""
         address = listening.getsockname()
         _loopback(address[0])
         listener = cls(listening.family, address[:2], site, tls, is_bound=True)

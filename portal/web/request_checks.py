@@ -63,7 +63,7 @@ def check_target(settings: Settings) -> None:
 
 
 def check_size(max_bytes: int = MAX_BODY_BYTES) -> None:
-    """Refuse an address longer than any of ours, or a body with a declared length over the limit, read or not."""
+    """Refuse an address longer than any of the portal's, or a body whose declared length is over the limit."""
     if len(request.query_string) > MAX_QUERY_LENGTH or (request.content_length or 0) > max_bytes:
         raise RequestEntityTooLarge
 

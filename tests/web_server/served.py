@@ -61,7 +61,7 @@ class Served:
         return self.send(f"GET {path} HTTP/1.1\r\nHost: {self.host}\r\n{headers}Connection: close\r\n\r\n".encode())
 
     def send(self, sent: bytes, *, ends: bool = False) -> bytes:
-        """Send bytes and return the whole response; `ends` says that no more follow."""
+        """Send bytes and return the whole response; `ends` says that nothing follows them."""
         connection = self.connect()
         connection.sendall(sent)
         if ends:
