@@ -23,7 +23,7 @@ from portal.credentials.models import Credential, RetiredToken
 from portal.db import utc_now
 from portal.errors import Card, Layer, Responsible, Surface, UpstreamFailed
 from portal.failures import FAILURES, MEANS, Failure, Means
-from portal.gitlab import errors as gitlab_errors
+from portal.gitlab import answers
 from portal.health.alarms import MAIL_ALARM
 from portal.health.checks import CHECK_ONE, check_key
 from portal.health.models import HealthWatch, Incident, IncidentPhase
@@ -313,12 +313,12 @@ def test_every_failure_has_an_entry_and_every_entry_is_used() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Card" and node.args:
                 told |= {item.value for item in [node.args[0]] if isinstance(item, ast.Constant)}
-    kinds = [*vars(net_errors).values(), *vars(gitlab_errors).values()]
+    kinds = [*vars(net_errors).values(), *vars(answers).values()]
     told |= {vars(kind)["code"] for kind in kinds if isinstance(kind, type) and "code" in vars(kind)}
     told |= {f"tls_{case}" for case in net_errors.TLS_CASES} | {
         f"address_{reason}" for reason in (*NEVER, "reserved", "private", "not_listed", "port", "own_address")
     }
-    told |= {f"oauth_{error}" for error in (*gitlab_errors._OAUTH_CODES, "other")}
+    told |= {f"oauth_{error}" for error in (*answers._OAUTH_CODES, "other")}
     told |= {f"wrong_person_{doubt}" for doubt in Doubt}
     told |= {"missing_scopes", "revocation_unknown", "certificate_expires", "rate_limited"}  # Named by constants.
     told |= set(Trouble)

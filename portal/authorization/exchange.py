@@ -30,10 +30,9 @@ from portal.credentials.store import TIMES, Granted, Spool, Spooled, lock_creden
 from portal.db import utc_now
 from portal.errors import Card, Conflict, InvalidInput
 from portal.gitlab import oauth
+from portal.gitlab.answers import GitLabError, GitLabRateLimited, InsufficientScope, OAuthRefused, Unauthorized, User
 from portal.gitlab.client import GitLabClient
-from portal.gitlab.errors import GitLabError, GitLabRateLimited, InsufficientScope, OAuthRefused, Unauthorized
-from portal.gitlab.payloads import User
-from portal.gitlab.scopes import missing_scopes
+from portal.gitlab.identification import missing_scopes
 from portal.logs import get_logger
 from portal.net import HostSession, OutboundError, origin_of
 from portal.runtime import Runtime

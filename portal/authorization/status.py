@@ -20,8 +20,7 @@ from portal.credentials.models import Credential, CredentialState, RetiredToken
 from portal.credentials.store import get_credential
 from portal.errors import Card
 from portal.gitlab import links
-from portal.gitlab.scopes import missing_scopes, unused_scopes
-from portal.gitlab.version import parse_version
+from portal.gitlab.identification import missing_scopes, parse_version, unused_scopes
 from portal.runtime import Runtime
 
 

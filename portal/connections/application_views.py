@@ -17,7 +17,7 @@ from portal.connections.setup_views import go_first, load_connection, render_ste
 from portal.connections.steps import Step, next_url, step_url
 from portal.errors import Card, Conflict, InvalidInput, RateLimited
 from portal.gitlab import links
-from portal.gitlab.version import parse_version
+from portal.gitlab.identification import parse_version
 from portal.web.current import current_principal, current_runtime
 from portal.web.forms import problems_of
 from portal.web.htmx import leave_to, render, wants_fragment

@@ -20,10 +20,8 @@ from portal.connections.store import application_of, get_connection_for_admin, m
 from portal.db import utc_now
 from portal.errors import Card, Conflict, InvalidInput
 from portal.gitlab import oauth
-from portal.gitlab.errors import GitLabError
-from portal.gitlab.identification import identify
-from portal.gitlab.scopes import ScopeReason, scopes_for
-from portal.gitlab.version import parse_version
+from portal.gitlab.answers import GitLabError
+from portal.gitlab.identification import ScopeReason, identify, parse_version, scopes_for
 from portal.net import OutboundError, origin_of
 from portal.net.address import find_invisible, trim_pasted
 from portal.runtime import Runtime

@@ -21,9 +21,8 @@ from portal.connections.steps import Step
 from portal.connections.store import get_connection_for_admin, mark_step_done
 from portal.db import utc_now
 from portal.errors import Card, Layer, NotFound
-from portal.gitlab.errors import GitLabError, NotGitLab
-from portal.gitlab.identification import identify
-from portal.gitlab.version import parse_version
+from portal.gitlab.answers import GitLabError, NotGitLab
+from portal.gitlab.identification import identify, parse_version
 from portal.net import (
     AddressRefused,
     CertificateInfo,

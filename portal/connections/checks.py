@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from portal.errors import Card
-from portal.gitlab.version import consequences_of, parse_version
+from portal.gitlab.identification import consequences_of, parse_version
 from portal.web.times import moment
 
 

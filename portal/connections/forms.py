@@ -7,7 +7,7 @@ from wtforms.fields.choices import SelectChoice
 from wtforms.validators import Length
 
 from portal.connections.models import Method
-from portal.gitlab.scopes import Service
+from portal.gitlab.identification import Service
 from portal.web.forms import StrictForm
 
 MAX_TYPED = 2000

@@ -15,7 +15,7 @@ from portal.connections.steps import Step
 from portal.connections.store import application_of, get_connection_for_admin
 from portal.db import utc_now
 from portal.errors import Card, InvalidInput
-from portal.gitlab.errors import GitLabError
+from portal.gitlab.answers import GitLabError
 from portal.gitlab.identification import identify
 from portal.logs import get_logger
 from portal.net import (

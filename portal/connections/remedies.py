@@ -7,7 +7,7 @@ from portal.connections.models import Connection
 from portal.connections.steps import Step, step_url
 from portal.errors import Card, CardAction, Responsible, Way
 from portal.gitlab import links
-from portal.gitlab.version import parse_version
+from portal.gitlab.identification import parse_version
 
 _STEPS = {
     Way.AUTHORIZE: ("Authorize again", Step.AUTHORIZE),

@@ -34,9 +34,8 @@ from portal.connections.models import (
 from portal.connections.steps import Step
 from portal.db import utc_now
 from portal.errors import Card, Conflict, InvalidInput, NotFound
-from portal.gitlab.payloads import Metadata
-from portal.gitlab.scopes import Service
-from portal.gitlab.version import edition_of
+from portal.gitlab.answers import Metadata
+from portal.gitlab.identification import Service, edition_of
 from portal.runtime import Runtime
 
 MAX_NAME = 100

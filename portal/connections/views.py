@@ -18,7 +18,7 @@ from portal.connections.panels import panels_for
 from portal.connections.remedies import ways_of, who_can
 from portal.connections.steps import Step, first_open_step, next_url, number_and_label, rail, step_url
 from portal.errors import Card, CardAction, InvalidInput, NotFound, Responsible, Surface
-from portal.gitlab.scopes import Service
+from portal.gitlab.identification import Service
 from portal.runtime import Runtime
 from portal.web.access import requires
 from portal.web.current import current_principal, current_runtime, find_principal

@@ -14,7 +14,7 @@ from portal.connections.models import Connection
 from portal.connections.steps import Step
 from portal.connections.store import check_services, expect_user, get_connection_for_admin, mark_step_done
 from portal.errors import Card, InvalidInput
-from portal.gitlab.scopes import missing_scopes
+from portal.gitlab.identification import missing_scopes
 from portal.net.address import trim_pasted
 from portal.runtime import Runtime
 

@@ -32,7 +32,7 @@ from portal.credentials.refresh import (
 from portal.credentials.store import TIMES, RefreshTimes, is_free, open_token, recover
 from portal.db import utc_now
 from portal.errors import Card
-from portal.gitlab.errors import GitLabError
+from portal.gitlab.answers import GitLabError
 from portal.gitlab.oauth import PROBE_SECONDS, TokenVerdict
 from portal.installation import is_restored, look_for_copy
 from portal.logs import get_logger

@@ -15,8 +15,7 @@ from portal.credentials.machine import Event, NotProcessed, RefusedClient, Refus
 from portal.credentials.models import Credential, CredentialState, RetiredToken
 from portal.errors import Card, Conflict, PortalError
 from portal.gitlab import oauth
-from portal.gitlab.errors import GitLabError, GitLabRateLimited, OAuthRefused
-from portal.gitlab.payloads import TokenInfo
+from portal.gitlab.answers import GitLabError, GitLabRateLimited, OAuthRefused, TokenInfo
 from portal.net import HostSession, OutboundError
 from portal.runtime import Runtime
 from portal.vault import Place, Secret, SecretUnreadable

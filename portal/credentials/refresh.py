@@ -62,7 +62,7 @@ from portal.credentials.store import (
 )
 from portal.db import utc_now
 from portal.errors import Card, UpstreamFailed
-from portal.gitlab.errors import GitLabError, GitLabRateLimited
+from portal.gitlab.answers import GitLabError, GitLabRateLimited
 from portal.installation import is_restored
 from portal.logs import get_logger
 from portal.net import HostSession, OutboundError, origin_of

@@ -35,8 +35,8 @@ from portal.credentials.models import Credential, CredentialState, RetiredToken
 from portal.db import utc_now
 from portal.errors import Card
 from portal.gitlab import oauth
+from portal.gitlab.answers import GitLabError, OAuthRefused, Unauthorized
 from portal.gitlab.client import GitLabClient
-from portal.gitlab.errors import GitLabError, OAuthRefused, Unauthorized
 from portal.jobs import enqueue
 from portal.net import HostSession, OutboundError, origin_of, parse_address
 from portal.runtime import Runtime

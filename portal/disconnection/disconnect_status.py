@@ -20,7 +20,7 @@ from portal.disconnection.erase import ERASE
 from portal.disconnection.models import Choice, Disconnection
 from portal.errors import Card
 from portal.gitlab import links
-from portal.gitlab.version import parse_version
+from portal.gitlab.identification import parse_version
 from portal.jobs.models import Job
 from portal.runtime import Runtime
 

@@ -14,7 +14,7 @@ from portal.actor import Principal
 from portal.connections.applications import scope_reasons
 from portal.connections.models import Connection
 from portal.credentials.revocation import REVOKE_RETIRED
-from portal.gitlab.scopes import missing_scopes, unused_scopes
+from portal.gitlab.identification import missing_scopes, unused_scopes
 from portal.jobs.models import Job
 from portal.repositories.models import Enablement, GitLabGroup, Repository, visible_to
 from portal.runtime import Runtime

@@ -15,7 +15,7 @@ from portal.disconnection.impact import impact_of, narrowing
 from portal.disconnection.models import Choice
 from portal.errors import InvalidInput, NotFound
 from portal.gitlab import links
-from portal.gitlab.version import parse_version
+from portal.gitlab.identification import parse_version
 from portal.runtime import Runtime
 from portal.web.access import polling, requires
 from portal.web.current import current_principal, current_runtime

@@ -9,16 +9,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, TypeVar
 
-from portal.gitlab.answers import failure_of, read_answer, read_page
-from portal.gitlab.errors import (
+from portal.gitlab.answers import (
     GitLabNotFound,
     GitLabRateLimited,
     GitLabUnavailable,
+    Group,
     MalformedAnswer,
+    Metadata,
     NotGitLab,
+    Page,
+    Project,
     UnexpectedStatus,
+    User,
+    failure_of,
+    read_answer,
+    read_page,
 )
-from portal.gitlab.payloads import Group, Metadata, Page, Project, User
 from portal.net import Answer, HostSession, OutboundError
 from portal.net.retry import backoff_seconds, retry_idempotent
 from portal.vault import Secret

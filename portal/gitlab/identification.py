@@ -1,19 +1,33 @@
-"""Find out, without any credential, whether GitLab answers at an address: until then no secret is sent there.
+"""Which GitLab answers at an address, what its version means for the portal, and which scopes to ask it for.
 
-What counts is in `docs/gitlab.md`, "What only GitLab answers".
+What proves that it is a GitLab, without any credential, is in docs/gitlab.md, "What only GitLab answers": until then no
+secret is sent there. What versions lack is in "Differences between versions". GitLab's scopes:
+https://docs.gitlab.com/integration/oauth_provider/
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from portal.gitlab.answers import failure_of, read_answer
-from portal.gitlab.errors import GitLabError, GitLabRateLimited, GitLabUnavailable, NotGitLab, OtherAPI, Unproved
-from portal.gitlab.payloads import Discovery, Metadata
-from portal.gitlab.version import parse_version
+from portal.foreign import ShortText
+from portal.gitlab.answers import (
+    Discovery,
+    GitLabError,
+    GitLabRateLimited,
+    GitLabUnavailable,
+    Metadata,
+    NotGitLab,
+    OtherAPI,
+    Unproved,
+    failure_of,
+    read_answer,
+)
 from portal.net import Address, AddressRefused, Answer, HostSession, OutboundError, parse_address
 from portal.net.json_reader import JSONRefused, read_json
 
@@ -100,9 +114,155 @@ def _speaks_for(discovery: Discovery, address: Address, external_url: str) -> bo
     except AddressRefused:
         return False
     # One address may be written in several ways, and the issuer differently from the endpoints.
-    return all(base == issuer for base in bases) and any(_is_same_place(issuer, one) for one in meant)
+    return all(base == issuer for base in bases) and any(
+        (issuer.host, issuer.path) == (one.host, one.path)
+        and (issuer.port == one.port or {issuer.port, one.port} == SAME_PORTS)
+        for one in meant
+    )
 
 
-def _is_same_place(one: Address, other: Address) -> bool:
-    same_port = one.port == other.port or {one.port, other.port} == SAME_PORTS
-    return (one.host, one.path) == (other.host, other.path) and same_port
+MINIMUM = (9, 0)
+_VERSION = re.compile(r"^(\d{1,3})\.(\d{1,3})(?:\.(\d{1,4}))?")
+
+
+@dataclass(frozen=True, order=True)
+class Version:
+    """A version, reduced to what decides about features."""
+
+    major: int
+    minor: int
+
+    @property
+    def is_supported(self) -> bool:
+        """Whether it has the API the portal speaks (v4, 9.0)."""
+        return (self.major, self.minor) >= MINIMUM
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}"
+
+
+# From here on `min_access_level` filters a list; older versions silently ignore it.
+FILTERS_BY_ROLE = Version(11, 2)
+
+
+class VersionTooOld(GitLabError):
+    """A GitLab without the API that the portal uses."""
+
+    code = "version_too_old"
+
+    def __init__(self, version: str) -> None:
+        super().__init__(status=200, version=ShortText(version))
+
+
+@dataclass(frozen=True)
+class Consequence:
+    """Something that an older version lacks, in one sentence."""
+
+    since: Version
+    sentence: str
+
+
+CONSEQUENCES = (
+    Consequence(Version(12, 10), "Before 12.10 there is no scope read_api: reading needs the broader scope api."),
+    Consequence(Version(15, 0), "Before 15.0 OAuth tokens may never expire; they are kept as they come."),
+    Consequence(Version(15, 5), "Before 15.5 GitLab does not report the scopes and expiry of an access token."),
+    Consequence(Version(16, 9), "Before 16.9 GitLab does not say which repositories use SHA-256."),
+    Consequence(Version(17, 4), "Before 17.4 webhook deliveries carry no key that identifies repeats."),
+    Consequence(Version(19, 0), "Before 19.0 webhooks are not signed; a secret token is compared instead."),
+)
+
+
+def parse_version(text: str) -> Version | None:
+    """Read `18.4.1-ee`, `18.4.0-pre` and the like; None for anything else."""
+    match = _VERSION.match(text)
+    return Version(int(match[1]), int(match[2])) if match else None
+
+
+def edition_of(metadata: Metadata) -> str:
+    """Return `EE` or `CE`: from `enterprise` if present (15.6), otherwise from the suffix (api/metadata)."""
+    if metadata.enterprise is not None:
+        return "EE" if metadata.enterprise else "CE"
+    return "EE" if metadata.version.endswith("-ee") else "CE"
+
+
+def consequences_of(version: Version) -> list[Consequence]:
+    """Return what this version lacks, oldest first."""
+    return [item for item in CONSEQUENCES if version < item.since]
+
+
+class Service(StrEnum):
+    """What a connection is used for."""
+
+    REPOSITORIES = "repositories"
+    MERGE_REQUESTS = "merge_requests"
+    ISSUES = "issues"
+
+
+@dataclass(frozen=True)
+class ScopeReason:
+    """One scope and why it is asked for."""
+
+    scope: str
+    reason: str
+
+
+READ_USER = ScopeReason("read_user", "to see who authorized, so that the wrong person is noticed")
+READ_API = ScopeReason("read_api", "to list groups, projects, merge requests and issues; reads only")
+READ_REPOSITORY = ScopeReason("read_repository", "to read the code of the repositories that are enabled")
+API = ScopeReason("api", "to create webhooks; GitLab has no narrower scope for that, and it includes read_api")
+
+
+API_TO_READ = ScopeReason(
+    "api", "to list groups, projects, merge requests and issues; this GitLab has no narrower scope for that"
+)
+# What the broad scopes cover of those requested here.
+_COVERED = {"api": {"read_api", "read_user", "read_repository"}, "read_api": {"read_user"}}
+# For an application with fine-grained permissions: its tokens have only this scope, and names do not say what they may
+# do; only a request shows it.
+GRANULAR = "granular"
+# Scopes that are newer than the oldest supported GitLab.
+_SINCE = {"read_api": Version(12, 10)}
+
+
+def scopes_for(
+    services: Collection[str],
+    *,
+    hooks_wanted: bool,
+    supported: Collection[str] = (),
+    version: Version | None = None,
+) -> list[ScopeReason]:
+    """Return the fewest scopes that suffice, in the order of GitLab's own list.
+
+    Args:
+        services: what the connection is used for.
+        hooks_wanted: whether webhooks will be created.
+        supported: the scopes that this GitLab says it has; empty if it did not say.
+        version: of this GitLab, used if it did not say; None if that is not known either.
+    """
+    needed = [API if hooks_wanted else READ_API, READ_USER]
+    if Service.REPOSITORIES in services:
+        needed.append(READ_REPOSITORY)
+    there: dict[str, ScopeReason] = {}
+    for item in needed:
+        if API.scope in supported:
+            exists = item.scope in supported
+        else:
+            exists = version is None or version >= _SINCE.get(item.scope, version)
+        if exists:
+            there.setdefault(item.scope, item)
+        else:
+            there.setdefault(API.scope, API_TO_READ)
+    return list(there.values())
+
+
+def missing_scopes(granted: Collection[str], wanted: Collection[str]) -> list[str]:
+    """Return which wanted scopes the granted ones do not cover; none if names do not say."""
+    if GRANULAR in granted:
+        return []
+    covered = set(granted).union(*(_COVERED.get(scope, ()) for scope in granted))
+    return [scope for scope in wanted if scope not in covered]
+
+
+def unused_scopes(granted: Collection[str], wanted: Collection[str]) -> list[str]:
+    """Return which granted scopes are not among those wanted."""
+    return sorted(set(granted) - set(wanted) - {GRANULAR})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlencode
 
-from portal.gitlab.version import Version
+from portal.gitlab.identification import Version
 
 _MOVED_TO_USER_SETTINGS = Version(16, 0)
 _MOVED_BEHIND_DASH = Version(12, 0)

@@ -19,9 +19,21 @@ from authlib.integrations.httpx_client import OAuth2Client
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from portal.foreign import Scopes
-from portal.gitlab import errors
-from portal.gitlab.answers import error_text, failure_of, read_answer, request_id_of
-from portal.gitlab.payloads import TokenInfo, User
+from portal.gitlab.answers import (
+    ForbiddenByRole,
+    GitLabError,
+    InsufficientScope,
+    MalformedAnswer,
+    OAuthBlocked,
+    OAuthRefused,
+    TokenInfo,
+    Unauthorized,
+    User,
+    error_text,
+    failure_of,
+    read_answer,
+    request_id_of,
+)
 from portal.net import Answer, HostSession, OutboundError
 from portal.net.json_reader import JSONRefused, read_json
 from portal.vault import Secret
@@ -161,15 +173,15 @@ def probe_token(http: HostSession, token: Secret, user_id: int, seconds: float =
     answer = http.fetch("GET", USER_PATH, headers=headers, deadline_seconds=seconds, is_held=False)
     try:
         found = read_answer(answer, User).id
-    except errors.Unauthorized as error:
+    except Unauthorized as error:
         known = {"revoked": TokenVerdict.REVOKED, "expired": TokenVerdict.EXPIRED}
         return known.get(error.reason, TokenVerdict.UNCLEAR)
-    except (errors.InsufficientScope, errors.ForbiddenByRole):
+    except (InsufficientScope, ForbiddenByRole):
         # A scope or a permission is missing, or a gateway refuses: this needs neither, and says whose token it is.
         answer = http.fetch("GET", TOKEN_INFO_PATH, headers=headers, deadline_seconds=seconds, is_held=False)
         found = read_answer(answer, TokenInfo).resource_owner_id
     if found != user_id:
-        raise errors.MalformedAnswer(status=answer.status, request_id=request_id_of(answer))
+        raise MalformedAnswer(status=answer.status, request_id=request_id_of(answer))
     return TokenVerdict.ALIVE
 
 
@@ -193,12 +205,12 @@ def revoke(http: HostSession, application: ClientCredentials, token: Secret) -> 
     if answer.status not in {200, 204}:
         raise _refusal_of(answer, REVOKE_PATH)
     if _is_page(answer):  # Doorkeeper sends `{}`, others nothing; a sign-in page has not revoked anything.
-        raise errors.OAuthBlocked(REVOKE_PATH, status=answer.status)
+        raise OAuthBlocked(REVOKE_PATH, status=answer.status)
     if answer.content.strip():
         read_answer(answer, dict[str, Any])
 
 
-def may_have_issued(error: errors.GitLabError | OutboundError) -> bool:
+def may_have_issued(error: GitLabError | OutboundError) -> bool:
     """Return whether GitLab may have issued a pair despite this outcome of the token request.
 
     An OAuth error comes before anything is done. Behind a 5xx, a limit, a page or a broken body GitLab may have done it
@@ -206,7 +218,7 @@ def may_have_issued(error: errors.GitLabError | OutboundError) -> bool:
     """
     if isinstance(error, OutboundError):
         return error.may_have_been_processed
-    return not isinstance(error, errors.OAuthRefused)
+    return not isinstance(error, OAuthRefused)
 
 
 def check_client(http: HostSession, application: ClientCredentials, redirect_uri: str) -> ClientVerdict:
@@ -218,15 +230,15 @@ def check_client(http: HostSession, application: ClientCredentials, redirect_uri
     verifier = new_verifier()
     try:
         exchange_code(http, application, BAD_CODE, redirect_uri, verifier)
-    except errors.OAuthRefused as error:
+    except OAuthRefused as error:
         if error.error == "invalid_grant":
             return ClientVerdict.ACCEPTED
         if error.error in {"invalid_client", "unauthorized_client"}:
             return ClientVerdict.REFUSED
         raise
-    except errors.MalformedAnswer as error:
-        raise errors.OAuthBlocked(TOKEN_PATH, status=error.status) from None
-    raise errors.OAuthBlocked(TOKEN_PATH, status=200)  # A server that accepts any code is not GitLab.
+    except MalformedAnswer as error:
+        raise OAuthBlocked(TOKEN_PATH, status=error.status) from None
+    raise OAuthBlocked(TOKEN_PATH, status=200)  # A server that accepts any code is not GitLab.
 
 
 def _token_request(
@@ -240,10 +252,10 @@ def _token_request(
     if not 200 <= answer.status < 300:
         raise _refusal_of(answer, TOKEN_PATH)
     if _is_page(answer):
-        raise errors.OAuthBlocked(TOKEN_PATH, status=answer.status)
+        raise OAuthBlocked(TOKEN_PATH, status=answer.status)
     found = read_tokens(answer.content)
     if found is None:
-        raise errors.MalformedAnswer(status=answer.status, request_id=request_id_of(answer))
+        raise MalformedAnswer(status=answer.status, request_id=request_id_of(answer))
     return found
 
 
@@ -267,7 +279,7 @@ def _post(
     return replace(answer, content=_decoded(answer.content))
 
 
-def _refusal_of(answer: Answer, path: str) -> errors.GitLabError:
+def _refusal_of(answer: Answer, path: str) -> GitLabError:
     if answer.status == 429 or answer.status >= 500:
         return failure_of(answer)
     try:
@@ -277,8 +289,8 @@ def _refusal_of(answer: Answer, path: str) -> errors.GitLabError:
     error = body.get("error")
     # RFC 6749 §5.2 knows no other statuses, and GitLab's API none of these codes; a gateway answers in its own way.
     if answer.status not in {400, 401, 403} or not isinstance(error, str):
-        return errors.OAuthBlocked(path, status=answer.status)
-    return errors.OAuthRefused(error, error_text(body), status=answer.status, request_id=request_id_of(answer))
+        return OAuthBlocked(path, status=answer.status)
+    return OAuthRefused(error, error_text(body), status=answer.status, request_id=request_id_of(answer))
 
 
 def _is_page(answer: Answer) -> bool:
@@ -292,7 +304,8 @@ def read_tokens(content: bytes) -> TokenAnswer | None:
         content type, a missing member, or one that is not what RFC 6749 §5.1 says.
     """
     try:
-        body = json.loads(content, parse_int=_read_int)
+        # Python refuses to read numbers of thousands of digits, and takes long for those of hundreds.
+        body = json.loads(content, parse_int=lambda text: int(text) if len(text) < 20 else math.inf)
     except (ValueError, RecursionError):
         return None
     if not isinstance(body, dict):
@@ -328,11 +341,6 @@ def _lifetime_in(body: dict[str, Any]) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_LIFETIME_SECONDS:
         return LIFETIME_SECONDS
     return max(int(value), 1)
-
-
-def _read_int(text: str) -> int | float:
-    # Python refuses to read numbers of thousands of digits, and takes long for those of hundreds.
-    return int(text) if len(text) < 20 else math.inf
 
 
 def _decoded(content: bytes) -> bytes:

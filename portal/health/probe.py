@@ -20,11 +20,9 @@ from portal.credentials.store import get_credential
 from portal.db import utc_now
 from portal.errors import Card
 from portal.foreign import WebAddress
+from portal.gitlab.answers import GitLabError, Metadata, User
 from portal.gitlab.client import GitLabClient
-from portal.gitlab.errors import GitLabError
-from portal.gitlab.payloads import Metadata, User
-from portal.gitlab.scopes import missing_scopes
-from portal.gitlab.version import edition_of
+from portal.gitlab.identification import edition_of, missing_scopes
 from portal.health.judge import COVERED, classify
 from portal.health.models import TITLES
 from portal.net import OutboundError, is_same_address

@@ -13,7 +13,7 @@ from portal.connections.models import Connection, ConnectionState
 from portal.credentials import AccessUnavailable
 from portal.db import utc_now
 from portal.errors import UpstreamFailed
-from portal.gitlab.errors import GitLabError, GitLabRateLimited, GitLabUnavailable, MalformedAnswer, NotGitLab
+from portal.gitlab.answers import GitLabError, GitLabRateLimited, GitLabUnavailable, MalformedAnswer, NotGitLab
 from portal.jobs import JobContext, RetryLater
 from portal.jobs.models import Job, JobState
 from portal.net import AnswerBroken, ConnectFailed, DeadlinePassed, NameNotResolved, OutboundError, ProxyFailed

@@ -17,8 +17,8 @@ from portal.credentials.models import CredentialState
 from portal.credentials.refresh import release, settle, take_claim
 from portal.db import utc_now
 from portal.errors import UpstreamFailed
+from portal.gitlab.answers import GitLabError
 from portal.gitlab.client import GitLabClient
-from portal.gitlab.errors import GitLabError
 from tests.support.paired import QUICK, Paired
 
 USER = "/api/v4/user"

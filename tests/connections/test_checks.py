@@ -7,7 +7,7 @@ from pathlib import Path
 
 from portal.connections.checks import NOTES, Check, Checklist, CheckState, note_text
 from portal.db import utc_now
-from portal.gitlab.errors import GitLabUnavailable
+from portal.gitlab.answers import GitLabUnavailable
 
 AT = "2026-11-27T12:38:00+00:00"
 WHY = GitLabUnavailable(status=502).card().to_json()

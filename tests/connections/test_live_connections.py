@@ -17,7 +17,7 @@ from portal.connections.store import note_version
 from portal.db import utc_now
 from portal.errors import Conflict
 from portal.foreign import ShortText
-from portal.gitlab.payloads import Metadata
+from portal.gitlab.answers import Metadata
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.connections.drafts import connection_named, draft

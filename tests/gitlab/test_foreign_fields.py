@@ -15,7 +15,7 @@ import pytest
 
 from portal.errors import Card
 from portal.foreign import Foreign, Scopes, Words
-from portal.gitlab import errors, payloads
+from portal.gitlab import answers
 from portal.net import CertificateInfo, HostSession, OutboundError
 from portal.net import errors as net_errors
 from portal.net.client import Headers
@@ -61,8 +61,8 @@ def texts_in(value: Any) -> Iterator[str]:
 
 
 def payload_types() -> list[type[msgspec.Struct]]:
-    found = [item for item in vars(payloads).values() if inspect.isclass(item) and issubclass(item, msgspec.Struct)]
-    return [item for item in found if item not in {msgspec.Struct, payloads.Page}]
+    found = [item for item in vars(answers).values() if inspect.isclass(item) and issubclass(item, msgspec.Struct)]
+    return [item for item in found if item not in {msgspec.Struct, answers.Page}]
 
 
 def hostile_json(kind: msgspec.inspect.Type) -> Any:
@@ -74,7 +74,7 @@ def hostile_json(kind: msgspec.inspect.Type) -> Any:
     if isinstance(kind, msgspec.inspect.ListType):
         return [hostile_json(kind.item_type)]
     if isinstance(kind, msgspec.inspect.CustomType):
-        return {Scopes: [HOSTILE] * 500, payloads.Moment: "2024-01-01T00:00:00Z"}.get(kind.cls, HOSTILE)
+        return {Scopes: [HOSTILE] * 500, answers.Moment: "2024-01-01T00:00:00Z"}.get(kind.cls, HOSTILE)
     if isinstance(kind, msgspec.inspect.AnyType):
         return 1
     return {
@@ -131,12 +131,12 @@ def hostile_error(kind: type[Exception]) -> Exception:
 
 
 # Their texts are our own: a key of a table, what the policy says about an address entered here, a path.
-OURS = {net_errors.TLSFailed, net_errors.AddressForbidden, errors.OAuthBlocked}
+OURS = {net_errors.TLSFailed, net_errors.AddressForbidden, answers.OAuthBlocked}
 
 
 @pytest.mark.parametrize(
     "kind",
-    [kind for base in (errors.GitLabError, OutboundError) for kind in error_types(base) if kind not in OURS],
+    [kind for base in (answers.GitLabError, OutboundError) for kind in error_types(base) if kind not in OURS],
     ids=lambda kind: kind.__name__,
 )
 def test_error_is_clean_whatever_it_is_made_of(kind: type[Any]) -> None:
@@ -203,7 +203,7 @@ def test_what_was_sent_is_in_no_error_that_comes_back(
 
         try:
             CALLS[endpoint](http)
-        except (errors.GitLabError, OutboundError) as error:
+        except (answers.GitLabError, OutboundError) as error:
             shown = str([vars(error), repr(error), error.card().to_json()])
         else:
             shown = (

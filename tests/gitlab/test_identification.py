@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portal.gitlab.errors import GitLabUnavailable, NotGitLab, Unproved
+from portal.gitlab.answers import GitLabUnavailable, NotGitLab, Unproved
 from portal.gitlab.identification import identify
 from portal.net import NetworkPolicy, OutboundClient, RedirectRefused, parse_address
 from tests.gitlab.impostors import DISCOVERY, GITLAB_REFUSAL, GITLABS, IMPOSTORS, VERSION, Reply, Table, openid, playing

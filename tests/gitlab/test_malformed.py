@@ -6,8 +6,8 @@ import pytest
 
 from portal.errors import Layer
 from portal.gitlab import oauth
+from portal.gitlab.answers import GitLabError
 from portal.gitlab.client import GitLabClient
-from portal.gitlab.errors import GitLabError
 from portal.gitlab.identification import identify
 from portal.net import HostSession, OutboundError
 from portal.vault import Secret

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from portal.gitlab.scopes import missing_scopes, scopes_for, unused_scopes
-from portal.gitlab.version import Version
+from portal.gitlab.identification import Version, missing_scopes, scopes_for, unused_scopes
 
 OLD = ("api", "read_user", "read_repository", "sudo", "openid")
 WITHOUT_HOOKS, WITH_HOOKS = ["read_api", "read_user", "read_repository"], ["api", "read_user", "read_repository"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from portal.gitlab import oauth
-from portal.gitlab.errors import MalformedAnswer
+from portal.gitlab.answers import MalformedAnswer
 from portal.net import HostSession
 from portal.vault import Secret
 from tests.gitlab.malformed import ScriptedServer, response

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from portal.gitlab.answers import read_answer
-from portal.gitlab.errors import MalformedAnswer
-from portal.gitlab.payloads import Discovery, Metadata, TokenInfo, User
+from portal.gitlab.answers import Discovery, MalformedAnswer, Metadata, TokenInfo, User, read_answer
 from portal.net import HostSession
 from tests.gitlab.malformed import ScriptedServer, response
 

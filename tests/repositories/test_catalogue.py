@@ -11,7 +11,7 @@ from portal.connections.models import Connection, ConnectionState
 from portal.credentials import AccessUnavailable
 from portal.db import MAX_ID, utc_now
 from portal.errors import Card
-from portal.gitlab.errors import GitLabError
+from portal.gitlab.answers import GitLabError
 from portal.jobs.models import Job, JobState
 from portal.jobs.queue import enqueue
 from portal.jobs.testing import run_pending

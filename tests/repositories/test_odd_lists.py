@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlmodel import delete, select
 
-from portal.gitlab.errors import GitLabUnavailable
+from portal.gitlab.answers import GitLabUnavailable
 from portal.repositories.catalogue.findings import notices_of
 from portal.repositories.catalogue.run import read_catalogue
 from portal.repositories.models import CatalogueRun, GitLabGroup, Repository

@@ -9,8 +9,8 @@ from sqlmodel import select
 
 from portal.connections.models import Connection, ConnectionState
 from portal.errors import Card, Layer
+from portal.gitlab.answers import GitLabRateLimited
 from portal.gitlab.client import TRIES, GitLabClient
-from portal.gitlab.errors import GitLabRateLimited
 from portal.jobs.models import JobState
 from portal.jobs.testing import run_pending
 from portal.net import NetworkPolicy, OutboundClient, parse_address

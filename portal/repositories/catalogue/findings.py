@@ -11,7 +11,7 @@ from typing import Any
 
 from portal.errors import Card, Surface
 from portal.foreign import ShortText
-from portal.gitlab.payloads import Defect
+from portal.gitlab.answers import Defect
 from portal.repositories.models import CatalogueRun
 
 ROWS_NAMED = 5

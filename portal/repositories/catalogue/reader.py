@@ -17,9 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from portal.foreign import ShortText
+from portal.gitlab.answers import Defect, GitLabUnavailable, MalformedAnswer, Page, Project
 from portal.gitlab.client import GitLabClient
-from portal.gitlab.errors import GitLabUnavailable, MalformedAnswer
-from portal.gitlab.payloads import Defect, Page, Project
 from portal.repositories.availability import REPORTER
 from portal.repositories.catalogue.findings import FAILS
 from portal.repositories.catalogue.ranges import IdRange, RangePool

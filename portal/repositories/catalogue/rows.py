@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 from sqlmodel import SQLModel, col
 
 from portal.db import Database, insert_into, utc_now
-from portal.gitlab.payloads import Group, Project
+from portal.gitlab.answers import Group, Project
 from portal.repositories.availability import Facts, reason_against
 from portal.repositories.models import GitLabGroup, Repository
 

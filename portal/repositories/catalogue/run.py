@@ -13,8 +13,7 @@ from portal.connections.models import Connection
 from portal.connections.store import note_read, note_version
 from portal.credentials import AccessSource
 from portal.db import utc_now
-from portal.gitlab.client import GitLabClient
-from portal.gitlab.errors import (
+from portal.gitlab.answers import (
     ForbiddenByRole,
     GitLabError,
     GitLabNotFound,
@@ -25,7 +24,8 @@ from portal.gitlab.errors import (
     NotGitLab,
     UnexpectedStatus,
 )
-from portal.gitlab.version import FILTERS_BY_ROLE, Version, VersionTooOld, parse_version
+from portal.gitlab.client import GitLabClient
+from portal.gitlab.identification import FILTERS_BY_ROLE, Version, VersionTooOld, parse_version
 from portal.jobs import Job, enqueue
 from portal.net import OutboundError
 from portal.repositories.catalogue.findings import ReadFindings, card_of
