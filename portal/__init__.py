@@ -30,6 +30,7 @@ NAMES = (
     "accounts",
     "audit_log",
     "connections",
+    "provisioning",
     "credentials",
     "authorization",
     "repositories",

@@ -22,6 +22,7 @@ FLOORS = (
     ("accounts",),
     ("audit_log",),
     ("connections",),
+    ("provisioning",),
     ("credentials",),
     ("authorization",),
     ("repositories",),

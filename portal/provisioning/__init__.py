@@ -1,0 +1,1 @@
+"""Create the application and the service user in GitLab, with a token that is used once and forgotten."""
