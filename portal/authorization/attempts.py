@@ -20,13 +20,10 @@ from portal import audit
 from portal.accounts.principal import require_right_now
 from portal.actor import ANONYMOUS, Principal, Right, RightLost
 from portal.authorization.models import AttemptState, AuthorizationAttempt
-from portal.connections.applications import redirect_uri_of, wanted_scopes
-from portal.connections.attention import need_attention
-from portal.connections.checklist import announced_issuer, announces_issuer, find_hindrance
-from portal.connections.instance import open_host_session
-from portal.connections.models import Application, Connection
+from portal.connections.checklist import announced_issuer, announces_issuer, find_hindrance, wanted_scopes
+from portal.connections.models import Application, Connection, need_attention
 from portal.connections.steps import Step
-from portal.connections.store import application_of, get_connection_for_admin
+from portal.connections.store import application_of, get_connection_for_admin, open_host_session, redirect_uri_of
 from portal.credentials.methods import CannotRenew, method_of
 from portal.credentials.models import Credential, CredentialState
 from portal.credentials.store import get_credential

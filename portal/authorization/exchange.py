@@ -20,10 +20,8 @@ from portal import audit
 from portal.actor import Principal
 from portal.authorization import attempts
 from portal.authorization.models import AttemptState, AuthorizationAttempt
-from portal.connections.applications import open_client_credentials
-from portal.connections.instance import open_host_session
 from portal.connections.models import Connection
-from portal.connections.store import mark_authorized
+from portal.connections.store import mark_authorized, open_client_credentials, open_host_session
 from portal.crash_points import crash_point
 from portal.credentials.revocation import hold_pair, let_go, revoke_one, revoker_for, take_held
 from portal.credentials.store import TIMES, Granted, Spool, Spooled, lock_credential, recover, replace_pair

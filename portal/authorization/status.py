@@ -14,7 +14,7 @@ from portal.authorization import attempts
 from portal.authorization.exchange import TITLES, Doubt
 from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.connections import panels
-from portal.connections.applications import wanted_scopes
+from portal.connections.checklist import wanted_scopes
 from portal.connections.models import Connection
 from portal.credentials.models import Credential, CredentialState, RetiredToken
 from portal.credentials.store import get_credential

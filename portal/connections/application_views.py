@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Response, request, url_for
 
-from portal.connections import applications, instance
+from portal.connections import applications, checklist, store
 from portal.connections.forms import ApplicationForm
 from portal.connections.models import Connection
 from portal.connections.setup_views import go_first, load_connection, render_step, say_when, waiting_card
@@ -121,7 +121,7 @@ def save_credentials(slug: str) -> Response:
 
 
 def _form_of(connection: Connection) -> ApplicationForm:
-    application = applications.get_application(current_runtime(), connection)
+    application = store.get_application(current_runtime(), connection)
     return ApplicationForm(data={"application_id": application.client_id if application else ""})
 
 
@@ -134,7 +134,7 @@ def _render_step(
     status: int = 0,
 ) -> Response:
     base, version = connection.external_url, parse_version(connection.version_seen)
-    application = applications.get_application(current_runtime(), connection)
+    application = store.get_application(current_runtime(), connection)
     return render_step(
         connection,
         Step.APPLICATION,
@@ -144,9 +144,9 @@ def _render_step(
         form=form,
         application=application,
         is_accepted=not errors and not card and bool(application and application.checked_at),
-        redirect_uri=applications.redirect_uri_of(current_runtime(), connection),
+        redirect_uri=store.redirect_uri_of(current_runtime(), connection),
         name=applications.APPLICATION_NAME,
-        scopes=applications.scope_reasons(connection),
+        scopes=checklist.scope_reasons(connection),
         instance_url=links.new_application(base),
         applications_url=links.applications(base),
         own_url=links.own_applications(base, version),
@@ -165,7 +165,7 @@ def _render_result(
         is_accepted=is_accepted,
         is_fragment=True,
         applications_url=links.applications(connection.external_url),
-        is_sandbox=instance.is_sandbox(current_runtime(), connection),
+        is_sandbox=store.is_sandbox(current_runtime(), connection),
     )
 
 
@@ -186,6 +186,6 @@ def _render_credentials(
         card=card,
         status=status,
         is_secret_lost=is_secret_lost,
-        application=applications.get_application(current_runtime(), connection),
+        application=store.get_application(current_runtime(), connection),
         applications_url=links.applications(connection.external_url),
     )

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from sqlmodel import Session
 
 from portal import audit
 from portal.actor import Principal
-from portal.connections.attention import need_attention
-from portal.connections.checklist import find_hindrance, supported_scopes
-from portal.connections.instance import open_host_session
+from portal.connections.checklist import find_hindrance
 from portal.connections.limits import CREDENTIALS, count_try
-from portal.connections.models import Application, Connection, ConnectionState
+from portal.connections.models import Application, Connection, ConnectionState, need_attention
 from portal.connections.steps import Step
-from portal.connections.store import application_of, get_connection_for_admin, mark_step_done
+from portal.connections.store import (
+    COLUMN,
+    TABLE,
+    application_of,
+    get_application,
+    get_connection_for_admin,
+    mark_step_done,
+    open_client_credentials,
+    open_host_session,
+    redirect_uri_of,
+)
 from portal.db import utc_now
 from portal.errors import Card, Conflict, InvalidInput
 from portal.gitlab import oauth
 from portal.gitlab.answers import GitLabError
-from portal.gitlab.identification import ScopeReason, identify, parse_version, scopes_for
+from portal.gitlab.identification import identify
 from portal.net import OutboundError, origin_of
 from portal.net.address import find_invisible, trim_pasted
 from portal.runtime import Runtime
-from portal.vault import Place, Secret, SecretUnreadable
+from portal.vault import Place, Secret
 
-TABLE = "application"
-COLUMN = "client_secret_sealed"
 APPLICATION_NAME = "Gatehouse"
 SECRET_PREFIX = "gloas-"
 TOKEN_PREFIX = "glpat-"
@@ -41,61 +46,6 @@ class Entered:
 
     client_id: str
     client_secret: Secret
-
-
-def redirect_uri_of(runtime: Runtime, connection: Connection) -> str:
-    """Return the redirect URI: from the portal's own address, one for each connection (RFC 9700 §4.4.2)."""
-    return f"{runtime.settings.base_url}/oauth/callback/{connection.slug}"
-
-
-def scope_reasons(
-    connection: Connection, services: Collection[str] | None = None, *, hooks_wanted: bool | None = None
-) -> list[ScopeReason]:
-    """Return the scopes that a connection's services, or others, need in this GitLab, with a reason each."""
-    return scopes_for(
-        connection.services if services is None else services,
-        hooks_wanted=connection.hooks_wanted if hooks_wanted is None else hooks_wanted,
-        supported=supported_scopes(connection),
-        version=parse_version(connection.version_seen),
-    )
-
-
-def wanted_scopes(connection: Connection) -> list[str]:
-    """Return the names of those scopes."""
-    return [item.scope for item in scope_reasons(connection)]
-
-
-def get_application(runtime: Runtime, connection: Connection) -> Application | None:
-    """Return the stored application."""
-    with runtime.database.reading() as session:
-        return application_of(session, connection.id)
-
-
-def open_client_credentials(runtime: Runtime, connection: Connection) -> oauth.ClientCredentials:
-    """Return Application ID and Secret for calls to this connection's GitLab, and to no other origin.
-
-    Raises:
-        InvalidInput: none are stored.
-        Conflict: they were entered for another origin, or the key ring cannot open them.
-    """
-    return open_application(runtime, connection, get_application(runtime, connection))
-
-
-def open_application(
-    runtime: Runtime, connection: Connection, application: Application | None
-) -> oauth.ClientCredentials:
-    """Return Application ID and Secret of a loaded application; raises as `open_client_credentials`."""
-    if application is None or application.client_secret_sealed is None:
-        raise InvalidInput("Enter Application ID and Secret first.")
-    assert application.id is not None
-    place = Place(TABLE, application.id, COLUMN)
-    try:
-        secret = runtime.vault.open(application.client_secret_sealed, place, origin_of(connection.api_url))
-    except SecretUnreadable:
-        raise Conflict(
-            "The stored Secret cannot be used for this address. Enter it again.", code="secret_unreadable"
-        ) from None
-    return oauth.ClientCredentials(application.client_id, secret)
 
 
 def check_entered(client_id: str, client_secret: str, *, stored: bool) -> Entered:

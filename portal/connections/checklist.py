@@ -5,6 +5,7 @@ The results also decide whether the address may get a Secret.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -14,15 +15,14 @@ from sqlmodel import Session
 
 from portal.actor import Principal
 from portal.connections.checks import TITLES, Check, Checklist, failed, passed, skipped, warned
-from portal.connections.instance import is_sandbox, open_host_session
 from portal.connections.limits import CHECKS, count_try
 from portal.connections.models import Connection, way_of
 from portal.connections.steps import Step
-from portal.connections.store import get_connection_for_admin, mark_step_done
+from portal.connections.store import get_connection_for_admin, is_sandbox, mark_step_done, open_host_session
 from portal.db import utc_now
 from portal.errors import Card, Layer, NotFound
 from portal.gitlab.answers import GitLabError, NotGitLab
-from portal.gitlab.identification import identify, parse_version
+from portal.gitlab.identification import ScopeReason, identify, parse_version, scopes_for
 from portal.net import (
     AddressRefused,
     CertificateInfo,
@@ -96,6 +96,23 @@ def announced_issuer(connection: Connection) -> str:
 def supported_scopes(connection: Connection) -> list[str]:
     """Return the scopes that GitLab said it has at the last check in step 2; empty if it did not say."""
     return list((connection.checks or {}).get("scopes_supported") or ())
+
+
+def scope_reasons(
+    connection: Connection, services: Collection[str] | None = None, *, hooks_wanted: bool | None = None
+) -> list[ScopeReason]:
+    """Return the scopes that a connection's services, or others, need in this GitLab, with a reason each."""
+    return scopes_for(
+        connection.services if services is None else services,
+        hooks_wanted=connection.hooks_wanted if hooks_wanted is None else hooks_wanted,
+        supported=supported_scopes(connection),
+        version=parse_version(connection.version_seen),
+    )
+
+
+def wanted_scopes(connection: Connection) -> list[str]:
+    """Return the names of those scopes."""
+    return [item.scope for item in scope_reasons(connection)]
 
 
 def note_announcement(connection: Connection, announces: bool | None, issuer: str) -> None:

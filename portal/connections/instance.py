@@ -8,9 +8,8 @@ from sqlmodel import Session
 
 from portal import audit
 from portal.actor import Principal
-from portal.connections.attention import need_attention
 from portal.connections.limits import CHECKS, count_try
-from portal.connections.models import Application, Connection, way_of
+from portal.connections.models import Application, Connection, need_attention, way_of
 from portal.connections.steps import Step
 from portal.connections.store import application_of, get_connection_for_admin
 from portal.db import utc_now
@@ -23,7 +22,6 @@ from portal.net import (
     AddressForbidden,
     AddressRefused,
     CertificateRefused,
-    HostSession,
     OutboundError,
     origin_of,
     parse_address,
@@ -31,7 +29,6 @@ from portal.net import (
     parse_proxy,
 )
 from portal.runtime import Runtime
-from portal.vault.columns import recalling
 
 log = get_logger(__name__)
 PROXY_SENTENCE = "Enter the proxy as host:port, for example proxy.example.com:3128."
@@ -55,18 +52,6 @@ class Understood:
     api: Address
     ca_certificate: str
     proxy: str
-
-
-def open_host_session(runtime: Runtime, connection: Connection, *, is_background: bool = False) -> HostSession:
-    """Return a session with a connection's API side, with its own CA and proxy."""
-    address = parse_address(connection.api_url, allow_http=True)
-    return runtime.outbound.session(
-        address,
-        ca_certificate=connection.ca_certificate,
-        proxy=connection.proxy,
-        recall=recalling(runtime.database, runtime.vault, connection.id),
-        is_background=is_background,
-    )
 
 
 def understand(runtime: Runtime, entered: Entered) -> Understood:
@@ -167,17 +152,6 @@ def would_change(runtime: Runtime, connection: Connection, entered: Entered) -> 
         "ca_certificate": found.ca_certificate,
         "proxy": found.proxy,
     }
-
-
-def is_sandbox(runtime: Runtime, connection: Connection) -> bool:
-    """Return whether a connection leads to the sandbox, where some steps have their own hints."""
-    origin = runtime.settings.sandbox_origin
-    return bool(origin and connection.api_url) and origin_of(connection.api_url) == origin_of(origin or "")
-
-
-def is_in_clear(runtime: Runtime, connection: Connection) -> bool:
-    """Return whether tokens and code cross a network unencrypted; the sandbox is on this machine."""
-    return connection.api_url.startswith("http:") and not is_sandbox(runtime, connection)
 
 
 def _begin_anew(session: Session, connection: Connection, *, is_moved: bool) -> None:

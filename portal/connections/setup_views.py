@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Response, flash, url_for
 
-from portal.connections import instance, store, walkthrough
+from portal.connections import store, walkthrough
 from portal.connections.forms import PurposeForm, ServicesForm, ServiceUserForm
 from portal.connections.models import Connection
 from portal.connections.steps import Step, first_open_step, next_url, previous_url, rail, step_to_do_first, step_url
@@ -49,7 +49,7 @@ def render_step(
         rail=rail(connection, step),
         back_url=previous_url(connection, step),
         cancel_url="" if connection.authorized_at else url_for("connections.cancel", slug=connection.slug),
-        is_sandbox=instance.is_sandbox(current_runtime(), connection),
+        is_sandbox=store.is_sandbox(current_runtime(), connection),
         **context,
     )
 

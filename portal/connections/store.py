@@ -1,4 +1,4 @@
-"""Connections of an organization: look up (within the caller's rights), create and rename them, discard drafts."""
+"""Connections of an organization: look up (within the caller's rights), reach, create, rename and discard them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,18 @@ from portal import audit
 from portal.accounts.models import GroupGrant, InvitedGroup
 from portal.accounts.principal import require_right_now
 from portal.actor import Principal, Right
-from portal.connections.attention import (
-    NOT_DISPROVED_BY_READING,
-    attention_code,
-    end_attention,
-    is_failing,
-    need_attention,
-)
 from portal.connections.models import (
     MAX_NAME_KEY,
+    NOT_DISPROVED_BY_READING,
     Application,
     Connection,
     ConnectionState,
     Method,
+    attention_code,
+    end_attention,
+    is_failing,
     name_key_of,
+    need_attention,
     way_of,
 )
 from portal.connections.steps import Step
@@ -36,8 +34,14 @@ from portal.db import utc_now
 from portal.errors import Card, Conflict, InvalidInput, NotFound
 from portal.gitlab.answers import Metadata
 from portal.gitlab.identification import Service, edition_of
+from portal.gitlab.oauth import ClientCredentials
+from portal.net import HostSession, origin_of, parse_address
 from portal.runtime import Runtime
+from portal.vault import Place, SecretUnreadable
+from portal.vault.columns import recalling
 
+TABLE = "application"
+COLUMN = "client_secret_sealed"
 MAX_NAME = 100
 MAX_SLUG = 40
 FEATURE = "self_hosted_gitlab"
@@ -81,9 +85,68 @@ def get_connection_for_admin(
     return _find(session, principal, slug, is_locked=is_locked)
 
 
+def open_host_session(runtime: Runtime, connection: Connection, *, is_background: bool = False) -> HostSession:
+    """Return a session with a connection's API side, with its own CA and proxy."""
+    address = parse_address(connection.api_url, allow_http=True)
+    return runtime.outbound.session(
+        address,
+        ca_certificate=connection.ca_certificate,
+        proxy=connection.proxy,
+        recall=recalling(runtime.database, runtime.vault, connection.id),
+        is_background=is_background,
+    )
+
+
+def is_sandbox(runtime: Runtime, connection: Connection) -> bool:
+    """Return whether a connection leads to the sandbox, where some steps have their own hints."""
+    origin = runtime.settings.sandbox_origin
+    return bool(origin and connection.api_url) and origin_of(connection.api_url) == origin_of(origin or "")
+
+
+def is_in_clear(runtime: Runtime, connection: Connection) -> bool:
+    """Return whether tokens and code cross a network unencrypted; the sandbox is on this machine."""
+    return connection.api_url.startswith("http:") and not is_sandbox(runtime, connection)
+
+
 def application_of(session: Session, connection_id: int | None) -> Application | None:
     """Return the OAuth application of a connection; None before step 3."""
     return session.exec(select(Application).where(Application.connection_id == connection_id)).first()
+
+
+def get_application(runtime: Runtime, connection: Connection) -> Application | None:
+    """Return the stored application."""
+    with runtime.database.reading() as session:
+        return application_of(session, connection.id)
+
+
+def open_client_credentials(runtime: Runtime, connection: Connection) -> ClientCredentials:
+    """Return Application ID and Secret for calls to this connection's GitLab, and to no other origin.
+
+    Raises:
+        InvalidInput: none are stored.
+        Conflict: they were entered for another origin, or the key ring cannot open them.
+    """
+    return open_application(runtime, connection, get_application(runtime, connection))
+
+
+def open_application(runtime: Runtime, connection: Connection, application: Application | None) -> ClientCredentials:
+    """Return Application ID and Secret of a loaded application; raises as `open_client_credentials`."""
+    if application is None or application.client_secret_sealed is None:
+        raise InvalidInput("Enter Application ID and Secret first.")
+    assert application.id is not None
+    place = Place(TABLE, application.id, COLUMN)
+    try:
+        secret = runtime.vault.open(application.client_secret_sealed, place, origin_of(connection.api_url))
+    except SecretUnreadable:
+        raise Conflict(
+            "The stored Secret cannot be used for this address. Enter it again.", code="secret_unreadable"
+        ) from None
+    return ClientCredentials(application.client_id, secret)
+
+
+def redirect_uri_of(runtime: Runtime, connection: Connection) -> str:
+    """Return the redirect URI: from the portal's own address, one for each connection (RFC 9700 §4.4.2)."""
+    return f"{runtime.settings.base_url}/oauth/callback/{connection.slug}"
 
 
 def is_included(principal: Principal) -> bool:

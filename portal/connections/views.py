@@ -10,10 +10,9 @@ from markupsafe import Markup
 from portal.actor import ActorKind, Right
 from portal.audit_log.search import Search, list_events
 from portal.audit_log.sentences import sentence_of
-from portal.connections import application_views, applications, instance, instance_views, setup_views, store
-from portal.connections.attention import is_failing
+from portal.connections import application_views, instance, instance_views, setup_views, store
 from portal.connections.forms import PurposeForm, RenameForm
-from portal.connections.models import Connection, ConnectionState, Method
+from portal.connections.models import Connection, ConnectionState, Method, is_failing
 from portal.connections.panels import panels_for
 from portal.connections.remedies import ways_of, who_can
 from portal.connections.steps import Step, first_open_step, next_url, number_and_label, rail, step_url
@@ -207,12 +206,12 @@ def _who_can(card: Card) -> Responsible:
 
 
 def _is_sandbox(connection: Connection) -> bool:
-    return instance.is_sandbox(current_runtime(), connection)
+    return store.is_sandbox(current_runtime(), connection)
 
 
 def _is_in_clear(connection: object) -> bool:
     # Called by the layout: a page's connection may also be None.
-    return isinstance(connection, Connection) and instance.is_in_clear(current_runtime(), connection)
+    return isinstance(connection, Connection) and store.is_in_clear(current_runtime(), connection)
 
 
 def _render_new(form: PurposeForm, errors: dict[str, str] | None = None) -> Response:
@@ -228,7 +227,7 @@ def _render_new(form: PurposeForm, errors: dict[str, str] | None = None) -> Resp
 
 
 def _render_settings(connection: Connection, form: RenameForm, errors: dict[str, str] | None = None) -> Response:
-    application = applications.get_application(current_runtime(), connection)
+    application = store.get_application(current_runtime(), connection)
     return _render_page(
         "settings", connection, 422 if errors else 200, application=application, form=form, errors=errors or {}
     )

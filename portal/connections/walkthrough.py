@@ -8,9 +8,8 @@ from sqlmodel import Session
 
 from portal import audit
 from portal.actor import Principal
-from portal.connections.applications import wanted_scopes
-from portal.connections.attention import attention_code, end_attention, need_attention
-from portal.connections.models import Connection
+from portal.connections.checklist import wanted_scopes
+from portal.connections.models import Connection, attention_code, end_attention, need_attention
 from portal.connections.steps import Step
 from portal.connections.store import check_services, expect_user, get_connection_for_admin, mark_step_done
 from portal.errors import Card, InvalidInput

@@ -13,8 +13,8 @@ from sqlalchemy import or_
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 
-from portal.connections.instance import open_host_session
 from portal.connections.models import Application, Connection, ConnectionState
+from portal.connections.store import open_host_session
 from portal.credentials.machine import FOREVER, LONGEST_ASKED_SECONDS, State, Step, plan, served_until
 from portal.credentials.methods import NOT_AUTHORIZED, method_of
 from portal.credentials.models import Credential, CredentialState

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol
 
-from portal.connections.applications import open_application, redirect_uri_of
 from portal.connections.models import Application, Connection, Method
+from portal.connections.store import open_application, redirect_uri_of
 from portal.credentials.machine import Event, NotProcessed, RefusedClient, RefusedGrant, Unknown
 from portal.credentials.models import Credential, CredentialState, RetiredToken
 from portal.errors import Card, Conflict, PortalError

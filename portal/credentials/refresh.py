@@ -18,10 +18,8 @@ from sqlmodel import Session
 
 from portal import audit
 from portal.actor import SYSTEM
-from portal.connections.attention import need_attention
-from portal.connections.instance import open_host_session
-from portal.connections.models import Application, Connection, ConnectionState
-from portal.connections.store import application_of
+from portal.connections.models import Application, Connection, ConnectionState, need_attention
+from portal.connections.store import application_of, open_host_session
 from portal.crash_points import crash_point
 from portal.credentials.machine import (
     VERDICT_REFUSALS,

@@ -29,8 +29,7 @@ from sqlmodel import Session, col, select
 
 from portal import audit
 from portal.actor import SYSTEM, Principal
-from portal.connections.attention import end_attention
-from portal.connections.models import Connection
+from portal.connections.models import Connection, end_attention
 from portal.credentials.methods import HEALED_BY_REFRESH, Key, method_of
 from portal.credentials.models import Credential, CredentialEvent, CredentialState
 from portal.credentials.revocation import Revoker, retire_stray, retire_tokens

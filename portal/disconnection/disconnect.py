@@ -14,8 +14,7 @@ from sqlmodel import Session, col, select
 from portal import audit
 from portal.actor import Principal
 from portal.authorization.models import AttemptState, AuthorizationAttempt
-from portal.connections.attention import end_attention
-from portal.connections.models import Connection, ConnectionState
+from portal.connections.models import Connection, ConnectionState, end_attention
 from portal.connections.steps import Step
 from portal.connections.store import get_connection, get_connection_for_admin
 from portal.crash_points import crash_point

@@ -11,7 +11,7 @@ from sqlmodel import Session, col
 
 from portal.accounts.models import GroupGrant, Membership, User
 from portal.actor import Principal
-from portal.connections.applications import scope_reasons
+from portal.connections.checklist import scope_reasons
 from portal.connections.models import Connection
 from portal.credentials.revocation import REVOKE_RETIRED
 from portal.gitlab.identification import missing_scopes, unused_scopes

@@ -13,10 +13,9 @@ from sqlmodel import Session, col, select
 from portal import audit
 from portal.accounts.models import Organization
 from portal.actor import SYSTEM, Principal
-from portal.connections.attention import end_attention, need_attention
 from portal.connections.checklist import note_announcement
 from portal.connections.checks import Check, CheckState
-from portal.connections.models import Connection, ConnectionState
+from portal.connections.models import Connection, ConnectionState, end_attention, need_attention
 from portal.connections.store import get_connection_for_admin, note_version
 from portal.db import utc_now
 from portal.errors import Card, Conflict, RateLimited

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from portal.actor import Principal
 from portal.connections import panels
-from portal.connections.attention import attention_code
-from portal.connections.models import Connection
+from portal.connections.models import Connection, attention_code
 from portal.health.checks import is_watched
 from portal.health.status import load_health
 from portal.runtime import Runtime

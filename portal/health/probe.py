@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from portal.connections import checklist
-from portal.connections.applications import wanted_scopes
+from portal.connections.checklist import wanted_scopes
 from portal.connections.checks import Check, Checklist, CheckState, failed, passed, skipped, warned
-from portal.connections.instance import open_host_session
 from portal.connections.models import Connection
+from portal.connections.store import open_host_session
 from portal.credentials import AccessSource, AccessUnavailable
 from portal.credentials.methods import method_of
 from portal.credentials.models import Credential, CredentialState

@@ -8,8 +8,7 @@ from sqlalchemy import exists
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
-from portal.connections.attention import need_attention
-from portal.connections.models import Connection, ConnectionState
+from portal.connections.models import Connection, ConnectionState, need_attention
 from portal.credentials import AccessUnavailable
 from portal.db import utc_now
 from portal.errors import UpstreamFailed

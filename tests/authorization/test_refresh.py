@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
-from portal.connections.instance import open_host_session
 from portal.connections.models import Application, Connection, ConnectionState
+from portal.connections.store import open_host_session
 from portal.credentials import AccessSource, AccessUnavailable, due_credentials, refresh_credential
 from portal.credentials.models import CredentialState
 from portal.db import utc_now

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from portal.connections.applications import open_client_credentials, redirect_uri_of
-from portal.connections.instance import open_host_session
 from portal.connections.models import Application, Connection
+from portal.connections.store import open_client_credentials, open_host_session, redirect_uri_of
 from portal.credentials import RefreshTimes
 from portal.credentials.machine import RefusedClient
 from portal.credentials.methods import CLIENT_REFUSED

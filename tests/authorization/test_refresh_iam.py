@@ -7,8 +7,7 @@ from datetime import timedelta
 import httpx2
 import pytest
 
-from portal.connections.applications import open_client_credentials
-from portal.connections.instance import open_host_session
+from portal.connections.store import open_client_credentials, open_host_session
 from portal.credentials import AccessSource
 from portal.credentials.models import CredentialState
 from portal.db import utc_now

@@ -8,7 +8,7 @@ import pytest
 from sqlmodel import select
 
 from portal.audit.models import AuditEvent
-from portal.connections.instance import open_host_session
+from portal.connections.store import open_host_session
 from portal.credentials import AccessSource, AccessUnavailable
 from portal.credentials.access import due_credentials
 from portal.credentials.machine import RefusedGrant

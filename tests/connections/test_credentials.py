@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
-from portal.connections.applications import open_client_credentials, redirect_uri_of, wanted_scopes
+from portal.connections.checklist import wanted_scopes
 from portal.connections.models import Connection, ConnectionState
+from portal.connections.store import open_client_credentials, redirect_uri_of
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.accounts.support import form_on, let_time_pass

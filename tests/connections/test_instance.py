@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
-from portal.connections.attention import need_attention
-from portal.connections.instance import is_sandbox
-from portal.connections.models import Connection, ConnectionState
+from portal.connections.models import Connection, ConnectionState, need_attention
 from portal.connections.steps import Step
-from portal.connections.store import note_read
+from portal.connections.store import is_sandbox, note_read
 from portal.errors import Card
 from portal.net import NetworkPolicy, OutboundClient, parse_address
 from portal.runtime import Runtime

@@ -10,7 +10,7 @@ from sqlmodel import select
 
 from portal.accounts.models import SessionRecord
 from portal.audit.models import AuditEvent
-from portal.connections import applications
+from portal.connections import applications, store
 from portal.connections.instance import Entered, save_instance
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.store import note_version
@@ -31,7 +31,7 @@ WRONG = "gloas-" + "0" * 64
 
 def stored_secret(runtime: Runtime) -> str:
     connection = connection_named(runtime, "GitLab")
-    return applications.open_client_credentials(runtime, connection).client_secret.reveal()
+    return store.open_client_credentials(runtime, connection).client_secret.reveal()
 
 
 def actions(runtime: Runtime) -> list[tuple[str, str]]:

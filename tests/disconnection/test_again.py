@@ -9,9 +9,8 @@ from sqlmodel import select
 from portal.authorization.attempts import claim_attempt
 from portal.authorization.exchange import take_code
 from portal.authorization.models import AttemptState, AuthorizationAttempt
-from portal.connections.applications import open_client_credentials, redirect_uri_of
-from portal.connections.instance import open_host_session
 from portal.connections.models import Connection, ConnectionState
+from portal.connections.store import open_client_credentials, open_host_session, redirect_uri_of
 from portal.credentials import demand_access
 from portal.credentials.refresh import take_claim
 from portal.credentials.revocation import revoker_of

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from sqlmodel import col, select
 
-from portal.connections.applications import open_client_credentials
 from portal.connections.instance import Entered, save_instance
 from portal.connections.models import Connection
+from portal.connections.store import open_client_credentials
 from portal.credentials.methods import method_of
 from portal.credentials.store import lock_credential
 from portal.errors import InvalidInput

@@ -15,8 +15,7 @@ from sqlmodel import SQLModel, select
 
 from portal import CAPABILITIES, create_app
 from portal.audit.models import AuditEvent
-from portal.connections.attention import need_attention
-from portal.connections.models import ConnectionState
+from portal.connections.models import ConnectionState, need_attention
 from portal.credentials import AccessUnavailable, demand_access
 from portal.credentials.methods import VERDICTS
 from portal.credentials.models import Credential, CredentialEvent, CredentialState

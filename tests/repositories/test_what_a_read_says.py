@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portal.connections.attention import is_failing
-from portal.connections.models import Connection, ConnectionState
+from portal.connections.models import Connection, ConnectionState, is_failing
 from portal.errors import Card
 from portal.jobs.models import Job, JobState
 from portal.jobs.testing import run_pending

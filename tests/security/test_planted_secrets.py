@@ -83,8 +83,8 @@ class Life:
         assert store.create_draft(runtime, principal, SLUG, Method.OAUTH).slug == SLUG
         connection = instance.save_instance(runtime, principal, SLUG, instance.Entered(self.gossip.url))
         assert checklist.run_checklist(runtime, principal, SLUG).is_passed
-        uri = applications.redirect_uri_of(runtime, connection)
-        scopes = tuple(applications.wanted_scopes(connection))
+        uri = store.redirect_uri_of(runtime, connection)
+        scopes = tuple(checklist.wanted_scopes(connection))
         application, secret = self.sandbox.world.oauth.create_application("Gatehouse", uri, scopes, trusted=True)
         self.application_id = application.id
         _, card = applications.save_credentials(runtime, principal, SLUG, application.uid, str(secret))
@@ -135,7 +135,7 @@ class Life:
         """Be a process that never held the connection's other secrets: GitLab repeats the live ones to it."""
         with self.runtime.database.reading() as session:
             connection = session.exec(select(Connection)).one()
-            secret = applications.open_client_credentials(self.runtime, connection).client_secret.reveal()
+            secret = store.open_client_credentials(self.runtime, connection).client_secret.reveal()
         paired = Paired(self.runtime, self.sandbox, connection.id, self.application_id)
         self.gossip.tells = [*paired.stored_pair(), secret]
         for known in (redaction._values, redaction._pieces, redaction._blank_pieces):

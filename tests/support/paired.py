@@ -7,8 +7,7 @@ from datetime import timedelta
 
 from sqlmodel import select
 
-from portal.connections.attention import end_attention
-from portal.connections.models import Application, Connection, ConnectionState, way_of
+from portal.connections.models import Application, Connection, ConnectionState, end_attention, way_of
 from portal.connections.steps import Step
 from portal.credentials import AccessUnavailable, RefreshTimes, demand_access
 from portal.credentials.methods import HEALED_BY_REFRESH

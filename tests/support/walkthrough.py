@@ -55,8 +55,8 @@ def prepare(
     instance.save_instance(runtime, principal, slug, instance.Entered(sandbox.url))
     assert checklist.run_checklist(runtime, principal, slug).is_passed
     connection = store.get_connection(runtime, principal, slug)
-    uri = applications.redirect_uri_of(runtime, connection)
-    scopes = tuple(applications.wanted_scopes(connection))
+    uri = store.redirect_uri_of(runtime, connection)
+    scopes = tuple(checklist.wanted_scopes(connection))
     application, secret = sandbox.world.oauth.create_application("Gatehouse", uri, scopes, trusted=trusted)
     walkthrough.save_service_user(runtime, principal, slug, expected)
     connection, card = applications.save_credentials(runtime, principal, slug, application.uid, str(secret))

@@ -7,10 +7,8 @@ from collections.abc import Callable
 from sqlmodel import Session, col, select
 
 from portal.actor import SYSTEM, Actor
-from portal.connections.attention import need_attention
-from portal.connections.instance import open_host_session
-from portal.connections.models import Connection
-from portal.connections.store import note_read, note_version
+from portal.connections.models import Connection, need_attention
+from portal.connections.store import note_read, note_version, open_host_session
 from portal.credentials import AccessSource
 from portal.db import utc_now
 from portal.gitlab.answers import (
