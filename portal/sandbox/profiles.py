@@ -11,6 +11,7 @@ SINCE: dict[str, tuple[int, int]] = {
     # Endpoints
     "applications": (10, 5),
     "renew_secret": (16, 0),
+    "user_applications": (18, 0),
     "metadata": (15, 2),
     "token_self": (15, 5),
     "token_self_delete": (15, 0),

@@ -42,3 +42,20 @@ def test_members_of_what_one_may_not_see(sandbox: RunningSandbox) -> None:
 
     assert (group.status_code, group.json()) == (404, {"message": "404 Group Not Found"})
     assert (project.status_code, project.json()) == (404, {"message": "404 Project Not Found"})
+
+
+def test_administrator_adds_a_member_once_and_not_below_what_is_inherited(sandbox: RunningSandbox) -> None:
+    body = {"user_id": 7, "access_level": 20}
+    with api(sandbox, "root") as root, api(sandbox, "dev") as dev:
+        added = root.post("/groups/research/members", json=body)
+        again = root.post("/groups/research/members", json=body | {"access_level": 40})
+        below = root.post("/groups/research%2Fvision/members", json=body | {"access_level": 10})
+        garbled = root.post("/groups/research/members", json=body | {"access_level": 21})
+        refused = dev.post("/groups/web/members", json=body)
+
+    assert (added.status_code, added.json()["access_level"]) == (201, 20)
+    assert (again.status_code, again.json()) == (409, {"message": "Member already exists"})
+    assert sandbox.world.members.direct_on_group(sandbox.world.group("research").id, 7) == 20
+    assert below.status_code == 400
+    assert garbled.json() == {"error": "access_level does not have a valid value"}
+    assert refused.status_code == 403

@@ -105,6 +105,20 @@ def test_bad_application_is_refused(sandbox: RunningSandbox, change: dict[str, s
     assert (answer.status_code, answer.json()) == (400, body)
 
 
+def test_a_person_creates_applications_that_no_one_else_sees(sandbox: RunningSandbox) -> None:
+    body = {"name": "P", "redirect_uri": CALLBACK, "scopes": "read_api read_user"}
+    with api(sandbox, "dev") as dev, api(sandbox, "gatehouse") as other, api(sandbox, "root") as root:
+        created = dev.post("/user/applications", json=body)
+        path = f"/user/applications/{created.json()['id']}"
+        seen = [len(client.get("/user/applications").json()) for client in (dev, other, root)]
+        instance_wide = root.get("/applications").json()
+        foreign, gone = other.delete(path), dev.delete(path)
+
+    assert (created.status_code, created.json()["secret"][:6]) == (201, "gloas-")
+    assert (seen, instance_wide) == ([1, 0, 0], [])
+    assert (foreign.status_code, gone.status_code) == (404, 204)
+
+
 def test_applications_are_for_administrators_with_admin_mode_when_it_is_on(sandbox: RunningSandbox) -> None:
     sandbox.world.settings.admin_mode = True
     with api(sandbox) as person, api(sandbox, "root") as held_back, api(sandbox, "root", "api", "admin_mode") as root:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Response
 
 from portal.sandbox.api import params
-from portal.sandbox.api.answers import answer, no_route, not_found
+from portal.sandbox.api.answers import ApiError, answer, forbidden, no_route, not_found
 from portal.sandbox.api.paging import offset_page
 from portal.sandbox.api.places import find_group, find_project
 from portal.sandbox.api.timestamps import stamp
@@ -47,6 +47,29 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
 
     for kind, levels_of in (("projects", of_project), ("groups", of_group)):
         _mount(blueprint, world, kind, levels_of)
+
+    @blueprint.post("/groups/<group_id>/members")
+    def add_group_member(group_id: str) -> Response:
+        who, body = caller(world), params.body()
+        group = find_group(world, who, group_id)
+        if not who.acts_as_admin and not world.owns_group(who.user, group):
+            raise forbidden()
+        for name in ("user_id", "access_level"):
+            if not str(body.get(name, "")).isdecimal():
+                raise params.refused(name, "is invalid" if name in body else "is missing")
+        level, user = int(body["access_level"]), world.user(int(body["user_id"]))
+        if level not in params.ACCESS_LEVELS:
+            raise params.refused("access_level", "does not have a valid value")
+        if user is None:
+            raise not_found("User")
+        if world.members.direct_on_group(group.id, user.id):
+            raise ApiError(409, {"message": "Member already exists"})
+        inherited = world.members.on_groups(user.id).get(group.id, 0)
+        if inherited > level:
+            problem = "should be greater than or equal to the inherited membership"
+            raise ApiError(400, {"message": {"access_level": [problem]}})
+        world.add_group_member(group.id, user.id, level)
+        return answer(_member(world, user, level), 201)
 
 
 def _mount(blueprint: Blueprint, world: World, kind: str, levels_of: Callable[[str], Levels]) -> None:
