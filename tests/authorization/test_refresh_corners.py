@@ -152,7 +152,9 @@ def test_scopes_that_a_refresh_does_not_name_are_asked_for(
     paired.sandbox.faults.add(TOKEN, drop_members=("scope",), times=1)
     paired.sandbox.faults.add(INFO, **answer)
 
-    assert paired.demand(replace(QUICK, probe=0.3)) == paired.issued[-1].access_token
+    # Only the answer that comes too late meets a short limit: a busy machine is slow with all of them.
+    times = replace(QUICK, probe=0.3) if "delay_seconds" in answer else QUICK
+    assert paired.demand(times) == paired.issued[-1].access_token
     assert paired.credential.scopes == scopes
     assert paired.sandbox.requests.count(INFO) == 1
 
