@@ -30,8 +30,7 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
     def renew_secret(application_id: int) -> Response:
         if not has(world, "renew_secret"):
             raise no_route()
-        owner_id = _administrator(world)
-        application = _existing(world, "instance", owner_id, application_id)
+        application = _existing(world, "instance", _administrator(world), application_id)
         return answer(_entity(world, application) | {"secret": world.oauth.renew_secret(application.id)}, 201)
 
 
@@ -55,11 +54,12 @@ def _mount(
     blueprint.add_url_rule(one, f"delete_{kind}_application", delete_application, methods=["DELETE"])
 
 
-def _administrator(world: World) -> None:
+def _administrator(world: World) -> int | None:
     if not has(world, "applications"):
         raise no_route()
     if not caller(world).acts_as_admin:
         raise forbidden()
+    return None  # Instance-wide applications belong to no one.
 
 
 def _owner(world: World) -> int:
