@@ -16,6 +16,7 @@ class Step(StrEnum):
     APPLICATION = "application"
     SERVICE_USER = "service-user"
     AUTHORIZE = "authorize"
+    TOKEN = "token"
     REPOSITORIES = "repositories"
     # Not steps: pages that later change what a step asked for.
     CREDENTIALS = "credentials"
@@ -28,9 +29,10 @@ LABELS = {
     Step.APPLICATION: "Application",
     Step.SERVICE_USER: "Service user",
     Step.AUTHORIZE: "Authorize",
+    Step.TOKEN: "Access token",
     Step.REPOSITORIES: "Repositories",
 }
-IN_GITLAB = frozenset({Step.APPLICATION, Step.SERVICE_USER})
+IN_GITLAB = frozenset({Step.APPLICATION, Step.SERVICE_USER, Step.TOKEN})
 # What the walkthrough asks for depends on how the portal gets access.
 STEPS_OF: dict[str, tuple[Step, ...]] = {
     Method.OAUTH: (
@@ -41,7 +43,10 @@ STEPS_OF: dict[str, tuple[Step, ...]] = {
         Step.AUTHORIZE,
         Step.REPOSITORIES,
     ),
+    Method.ACCESS_TOKEN: (Step.PURPOSE, Step.INSTANCE, Step.TOKEN, Step.REPOSITORIES),
 }
+# The step that gives a connection its credential.
+CREDENTIAL_STEP: dict[str, Step] = {Method.OAUTH: Step.AUTHORIZE, Method.ACCESS_TOKEN: Step.TOKEN}
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,15 @@ def step_url(connection: Connection, step: Step) -> str:
     return f"/connections/{connection.slug}/setup/{step}"
 
 
-def rail(connection: Connection | None, current: Step) -> list[RailStep]:
-    """Return all steps with their state; the done ones and the first that is not done can be opened."""
+def rail(connection: Connection | None, current: Step, method: str = Method.OAUTH) -> list[RailStep]:
+    """Return all steps with their state; the done ones and the first that is not done can be opened.
+
+    `method` counts until there is a connection.
+    """
     done = set(connection.steps_done) if connection else set()
     reachable = True
     rows = []
-    for number, step in enumerate(STEPS_OF[connection.method if connection else Method.OAUTH], start=1):
+    for number, step in enumerate(STEPS_OF[connection.method if connection else method], start=1):
         state = "current" if step == current else "done" if step in done else "todo"
         url = step_url(connection, step) if connection and reachable else None
         rows.append(RailStep(number, LABELS[step], url, state, step in IN_GITLAB))
@@ -86,8 +94,12 @@ def number_and_label(connection: Connection) -> tuple[int, str]:
 
 
 def step_to_do_first(connection: Connection, step: Step) -> str | None:
-    """Return the address of an earlier step that is not done yet; None if this one may be shown."""
+    """Return the address of an earlier step that is not done yet, or of the current one if the connection's method
+    does not have this step; None if it may be shown.
+    """
     first, steps = first_open_step(connection), STEPS_OF[connection.method]
+    if step not in steps:
+        return step_url(connection, first)
     return step_url(connection, first) if steps.index(first) < steps.index(step) else None
 
 

@@ -29,7 +29,7 @@ from portal.connections.models import (
     need_attention,
     way_of,
 )
-from portal.connections.steps import Step
+from portal.connections.steps import CREDENTIAL_STEP, Step
 from portal.db import utc_now
 from portal.errors import Card, Conflict, InvalidInput, NotFound
 from portal.gitlab.answers import Metadata
@@ -236,7 +236,7 @@ def mark_authorized(session: Session, connection: Connection) -> None:
     connection.state = ConnectionState.CONNECTED
     end_attention(connection)
     connection.authorized_at, connection.authorized_via = utc_now(), way_of(connection)
-    mark_step_done(session, connection, Step.AUTHORIZE)
+    mark_step_done(session, connection, CREDENTIAL_STEP[connection.method])
 
 
 def note_read(session: Session, connection_id: int) -> None:

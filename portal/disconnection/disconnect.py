@@ -15,7 +15,7 @@ from portal import audit
 from portal.actor import Principal
 from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.connections.models import Connection, ConnectionState, end_attention
-from portal.connections.steps import Step
+from portal.connections.steps import CREDENTIAL_STEP
 from portal.connections.store import get_connection, get_connection_for_admin
 from portal.crash_points import crash_point
 from portal.credentials import TIMES
@@ -122,7 +122,7 @@ def _end(
     end_attention(connection)
     # Anyone at GitLab at this moment comes back to a void attempt.
     connection.row_version += 1
-    connection.steps_done = [step for step in connection.steps_done if step != Step.AUTHORIZE]
+    connection.steps_done = [step for step in connection.steps_done if step != CREDENTIAL_STEP[connection.method]]
     connection.updated_at = utc_now()
     session.add(connection)
     if credential:
