@@ -94,7 +94,7 @@ class Outcome(StrEnum):
 
     WORKS = "works"
     REFUSED = "refused"
-    # Nothing could show it: no project to try it in, a role that is too low there, or a scope GitLab does not tell.
+    # Nothing could show it: no project to try it in, a role that is too low there, or a scope GitLab does not say.
     UNKNOWN = "unknown"
 
 
@@ -122,13 +122,13 @@ class Examined:
 
     Attributes:
         is_fine_grained: it has permissions instead of scopes (`granular`, 18.10).
-        user_id: 0 if GitLab does not tell whose token it is; it cannot be used then.
-        scopes: empty if GitLab does not tell (before 15.5): see `are_scopes_known`.
-        permissions: of a fine-grained token, as far as GitLab tells; empty if it does not.
+        user_id: 0 if GitLab does not say whose token it is; it cannot be used then.
+        scopes: empty if GitLab does not say (before 15.5): see `are_scopes_known`.
+        permissions: of a fine-grained token, as far as GitLab says which; empty if it does not.
         expires_at: the start of the day (UTC) on which it ends; None if it never ends, or if that is not known.
-        is_expiry_known: GitLab tells since 15.5.
-        created_at: None if GitLab does not tell.
-        is_administrator, is_external: of its user; False if GitLab does not tell.
+        is_expiry_known: GitLab says so since 15.5.
+        created_at: None if GitLab does not say.
+        is_administrator, is_external: of its user; False if GitLab does not say.
         projects, groups: how many it reaches; None if GitLab does not count them.
         metadata: GitLab's version; None if the token may not read it.
         trials: of everything that was wanted, in that order.
