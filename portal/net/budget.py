@@ -5,8 +5,9 @@ after a 429 until its `Retry-After` has passed.
 
 Every request gets a moment; there are `PER_SECOND` of them per second (the virtual scheduling algorithm of ITU-T
 I.371). In one short transaction a process leases the next few moments, and uses them by its own monotonic clock. A
-moment that is not used within `LATE_SECONDS` lapses, so a killed process holds nothing that would have to be returned,
-and no second sees more requests than `PER_SECOND` plus one lease. Nothing is written while there are no requests.
+moment that is not used within `LATE_SECONDS` lapses, so a killed process holds nothing that would have to be returned.
+Moments of the last second that nobody leased may be used now: a page that asks a few things does not wait. So no second
+sees more requests than `PER_SECOND`, `BURST` and one lease. Nothing is written while there are no requests.
 
 People go first: they may take moments up to a second ahead and the last free places, and background work of the same
 process waits for them. Requests to the token endpoint are never held back, whatever the API said: a refresh that comes
@@ -31,6 +32,8 @@ from sqlmodel import Field, Session, SQLModel, col, select
 from portal.db import Database
 
 PER_SECOND = 100.0
+# How many moments that nobody leased may be used later. GitLab counts by the minute, so a short burst does no harm.
+BURST = 100.0
 AT_ONCE = 24
 # This many of those are reserved for people.
 KEPT_FOR_PEOPLE = 8
@@ -242,7 +245,7 @@ class Share:
             row, now = self._locked(session)
             if row.cooled_until > now:
                 return _Lease(cooled_for=row.cooled_until - now)
-            start = max(row.next_at, now - LATE_SECONDS / 2) + uncounted / PER_SECOND
+            start = max(row.next_at, now - BURST / PER_SECOND) + uncounted / PER_SECOND
             too_early = start - now - (0.0 if is_background else AHEAD_SECONDS)
             if too_early > 0:
                 return _Lease(pause=too_early)
@@ -261,7 +264,8 @@ class Share:
             row.holders = {**others, self._holder: [at_once, until]}
             row.next_at, row.written_at = start + size / PER_SECOND, now
             begin = time.monotonic() + start - now
-        return _Lease(tuple(begin + number / PER_SECOND for number in range(size)), at_once)
+        earliest = time.monotonic()
+        return _Lease(tuple(max(begin + number / PER_SECOND, earliest) for number in range(size)), at_once)
 
     def _locked(self, session: Session) -> tuple[RequestBudget, float]:
         """Return the row, locked, and the time; if the clock was set back, everything in the row moves along."""

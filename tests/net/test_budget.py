@@ -17,7 +17,7 @@ from sqlmodel import Session, select
 
 from portal.db import Database, utc_now
 from portal.net import HostSession, NetworkPolicy, OutboundClient, RequestBudgets, budget, parse_address
-from portal.net.budget import AT_ONCE, KEPT_FOR_PEOPLE, LARGEST_LEASE, PER_SECOND, RequestBudget
+from portal.net.budget import AT_ONCE, BURST, KEPT_FOR_PEOPLE, LARGEST_LEASE, PER_SECOND, RequestBudget
 
 COOL_DOWN = 2
 
@@ -160,7 +160,8 @@ def test_processes_keep_to_one_budget_and_to_the_wait_that_one_of_them_was_told(
         until = time_of_429 + COOL_DOWN
         assert gitlab.changed.wait_for(lambda: gitlab.arrived[-1] >= until, 60)
 
-    assert busiest_second(gitlab.arrived) <= PER_SECOND + LARGEST_LEASE
+    assert busiest_second(gitlab.arrived) <= PER_SECOND + BURST + LARGEST_LEASE
+    assert busiest_second(gitlab.arrived[int(2 * BURST) :]) <= PER_SECOND + LARGEST_LEASE
     # What the others had leased before they learned about it; a process pauses here and there on a busy machine.
     late = [moment for moment in gitlab.arrived if time_of_429 < moment < until]
     assert len(late) <= 2 * LARGEST_LEASE
@@ -238,7 +239,7 @@ def test_request_costs_no_write_as_a_rule(database: Database, gitlab: Counting) 
             http.fetch("GET", "/page")
 
     assert len(gitlab.arrived) == 60
-    assert len(writes) <= 20
+    assert len(writes) <= 40  # How many fit into one lease depends on how fast the machine asks.
 
 
 def test_origin_that_is_no_longer_asked_is_forgotten(moved: Moved, gitlab: Counting) -> None:
