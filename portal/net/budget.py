@@ -6,7 +6,7 @@ after a 429 until its `Retry-After` has passed.
 Every request gets a moment; there are `PER_SECOND` of them per second (the virtual scheduling algorithm of ITU-T
 I.371). In one short transaction a process leases the next few moments, and uses them by its own monotonic clock. A
 moment that is not used within `LATE_SECONDS` lapses, so a killed process holds nothing that would have to be returned.
-Moments of the last second that nobody leased may be used now: a page that asks a few things does not wait. So no second
+Moments of the last second that no one leased may be used now: a page that asks a few things does not wait. So no second
 sees more requests than `PER_SECOND`, `BURST` and one lease. Nothing is written while there are no requests.
 
 People go first: they may take moments up to a second ahead and the last free places, and background work of the same
@@ -32,7 +32,7 @@ from sqlmodel import Field, Session, SQLModel, col, select
 from portal.db import Database
 
 PER_SECOND = 100.0
-# How many moments that nobody leased may be used later. GitLab counts by the minute, so a short burst does no harm.
+# How many moments that no one leased may be used later. GitLab counts by the minute, so a short burst does no harm.
 BURST = 100.0
 AT_ONCE = 24
 # This many of those are reserved for people.
