@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from flask import request
 
 from portal.sandbox.api.answers import ApiError
+from portal.sandbox.fine_grained import check as check_fine_grained
 from portal.sandbox.oauth.iam import is_access_token, read_access_token
 from portal.sandbox.people import User
 from portal.sandbox.personal_tokens import PersonalToken
@@ -23,6 +25,7 @@ IMPERSONATION_DISABLED = "Token is an impersonation token but impersonation was 
 TOO_NARROW = "The request requires higher privileges than provided by the access token."
 # GitLab writes the time of last use no more often than this.
 LAST_USED_EVERY = timedelta(minutes=10)
+ROTATION = re.compile(r"access_tokens/(\d+|self)/rotate$")
 
 STATE_REASONS = {
     "blocked": "Your account has been blocked.",
@@ -72,12 +75,29 @@ def optional_caller(world: World, *extra_scopes: str, any_scope: bool = False) -
     if found is None:
         return None
     _check_account(world, found.user)
+    token = found.personal_token
+    if token is not None:
+        check_fine_grained(world, found.user, token)
+        any_scope = any_scope or token.is_granular
     reads = request.method in ("GET", "HEAD") and has(world, "read_api")
     accepted = ["api", *(["read_api"] if reads else []), *extra_scopes]
     if not any_scope and not set(accepted) & set(found.scopes):
         body = {"error": "insufficient_scope", "error_description": TOO_NARROW, "scope": " ".join(accepted)}
         raise ApiError(403, body)
-    return found
+    wanted = request.headers.get("Sudo") or request.args.get("sudo")
+    return _as_somebody_else(world, found, wanted) if wanted and has(world, "sudo") else found
+
+
+def _as_somebody_else(world: World, found: Caller, wanted: str) -> Caller:
+    """An administrator whose token has the scope `sudo` acts as anyone."""
+    if not found.acts_as_admin:
+        raise ApiError(403, {"message": "403 Forbidden - Must be admin to use sudo"})
+    if "sudo" not in found.scopes:
+        raise ApiError(403, {"error": "insufficient_scope", "error_description": TOO_NARROW, "scope": "sudo"})
+    user = world.user(int(wanted)) if wanted.isdecimal() else world.user_by_username(wanted)
+    if user is None:
+        raise ApiError(404, {"message": f"404 User with ID or username '{wanted}' Not Found"})
+    return Caller(user, found.scopes, _acts_as_admin(world, user, found.scopes), found.personal_token)
 
 
 def unauthorized() -> ApiError:
@@ -126,6 +146,9 @@ def _by_personal_token(world: World, text: str) -> Caller:
     if token is None or user is None or not world.settings.personal_tokens_enabled:
         raise unauthorized()
     now = world.now()
+    if token.is_revoked and not token.is_expired(now) and ROTATION.search(request.path) and has(world, "token_family"):
+        # Whoever rotates a spent token may have stolen it: GitLab ends what came of it.
+        world.personal_access_tokens.end_family(token.family, now)
     _check_alive(world, revoked=token.is_revoked, expired=token.is_expired(now))
     if token.impersonation and not world.settings.impersonation_enabled:
         raise _invalid(IMPERSONATION_DISABLED)

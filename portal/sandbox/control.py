@@ -6,6 +6,7 @@ Bodies are JSON, which a foreign page in someone's browser cannot send without b
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import date
 from typing import Any
 
 from flask import Blueprint, Flask, abort, jsonify, request
@@ -17,7 +18,7 @@ from portal.sandbox.world import World
 
 
 def register(app: Flask, world: World, faults: Faults, requests: RequestLog) -> None:
-    """Mount `/-/sandbox/faults`, `/-/sandbox/requests` and `/-/sandbox/settings`."""
+    """Mount `/-/sandbox/faults`, `/-/sandbox/requests`, `/-/sandbox/settings` and `/-/sandbox/tokens`."""
     blueprint = Blueprint("control", __name__, url_prefix=f"{world.options.relative_root}/-/sandbox")
     _add_faults(blueprint, faults)
     _add_requests(blueprint, requests)
@@ -30,7 +31,36 @@ def register(app: Flask, world: World, faults: Faults, requests: RequestLog) -> 
             abort(422, str(error))
         return "", 204
 
+    @blueprint.post("/tokens")
+    def issue_token() -> ResponseReturnValue:
+        """Issue a token of any `kind`; the rest are arguments of the world's methods, people and places by name."""
+        details = _json_object()
+        try:
+            return jsonify({"token": _issue(world, str(details.pop("kind", "personal")), details)}), 201
+        except (LookupError, TypeError, ValueError) as error:
+            abort(422, str(error))
+
     app.register_blueprint(blueprint)
+
+
+def _issue(world: World, kind: str, details: dict[str, Any]) -> str:
+    if "expires_at" in details:
+        details["expires_at"] = date.fromisoformat(details["expires_at"])
+    if kind == "other":
+        return world.other_secret(str(details["name"]))
+    if kind == "project":
+        return world.create_project_token(world.project(details.pop("project")), **details)
+    if kind == "group":
+        return world.create_group_token(world.group(details.pop("group")), **details)
+    if kind == "service_account":
+        return world.create_service_account_token(**details)
+    user = world.user_by_username(details.pop("username", "root"))
+    if user is None:
+        raise LookupError("no such user")
+    if kind == "fine_grained":
+        places = [world.group_by_path(path) or world.project(path) for path in details.pop("on", ())]
+        return world.create_fine_grained_token(user, details.pop("permissions"), on=places, **details)
+    return world.create_personal_token(user, **details)
 
 
 def _add_faults(blueprint: Blueprint, faults: Faults) -> None:

@@ -147,6 +147,11 @@ class Faults:
         text = "This endpoint has been requested too many times. Try again later."
         return self.add(path_pattern, status=429, body={"message": {"error": text}}, times=times)
 
+    def lose_rotation(self, *, before: bool = False, times: int | None = 1) -> Fault:
+        """Lose the answer to a token's rotation: after GitLab has rotated it, or before it has seen the request."""
+        drop: Drop = "before" if before else "after"
+        return self.add("*access_tokens/*/rotate", "POST", drop=drop, times=times)
+
     def hold(self, path_pattern: str, method: str | None = None, *, times: int | None = 1, **details: Any) -> Fault:
         """Keep a request in a queue in front of GitLab until `release`."""
         return self.add(path_pattern, method, held=True, times=times, **details)

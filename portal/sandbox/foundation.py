@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from portal.sandbox.clock import Clock
 from portal.sandbox.oauth.openid import SigningKey
 from portal.sandbox.oauth.store import OAuthStore, Token
 from portal.sandbox.options import SandboxOptions
 from portal.sandbox.people import People, User, initial_people
-from portal.sandbox.personal_tokens import PREFIX_SINCE, PersonalToken, PersonalTokens
+from portal.sandbox.personal_tokens import (
+    CHECKED_BODY_SINCE,
+    GRANULAR,
+    PREFIX_SINCE,
+    GranularScope,
+    PersonalToken,
+    PersonalTokens,
+)
+from portal.sandbox.profiles import has
 from portal.sandbox.settings import SandboxSettings
+
+if TYPE_CHECKING:
+    from portal.sandbox.world import World
 
 
 class Foundation:
@@ -92,9 +104,9 @@ class Foundation:
         return user if user is not None and password and user.password == password else None
 
     def sign_in(self, login: str, password: str) -> User | None:
-        """Return the same, but only an active person."""
+        """Return the same, but only an active person: bots and service accounts cannot sign in."""
         user = self.user_with_password(login, password)
-        return user if user is not None and user.state == "active" else None
+        return user if user is not None and user.state == "active" and user.kind == "human" else None
 
     def set_user_state(self, user_id: int, state: str) -> None:
         """Block, deactivate or activate an account."""
@@ -123,20 +135,63 @@ class Foundation:
         expires_at: date | None = None,
         description: str = "",
         impersonation: bool = False,
+        granular_scopes: tuple[GranularScope, ...] = (),
+        family: int | None = None,
     ) -> str:
-        """Issue a token and return its text; without a date it never expires."""
-        prefix = "glpat-" if self.release >= PREFIX_SINCE else ""
+        """Issue a token and return its text; without a date it never expires.
+
+        With `granular_scopes` it is a fine-grained one, whose only scope is `granular`.
+        """
+        release = self.release
+        checked = f".01.{secrets.token_hex(5)[:9]}" if release >= CHECKED_BODY_SINCE else ""
         token = self.personal_access_tokens.create(
             user.id,
             name,
-            scopes,
+            (GRANULAR,) if granular_scopes else scopes,
             self.now(),
             expires_at,
             description=description,
             impersonation=impersonation,
-            prefix=prefix,
+            granular_scopes=granular_scopes,
+            family=family,
+            prefix=self.prefixed(self.settings.token_prefix) if release >= PREFIX_SINCE else "",
+            suffix=checked,
         )
         return token.token
+
+    def prefixed(self, prefix: str) -> str:
+        """Return the prefix of a kind of token, behind the instance's own one if there is such."""
+        own = self.settings.instance_token_prefix if self._has("instance_token_prefix") else ""
+        return f"{own}-{prefix}" if own else prefix
+
+    def token_must_expire(self, user: User) -> bool:
+        """Return whether this GitLab issues no token without an end to this account."""
+        if not self._has("token_expiry_required"):
+            return False
+        if user.kind == "service_account":
+            return self.settings.service_token_expiry_required
+        return self.settings.token_expiry_required or not self._has("token_expiry_optional")
+
+    def latest_expiry(self, user: User) -> date | None:
+        """Return the last day a new token of this account may expire on, None if there is no limit."""
+        if not self.token_must_expire(user):
+            return None
+        days = 400 if self.settings.longer_token_lifetimes and self._has("longer_token_lifetimes") else 365
+        days = min(self.settings.max_token_lifetime_days or days, days)
+        return self.now().date() + timedelta(days=days)
+
+    def requires_fine_grained(self, user: User) -> bool:
+        """Return whether this account can no longer create and rotate legacy tokens; bots always can."""
+        since = self.settings.fine_grained_required_after
+        return (
+            since is not None
+            and self._has("fine_grained_enforcement")
+            and user.kind == "human"
+            and str(self.now().date()) >= str(since)
+        )
+
+    def _has(self, feature: str) -> bool:
+        return has(cast("World", self), feature)
 
     def personal_tokens_of(self, user: User) -> list[PersonalToken]:
         """Return a person's own tokens, oldest first, dead ones included."""

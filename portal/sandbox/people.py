@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
+
+UserKind = Literal["human", "project_bot", "service_account"]
 
 # (username, name): colleagues who own things and fill lists.
 COLLEAGUES = (
@@ -25,6 +28,7 @@ class User:
     Attributes:
         state: `active`, `blocked`, `deactivated`, `blocked_pending_approval`, …
         confirmed: the e-mail address is confirmed; otherwise the API and the consent page refuse.
+        kind: `project_bot` acts for group and project access tokens; it and a `service_account` cannot sign in.
     """
 
     id: int
@@ -36,11 +40,16 @@ class User:
     state: str = "active"
     admin: bool = False
     external: bool = False
-    bot: bool = False
+    kind: UserKind = "human"
     confirmed: bool = True
     password_expired: bool = False
     terms_accepted: bool = True
     public_email: str = ""
+
+    @property
+    def bot(self) -> bool:
+        """Return whether no person stands behind the account."""
+        return self.kind != "human"
 
 
 class People:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 from portal.sandbox.options import Edition, SandboxOptions
 
@@ -16,6 +17,15 @@ class SandboxSettings:
         admin_mode: an administrator's token needs the scope `admin_mode` to act as one.
         terms_enforced: people who have not accepted the terms get 403 from the API.
         personal_tokens_enabled: off, the page is 404 and tokens are unknown.
+        token_prefix: what new personal access tokens begin with.
+        instance_token_prefix: what every new token begins with, before its own prefix (17.10).
+        token_expiry_required: personal access tokens must expire (16.0; can be switched off since 17.3).
+        service_token_expiry_required: those of service accounts must, too.
+        longer_token_lifetimes: tokens may live for 400 days instead of 365 (17.6, behind a flag).
+        max_token_lifetime_days: an administrator's own limit.
+        fine_grained_required_after: from this day on, people can neither create nor rotate legacy tokens (19.2).
+        groups_requiring_fine_grained: paths of top-level groups that refuse people's legacy tokens (19.2).
+        owners_create_service_accounts: owners of top-level groups may create service accounts there (17.6).
         user_oauth_applications: off, people cannot register their own applications.
         disable_admin_oauth_scopes: administrators cannot authorize untrusted applications that have strong scopes.
         maintenance: writes answer 503.
@@ -54,6 +64,15 @@ class SandboxSettings:
     admin_mode: bool = False
     terms_enforced: bool = False
     personal_tokens_enabled: bool = True
+    token_prefix: str = "glpat-"
+    instance_token_prefix: str = ""
+    token_expiry_required: bool = True
+    service_token_expiry_required: bool = True
+    longer_token_lifetimes: bool = False
+    max_token_lifetime_days: int | None = None
+    fine_grained_required_after: date | None = None
+    groups_requiring_fine_grained: frozenset[str] = frozenset()
+    owners_create_service_accounts: bool = False
     user_oauth_applications: bool = True
     disable_admin_oauth_scopes: bool = False
     impersonation_enabled: bool = True

@@ -6,23 +6,41 @@ Tests may change people, switches and clock directly; for groups, projects and r
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterable
 from datetime import UTC, date, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from portal.sandbox.foundation import Foundation
 from portal.sandbox.groups import GUEST, MAINTAINER, OWNER, Group, initial_groups
 from portal.sandbox.hooks import Hooks
 from portal.sandbox.members import Members
 from portal.sandbox.options import SandboxOptions
-from portal.sandbox.people import BLOCKED_ID, DEV_ID, FIRST_COLLEAGUE_ID, ROOT_ID, SERVICE_USER_ID, User
-from portal.sandbox.personal_tokens import PersonalToken
+from portal.sandbox.people import BLOCKED_ID, DEV_ID, FIRST_COLLEAGUE_ID, ROOT_ID, SERVICE_USER_ID, User, UserKind
+from portal.sandbox.personal_tokens import Access, GranularScope, PersonalToken
+from portal.sandbox.profiles import has
 from portal.sandbox.project_table import ProjectTable
 from portal.sandbox.projects import Project, ProjectMaker
 from portal.sandbox.selection import ProjectFilter, Selections
 
-__all__ = ["Group", "PersonalToken", "Project", "User", "World"]
+__all__ = ["GranularScope", "Group", "PersonalToken", "Project", "User", "World"]
 
 TOKEN_LIFETIME_DAYS = 365
+# https://docs.gitlab.com/security/tokens/#token-prefixes
+OTHER_PREFIXES = {
+    "deploy": "gldt-",
+    "trigger": "glptt-",
+    "feed": "glft-",
+    "runner": "glrt-",
+    "ci_job": "glcbt-",
+    "agent": "glagent-",
+    "incoming_mail": "glimt-",
+    "scim": "glsoat-",
+    "feature_flags": "glffct-",
+    "workspace": "glwt-",
+    "application": "gloas-",
+}
 
 
 class World(Foundation):
@@ -38,6 +56,8 @@ class World(Foundation):
         self.members = Members(self.groups, self._revision)
         self.selections = Selections(self)
         self.hooks = Hooks()
+        # Account id to what owns it: None is the instance.
+        self.service_accounts: dict[int, tuple[str, int] | None] = {}
         self._give_initial_roles()
         for project_id, group_id, level in maker.shares():
             self.members.share(project_id, group_id, level)
@@ -67,7 +87,7 @@ class World(Foundation):
         password: str = "",
         admin: bool = False,
         external: bool = False,
-        bot: bool = False,
+        kind: UserKind = "human",
         confirmed: bool = True,
         roles: dict[str, int] | None = None,
     ) -> User:
@@ -85,7 +105,7 @@ class World(Foundation):
                 self.now(),
                 admin=admin,
                 external=external,
-                bot=bot,
+                kind=kind,
                 confirmed=confirmed,
             )
             self.people.add(user)
@@ -214,21 +234,91 @@ class World(Foundation):
         """Return a person's effective level on a project, 0 for none."""
         return self.members.on_project(project, user.id)
 
+    # Tokens that belong to a place, and secrets that are no access tokens
+
     def create_group_token(self, group: Group, access_level: int = MAINTAINER, **details: Any) -> str:
         """Issue a group access token: a bot user with a role on this group only."""
-        bot = self._bot(f"group_{group.id}_bot")
-        self.add_group_member(group.id, bot.id, access_level)
-        return self.create_personal_token(bot, **({"expires_at": self._in_a_year()} | details))
+        return self._place_token(group, access_level, details)
 
     def create_project_token(self, project: Project, access_level: int = MAINTAINER, **details: Any) -> str:
         """Issue a project access token: a bot user with a role on this project only."""
-        bot = self._bot(f"project_{project.id}_bot")
-        self.add_project_member(project.id, bot.id, access_level)
-        return self.create_personal_token(bot, **({"expires_at": self._in_a_year()} | details))
+        return self._place_token(project, access_level, details)
 
-    def _bot(self, base: str) -> User:
-        username = base if self.people.by_username(base) is None else f"{base}{self.people.next_id()}"
-        return self.create_user(name="Access token", username=username, bot=True, external=True)
+    def _place_token(self, place: Group | Project, access_level: int, details: dict[str, Any]) -> str:
+        base = f"{'group' if isinstance(place, Group) else 'project'}_{place.id}_bot"
+        with self.lock:
+            number = "" if self.people.by_username(base) is None else self.people.next_id()
+            username = f"{base}_{secrets.token_hex(8)}" if has(self, "random_bot_names") else f"{base}{number}"
+            name = str(details.get("name", "Access token"))
+            bot = self.create_user(
+                name=name, username=username, email=self._noreply(username), kind="project_bot", external=True
+            )
+            self.add_member(bot, place, access_level)
+            return self.create_personal_token(bot, **({"expires_at": self._in_a_year()} | details))
+
+    def bots_of(self, place: Group | Project) -> list[tuple[User, int]]:
+        """Return the bot users of a place's access tokens, each with its level there."""
+        base = f"{'group' if isinstance(place, Group) else 'project'}_{place.id}_bot"
+        direct = self.members.direct_on_group if isinstance(place, Group) else self.members.direct_on_project
+        bots = [user for user in self.all_users() if user.kind == "project_bot" and user.username.startswith(base)]
+        return [(bot, direct(place.id, bot.id)) for bot in bots]
+
+    def create_service_account(
+        self, place: Group | Project | None = None, *, name: str = "", username: str = "", email: str = ""
+    ) -> User:
+        """Create a service account of the instance, a top-level group or a project; it has no role anywhere yet."""
+        kind = "" if place is None else f"{'group' if isinstance(place, Group) else 'project'}_{place.id}_"
+        username = username or f"service_account_{kind}{secrets.token_hex(16)}"
+        account = self.create_user(
+            name=name or "Service account user",
+            username=username,
+            email=email or self._noreply(username),
+            kind="service_account",
+        )
+        self.service_accounts[account.id] = None if place is None else (type(place).__name__, place.id)
+        return account
+
+    def create_service_account_token(self, roles: dict[str, int], **details: Any) -> str:
+        """Create a service account of the instance with these roles on groups, and issue a token of it."""
+        account = self.create_service_account()
+        for full_path, level in roles.items():
+            self.add_group_member(self.group(full_path).id, account.id, level)
+        return self.create_personal_token(account, **details)
+
+    def create_fine_grained_token(
+        self,
+        user: User,
+        permissions: Iterable[str],
+        *,
+        on: Iterable[Group | Project] = (),
+        access: Access = "all_memberships",
+        **details: Any,
+    ) -> str:
+        """Issue a fine-grained token: what concerns the user and the instance, and `permissions` on some places.
+
+        GitLab's form sorts permissions by boundary, so each is granted wherever it means something. `on` names groups
+        and projects; without any, `access` says which of the user's.
+        """
+        if not has(self, "fine_grained_tokens"):
+            raise ValueError(f"GitLab {self.settings.version} has no fine-grained tokens")
+        names = tuple(permissions)
+        places = [
+            GranularScope("selected_memberships", names, group_id=place.id)
+            if isinstance(place, Group)
+            else GranularScope("selected_memberships", names, project_id=place.id)
+            for place in on
+        ]
+        scopes = [GranularScope("user", names), GranularScope("instance", names)]
+        scopes += places or [GranularScope(access, names)]
+        details = {"expires_at": self._in_a_year()} | details
+        return self.create_personal_token(user, granular_scopes=tuple(scopes), **details)
+
+    def other_secret(self, kind: str) -> str:
+        """Return a secret that GitLab has, but that is no access token: `deploy`, `trigger`, `feed`, `runner`, …"""
+        return self.prefixed(OTHER_PREFIXES[kind]) + secrets.token_urlsafe(15)
+
+    def _noreply(self, username: str) -> str:
+        return f"{username}@noreply.{urlsplit(self.settings.external_url).hostname}"
 
     def _in_a_year(self) -> date:
         return self.now().astimezone(UTC).date() + timedelta(days=TOKEN_LIFETIME_DAYS)

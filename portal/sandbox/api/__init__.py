@@ -41,6 +41,7 @@ def register(app: Flask, world: World) -> None:
         hooks,
         members,
         metadata,
+        place_tokens,
         projects,
         repositories,
         throttle,
@@ -50,7 +51,7 @@ def register(app: Flask, world: World) -> None:
 
     root = world.settings.relative_root
     blueprint = Blueprint("api", __name__, url_prefix=f"{root}/api/v4")
-    for part in (metadata, users, groups, projects, members, hooks, repositories, tokens, applications):
+    for part in (metadata, users, groups, projects, members, hooks, repositories, tokens, place_tokens, applications):
         part.add_routes(blueprint, world)
     app.register_blueprint(blueprint)
     app.register_error_handler(ApiError, lambda error: answer(error.body, error.status, error.headers))

@@ -50,3 +50,8 @@ def no_route() -> ApiError:
 def forbidden() -> ApiError:
     """Return the refusal for a role that is too low."""
     return ApiError(403, {"message": "403 Forbidden"})
+
+
+def bad_request(reason: str) -> ApiError:
+    """Return the refusal of a request that GitLab understands but will not do."""
+    return ApiError(400, {"message": f"400 Bad request - {reason}"})

@@ -89,3 +89,8 @@ def body() -> dict[str, Any]:
     form: dict[str, Any] = {name: request.form[name] for name in request.form if not name.endswith("[]")}
     form |= {name[:-2]: request.form.getlist(name) for name in request.form if name.endswith("[]")}
     return form
+
+
+def optional_body() -> dict[str, Any]:
+    """Return the members of a body that may be missing."""
+    return body() if request.content_length else {}

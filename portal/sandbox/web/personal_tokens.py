@@ -17,10 +17,8 @@ from portal.sandbox.web.places import SETTINGS_AREAS, settings_area
 if TYPE_CHECKING:
     from portal.sandbox.world import World
 
-EXPIRY_REQUIRED_SINCE = (16, 0)
 PREFILL_SINCE = (14, 1)
 DEFAULT_LIFETIME_DAYS = 30
-LONGEST_LIFETIME_DAYS = 365
 
 
 @dataclass
@@ -113,17 +111,19 @@ def _read_form(world: World, posted: MultiDict[str, str]) -> TokenForm:
         expires_at=_date(posted.get("expires_at", "")),
         scopes=tuple(name for name in posted.getlist("scopes") if name in known),
     )
-    today = world.now().date()
-    latest = today + timedelta(days=LONGEST_LIFETIME_DAYS)
-    required = world.release >= EXPIRY_REQUIRED_SINCE
+    user, today = signed_in_user(world), world.now().date()
+    latest = world.latest_expiry(user)
     findings = {
+        "Creation of legacy personal access tokens is disabled. Use a fine-grained token instead.": (
+            world.requires_fine_grained(user)
+        ),
         "Name can't be blank": not form.name,
         "Scopes can't be blank": not form.scopes,
-        "Expiration date can't be blank": required and form.expires_at is None,
+        "Expiration date can't be blank": world.token_must_expire(user) and form.expires_at is None,
         "Expiration date can't be in the past": form.expires_at is not None and form.expires_at <= today,
-        f"Expiration date must be before {latest}": required
-        and form.expires_at is not None
-        and form.expires_at > latest,
+        f"Expiration date must be before {(latest or today) + timedelta(days=1)}": (
+            latest is not None and form.expires_at is not None and form.expires_at > latest
+        ),
     }
     form.errors = [message for message, found in findings.items() if found]
     return form

@@ -1,0 +1,185 @@
+"""Fine-grained tokens: which permission each address needs, at which boundary, and GitLab's words for a refusal.
+
+https://docs.gitlab.com/auth/tokens/fine_grained_access_tokens_rest/
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import unquote
+
+from flask import request
+
+from portal.sandbox.api.answers import ApiError
+from portal.sandbox.groups import Group
+from portal.sandbox.people import User
+from portal.sandbox.personal_tokens import GranularScope, PersonalToken
+from portal.sandbox.profiles import has
+from portal.sandbox.projects import Project
+
+if TYPE_CHECKING:
+    from portal.sandbox.world import World
+
+Boundary = Literal["project", "group", "user", "instance"]
+
+# The address below `/api/v4`, without its parameters' names -> method -> (permission, boundary).
+NEEDED: dict[str, dict[str, tuple[str, Boundary]]] = {
+    "/version": {"GET": ("read_metadata", "instance")},
+    "/metadata": {"GET": ("read_metadata", "instance")},
+    "/license": {"GET": ("read_license", "instance")},
+    "/user": {"GET": ("read_user", "user")},
+    "/users": {"GET": ("read_user", "instance"), "POST": ("create_user", "instance")},
+    "/users/*": {"GET": ("read_user", "user")},
+    "/users/*/personal_access_tokens": {"POST": ("create_personal_access_token", "instance")},
+    "/user/personal_access_tokens": {"POST": ("create_personal_access_token", "user")},
+    "/personal_access_tokens/self": {
+        "GET": ("read_personal_access_token", "user"),
+        "DELETE": ("revoke_personal_access_token", "user"),
+    },
+    "/personal_access_tokens/self/rotate": {"POST": ("rotate_personal_access_token", "user")},
+    "/personal_access_tokens/*/rotate": {"POST": ("rotate_personal_access_token", "user")},
+    "/applications": {
+        "GET": ("read_oauth_application", "instance"),
+        "POST": ("create_oauth_application", "instance"),
+    },
+    "/applications/*": {"DELETE": ("delete_oauth_application", "instance")},
+    "/applications/*/renew-secret": {"POST": ("renew_secret_oauth_application", "instance")},
+    "/user/applications": {
+        "GET": ("read_oauth_application", "user"),
+        "POST": ("create_oauth_application", "user"),
+    },
+    "/user/applications/*": {
+        "GET": ("read_oauth_application", "user"),
+        "DELETE": ("delete_oauth_application", "user"),
+        "PUT": ("update_oauth_application", "user"),
+    },
+    "/service_accounts": {
+        "GET": ("read_service_account", "instance"),
+        "POST": ("create_service_account", "instance"),
+    },
+    "/projects": {"GET": ("read_project", "user")},
+    "/projects/*": {"GET": ("read_project", "project")},
+    "/projects/*/languages": {"GET": ("read_project", "project")},
+    "/projects/*/repository/tree": {"GET": ("read_repository", "project")},
+    "/projects/*/repository/branches": {"GET": ("read_branch", "project")},
+    "/projects/*/repository/branches/*": {"GET": ("read_branch", "project")},
+    "/projects/*/hooks": {"GET": ("read_webhook", "project"), "POST": ("create_webhook", "project")},
+    "/projects/*/hooks/*": {
+        "GET": ("read_webhook", "project"),
+        "PUT": ("update_webhook", "project"),
+        "DELETE": ("delete_webhook", "project"),
+    },
+    "/groups": {"GET": ("read_group", "user")},
+    "/groups/*": {"GET": ("read_group", "group")},
+    "/groups/*/subgroups": {"GET": ("read_group", "group")},
+    "/groups/*/descendant_groups": {"GET": ("read_group", "group")},
+    "/groups/*/projects": {"GET": ("read_project", "group")},
+    **{
+        f"/{kind}s/*{path}": {method: (f"{verb}_{resource}", kind) for method, verb in verbs.items()}
+        for kind in ("project", "group")
+        for path, resource, verbs in (
+            ("/members", "member", {"GET": "read", "POST": "create"}),
+            ("/members/*", "member", {"GET": "read", "PUT": "update", "DELETE": "delete"}),
+            ("/members/all", "member", {"GET": "read"}),
+            ("/members/all/*", "member", {"GET": "read"}),
+            ("/access_tokens", "resource_access_token", {"GET": "read", "POST": "create"}),
+            ("/access_tokens/*", "resource_access_token", {"GET": "read", "DELETE": "delete"}),
+            ("/access_tokens/*/rotate", "resource_access_token", {"POST": "rotate"}),
+            ("/access_tokens/self/rotate", "resource_access_token", {"POST": "rotate"}),
+            ("/service_accounts", "service_account", {"GET": "read", "POST": "create"}),
+            (
+                "/service_accounts/*/personal_access_tokens",
+                "service_account_personal_access_token",
+                {"POST": "create"},
+            ),
+        )
+    },
+}
+# What a fine-grained token may read of public groups and projects without the permission.
+PUBLIC = frozenset({"read_project", "read_group", "read_repository", "read_branch", "read_member"})
+TITLES = {"oauth": "OAuth"}
+
+
+def check(world: World, user: User, token: PersonalToken) -> None:
+    """Refuse what a fine-grained token, or a legacy one in a group that requires the other kind, may not do.
+
+    Raises:
+        ApiError: 403 that names the missing permission.
+    """
+    path = _address()
+    needed = NEEDED.get(path, {}).get("GET" if request.method == "HEAD" else request.method)
+    if needed is None:
+        if token.is_granular:
+            raise _refusal("This operation doesn't support fine-grained personal access tokens.")
+        return
+    permission, boundary = needed
+    place = _place(world, boundary)
+    if place is None and boundary in ("project", "group"):
+        return  # The view says that it does not exist.
+    if token.is_granular:
+        allowed = any(
+            permission in scope.permissions and _covers(world, user, scope, boundary, place)
+            for scope in token.granular_scopes
+        )
+        allowed = allowed or (place is not None and place.visibility == "public" and permission in PUBLIC)
+    else:
+        allowed = place is None or not _requires_fine_grained(world, user, place)
+    if not allowed:
+        raise _refusal(
+            "This operation requires a fine-grained personal access token with the following "
+            f"{boundary} permissions: [{title(permission)}]."
+        )
+
+
+def title(permission: str) -> str:
+    """Return a permission as GitLab's refusals and forms name it: `Project: Read`."""
+    verb = "renew_secret" if permission.startswith("renew_secret_") else permission.partition("_")[0]
+    resource = permission.removeprefix(f"{verb}_").split("_")
+    return f"{' '.join(TITLES.get(word, word.title()) for word in resource)}: {verb.replace('_', ' ').title()}"
+
+
+def _address() -> str:
+    """Return the address that was matched, with `*` for each of its parameters."""
+    rule = str(request.url_rule).rpartition("/api/v4")[2]
+    return "/".join("*" if part.startswith("<") else part for part in rule.split("/"))
+
+
+def _place(world: World, boundary: Boundary) -> Group | Project | None:
+    values = request.view_args or {}
+    text = unquote(str(values.get("project_id") or values.get("group_id") or values.get("place_id") or ""))
+    if boundary == "project":
+        return world.projects.by_id(int(text)) if text.isdecimal() else world.projects.by_path(text)
+    if boundary == "group":
+        return world.groups.by_id(int(text)) if text.isdecimal() else world.groups.by_path(text)
+    return None
+
+
+def _covers(world: World, user: User, scope: GranularScope, boundary: Boundary, place: Group | Project | None) -> bool:
+    if place is None:
+        return scope.access == boundary
+    if scope.access == "personal_projects":
+        return isinstance(place, Project) and place.owner_id == user.id
+    if scope.access == "all_memberships":
+        if isinstance(place, Project):
+            return world.members.on_project(place, user.id) > 0
+        return place.id in world.members.on_groups(user.id)
+    if scope.access != "selected_memberships":
+        return False
+    if isinstance(place, Project) and place.id == scope.project_id:
+        return True
+    group_id = place.group_id if isinstance(place, Project) else place.id
+    below = {scope.group_id, *(row.id for row in world.groups.descendants(scope.group_id or 0))}
+    return scope.group_id is not None and group_id in below
+
+
+def _requires_fine_grained(world: World, user: User, place: Group | Project) -> bool:
+    names = world.settings.groups_requiring_fine_grained
+    if not names or user.kind != "human" or not has(world, "fine_grained_enforcement"):
+        return False
+    group = place if isinstance(place, Group) else world.groups.by_id(place.group_id or 0)
+    return group is not None and group.full_path.partition("/")[0] in names
+
+
+def _refusal(sentence: str) -> ApiError:
+    body = {"error": "insufficient_granular_scope", "error_description": f"Access denied: {sentence}"}
+    return ApiError(403, body)
