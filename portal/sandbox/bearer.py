@@ -147,7 +147,7 @@ def _by_personal_token(world: World, text: str) -> Caller:
         raise unauthorized()
     now = world.now()
     if token.is_revoked and not token.is_expired(now) and ROTATION.search(request.path) and has(world, "token_family"):
-        # Whoever rotates a spent token may have stolen it: GitLab ends what came of it.
+        # Whoever rotates a spent token may have stolen it: GitLab ends its successors too.
         world.personal_access_tokens.end_family(token.family, now)
     _check_alive(world, revoked=token.is_revoked, expired=token.is_expired(now))
     if token.impersonation and not world.settings.impersonation_enabled:

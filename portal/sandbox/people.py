@@ -48,7 +48,7 @@ class User:
 
     @property
     def bot(self) -> bool:
-        """Return whether no person stands behind the account."""
+        """Return whether the account is not a person."""
         return self.kind != "human"
 
 

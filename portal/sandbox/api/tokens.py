@@ -159,7 +159,7 @@ def token_entity(
 
 
 def new_token(world: World, owner: User, body: dict[str, Any]) -> dict[str, Any]:
-    """Read what a new legacy token is to be; the result is what the world's methods take. Raises ApiError 400."""
+    """Read the details of a new legacy token; the result is what the world's methods take. Raises ApiError 400."""
     names = tuple(_listed(body.get("scopes")))
     if not body.get("name"):
         raise params.refused("name", "is missing")
