@@ -13,8 +13,8 @@ from flask import Flask
 from sqlmodel import Session, select
 
 from portal import CAPABILITIES, failures
+from portal.authorization.attempts import AttemptState, AuthorizationAttempt
 from portal.authorization.exchange import Doubt
-from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.connections.checks import Check, Checklist, CheckState
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.remedies import ways_of

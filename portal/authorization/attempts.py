@@ -1,4 +1,4 @@
-"""The life of one authorization attempt in our database: started, claimed once, finished.
+"""The life of one authorization attempt in our database: started, claimed once, finished, forgotten.
 
 Bound to the portal's user, the connection, this browser (by its own cookie) and to the endpoints as they were
 at the start (RFC 9700 §2.1, §4.4.2, §4.7).
@@ -11,15 +11,15 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CursorResult, update
-from sqlmodel import Session, col, select
+from sqlalchemy import JSON, Column, CursorResult, update
+from sqlmodel import Field, Session, SQLModel, col, select
 
 from portal import audit
 from portal.accounts.principal import require_right_now
 from portal.actor import ANONYMOUS, Principal, Right, RightLost
-from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.connections.checklist import announced_issuer, announces_issuer, find_hindrance, wanted_scopes
 from portal.connections.models import Application, Connection, need_attention
 from portal.connections.steps import Step
@@ -27,18 +27,60 @@ from portal.connections.store import application_of, get_connection_for_admin, o
 from portal.credentials.methods import CannotRenew, method_of
 from portal.credentials.models import Credential, CredentialState
 from portal.credentials.store import get_credential
-from portal.db import utc_now
+from portal.db import BigId, UTCDateTime, utc_now
 from portal.errors import BadRequest, Card, Conflict, NotFound, PortalError, Surface, UpstreamFailed
 from portal.gitlab import oauth
+from portal.jobs import JobContext
 from portal.net import OutboundError
 from portal.runtime import Runtime
-from portal.vault import Place, Secret
+from portal.vault import Place, Secret, sealed_field
 
 ATTEMPT_MINUTES = 10
 # Exchange and checks take less; a process that claimed an attempt and has not ended it by then is gone.
 CLAIM_MINUTES = 3
 RANDOM_BYTES = 32
 TABLE = "authorization_attempt"
+KEEP_ATTEMPTS = timedelta(days=30)
+
+
+class AttemptState(StrEnum):
+    """The state of an attempt; every state but the first two is final."""
+
+    STARTED = "started"
+    CLAIMED = "claimed"
+    SUCCEEDED = "succeeded"
+    WRONG_PERSON = "wrong_person"
+    DENIED = "denied"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+
+
+class AuthorizationAttempt(SQLModel, table=True):
+    """One popup: started by one person in one browser for one connection, used once, valid for ten minutes."""
+
+    __tablename__ = "authorization_attempt"
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    public_id: str = Field(unique=True, max_length=40)
+    connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE", sa_type=BigId)
+    user_id: int = Field(foreign_key="user.id", sa_type=BigId)
+    state_hash: str = Field(unique=True, max_length=64)
+    # SHA-256 of the cookie that binds the attempt to the browser it was started in (RFC 9700 §4.7).
+    browser_hash: str = Field(max_length=64)
+    # The `state` and the PKCE verifier, sealed: they leave only in the redirect and in the token request.
+    state_sealed: bytes | None = sealed_field()
+    verifier_sealed: bytes | None = sealed_field()
+    # Endpoints, client id, redirect URI and scopes as they were at the start (RFC 9700 §4.4.2).
+    snapshot: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    row_version: int
+    outcome: str = Field(default=AttemptState.STARTED, max_length=20)
+    # What the person reads: a Card as JSON for failures, or the two names for the wrong person.
+    card: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    details: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+    expires_at: datetime = Field(sa_type=UTCDateTime)
+    claimed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
 
 
 @dataclass(frozen=True)
@@ -192,9 +234,27 @@ def claim_attempt(
         # A finished attempt's cookie is gone; who reloads the callback only sees how their own attempt ended.
         if attempt.finished_at and attempt.user_id == principal.user_id:
             return None
-        refusal: PortalError | None = _refusal_of_binding(attempt, principal, browser_token)
-        if refusal is None:
-            if attempt.outcome != AttemptState.STARTED or not _claim_row(session, attempt):
+        refusal: PortalError | None = None
+        if not _same_browser(attempt, browser_token):
+            sentence = "This authorization was started in another browser. Start it again in this one."
+            refusal = BadRequest(sentence, code="other_browser")
+        elif attempt.user_id != principal.user_id:
+            sentence = "This authorization was started by someone else. Start it again yourself."
+            refusal = BadRequest(sentence, code="other_person")
+        elif attempt.outcome == AttemptState.STARTED and is_over(attempt):
+            sentence = f"This authorization is older than {ATTEMPT_MINUTES} minutes. Start it again."
+            refusal = BadRequest(sentence, code="attempt_too_old")
+        else:
+            is_unclaimed = (
+                col(AuthorizationAttempt.id) == attempt.id,
+                col(AuthorizationAttempt.claimed_at).is_(None),
+                col(AuthorizationAttempt.outcome) == AttemptState.STARTED,
+            )
+            claim = update(AuthorizationAttempt).where(*is_unclaimed)
+            result = session.execute(claim.values(claimed_at=utc_now(), outcome=AttemptState.CLAIMED))
+            assert isinstance(result, CursorResult)
+            session.refresh(attempt)
+            if result.rowcount != 1:
                 return None
             refusal = _end_when_refused(session, principal, attempt, connection, issuer)
         if refusal is not None:
@@ -331,17 +391,10 @@ def id_of(row: AuthorizationAttempt | Connection | Credential) -> int:
     return row.id
 
 
-def _refusal_of_binding(attempt: AuthorizationAttempt, principal: Principal, browser_token: str) -> BadRequest | None:
-    if not _same_browser(attempt, browser_token):
-        sentence = "This authorization was started in another browser. Start it again in this one."
-        return BadRequest(sentence, code="other_browser")
-    if attempt.user_id != principal.user_id:
-        sentence = "This authorization was started by someone else. Start it again yourself."
-        return BadRequest(sentence, code="other_person")
-    if attempt.outcome == AttemptState.STARTED and is_over(attempt):
-        sentence = f"This authorization is older than {ATTEMPT_MINUTES} minutes. Start it again."
-        return BadRequest(sentence, code="attempt_too_old")
-    return None
+def forget_attempts(context: JobContext) -> None:
+    """Delete attempts that began more than 30 days ago."""
+    old = select(AuthorizationAttempt.id).where(col(AuthorizationAttempt.created_at) < utc_now() - KEEP_ATTEMPTS)
+    context.progress(context.runtime.database.delete_in_batches(AuthorizationAttempt, old, context.raise_if_stopped))
 
 
 def _end_when_refused(
@@ -360,21 +413,6 @@ def _end_when_refused(
         told = card.at(Surface.AUTHORIZE)
         return BadRequest(f"{told.sentence} {told.remedy}", code=card.code)
     return None
-
-
-def _claim_row(session: Session, attempt: AuthorizationAttempt) -> bool:
-    result = session.execute(
-        update(AuthorizationAttempt)
-        .where(
-            col(AuthorizationAttempt.id) == attempt.id,
-            col(AuthorizationAttempt.claimed_at).is_(None),
-            col(AuthorizationAttempt.outcome) == AttemptState.STARTED,
-        )
-        .values(claimed_at=utc_now(), outcome=AttemptState.CLAIMED)
-    )
-    assert isinstance(result, CursorResult)
-    session.refresh(attempt)
-    return result.rowcount == 1
 
 
 def _finish_row(attempt: AuthorizationAttempt, outcome: AttemptState) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from portal.authorization.jobs import forget_attempts
-from portal.authorization.models import AuthorizationAttempt
+from portal.authorization.attempts import AuthorizationAttempt, forget_attempts
 from portal.authorization.status import authorization_panels, granted_scopes
 from portal.capability import Capability, PeriodicJob
 from portal.db import delete_of_connection

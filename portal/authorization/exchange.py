@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -19,7 +19,7 @@ from sqlmodel import select
 from portal import audit
 from portal.actor import Principal
 from portal.authorization import attempts
-from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.authorization.attempts import AttemptState, AuthorizationAttempt
 from portal.connections.models import Connection
 from portal.connections.store import mark_authorized, open_client_credentials, open_host_session
 from portal.crash_points import crash_point
@@ -67,12 +67,11 @@ TITLES = {
 
 @dataclass(eq=False)
 class _Refused(Exception):
-    """Why a pair is not kept, for the person who waits; `user` is who authorized, if they are not the expected one."""
+    """Why a pair is not kept, for the person who waits; the details name who authorized, if GitLab said so."""
 
     outcome: AttemptState
     card: Card
-    user: User | None = None
-    doubts: tuple[Doubt, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 def take_refusal(
@@ -99,7 +98,25 @@ def take_code(runtime: Runtime, principal: Principal, attempt: AuthorizationAtte
     try:
         application = open_client_credentials(runtime, connection)
         with runtime.shutdown.finishing(), open_host_session(runtime, connection) as http:
-            _exchange(runtime, principal, attempt, connection, http, application, code)
+            crash_point("authorize:claimed")
+            sent_at, verifier = utc_now(), attempts.open_verifier(runtime, attempt)
+            tokens = oauth.exchange_code(http, application, code, attempt.snapshot["redirect_uri"], verifier)
+            crash_point("authorize:exchanged")
+            held = _hold(runtime, connection, attempt, http, application, tokens, sent_at)
+            crash_point("authorize:held")
+            try:
+                granted = _judge(http, attempt, connection, tokens, sent_at)
+                crash_point("authorize:judged")
+                _keep(runtime, principal, attempt, application, granted, held)
+                crash_point("authorize:stored")
+            except _Refused as refused:
+                _end(runtime, principal, attempt, refused.outcome, refused.card, held=held, **refused.details)
+                try:
+                    revoke_one(runtime, held)
+                except Exception as error:  # The row is there: a job continues with it.
+                    log.warning("revocation_deferred", error=type(error).__name__)
+                if refused.card.code == "right_lost":
+                    raise attempts.right_lost() from None
     except ShuttingDown:
         _end(runtime, principal, attempt, AttemptState.FAILED, Card("portal_stopping"))
     except (Conflict, InvalidInput):
@@ -110,35 +127,6 @@ def take_code(runtime: Runtime, principal: Principal, attempt: AuthorizationAtte
         is_lost = oauth.may_have_issued(error) and not isinstance(error, GitLabRateLimited)
         card = attempts.lost_card(error.card()) if is_lost else error.card()
         _end(runtime, principal, attempt, AttemptState.FAILED, card)
-
-
-def _exchange(
-    runtime: Runtime,
-    principal: Principal,
-    attempt: AuthorizationAttempt,
-    connection: Connection,
-    http: HostSession,
-    application: oauth.ClientCredentials,
-    code: str,
-) -> None:
-    crash_point("authorize:claimed")
-    sent_at = utc_now()
-    tokens = oauth.exchange_code(
-        http, application, code, attempt.snapshot["redirect_uri"], attempts.open_verifier(runtime, attempt)
-    )
-    crash_point("authorize:exchanged")
-    held = _hold(runtime, connection, attempt, http, application, tokens, sent_at)
-    crash_point("authorize:held")
-    try:
-        granted = _judge(http, attempt, connection, tokens, sent_at)
-        crash_point("authorize:judged")
-        _keep(runtime, principal, attempt, application, granted, held)
-    except _Refused as refused:
-        _refuse(runtime, principal, attempt, refused, held)
-        if refused.card.code == "right_lost":
-            raise attempts.right_lost() from None
-    else:
-        crash_point("authorize:stored")
 
 
 def _hold(
@@ -223,11 +211,14 @@ def _judge(
         Doubt.BLOCKED: user.state not in {"", "active"},
         Doubt.EXTERNAL: user.external,
     }
-    if doubts := tuple(doubt for doubt, holds in reasons.items() if holds):
+    doubts = [str(doubt) for doubt, holds in reasons.items() if holds]
+    expected = attempt.snapshot["service_username"]
+    details = {"expected": expected, "actual": user.username, "actual_name": user.name, "doubts": doubts}
+    if doubts:
         card = Card(f"wrong_person_{doubts[0]}", {"also": [f"wrong_person_{doubt}" for doubt in doubts[1:]]})
-        raise _Refused(AttemptState.WRONG_PERSON, card, user, doubts)
+        raise _Refused(AttemptState.WRONG_PERSON, card, details)
     if missing := missing_scopes(scopes, attempt.snapshot["scopes"]):
-        raise _Refused(AttemptState.FAILED, Card("scopes_missing", {"scopes": ", ".join(missing)}), user)
+        raise _Refused(AttemptState.FAILED, Card("scopes_missing", {"scopes": ", ".join(missing)}), details)
     expires_at = None if not seconds else (sent_at + timedelta(seconds=seconds)).astimezone(UTC)
     return Granted(tokens.access_token, tokens.refresh_token, user.id, user.username, user.name, scopes, expires_at)
 
@@ -287,25 +278,6 @@ def _keep(
         )
         for tell in runtime.capabilities.on_connected:
             tell(session, connection, principal.actor)
-
-
-def _refuse(
-    runtime: Runtime, principal: Principal, attempt: AuthorizationAttempt, refused: _Refused, held: int
-) -> None:
-    """End an attempt whose pair is not kept, and have the pair revoked: at once if GitLab can, otherwise by a job."""
-    details: dict[str, Any] = {}
-    if refused.user is not None:
-        details |= {
-            "expected": attempt.snapshot["service_username"],
-            "actual": refused.user.username,
-            "actual_name": refused.user.name,
-            "doubts": [str(doubt) for doubt in refused.doubts],
-        }
-    _end(runtime, principal, attempt, refused.outcome, refused.card, held=held, **details)
-    try:
-        revoke_one(runtime, held)
-    except Exception as error:  # The row is there: a job continues with it.
-        log.warning("revocation_deferred", error=type(error).__name__)
 
 
 def _end(

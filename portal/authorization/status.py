@@ -11,8 +11,8 @@ from sqlmodel import Session
 from portal.accounts.models import User as PortalUser
 from portal.actor import Principal, Right
 from portal.authorization import attempts
+from portal.authorization.attempts import AttemptState, AuthorizationAttempt
 from portal.authorization.exchange import TITLES, Doubt
-from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.connections import panels
 from portal.connections.checklist import wanted_scopes
 from portal.connections.models import Connection
@@ -90,7 +90,15 @@ def load_status(runtime: Runtime, principal: Principal, connection: Connection) 
         attempt = attempts.latest_attempt(session, principal, attempts.id_of(connection))
         credential = _in_use(get_credential(session, attempts.id_of(connection)))
         authorized_by = user_name(session, credential.authorized_by_user_id) if credential else ""
-        fresh_token = _fresh_token(session, attempt)
+        held = attempt.details.get("retired_token_id") if attempt else None
+        retired = session.get(RetiredToken, held) if held else None
+    fresh_token = ""
+    if retired is not None:
+        unproved = "unknown" if retired.token_sealed is None else "pending"
+        fresh_token = unproved if retired.revoked_at is None else "revoked"
+    card = Card.from_json(attempt.card) if attempt and attempt.card else None
+    if attempt and attempts.is_interrupted(attempt):
+        card = attempts.interruption_card(attempt)
     wanted = wanted_scopes(connection)
     granted = credential.scopes if credential else []
     return Status(
@@ -98,7 +106,7 @@ def load_status(runtime: Runtime, principal: Principal, connection: Connection) 
         attempt=attempt,
         credential=credential,
         authorized_by=authorized_by,
-        card=_card(attempt),
+        card=card,
         fresh_token=fresh_token,
         wanted_scopes=wanted,
         missing_scopes=missing_scopes(granted, wanted) if credential else [],
@@ -128,22 +136,6 @@ def _phase(attempt: AuthorizationAttempt | None, credential: Credential | None) 
     if attempt and AttemptState(attempt.outcome) in _PHASES:
         return _PHASES[AttemptState(attempt.outcome)]
     return Phase.AUTHORIZED if credential else Phase.READY
-
-
-def _card(attempt: AuthorizationAttempt | None) -> Card | None:
-    if attempt and attempts.is_interrupted(attempt):
-        return attempts.interruption_card(attempt)
-    return Card.from_json(attempt.card) if attempt and attempt.card else None
-
-
-def _fresh_token(session: Session, attempt: AuthorizationAttempt | None) -> str:
-    row_id = attempt.details.get("retired_token_id") if attempt else None
-    row = session.get(RetiredToken, row_id) if row_id else None
-    if row is None:
-        return ""
-    if row.revoked_at is not None:
-        return "revoked"
-    return "unknown" if row.token_sealed is None else "pending"
 
 
 def user_name(session: Session, user_id: int | None) -> str:

@@ -12,7 +12,7 @@ from werkzeug.datastructures import MultiDict
 
 from portal.actor import Right
 from portal.authorization import attempts, exchange
-from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.authorization.attempts import AttemptState
 from portal.authorization.status import load_status
 from portal.connections.steps import Step, rail, step_to_do_first
 from portal.connections.store import expect_user, get_connection, get_connection_for_admin
@@ -134,13 +134,21 @@ def callback(slug: str) -> Response:
     Public, because a session may end while the person is at GitLab: then the attempt is void and the page says so.
     """
     runtime = current_runtime()
-    _refuse_anything_but_a_visit()
+    # HEAD and prefetch requests come from link scanners and browsers' guesses; they must not spend the code.
+    purpose = request.headers.get("Sec-Purpose", "") + request.headers.get("Purpose", "")
+    if request.method != "GET" or "prefetch" in purpose:
+        raise MethodNotAllowed
     answer = _read_answer(request.args)
+    prefix = browser_cookie(runtime, "")
+    tokens = {name.removeprefix(prefix): value for name, value in request.cookies.items() if name.startswith(prefix)}
     principal = find_principal()
     if principal is None:
-        attempts.abandon_by_state(runtime, answer["state"], _browser_tokens(runtime))
+        attempts.abandon_by_state(runtime, answer["state"], tokens)
         return render("authorization/signed_out.html", slug=slug, status=401)
-    attempt = _find_and_claim(runtime, slug, answer)
+    with runtime.database.reading() as session:
+        found = attempts.find_by_state(session, answer["state"])
+    token = tokens.get(found.public_id, "") if found else ""
+    attempt = attempts.claim_attempt(runtime, principal, slug, answer["state"], token, answer.get("iss"))
     if attempt is not None:
         # Only for one of our attempts: a stranger must not choose what is removed from texts.
         register_secret(answer["state"])
@@ -148,7 +156,12 @@ def callback(slug: str) -> Response:
         exchange.take_code(runtime, principal, attempt, answer["code"])
     elif attempt is not None:
         exchange.take_refusal(runtime, principal, attempt, answer["error"], answer.get("error_description", ""))
-    return _to_result(runtime, slug, answer["state"])
+    assert found is not None  # Otherwise the claim was refused.
+    in_popup = found.details.get("in_popup")
+    target = url_for(".done", slug=slug, public_id=found.public_id) if in_popup else url_for(".show", slug=slug)
+    response = make_response(redirect(target, code=303))
+    response.delete_cookie(browser_cookie(runtime, found.public_id), path="/", secure=runtime.settings.is_https)
+    return response
 
 
 @blueprint.get("/connections/<slug>/authorization/<public_id>")
@@ -184,18 +197,6 @@ def browser_cookie(runtime: Runtime, public_id: str) -> str:
     return f"{prefix}oauth-{public_id}"
 
 
-def _browser_tokens(runtime: Runtime) -> dict[str, str]:
-    prefix = browser_cookie(runtime, "")
-    return {name.removeprefix(prefix): value for name, value in request.cookies.items() if name.startswith(prefix)}
-
-
-def _refuse_anything_but_a_visit() -> None:
-    # HEAD and prefetch requests come from link scanners and browsers' guesses; they must not spend the code.
-    purpose = request.headers.get("Sec-Purpose", "") + request.headers.get("Purpose", "")
-    if request.method != "GET" or "prefetch" in purpose:
-        raise MethodNotAllowed
-
-
 def _read_answer(args: MultiDict[str, str]) -> dict[str, str]:
     answer: dict[str, str] = {}
     for name in CALLBACK_PARAMETERS:
@@ -207,24 +208,3 @@ def _read_answer(args: MultiDict[str, str]) -> dict[str, str]:
     if "state" not in answer or ("code" in answer) == ("error" in answer):
         raise BadRequest("GitLab's answer is incomplete. Start the authorization again from the connection's page.")
     return answer
-
-
-def _find_and_claim(runtime: Runtime, slug: str, answer: dict[str, str]) -> AuthorizationAttempt | None:
-    with runtime.database.reading() as session:
-        attempt = attempts.find_by_state(session, answer["state"])
-    token = _browser_tokens(runtime).get(attempt.public_id, "") if attempt else ""
-    return attempts.claim_attempt(runtime, current_principal(), slug, answer["state"], token, answer.get("iss"))
-
-
-def _to_result(runtime: Runtime, slug: str, state: str) -> Response:
-    with runtime.database.reading() as session:
-        attempt = attempts.find_by_state(session, state)
-    if attempt is None:
-        raise BadRequest
-    if attempt.details.get("in_popup"):
-        target = url_for(".done", slug=slug, public_id=attempt.public_id)
-    else:
-        target = url_for(".show", slug=slug)
-    response = make_response(redirect(target, code=303))
-    response.delete_cookie(browser_cookie(runtime, attempt.public_id), path="/", secure=runtime.settings.is_https)
-    return response

@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 
 from portal import audit
 from portal.actor import Principal
-from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.authorization.attempts import AttemptState, AuthorizationAttempt
 from portal.connections.models import Connection, ConnectionState, end_attention
 from portal.connections.steps import CREDENTIAL_STEP
 from portal.connections.store import get_connection, get_connection_for_admin

@@ -9,7 +9,7 @@ What is ours, and the test in `tests/jobs` that fails without it:
   a job that kills its worker take others down with it: `test_poison_is_parked_and_harms_no_other_job`.
 - The fence (`context`). A frozen worker wakes up beside its successor, and the database still accepts its writes:
   `test_frozen_worker_that_wakes_up_writes_nothing`.
-- Keys (`queue`). A deduplication id of DBOS is an error for the second caller, and is free between two attempts:
+- Keys (`models`). A deduplication id of DBOS is an error for the second caller, and is free between two attempts:
   `test_key_returns_the_unfinished_job_instead_of_a_second_one`.
 - The schedule. One of DBOS enqueues at every tick, whether or not there is anything to do:
   `test_idle_worker_and_web_process_write_no_row`.
@@ -23,8 +23,7 @@ What is ours, and the test in `tests/jobs` that fails without it:
 from __future__ import annotations
 
 from portal.jobs.context import JobContext, JobInterrupted, JobStopped, JobSuperseded, RetryLater
-from portal.jobs.models import ItemState, Job, JobItem, JobState
-from portal.jobs.queue import enqueue, find_unfinished
+from portal.jobs.models import ItemState, Job, JobItem, JobState, enqueue, find_unfinished
 
 __all__ = [
     "ItemState",

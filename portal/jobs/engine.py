@@ -24,8 +24,17 @@ from sqlmodel import col, select
 from portal.db import BUSY_TIMEOUT_SECONDS, HIDE_PARAMETERS, POOL_SIZE, Database, make_postgresql_engine
 from portal.installation import look_for_copy
 from portal.jobs.engine_settings import Pace
-from portal.jobs.models import Job, JobState
-from portal.jobs.queue import APPLICATION, APPLICATION_VERSION, QUEUE, SCHEMA, WORKFLOW, engine_client, prepare_tables
+from portal.jobs.models import (
+    APPLICATION,
+    APPLICATION_VERSION,
+    QUEUE,
+    SCHEMA,
+    WORKFLOW,
+    Job,
+    JobState,
+    engine_client,
+    prepare_tables,
+)
 from portal.jobs.runner import Runner, locked, requeue
 from portal.jobs.schedule import enqueue_due
 from portal.jobs.sweeper import Sweeper

@@ -17,8 +17,7 @@ from sqlmodel import Session, col, select
 from portal.db import utc_now
 from portal.errors import Card, PortalError, UpstreamFailed
 from portal.jobs.context import Claim, JobContext, JobInterrupted, JobStopped, JobSuperseded, RetryLater
-from portal.jobs.models import Job, JobState
-from portal.jobs.queue import hand_over
+from portal.jobs.models import Job, JobState, hand_over
 from portal.logs import get_logger
 from portal.requestinfo import RequestInfo, current_request_info, new_request_id, requesting
 from portal.runtime import Runtime

@@ -13,8 +13,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from portal.capability import PeriodicJob
 from portal.db import utc_now
 from portal.jobs.context import JobContext
-from portal.jobs.models import Job, JobItem, JobSchedule, JobState
-from portal.jobs.queue import enqueue
+from portal.jobs.models import Job, JobItem, JobSchedule, JobState, enqueue
 from portal.runtime import Runtime
 
 KEEP_DAYS = 30

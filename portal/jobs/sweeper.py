@@ -18,8 +18,7 @@ from sqlmodel import col, select
 
 from portal.db import Database, utc_now
 from portal.jobs.engine_settings import Pace
-from portal.jobs.models import Job, JobState
-from portal.jobs.queue import QUEUE, hand_over
+from portal.jobs.models import QUEUE, Job, JobState, hand_over
 from portal.jobs.runner import locked, requeue
 from portal.jobs.workers import forget_silent, heard_within
 from portal.logs import get_logger

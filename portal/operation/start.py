@@ -20,7 +20,7 @@ from portal import build_runtime
 from portal.accounts.first_run import ensure_setup_link
 from portal.db import Database
 from portal.installation import look_for_copy
-from portal.jobs.queue import prepare_tables
+from portal.jobs.models import prepare_tables
 from portal.operation.keys.unreadable import Unreadable, note_unreadable
 from portal.operation.listening import Endpoint, Listener, take_port
 from portal.operation.migrations.upgrade import NewerSchema, current_and_head, is_known, upgrade

@@ -10,7 +10,7 @@ from portal.audit.models import AuditVerification
 from portal.audit.verify import Verdict, verify_chain
 from portal.audit_log import jobs
 from portal.jobs import JobState
-from portal.jobs.queue import enqueue
+from portal.jobs.models import enqueue
 from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
 from tests.audit.conftest import Add, about, events_of

@@ -9,8 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from sqlalchemy import inspect, text
 from sqlmodel import col, select
 
-from portal.authorization.attempts import open_verifier
-from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.authorization.attempts import AttemptState, AuthorizationAttempt, open_verifier
 from portal.connections.instance import Entered, save_instance
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox

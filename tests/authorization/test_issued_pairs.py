@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import col, select
 
 from portal.audit.models import AuditEvent
-from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.authorization.attempts import AttemptState, AuthorizationAttempt
 from portal.credentials import TIMES
 from portal.credentials.models import Credential, RetiredToken
 from portal.credentials.revocation import REVOKE_RETIRED

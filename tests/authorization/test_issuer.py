@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from sqlmodel import select
 
-from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.authorization.attempts import AttemptState, AuthorizationAttempt
 from portal.connections.checklist import announces_issuer, run_checklist
 from portal.connections.models import Connection
 from portal.errors import Card

@@ -14,7 +14,7 @@ from portal.accounts.members import change_role, invite, remove_member
 from portal.accounts.models import Membership, SessionRecord, User
 from portal.actor import Principal, RightLost, Role
 from portal.audit.models import AuditEvent
-from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.authorization.attempts import AttemptState, AuthorizationAttempt
 from portal.connections.applications import save_credentials
 from portal.connections.store import create_draft, rename
 from portal.credentials.models import Credential

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlmodel import Session, select
 
-from portal.authorization.models import AuthorizationAttempt
+from portal.authorization.attempts import AuthorizationAttempt
 from portal.credentials.history import MAX_EVENTS, thin
 from portal.credentials.models import CredentialEvent, RetiredToken
 from portal.db import utc_now

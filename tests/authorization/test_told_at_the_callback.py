@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from portal.authorization.models import AuthorizationAttempt
+from portal.authorization.attempts import AuthorizationAttempt
 from portal.errors import Card, Responsible, Surface
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox

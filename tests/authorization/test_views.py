@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from sqlmodel import select
 
-from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.authorization.attempts import AttemptState, AuthorizationAttempt
 from portal.connections import store
 from portal.connections.models import Connection, ConnectionState, Method
 from portal.credentials import demand_access

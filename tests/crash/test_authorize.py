@@ -8,8 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from sqlmodel import select
 
-from portal.authorization.attempts import CLAIM_MINUTES
-from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.authorization.attempts import CLAIM_MINUTES, AttemptState, AuthorizationAttempt
 from portal.crash_points import POINTS
 from portal.credentials import demand_access
 from portal.credentials.models import Credential, RetiredToken

@@ -6,9 +6,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from sqlmodel import select
 
-from portal.authorization.attempts import claim_attempt
+from portal.authorization.attempts import AttemptState, AuthorizationAttempt, claim_attempt
 from portal.authorization.exchange import take_code
-from portal.authorization.models import AttemptState, AuthorizationAttempt
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.store import open_client_credentials, open_host_session, redirect_uri_of
 from portal.credentials import demand_access

@@ -8,7 +8,7 @@ import pytest
 from sqlmodel import select
 
 from portal.accounts.models import SessionRecord
-from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.authorization.attempts import AttemptState, AuthorizationAttempt
 from portal.connections.models import Application, ConnectionState
 from portal.credentials import demand_access, due_credentials
 from portal.credentials.models import CredentialState

@@ -12,7 +12,7 @@ from sqlmodel import SQLModel, select
 
 from portal.accounts.models import GroupGrant, Invitation, InvitedGroup
 from portal.audit.models import AuditEvent
-from portal.authorization.models import AuthorizationAttempt
+from portal.authorization.attempts import AuthorizationAttempt
 from portal.connections.models import Connection
 from portal.credentials.models import CredentialEvent, RetiredToken
 from portal.credentials.revocation import REVOKE_RETIRED

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import delete
 from sqlmodel import col, select
 
-from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.authorization.attempts import AttemptState, AuthorizationAttempt
 from portal.connections.checks import Checklist
 from portal.connections.models import Application, Connection, Method, OutboundTry
 from portal.connections.steps import STEPS_OF, Step

@@ -18,8 +18,7 @@ from portal.db import Database, utc_now
 from portal.jobs import Job, JobState
 from portal.jobs.engine import Engine
 from portal.jobs.engine_settings import Pace
-from portal.jobs.models import Executor
-from portal.jobs.queue import QUEUE
+from portal.jobs.models import QUEUE, Executor
 from portal.jobs.runner import Runner
 from portal.jobs.sweeper import Sweeper
 from portal.jobs.testing import QUICK, running_worker

@@ -12,8 +12,7 @@ from portal.credentials import AccessUnavailable
 from portal.db import MAX_ID, utc_now
 from portal.errors import Card
 from portal.gitlab.answers import GitLabError
-from portal.jobs.models import Job, JobState
-from portal.jobs.queue import enqueue
+from portal.jobs.models import Job, JobState, enqueue
 from portal.jobs.testing import run_pending
 from portal.repositories.catalogue.ranges import IdRange, RangePool
 from portal.repositories.catalogue.run import read_catalogue

@@ -13,7 +13,7 @@ from portal import audit
 from portal.accounts.models import Invitation, Membership, User
 from portal.actor import SYSTEM
 from portal.audit.models import AuditEvent
-from portal.authorization.models import AuthorizationAttempt
+from portal.authorization.attempts import AuthorizationAttempt
 from portal.connections.models import Application, Connection, ConnectionState
 from portal.connections.steps import Step
 from portal.db import utc_now

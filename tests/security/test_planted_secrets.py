@@ -21,7 +21,7 @@ from sqlmodel import col, select
 
 from portal import redaction
 from portal.audit.models import AuditEvent
-from portal.authorization.models import AuthorizationAttempt
+from portal.authorization.attempts import AuthorizationAttempt
 from portal.connections import applications, checklist, instance, store, walkthrough
 from portal.connections.models import Connection, Method
 from portal.credentials import AccessUnavailable

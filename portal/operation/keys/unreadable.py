@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from portal import audit
 from portal.actor import SYSTEM
-from portal.authorization.models import AttemptState, AuthorizationAttempt
+from portal.authorization.attempts import AttemptState, AuthorizationAttempt
 from portal.connections.models import Connection, ConnectionState, attention_code, end_attention, need_attention
 from portal.connections.store import application_of
 from portal.credentials.models import Credential, CredentialState
