@@ -95,6 +95,16 @@ NEEDED: dict[str, dict[str, tuple[str, Boundary]]] = {
         )
     },
 }
+# Of GitLab's several hundred permissions: those of addresses this sandbox has, and some it has not.
+OTHERS: tuple[tuple[str, Boundary], ...] = (
+    ("read_code", "project"),
+    ("download_code", "project"),
+    ("read_merge_request", "project"),
+    ("read_work_item", "project"),
+    ("read_commit", "project"),
+    ("read_job", "project"),
+    ("read_deployment", "project"),
+)
 # What a fine-grained token may read of public groups and projects without the permission.
 PUBLIC = frozenset({"read_project", "read_group", "read_repository", "read_branch", "read_member"})
 TITLES = {"oauth": "OAuth"}
@@ -136,6 +146,16 @@ def title(permission: str) -> str:
     verb = "renew_secret" if permission.startswith("renew_secret_") else permission.partition("_")[0]
     resource = permission.removeprefix(f"{verb}_").split("_")
     return f"{' '.join(TITLES.get(word, word.title()) for word in resource)}: {verb.replace('_', ' ').title()}"
+
+
+def choices() -> dict[str, list[str]]:
+    """Return the permissions of the form, under the headings of its three sections."""
+    known = {needed for methods in NEEDED.values() for needed in methods.values()} | set(OTHERS)
+    sections = {"Group and project": ("project", "group"), "User": ("user",), "Global": ("instance",)}
+    return {
+        heading: sorted({permission for permission, boundary in known if boundary in boundaries}, key=title)
+        for heading, boundaries in sections.items()
+    }
 
 
 def _address() -> str:

@@ -44,6 +44,30 @@ def test_members_of_what_one_may_not_see(sandbox: RunningSandbox) -> None:
     assert (project.status_code, project.json()) == (404, {"message": "404 Project Not Found"})
 
 
+@pytest.mark.parametrize(
+    ("place", "manager", "stranger"),
+    [("groups/web%2Fshop", "root", "gatehouse"), ("projects/web%2Fapi-gateway", "gatehouse", "dev")],
+)
+def test_who_manages_a_place_adds_changes_and_removes_members(
+    sandbox: RunningSandbox, place: str, manager: str, stranger: str
+) -> None:
+    body, one = {"user_id": 7, "access_level": 20}, f"/{place}/members/7"
+    with api(sandbox, manager) as client, api(sandbox, stranger) as other:
+        refused = other.post(f"/{place}/members", json=body)
+        steps = [
+            client.put(one, json={"access_level": 30}),
+            client.post(f"/{place}/members", json=body),
+            client.put(one, json={"access_level": 30}),
+            client.get(one),
+            client.delete(one),
+            client.get(one),
+        ]
+
+    assert refused.status_code == 403
+    assert [step.status_code for step in steps] == [404, 201, 200, 200, 204, 404]
+    assert steps[3].json()["access_level"] == 30
+
+
 def test_administrator_adds_a_member_once_and_not_below_what_is_inherited(sandbox: RunningSandbox) -> None:
     body = {"user_id": 7, "access_level": 20}
     with api(sandbox, "root") as root, api(sandbox, "dev") as dev:

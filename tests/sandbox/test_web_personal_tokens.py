@@ -41,6 +41,27 @@ def test_revoked_token_leaves_the_list(root: Person) -> None:
     assert "Active personal access tokens (0)" in root.get(PAGE).text
 
 
+def test_fine_grained_token_is_made_by_hand(sandbox: RunningSandbox, root: Person) -> None:
+    """No address fills in its form."""
+    assert root.get(f"{PAGE}/granular/new").status_code == 404
+    sandbox.world.settings.version = "19.6.0"
+    form = root.get(f"{PAGE}/granular/new", name="Portal")
+    nameless = root.press(form, "Generate token")
+    made = root.press(
+        form,
+        "Generate token",
+        name="Portal",
+        permissions=["User:read_user", "Group and project:read_project"],
+        access="selected_memberships",
+        places=["Group:1"],
+    )
+
+    assert nameless.status_code == 422
+    headers = {"PRIVATE-TOKEN": token_of(made.text)}
+    answers = [root.client.get(f"{sandbox.api}{path}", headers=headers).status_code for path in ("/user", "/version")]
+    assert answers == [200, 403]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
