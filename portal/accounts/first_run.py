@@ -53,7 +53,13 @@ def set_up(runtime: Runtime, token: str, organization: str, name: str, email: st
         )
     person = check_person(name, email, password)
     with runtime.database.transaction() as session:
-        _claim_token(session, token)
+        _find_token(session, token)
+        # All: two processes that started together may each have printed a link, and only one creates an owner.
+        claim = update(SetupToken).where(col(SetupToken.used_at).is_(None)).values(used_at=utc_now())
+        claimed = session.execute(claim)
+        assert isinstance(claimed, CursorResult)
+        if claimed.rowcount == 0:
+            raise NotFound("This link was used a moment ago.")
         owned = Organization(name=clean, plan=runtime.settings.plan)
         session.add(owned)
         session.flush()
@@ -75,12 +81,3 @@ def _find_token(session: Session, token: str) -> SetupToken:
     if found is None or _is_set_up(session):
         raise NotFound("This link was used already, or a newer one was printed at the last start.")
     return found
-
-
-def _claim_token(session: Session, token: str) -> None:
-    _find_token(session, token)
-    # All of them: two processes that started together may each have printed a link, and only one creates an owner.
-    claimed = session.execute(update(SetupToken).where(col(SetupToken.used_at).is_(None)).values(used_at=utc_now()))
-    assert isinstance(claimed, CursorResult)
-    if claimed.rowcount == 0:
-        raise NotFound("This link was used a moment ago.")

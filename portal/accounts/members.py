@@ -145,7 +145,12 @@ def accept_invitation(runtime: Runtime, token: str, name: str, password: str) ->
     """
     person = check_person(name, find_invitation(runtime, token).email, password)
     with runtime.database.transaction() as session:
-        invitation = _claim_invitation(session, token)
+        invitation = _find_invitation(session, token)
+        mine = (col(Invitation.id) == invitation.id, col(Invitation.accepted_at).is_(None))
+        claimed = session.execute(update(Invitation).where(*mine).values(accepted_at=utc_now()))
+        assert isinstance(claimed, CursorResult)
+        if claimed.rowcount != 1:
+            raise NotFound("This invitation was used a moment ago.")
         membership = add_member(session, invitation.organization_id, person, Role(invitation.role))
         given = session.exec(select(InvitedGroup).where(InvitedGroup.invitation_id == invitation.id)).all()
         session.add_all(
@@ -241,16 +246,6 @@ def _find_invitation(session: Session, token: str) -> Invitation:
     invitation = session.exec(statement).first()
     if invitation is None:
         raise NotFound("This invitation was used already or is too old. Ask for a new one.")
-    return invitation
-
-
-def _claim_invitation(session: Session, token: str) -> Invitation:
-    invitation = _find_invitation(session, token)
-    mine = (col(Invitation.id) == invitation.id, col(Invitation.accepted_at).is_(None))
-    claimed = session.execute(update(Invitation).where(*mine).values(accepted_at=utc_now()))
-    assert isinstance(claimed, CursorResult)
-    if claimed.rowcount != 1:
-        raise NotFound("This invitation was used a moment ago.")
     return invitation
 
 

@@ -113,8 +113,13 @@ def check_sign_in(runtime: Runtime, email: str, password: str, source: str, devi
         right = verify_password(password, user.password_hash if user and usable else None)
     with runtime.database.transaction() as session:
         membership = _membership(session, user)
-        _record_sign_in(session, user, membership, is_right=right)
-        if user and membership and right:
+        # What an unknown person typed is not stored: it may be a password typed into the wrong field.
+        organization_id = membership.organization_id if membership else None
+        target = audit.Target(organization_id, "person", user.id if user else "", user.email if user else "")
+        if not (user and membership and right):
+            audit.record(session, ANONYMOUS, "session.refused", target, result="refused")
+        else:
+            audit.record(session, Actor.of_user(user.id, user.name), "session.started", target)
             note_success(session, attempt_id)
             session.get_one(User, user.id).last_signed_in_at = utc_now()
     if membership is None or not right:
@@ -211,28 +216,23 @@ def _counted_try(
         with counted_try(runtime, email, source, device=device, session_id=session_id) as attempt_id:
             yield attempt_id
     except RateLimited:
-        _note_throttled(runtime, email, source)
+        with runtime.database.reading() as session:
+            user = session.exec(select(User).where(User.email == (email if email.isprintable() else ""))).first()
+            membership = _membership(session, user)
+            organization_id = membership.organization_id if membership else None
+            target = audit.Target(organization_id, "person", str(user.id) if user else "", user.email if user else "")
+            same = select(AuditEvent.number).where(
+                AuditEvent.organization_id == organization_id,
+                AuditEvent.action == "session.throttled",
+                AuditEvent.object_id == target.id,
+                AuditEvent.source_address == source,
+                col(AuditEvent.at) > utc_now() - timedelta(minutes=WINDOW_MINUTES),
+            )
+            is_recorded = session.exec(same.limit(1)).first() is not None
+        if not is_recorded:
+            with runtime.database.transaction() as session:
+                audit.record(session, ANONYMOUS, "session.throttled", target, result="refused")
         raise
-
-
-def _note_throttled(runtime: Runtime, email: str, source: str) -> None:
-    with runtime.database.reading() as session:
-        user = session.exec(select(User).where(User.email == (email if email.isprintable() else ""))).first()
-        membership = _membership(session, user)
-        organization_id = membership.organization_id if membership else None
-        about = str(user.id) if user else ""
-        same = select(AuditEvent.number).where(
-            AuditEvent.organization_id == organization_id,
-            AuditEvent.action == "session.throttled",
-            AuditEvent.object_id == about,
-            AuditEvent.source_address == source,
-            col(AuditEvent.at) > utc_now() - timedelta(minutes=WINDOW_MINUTES),
-        )
-        if session.exec(same.limit(1)).first() is not None:
-            return
-    with runtime.database.transaction() as session:
-        target = audit.Target(organization_id, "person", about, user.email if user else "")
-        audit.record(session, ANONYMOUS, "session.throttled", target, result="refused")
 
 
 def _is_name(text: str) -> bool:
@@ -243,16 +243,6 @@ def _membership(session: Session, user: User | None) -> Membership | None:
     if user is None:
         return None
     return session.exec(select(Membership).where(Membership.user_id == user.id)).first()
-
-
-def _record_sign_in(session: Session, user: User | None, membership: Membership | None, *, is_right: bool) -> None:
-    # What an unknown person typed is not stored: it may be a password typed into the wrong field.
-    organization_id = membership.organization_id if membership else None
-    target = audit.Target(organization_id, "person", user.id if user else "", user.email if user else "")
-    if user and membership and is_right:
-        audit.record(session, Actor.of_user(user.id, user.name), "session.started", target)
-    else:
-        audit.record(session, ANONYMOUS, "session.refused", target, result="refused")
 
 
 def _record(session: Session, action: str, organization_id: int | None, user: User, result: str = "ok") -> None:

@@ -37,20 +37,16 @@ def prove() -> Response:
 
 def ask(stale: StaleProof) -> Response:
     """Answer a request whose proof is too old with the question."""
+    own = request.full_path.rstrip("?")
     if stale.kept is not None and not wants_fragment():
-        own = request.full_path.rstrip("?")
         return _question(401, stale.problem, action=own, fields=stale.kept, name=PROOF_FIELD, stale=stale)
-    response = _question(401, stale.problem, fields=[("next", _way_back(stale))], stale=stale)
+    ways_back = (safe_next(address) for address in (stale.back, own, request.form.get("next")))
+    fields = [("next", next(filter(None, ways_back), url_for("connections.index")))]
+    response = _question(401, stale.problem, fields=fields, stale=stale)
     if wants_fragment():
         response.headers["HX-Retarget"] = "#question"
         response.headers["HX-Reswap"] = "innerHTML"
     return response
-
-
-def _way_back(stale: StaleProof) -> str:
-    own = request.full_path.rstrip("?")
-    found = (safe_next(address) for address in (stale.back, own, request.form.get("next")))
-    return next(filter(None, found), url_for("connections.index"))
 
 
 def _question(

@@ -46,7 +46,7 @@ def register(app: Flask) -> None:
     """Answer every request that needs a session and has none."""
     app.add_url_rule("/entries", "accounts.take_up_entries", take_up_entries, methods=["POST"])
     app.register_error_handler(SignInRequired, ask_to_sign_in)
-    app.register_error_handler(CSRFError, lambda _error: _refuse_token(app))
+    app.register_error_handler(CSRFError, lambda _error: refuse_token(app))
 
 
 def ask_to_sign_in(error: SignInRequired) -> Response:
@@ -111,7 +111,7 @@ def _entries() -> tuple[str, bool]:
     return kept if len(kept) <= MAX_KEPT else "", any(request.form.get(name) for name in SECRET_FIELDS)
 
 
-def _refuse_token(app: Flask) -> Response:
+def refuse_token(app: Flask) -> Response:
     """Answer a form whose token does not belong to the current session."""
     is_public = request.endpoint is None or declared_right(app, request.endpoint) in (None, Access.PUBLIC)
     # Only our own pages are told how to continue; `check_origin` lets requests through that do not say where they come

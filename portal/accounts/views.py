@@ -35,20 +35,20 @@ def register(app: Flask, runtime: Runtime) -> None:
     app.register_blueprint(blueprint)
     proof_views.register(app)
     signed_out_views.register(app)
-    app.register_error_handler(AccessRefused, _answer_refused)
+    app.register_error_handler(AccessRefused, answer_refused)
     app.add_template_filter(initials)
     app.add_url_rule("/healthz", "healthz", public(lambda: Response("ok\n", mimetype="text/plain")))
-    app.add_url_rule("/readyz", "readyz", _say_ready)
+    app.add_url_rule("/readyz", "readyz", say_ready)
 
 
 @public
-def _say_ready() -> Response:
+def say_ready() -> Response:
     """Tell a load balancer whether pages can be shown: like them, this is 503 while the database is unreachable."""
     current_runtime().database.ping()
     return Response("ok\n", mimetype="text/plain")
 
 
-def _answer_refused(error: AccessRefused) -> Response:
+def answer_refused(error: AccessRefused) -> Response:
     """Record that someone asked for what they have no right to; outside the view's transaction."""
     # The principal as the request began, whatever their rights are now.
     if principal := find_principal():

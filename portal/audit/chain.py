@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, event, insert, select, update
-from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session, SessionTransaction
 
 from portal.audit.head import Head, tell_head
@@ -83,11 +82,7 @@ def _write_pending(session: Session) -> None:
         return
     session.flush()  # Any locks that the change itself takes come before ours.
     pending: list[_Pending] = session.info.pop(_PENDING)
-    head = _append(session.connection(), pending, session.info[AUDIT_KEY])
-    session.info[_WRITTEN] = head, any(item.values["action"].startswith(TOKEN_ACTIONS) for item in pending)
-
-
-def _append(connection: Connection, pending: list[_Pending], key: bytes) -> Head:
+    connection = session.connection()
     found = connection.execute(_LOCK).one_or_none()
     if found is None:
         raise AuditImpossible("The row that records the newest event of the audit log is gone.")
@@ -96,13 +91,9 @@ def _append(connection: Connection, pending: list[_Pending], key: bytes) -> Head
     for item in pending:
         number += 1
         row = {**item.values, "number": number, "previous_hash": previous}
-        previous = row["hash"] = hash_of(row, key)
+        previous = row["hash"] = hash_of(row, session.info[AUDIT_KEY])
         rows.append(row)
-    _write(connection, rows, {"new_number": number, "new_hash": previous})
-    return Head(number, previous)
-
-
-def _write(connection: Connection, rows: list[dict[str, Any]], head: dict[str, Any]) -> None:
+    head = {"new_number": number, "new_hash": previous}
     if connection.dialect.name == "postgresql":
         *earlier, last = rows
         if earlier:
@@ -111,6 +102,8 @@ def _write(connection: Connection, rows: list[dict[str, Any]], head: dict[str, A
     else:
         connection.execute(_INSERT, rows)
         connection.execute(_MOVE, head)
+    is_about_tokens = any(item.values["action"].startswith(TOKEN_ACTIONS) for item in pending)
+    session.info[_WRITTEN] = Head(number, previous), is_about_tokens
 
 
 @event.listens_for(Session, "after_commit")

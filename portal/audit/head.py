@@ -66,7 +66,17 @@ def write_head(path: Path | None, head: Head) -> None:
     if path is None or head.number == 0:
         return
     try:
-        _append(path, head)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            last, size = _last_of(descriptor), os.fstat(descriptor).st_size
+            if last is None or last.number < head.number:
+                # A full disk may have cut the last line off.
+                is_cut = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+                line = f"{utc_now().isoformat(timespec='seconds')} {head.number} {head.hash}\n"
+                os.write(descriptor, ("\n" + line if is_cut else line).encode())
+        finally:
+            os.close(descriptor)
     except OSError as error:
         log.error("audit_head_not_written", path=str(path), error=error.strerror)
 
@@ -105,28 +115,10 @@ def read_noted(path: Path | None) -> Iterator[Noted]:
                 yield noted
 
 
-def _append(path: Path, head: Head) -> None:
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        last = _last_of(descriptor)
-        if last is None or last.number < head.number:
-            line = f"{utc_now().isoformat(timespec='seconds')} {head.number} {head.hash}\n"
-            os.write(descriptor, ("" if _ends_a_line(descriptor) else "\n").encode() + line.encode())
-    finally:
-        os.close(descriptor)
-
-
 def _last_of(descriptor: int) -> Noted | None:
     size = os.fstat(descriptor).st_size
     lines = os.pread(descriptor, TAIL_BYTES, max(0, size - TAIL_BYTES)).splitlines()
     return next(filter(None, map(_parse, reversed(lines))), None)
-
-
-def _ends_a_line(descriptor: int) -> bool:
-    # A full disk may have cut the last line off.
-    size = os.fstat(descriptor).st_size
-    return size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
 
 
 def _parse(line: bytes) -> Noted | None:

@@ -102,7 +102,11 @@ def verify_chain(runtime: Runtime, progress: Callable[[int, int], None] = lambda
     total = _read_end(runtime.database)[0].number
     try:
         while True:
-            rows = _read_batch(runtime.database, walk.number)
+            statement = select(EVENTS).order_by(EVENTS.c.number).limit(BATCH)
+            if walk.number:  # The first batch has no lower end: nothing may be below 1.
+                statement = statement.where(EVENTS.c.number > walk.number)
+            with runtime.database.reading() as session:
+                rows = [row._asdict() for row in session.connection().execute(statement)]
             for row in rows:
                 walk.check(row)
                 if row["action"] == SEALED and not is_as_sealed(runtime.database, row, runtime.vault.audit_key):
@@ -122,14 +126,6 @@ def verify_chain(runtime: Runtime, progress: Callable[[int, int], None] = lambda
 def read_head(database: Database) -> Head:
     """Return the newest event according to the database; number 0 before the first one, and if that row is gone."""
     return _read_end(database)[0]
-
-
-def _read_batch(database: Database, after: int) -> list[dict[str, Any]]:
-    statement = select(EVENTS).order_by(EVENTS.c.number).limit(BATCH)
-    if after:  # The first batch has no lower end: nothing may be below 1.
-        statement = statement.where(EVENTS.c.number > after)
-    with database.reading() as session:
-        return [row._asdict() for row in session.connection().execute(statement)]
 
 
 def _read_end(database: Database) -> tuple[Head, int]:

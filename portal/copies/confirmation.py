@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement
-from sqlmodel import Session, col, func, or_, select
+from sqlmodel import col, func, or_, select
 
 from portal import audit, installation
 from portal.accounts.models import Organization
@@ -68,31 +68,23 @@ def _confirm(runtime: Runtime, principal: Principal | None) -> int | None:
             return None
         credentials = session.exec(select(Credential).where(_probed()).with_for_update()).all()
         for credential in credentials:
-            _probe_first(session, credential)
-        _record(session, principal, len(credentials))
+            # The next refresh treats the pair as possibly spent, and is due now.
+            give_back_lease(credential)
+            credential.cooldown_until = None
+            if credential.refresh_token_sealed is not None:
+                # An intent without an outcome means exactly that: the next holder of the lease asks with the access
+                # token first.
+                credential.intent_id, credential.intent_at = secrets.token_hex(16), utc_now()
+                credential.refresh_at, credential.may_be_spent = utc_now(), True
+            session.add(credential)
+            record_event(session, credential, "restored", "the database was restored; the pair may be spent")
+        for organization_id in session.exec(select(Organization.id)):
+            target = audit.Target(organization_id, "portal", "instance")
+            actor = principal.actor if principal else COMMAND_LINE
+            audit.record(session, actor, "portal.restore_confirmed", target, credentials=len(credentials))
         return len(credentials)
 
 
 def _probed() -> ColumnElement[bool]:
     """Every credential that could post a refresh token, now or once someone has fixed it, and live ones without one."""
     return or_(col(Credential.refresh_token_sealed).is_not(None), col(Credential.state) == CredentialState.ALIVE)
-
-
-def _probe_first(session: Session, credential: Credential) -> None:
-    """Have the next refresh treat the pair as possibly spent, and make it due now."""
-    give_back_lease(credential)
-    credential.cooldown_until = None
-    if credential.refresh_token_sealed is not None:
-        # An intent without an outcome means exactly that: the next holder of the lease asks with the access token
-        # first.
-        credential.intent_id, credential.intent_at = secrets.token_hex(16), utc_now()
-        credential.refresh_at, credential.may_be_spent = utc_now(), True
-    session.add(credential)
-    record_event(session, credential, "restored", "the database was restored; the pair may be spent")
-
-
-def _record(session: Session, principal: Principal | None, count: int) -> None:
-    actor = principal.actor if principal else COMMAND_LINE
-    for organization_id in session.exec(select(Organization.id)):
-        target = audit.Target(organization_id, "portal", "instance")
-        audit.record(session, actor, "portal.restore_confirmed", target, credentials=count)

@@ -244,17 +244,17 @@ def make_engine(database: Database) -> sa.Engine:
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
         hide_parameters=HIDE_PARAMETERS,
     )
-    sa.event.listen(engine, "connect", _prepare_sqlite)
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
+        connection.isolation_level = "IMMEDIATE"
+        cursor = connection.cursor()
+        # FULL as for our own tables, which are in the same file: an end that the engine recorded survives a power cut.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
     return engine
-
-
-def _prepare_sqlite(connection: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
-    connection.isolation_level = "IMMEDIATE"
-    cursor = connection.cursor()
-    # FULL as for our own tables, which are in the same file: an end that the engine recorded survives a power cut.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
 
 
 def run_worker(runtime: Runtime, pace: Pace | None = None) -> int:

@@ -47,24 +47,20 @@ def recalling(database: Database, vault: Vault, connection_id: int | None) -> Ca
     """Return what a session calls before it reads its GitLab's answer."""
 
     def recall() -> None:
+        found = []
         # An answer that has arrived matters more than what might be missed without a database.
-        with suppress(SQLAlchemyError):
-            _recall(database, vault, connection_id)
+        with suppress(SQLAlchemyError), database.engine.connect() as connection:
+            for column in sealed_columns():
+                table = SQLModel.metadata.tables[column.table]
+                if "connection_id" not in table.c:
+                    continue
+                cell = table.c[column.name]
+                origin = table.c[column.origin_column] if column.origin_column else literal("")
+                mine = (table.c.connection_id == connection_id, cell.is_not(None))
+                newest = select(table.c.id, cell, origin).where(*mine).order_by(table.c.id.desc()).limit(MAX_ROWS)
+                rows = connection.execute(newest)
+                found += [(row[1], Place(column.table, row[0], column.name), row[2]) for row in rows]
+        for sealed, place, bound in found:
+            vault.recall(sealed, place, bound)
 
     return recall
-
-
-def _recall(database: Database, vault: Vault, connection_id: int | None) -> None:
-    found = []
-    with database.engine.connect() as connection:
-        for column in sealed_columns():
-            table = SQLModel.metadata.tables[column.table]
-            if "connection_id" not in table.c:
-                continue
-            cell = table.c[column.name]
-            origin = table.c[column.origin_column] if column.origin_column else literal("")
-            statement = select(table.c.id, cell, origin).where(table.c.connection_id == connection_id)
-            rows = connection.execute(statement.where(cell.is_not(None)).order_by(table.c.id.desc()).limit(MAX_ROWS))
-            found += [(row[1], Place(column.table, row[0], column.name), row[2]) for row in rows]
-    for sealed, place, bound in found:
-        vault.recall(sealed, place, bound)

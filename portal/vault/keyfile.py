@@ -10,8 +10,8 @@ import hmac
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from portal.durable import sync
@@ -33,7 +33,11 @@ class WatchedRing:
 
     def current(self) -> KeyRing:
         """Return the ring as its file has it now. Costs one check of the file's time."""
-        seen = _signature(self._path)
+        try:
+            status = self._path.stat() if self._path else None
+        except OSError:
+            status = None
+        seen = (status.st_mtime_ns, status.st_ino, status.st_size) if status else None
         if seen is not None and seen != self._seen:
             self._seen = seen
             self._read()
@@ -52,31 +56,19 @@ class WatchedRing:
         except KeyRingError as error:
             log.warning("key_file_not_read_again: %s", error)
             return
-        if _is_successor(self._ring, ring):
+        before, same = self._ring, set(self._ring.key_ids) & set(ring.key_ids)
+        # A wrong file mounted over the right one must not be sealed with: the start would have refused it.
+        if hmac.compare_digest(before.audit_key, ring.audit_key) and all(
+            hmac.compare_digest(_material(before, key_id), _material(ring, key_id)) for key_id in same
+        ):
             self._ring = ring
         else:
             log.warning("key_file_not_read_again: it is not a later state of the ring this process began with")
 
 
-def _is_successor(before: KeyRing, after: KeyRing) -> bool:
-    # A wrong file mounted over the right one must not be sealed with: the start would have refused it.
-    same = set(before.key_ids) & set(after.key_ids)
-    return hmac.compare_digest(before.audit_key, after.audit_key) and all(
-        hmac.compare_digest(_material(before, key_id), _material(after, key_id)) for key_id in same
-    )
-
-
 def _material(ring: KeyRing, key_id: str) -> bytes:
     key = ring.get(key_id)
     return key.material if key else b""
-
-
-def _signature(path: Path | None) -> _Signature | None:
-    try:
-        status = path.stat() if path else None
-    except OSError:
-        return None
-    return (status.st_mtime_ns, status.st_ino, status.st_size) if status else None
 
 
 def change_file(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
@@ -86,7 +78,12 @@ def change_file(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
         KeyRingError: the file cannot be read or replaced; it is as before.
     """
     path = path.resolve()  # A link stays a link: what it points to is replaced.
-    with _alone(path):
+    try:
+        folder = os.open(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise KeyRingError(f"The key file {path} cannot be read: {error.strerror}.") from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         before = KeyRing.from_file(path)
         after = change(before)
         if after is before:
@@ -96,6 +93,8 @@ def change_file(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
         except OSError as error:
             raise KeyRingError(f"The key file {path} cannot be replaced: {error.strerror}.") from None
         return KeyRing.from_file(path)
+    finally:
+        os.close(folder)
 
 
 def write_down_audit_key(path: Path) -> None:
@@ -108,19 +107,6 @@ def write_down_audit_key(path: Path) -> None:
     if not KeyRing.from_file(path).has_own_audit_key:
         with suppress(KeyRingError):
             change_file(path, lambda ring: KeyRing([*ring.keys], ring.audit_key))
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    try:
-        folder = os.open(path.parent, os.O_RDONLY)
-    except OSError as error:
-        raise KeyRingError(f"The key file {path} cannot be read: {error.strerror}.") from None
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 def _replace(path: Path, text: str) -> None:

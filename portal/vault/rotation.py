@@ -102,7 +102,14 @@ def _seal_column(
         crash_point("rotate:before_batch")
         newest = vault.ring.newest.key_id
         stale = [row for row in rows if key_id_of(row.sealed) != newest]
-        fresh = {row.id: value for row in stale if (value := _seal_row(vault, column, row, resealed)) is not None}
+        fresh = {}
+        for row in stale:
+            place = Place(column.table, row.id, column.name)
+            try:
+                fresh[row.id] = vault.seal_again(row.sealed, place, row.origin if column.origin_column else "")
+                resealed.unreadable.discard(place)
+            except SecretUnreadable:
+                resealed.unreadable.add(place)
         found += len(fresh)
         if not fresh:
             continue
@@ -129,17 +136,6 @@ def _batches(database: Database, column: SealedColumn) -> Iterator[list[Row[Any]
             return
         last = rows[-1].id
         yield rows
-
-
-def _seal_row(vault: Vault, column: SealedColumn, row: Row[Any], resealed: Resealed) -> bytes | None:
-    place = Place(column.table, row.id, column.name)
-    try:
-        sealed = vault.seal_again(row.sealed, place, row.origin if column.origin_column else "")
-    except SecretUnreadable:
-        resealed.unreadable.add(place)
-        return None
-    resealed.unreadable.discard(place)
-    return sealed
 
 
 def _store(database: Database, column: SealedColumn, rows: list[Row[Any]], fresh: dict[int, bytes]) -> int:

@@ -60,20 +60,19 @@ def declared_right(app: Flask, endpoint: str) -> Right | Access | None:
 
 def refuse_undeclared(app: Flask) -> None:
     """Check the declared right before every view of the app."""
-    app.before_request(lambda: _check(app))
 
-
-def _check(app: Flask) -> None:
-    if request.endpoint is None:  # No such address, or not with this method: Flask answers.
-        return
-    declared = declared_right(app, request.endpoint)
-    if declared is None:
-        raise UndeclaredView
-    if declared == Access.PUBLIC:
-        return
-    principal = current_principal()
-    if isinstance(declared, Right) and not principal.may(declared):
-        raise AccessRefused(declared)
+    @app.before_request
+    def check() -> None:
+        if request.endpoint is None:  # No such address, or not with this method: Flask answers.
+            return
+        declared = declared_right(app, request.endpoint)
+        if declared is None:
+            raise UndeclaredView
+        if declared == Access.PUBLIC:
+            return
+        principal = current_principal()
+        if isinstance(declared, Right) and not principal.may(declared):
+            raise AccessRefused(declared)
 
 
 def may(right: Right) -> bool:

@@ -51,12 +51,13 @@ def bundle(folder: str, suffix: str, *names: str) -> str:
 
 def register(app: Flask) -> None:
     """Serve static files, and give templates `asset()` and `bundle()`."""
-    app.add_url_rule("/static/<path:filename>", "static", _send)
+    app.add_url_rule("/static/<path:filename>", "static", send)
     app.add_template_global(asset, "asset")
     app.add_template_global(bundle, "bundle")
 
 
-def _send(filename: str) -> Response:
+def send(filename: str) -> Response:
+    """Send a static file, or several joined, packed if the browser takes that."""
     try:
         file = _load(filename)
     except OSError:  # It does not exist, or no file can have that name.
@@ -77,7 +78,10 @@ def _load(filename: str) -> StaticFile:
     folder, slash, last = filename.rpartition("/")
     stem, dot, suffix = last.rpartition(".")
     names = [f"{folder}{slash}{part}{dot}{suffix}" for part in stem.split(JOINT, MAX_PARTS)]
-    content = b"\n".join(_path(name).read_bytes() for name in names)
+    paths = [safe_join(str(STATIC), name) for name in names]
+    if not all(path and Path(path).is_file() for path in paths):
+        raise FileNotFoundError(filename)
+    content = b"\n".join(Path(str(path)).read_bytes() for path in paths)
     mimetype = mimetypes.guess_type(filename)[0] or "application/octet-stream"
     packed = gzip.compress(content, 9, mtime=0) if mimetype in COMPRESSIBLE else b""
     return StaticFile(
@@ -86,15 +90,3 @@ def _load(filename: str) -> StaticFile:
         packed=packed if len(packed) < len(content) else b"",
         digest=hashlib.sha256(content).hexdigest()[:12],
     )
-
-
-def _path(name: str) -> Path:
-    """Return a file within our folder.
-
-    Raises:
-        FileNotFoundError: there is none of that name.
-    """
-    path = safe_join(str(STATIC), name)
-    if path is None or not Path(path).is_file():
-        raise FileNotFoundError(name)
-    return Path(path)

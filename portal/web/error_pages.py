@@ -76,20 +76,22 @@ def register(app: Flask) -> None:
     """Answer every error through `answer`, and let pages show failures."""
     app.add_template_filter(errors.Card.from_json, "as_card")
     app.add_template_global(surface_of_job)
-    app.register_error_handler(PortalError, _answer_portal_error)
-    app.register_error_handler(HTTPException, _answer_http_exception)
+    app.register_error_handler(PortalError, answer_portal_error)
+    app.register_error_handler(HTTPException, answer_http_exception)
     app.register_error_handler(Exception, _answer_unexpected)
     for kind in _OF_DATABASE:
         app.register_error_handler(kind, _answer_database_error)
 
 
-def _answer_portal_error(error: PortalError) -> Response:
+def answer_portal_error(error: PortalError) -> Response:
+    """Log an error of ours, and answer."""
     if error.status >= 500:
         log.warning("request_failed", error_code=error.code, path=loggable_path(request.path), status=error.status)
     return answer(error)
 
 
-def _answer_http_exception(error: HTTPException) -> Response:
+def answer_http_exception(error: HTTPException) -> Response:
+    """Answer what Flask and Werkzeug refuse, with our own texts."""
     if error.response is not None or (error.code or 500) < 400:
         return make_response(error.get_response())
     if isinstance(error, InternalServerError):

@@ -35,17 +35,13 @@ def add_headers(response: Response, *, is_https: bool) -> Response:
     response.headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
     if is_https:
         response.headers["Strict-Transport-Security"] = f"max-age={YEAR_SECONDS}"
-    _set_caching(response)
-    return response
-
-
-def _set_caching(response: Response) -> None:
     if request.endpoint == "static" and response.status_code in {200, 304}:
         # Not under another version's digest: during an update, both versions run for a while.
         is_named = (response.get_etag()[0] or "").partition("-")[0] == request.args.get("v")
         fresh = f"public, max-age={YEAR_SECONDS}, immutable" if is_named else "no-cache"
         response.headers["Cache-Control"] = fresh
-        return
+        return response
     response.headers["Cache-Control"] = "no-store"
     if find_principal() is not None:
         response.vary.add("Cookie")
+    return response

@@ -14,7 +14,11 @@ from htmx_flask import Htmx, request
 def register(app: Flask) -> None:
     """Give requests their `htmx` attribute and answers their `Vary`."""
     Htmx(app)
-    app.after_request(_vary)
+
+    @app.after_request
+    def vary(response: Response) -> Response:
+        response.vary.add("HX-Request")
+        return response
 
 
 def wants_fragment() -> bool:
@@ -41,9 +45,4 @@ def leave_to(url: str) -> Response:
 def hx_trigger(response: Response, *events: str) -> Response:
     """Name events that other parts of the page wait for (`HX-Trigger`)."""
     response.headers["HX-Trigger"] = ", ".join(events)
-    return response
-
-
-def _vary(response: Response) -> Response:
-    response.vary.add("HX-Request")
     return response

@@ -46,11 +46,34 @@ def register(app: Flask, runtime: Runtime, store: SessionStore) -> None:
     app.before_request(lambda: _begin(runtime, csrf, rate))
     refuse_undeclared(app)
     app.after_request(lambda response: add_headers(response, is_https=settings.is_https))
-    app.teardown_request(_end)
     # How much of a body the web server reads before it calls the application (`gatehouse_gunicorn`).
     app.body_limit = partial(body_limit, app)  # type: ignore[attr-defined]
     add_theme(app)
-    _add_template_names(app, runtime)
+    app.add_template_global(generate_csrf, "csrf_token")
+    app.jinja_env.globals.update(
+        navigation=runtime.capabilities.navigation, stylesheets=runtime.capabilities.stylesheets
+    )
+    app.add_template_global(lambda endpoint: endpoint in app.view_functions, "has_endpoint")
+
+    @app.context_processor
+    def names() -> dict[str, Any]:
+        return {
+            "principal": find_principal(),
+            "settings": {
+                "support_contact": runtime.settings.support_contact,
+                "documentation_url": runtime.settings.documentation_url,
+                "base_url": runtime.settings.base_url,
+            },
+            "theme": chosen_theme(request),
+            "request_id": current_request_info().request_id,
+            "proxy_problem": lambda: proxy_problem(runtime.settings),
+            "is_opened_over_http": lambda: is_opened_over_http(runtime.settings),
+        }
+
+    @app.teardown_request
+    def end(_error: BaseException | None) -> None:
+        if entered := g.pop("entered", None):
+            entered.__exit__(None, None, None)
 
 
 def follow_ring(app: Flask, runtime: Runtime) -> None:
@@ -80,31 +103,3 @@ def _begin(runtime: Runtime, csrf: CSRFProtect, rate: Rate) -> None:
     request_checks.check_body()
     request_checks.check_origin(runtime.settings)
     csrf.protect(apply_exemptions=True)
-
-
-def _end(_error: BaseException | None) -> None:
-    if entered := g.pop("entered", None):
-        entered.__exit__(None, None, None)
-
-
-def _add_template_names(app: Flask, runtime: Runtime) -> None:
-    app.add_template_global(generate_csrf, "csrf_token")
-    app.jinja_env.globals.update(
-        navigation=runtime.capabilities.navigation, stylesheets=runtime.capabilities.stylesheets
-    )
-    app.add_template_global(lambda endpoint: endpoint in app.view_functions, "has_endpoint")
-
-    @app.context_processor
-    def names() -> dict[str, Any]:
-        return {
-            "principal": find_principal(),
-            "settings": {
-                "support_contact": runtime.settings.support_contact,
-                "documentation_url": runtime.settings.documentation_url,
-                "base_url": runtime.settings.base_url,
-            },
-            "theme": chosen_theme(request),
-            "request_id": current_request_info().request_id,
-            "proxy_problem": lambda: proxy_problem(runtime.settings),
-            "is_opened_over_http": lambda: is_opened_over_http(runtime.settings),
-        }

@@ -17,7 +17,13 @@ def test_application_page_shows_the_values_in_gitlabs_order(owner: Visitor, prep
 
     order = [
         page.index(text)
-        for text in (">Name</dt>", ">Redirect URI</dt>", "<dt>Trusted</dt><dd><strong>Your choice", "<dt>Confidential", ">Scopes</dt>")
+        for text in (
+            ">Name</dt>",
+            ">Redirect URI</dt>",
+            "<dt>Trusted</dt><dd><strong>Your choice",
+            "<dt>Confidential",
+            ">Scopes</dt>",
+        )
     ]
     assert order == sorted(order)
     assert f"http://127.0.0.1:8000/oauth/callback/{prepared.slug}" in page.replace("<wbr>", "")
