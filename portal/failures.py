@@ -46,6 +46,7 @@ class Way(StrEnum):
     AUTHORIZE = "authorize"
     SECRET = "secret"
     INSTANCE = "instance"
+    GATEWAY = "gateway"
     APPLICATION = "application"
     SERVICES = "services"
     SETUP = "setup"
@@ -253,6 +254,10 @@ def _tls(sentence: str, remedy: str, who: Responsible = Responsible.GITLAB_ADMIN
     return Failure(Layer.TLS, sentence, remedy, who, _ASKS, ways)
 
 
+def _proxy(sentence: str, remedy: str) -> Failure:
+    return Failure(Layer.PROXY, sentence, remedy, Responsible.NETWORK, _ASKS, (Way.INSTANCE,), is_taken_up=True)
+
+
 _NO_GITLAB_THERE = "If the address is right, its DNS entry is wrong: your network team can correct it."
 _WAY: dict[str, Failure] = {
     "http_failed": Failure(Layer.HTTP, "The request failed.", _PERSISTS, Responsible.GITLAB_ADMIN, _ASKS),
@@ -358,15 +363,61 @@ _WAY: dict[str, Failure] = {
         Responsible.GITLAB_ADMIN,
         Way.INSTANCE,
     ),
+    "tls_authority_expired": _tls(
+        "The certificate of the authority that issued GitLab's certificate has expired.",
+        "Have whoever runs the authority renew its certificate, and enter the new one as CA certificate.",
+        Responsible.GITLAB_ADMIN,
+        Way.INSTANCE,
+    ),
+    "tls_other_authority": _tls(
+        "GitLab's certificate no longer comes from the authority trusted here. Trusted is SHA-256 {expected}; GitLab "
+        "now shows {seen}.",
+        "Ask GitLab's administrator whether the authority was changed. If it was, compare the fingerprint and trust "
+        "the new one. If not, someone may be in between: leave it as it is.",
+        Responsible.GITLAB_ADMIN,
+        Way.INSTANCE,
+    ),
+    "tls_client_certificate_required": _tls(
+        "A gateway in front of GitLab demands a client certificate.",
+        "Get one from whoever runs the gateway, and enter it under Gateway.",
+        Responsible.NETWORK,
+        Way.GATEWAY,
+    ),
+    "tls_client_certificate_refused": _tls(
+        "The gateway in front of GitLab refuses the client certificate.",
+        "Have whoever runs the gateway say whether it has expired, was revoked, or comes from an authority that the "
+        "gateway does not accept.",
+        Responsible.NETWORK,
+        Way.GATEWAY,
+    ),
     "tls_failed": _tls("The TLS handshake failed.", "Ask whoever runs the server; mention the time."),
-    "proxy_failed": Failure(
-        Layer.PROXY,
+    "proxy_failed": _proxy(
         "The proxy did not open a connection to GitLab.",
         "Check the proxy's address, and whether it lets this portal CONNECT to GitLab's IP address and port.",
-        Responsible.NETWORK,
-        _ASKS,
-        (Way.INSTANCE,),
-        is_taken_up=True,
+    ),
+    "proxy_failed/unreachable": _proxy(
+        "The proxy cannot be reached: its name is unknown, or nothing listens at its port.",
+        "Check the proxy's address and port, and the firewall between this portal and the proxy.",
+    ),
+    "proxy_failed/authentication": _proxy(
+        "The proxy asks for a user name and a password (407), and Gatehouse has none for it.",
+        "Have the proxy let this portal's address through without signing in.",
+    ),
+    "proxy_failed/denied": _proxy(
+        "The proxy does not allow a connection to GitLab (403).",
+        "Have whoever runs the proxy allow CONNECT from this portal to GitLab's name, IP address and port.",
+    ),
+    "proxy_failed/name": _proxy(
+        "Neither this portal nor the proxy can resolve GitLab's host name.",
+        "Have whoever runs the proxy check whether its name servers know GitLab's host name.",
+    ),
+    "proxy_failed/target": _proxy(
+        "The proxy answers, but cannot connect to GitLab.",
+        "Check whether GitLab runs, and the firewall between the proxy and GitLab.",
+    ),
+    "proxy_failed/not_a_proxy": _proxy(
+        "What listens at the proxy's address is not an HTTP proxy that opens tunnels.",
+        "Check the proxy's address and port. It must support CONNECT (RFC 9110 §9.3.6).",
     ),
     "deadline_passed": Failure(
         Layer.HTTP,

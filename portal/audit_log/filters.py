@@ -21,7 +21,15 @@ MAX_CLEANED = MAX_TEXT * 8
 # What the page offers, and how the names of the matching actions begin. Addresses may also name one action.
 KINDS: Mapping[str, tuple[str, ...]] = {
     "repositories": ("repository.", "catalogue."),
-    "connections": ("connection.", "application.", "authorization.", "health.", "incident.", "support_bundle."),
+    "connections": (
+        "connection.",
+        "application.",
+        "authorization.",
+        "health.",
+        "incident.",
+        "support_bundle.",
+        "gitlab_server.",
+    ),
     "credentials": ("credential.", "token.", "key."),
     "members": ("member.", "person.", "password.", "organization."),
     "sign-ins": ("session.", "access."),

@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from portal.actor import Right
 from portal.capability import Capability, NavigationEntry
-from portal.connections.models import Application, Connection, OutboundTry
+from portal.connections.models import Application, Connection, GitLabServer, OutboundTry
 from portal.connections.store import application_of
 from portal.db import delete_of_connection, values_of
 from portal.net.budget import RequestBudget
@@ -41,7 +41,7 @@ CAPABILITY = Capability(
     name="connections",
     views="portal.connections.views",
     navigation={10: NavigationEntry("connections.index", "Connections", "plug-connected", Right.SEE_CONNECTIONS)},
-    tables=(Application, Connection, OutboundTry, RequestBudget),
+    tables=(Application, Connection, GitLabServer, OutboundTry, RequestBudget),
     erases=delete_of_connection(Application),
     bundle=bundle,
     actions={
@@ -53,5 +53,6 @@ CAPABILITY = Capability(
         "connection.renamed": "renamed {old} to {object}",
         "connection.service_user_changed": "changed the service user of {object} to @{new}",
         "connection.services_changed": "changed what {object} is used for",
+        "gitlab_server.gateway_changed": "changed what the gateway in front of {object} is shown",
     },
 )

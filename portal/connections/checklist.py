@@ -30,13 +30,17 @@ from portal.net import (
     HostSession,
     OutboundError,
     RedirectRefused,
+    TLSFailed,
     parse_address,
+    parse_certificates,
 )
 from portal.runtime import Runtime
 
 MAX_SKEW_SECONDS = 60
 EXPIRY_WARNING_DAYS = 14
 MAX_ROOT_PROBES = 8
+# The certificate is fine but for the authority, which a person may trust.
+UNTRUSTED = frozenset({"unknown_ca", "self_signed", "other_authority"})
 
 
 def run_checklist(runtime: Runtime, principal: Principal, slug: str) -> Checklist:
@@ -149,7 +153,7 @@ class _Told:
 def look_at(runtime: Runtime, connection: Connection, *, is_background: bool = False) -> Checklist:
     """Run every check; after the first failure the rest are skipped."""
     with open_host_session(runtime, connection, is_background=is_background) as http:
-        examination = http.examine()
+        examination = _with_both_authorities(connection, http.examine())
         checks = _layer_checks(examination, http.address.scheme, is_sandbox(runtime, connection))
         told = _gitlab_checks(runtime, connection, http) if examination.failure is None else _Told([])
     checks += told.checks
@@ -158,12 +162,25 @@ def look_at(runtime: Runtime, connection: Connection, *, is_background: bool = F
     order = list(TITLES)
     return Checklist(
         checks=sorted(checks, key=lambda check: order.index(check.key)),
-        chain=[_certificate_json(item) for item in examination.chain],
+        chain=[_certificate_json(item, examination) for item in examination.chain],
         checked_at=utc_now(),
         announces_issuer=told.announces_issuer,
         issuer=told.issuer,
         scopes_supported=told.scopes_supported,
     )
+
+
+def _with_both_authorities(connection: Connection, found: Examination) -> Examination:
+    """Say of a connection in use whose trusted authority no longer fits what was trusted, and what came instead."""
+    failure = found.failure
+    is_other = isinstance(failure, TLSFailed) and failure.case in UNTRUSTED | {"incomplete_chain"}
+    if not (is_other and connection.authorized_at and connection.ca_certificate and found.chain):
+        return found
+    known = (connection.checks or {}).get("chain") or []
+    if len(found.chain) == 1 < len(known) and known[0]["issuer"] == found.chain[0].issuer:
+        return found  # The same authority's, without its own certificate this time.
+    expected, seen = parse_certificates(connection.ca_certificate)[0].sha256, found.chain[-1].sha256
+    return replace(found, failure=TLSFailed("other_authority", expected=expected, seen=seen))
 
 
 def _layer_checks(examination: Examination, scheme: str, stays_here: bool) -> list[Check]:
@@ -277,8 +294,11 @@ def _not_gitlab_card(error: GitLabError | OutboundError, root: str) -> Card:
     return card if isinstance(error, RedirectRefused) else replace(card, words="", request_id="")
 
 
-def _certificate_json(item: CertificateInfo) -> dict[str, Any]:
+def _certificate_json(item: CertificateInfo, examination: Examination) -> dict[str, Any]:
+    failure = examination.failure
+    is_unknown = isinstance(failure, TLSFailed) and failure.case in UNTRUSTED
     return {
+        "may_be_trusted": is_unknown and item == examination.authority,
         "subject": item.subject,
         "issuer": item.issuer,
         "sha256": item.sha256,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wtforms import BooleanField, RadioField, SelectMultipleField, StringField, TextAreaField
+from wtforms import BooleanField, PasswordField, RadioField, SelectMultipleField, StringField, TextAreaField
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import Length
 
@@ -38,9 +38,33 @@ class InstanceForm(StrictForm):
     api_url = StringField("API URL", [Length(max=MAX_ADDRESS, message=_TOO_LONG)])
     ca_certificate = TextAreaField("CA certificate", [Length(max=MAX_PEM, message=_TOO_LONG)])
     proxy = StringField("Proxy", [Length(max=MAX_ADDRESS, message=_TOO_LONG)])
-    # Buttons of the page: use another address, or use it for browsers only and keep this one for the API.
+    proxy_exceptions = StringField("Except for", [Length(max=MAX_TYPED, message=_TOO_LONG)])
+    # Whether connections that share the GitLab follow, once that has been asked.
+    reach = StringField("Connections that change", [Length(max=10)])
+    # Buttons of the page: trust an authority by its fingerprint, use another address, or use it for browsers only and
+    # keep this one for the API.
+    trust = StringField("Trust this certificate authority", [Length(max=100, message=_TOO_LONG)])
     use = StringField("Use this address", [Length(max=MAX_ADDRESS, message=_TOO_LONG)])
     use_external = StringField("Use this address for browsers", [Length(max=MAX_ADDRESS, message=_TOO_LONG)])
+
+
+class GatewayForm(StrictForm):
+    """What a gateway in front of a GitLab wants to see."""
+
+    client_certificate = TextAreaField(
+        "Client certificate",
+        [Length(max=MAX_PEM, message=_TOO_LONG)],
+        description="PEM, with its intermediate certificates after it.",
+        render_kw={"optional": True, "mono": True, "rows": 5, "placeholder": "-----BEGIN CERTIFICATE-----"},
+    )
+    client_key = TextAreaField("Private key", [Length(max=MAX_PEM, message=_TOO_LONG)])
+    header_name = StringField(
+        "Header",
+        [Length(max=100, message=_TOO_LONG)],
+        description="Sent with every request to this GitLab, and to no other address.",
+        render_kw={"optional": True, "mono": True, "placeholder": "X-Gateway-Key"},
+    )
+    header_value = PasswordField("Value", [Length(max=5000, message=_TOO_LONG)])
 
 
 class ServiceUserForm(StrictForm):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from sqlmodel import Session
 
 from portal import audit
 from portal.actor import Principal
 from portal.connections.limits import CHECKS, count_try
-from portal.connections.models import Application, Connection, need_attention, way_of
+from portal.connections.models import Application, Connection, GitLabServer, need_attention, way_of
+from portal.connections.servers import SharedServer, connections_of, find_server, open_way
 from portal.connections.steps import Step
 from portal.connections.store import application_of, get_connection_for_admin
 from portal.db import utc_now
@@ -23,6 +26,7 @@ from portal.net import (
     AddressRefused,
     CertificateRefused,
     OutboundError,
+    ProxyExceptions,
     origin_of,
     parse_address,
     parse_certificates,
@@ -34,6 +38,13 @@ log = get_logger(__name__)
 PROXY_SENTENCE = "Enter the proxy as host:port, for example proxy.example.com:3128."
 
 
+class Reach(StrEnum):
+    """Which connections follow when a GitLab server that several share is changed through one of them."""
+
+    ALL = "all"
+    ONE = "one"
+
+
 @dataclass(frozen=True)
 class Entered:
     """What was typed in step 2, as text."""
@@ -42,6 +53,7 @@ class Entered:
     api_url: str = ""
     ca_certificate: str = ""
     proxy: str = ""
+    proxy_exceptions: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,30 @@ class Understood:
     api: Address
     ca_certificate: str
     proxy: str
+    proxy_exceptions: str = ""
+
+    @property
+    def way(self) -> dict[str, str]:
+        """What a connection keeps of it, as `way_of`."""
+        return {
+            "external_url": self.external.url,
+            "api_url": self.api.url,
+            "ca_certificate": self.ca_certificate,
+            "proxy": self.proxy,
+        }
+
+    def is_way_of(self, server: GitLabServer) -> bool:
+        """Return whether a server is reached exactly so."""
+        known = {name: getattr(server, name) for name in (*self.way, "proxy_exceptions")}
+        return known == {**self.way, "proxy_exceptions": self.proxy_exceptions}
+
+    def write_to(self, server: GitLabServer) -> None:
+        """Have a server reached so; what a gateway at another origin wants to see must be entered again."""
+        for name, value in {**self.way, "proxy_exceptions": self.proxy_exceptions}.items():
+            setattr(server, name, value)
+        if server.origin != self.api.origin:
+            server.client_key_sealed = server.header_value_sealed = None
+        server.origin, server.updated_at = self.api.origin, utc_now()
 
 
 def understand(runtime: Runtime, entered: Entered) -> Understood:
@@ -72,47 +108,98 @@ def understand(runtime: Runtime, entered: Entered) -> Understood:
     except CertificateRefused as error:
         problems["ca_certificate"] = str(error)
     proxy = _read_proxy(runtime, entered.proxy, problems)
+    exceptions = ", ".join(re.split(r"[\s,;]+", entered.proxy_exceptions.strip())) if proxy else ""
+    try:
+        ProxyExceptions.parse(exceptions)
+    except AddressRefused as error:
+        problems["proxy_exceptions"] = error.sentence
     if problems or external is None or api is None:
         raise InvalidInput(field_errors=problems)
-    return Understood(external, api, pem, proxy)
+    return Understood(external, api, pem, proxy, exceptions)
 
 
-def save_instance(runtime: Runtime, principal: Principal, slug: str, entered: Entered) -> Connection:
-    """Store where the GitLab is. A different origin drops the stored secret: it must be typed again (S32).
+def save_instance(
+    runtime: Runtime, principal: Principal, slug: str, entered: Entered, reach: Reach | None = None
+) -> Connection:
+    """Store how the GitLab is reached. A different origin drops the stored secrets: they must be typed again (S32).
+
+    Args:
+        runtime: for the check of a new path.
+        principal: who changes it.
+        slug: of the connection.
+        entered: what was typed.
+        reach: whether connections that share the GitLab server change, too; None if no one has been asked.
 
     Raises:
         InvalidInput: with a sentence per field; nothing is changed.
+        SharedServer: others share it, and no one has been asked.
         RateLimited: the organization checked addresses too often in the last minute.
     """
     understood = understand(runtime, entered)
-    _require_gitlab_at_new_path(runtime, principal, slug, entered, understood)
+    _require_gitlab_at_new_path(runtime, principal, slug, entered, understood, reach)
     with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        # The server first, then its connections in their order: two changes at once wait for each other.
+        server = session.get(GitLabServer, connection.server_id, with_for_update=True) if connection.server_id else None
+        users = connections_of(session, server, is_locked=True) if server else []
         connection = get_connection_for_admin(session, principal, slug, is_locked=True)
-        before = way_of(connection)
-        connection.external_url, connection.api_url = understood.external.url, understood.api.url
-        connection.ca_certificate, connection.proxy = understood.ca_certificate, understood.proxy
-        connection.updated_at = utc_now()
-        if connection.authorized_via and origin_of(connection.authorized_via["api_url"]) == understood.api.origin:
-            connection.authorized_via = way_of(connection)
-        if before != way_of(connection):
-            _begin_anew(session, connection, is_moved=connection.api_url != before["api_url"])
-            audit.record(
-                session,
-                principal.actor,
-                "connection.instance_changed",
-                connection.target,
-                external_url=connection.external_url,
-                api_url=connection.api_url,
-            )
-        application = application_of(session, connection.id)
-        if application and application.client_secret_sealed and application.origin != understood.api.origin:
-            _quarantine_secret(connection, application)
-        session.add(connection)
+        others = [user for user in users if user.id != connection.id]
+        followers = [connection]
+        if server is None and (found := find_server(session, connection.organization_id, understood.way)):
+            server = found
+            understood = replace(understood, ca_certificate=found.ca_certificate, proxy=found.proxy)
+        elif server is not None and not understood.is_way_of(server):
+            if others and reach is None:
+                raise SharedServer(others)
+            if others and reach == Reach.ONE:
+                server = None
+            else:
+                followers += others
+                understood.write_to(server)
+        if server is None:
+            server = GitLabServer(organization_id=connection.organization_id, external_url="", api_url="")
+            understood.write_to(server)
+        session.add(server)
+        session.flush()
+        for follower in followers:
+            _follow(session, principal, follower, server, understood)
         return connection
 
 
+def _follow(
+    session: Session, principal: Principal, connection: Connection, server: GitLabServer, understood: Understood
+) -> None:
+    """Apply to a connection how its GitLab server is reached now."""
+    before = {**way_of(connection), "server_id": connection.server_id}
+    connection.server_id = server.id
+    for name, value in understood.way.items():
+        setattr(connection, name, value)
+    connection.updated_at = utc_now()
+    if connection.authorized_via and origin_of(connection.authorized_via["api_url"]) == understood.api.origin:
+        connection.authorized_via = way_of(connection)
+    if before != {**way_of(connection), "server_id": connection.server_id}:
+        _begin_anew(session, connection, is_moved=connection.api_url != before["api_url"])
+        audit.record(
+            session,
+            principal.actor,
+            "connection.instance_changed",
+            connection.target,
+            external_url=connection.external_url,
+            api_url=connection.api_url,
+        )
+    application = application_of(session, connection.id)
+    if application and application.client_secret_sealed and application.origin != understood.api.origin:
+        _quarantine_secret(connection, application)
+    session.add(connection)
+
+
 def _require_gitlab_at_new_path(
-    runtime: Runtime, principal: Principal, slug: str, entered: Entered, understood: Understood
+    runtime: Runtime,
+    principal: Principal,
+    slug: str,
+    entered: Entered,
+    understood: Understood,
+    reach: Reach | None,
 ) -> None:
     """Check before secrets move along: they are bound to scheme, host and port, and one server may hold many paths.
 
@@ -121,22 +208,45 @@ def _require_gitlab_at_new_path(
     """
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
-        application = application_of(session, connection.id)
-        of_secret = connection.api_url if application and application.client_secret_sealed else ""
-        of_pair = (connection.authorized_via or {}).get("api_url", "")
-        others = {of_secret, of_pair} - {"", understood.api.url}
+        server = session.get(GitLabServer, connection.server_id) if connection.server_id else None
+        moving = [connection]
+        if server and reach == Reach.ALL:
+            moving += connections_of(session, server, besides=connection.id)
+        others = set()
+        for one in moving:
+            application = application_of(session, one.id)
+            others |= {one.api_url if application and application.client_secret_sealed else ""}
+            others |= {(one.authorized_via or {}).get("api_url", "")}
+        others -= {"", understood.api.url}
         if not any(origin_of(url) == understood.api.origin for url in others):
             return
         count_try(session, principal, CHECKS)
     try:
-        with runtime.outbound.session(
-            understood.api, ca_certificate=understood.ca_certificate, proxy=understood.proxy
-        ) as http:
+        with open_way(runtime, understood.way, connection.server_id) as http:
             identify(http, understood.external.url)
     except (GitLabError, OutboundError) as error:
         field = "api_url" if entered.api_url.strip() else "domain"
         kept = "The Secret or token belongs to this server, so the new path must be one where GitLab answers."
         raise InvalidInput(field_errors={field: f"{error.sentence} {kept}"}) from None
+
+
+def trust_authority(runtime: Runtime, principal: Principal, slug: str, entered: Entered, fingerprint: str) -> Entered:
+    """Return what was typed, with the authority of that SHA-256 fingerprint, which the server must still present.
+
+    Raises:
+        InvalidInput: it no longer does, or that certificate cannot be an authority.
+        RateLimited: the organization checked addresses too often in the last minute.
+    """
+    understood = understand(runtime, entered)
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        count_try(session, principal, CHECKS)
+    with open_way(runtime, understood.way, connection.server_id) as http:
+        found = http.examine().authority
+    if found is None or found.sha256 != fingerprint:
+        sentence = "The server now shows other certificates. Check again, and compare the fingerprint once more."
+        raise InvalidInput(field_errors={"ca_certificate": sentence})
+    return replace(entered, ca_certificate=found.pem)
 
 
 def would_change(runtime: Runtime, connection: Connection, entered: Entered) -> bool:
@@ -145,13 +255,7 @@ def would_change(runtime: Runtime, connection: Connection, entered: Entered) -> 
     Raises:
         InvalidInput: with a sentence per field.
     """
-    found = understand(runtime, entered)
-    return way_of(connection) != {
-        "external_url": found.external.url,
-        "api_url": found.api.url,
-        "ca_certificate": found.ca_certificate,
-        "proxy": found.proxy,
-    }
+    return way_of(connection) != understand(runtime, entered).way
 
 
 def _begin_anew(session: Session, connection: Connection, *, is_moved: bool) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Response
+from flask import Response, request
 
 from portal.connections import checklist, instance
 from portal.connections.checks import Checklist
 from portal.connections.forms import InstanceForm
 from portal.connections.models import Connection, way_of
+from portal.connections.servers import SharedServer, proxy_exceptions_of
 from portal.connections.setup_views import load_connection, render_step, say_when, waiting_card
 from portal.connections.steps import Step, next_url, step_url
 from portal.errors import Card, InvalidInput, RateLimited
@@ -18,7 +19,7 @@ from portal.web.forms import problems_of, refuse_unknown_fields
 from portal.web.htmx import leave_to, render, wants_fragment
 from portal.web.proof import require_proof
 
-FIELDS = ("domain", "api_url", "ca_certificate", "proxy", "use", "use_external")
+FIELDS = ("domain", "api_url", "ca_certificate", "proxy", "proxy_exceptions", "reach", "trust", "use", "use_external")
 
 
 def setup_instance(slug: str) -> Response:
@@ -32,13 +33,23 @@ def save_instance(slug: str) -> Response:
     form, connection = InstanceForm(), load_connection(slug)
     if not form.validate():
         return _render(connection, form, errors=problems_of(form))
+    runtime, principal = current_runtime(), current_principal()
     known, entered = way_of(connection), _entered(form, connection)
+    reach = instance.Reach(form.reach.data) if form.reach.data in list(instance.Reach) else None
     try:
-        if connection.authorized_at and instance.would_change(current_runtime(), connection, entered):
+        if form.trust.data:
+            entered = instance.trust_authority(runtime, principal, slug, entered, form.trust.data)
+        if (connection.authorized_at or reach) and instance.would_change(runtime, connection, entered):
             require_proof(purpose="moving the connection to another address", keep=FIELDS)
-        saved = instance.save_instance(current_runtime(), current_principal(), slug, entered)
+        saved = instance.save_instance(runtime, principal, slug, entered, reach)
     except InvalidInput as error:
         return _render(connection, form, errors=error.field_errors)
+    except RateLimited as error:
+        return _render_waiting(connection, form, error)
+    except SharedServer as error:
+        kept = {name: request.form.get(name, "") for name in FIELDS if name != "reach"}
+        others, status = error.others, error.status
+        return render("connections/setup/shared.html", status=status, connection=connection, others=others, kept=kept)
     if known != way_of(saved):
         return leave_to(step_url(saved, Step.INSTANCE))
     return _go_on(saved, form)
@@ -82,12 +93,13 @@ def _form_of(connection: Connection) -> InstanceForm:
     shown = {name: getattr(connection, name) for name in ("api_url", "ca_certificate", "proxy")}
     if shown["api_url"] == connection.external_url:
         shown["api_url"] = ""
-    return InstanceForm(data={"domain": connection.external_url, **shown})
+    exceptions = proxy_exceptions_of(current_runtime(), connection)
+    return InstanceForm(data={"domain": connection.external_url, "proxy_exceptions": exceptions, **shown})
 
 
 def _entered(form: InstanceForm, connection: Connection) -> instance.Entered:
     """Return what was typed; a button of the checklist or of the sandbox may name another address to take."""
-    reach = (form.ca_certificate.data or "", form.proxy.data or "")
+    reach = (form.ca_certificate.data or "", form.proxy.data or "", form.proxy_exceptions.data or "")
     if form.use_external.data:
         return instance.Entered(form.use_external.data, connection.api_url, *reach)
     if form.use.data and (form.api_url.data or "").strip():

@@ -1,4 +1,4 @@
-"""Tables of a connection and of its OAuth application, and why a connection needs a person."""
+"""Tables of a GitLab server, of a connection to it and of its OAuth application; why a connection needs a person."""
 
 from __future__ import annotations
 
@@ -36,6 +36,51 @@ class Method(StrEnum):
     ACCESS_TOKEN = "access_token"
 
 
+class GitLabServer(SQLModel, table=True):
+    """How one GitLab is reached: set up once, shared by any number of the organization's connections.
+
+    Each connection has a copy of the first four fields: they decide which server its credentials belong to, so a change
+    is applied to every connection in one transaction (`instance.save_instance`).
+    """
+
+    __tablename__ = "gitlab_server"
+    # Audit rows outlive it: its id is never reused.
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    organization_id: int = Field(foreign_key="organization.id", index=True, sa_type=BigId)
+    external_url: str = Field(max_length=500)
+    api_url: str = Field(max_length=500)
+    ca_certificate: str = Field(default="")
+    proxy: str = Field(default="", max_length=500)
+    # Hosts and networks that are reached without the proxy.
+    proxy_exceptions: str = Field(default="", max_length=2000)
+    # For a gateway in front: a client certificate (PEM) with its key, and one header with its value. Both secrets are
+    # sealed by the vault for `origin`, the API's scheme, host and port; no other origin ever gets them (S32).
+    client_certificate: str = Field(default="")
+    client_key_sealed: bytes | None = sealed_field(origin_column="origin")
+    header_name: str = Field(default="", max_length=100)
+    header_value_sealed: bytes | None = sealed_field(origin_column="origin")
+    origin: str = Field(default="", max_length=300)
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+    updated_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+
+    @property
+    def name(self) -> str:
+        """What people call it: its address without the scheme."""
+        return self.external_url.partition("://")[2]
+
+    @property
+    def has_gateway(self) -> bool:
+        """Whether anything is shown to a gateway in front of it."""
+        return bool(self.client_certificate or self.header_name)
+
+    @property
+    def target(self) -> Target:
+        """Its name in the audit log."""
+        return Target(self.organization_id, "gitlab_server", self.id, self.name)
+
+
 class Connection(SQLModel, table=True):
     """One GitLab instance of one organization.
 
@@ -57,6 +102,8 @@ class Connection(SQLModel, table=True):
     state: str = Field(default=ConnectionState.DRAFT, max_length=40)
     # A Card as JSON: why the connection needs attention; null if it does not.
     attention: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    # How its GitLab is reached; null until step 2. The four fields after it are copies.
+    server_id: int | None = Field(default=None, foreign_key="gitlab_server.id", index=True, sa_type=BigId)
     external_url: str = Field(default="", max_length=500)
     api_url: str = Field(default="", max_length=500)
     ca_certificate: str = Field(default="")

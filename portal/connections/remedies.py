@@ -40,6 +40,9 @@ def _action(way: Way, connection: Connection | None) -> CardAction | None:
         return CardAction("Show repositories", f"/repositories/?connection={connection.slug}")
     if way == Way.SETUP:
         return CardAction("Continue the walkthrough", f"/connections/{connection.slug}/setup")
+    if way == Way.GATEWAY:
+        label = "Enter a client certificate"
+        return CardAction(label, f"/servers/{connection.server_id}") if connection.server_id else None
     if way == Way.APPLICATIONS:
         url = links.applications(connection.external_url)
         return CardAction("Open the applications in GitLab", url, external=True)

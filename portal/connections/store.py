@@ -29,13 +29,14 @@ from portal.connections.models import (
     need_attention,
     way_of,
 )
+from portal.connections.servers import drop_unused_server, open_way
 from portal.connections.steps import CREDENTIAL_STEP, Step
 from portal.db import utc_now
 from portal.errors import Card, Conflict, InvalidInput, NotFound
 from portal.gitlab.answers import Metadata
 from portal.gitlab.identification import Service, edition_of
 from portal.gitlab.oauth import ClientCredentials
-from portal.net import HostSession, origin_of, parse_address
+from portal.net import HostSession, origin_of
 from portal.runtime import Runtime
 from portal.vault import Place, SecretUnreadable
 from portal.vault.columns import recalling
@@ -86,12 +87,11 @@ def get_connection_for_admin(
 
 
 def open_host_session(runtime: Runtime, connection: Connection, *, is_background: bool = False) -> HostSession:
-    """Return a session with a connection's API side, with its own CA and proxy."""
-    address = parse_address(connection.api_url, allow_http=True)
-    return runtime.outbound.session(
-        address,
-        ca_certificate=connection.ca_certificate,
-        proxy=connection.proxy,
+    """Return a session with a connection's API side, the way its GitLab server is reached."""
+    return open_way(
+        runtime,
+        way_of(connection),
+        connection.server_id,
         recall=recalling(runtime.database, runtime.vault, connection.id),
         is_background=is_background,
     )
@@ -221,6 +221,7 @@ def discard_draft(runtime: Runtime, principal: Principal, slug: str) -> None:
         for table in (GroupGrant, InvitedGroup):
             session.execute(delete(table).where(col(table.connection_id) == connection.id))
         session.delete(connection)
+        drop_unused_server(session, connection)
 
 
 def mark_step_done(session: Session, connection: Connection, step: Step) -> None:

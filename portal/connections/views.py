@@ -10,7 +10,7 @@ from markupsafe import Markup
 from portal.actor import ActorKind, Right
 from portal.audit_log.search import Search, list_events
 from portal.audit_log.sentences import sentence_of
-from portal.connections import application_views, instance, instance_views, setup_views, store
+from portal.connections import application_views, instance, instance_views, server_views, setup_views, store
 from portal.connections.forms import PurposeForm, RenameForm
 from portal.connections.models import Connection, ConnectionState, Method, is_failing
 from portal.connections.panels import panels_for
@@ -35,6 +35,7 @@ def register(app: Flask, runtime: Runtime) -> None:
     if not blueprint._got_registered_once:
         _add_steps()
     app.register_blueprint(blueprint)
+    app.register_blueprint(server_views.blueprint)
     app.add_template_filter(step_url, "step_url")
     app.add_template_global(_is_in_clear, "is_in_clear")
     app.add_template_global(is_failing, "is_failing")

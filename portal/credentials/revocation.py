@@ -28,6 +28,7 @@ from sqlmodel import Session, col, select
 from portal import audit
 from portal.actor import SYSTEM
 from portal.connections.models import Application, Connection, Method, way_of
+from portal.connections.servers import open_way
 from portal.connections.store import application_of
 from portal.crash_points import crash_point
 from portal.credentials.methods import Key, method_of, open_secret
@@ -38,7 +39,7 @@ from portal.gitlab import oauth
 from portal.gitlab.answers import GitLabError, OAuthRefused, Unauthorized
 from portal.gitlab.client import GitLabClient
 from portal.jobs import enqueue
-from portal.net import HostSession, OutboundError, origin_of, parse_address
+from portal.net import HostSession, OutboundError, origin_of
 from portal.runtime import Runtime
 from portal.vault import Place, Secret, SecretUnreadable
 
@@ -124,7 +125,7 @@ def _make_revoker(
         connection_id=connection.id,
         connection_name=connection.display_name,
         origin=origin,
-        snapshot={**way, "client_id": key_id, "gitlab_username": username},
+        snapshot={**way, "server_id": connection.server_id, "client_id": key_id, "gitlab_username": username},
         client_secret=secret,
         method=method,
     )
@@ -350,9 +351,8 @@ def _end_at_gitlab(runtime: Runtime, row: RetiredToken) -> Proof | Card:
         pair = _open(runtime, row)
     except SecretUnreadable:
         return UNREADABLE
-    address = parse_address(way["api_url"], allow_http=True)
     try:
-        with runtime.outbound.session(address, ca_certificate=way["ca_certificate"], proxy=way["proxy"]) as http:
+        with open_way(runtime, way, way.get("server_id")) as http:
             # A second time for what a refresh token that still worked was exchanged for.
             for _ in range(2):
                 outcome = _revoke_and_look(runtime, row, http, pair)

@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select
 from portal import audit
 from portal.actor import SYSTEM
 from portal.connections.models import Connection, ConnectionState
+from portal.connections.servers import drop_unused_server
 from portal.crash_points import crash_point
 from portal.credentials import TIMES
 from portal.credentials.revocation import pending_revocations
@@ -110,6 +111,7 @@ def erase_connection(context: JobContext, *, connection_id: int) -> None:
                 external_url=connection.external_url,
             )
             session.delete(connection)
+            drop_unused_server(session, connection)
     except NotWanted:
         return
     context.progress(done, total, "Everything is erased; the audit log stays")

@@ -18,6 +18,10 @@ from portal.health.models import REACH, UNREACHABLE, IncidentPhase, Level
 VERDICTS = frozenset(
     {
         "tls_expired",
+        "tls_authority_expired",
+        "tls_other_authority",
+        "tls_client_certificate_required",
+        "tls_client_certificate_refused",
         "tls_not_yet_valid",
         "tls_wrong_name",
         "tls_self_signed",

@@ -18,8 +18,8 @@ from portal.net.errors import (
 )
 from portal.net.examination import Examination
 from portal.net.policy import NetworkPolicy
-from portal.net.proxy import parse_proxy
-from portal.net.tls import CertificateInfo, CertificateRefused, parse_certificates
+from portal.net.proxy import ProxyExceptions, parse_proxy
+from portal.net.tls import CertificateInfo, CertificateRefused, Gateway, parse_certificates
 
 __all__ = [
     "Address",
@@ -34,11 +34,13 @@ __all__ = [
     "ConnectFailed",
     "DeadlinePassed",
     "Examination",
+    "Gateway",
     "HostSession",
     "NameNotResolved",
     "NetworkPolicy",
     "OutboundClient",
     "OutboundError",
+    "ProxyExceptions",
     "ProxyFailed",
     "RedirectRefused",
     "RequestBudgets",

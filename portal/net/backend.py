@@ -15,11 +15,12 @@ from portal.errors import Layer
 from portal.net.address import Address
 from portal.net.deadline import current
 from portal.net.embedded import IPAddress
-from portal.net.errors import ConnectFailed, DeadlinePassed
+from portal.net.errors import ConnectFailed, DeadlinePassed, NameNotResolved
 from portal.net.policy import NetworkPolicy
-from portal.net.proxy import Proxy
+from portal.net.proxy import Proxy, ProxyExceptions
 from portal.net.resolver import Resolve, resolve_checked
 from portal.net.sockets import connect_first, handshake
+from portal.net.tls import client_certificate_failure
 
 # A connection keeps the address it was checked for; older ones are not reused, so that a moved GitLab is followed.
 MAX_AGE_SECONDS = 300.0
@@ -40,6 +41,9 @@ class GuardedStream(httpcore2.NetworkStream):
         except (TimeoutError, DeadlinePassed):
             return self._read_late(max_bytes)
         except OSError as error:
+            # TLS 1.3 refuses a client after the handshake (RFC 8446 §4.4.2.4).
+            if failure := client_certificate_failure(error):
+                raise failure from None
             raise httpcore2.ReadError(str(error)) from None
 
     def _read_late(self, max_bytes: int) -> bytes:
@@ -95,11 +99,19 @@ class GuardedStream(httpcore2.NetworkStream):
 class GuardedBackend(httpcore2.NetworkBackend):
     """Connects to only one address; each new connection resolves and checks again."""
 
-    def __init__(self, policy: NetworkPolicy, address: Address, resolve: Resolve, proxy: Address | None) -> None:
+    def __init__(
+        self,
+        policy: NetworkPolicy,
+        address: Address,
+        resolve: Resolve,
+        proxy: Address | None,
+        exceptions: ProxyExceptions | None = None,
+    ) -> None:
         self._policy = policy
         self._address = address
         self._resolve = resolve
         self._proxy = Proxy(proxy, policy, resolve) if proxy else None
+        self._exceptions = exceptions or ProxyExceptions()
 
     def connect_tcp(
         self,
@@ -115,11 +127,18 @@ class GuardedBackend(httpcore2.NetworkBackend):
         return GuardedStream(self.connect(self.resolve()))
 
     def resolve(self) -> list[IPAddress]:
-        """Return the target's addresses, all of them allowed."""
-        return resolve_checked(self._policy, self._address, self._resolve)
+        """Return the target's addresses, all of them allowed; none if only the proxy may know the name."""
+        try:
+            return resolve_checked(self._policy, self._address, self._resolve)
+        except NameNotResolved:
+            if self._proxy is None or self._exceptions.has(self._address.host, []):
+                raise
+            if not self._policy.leaves_names_to_proxy:
+                raise
+            return []
 
     def connect(self, found: list[IPAddress]) -> socket.socket:
         """Return a socket to one of the addresses that `resolve` returned."""
-        if self._proxy is None:
+        if self._proxy is None or self._exceptions.has(self._address.host, found):
             return connect_first(found, self._address.port)
-        return self._proxy.tunnel(found, self._address.port)
+        return self._proxy.tunnel(found, self._address)

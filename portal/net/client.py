@@ -20,10 +20,10 @@ from portal.net.budget import RequestBudgets, Share
 from portal.net.deadline import DEFAULT_MAX_BYTES, Exchange, exchange
 from portal.net.examination import Examination, examine
 from portal.net.policy import NetworkPolicy
-from portal.net.proxy import parse_proxy
+from portal.net.proxy import ProxyExceptions, parse_proxy
 from portal.net.resolver import Resolve, system_resolve
 from portal.net.retry import read_retry_after
-from portal.net.tls import make_context, make_trustless_context
+from portal.net.tls import Gateway, make_context, make_trustless_context
 from portal.net.transport import GuardedTransport
 from portal.redaction import register
 
@@ -50,6 +50,8 @@ class OutboundClient:
         *,
         ca_certificate: str | None = None,
         proxy: str | None = None,
+        proxy_exceptions: str = "",
+        gateway: Gateway | None = None,
         recall: Callable[[], None] | None = None,
         is_background: bool = False,
     ) -> HostSession:
@@ -59,6 +61,8 @@ class OutboundClient:
             address: where to.
             ca_certificate: PEM; if given, nothing else is trusted.
             proxy: `host:port` of an HTTP proxy that tunnels.
+            proxy_exceptions: hosts and networks that are reached without it.
+            gateway: what a gateway in front of the address wants to see; sent to this address only.
             is_background: let people's requests go first.
             recall: called once, before the peer's answer is read: it registers the secrets that the answer may repeat.
 
@@ -70,6 +74,8 @@ class OutboundClient:
             address,
             ca_certificate=ca_certificate or None,
             proxy=proxy or None,
+            proxy_exceptions=proxy_exceptions,
+            gateway=gateway,
             resolve=self._resolve,
             recall=recall,
             share=self._budgets.share_of(address.origin) if self._budgets else None,
@@ -91,6 +97,8 @@ class HostSession:
         *,
         ca_certificate: str | None = None,
         proxy: str | None = None,
+        proxy_exceptions: str = "",
+        gateway: Gateway | None = None,
         resolve: Resolve = system_resolve,
         recall: Callable[[], None] | None = None,
         share: Share | None = None,
@@ -100,11 +108,17 @@ class HostSession:
         self._share = share
         self._is_background = is_background
         self._recall = recall
-        self._backend = GuardedBackend(policy, address, resolve, parse_proxy(proxy) if proxy else None)
+        exceptions = ProxyExceptions.parse(proxy_exceptions)
+        self._backend = GuardedBackend(policy, address, resolve, parse_proxy(proxy) if proxy else None, exceptions)
         self._ca_certificate = ca_certificate
+        self._gateway = gateway
         # Loading the system's authorities takes 20 ms; http has no use for them.
-        context = make_context(ca_certificate) if address.scheme == "https" else make_trustless_context()
-        self.transport = GuardedTransport(self._backend, context)
+        context = make_context(ca_certificate, gateway) if address.scheme == "https" else make_trustless_context()
+        extra = {}
+        if gateway and gateway.header and gateway.value:
+            register(gateway.value.reveal())
+            extra = {gateway.header: gateway.value.reveal()}
+        self.transport = GuardedTransport(self._backend, context, extra)
 
     def __enter__(self) -> Self:
         return self
@@ -207,7 +221,7 @@ class HostSession:
         """Examine the route to the address layer by layer, without any credential and without a request."""
         self._recall_once()
         with exchange(deadline_seconds):
-            return examine(self._backend, self.address, self._ca_certificate)
+            return examine(self._backend, self.address, self._ca_certificate, self._gateway)
 
 
 def _register_secrets(headers: Mapping[str, str], form: Mapping[str, str]) -> None:

@@ -4,9 +4,10 @@ OutboundError
 ├── AddressForbidden      policy
 ├── NameNotResolved       DNS
 ├── ConnectFailed         TCP
-├── TLSFailed             TLS: expired, wrong_name, not_yet_valid, self_signed, unknown_ca, incomplete_chain,
-│                         weak, old_protocol, not_tls, failed
-├── ProxyFailed           proxy
+├── TLSFailed             TLS: expired, authority_expired, wrong_name, not_yet_valid, self_signed, unknown_ca,
+│                         other_authority, incomplete_chain, client_certificate_required,
+│                         client_certificate_refused, weak, old_protocol, not_tls, failed
+├── ProxyFailed           proxy: unreachable, authentication, denied, name, target, not_a_proxy
 ├── DeadlinePassed        the layer where the time was spent
 ├── AnswerTooLarge        HTTP
 ├── AnswerBroken          HTTP: closed early, wrong length, broken compression, not HTTP
@@ -23,7 +24,8 @@ from portal.foreign import Words
 
 TLS_CASES = frozenset(
     {
-        *("expired", "not_yet_valid", "wrong_name", "self_signed", "unknown_ca", "incomplete_chain", "weak"),
+        *("expired", "authority_expired", "not_yet_valid", "wrong_name", "self_signed", "unknown_ca", "weak"),
+        *("other_authority", "incomplete_chain", "client_certificate_required", "client_certificate_refused"),
         *("old_protocol", "not_tls", "failed"),
     }
 )
@@ -87,16 +89,25 @@ class ConnectFailed(OutboundError):
 class TLSFailed(OutboundError):
     """The TLS handshake failed; no request was sent. `case` is one of TLS_CASES."""
 
-    def __init__(self, case: str) -> None:
+    def __init__(self, case: str, *, may_have_been_processed: bool = False, **params: Any) -> None:
         self.case = case if case in TLS_CASES else "failed"
         self.code = f"tls_{self.case}"
-        super().__init__()
+        super().__init__(may_have_been_processed=may_have_been_processed, **params)
 
 
 class ProxyFailed(OutboundError):
-    """The proxy refused, or could not be reached."""
+    """The proxy cannot be reached, or opens no tunnel.
+
+    `case` says why: unreachable, authentication (407), denied (403), name (it does not know GitLab's name), target (it
+    does not reach GitLab), not_a_proxy.
+    """
 
     code = "proxy_failed"
+
+    def __init__(self, case: str = "") -> None:
+        self.case = case
+        super().__init__()
+        self.params = {"case": case} if case else {}
 
 
 class DeadlinePassed(OutboundError):

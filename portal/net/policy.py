@@ -78,6 +78,11 @@ class NetworkPolicy:
         """Return whether this is the sandbox that the operator started."""
         return self.exempt is not None and address.origin == self.exempt.origin
 
+    @property
+    def leaves_names_to_proxy(self) -> bool:
+        """Whether a proxy may look up a name: where networks are restricted, only checked addresses are asked for."""
+        return self.mode == "default"
+
     def for_proxy(self, proxy: Address) -> NetworkPolicy:
         """Return the rules for reaching a proxy: the same networks, but the port that was entered for it."""
         return replace(self, ports=self.ports | {proxy.port})

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
 import ssl
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from portal.foreign import Words
 from portal.net.errors import TLSFailed
@@ -44,7 +47,28 @@ _REASON_CASES = {
     "UNSUPPORTED_PROTOCOL": "old_protocol",
     "TLSV1_ALERT_PROTOCOL_VERSION": "old_protocol",
     "VERSION_TOO_LOW": "old_protocol",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "client_certificate_required",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "client_certificate_refused",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "client_certificate_refused",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "client_certificate_refused",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "client_certificate_refused",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "client_certificate_refused",
+    "TLSV1_ALERT_UNKNOWN_CA": "client_certificate_refused",
+    "TLSV1_ALERT_ACCESS_DENIED": "client_certificate_refused",
 }
+# Headers that GitLab, HTTP or the portal gives a meaning; lower case. A gateway's own header is none of these.
+_RESERVED_HEADERS = frozenset(
+    {
+        *("authorization", "cookie", "cookie2", "host", "private-token", "job-token", "deploy-token", "sudo"),
+        # Hop-by-hop, and what frames a message (RFC 9110 §7.6.1, RFC 9112 §6).
+        *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings"),
+        *("content-length", "content-type", "content-encoding", "expect", "date", "via", "max-forwards"),
+        *("accept", "accept-encoding", "user-agent", "range", "origin", "referer", "forwarded"),
+        *("x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url", "x-request-id"),
+    }
+)
+_RESERVED_PREFIXES = ("proxy-", "x-forwarded-", "x-gitlab-", "gitlab-", "sec-", "if-", "x-real-", "x-csrf-")
+MAX_HEADER_VALUE = 4000
 
 
 class CertificateRefused(ValueError):
@@ -61,6 +85,8 @@ class CertificateInfo:
     not_before: datetime
     not_after: datetime
     is_self_signed: bool
+    is_authority: bool = False
+    pem: str = field(default="", repr=False)
 
     @property
     def days_left(self) -> int:
@@ -68,11 +94,28 @@ class CertificateInfo:
         return (self.not_after - datetime.now(UTC)).days
 
 
-def make_context(ca_certificate: str | None = None) -> ssl.SSLContext:
+class Revealed(Protocol):
+    """A secret; the vault's are."""
+
+    def reveal(self) -> str:
+        """Return its text."""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """What a gateway in front of a GitLab wants to see: a client certificate with its key, one header, or both."""
+
+    certificate: str = ""
+    key: Revealed | None = None
+    header: str = ""
+    value: Revealed | None = None
+
+
+def make_context(ca_certificate: str | None = None, gateway: Gateway | None = None) -> ssl.SSLContext:
     """Return a new client context; contexts are never shared between connections.
 
     Raises:
-        CertificateRefused: the CA certificate cannot be read.
+        CertificateRefused: the CA certificate, or the client certificate with its key, cannot be read.
     """
     if ca_certificate:
         ders = b"".join(certificate.public_bytes(Encoding.DER) for certificate in _load(ca_certificate))
@@ -87,7 +130,56 @@ def make_context(ca_certificate: str | None = None) -> ssl.SSLContext:
         context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    if gateway and gateway.certificate and gateway.key:
+        _load_client_certificate(context, f"{gateway.certificate}\n{gateway.key.reveal()}")
     return context
+
+
+def _load_client_certificate(context: ssl.SSLContext, pem: str) -> None:
+    # OpenSSL reads it from a file only: one in memory, without a name, that no other process opens.
+    descriptor = os.memfd_create("client-certificate", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, pem.encode())
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}", password="")
+    except (ssl.SSLError, OSError, ValueError):
+        raise CertificateRefused("The client certificate and its key do not belong together.") from None
+    finally:
+        os.close(descriptor)
+
+
+def check_client_certificate(certificate: str, key: str) -> None:
+    """Check that a client certificate (PEM, its intermediates after it) and a key belong together.
+
+    Raises:
+        CertificateRefused: they do not, one cannot be read, or the key needs a passphrase.
+    """
+    found = _load(certificate)
+    try:
+        private = load_pem_private_key(key.encode(), password=None)
+    except TypeError:
+        raise CertificateRefused("The key is encrypted. Paste it without a passphrase.") from None
+    except _UNREADABLE:
+        raise CertificateRefused("Paste the key in PEM form: it begins with -----BEGIN PRIVATE KEY-----.") from None
+    spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if private.public_key().public_bytes(*spki) != found[0].public_key().public_bytes(*spki):
+        raise CertificateRefused("The key belongs to another certificate.")
+
+
+def check_header(name: str, value: str) -> str:
+    """Return what is wrong with a gateway's header; empty if it may be sent with every request."""
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", name):
+        return "Enter a header name: letters, digits and dashes, such as X-Gateway-Key."
+    if name.lower() in _RESERVED_HEADERS or name.lower().startswith(_RESERVED_PREFIXES):
+        return f"{name} has a meaning for HTTP, GitLab or Gatehouse, so it cannot be set here."
+    if not re.fullmatch(r"[!-~](?:[ -~]*[!-~])?", value) or len(value) > MAX_HEADER_VALUE:
+        return "The value must be one line of plain characters."
+    return ""
+
+
+def client_certificate_failure(error: OSError) -> TLSFailed | None:
+    """Return the failure if a server refused the client certificate, or that there was none."""
+    case = _REASON_CASES.get(getattr(error, "reason", None) or "", "") if isinstance(error, ssl.SSLError) else ""
+    return TLSFailed(case) if case.startswith("client_certificate") else None
 
 
 def make_trustless_context() -> ssl.SSLContext:
@@ -157,7 +249,16 @@ def describe(certificate: x509.Certificate) -> CertificateInfo:
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         is_self_signed=certificate.subject == certificate.issuer,
+        is_authority=_is_authority(certificate),
+        pem=certificate.public_bytes(Encoding.PEM).decode(),
     )
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return bool(certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
+    except (x509.ExtensionNotFound, *_UNREADABLE):
+        return False
 
 
 def translate(error: ssl.SSLError) -> TLSFailed:

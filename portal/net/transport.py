@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ssl
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import httpcore2
@@ -27,7 +27,11 @@ _GZIP = 31  # zlib's window bits for "gzip header expected".
 class GuardedTransport(httpx2.BaseTransport):
     """One per line: own TLS context, own pool, HTTP/1.1, no redirects, nothing from the environment."""
 
-    def __init__(self, backend: GuardedBackend, context: ssl.SSLContext) -> None:
+    def __init__(
+        self, backend: GuardedBackend, context: ssl.SSLContext, extra_headers: Mapping[str, str] | None = None
+    ) -> None:
+        # Added here, so that a request of another library has them, too; this transport connects to one address only.
+        self._extra_headers = extra_headers or {}
         self._pool = httpcore2.ConnectionPool(
             ssl_context=context,
             network_backend=backend,
@@ -43,6 +47,7 @@ class GuardedTransport(httpx2.BaseTransport):
             OutboundError: no usable answer. A redirect counts as no answer.
         """
         request.headers["Accept-Encoding"] = "gzip"
+        request.headers.update(self._extra_headers)
         current().begin_request()
         with _translated():
             answer = self._pool.handle_request(

@@ -64,6 +64,10 @@ BY_ADDRESS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "connection.renamed": (CONNECTION + "/name", {"display_name": "Renamed {slug}"}),
     "connection.instance_changed": (CONNECTION + "/setup/instance", {"domain": "gitlab.example.com"}),
+    "gitlab_server.gateway_changed": (
+        "/servers/{server_id}",
+        {"header_name": "X-Gateway", "header_value": "opensesame"},
+    ),
     "connection.service_user_changed": (CONNECTION + "/setup/service-user", {"service_username": "bot"}),
     "connection.services_changed": (CONNECTION + "/setup/services", {"services": "issues"}),
     "authorization.started": (CONNECTION + "/authorization", {}),

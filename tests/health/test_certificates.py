@@ -61,7 +61,7 @@ def test_certificate_that_ends_within_two_weeks_is_a_warning_until_it_is_renewed
 
 
 @pytest.mark.parametrize(
-    ("case", "cause"), [("expired", "tls_expired"), ("name", "tls_wrong_name"), ("authority", "tls_incomplete_chain")]
+    ("case", "cause"), [("expired", "tls_expired"), ("name", "tls_wrong_name"), ("authority", "tls_other_authority")]
 )
 def test_certificate_swapped_live_is_told_at_once_and_the_credential_is_not_touched(
     watched: Watched, authority: Issued, context: ssl.SSLContext, case: str, cause: str
@@ -78,6 +78,9 @@ def test_certificate_swapped_live_is_told_at_once_and_the_credential_is_not_touc
     watched.look(3)
 
     assert watched.alarms == [cause]
+    if case == "authority":
+        assert watched.incidents[0].card["params"]["expected"] == authority.sha256
+        assert watched.incidents[0].card["params"]["seen"] not in {"", authority.sha256}
     states = watched.states()
     assert (states["port"], states["certificate"], states["gitlab"], states["credential"]) == (
         *("pass", "fail", "skipped", "pass"),

@@ -127,32 +127,37 @@ def test_certificate_is_checked_through_a_proxy_as_well(gitlab: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "case"),
     [
-        b"HTTP/1.1 403 Forbidden\r\n\r\nsecret text",
-        b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
-        b"HTTP/1.1 302 Found\r\nLocation: http://evil.test\r\n\r\n",
-        b"-ERR wrong number of arguments\r\n\r\n",
-        b"HTTP/1.1\r\n\r\n",
-        b"SSH-2.0-x",
-        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000,
-        b"",
+        (b"HTTP/1.1 403 Forbidden\r\n\r\nsecret text", "denied"),
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "authentication"),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\nsecret text", "target"),
+        (b"HTTP/1.1 502 Bad Gateway\r\nProxy-Status: squid; error=dns_error\r\n\r\n", "name"),
+        (b"HTTP/1.1 503 Service Unavailable\r\nX-Squid-Error: ERR_DNS_FAIL 0\r\n\r\n", "name"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://evil.test\r\n\r\n", "not_a_proxy"),
+        (b"-ERR wrong number of arguments\r\n\r\n", "not_a_proxy"),
+        (b"HTTP/1.1\r\n\r\n", "not_a_proxy"),
+        (b"SSH-2.0-x", "not_a_proxy"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000, "not_a_proxy"),
+        (b"", "not_a_proxy"),
     ],
 )
-def test_proxy_that_does_not_open_a_tunnel_is_named_in_our_own_words(answer: bytes) -> None:
+def test_proxy_that_does_not_open_a_tunnel_is_named_in_our_own_words(answer: bytes, case: str) -> None:
     with Server(then_close(answer)) as proxy, line_through(proxy) as http, pytest.raises(ProxyFailed) as caught:
         http.fetch("POST", "/")
 
     assert caught.value.layer == "Proxy"
-    assert caught.value.sentence == ProxyFailed().sentence
+    assert (caught.value.case, caught.value.sentence) == (case, ProxyFailed(case).sentence)
     assert not caught.value.may_have_been_processed
 
 
 def test_proxy_that_is_down_is_named() -> None:
     with Server(silent) as proxy:
         http = line_through(proxy)
-    with http, pytest.raises(ProxyFailed):
+    with http, pytest.raises(ProxyFailed) as caught:
         http.fetch("GET", "/")
+
+    assert caught.value.case == "unreachable"
 
 
 @pytest.mark.parametrize("script", [silent, lambda peer: peer.drip(b"HTTP/1.1 200 OK\r\nX: ")])

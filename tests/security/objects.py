@@ -14,7 +14,7 @@ from portal.accounts.models import Invitation, Membership, User
 from portal.actor import SYSTEM
 from portal.audit.models import AuditEvent
 from portal.authorization.attempts import AuthorizationAttempt
-from portal.connections.models import Application, Connection, ConnectionState
+from portal.connections.models import Application, Connection, ConnectionState, GitLabServer
 from portal.connections.steps import Step
 from portal.db import utc_now
 from portal.jobs.models import Job
@@ -33,6 +33,7 @@ MISSING = {
     "repository": "999999",
     "group": "999999",
     "audit_number": "999999",
+    "server_id": "999999",
 }
 
 
@@ -49,6 +50,7 @@ class Objects:
     repository: str
     group: str
     audit_number: str
+    server_id: str
 
     @property
     def names(self) -> dict[str, str]:
@@ -60,8 +62,14 @@ def make_objects(runtime: Runtime, organization_id: int, user_id: int) -> Object
     """Store a finished connection with an attempt of one person, a job, a member and a repository."""
     mark = secrets.token_hex(4)
     with runtime.database.transaction() as session:
+        server = GitLabServer(
+            organization_id=organization_id, external_url=UNREACHABLE, api_url=UNREACHABLE, origin=UNREACHABLE
+        )
+        session.add(server)
+        session.flush()
         connection = Connection(
             organization_id=organization_id,
+            server_id=server.id,
             slug=f"gitlab-{mark}",
             display_name=f"GitLab {mark}",
             state=ConnectionState.CONNECTED,
@@ -103,7 +111,8 @@ def make_objects(runtime: Runtime, organization_id: int, user_id: int) -> Object
         session.flush()
         _record(session, organization_id, mark)
     ids = (str(row.id) for row in (member, invitation, repository, group))
-    return Objects(connection.slug, attempt.public_id, state_of(mark), job.public_id, *ids, _number_of(runtime, mark))  # type: ignore[call-arg]
+    last = (_number_of(runtime, mark), str(server.id))
+    return Objects(connection.slug, attempt.public_id, state_of(mark), job.public_id, *ids, *last)  # type: ignore[call-arg]
 
 
 def state_of(mark: str) -> str:

@@ -126,6 +126,9 @@ ROWS = (
     Row("GET", "/jobs/{job}/details", "jobs.details", Right.SEE_JOBS, 200),
     Row("POST", "/jobs/{job}/stop", "jobs.stop", Right.SEE_JOBS, 303, only=MANAGERS),
     Row("GET", "/connections/", "connections.index", SEE, 200),
+    Row("GET", "/servers/", "servers.index", SEE, 200),
+    Row("GET", "/servers/{server_id}", "servers.show", MANAGE, 200),
+    Row("POST", "/servers/{server_id}", "servers.show", MANAGE, 422, {"header_name": "Cookie", "header_value": "x"}),
     Row("GET", "/connections/new", "connections.new", MANAGE, 200),
     Row(
         "POST",
