@@ -34,6 +34,7 @@ NAMES = (
     "credentials",
     "authorization",
     "repositories",
+    "handover",
     "disconnection",
     "health",
     "copies",

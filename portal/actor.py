@@ -16,6 +16,8 @@ class ActorKind(StrEnum):
     API_KEY = "api_key"
     WORKLOAD = "workload"
     GITLAB_USER = "gitlab_user"
+    # The person with a hand-over link; whoever made it says who that is, and no one has checked it.
+    HAND_OVER = "hand_over"
     SYSTEM = "system"
     # Someone who has not proved who they are.
     ANONYMOUS = "anonymous"
@@ -105,6 +107,7 @@ class Principal:
     Attributes:
         session_id: the row of `session`; None in a job, which acts for a person without their browser.
         proved_at: when they last gave their password in this session; None in a job.
+        acted_by: who acts with these rights instead of the person themselves, through a hand-over link.
     """
 
     user_id: int
@@ -117,11 +120,12 @@ class Principal:
     role: Role
     session_id: int | None = None
     proved_at: datetime | None = None
+    acted_by: Actor | None = None
 
     @property
     def actor(self) -> Actor:
-        """How the audit log and jobs identify them."""
-        return Actor.of_user(self.user_id, self.name)
+        """How the audit log and jobs identify whoever acts."""
+        return self.acted_by or Actor.of_user(self.user_id, self.name)
 
     def may(self, right: Right) -> bool:
         """Return whether their role includes a right."""

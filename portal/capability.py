@@ -77,7 +77,7 @@ class Capability:
         bundle: a function of session and connection: sections of the support bundle, without any secret.
         granted_scopes: a function of session and connection id: the scopes of the credential in use, None without one.
         on_connected: a function of session, connection and actor, called in the transaction that stores what someone
-            authorized.
+            authorized; if it raises `RightLost`, nothing is stored.
     """
 
     name: str

@@ -26,7 +26,7 @@ FLOORS = (
     ("credentials",),
     ("authorization",),
     ("repositories",),
-    ("disconnection", "health", "copies"),
+    ("handover", "disconnection", "health", "copies"),
     ("__init__",),
     ("operation",),
     ("__main__",),

@@ -148,6 +148,7 @@ COUNTS = {
     "credential.refusals",
     "credential_event.generation",
     "executor.pid",
+    "hand_over.tries",
     "incident.count",
     "incident.row_count",
     "job.attempts",

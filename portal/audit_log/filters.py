@@ -25,6 +25,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
         "connection.",
         "application.",
         "authorization.",
+        "handover.",
         "health.",
         "incident.",
         "support_bundle.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -18,8 +18,8 @@ from sqlalchemy import JSON, Column, CursorResult, update
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from portal import audit
-from portal.accounts.principal import require_right_now
-from portal.actor import ANONYMOUS, Principal, Right, RightLost
+from portal.accounts.principal import load_principal, require_right_now
+from portal.actor import ANONYMOUS, Actor, ActorKind, Principal, Right, RightLost
 from portal.connections.checklist import announced_issuer, announces_issuer, find_hindrance, wanted_scopes
 from portal.connections.models import Application, Connection, need_attention
 from portal.connections.steps import Step
@@ -91,8 +91,17 @@ class StartedAttempt:
     browser_token: Secret
 
 
-def start_attempt(runtime: Runtime, principal: Principal, slug: str, *, in_popup: bool) -> StartedAttempt:
+def start_attempt(
+    runtime: Runtime, principal: Principal, slug: str, *, in_popup: bool, return_to: str = ""
+) -> StartedAttempt:
     """Create an attempt; this voids earlier ones of the same person for this connection.
+
+    Args:
+        runtime: of this portal.
+        principal: whose rights it uses.
+        slug: of the connection.
+        in_popup: whether GitLab opens in a small window.
+        return_to: address of the page that shows the result, if it is not that of the walkthrough.
 
     Raises:
         NotFound: no such connection for this person.
@@ -142,7 +151,7 @@ def start_attempt(runtime: Runtime, principal: Principal, slug: str, *, in_popup
             browser_hash=_digest(browser.reveal()),
             snapshot=take_snapshot(runtime, connection, application),
             row_version=connection.row_version,
-            details={"in_popup": in_popup},
+            details={"in_popup": in_popup, "return_to": return_to, "acted_by": _keep_actor(principal.acted_by)},
             expires_at=utc_now() + timedelta(minutes=ATTEMPT_MINUTES),
         )
         session.add(attempt)
@@ -310,13 +319,25 @@ def abandon_by_state(runtime: Runtime, state: str, browser_tokens: dict[str, str
 
 
 def latest_attempt(session: Session, principal: Principal, connection_id: int) -> AuthorizationAttempt | None:
-    """Return this person's newest attempt for a connection."""
-    return session.exec(
-        select(AuthorizationAttempt)
-        .where(AuthorizationAttempt.connection_id == connection_id, AuthorizationAttempt.user_id == principal.user_id)
-        .order_by(col(AuthorizationAttempt.id).desc())
-        .limit(1)
-    ).first()
+    """Return this person's newest attempt for a connection; someone who acts for them only has their own."""
+    statement = select(AuthorizationAttempt).where(
+        AuthorizationAttempt.connection_id == connection_id, AuthorizationAttempt.user_id == principal.user_id
+    )
+    if principal.acted_by:
+        acted_by = col(AuthorizationAttempt.details)["acted_by"]["id"].as_string()
+        statement = statement.where(acted_by == principal.acted_by.id)
+    return session.exec(statement.order_by(col(AuthorizationAttempt.id).desc()).limit(1)).first()
+
+
+def find_stand_in(session: Session, attempt: AuthorizationAttempt) -> Principal | None:
+    """Return the rights with which someone without an account started an attempt; None if a member started it."""
+    kept = attempt.details.get("acted_by")
+    if not kept:
+        return None
+    connection = session.get_one(Connection, attempt.connection_id)
+    principal = load_principal(session, attempt.user_id, connection.organization_id)
+    actor = Actor(ActorKind(kept["kind"]), kept["id"], kept["name"])
+    return replace(principal, acted_by=actor) if principal else None
 
 
 def get_own_attempt(session: Session, principal: Principal, public_id: str) -> AuthorizationAttempt:
@@ -447,6 +468,10 @@ def _same_browser(attempt: AuthorizationAttempt, browser_token: str) -> bool:
 
 def _place(attempt: AuthorizationAttempt, column: str) -> Place:
     return Place(TABLE, id_of(attempt), column)
+
+
+def _keep_actor(actor: Actor | None) -> dict[str, str] | None:
+    return {"kind": actor.kind.value, "id": actor.id, "name": actor.name} if actor else None
 
 
 def _digest(text: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from sqlmodel import select
 
 from portal import audit
-from portal.actor import Principal
+from portal.actor import Principal, RightLost
 from portal.authorization import attempts
 from portal.authorization.attempts import AttemptState, AuthorizationAttempt
 from portal.connections.models import Connection
@@ -276,8 +276,11 @@ def _keep(
             scopes=credential.scopes,
             generation=credential.generation,
         )
-        for tell in runtime.capabilities.on_connected:
-            tell(session, connection, principal.actor)
+        try:
+            for tell in runtime.capabilities.on_connected:
+                tell(session, connection, principal.actor)
+        except RightLost:
+            raise _Refused(AttemptState.FAILED, Card("right_lost")) from None
 
 
 def _end(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from flask import Blueprint, Flask, Response, make_response, redirect, render_template, request, url_for
 from werkzeug.datastructures import MultiDict
 
-from portal.actor import Right
+from portal.actor import Principal, Right
 from portal.authorization import attempts, exchange
 from portal.authorization.attempts import AttemptState
 from portal.authorization.status import load_status
@@ -95,17 +95,7 @@ def start(slug: str) -> Response:
     runtime = current_runtime()
     in_popup = request.form.get("in_popup") == "1"
     started = attempts.start_attempt(runtime, current_principal(), slug, in_popup=in_popup)
-    response = make_response(redirect(url_for(".leave", slug=slug, public_id=started.public_id), code=303))
-    response.set_cookie(
-        browser_cookie(runtime, started.public_id),
-        started.browser_token.reveal(),
-        max_age=attempts.ATTEMPT_MINUTES * 60,
-        secure=runtime.settings.is_https,
-        httponly=True,
-        samesite="Lax",
-        path="/",
-    )
-    return response
+    return leave_with_cookie(url_for(".leave", slug=slug, public_id=started.public_id), started)
 
 
 @blueprint.get("/connections/<slug>/authorization/<public_id>/leave")
@@ -113,17 +103,15 @@ def start(slug: str) -> Response:
 def leave(slug: str, public_id: str) -> Response:
     """Show which GitLab comes next and navigate there by itself (works without JavaScript)."""
     connection = get_connection(current_runtime(), current_principal(), slug)
-    return render("authorization/leave.html", connection=connection, public_id=public_id)
+    go_url = url_for(".go", slug=slug, public_id=public_id)
+    return render("authorization/leave.html", connection=connection, go_url=go_url)
 
 
 @blueprint.get("/connections/<slug>/authorization/<public_id>/go")
 @requires(Right.MANAGE_CONNECTIONS)
 def go(slug: str, public_id: str) -> Response:
     """Redirect to GitLab's authorize page."""
-    runtime = current_runtime()
-    token = request.cookies.get(browser_cookie(runtime, public_id), "")
-    address = attempts.authorize_address(runtime, current_principal(), public_id, token)
-    return make_response(redirect(address, code=302))
+    return go_to_gitlab(current_principal(), public_id)
 
 
 @blueprint.get("/oauth/callback/<slug>")
@@ -141,12 +129,15 @@ def callback(slug: str) -> Response:
     answer = _read_answer(request.args)
     prefix = browser_cookie(runtime, "")
     tokens = {name.removeprefix(prefix): value for name, value in request.cookies.items() if name.startswith(prefix)}
-    principal = find_principal()
-    if principal is None:
-        attempts.abandon_by_state(runtime, answer["state"], tokens)
-        return render("authorization/signed_out.html", slug=slug, status=401)
     with runtime.database.reading() as session:
         found = attempts.find_by_state(session, answer["state"])
+        is_handed_over = bool(found and found.details.get("acted_by"))
+        principal = attempts.find_stand_in(session, found) if found and is_handed_over else find_principal()
+    if principal is None:
+        attempts.abandon_by_state(runtime, answer["state"], tokens)
+        if found and is_handed_over:
+            return leave_to(found.details["return_to"])
+        return render("authorization/signed_out.html", slug=slug, status=401)
     token = tokens.get(found.public_id, "") if found else ""
     attempt = attempts.claim_attempt(runtime, principal, slug, answer["state"], token, answer.get("iss"))
     if attempt is not None:
@@ -157,8 +148,11 @@ def callback(slug: str) -> Response:
     elif attempt is not None:
         exchange.take_refusal(runtime, principal, attempt, answer["error"], answer.get("error_description", ""))
     assert found is not None  # Otherwise the claim was refused.
-    in_popup = found.details.get("in_popup")
-    target = url_for(".done", slug=slug, public_id=found.public_id) if in_popup else url_for(".show", slug=slug)
+    in_popup, target = found.details.get("in_popup"), found.details.get("return_to")
+    if target:
+        target += "/done" if in_popup else ""
+    else:
+        target = url_for(".done", slug=slug, public_id=found.public_id) if in_popup else url_for(".show", slug=slug)
     response = make_response(redirect(target, code=303))
     response.delete_cookie(browser_cookie(runtime, found.public_id), path="/", secure=runtime.settings.is_https)
     return response
@@ -189,6 +183,29 @@ def expect(slug: str) -> Response:
         expect_user(session, principal, connection, str(attempt.details["actual"]))
         attempts.finish_attempt(session, attempts.id_of(attempt), AttemptState.ABANDONED)
     return leave_to(url_for(".show", slug=slug))
+
+
+def leave_with_cookie(target: str, started: attempts.StartedAttempt) -> Response:
+    """Continue to the page that leads to GitLab, and bind the attempt to this browser."""
+    runtime = current_runtime()
+    response = make_response(redirect(target, code=303))
+    response.set_cookie(
+        browser_cookie(runtime, started.public_id),
+        started.browser_token.reveal(),
+        max_age=attempts.ATTEMPT_MINUTES * 60,
+        secure=runtime.settings.is_https,
+        httponly=True,
+        samesite="Lax",
+        path="/",
+    )
+    return response
+
+
+def go_to_gitlab(principal: Principal, public_id: str) -> Response:
+    """Redirect to GitLab's authorize page, if the attempt belongs to this browser."""
+    runtime = current_runtime()
+    token = request.cookies.get(browser_cookie(runtime, public_id), "")
+    return make_response(redirect(attempts.authorize_address(runtime, principal, public_id, token), code=302))
 
 
 def browser_cookie(runtime: Runtime, public_id: str) -> str:

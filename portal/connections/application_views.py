@@ -18,6 +18,7 @@ from portal.connections.steps import Step, next_url, step_url
 from portal.errors import Card, Conflict, InvalidInput, RateLimited
 from portal.gitlab import links
 from portal.gitlab.identification import parse_version
+from portal.runtime import Runtime
 from portal.web.current import current_principal, current_runtime
 from portal.web.forms import problems_of
 from portal.web.htmx import leave_to, render, wants_fragment
@@ -133,7 +134,6 @@ def _render_step(
     card: Card | None = None,
     status: int = 0,
 ) -> Response:
-    base, version = connection.external_url, parse_version(connection.version_seen)
     application = store.get_application(current_runtime(), connection)
     return render_step(
         connection,
@@ -144,14 +144,22 @@ def _render_step(
         form=form,
         application=application,
         is_accepted=not errors and not card and bool(application and application.checked_at),
-        redirect_uri=store.redirect_uri_of(current_runtime(), connection),
-        name=applications.APPLICATION_NAME,
-        scopes=checklist.scope_reasons(connection),
-        instance_url=links.new_application(base),
-        applications_url=links.applications(base),
-        own_url=links.own_applications(base, version),
-        group_url=links.groups(base),
+        **application_values(current_runtime(), connection),
     )
+
+
+def application_values(runtime: Runtime, connection: Connection) -> dict[str, Any]:
+    """Return what GitLab's form for an application is filled in with, and where that form is."""
+    base, version = connection.external_url, parse_version(connection.version_seen)
+    return {
+        "redirect_uri": store.redirect_uri_of(runtime, connection),
+        "name": applications.APPLICATION_NAME,
+        "scopes": checklist.scope_reasons(connection),
+        "instance_url": links.new_application(base),
+        "applications_url": links.applications(base),
+        "own_url": links.own_applications(base, version),
+        "group_url": links.groups(base),
+    }
 
 
 def _render_result(

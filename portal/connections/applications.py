@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from sqlmodel import Session
@@ -37,6 +38,7 @@ from portal.vault import Place, Secret
 APPLICATION_NAME = "Gatehouse"
 SECRET_PREFIX = "gloas-"
 TOKEN_PREFIX = "glpat-"
+CHANGED = "The connection was changed while Gatehouse asked GitLab. Check it, then enter them again."
 _ID = re.compile(r"^[A-Za-z0-9_-]{8,255}$")
 
 
@@ -94,12 +96,29 @@ def is_accepted(runtime: Runtime, connection: Connection, client_id: str, client
 
 
 def save_credentials(
-    runtime: Runtime, principal: Principal, slug: str, client_id: str, client_secret: str
+    runtime: Runtime,
+    principal: Principal,
+    slug: str,
+    client_id: str,
+    client_secret: str,
+    *,
+    row_version: int | None = None,
+    on_answer: Callable[[Session, Card | None], None] | None = None,
 ) -> tuple[Connection, Card | None]:
     """Ask GitLab whether it accepts Application ID and Secret, then store them.
 
     Accepted ones stay until GitLab accepts the new ones. If there are none, what was typed is stored either way, so
     that no one has to type it again because GitLab was down.
+
+    Args:
+        runtime: of this portal.
+        principal: whose rights are used.
+        slug: of the connection.
+        client_id: as typed.
+        client_secret: as typed; empty to keep the stored one.
+        row_version: of the connection for which they were typed, if it was read before.
+        on_answer: called in the transaction that stores them, with what GitLab has against them; if it raises, nothing
+            is stored.
 
     Returns:
         The connection, and the card of what is wrong; None if GitLab accepts them. Only then is the step done.
@@ -111,6 +130,8 @@ def save_credentials(
     """
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
+        if row_version not in {None, connection.row_version}:
+            raise Conflict(CHANGED)
         application = application_of(session, connection.id)
         stored = application is not None and application.client_secret_sealed is not None
         entered = check_entered(client_id, client_secret, stored=stored)
@@ -121,7 +142,9 @@ def save_credentials(
     with runtime.database.transaction() as session:
         current = get_connection_for_admin(session, principal, slug, is_locked=True)
         if current.row_version != connection.row_version:
-            raise Conflict("The connection was changed while Gatehouse asked GitLab. Check it, then enter them again.")
+            raise Conflict(CHANGED)
+        if on_answer:
+            on_answer(session, card)
         result, details = ("failed", {"code": card.code}) if card else ("ok", {})
         audit.record(
             session,

@@ -506,7 +506,7 @@ def replace_pair(
     credential.gitlab_user_id = granted.gitlab_user_id
     credential.gitlab_username, credential.gitlab_name = granted.username, granted.name
     credential.obtained_at, credential.refreshed_at = utc_now(), None
-    credential.authorized_by_user_id = principal.user_id
+    credential.authorized_by_user_id = principal.actor.user_id
     forget_doubts(credential)
     give_back_lease(credential)
     credential.expires_at = granted.expires_at
@@ -515,7 +515,8 @@ def replace_pair(
     session.flush()
     seal_pair(runtime, credential, granted.access_token, granted.refresh_token)
     method_of(credential).keep_key(runtime, credential, key)
-    record_event(session, credential, "authorized", f"by {principal.name}"[:200], gitlab_username=granted.username)
+    told = f"by {principal.actor.name}"[:200]
+    record_event(session, credential, "authorized", told, gitlab_username=granted.username)
     return credential
 
 

@@ -46,7 +46,7 @@ def is_kept(row: Row) -> bool:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.method} {row.endpoint}")
 def test_every_route_has_every_header_for_the_owner_and_for_a_visitor(world: World, row: Row) -> None:
     names = world.names(world.cast.owner, "own") if row.names_object else {}
-    opener = "same-origin-allow-popups" if row.endpoint == "authorization.show" else "same-origin"
+    opener = "same-origin-allow-popups" if row.endpoint in {"authorization.show", "handover.step"} else "same-origin"
     owner = world.signed_in()
 
     for visitor in (Visitor(world.app), owner):

@@ -1,0 +1,1 @@
+"""One step of the walkthrough, handed over to a person who has no account here."""
