@@ -5,9 +5,11 @@ Every credential is sent as `Authorization: Bearer`, which OAuth tokens need and
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, TypeVar
+from urllib.parse import quote
 
 from portal.gitlab.answers import (
     GitLabNotFound,
@@ -25,7 +27,7 @@ from portal.gitlab.answers import (
     read_answer,
     read_page,
 )
-from portal.net import Answer, HostSession, OutboundError
+from portal.net import Answer, HostSession, OutboundError, RedirectRefused
 from portal.net.retry import backoff_seconds, retry_idempotent
 from portal.vault import Secret
 
@@ -40,6 +42,7 @@ MAX_WAIT_SECONDS = 60.0
 # Why GitLab permanently refuses a token.
 OVER = {"expired", "revoked"}
 RENEWALS = 2
+_MOVED = re.compile(r"/api/v4/projects/([1-9]\d{0,18})$")
 T = TypeVar("T")
 Row = TypeVar("Row", Project, Group)
 Query = Mapping[str, str | int]
@@ -116,6 +119,29 @@ class GitLabClient:
         """
         page = self._list("/projects", Project, {**_projects_query(simple=True), "sort": "desc"}, 1)
         return max(page.ids, default=0), page.total
+
+    def project(self, named: int | str) -> Project:
+        """Return one project by id or path (api/projects), also by a path it had before it was moved.
+
+        Raises:
+            GitLabNotFound: there is none, or it is hidden from the user.
+        """
+        try:
+            return self._get(f"/projects/{quote(str(named), safe='')}", Project)
+        except RedirectRefused as error:
+            # GitLab sends an old path to the project's id. Only the id is taken from there, so no address is followed.
+            moved = _MOVED.search(error.target)
+            if moved is None:
+                raise
+            return self._get(f"/projects/{moved[1]}", Project)
+
+    def group(self, path: str) -> Group:
+        """Return one group by its full path (api/groups).
+
+        Raises:
+            GitLabNotFound: there is none, or it is hidden from the user.
+        """
+        return self._get(f"/groups/{quote(path, safe='')}", Group)
 
     def group_pages(self) -> Iterator[Page[Group]]:
         """Yield every group the user is a member of (api/groups); `all_available` is off, also for administrators."""

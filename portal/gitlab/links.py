@@ -50,6 +50,16 @@ def groups(base: str) -> str:
     return f"{base}/dashboard/groups"
 
 
+def group_members(base: str, full_path: str) -> str:
+    """Return the page of a group's members (12.0; older versions redirect)."""
+    return f"{base}/groups/{quote(full_path)}/-/group_members"
+
+
+def project_members(base: str, full_path: str) -> str:
+    """Return the page of a project's members."""
+    return f"{base}/{quote(full_path)}/-/project_members"
+
+
 def personal_access_tokens(base: str, name: str, scopes: list[str], version: Version | None = None) -> str:
     """Return the token page, prefilled (14.1)."""
     query = urlencode({"name": name, "scopes": ",".join(scopes)})

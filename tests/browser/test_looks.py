@@ -110,6 +110,22 @@ def test_an_authorized_connection(site: Site, page: Page) -> None:
     assert look.problems == []
 
 
+def test_a_missing_repository(site: Site, page: Page) -> None:
+    look = Looker()
+    walk.authorized_connection(site)
+    site.await_jobs()
+    page.goto(f"{site.url}/repositories/missing")
+    page.locator("#which").fill("no/such-project")
+    page.get_by_role("button", name="Find out").click()
+    expect(page.get_by_role("heading", name="GitLab shows @gatehouse neither")).to_be_visible()
+    look(page, "missing")
+    page.locator("#which").fill("data/data-contracts")
+    page.get_by_role("button", name="Find out").click()
+    expect(page.get_by_role("heading", name="data/data-contracts is in the list")).to_be_visible()
+    look(page, "missing-not")
+    assert look.problems == []
+
+
 def test_repositories_and_jobs(site: Site, page: Page) -> None:
     look = Looker()
     prepared = walk.authorized_connection(site)
