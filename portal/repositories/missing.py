@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -335,15 +336,15 @@ class _Search:
     def _find_role(self, client: GitLabClient, project: Project) -> int | None:
         """Return the role as the catalogue would find it; None without membership."""
         self.answer.calls += 1
-        around = {"id_after": project.id - 1, "id_before": project.id + 1}
-        if project.id not in client.projects_page(**around, per_page=1).ids:
+        only = partial(client.projects_page, id_after=project.id - 1, id_before=project.id + 1, per_page=1)
+        if project.id not in only().ids:
             # Before 12.6 GitLab ignores both bounds; then the project's own words have to do.
             return project.access_level
         if project.access_level is not None:
             return project.access_level
         # Invited groups count, and are not in the project's own words.
         self.answer.calls += 1
-        is_reporter = project.id in client.projects_page(**around, per_page=1, min_access_level=REPORTER).ids
+        is_reporter = project.id in only(min_access_level=REPORTER).ids
         return REPORTER if is_reporter else 0
 
     def _ask_for_membership(self, path: str) -> None:

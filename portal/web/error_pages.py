@@ -84,7 +84,7 @@ def register(app: Flask) -> None:
 
 
 def answer_portal_error(error: PortalError) -> Response:
-    """Log an error of ours, and answer."""
+    """Log one of our own errors, and answer."""
     if error.status >= 500:
         log.warning("request_failed", error_code=error.code, path=loggable_path(request.path), status=error.status)
     return answer(error)
