@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from datetime import UTC
 
-from flask import Blueprint, Flask, Response, g, make_response, render_template, url_for
+from flask import Blueprint, Flask, Response, g, make_response, render_template, request, url_for
 from sqlalchemy.exc import SQLAlchemyError
 
 from portal.actor import Right
 from portal.connections.models import Connection
 from portal.connections.store import get_connection
 from portal.db import utc_now
+from portal.gitlab.version_changes import DOCS
 from portal.health.bundle import make_bundle
 from portal.health.checks import request_check
+from portal.health.forecast import forecast_upgrade
 from portal.health.status import BANNERS_SHOWN, Alarm, Health, load_health, open_alarms
 from portal.runtime import Runtime
 from portal.web.access import polling, requires
@@ -60,6 +62,16 @@ def check_again(slug: str) -> Response:
     if not wants_fragment():
         return leave_to(url_for(".show", slug=slug))
     return make_response(render_template("health/progress.hx.html", health=_load(slug)))
+
+
+@blueprint.get("/upgrade")
+@requires(Right.SEE_CONNECTIONS)
+def upgrade(slug: str) -> Response:
+    """Show what of this connection changes when its GitLab is upgraded to the version in `to`."""
+    runtime = current_runtime()
+    connection = get_connection(runtime, current_principal(), slug)
+    found = forecast_upgrade(runtime, connection, request.args.get("to", ""))
+    return render("health/upgrade.html", connection=connection, upgrade=found, docs=DOCS)
 
 
 @blueprint.post("/support-bundle")

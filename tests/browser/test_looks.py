@@ -100,6 +100,9 @@ def test_an_authorized_connection(site: Site, page: Page) -> None:
     for name in ("", "settings", "activity", "credential"):
         page.goto(f"{site.url}/connections/{prepared.slug}/{name}".rstrip("/"))
         look(page, name or "overview")
+    page.goto(f"{site.url}/connections/{prepared.slug}/health/upgrade")
+    open_folds(page)
+    look(page, "upgrade")
     page.goto(f"{site.url}/connections/")
     look(page, "connections")
     # The portal does not know that this GitLab is its sandbox, so it is one over plain HTTP.

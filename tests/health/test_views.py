@@ -7,6 +7,7 @@ from html import unescape
 from sqlmodel import select
 
 from portal.audit.models import AuditEvent
+from portal.connections.models import Connection
 from portal.credentials.methods import VERDICTS
 from portal.credentials.models import Credential, CredentialState
 from portal.health.checks import check_connection
@@ -27,6 +28,25 @@ def revoke(watched: Watched) -> None:
     with watched.runtime.database.transaction() as session:
         credential = session.exec(select(Credential)).one()
         credential.state, credential.failure = CredentialState.REVOKED, card.to_json()
+
+
+def test_upgrade_page_names_what_changes_for_this_connection(watched: Watched, lead: Visitor, runtime: Runtime) -> None:
+    def shown(version: str, query: str = "") -> str:
+        with runtime.database.transaction() as session:
+            session.exec(select(Connection)).one().version_seen = version
+        return unescape(lead.get(f"{PAGE}/upgrade{query}").text)
+
+    assert "The version is not known" in shown("")
+    assert "This is the newest version we know" in shown("19.6.2-ee")
+    newest = shown("16.8.1-ee")
+    assert '<option value="19.6" selected>' in newest
+    assert "No one has to do anything" in newest
+    assert "GitLab says which repositories use SHA-256" in newest
+    assert "Legacy tokens can be forbidden" in newest.partition("not concern this connection")[2]
+    assert "self_rotate" not in newest.partition("not concern this connection")[0]
+    assert "SHA-256" not in shown("16.9.0-ee", "?to=17.0")
+    assert '<option value="19.6" selected>' in shown("16.9.0-ee", "?to=9.0")
+    assert "What an upgrade changes" in lead.get("/connections/gitlab/settings").text
 
 
 def test_page_says_so_before_the_first_check(watched: Watched, lead: Visitor) -> None:
