@@ -75,7 +75,8 @@ class Capability:
         erases: a function of session and connection id that deletes everything else the package stores about a
             connection; run in reverse order of the packages, in one transaction.
         bundle: a function of session and connection: sections of the support bundle, without any secret.
-        granted_scopes: a function of session and connection id: the scopes of the credential in use, None without one.
+        granted_scopes: a function of session and connection id: the scopes of the credential in use; None without
+            one, or if GitLab does not say.
         on_connected: a function of session, connection and actor, called in the transaction that stores what someone
             authorized; if it raises `RightLost`, nothing is stored.
     """

@@ -44,11 +44,13 @@ class Card:
 
     Attributes:
         code: stable, for tests, support and the audit log (`tls_unknown_ca`).
-        params: values that the texts name; `case` chooses among the entries of one code.
+        params: values that the texts name; `case` chooses among the entries of one code, and so does `method`, the
+            credential's.
         words: GitLab's own words, always cleaned.
         request_id: GitLab's `x-request-id`, for its administrator's log search.
         because: the failure that led to this one.
         surface: where it is read; None if only code and sentence matter.
+        method: of the connection that it is read on, if the failure itself does not know.
     """
 
     code: str
@@ -57,6 +59,7 @@ class Card:
     request_id: str = ""
     because: Card | None = None
     surface: Surface | None = None
+    method: str = ""
 
     def __post_init__(self) -> None:
         """Clean foreign text, also in a row that an older version wrote."""
@@ -67,9 +70,13 @@ class Card:
         }
         object.__setattr__(self, "params", params)
 
-    def at(self, surface: Surface | str) -> Card:
-        """Return what people read at one place in the portal."""
-        return replace(self, surface=Surface(surface))
+    def at(self, surface: Surface | str, method: str = "") -> Card:
+        """Return what people read at one place in the portal, about a connection with a method of access."""
+        return replace(self, surface=Surface(surface), method=method)
+
+    def of(self, method: str) -> Card:
+        """Return the failure of one credential, whatever its connection uses by the time someone reads it."""
+        return replace(self, params={**self.params, "method": str(method)})
 
     @property
     def layer(self) -> Layer:
@@ -113,7 +120,7 @@ class Card:
 
     @property
     def _failure(self) -> Failure:
-        found = failure_of(self.code, str(self.params.get("case", "")))
+        found = failure_of(self.code, str(self.params.get("case", "")), str(self.params.get("method") or self.method))
         names = {name for _, name, _, _ in Formatter().parse(found.sentence) if name}
         # A row of an older version may lack what the entry names.
         return found if names <= {*self.params, "because"} else UNKNOWN

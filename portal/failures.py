@@ -44,6 +44,7 @@ class Way(StrEnum):
     """Where a failure can be fixed; the page that shows it builds the link."""
 
     AUTHORIZE = "authorize"
+    REPLACE_TOKEN = "replace_token"
     SECRET = "secret"
     INSTANCE = "instance"
     GATEWAY = "gateway"
@@ -1064,6 +1065,129 @@ _CREDENTIAL: dict[str, Failure] = {
     ),
 }
 
+_REPLACE = "Make a token in GitLab and replace this one with it; repositories and settings stay as they are."
+_BY_HAND_TOKEN = (
+    "Revoke it in GitLab: sign in as its owner, Access tokens, Revoke. A token of a group or project is there."
+)
+
+
+def _of_token(sentence: str, remedy: str, layer: Layer = Layer.GITLAB) -> Failure:
+    by_hand = _at([Surface.REVOCATION], _BY_HAND_TOKEN, Responsible.GITLAB_ADMIN)
+    return Failure(layer, sentence, remedy, Responsible.YOU, _among(_IN_USE, Surface.REVOCATION), at=by_hand)
+
+
+# An entry `code@method` is the one for connections whose credential is of that method.
+_ACCESS_TOKEN: dict[str, Failure] = {
+    "access_token_revoked": _of_token(
+        "GitLab no longer accepts the access token: someone revoked it, or its user is gone.", _REPLACE
+    ),
+    "access_token_expired": _of_token("The access token expired on {at}.", _REPLACE),
+    "access_token_lost": _of_token(
+        "GitLab rotated the access token, but its answer never arrived here, so the new one is not known.",
+        f"{_REPLACE} In GitLab, also revoke the token of the same name that was never used.",
+    ),
+    "access_token_missing": _of_token("This connection has no access token.", "Enter one on the page Access token."),
+    "access_token_expires": _of_token("The access token ends on {at}, in {days}.", f"Before then: {_REPLACE}"),
+    "rotation_unknown": _of_token(
+        "Gatehouse asked GitLab to rotate the access token and got no usable answer. The token still works.",
+        f"Gatehouse doesn't ask again: a second rotation could end every token that came from this one. {_REPLACE}",
+    ),
+    "rotation_refused": _of_token(
+        "GitLab did not rotate the access token. It still works.", f"Before it ends: {_REPLACE}"
+    ),
+    "secret_unreadable/access_token": _of_token(
+        "The stored access token cannot be read: it was entered for another address, or its encryption key is gone.",
+        "Enter the token again or a new one, or have the operator put the key back.",
+        Layer.PORTAL,
+    ),
+    "secret_unreadable/token@access_token": _of_token(
+        "The access token of this connection cannot be read: the key that sealed it is not in the key ring.",
+        "Have the operator put the key back, or enter the token again. GitLab shows a token only once: make a new one.",
+        Layer.PORTAL,
+    ),
+    "secret_unreadable/revocation@access_token": _of_token(
+        "The token cannot be read here, so GitLab was not asked to revoke it.", _BY_HAND_TOKEN, Layer.PORTAL
+    ),
+    "unauthorized@access_token": _of_token(
+        "GitLab does not accept the access token and gives no reason.",
+        "If its user was deleted or GitLab's database put back, replace the token. Otherwise a proxy in front of "
+        "GitLab probably drops the header with the token: have whoever runs the proxy pass it on.",
+    ),
+    "unauthorized/expired@access_token": _of_token("GitLab says that the access token has expired.", _REPLACE),
+    "unauthorized/revoked@access_token": _of_token("GitLab says that the access token was revoked.", _REPLACE),
+    "unauthorized/impersonation_disabled@access_token": _of_token(
+        "The token is an impersonation token, and impersonation is switched off in this GitLab.",
+        "Sign in to GitLab as the service user, make a token there, and replace this one with it.",
+    ),
+    "token_not_accepted@access_token": _of_token(
+        "GitLab does not accept the access token at the moment and gives no reason.",
+        "{again} If this persists, replace the token, or have GitLab's administrator check whether a proxy in front of "
+        "GitLab drops the header with it.",
+    ),
+    "insufficient_permission@access_token": _of_token(
+        "The access token lacks a fine-grained permission that this needs.",
+        "In GitLab, make a token that also has the permission that GitLab names, and replace this one with it.",
+        Layer.SCOPE,
+    ),
+    "insufficient_scope@access_token": _of_token(
+        "The access token lacks a scope for this; one of these would do: {scopes}.",
+        "A token's scopes never change: make one in GitLab that has them, and replace this one with it.",
+        Layer.SCOPE,
+    ),
+    "insufficient_scope/none_named@access_token": _of_token(
+        "The access token lacks a scope for this; GitLab does not say which.",
+        "Make a token with the scopes that the page Access token lists, and replace this one with it.",
+        Layer.SCOPE,
+    ),
+    "gitlab_not_found@access_token": Failure(
+        Layer.GITLAB,
+        "GitLab says that an address does not exist which every GitLab has.",
+        f"{_PROXY_IN_FRONT} let all of /api/v4/ through: it seems to pass on only a part of it.",
+        Responsible.NETWORK,
+        _among(_IN_USE, Surface.REVOCATION),
+        at=_at(
+            [Surface.REVOCATION],
+            _BY_HAND_TOKEN,
+            Responsible.GITLAB_ADMIN,
+            "This GitLab does not let a token revoke itself; that came with 15.0.",
+        ),
+    ),
+    "revocation_ignored@access_token": _of_token(
+        "GitLab answered that the token is revoked, but still accepts it.", _BY_HAND_TOKEN
+    ),
+    "revocation_unproved@access_token": _of_token(
+        "GitLab answered that the token is revoked, but does not say so when asked.", _BY_HAND_TOKEN
+    ),
+    "address_unknown@access_token": _of_token(
+        "The token belongs to a GitLab at {origin}, and its path there is no longer known, so GitLab was not asked.",
+        _BY_HAND_TOKEN,
+        Layer.PORTAL,
+    ),
+    "address_changed@access_token": Failure(
+        Layer.GITLAB,
+        "The address was changed. A token is only ever sent to the address that it was entered for.",
+        "Check the new address, then enter the token again.",
+        Responsible.YOU,
+        frozenset({Surface.OVERVIEW}),
+        (Way.SETUP,),
+    ),
+    "wrong_user@access_token": _of_token(
+        "The token belongs to @{actual}, but this connection acts as @{expected}.",
+        "Replace the token with one of @{expected}.",
+        Layer.ROLE,
+    ),
+    "wrong_user/changed@access_token": _of_token(
+        "The connection is now meant to act as @{expected}, but its token belongs to someone else.",
+        "Replace the token with one of @{expected}. Until then it works as before.",
+    ),
+    "missing_scopes@access_token": _of_token(
+        "The chosen services need scopes that the access token lacks: {scopes}.",
+        "A token's scopes never change: make one in GitLab that also has {scopes}, and replace this one with it. "
+        "Everything else keeps working.",
+        Layer.SCOPE,
+    ),
+}
+
 _INCOMPLETE = (
     "Anything that did not arrive stays in the list as it was. {read_again} If it happens again, something between "
     "Gatehouse "
@@ -1279,6 +1403,7 @@ FAILURES: dict[str, Failure] = {
     **_GITLAB,
     **_AUTHORIZATION,
     **_CREDENTIAL,
+    **_ACCESS_TOKEN,
     **_CONNECTION,
     **_REVOCATION,
     **_WORK,
@@ -1287,6 +1412,9 @@ FAILURES: dict[str, Failure] = {
 UNKNOWN = Failure(Layer.PORTAL, "{sentence}", "{again}", None, frozenset(Surface))
 
 
-def failure_of(code: str, case: str = "") -> Failure:
-    """Return the entry of a code, the more special one if there is one."""
-    return FAILURES.get(f"{code}/{case}") or FAILURES.get(code) or UNKNOWN
+def failure_of(code: str, case: str = "", method: str = "") -> Failure:
+    """Return the entry of a code, the most special one that there is."""
+    for key in (f"{code}/{case}@{method}", f"{code}/{case}", f"{code}@{method}", code):
+        if found := FAILURES.get(key):
+            return found
+    return UNKNOWN

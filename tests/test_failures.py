@@ -98,9 +98,14 @@ PAIRS = [(key, surface) for key, entry in FAILURES.items() for surface in sorted
 
 def card_of(key: str) -> Card:
     """Return a failure with a value for everything that texts may mention."""
-    code, _, case = key.partition("/")
+    key_of_case, _, method = key.partition("@")
+    code, _, case = key_of_case.partition("/")
     because = Card("gitlab_unavailable") if "{because}" in FAILURES[key].sentence else None
-    return Card(code, {**PARAMETERS, **({"case": case} if case else {})}, because=because)
+    return Card(
+        code,
+        {**PARAMETERS, **({"case": case} if case else {}), **({"method": method} if method else {})},
+        because=because,
+    )
 
 
 @pytest.fixture
@@ -320,9 +325,15 @@ def test_every_failure_has_an_entry_and_every_entry_is_used() -> None:
     }
     told |= {f"oauth_{error}" for error in (*answers._OAUTH_CODES, "other")}
     told |= {f"wrong_person_{doubt}" for doubt in Doubt}
-    told |= {"missing_scopes", "revocation_unknown", "certificate_expires", "rate_limited"}  # Named by constants.
+    told |= {
+        "missing_scopes",
+        "revocation_unknown",
+        "certificate_expires",
+        "rate_limited",
+        "access_token_expires",
+    }  # Named by constants.
     told |= set(Trouble)
-    entries = {key.partition("/")[0] for key in FAILURES}
+    entries = {key.partition("@")[0].partition("/")[0] for key in FAILURES}
 
     assert (told - entries, entries - told) == (set(), set())
 

@@ -151,6 +151,7 @@ COUNTS = {
     "hand_over.tries",
     "incident.count",
     "incident.row_count",
+    "incident.warned_days",
     "job.attempts",
     "job.dispatch",
     "job.done",

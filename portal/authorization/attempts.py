@@ -124,7 +124,7 @@ def start_attempt(
                 is_gone = method.is_key_refused(runtime, connection, http, key)
         if is_gone:
             # Otherwise GitLab would say so on its own page, to someone who can do nothing about it there.
-            told = method.remedy(CredentialState.REVOKED, is_key_refused=True)
+            told = method.remedy(before, CredentialState.REVOKED, is_key_refused=True)
             with runtime.database.transaction() as session:
                 need_attention(session, id_of(connection), told)
             raise UpstreamFailed(told)

@@ -263,7 +263,7 @@ def _keep(
         if not take_held(session, held):
             # It took so long that the pair is already being revoked.
             raise _Refused(AttemptState.FAILED, Card("connection_changed"))
-        credential = replace_pair(session, runtime, principal, connection, granted, application)
+        credential = replace_pair(session, runtime, principal.actor, connection, granted, application)
         mark_authorized(session, connection)
         attempts.finish_attempt(session, attempts.id_of(attempt), AttemptState.SUCCEEDED, actual=granted.username)
         audit.record(

@@ -15,9 +15,10 @@ from portal.authorization.attempts import AttemptState, AuthorizationAttempt
 from portal.authorization.exchange import TITLES, Doubt
 from portal.connections import panels
 from portal.connections.checklist import wanted_scopes
-from portal.connections.models import Connection
+from portal.connections.models import Connection, Method
 from portal.credentials.models import Credential, CredentialState, RetiredToken
 from portal.credentials.store import get_credential
+from portal.db import utc_now
 from portal.errors import Card
 from portal.gitlab import links
 from portal.gitlab.identification import missing_scopes, parse_version, unused_scopes
@@ -100,7 +101,8 @@ def load_status(runtime: Runtime, principal: Principal, connection: Connection) 
     if attempt and attempts.is_interrupted(attempt):
         card = attempts.interruption_card(attempt)
     wanted = wanted_scopes(connection)
-    granted = credential.scopes if credential else []
+    is_known = credential is not None and credential.are_scopes_known
+    granted = credential.scopes if credential and is_known else []
     return Status(
         phase=_phase(attempt, credential),
         attempt=attempt,
@@ -109,7 +111,7 @@ def load_status(runtime: Runtime, principal: Principal, connection: Connection) 
         card=card,
         fresh_token=fresh_token,
         wanted_scopes=wanted,
-        missing_scopes=missing_scopes(granted, wanted) if credential else [],
+        missing_scopes=missing_scopes(granted, wanted) if is_known else [],
         unused_scopes=unused_scopes(granted, wanted),
         gitlab_url=connection.external_url,
         user_url=links.user(connection.external_url, connection.service_username),
@@ -118,9 +120,9 @@ def load_status(runtime: Runtime, principal: Principal, connection: Connection) 
 
 
 def granted_scopes(session: Session, connection_id: int) -> frozenset[str] | None:
-    """Return what the credential in use was granted; None if there is none."""
+    """Return what the credential in use was granted; None if there is none, or if GitLab does not say."""
     credential = _in_use(get_credential(session, connection_id))
-    return frozenset(credential.scopes) if credential else None
+    return frozenset(credential.scopes) if credential and credential.are_scopes_known else None
 
 
 def _in_use(credential: Credential | None) -> Credential | None:
@@ -177,8 +179,17 @@ def access_of(credential: Credential) -> AccessFact:
     """Return the state of a credential as the overview words it."""
     if credential.state == CredentialState.SECRET_CHANGED:
         return AccessFact("Secret refused", "enter the application's Secret again", is_failing=True)
+    is_token, ends_at = credential.method == Method.ACCESS_TOKEN, credential.expires_at
     if credential.state != CredentialState.ALIVE:
-        return AccessFact("Ended", "authorize again", is_failing=True)
+        return AccessFact("Ended", "replace the token" if is_token else "authorize again", is_failing=True)
+    if is_token and ends_at is not None and ends_at <= utc_now():
+        return AccessFact("Ended", "replace the token; it ended", ends_at, is_failing=True)
+    if is_token and credential.refresh_at is None:
+        if ends_at is None and not (credential.token_details or {}).get("is_expiry_known", True):
+            return AccessFact("Access token", "its end is not known")
+        return AccessFact("Access token", "ends", ends_at) if ends_at else AccessFact("Does not expire", "")
+    if is_token and not credential.failures:
+        return AccessFact("Rotates itself", "next", credential.refresh_at)
     if credential.failures:
         return AccessFact("Still valid", "renews when GitLab answers")
     if credential.refresh_at is None:

@@ -201,9 +201,16 @@ class Application(SQLModel, table=True):
 # Only another authorization ends these: anything else that fails until then follows from them.
 UNTIL_AUTHORIZED = frozenset({"address_changed", "application_changed"})
 # A read with the current credential says nothing about these.
-NOT_DISPROVED_BY_READING = UNTIL_AUTHORIZED | {"wrong_user", "missing_scopes"}
+NOT_DISPROVED_BY_READING = UNTIL_AUTHORIZED | {
+    *("wrong_user", "missing_scopes", "rotation_unknown", "rotation_refused")
+}
 # What needs a person's attention but stops nothing.
-WORKS_MEANWHILE = frozenset({"wrong_user", "missing_scopes", "catalogue_incomplete", "repositories_gone"})
+WORKS_MEANWHILE = frozenset(
+    {
+        *("wrong_user", "missing_scopes", "catalogue_incomplete", "repositories_gone"),
+        *("rotation_unknown", "rotation_refused"),
+    }
+)
 
 
 def attention_code(connection: Connection) -> str | None:

@@ -11,6 +11,7 @@ from portal.gitlab.identification import parse_version
 
 _STEPS = {
     Way.AUTHORIZE: ("Authorize again", Step.AUTHORIZE),
+    Way.REPLACE_TOKEN: ("Replace the token", Step.TOKEN),
     Way.APPLICATION: ("Make a new application", Step.APPLICATION),
     Way.SECRET: ("Enter the Secret", Step.CREDENTIALS),
     Way.INSTANCE: ("Edit how GitLab is reached", Step.INSTANCE),

@@ -139,7 +139,9 @@ def show(slug: str) -> Response:
     return _render_page(
         "show",
         connection,
-        attention=Card.from_json(connection.attention).at(Surface.OVERVIEW) if connection.attention else None,
+        attention=Card.from_json(connection.attention).at(Surface.OVERVIEW, connection.method)
+        if connection.attention
+        else None,
         activity=_activity_of(connection)[:RECENT],
         resume_url=step_url(connection, first_open_step(connection)),
         step=number_and_label(connection),

@@ -86,7 +86,7 @@ class _Look:
         return is_free(self.credential, utc_now(), times)
 
     def refusal(self, verdict: str) -> AccessUnavailable:
-        return AccessUnavailable(method_of(self.credential).remedy(verdict))
+        return AccessUnavailable(method_of(self.credential).remedy(self.credential, verdict))
 
 
 def demand_access(runtime: Runtime, connection_id: int, *, reason: str, times: RefreshTimes = TIMES) -> Access:
@@ -155,7 +155,7 @@ class AccessSource:
         if access.token != refused:
             return access.token
         look = _look(self._runtime, self._connection_id)
-        if not look.state.is_renewable:
+        if not look.state.is_renewable and not look.state.is_once:
             return None
         age = (utc_now() - look.credential.obtained_at).total_seconds()
         if not is_certain:
@@ -286,7 +286,7 @@ def _raise_when_hopeless(runtime: Runtime, look: _Look, times: RefreshTimes, *, 
                 raise AccessUnavailable(RESTORED, is_passing=True)
         rest = look.state.rest_until
         after = (rest - now).total_seconds() if rest and rest > now else None
-        if failure is None:
+        if failure is None or (look.state.is_once and not look.state.is_renewable):
             is_renewable = found.state == CredentialState.ALIVE and look.state.is_renewable
             failure = UNVOUCHED if is_renewable else look.refusal(CredentialState.REVOKED).card
         raise AccessUnavailable(failure, is_passing=look.state.is_renewable, after_seconds=after)

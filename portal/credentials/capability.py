@@ -18,7 +18,7 @@ BUNDLED_EVENTS = 500
 BUNDLED = (
     *("method", "origin", "scopes", "expires_at", "gitlab_user_id", "gitlab_username", "generation", "obtained_at"),
     *("state", "refresh_at", "refreshed_at", "lease_owner", "lease_until", "intent_at", "failures"),
-    *("cooldown_until", "failure", "failed_at"),
+    *("cooldown_until", "failure", "failed_at", "token_details", "is_rotated"),
 )
 BUNDLED_EVENT = ("at", "kind", "generation", "process", "reason", "details")
 
@@ -60,9 +60,13 @@ CAPABILITY = Capability(
     actions={
         "credential.lost": "lost the access token of {object}: GitLab's answer never arrived",
         "credential.refreshed": "renewed the access token of {object}",
-        "credential.revoked": "learned that GitLab ended the authorization of {object}",
+        "credential.revoked": "learned that GitLab no longer accepts the token of {object}",
+        "credential.rotation_chosen": "chose whether the access token of {object} is rotated before it ends",
+        "credential.rotation_given_up": "could not rotate the access token of {object}",
+        "credential.rotation_started": "started to rotate the access token of {object}",
         "credential.secret_changed": "found that GitLab refuses the Secret of {object}",
         "credential.unreadable": "can no longer read the access token of {object}",
+        "connection.token_linked": "linked {object} with an access token of @{gitlab_username}",
         "token.revocation_failed": "could not get a token of {object} revoked",
         "token.revoked": "had GitLab revoke a token of {object}",
         "token.revoked_by_hand": "said that a token of {object} was revoked by hand",

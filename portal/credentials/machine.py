@@ -72,6 +72,8 @@ class State:
         planned_at: when it will be refreshed; None: never.
         ends_at: when the access token ends by our clock; None: never.
         is_renewable: whether there is a refresh token.
+        is_once: an access token that rotates itself: after a rotation with an unknown outcome there is no
+            second one, because a spent token that is rotated again ends its successor, too.
         is_stateless: GitLab's IAM service gave it: its access token outlives its refresh, and says nothing about the
             pair.
         asked_at: when a refresh with an unknown outcome was sent; it may still be running.
@@ -87,6 +89,7 @@ class State:
     planned_at: datetime | None = None
     ends_at: datetime | None = None
     is_renewable: bool = True
+    is_once: bool = False
     is_stateless: bool = False
     asked_at: datetime | None = None
     may_be_spent: bool = False
@@ -129,6 +132,11 @@ class RefusedClient:
 
 
 @dataclass(frozen=True)
+class RefusedRotation:
+    """GitLab does not rotate this access token: a scope, a permission or a setting forbids it."""
+
+
+@dataclass(frozen=True)
 class NotProcessed:
     """The refresh certainly changed nothing: it was never sent, or GitLab refused it for another reason."""
 
@@ -163,7 +171,16 @@ class SecretEntered:
 
 
 Event = (
-    Asking | Abandoned | RefusedGrant | RefusedClient | NotProcessed | Unknown | Probed | AccessRefused | SecretEntered
+    Asking
+    | Abandoned
+    | RefusedGrant
+    | RefusedClient
+    | RefusedRotation
+    | NotProcessed
+    | Unknown
+    | Probed
+    | AccessRefused
+    | SecretEntered
 )
 
 
@@ -187,6 +204,8 @@ def advance(state: State, event: Event, now: datetime, spread: float = 1.0) -> t
             return _after_refused_grant(state, now, spread)
         case RefusedClient():
             after = _after_refused_client(state, now, spread)
+        case RefusedRotation():
+            return replace(state, asked_at=None, failures=0, planned_at=None), Step.NOTHING
         case NotProcessed():
             longest = LONGEST_OUTAGE_SECONDS if event.is_outage else LONGEST_PAUSE_SECONDS
             after = _rest_after_failure(replace(state, asked_at=None), now, longest, spread)
@@ -216,8 +235,11 @@ def plan(state: State, now: datetime, *, has_answered: bool = False) -> Step:
         return Step.NOTHING
     if state.asked_at is None and (state.planned_at is None or state.planned_at > now):
         return Step.NOTHING
-    # After a failure a pair is only risked at a GitLab that answers something harmless first.
-    is_doubtful = not state.is_stateless and (state.asked_at is not None or state.may_be_spent)
+    if state.is_once and state.may_be_spent and (has_answered or state.asked_at is None):
+        return Step.NOTHING
+    # After a failure a pair is only risked at a GitLab that answers something harmless first; so is an access token
+    # always, because someone may have rotated it elsewhere.
+    is_doubtful = state.is_once or (not state.is_stateless and (state.asked_at is not None or state.may_be_spent))
     return Step.PROBE if (is_doubtful or state.failures) and not has_answered else Step.REFRESH
 
 
@@ -284,6 +306,8 @@ def _after_probe(state: State, event: Probed, now: datetime, spread: float) -> t
         else:
             after = _rest_after_failure(state, now, LONGEST_OUTAGE_SECONDS, spread)
         return after, Step.NOTHING
+    if state.is_once:
+        return _after_probe_of_access_token(state, event.seen, now, spread)
     # GitLab is back, so a pause that waited for it is over; one that follows a refusal is not.
     after = replace(state, failures=0, rest_until=None if state.failures else state.rest_until)
     if not state.is_stateless:
@@ -304,7 +328,21 @@ def _after_probe(state: State, event: Probed, now: datetime, spread: float) -> t
     return after, plan(after, now, has_answered=True)
 
 
+def _after_probe_of_access_token(state: State, seen: Seen, now: datetime, spread: float) -> tuple[State, Step]:
+    """The token itself says whether it was spent: GitLab revokes it at the moment that it issues the successor."""
+    if seen == Seen.ALIVE:
+        after = replace(state, failures=0, rest_until=None)
+        if state.may_be_spent:
+            return replace(after, asked_at=None, planned_at=None), Step.NOTHING
+        return after, plan(after, now, has_answered=True)
+    if seen == Seen.UNCLEAR and not (state.asked_at and now >= state.asked_at + DISTANCE):
+        return _rest_after_failure(state, now, LONGEST_OUTAGE_SECONDS, spread), Step.NOTHING
+    return _with_verdict(state, CredentialState.LOST if state.may_be_spent else CredentialState.REVOKED), Step.NOTHING
+
+
 def _after_access_refused(state: State, now: datetime, *, is_certain: bool) -> State:
+    if state.is_once and is_certain:
+        return _with_verdict(state, CredentialState.LOST if state.may_be_spent else CredentialState.REVOKED)
     if not state.is_renewable:
         return state
     after = _without_access(state, now, counted=0) if is_certain else state

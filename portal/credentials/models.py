@@ -32,7 +32,10 @@ class CredentialState(StrEnum):
 
 
 class Credential(SQLModel, table=True):
-    """The access a connection uses: an OAuth token pair, later also a personal access token."""
+    """The access a connection uses: an OAuth token pair, or an access token that a person made in GitLab.
+
+    Such a token has no other half: it renews itself (rotation), and only if someone wants that.
+    """
 
     __tablename__ = "credential"
 
@@ -90,6 +93,16 @@ class Credential(SQLModel, table=True):
     # The application the pair was issued to. Only that one may refresh or revoke it.
     client_id: str = Field(default="", max_length=255)
     client_secret_sealed: bytes | None = sealed_field(origin_column="origin")
+    # Of an access token, as GitLab described it: `kind`, `name`, `is_fine_grained`, `permissions`, `is_expiry_known`,
+    # `are_scopes_known`, and `lifetime_days` if its beginning and end are known. Null: a pair.
+    token_details: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    # Someone wants an access token rotated before it ends.
+    is_rotated: bool = Field(default=False)
+
+    @property
+    def are_scopes_known(self) -> bool:
+        """Whether GitLab said which scopes it has; of an access token it does since 15.5."""
+        return bool((self.token_details or {}).get("are_scopes_known", True))
 
 
 class CredentialEvent(SQLModel, table=True):

@@ -11,6 +11,7 @@ import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -38,7 +39,14 @@ from portal.credentials.machine import (
     advance,
     plan,
 )
-from portal.credentials.methods import CLIENT_REFUSED, REFUSED, CannotRenew, CredentialMethod, method_of
+from portal.credentials.methods import (
+    CLIENT_REFUSED,
+    REFUSED,
+    ROTATION_UNKNOWN,
+    CannotRenew,
+    CredentialMethod,
+    method_of,
+)
 from portal.credentials.models import Credential, CredentialState
 from portal.credentials.revocation import revoker_for
 from portal.credentials.store import (
@@ -77,6 +85,8 @@ STOPPING = Card("portal_stopping")
 # No one has to act on these: they pass, or a verdict follows.
 DOUBTS = frozenset({REFUSED.code, CLIENT_REFUSED.code, BUSY.code, STOPPING.code})
 STORE_PAUSE_SECONDS = 0.5
+# GitLab's limit for access tokens (16.0).
+MAX_LIFETIME_DAYS = 365
 # Pauses are longer by up to this share, so that many credentials do not ask at once.
 SPREAD = 0.05
 
@@ -106,6 +116,7 @@ class Claim:
         intent_id: names the request that is made, or the one whose outcome is open.
         key_id: of the key it was issued to.
         connection, application: as they were when it was taken.
+        until: how long the next credential should live, if GitLab lets the portal say.
         failure_code: of the last failure; empty if there was none.
         refusals: of the pair so far.
     """
@@ -126,6 +137,7 @@ class Claim:
     gitlab_user_id: int
     connection: Connection
     application: Application | None
+    until: datetime
     failure_code: str = ""
     refusals: int = 0
 
@@ -207,6 +219,8 @@ def take_claim(runtime: Runtime, connection_id: int, reason: str, times: Refresh
             raise SecretUnreadable("the pair was issued for another address")
         access_token = open_token(runtime, credential, "access_token_sealed", credential.origin)
         refresh_token = open_token(runtime, credential, "refresh_token_sealed", credential.origin)
+        if method_of(credential).is_once:
+            refresh_token = access_token
         if access_token is None or refresh_token is None:
             raise SecretUnreadable("the pair is not complete")
         assert credential.id is not None
@@ -227,6 +241,7 @@ def take_claim(runtime: Runtime, connection_id: int, reason: str, times: Refresh
             gitlab_user_id=credential.gitlab_user_id,
             connection=connection,
             application=application,
+            until=now + timedelta(days=(credential.token_details or {}).get("lifetime_days") or MAX_LIFETIME_DAYS),
             failure_code=(credential.failure or {}).get("code", ""),
             refusals=credential.refusals,
         )
@@ -272,7 +287,7 @@ def _renew(runtime: Runtime, http: HostSession, claim: Claim, times: RefreshTime
     try:
         # The outbound client checks it before each step: a process that was paused past its lease sends nothing.
         with http.deadline(min(times.request, claim.left())):
-            tokens = claim.method.renew(runtime, connection, http, key, claim.refresh_token)
+            tokens = claim.method.renew(runtime, connection, http, key, claim.refresh_token, claim.until)
     except (GitLabError, OutboundError) as error:
         crash_point("refresh:verdict_received")
         spool.forget(claim.credential_id, claim.intent_id)
@@ -354,7 +369,10 @@ def settle(
             if after.verdict in {before.verdict, CredentialState.ALIVE}:
                 _note_step(session, credential, claim, event, before, after, card)
             else:
-                _note_verdict(session, connection, credential, claim, before, after, card, is_key_refused)
+                reason = claim.reason
+                _note_verdict(session, connection, credential, reason, before, after, card, is_key_refused)
+            if after.is_once and after.verdict == CredentialState.ALIVE and before.planned_at and not after.planned_at:
+                _note_rotation_given_up(session, connection, credential, claim.reason, after, card)
         if step == Step.REFRESH:
             after, _ = advance(after, Asking(), now)
             claim = replace(claim, intent_id=secrets.token_hex(16))
@@ -386,25 +404,45 @@ def _note_step(
         record_event(session, credential, kind, claim.reason, **about)
 
 
+def _note_rotation_given_up(
+    session: Session,
+    connection: Connection,
+    credential: Credential,
+    reason: str,
+    after: State,
+    card: Card | None,
+) -> None:
+    """Say once that a person has to replace an access token before it ends: it is not rotated again (S34)."""
+    told = ROTATION_UNKNOWN if after.may_be_spent or card is None else card
+    credential.failure, credential.failed_at = told.to_json(), utc_now()
+    credential.is_rotated = False
+    record_event(session, credential, "rotation_given_up", reason, code=told.code, request_id=told.request_id)
+    assert connection.id is not None
+    need_attention(session, connection.id, told)
+    details = {"generation": credential.generation, "code": told.code}
+    audit.record(session, SYSTEM, "credential.rotation_given_up", connection.target, result="failed", **details)
+
+
 def _note_verdict(
     session: Session,
     connection: Connection,
     credential: Credential,
-    claim: Claim,
+    reason: str,
     before: State,
     after: State,
     card: Card | None,
-    is_key_refused: bool,
+    is_key_refused: bool = False,
 ) -> None:
     """Record that the credential no longer gives access, also on the connection, where people see it."""
     # A verdict by the access token follows a refusal that had GitLab's words.
     heard = card or (Card.from_json(credential.failure) if credential.failure and before.refusals else None)
-    told = claim.method.remedy(after.verdict, is_key_refused=is_key_refused)
+    told = method_of(credential).remedy(credential, after.verdict, is_key_refused=is_key_refused)
     if heard is not None:
         told = replace(told, words=heard.words, request_id=heard.request_id)
     credential.failure, credential.failed_at = told.to_json(), utc_now()
-    record_event(session, credential, after.verdict, claim.reason, code=told.code, request_id=told.request_id)
-    need_attention(session, claim.connection_id, told)
+    record_event(session, credential, after.verdict, reason, code=told.code, request_id=told.request_id)
+    assert connection.id is not None
+    need_attention(session, connection.id, told)
     details = {"generation": credential.generation, "code": told.code}
     audit.record(session, SYSTEM, f"credential.{after.verdict}", connection.target, result="failed", **details)
 
@@ -418,14 +456,20 @@ def release(runtime: Runtime, claim: Claim) -> None:
 
 
 def note_refused_access(runtime: Runtime, connection_id: int, generation: int, *, is_certain: bool) -> None:
-    """Refresh the stored pair now: GitLab refused its access token in one of our calls."""
+    """Refresh the stored pair now: GitLab refused its access token in one of our calls. What cannot be renewed ends."""
     with runtime.database.transaction() as session:
         credential = lock_credential(session, connection_id)
-        if credential is None or credential.generation != generation or credential.refresh_token_sealed is None:
+        if credential is None or credential.generation != generation or credential.access_token_sealed is None:
             return
-        state, _ = advance(state_of(credential), AccessRefused(is_certain), utc_now())
+        if credential.refresh_token_sealed is None and not method_of(credential).is_once:
+            return
+        before = state_of(credential)
+        state, _ = advance(before, AccessRefused(is_certain), utc_now())
         put_state(credential, state, credential.intent_id)
         record_event(session, credential, "refused", "GitLab answered 401")
+        if state.verdict not in {before.verdict, CredentialState.ALIVE}:
+            connection = session.get_one(Connection, connection_id)
+            _note_verdict(session, connection, credential, "GitLab answered 401", before, state, None)
 
 
 # A row as the state machine sees it.
@@ -440,13 +484,21 @@ def present_state(credential: Credential, application: Application | None) -> St
     return state
 
 
+def is_renewable(credential: Credential) -> bool:
+    """Return whether there is anything to renew a credential with; an access token only if someone wants that."""
+    if method_of(credential).is_once:
+        return credential.refresh_at is not None or credential.intent_id != ""
+    return credential.refresh_token_sealed is not None
+
+
 def state_of(credential: Credential) -> State:
     """Return the state that a row holds."""
     return State(
         verdict=CredentialState(credential.state),
         planned_at=credential.refresh_at,
         ends_at=credential.expires_at,
-        is_renewable=credential.refresh_token_sealed is not None,
+        is_renewable=is_renewable(credential),
+        is_once=method_of(credential).is_once,
         is_stateless=credential.is_stateless,
         asked_at=(credential.intent_at or credential.obtained_at) if credential.intent_id else None,
         may_be_spent=credential.may_be_spent,

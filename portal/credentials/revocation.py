@@ -31,7 +31,7 @@ from portal.connections.models import Application, Connection, Method, way_of
 from portal.connections.servers import open_way
 from portal.connections.store import application_of
 from portal.crash_points import crash_point
-from portal.credentials.methods import Key, method_of, open_secret
+from portal.credentials.methods import NO_KEY, Key, method_of, open_secret
 from portal.credentials.models import Credential, CredentialState, RetiredToken
 from portal.db import utc_now
 from portal.errors import Card
@@ -126,7 +126,7 @@ def _make_revoker(
         connection_name=connection.display_name,
         origin=origin,
         snapshot={**way, "server_id": connection.server_id, "client_id": key_id, "gitlab_username": username},
-        client_secret=secret,
+        client_secret=secret or None,
         method=method,
     )
 
@@ -158,9 +158,9 @@ def retire_tokens(
     credential.client_secret_sealed = None
     row = _add_row(session, runtime, revoker, reason)
     if token is None:
-        row.failure = UNREADABLE.to_json()
+        row.failure = UNREADABLE.of(row.method).to_json()
     elif not revoker.snapshot["api_url"]:
-        row.failure = Card("address_unknown", {"origin": revoker.origin}).to_json()
+        row.failure = Card("address_unknown", {"origin": revoker.origin}).of(row.method).to_json()
     else:
         _seal_tokens(runtime, row, token, access_token)
     _enqueue(session, revoker)
@@ -366,6 +366,11 @@ def _end_at_gitlab(runtime: Runtime, row: RetiredToken) -> Proof | Card:
 
 def _open(runtime: Runtime, row: RetiredToken) -> _Pair:
     token = runtime.vault.open(row.token_sealed or b"", _place(row, "token_sealed"), row.origin)
+    access_token = None
+    if row.access_token_sealed is not None:
+        access_token = runtime.vault.open(row.access_token_sealed, _place(row, "access_token_sealed"), row.origin)
+    if not method_of(row).has_key:
+        return _Pair(NO_KEY, token, access_token)
     # The Secret that is stored now for the same application: it may have been renewed in GitLab since.
     with runtime.database.reading() as session:
         application = application_of(session, row.connection_id)
@@ -377,9 +382,6 @@ def _open(runtime: Runtime, row: RetiredToken) -> _Pair:
     secret = secret or runtime.vault.open(
         row.client_secret_sealed or b"", _place(row, "client_secret_sealed"), row.origin
     )
-    access_token = None
-    if row.access_token_sealed is not None:
-        access_token = runtime.vault.open(row.access_token_sealed, _place(row, "access_token_sealed"), row.origin)
     return _Pair(Key(row.snapshot["client_id"], secret), token, access_token)
 
 
@@ -416,7 +418,7 @@ def _spend(
     _note_spending(runtime, row, None, is_under_way=True)
     crash_point("disconnect:spent")
     try:
-        tokens = method_of(row).renew(runtime, None, http, pair.key, refresh_token)
+        tokens = method_of(row).renew(runtime, None, http, pair.key, refresh_token, utc_now())
     except (GitLabError, OutboundError) as error:
         if oauth.may_have_issued(error):
             return Card(LOST)
@@ -444,7 +446,7 @@ def _note_outcome(session: Session, row: RetiredToken, outcome: Proof | Card) ->
         row.failure, row.revoked_at, row.proof = None, utc_now(), str(outcome)
         told = {"proof": str(outcome)}
     else:
-        row.failure = outcome.to_json()
+        row.failure = outcome.of(row.method).to_json()
         wait = min(FIRST_WAIT_SECONDS * 2 ** min(row.tries - 1, 20), MAX_WAIT_SECONDS)
         row.next_try_at = utc_now() + timedelta(seconds=wait)
         if outcome.code == LOST:

@@ -28,9 +28,9 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from portal import audit
-from portal.actor import SYSTEM, Principal
-from portal.connections.models import Connection, end_attention
-from portal.credentials.methods import HEALED_BY_REFRESH, Key, method_of
+from portal.actor import SYSTEM, Actor
+from portal.connections.models import Connection, Method, end_attention
+from portal.credentials.methods import HEALED_BY_REFRESH, NO_KEY, Key, method_of
 from portal.credentials.models import Credential, CredentialEvent, CredentialState
 from portal.credentials.revocation import Revoker, retire_stray, retire_tokens
 from portal.db import utc_now
@@ -101,6 +101,17 @@ class RefreshTimes:
 
 
 TIMES = RefreshTimes()
+# Of an access token: so early that people still have the second warning if it does not work.
+ROTATE_BEFORE = timedelta(days=14)
+
+
+def plan_renewal(credential: Credential, times: RefreshTimes, now: datetime) -> datetime | None:
+    """Return when a credential is renewed; None if never: an access token only if someone wants it rotated."""
+    if not method_of(credential).is_once:
+        return times.plan(credential.expires_at, now)
+    if not credential.is_rotated or credential.expires_at is None:
+        return None
+    return credential.expires_at - min(ROTATE_BEFORE, max(credential.expires_at - now, timedelta()) / 5)
 
 
 # The row.
@@ -145,7 +156,8 @@ def seal_pair(runtime: Runtime, credential: Credential, access_token: Secret, re
     GitLab's IAM service issues JWTs, for which GitLab keeps no row (docs/gitlab.md): our row records that.
     """
     text = access_token.reveal()
-    credential.is_stateless = text.count(".") == 2 and _JWT in text.partition(".")[0]
+    is_jwt = text.count(".") == 2 and _JWT in text.partition(".")[0]
+    credential.is_stateless = is_jwt and not method_of(credential).is_once
     pair = {"access_token_sealed": access_token, "refresh_token_sealed": refresh_token}
     assert credential.id is not None
     for column, token in pair.items():
@@ -378,6 +390,7 @@ def _to_text(entry: Spooled) -> str:
             "refresh_token": tokens.refresh_token.reveal() if tokens.refresh_token else None,
             "scopes": tokens.scopes,
             "expires_in": tokens.expires_in,
+            "ends_at": tokens.ends_at.isoformat() if tokens.ends_at else None,
             "revoker": {**vars(entry.revoker), "client_secret": secret.reveal() if secret else None},
         }
     )
@@ -396,6 +409,7 @@ def _from_text(text: str) -> Spooled:
             refresh_token=Secret(refresh_token) if refresh_token else None,
             scopes=None if data["scopes"] is None else tuple(data["scopes"]),
             expires_in=data["expires_in"],
+            ends_at=datetime.fromisoformat(data["ends_at"]) if data.get("ends_at") else None,
         ),
         sent_at=datetime.fromisoformat(data["sent_at"]),
         revoker=Revoker(**{**data["revoker"], "client_secret": Secret(secret) if secret else None}),
@@ -441,7 +455,8 @@ def _store(runtime: Runtime, entry: Spooled, connection_id: int, reason: str, ti
         except SecretUnreadable:
             return Stored.UNCLEAR
         # A restored database can have the same generation of another history.
-        if refresh_token is None or digest(refresh_token) != entry.spent:
+        spent = access_token if method_of(credential).is_once else refresh_token
+        if spent is None or digest(spent) != entry.spent:
             return Stored.SUPERSEDED
         assert access_token is not None
         # What the answer leaves out stays as it was (RFC 6749 §5.1, §6).
@@ -451,8 +466,8 @@ def _store(runtime: Runtime, entry: Spooled, connection_id: int, reason: str, ti
             seconds = before if before > 0 else oauth.LIFETIME_SECONDS
         expires_at = None if seconds is None else (entry.sent_at + timedelta(seconds=seconds)).astimezone(UTC)
         credential.generation = entry.generation + 1
-        credential.expires_at = expires_at
-        credential.refresh_at = times.plan(expires_at, entry.sent_at)
+        credential.expires_at = tokens.ends_at or expires_at
+        credential.refresh_at = plan_renewal(credential, times, entry.sent_at)
         credential.refreshed_at = credential.obtained_at = utc_now()
         credential.scopes = credential.scopes if tokens.scopes is None else list(tokens.scopes)
         forget_doubts(credential)
@@ -473,8 +488,11 @@ def _store(runtime: Runtime, entry: Spooled, connection_id: int, reason: str, ti
 
 @dataclass(frozen=True)
 class Granted:
-    """What GitLab issued and to whom, checked; `expires_at` is by our clock, None if GitLab names no expiry (before
-    15.0).
+    """What GitLab issued and to whom, checked.
+
+    Attributes:
+        expires_at: by our clock; None if GitLab names no expiry (before 15.0).
+        token_details: of an access token that a person made; None for a pair.
     """
 
     access_token: Secret
@@ -484,12 +502,13 @@ class Granted:
     name: str
     scopes: tuple[str, ...]
     expires_at: datetime | None
+    token_details: dict[str, Any] | None = None
 
 
 def replace_pair(
-    session: Session, runtime: Runtime, principal: Principal, connection: Connection, granted: Granted, key: Key
+    session: Session, runtime: Runtime, actor: Actor, connection: Connection, granted: Granted, key: Key = NO_KEY
 ) -> Credential:
-    """Store what someone authorized, in the caller's transaction, and retire the previous pair.
+    """Store what someone authorized or entered, in the caller's transaction, and retire what was there before.
 
     The caller has locked the credential, if there is one, and the connection. `recover` runs first, so that the live
     pair is the one that is retired.
@@ -501,22 +520,26 @@ def replace_pair(
     else:
         credential.generation += 1
         retire_tokens(session, runtime, connection, credential, "replaced")
+    is_pair = granted.token_details is None
+    credential.method = connection.method = Method.OAUTH if is_pair else Method.ACCESS_TOKEN
+    credential.token_details = granted.token_details
+    credential.is_rotated = False
     credential.origin = origin_of(connection.api_url)
     credential.scopes = list(granted.scopes)
     credential.gitlab_user_id = granted.gitlab_user_id
     credential.gitlab_username, credential.gitlab_name = granted.username, granted.name
     credential.obtained_at, credential.refreshed_at = utc_now(), None
-    credential.authorized_by_user_id = principal.actor.user_id
+    credential.authorized_by_user_id = actor.user_id
     forget_doubts(credential)
     give_back_lease(credential)
     credential.expires_at = granted.expires_at
-    credential.refresh_at = TIMES.plan(granted.expires_at, utc_now())
+    credential.refresh_at = plan_renewal(credential, TIMES, utc_now())
     session.add(credential)
     session.flush()
     seal_pair(runtime, credential, granted.access_token, granted.refresh_token)
     method_of(credential).keep_key(runtime, credential, key)
-    told = f"by {principal.actor.name}"[:200]
-    record_event(session, credential, "authorized", told, gitlab_username=granted.username)
+    kind = "authorized" if is_pair else "linked"
+    record_event(session, credential, kind, f"by {actor.name}"[:200], gitlab_username=granted.username)
     return credential
 
 

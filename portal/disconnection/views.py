@@ -138,7 +138,8 @@ def narrow(slug: str) -> Response:
     if not wants_fragment():
         return leave_to(url_for("connections.setup_services", slug=slug))
     services, hooks_wanted = request.args.getlist("services"), bool(request.args.get("hooks_wanted"))
-    granted = found.credential.scopes if found.credential else None
+    is_known = found.credential is not None and found.credential.are_scopes_known
+    granted = found.credential.scopes if found.credential and is_known else None
     change = None if granted is None else narrowing(connection, granted, services, hooks_wanted=hooks_wanted)
     return make_response(render_template("disconnection/_narrowing.html", narrowing=change, connection=connection))
 

@@ -10,6 +10,7 @@ import json
 import math
 import zlib
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -76,6 +77,7 @@ class TokenAnswer:
         access_token: None if only the other half was readable, with which the pair can be revoked or renewed.
         scopes: None if the answer did not name any (RFC 6749 §5.1; at a refresh Doorkeeper means "none left" by it).
         expires_in: in seconds; None if GitLab names none (before 15.0).
+        ends_at: when a rotated access token ends; of those, GitLab names the day.
         is_bearer: whether it may be sent as `Authorization: Bearer` (RFC 6750).
     """
 
@@ -84,6 +86,7 @@ class TokenAnswer:
     scopes: tuple[str, ...] | None
     expires_in: int | None
     is_bearer: bool = True
+    ends_at: datetime | None = None
 
     @property
     def stands_for_both(self) -> Secret:
@@ -276,7 +279,7 @@ def _post(
         takes_any_encoding=True,
         is_held=False,
     )
-    return replace(answer, content=_decoded(answer.content))
+    return replace(answer, content=decoded(answer.content))
 
 
 def _refusal_of(answer: Answer, path: str) -> GitLabError:
@@ -310,7 +313,7 @@ def read_tokens(content: bytes) -> TokenAnswer | None:
         return None
     if not isinstance(body, dict):
         return None
-    access_token, refresh_token = _token_in(body, "access_token"), _token_in(body, "refresh_token")
+    access_token, refresh_token = token_in(body, "access_token"), token_in(body, "refresh_token")
     if access_token is None and refresh_token is None:
         return None
     kind, scopes = body.get("token_type"), body.get("scope")
@@ -325,7 +328,8 @@ def read_tokens(content: bytes) -> TokenAnswer | None:
     )
 
 
-def _token_in(body: dict[str, Any], name: str) -> Secret | None:
+def token_in(body: dict[str, Any], name: str) -> Secret | None:
+    """Return a token from an answer; None if it cannot be sent in a header."""
     text = body.get(name)
     is_token = isinstance(text, str) and 0 < len(text) <= MAX_TOKEN_LENGTH and text.isascii() and text.isprintable()
     return Secret(text) if isinstance(text, str) and is_token and " " not in text else None
@@ -343,7 +347,7 @@ def _lifetime_in(body: dict[str, Any]) -> int | None:
     return max(int(value), 1)
 
 
-def _decoded(content: bytes) -> bytes:
+def decoded(content: bytes) -> bytes:
     """Undo gzip or deflate if a body is encoded, whatever its header says; anything else is left as it is."""
     for kind, begins in ((GZIP, b"\x1f\x8b"), (ZLIB, b"\x78")):
         if content.startswith(begins):

@@ -5,6 +5,7 @@ The incident rows say who must be told what; the job does it, and is started aga
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -13,10 +14,13 @@ from sqlmodel import Session, col, func, select
 from portal.accounts.models import Membership, User
 from portal.actor import Role
 from portal.connections.models import Connection
+from portal.credentials.models import Credential
+from portal.credentials.store import get_credential
 from portal.db import utc_now
 from portal.errors import Card, Surface
 from portal.health.judge import CONTINUES_WITHIN
 from portal.health.models import UNREACHABLE, AlarmMail, HealthWatch, Incident, IncidentPhase, Level
+from portal.health.probe import EXPIRES, expiry_card, warning_due
 from portal.jobs import Job, enqueue
 from portal.mail import MailFailed, Message, is_configured, send
 from portal.runtime import Runtime
@@ -66,8 +70,15 @@ def mail_alarm(runtime: Runtime, incident_id: int, kind: str) -> None:
             return
         connection = session.get_one(Connection, incident.connection_id)
         watch = session.get(HealthWatch, incident.connection_id)
+        credential = get_credential(session, incident.connection_id)
+        warned_days = warning_due(credential, utc_now()) if incident.cause == EXPIRES else None
         people = _people_to_tell(session, connection.organization_id, incident_id, kind)
-    subject, text = write(runtime.settings.base_url, connection, incident, watch, kind)
+    ends_at = credential.expires_at if credential is not None and incident.cause == EXPIRES else None
+    if incident.cause == EXPIRES and kind == OVER and ends_at is not None and ends_at <= utc_now():
+        people = []  # No one replaced it: they read that it ended.
+    if incident.cause == EXPIRES and kind != OVER and warned_days is None:
+        return  # Someone replaced it in the meantime.
+    subject, text = write(runtime.settings.base_url, connection, incident, watch, kind, ends_at)
     failure = None
     for person in people:
         reference = f"incident-{incident_id}-{kind}-{person.id}"
@@ -83,22 +94,34 @@ def mail_alarm(runtime: Runtime, incident_id: int, kind: str) -> None:
         raise failure
     with runtime.database.transaction() as session:
         row = session.get(Incident, incident_id)
-        if row and kind == OPENED:
-            row.alarm_mailed_at = row.alarm_mailed_at or utc_now()
-        elif row:
+        if row and kind == OVER:
             row.end_mailed_at = row.end_mailed_at or utc_now()
+        elif row:
+            row.alarm_mailed_at = row.alarm_mailed_at or utc_now()
+            row.warned_days = warned_days
 
 
 def write(
-    base_url: str, connection: Connection, incident: Incident, watch: HealthWatch | None, kind: str
+    base_url: str,
+    connection: Connection,
+    incident: Incident,
+    watch: HealthWatch | None,
+    kind: str,
+    ends_at: datetime | None = None,
 ) -> tuple[str, str]:
-    """Return subject and text of a message, without words of GitLab's: no one could tell them from ours."""
-    card = Card.from_json(incident.card).at(Surface.HEALTH)
+    """Return subject and text of a message, without words of GitLab's: no one could tell them from ours.
+
+    `ends_at`: of the access token that this is about.
+    """
+    card = expiry_card(ends_at, utc_now()) if ends_at else Card.from_json(incident.card)
+    card = card.at(Surface.HEALTH, connection.method)
     link = f"{base_url}/connections/{connection.slug}/health"
     began = incident.opened_at or incident.last_failed_at
     if kind == OVER:
         ended = incident.closed_at or incident.last_failed_at
         text = f"It has worked again since {moment(ended)}, after {incident.lasted}: {card.sentence}"
+        if incident.cause == EXPIRES:
+            text = f"The access token no longer ends soon: another one has been in use since {moment(ended)}."
         return f"Over: {connection.display_name}", f"{text}\n\nThe history: {link}\n"
     lines = [
         card.sentence,
@@ -117,6 +140,8 @@ def write(
         "",
         "You will get one more message when it works again.",
     ]
+    if incident.cause == EXPIRES:
+        lines[-1] = "Unless the token is replaced, you will get another message before it ends, and one when it ends."
     word = "Soon" if incident.level == Level.WARNING else "Broken"
     return f"{word}: {connection.display_name}: {card.sentence}", "\n".join(lines) + "\n"
 
@@ -142,10 +167,27 @@ def _due_mails(session: Session, now: datetime) -> Iterator[tuple[Incident, Conn
         .order_by(col(Incident.id))
         .limit(200)
     )
-    for incident, connection in session.exec(unmailed).all():
-        kind, since, pause = OPENED, incident.alarmed_at, timedelta()
-        if incident.phase == IncidentPhase.CLOSED:
-            kind, since, pause = OVER, incident.closed_at, CONTINUES_WITHIN
+    due: list[tuple[Incident, Connection, str, datetime | None, timedelta]] = [
+        (incident, connection, OVER, incident.closed_at, CONTINUES_WITHIN)
+        if incident.phase == IncidentPhase.CLOSED
+        else (incident, connection, OPENED, incident.alarmed_at, timedelta())
+        for incident, connection in session.exec(unmailed).all()
+    ]
+    # The first warning about the end of an access token is the alarm. If several more passed while nothing ran, the
+    # newest is sent.
+    ending = (
+        select(Incident, Connection, Credential)
+        .join(Connection, col(Connection.id) == col(Incident.connection_id))
+        .join(Credential, col(Credential.connection_id) == col(Incident.connection_id))
+        .where(Incident.cause == EXPIRES, Incident.phase == IncidentPhase.OPEN)
+        .where(col(Incident.warned_days).is_not(None) | (col(Incident.alarmed_at) <= now - GIVE_UP_AFTER))
+    )
+    for incident, connection, credential in session.exec(ending).all():
+        days = warning_due(credential, now)
+        if days is not None and credential.expires_at and days < (incident.warned_days or math.inf):
+            crossed_at = credential.expires_at - timedelta(days=days)
+            due.append((incident, connection, f"days{days}", crossed_at, timedelta()))
+    for incident, connection, kind, since, pause in due:
         tries = session.exec(select(func.count()).select_from(Job).where(Job.key == _key_of(incident, kind))).one()
         pause += FIRST_PAUSE * (2 ** min(tries, MOST_DOUBLINGS) - 1)
         if since is None or now >= since + pause:

@@ -142,6 +142,8 @@ class Incident(SQLModel, table=True):
     alarmed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     alarm_mailed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     end_mailed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # Of an access token that ends: the smallest of `alarms.WARNING_DAYS` that people have been mailed about.
+    warned_days: int | None = Field(default=None)
 
     @property
     def lasted(self) -> str:

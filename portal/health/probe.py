@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from portal.connections import checklist
 from portal.connections.checklist import wanted_scopes
 from portal.connections.checks import Check, Checklist, CheckState, failed, passed, skipped, warned
-from portal.connections.models import Connection
+from portal.connections.models import Connection, Method
 from portal.connections.store import open_host_session
 from portal.credentials import AccessSource, AccessUnavailable
-from portal.credentials.methods import method_of
+from portal.credentials.methods import ROTATION_REFUSED, ROTATION_UNKNOWN, method_of
 from portal.credentials.models import Credential, CredentialState
 from portal.credentials.refresh import DOUBTS
 from portal.credentials.store import get_credential
 from portal.db import utc_now
 from portal.errors import Card
 from portal.foreign import WebAddress
-from portal.gitlab.answers import GitLabError, Metadata, User
+from portal.gitlab.answers import GitLabError, InsufficientPermission, Metadata, User
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.identification import edition_of, missing_scopes
 from portal.health.judge import COVERED, classify
@@ -30,8 +31,11 @@ from portal.runtime import Runtime
 from portal.web.times import moment
 
 REASON = "health check"
-# Of the certificate and of a credential that cannot be renewed.
+EXPIRES = "access_token_expires"
+# Of the certificate and of a pair that cannot be renewed.
 WARN_DAYS = 14
+# Before an access token ends: people are told at each of these.
+WARNING_DAYS = (30, 14, 7, 1)
 STEPS = 4
 Progress = Callable[[int, int, str], None]
 
@@ -91,6 +95,8 @@ def look(runtime: Runtime, connection: Connection, progress: Progress, *, is_bac
         seen = {"version_seen": metadata.version, "edition_seen": edition_of(metadata)}
         checks["version"] = checklist.version_check(Connection(**{**connection.model_dump(), **seen}))
     rows = [checks.get(key) or skipped(key) for key in TITLES]
+    if connection.method != Method.OAUTH:
+        rows = [replace(row, card=row.failure.of(connection.method).to_json()) if row.failure else row for row in rows]
     return Looked(rows, is_answering, addresses, metadata, found.announces_issuer, found.issuer)
 
 
@@ -113,7 +119,7 @@ def _stored_checks(stored: Credential | None, connection: Connection) -> list[Ch
     if stored is None:
         return []
     verdict = _stored_verdict(stored)
-    kept = passed("credential", "kept")
+    kept = _ending(stored) if method_of(stored).is_once else passed("credential", "kept")
     first = failed("credential", verdict) if verdict else kept
     return [first, skipped("token", "not_reached"), _scopes(stored, connection)]
 
@@ -141,6 +147,9 @@ def _ask_user(runtime: Runtime, connection: Connection, client: GitLabClient) ->
         # A 401 led to a refresh, which did not work.
         return [_unavailable(error)]
     except (GitLabError, OutboundError) as error:
+        # A fine-grained token need not be able to read its user; only one that works is told so.
+        if isinstance(error, InsufficientPermission) and connection.method == Method.ACCESS_TOKEN:
+            return [passed("token"), skipped("user", "user_unreadable")]
         return [failed("token", error.card())]
     stored = load_credential(runtime, connection)
     return [passed("token"), _user_check(connection, stored, user)] if stored else []
@@ -150,10 +159,10 @@ def _stored_verdict(stored: Credential) -> Card | None:
     if stored.state == CredentialState.ALIVE:
         return None
     method = method_of(stored)
-    verdict = method.remedy(stored.state)
+    verdict = method.remedy(stored, stored.state)
     failure = Card.from_json(stored.failure) if stored.failure else verdict
     # The same with GitLab's own words and request id, if it was GitLab that said so.
-    verdicts = {verdict.code, method.remedy(stored.state, is_key_refused=True).code}
+    verdicts = {verdict.code, method.remedy(stored, stored.state, is_key_refused=True).code}
     return failure if failure.code in verdicts else verdict
 
 
@@ -168,6 +177,8 @@ def _served(stored: Credential) -> Check:
     """Return what is known about a credential whose access token is in use."""
     if verdict := _stored_verdict(stored):
         return failed("credential", verdict)
+    if method_of(stored).is_once:
+        return _ending(stored)
     until = stored.expires_at.isoformat() if stored.expires_at else ""
     if stored.refresh_token_sealed is None and stored.expires_at is not None:
         if stored.expires_at - utc_now() > timedelta(days=WARN_DAYS):
@@ -181,8 +192,40 @@ def _served(stored: Credential) -> Check:
     return passed("credential", "renewed", since=since, by=stored.refresh_at.isoformat())
 
 
+def _ending(stored: Credential) -> Check:
+    """Return what is known about the end of an access token; no one is warned of one that is rotated before."""
+    now, until = utc_now(), stored.expires_at
+    if until is None:
+        is_known = (stored.token_details or {}).get("is_expiry_known", True)
+        return passed("credential", "endless") if is_known else passed("credential", "end_unknown")
+    if until <= now:
+        return failed("credential", method_of(stored).remedy(stored, CredentialState.REVOKED))
+    if stored.refresh_at is not None and stored.refresh_at > now:
+        return passed("credential", "rotates", by=stored.refresh_at.isoformat(), until=until.isoformat())
+    if warning_due(stored, now) is None:
+        return passed("credential", "token_ends", until=until.isoformat())
+    return warned("credential", "token_ends", expiry_card(until, now), until=until.isoformat())
+
+
+def warning_due(stored: Credential | None, now: datetime) -> int | None:
+    """Return which of the warnings about the end of an access token is due, in days; None: none is."""
+    if stored is None or stored.method != Method.ACCESS_TOKEN or stored.state != CredentialState.ALIVE:
+        return None
+    if stored.expires_at is None or stored.expires_at <= now or (stored.refresh_at and stored.refresh_at > now):
+        return None
+    left = stored.expires_at - now
+    return min((days for days in WARNING_DAYS if left <= timedelta(days=days)), default=None)
+
+
+def expiry_card(ends_at: datetime, now: datetime) -> Card:
+    """Return what people read about an access token that ends."""
+    days = math.ceil((ends_at - now) / timedelta(days=1))
+    return Card(EXPIRES, {"at": moment(ends_at), "days": "less than a day" if days <= 1 else f"{days} days"})
+
+
 def _user_check(connection: Connection, stored: Credential, user: User) -> Check:
-    is_same = user.id == stored.gitlab_user_id
+    # Of a fine-grained token the owner may have been unknown when it was linked.
+    is_same = user.id == stored.gitlab_user_id or not stored.gitlab_user_id
     expected = connection.service_username.casefold()
     if is_same and expected == user.username.casefold():
         return passed("user", "user", username=user.username)
@@ -193,6 +236,8 @@ def _user_check(connection: Connection, stored: Credential, user: User) -> Check
 
 
 def _scopes(stored: Credential, connection: Connection) -> Check:
+    if not stored.are_scopes_known:
+        return skipped("scopes", "scopes_unknown")
     missing = missing_scopes(stored.scopes, wanted_scopes(connection))
     if missing:
         return failed("scopes", Card("missing_scopes", {"scopes": ", ".join(missing)}))
@@ -224,6 +269,8 @@ def _work_check(connection: Connection) -> Check:
     """Return what jobs reported and no check here repeats; the checks themselves judge the rest."""
     if connection.attention:
         card = Card.from_json(connection.attention)
+        if card.code in {ROTATION_UNKNOWN.code, ROTATION_REFUSED.code}:
+            return warned("work", "failure", card, why=card.to_json())
         if card.code not in COVERED and classify("work", card).check_key == "work":
             return failed("work", card)
     return passed("work")

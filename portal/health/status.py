@@ -13,7 +13,7 @@ from portal.actor import Principal, Right
 from portal.connections.checks import Check, CheckState, note_text
 from portal.connections.models import Connection
 from portal.db import utc_now
-from portal.errors import Card
+from portal.errors import Card, Surface
 from portal.health.checks import WATCHED, check_key, is_watched
 from portal.health.models import (
     REACH,
@@ -293,8 +293,8 @@ def _alarm(incident: Incident, connection: Connection, watch: HealthWatch | None
         note = "The credentials are kept."
         if watch and watch.answered_at:
             note = f"GitLab has not answered since {moment(watch.answered_at)}; the credentials are kept."
-    card, curl = Card.from_json(incident.card), curl_for(connection, incident.check_key)
-    return Alarm(incident, card, note, curl, connection)
+    card = Card.from_json(incident.card).at(Surface.HEALTH, connection.method)
+    return Alarm(incident, card, note, curl_for(connection, incident.check_key), connection)
 
 
 def _directions(
