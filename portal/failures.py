@@ -1274,6 +1274,15 @@ _CONNECTION: dict[str, Failure] = {
         Responsible.GITLAB_ADMIN,
         frozenset({Surface.HEALTH}),
     ),
+    "authority_expires": Failure(
+        Layer.TLS,
+        "The certificate of the authority trusted for GitLab expires on {at}, in {days} days.",
+        "Get the authority's next certificate from GitLab's administrator, and add it below the current one as CA "
+        "certificate before then; afterwards nothing can be read.",
+        Responsible.GITLAB_ADMIN,
+        frozenset({Surface.HEALTH}),
+        (Way.INSTANCE,),
+    ),
     "rate_limited": Failure(
         Layer.PORTAL,
         "{sentence}",

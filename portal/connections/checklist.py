@@ -5,6 +5,7 @@ The results also decide whether the address may get a Secret.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC
@@ -38,7 +39,10 @@ from portal.runtime import Runtime
 
 MAX_SKEW_SECONDS = 60
 EXPIRY_WARNING_DAYS = 14
+# Another authority has to be distributed to many, not only installed at one server.
+AUTHORITY_WARNING_DAYS = 30
 MAX_ROOT_PROBES = 8
+_SIGN_IN = re.compile(r"^(?:https?://[^/]+)?/(?:(.+)/)?users/sign_in$")
 # The certificate is fine but for the authority, which a person may trust.
 UNTRUSTED = frozenset({"unknown_ca", "self_signed", "other_authority"})
 
@@ -154,7 +158,8 @@ def look_at(runtime: Runtime, connection: Connection, *, is_background: bool = F
     """Run every check; after the first failure the rest are skipped."""
     with open_host_session(runtime, connection, is_background=is_background) as http:
         examination = _with_both_authorities(connection, http.examine())
-        checks = _layer_checks(examination, http.address.scheme, is_sandbox(runtime, connection))
+        stays_here = is_sandbox(runtime, connection)
+        checks = _layer_checks(examination, http.address.scheme, stays_here, connection.ca_certificate)
         told = _gitlab_checks(runtime, connection, http) if examination.failure is None else _Told([])
     checks += told.checks
     known = {check.key for check in checks}
@@ -183,7 +188,7 @@ def _with_both_authorities(connection: Connection, found: Examination) -> Examin
     return replace(found, failure=TLSFailed("other_authority", expected=expected, seen=seen))
 
 
-def _layer_checks(examination: Examination, scheme: str, stays_here: bool) -> list[Check]:
+def _layer_checks(examination: Examination, scheme: str, stays_here: bool, trusted: str) -> list[Check]:
     layers = {"name": Layer.DNS, "port": Layer.TCP, "certificate": Layer.TLS}
     checks = []
     for key, layer in layers.items():
@@ -192,17 +197,22 @@ def _layer_checks(examination: Examination, scheme: str, stays_here: bool) -> li
         elif key == "certificate" and scheme == "http":
             checks.append(warned(key, "in_clear"))
         elif examination.has_passed(layer):
-            checks.append(_certificate_check(examination) if key == "certificate" else passed(key))
+            checks.append(_certificate_check(examination, trusted) if key == "certificate" else passed(key))
         elif examination.failure:
             checks.append(failed(key, examination.failure.card()))
             break
     return checks
 
 
-def _certificate_check(examination: Examination) -> Check:
+def _certificate_check(examination: Examination, trusted: str) -> Check:
+    """Say until when the server's certificate is valid, or that of the authority trusted for it if that ends first."""
     if not examination.chain:
         return passed("certificate")
     leaf = examination.chain[0]
+    authority = max(parse_certificates(trusted), key=lambda one: one.not_after) if trusted else leaf
+    if authority.not_after < leaf.not_after and authority.days_left <= AUTHORITY_WARNING_DAYS:
+        until = authority.not_after.isoformat()
+        return warned("certificate", "authority_not_long", until=until, days=authority.days_left)
     until = leaf.not_after.isoformat()
     if leaf.days_left <= EXPIRY_WARNING_DAYS:
         return warned("certificate", "valid_not_long", until=until, days=leaf.days_left)
@@ -213,7 +223,7 @@ def _gitlab_checks(runtime: Runtime, connection: Connection, http: HostSession) 
     try:
         found = identify(http, connection.external_url)
     except (GitLabError, OutboundError) as error:
-        root = _find_root(runtime, connection) if isinstance(error, (NotGitLab, RedirectRefused)) else ""
+        root = _find_root(runtime, connection, error) if isinstance(error, (NotGitLab, RedirectRefused)) else ""
         return _Told([failed("gitlab", _not_gitlab_card(error, root), take=root)])
     checks = [
         passed("gitlab", "api_answers"),
@@ -271,11 +281,17 @@ def version_check(connection: Connection) -> Check:
     return passed("version", "version", version=seen, edition=edition)
 
 
-def _find_root(runtime: Runtime, connection: Connection) -> str:
-    """Look for GitLab at the paths above the one entered, from the top down: people copy addresses of pages."""
+def _find_root(runtime: Runtime, connection: Connection, error: NotGitLab | RedirectRefused) -> str:
+    """Look for GitLab at the paths above the one entered: people copy addresses of pages.
+
+    GitLab sends a stranger from any of its pages to `/users/sign_in` below its root, so the answer may already say
+    where that is, however deep. Otherwise it is looked for from the top down, where it usually is.
+    """
     parts = connection.api_url.split("/")
-    for length in range(3, min(len(parts), 3 + MAX_ROOT_PROBES)):
-        base = "/".join(parts[:length])
+    above = ["/".join(parts[:length]) for length in range(3, len(parts))]
+    found = _SIGN_IN.search(error.target) if isinstance(error, RedirectRefused) else None
+    told = [base for base in above if found and base.split("/", 3)[3:] == [path for path in [found[1]] if path]]
+    for base in [*told, *(base for base in above[:MAX_ROOT_PROBES] if base not in told)]:
         probed = Connection(**{**connection.model_dump(exclude={"id"}), "api_url": base})
         try:
             with open_host_session(runtime, probed) as http:

@@ -158,6 +158,10 @@ NOTES: dict[str, str | Callable[[Mapping[str, Any]], str]] = {
     "sandbox_in_clear": "The sandbox uses plain HTTP and never leaves this machine.",
     "valid_until": _until,
     "valid_not_long": lambda params: f"{_until(params)} That is in {params['days']} days.",
+    "authority_not_long": lambda params: (
+        f"The authority trusted here is valid until {datetime.fromisoformat(params['until']):%d %B %Y}. "
+        f"That is in {params['days']} days."
+    ),
     "api_answers": "Its API answers.",
     "clock_unknown": "GitLab does not report its time.",
     "clock_skew": _skew,

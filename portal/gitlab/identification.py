@@ -28,13 +28,19 @@ from portal.gitlab.answers import (
     failure_of,
     read_answer,
 )
-from portal.net import Address, AddressRefused, Answer, HostSession, OutboundError, parse_address
+from portal.net import Address, AddressRefused, Answer, HostSession, OutboundError, TLSFailed, parse_address
 from portal.net.json_reader import JSONRefused, read_json
 
 VERSION_PATH = "/api/v4/version"
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 UNAUTHORIZED = {"message": "401 Unauthorized"}
 SAME_PORTS = {80, 443}
+# How nginx, which GitLab's packages bring along, answers a client without a certificate that it verifies
+# (https://nginx.org/en/docs/http/ngx_http_ssl_module.html, "Error Processing").
+NGINX_REFUSES = {
+    b"No required SSL certificate was sent": "client_certificate_required",
+    b"The SSL certificate error": "client_certificate_refused",
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,9 @@ def identify(http: HostSession, external_url: str = "") -> Identified:
         GitLabError, OutboundError: it cannot be known now.
     """
     api = http.fetch("GET", VERSION_PATH)
+    for words, case in NGINX_REFUSES.items():
+        if api.status == 400 and words in api.content:
+            raise TLSFailed(case)
     _require_the_shape_of_its_api(api)
     hindrance: GitLabError | OutboundError | None = None
     shown: Answer | None = None

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from portal.connections import checklist
 from portal.connections.checklist import wanted_scopes
-from portal.connections.checks import Check, Checklist, CheckState, failed, passed, skipped, warned
+from portal.connections.checks import Check, CheckState, failed, passed, skipped, warned
 from portal.connections.models import Connection, Method
 from portal.connections.store import open_host_session
 from portal.credentials import AccessSource, AccessUnavailable
@@ -32,10 +32,12 @@ from portal.web.times import moment
 
 REASON = "health check"
 EXPIRES = "access_token_expires"
-# Of the certificate and of a pair that cannot be renewed.
+# Of a pair that cannot be renewed.
 WARN_DAYS = 14
 # Before an access token ends: people are told at each of these.
 WARNING_DAYS = (30, 14, 7, 1)
+# What the note about a certificate that ends soon means.
+CERTIFICATE_ENDS = {"valid_not_long": "certificate_expires", "authority_not_long": "authority_expires"}
 STEPS = 4
 Progress = Callable[[int, int, str], None]
 
@@ -65,8 +67,11 @@ def look(runtime: Runtime, connection: Connection, progress: Progress, *, is_bac
     progress(0, STEPS, "The way to GitLab")
     found = checklist.look_at(runtime, connection, is_background=is_background)
     checks = {check.key: check for check in found.checks}
-    if soon := _expiry_warning(checks["certificate"], found):
-        checks["certificate"] = soon
+    certificate = checks["certificate"]
+    if certificate.state == CheckState.WARN and (code := CERTIFICATE_ENDS.get(certificate.note)):
+        at = f"{datetime.fromisoformat(certificate.params['until']):%d %B %Y}"
+        card = Card(code, {"at": at, "days": certificate.params["days"]})
+        checks["certificate"] = replace(certificate, card=card.to_json())
     addresses = {"issuer": found.issuer} if found.issuer else {}
     metadata = None
     is_answering = checks["gitlab"].state == CheckState.PASS
@@ -104,14 +109,6 @@ def load_credential(runtime: Runtime, connection: Connection) -> Credential | No
     """Read the credential as it is stored now."""
     with runtime.database.reading() as session:
         return get_credential(session, connection.id or 0)
-
-
-def _expiry_warning(certificate: Check, found: Checklist) -> Check | None:
-    if certificate.state != CheckState.WARN or not found.chain or found.chain[0]["days_left"] > WARN_DAYS:
-        return None
-    leaf = found.chain[0]
-    card = Card("certificate_expires", {"at": leaf["not_after"], "days": leaf["days_left"]})
-    return replace(certificate, card=card.to_json())
 
 
 def _stored_checks(stored: Credential | None, connection: Connection) -> list[Check]:

@@ -14,6 +14,7 @@ from portal.connections.checks import Check, CheckState, note_text
 from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.errors import Card, Surface
+from portal.health.addresses import what_to_change
 from portal.health.checks import WATCHED, check_key, is_watched
 from portal.health.models import (
     REACH,
@@ -153,6 +154,7 @@ class DirectionStatus:
     Attributes:
         address: where it leads; empty if that is not known.
         known: how the portal knows the address; empty if it leads nowhere.
+        change: which address to change, where and to what; empty if the four agree.
     """
 
     direction: Direction
@@ -160,6 +162,7 @@ class DirectionStatus:
     strip: Strip
     address: str
     known: str
+    change: str
 
     @property
     def state(self) -> str:
@@ -301,6 +304,13 @@ def _directions(
     runtime: Runtime, connection: Connection, watch: HealthWatch, rows: list[HealthCheck], now: datetime
 ) -> list[DirectionStatus]:
     current = {row.key: row for row in rows if row.is_current}
+    changes = what_to_change(
+        connection,
+        issuer=watch.addresses.get("issuer", ""),
+        git=watch.addresses.get("git", ""),
+        base_url=runtime.settings.base_url,
+        failed=[key for key, row in current.items() if row.state == CheckState.FAIL],
+    )
     found = []
     for direction in DIRECTIONS:
         if direction.keys == ("hooks",) and not connection.hooks_wanted:
@@ -314,9 +324,9 @@ def _directions(
             else:
                 lines.append(CheckLine(Check(key, CheckState.SKIPPED)))
         strip = strip_of((row for row in rows if row.key in direction.keys), now)
-        found.append(
-            DirectionStatus(direction, lines, strip, *_address(runtime, connection, watch, direction, current))
-        )
+        change = next((changes[key] for key in direction.keys if key in changes), "")
+        told = _address(runtime, connection, watch, direction, current)
+        found.append(DirectionStatus(direction, lines, strip, *told, change))
     return found
 
 

@@ -120,6 +120,20 @@ def test_root_is_found_from_the_top_down_at_every_level(owner: Visitor, runtime:
     assert f"GitLab answers at {server.url}/git." in found
 
 
+def test_root_is_read_from_where_gitlab_sends_a_stranger_to_sign_in(
+    owner: Visitor, runtime: Runtime, server: Impostor
+) -> None:
+    setup, root = f"/connections/{draft(owner)}/setup", "/a/b/c/d/e/f/g/h/i/gitlab"
+    to_sign_in = Reply(302, "", {"Location": f"{server.url}{root}/users/sign_in"})
+    server.table = {f"{root}{path}": reply for path, reply in GITLABS["new"].items()} | {"*": to_sign_in}
+    owner.post(f"{setup}/instance", {"domain": f"{server.url}{root}/group/project/-/merge_requests/1"})
+
+    found = owner.post(f"{setup}/instance/checks", htmx=True).text
+
+    assert f"GitLab answers at {server.url}{root}." in found
+    assert len(server.requests) == 3
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from portal.net import Address, HostSession, NetworkPolicy, OutboundClient
+from portal.net import Address, Gateway, HostSession, NetworkPolicy, OutboundClient
 from tests.net.servers import Server
 
 HOST = "gitlab.test"
@@ -23,8 +23,9 @@ def line_to(
     path: str = "",
     ca_certificate: str | None = None,
     addresses: tuple[str, ...] = ("127.0.0.1",),
+    gateway: Gateway | None = None,
 ) -> HostSession:
     """Return a session with a server; close it."""
     address = Address(scheme, host, server.port, path)
     outbound = OutboundClient(NetworkPolicy(exempt=address), resolve=answering(*addresses))
-    return outbound.session(address, ca_certificate=ca_certificate)
+    return outbound.session(address, ca_certificate=ca_certificate, gateway=gateway)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from portal.net import (
     HostSession,
     NetworkPolicy,
     OutboundClient,
+    ProxyExceptions,
     ProxyFailed,
     TLSFailed,
     parse_proxy,
@@ -188,6 +190,62 @@ def test_forbidden_target_is_not_asked_of_the_proxy() -> None:
             http.fetch("GET", "/")
 
     assert proxy.connections == 0
+
+
+def test_name_is_left_to_the_proxy_only_where_the_policy_restricts_no_network(
+    gitlab: Server, authority: Issued
+) -> None:
+    with Server(tunnelling_to(gitlab, refused=(INSIDE,))) as proxy:
+        for mode, answers, asked in (
+            ("default", {}, [f"CONNECT {HOST}:443"]),  # Only the proxy knows the name,
+            ("default", {HOST: [INSIDE]}, [f"CONNECT {INSIDE}:443"]),  # or it allows names alone: see below.
+            ("listed", {}, []),
+        ):
+            proxy.requests.clear()
+            policy = NetworkPolicy(
+                mode, (ipaddress.ip_network("10.0.0.0/8"),), exempt=Address("http", "proxy.test", proxy.port)
+            )
+            known = {"proxy.test": ["127.0.0.1"], **answers}
+            outbound = OutboundClient(policy, lambda host, port, known=known: known.get(host, []))
+            with outbound.session(
+                Address("https", HOST, 443), ca_certificate=authority.pem, proxy=f"proxy.test:{proxy.port}"
+            ) as http:
+                failure = http.examine().failure
+            assert sorted({request.split(b" HTTP")[0].decode() for request in proxy.requests}) == asked
+            assert (failure is None) == (asked == [f"CONNECT {HOST}:443"])
+
+
+def test_proxy_that_allows_names_alone_is_asked_for_the_name(gitlab: Server, authority: Issued) -> None:
+    refuse, tunnel = then_close(b"HTTP/1.1 403 Forbidden\r\n\r\n"), tunnelling_to(gitlab)
+    scripts = [refuse, tunnel]
+    with Server(lambda peer: scripts.pop(0)(peer)) as proxy, line_through(proxy, None, authority.pem) as http:
+        assert http.fetch("GET", "/").status == 200
+
+    assert [request.split(b" ")[1] for request in proxy.requests] == [f"{INSIDE}:443".encode(), f"{HOST}:443".encode()]
+
+
+def test_exceptions_are_reached_without_the_proxy(gitlab: Server) -> None:
+    for text, host, found, excepted in (
+        ("", HOST, INSIDE, False),
+        ("gitlab.test", "gitlab.test", "1.1.1.1", True),
+        ("gitlab.test", "a.gitlab.test", "1.1.1.1", False),
+        ("*.test, other", "a.gitlab.test", "1.1.1.1", True),
+        (".gitlab.test", "gitlab.test", "1.1.1.1", True),
+        ("10.0.0.0/8", HOST, INSIDE, True),
+        ("10.0.0.5 2a00::/16", HOST, "2a00::1", True),
+        ("10.0.0.0/8", HOST, "1.1.1.1", False),
+    ):
+        assert ProxyExceptions.parse(text).has(host, [ipaddress.ip_address(found)]) == excepted, text
+    for text in ("https://a.test", "a b c/d", "10.0.0.1/8", "-x", ",".join(f"h{number}" for number in range(60))):
+        with pytest.raises(AddressRefused):
+            ProxyExceptions.parse(text)
+    policy = NetworkPolicy(exempt=Address("https", HOST, gitlab.port))
+    outbound = OutboundClient(policy, lambda host, port: ["127.0.0.1"])
+    address = Address("https", HOST, gitlab.port)
+    with outbound.session(address, proxy="proxy.test:3128", proxy_exceptions=HOST) as http:
+        failure = http.examine().failure
+    assert failure is not None
+    assert failure.code == "tls_incomplete_chain"  # Reached, although there is no such proxy.
 
 
 def test_port_of_the_proxy_is_no_port_for_gitlab() -> None:
