@@ -64,6 +64,7 @@ class Surface(StrEnum):
     CHECKS = "checks"  # Step Instance: the checklist.
     APPLICATION = "application"  # Step Application: what GitLab says to ID and Secret.
     CREDENTIALS = "credentials"  # The page that replaces ID and Secret.
+    PROVISIONING = "provisioning"  # What a one-time token is used for.
     START = "start"  # The answer to *Authorize*, if GitLab's address is in doubt.
     AUTHORIZE = "authorize"  # Step Authorize, back from GitLab.
     OVERVIEW = "overview"  # The connection's own page, and the list of connections.
@@ -108,6 +109,7 @@ MEANS: dict[Surface, Means] = {
     Surface.CREDENTIALS: Means(
         "Press Save again {when}.", "Then press Save again.", leads_to=frozenset({Way.SECRET, Way.AUTHORIZE})
     ),
+    Surface.PROVISIONING: Means("Press the button again {when}.", "Then press the button again."),
     Surface.START: Means(
         "Go to the step Instance and press Check again there {when}.",
         "Then press Check again in the step Instance, and authorize.",
@@ -224,7 +226,7 @@ def _among(*places: Iterable[Surface] | Surface) -> frozenset[Surface]:
     return frozenset(one for item in places for one in ([item] if isinstance(item, Surface) else item))
 
 
-_SETUP = (Surface.CHECKS, Surface.APPLICATION, Surface.CREDENTIALS, Surface.START)
+_SETUP = (Surface.CHECKS, Surface.APPLICATION, Surface.CREDENTIALS, Surface.PROVISIONING, Surface.START)
 _READS = (Surface.REPOSITORIES, Surface.JOB_READ)
 # Whoever demands a token hears what is stored of the credential.
 _TOKEN = _among(Surface.CREDENTIAL, Surface.HEALTH, Surface.JOB_WAITING, _READS)
@@ -235,7 +237,9 @@ _IDENTIFIES = _among(_SETUP, Surface.HEALTH)
 _JOBS = _among(
     _READS, Surface.JOB_WAITING, Surface.JOB_CHECK, Surface.JOB_MAIL, Surface.JOB_ERASE, Surface.JOB_PERIODIC
 )
-_OAUTH = _among(Surface.APPLICATION, Surface.CREDENTIALS, Surface.AUTHORIZE, _TOKEN, Surface.REVOCATION)
+_OAUTH = _among(
+    *(Surface.APPLICATION, Surface.CREDENTIALS, Surface.PROVISIONING, Surface.AUTHORIZE, Surface.REVOCATION), _TOKEN
+)
 
 _BY_HAND = "Revoke it in GitLab: sign in as the service user, Applications, Authorized applications, Revoke."
 _AGAIN_AS_SERVICE_USER = (
@@ -738,6 +742,10 @@ _GITLAB: dict[str, Failure] = {
         _OAUTH,
         (Way.SECRET,),
         at={
+            **_at(
+                [Surface.PROVISIONING],
+                "If it was renewed in GitLab in the meantime, its new one is needed. {again}",
+            ),
             **_at(
                 [Surface.APPLICATION, Surface.CREDENTIALS],
                 "Compare both with the application in GitLab. The Secret is shown there only once: if in doubt, press "
@@ -1343,6 +1351,125 @@ _REVOCATION: dict[str, Failure] = {
     ),
 }
 
+
+def _one_time(
+    layer: Layer, sentence: str, remedy: str, who: Responsible | None = Responsible.GITLAB_ADMIN, *ways: Way
+) -> Failure:
+    return Failure(layer, sentence, remedy, who, frozenset({Surface.PROVISIONING}), ways)
+
+
+_ANOTHER_TOKEN = "Make another one in GitLab, and paste it."
+_ANOTHER_USER = "Enter another service user."
+_BY_HAND_INSTEAD = "Create the application by hand, or try again after an upgrade of GitLab."
+_PROVISIONING: dict[str, Failure] = {
+    "one_time_token": _one_time(
+        Layer.GITLAB,
+        "GitLab does not know this token.",
+        "Copy the whole token once more, and make sure that it is from this GitLab.",
+        Responsible.YOU,
+    ),
+    "one_time_token/expired": _one_time(Layer.GITLAB, "This token has expired.", _ANOTHER_TOKEN),
+    "one_time_token/revoked": _one_time(Layer.GITLAB, "This token was revoked.", _ANOTHER_TOKEN),
+    "one_time_token/impersonation_disabled": _one_time(
+        Layer.GITLAB,
+        "This is an impersonation token, and impersonation is switched off in this GitLab.",
+        "Make a personal access token instead, and paste it.",
+    ),
+    "one_time_token/scope": _one_time(
+        Layer.SCOPE,
+        "This token lacks a scope; this one would do: {scopes}.",
+        "Make one with the scope api, and paste it.",
+    ),
+    "one_time_token/fine_grained": _one_time(
+        Layer.SCOPE,
+        "This token has fine-grained permissions, and the one that this needs is not among them.",
+        "Make a legacy token with the scope api, and paste it.",
+    ),
+    "one_time_token/not_admin": _one_time(
+        Layer.ROLE,
+        "@{username} is not an administrator of this GitLab.",
+        "Paste the token of an administrator. Without one, the service user can create its own application: "
+        "the page says how.",
+    ),
+    "one_time_token/admin": _one_time(
+        Layer.ROLE,
+        "@{username} is an administrator of this GitLab, so it cannot be the service user.",
+        "Paste the token of the service user.",
+    ),
+    "one_time_token/refused": _one_time(
+        Layer.ROLE,
+        "GitLab does not let this token do that.",
+        "If Admin Mode is on, the token needs the scope admin_mode as well: make one with both, and paste it.",
+    ),
+    "provisioning_refused": _one_time(
+        Layer.GITLAB,
+        "GitLab did not accept what was sent.",
+        "GitLab's words say what is wrong. {again}",
+        Responsible.YOU,
+    ),
+    "provisioning_unknown": _one_time(
+        Layer.GITLAB,
+        "GitLab's answer was lost, and Gatehouse could not find out what GitLab did. {because}",
+        "{again} Gatehouse first checks what exists, and continues from there.",
+        None,
+    ),
+    "provisioning_stopped": _one_time(
+        Layer.PORTAL,
+        "The portal was stopped in the middle of this. The list shows how far it came.",
+        "{again} Gatehouse first checks what exists, and continues from there.",
+        Responsible.YOU,
+    ),
+    "provisioning_slow": _one_time(
+        Layer.GITLAB,
+        "GitLab took so long that Gatehouse stopped here.",
+        "{again} Gatehouse continues from here.",
+        Responsible.YOU,
+    ),
+    "provisioning_here": _one_time(Layer.PORTAL, "{sentence}", "{again}", Responsible.YOU),
+    "no_applications_api": _one_time(
+        Layer.GITLAB, "This GitLab cannot create applications through its API: it can since 10.5.", _BY_HAND_INSTEAD
+    ),
+    "no_applications_api/own": _one_time(
+        Layer.GITLAB, "This GitLab cannot create a user's own applications through its API.", _BY_HAND_INSTEAD
+    ),
+    "secret_not_given_again": _one_time(
+        Layer.GITLAB,
+        "The application exists in GitLab, but its Secret is not known here, and GitLab's API cannot renew it.",
+        "Enter Application ID and Secret by hand. Or delete the application in GitLab, which nothing uses yet.",
+        Responsible.GITLAB_ADMIN,
+        Way.APPLICATIONS,
+    ),
+    "application_not_listed": _one_time(
+        Layer.GITLAB,
+        "GitLab lists no application with this Application ID.",
+        "It was deleted, or it belongs to a group or a user: GitLab's API shows an administrator only those of the "
+        "instance.",
+        Responsible.GITLAB_ADMIN,
+        Way.APPLICATIONS,
+    ),
+    "service_user_unusable": _one_time(
+        Layer.ROLE, "@{username} is {state} in GitLab.", f"Activate it in GitLab's Admin area. Or: {_ANOTHER_USER}"
+    ),
+    "service_user_unusable/admin": _one_time(
+        Layer.ROLE, "@{username} exists and is an administrator.", _ANOTHER_USER, Responsible.YOU
+    ),
+    "service_user_unusable/external": _one_time(
+        Layer.ROLE, "@{username} exists and is external.", _ANOTHER_USER, Responsible.YOU
+    ),
+    "service_user_unusable/bot": _one_time(
+        Layer.ROLE,
+        "@{username} is a bot or a service account, which cannot sign in to a browser to authorize.",
+        "Use an ordinary user.",
+        Responsible.YOU,
+    ),
+    "service_user_email_taken": _one_time(
+        Layer.GITLAB, "Another user of this GitLab has the e-mail address {email}.", _ANOTHER_USER, Responsible.YOU
+    ),
+    "group_not_there": _one_time(
+        Layer.GITLAB, "GitLab has no group {path}.", "Correct the path, or leave it out.", Responsible.YOU
+    ),
+}
+
 _NOTHING_STORED = _among(Surface.PAGE, _TOKEN, _JOBS)
 _WORK: dict[str, Failure] = {
     "disk_full": Failure(
@@ -1415,6 +1542,7 @@ FAILURES: dict[str, Failure] = {
     **_ACCESS_TOKEN,
     **_CONNECTION,
     **_REVOCATION,
+    **_PROVISIONING,
     **_WORK,
 }
 # For what an older version stored and this one no longer knows.

@@ -30,6 +30,7 @@ from portal.health.models import HealthWatch, Incident, IncidentPhase
 from portal.jobs.models import Job, JobState
 from portal.net import errors as net_errors
 from portal.net.policy import NEVER
+from portal.provisioning.models import ProvisioningRun
 from portal.repositories.catalogue.run import READ_CATALOGUE
 from portal.repositories.jobs import PASSING
 from portal.repositories.models import catalogue_key
@@ -47,6 +48,7 @@ PARAMETERS = {
     "at": "12 March 2027",
     "counted": "257",
     "days": 9,
+    "email": "gatehouse@gitlab.example.com",
     "encoding": "br",
     "expected": "gatehouse",
     "job": "sample.job",
@@ -60,6 +62,7 @@ PARAMETERS = {
     "scopes": "api, read_api",
     "seen": "50",
     "sentence": "It is gone.",
+    "state": "blocked",
     "status": 418,
     "username": "gatehouse",
     "version": "8.17.0",
@@ -69,6 +72,7 @@ PAGES = {
     Surface.CHECKS: "/connections/gitlab/setup/instance",
     Surface.APPLICATION: "/connections/draft/setup/application",
     Surface.CREDENTIALS: "/connections/gitlab/setup/credentials",
+    Surface.PROVISIONING: "/connections/draft/setup/create",
     Surface.AUTHORIZE: "/connections/gitlab/setup/authorize",
     Surface.OVERVIEW: "/connections/gitlab",
     Surface.HEALTH: "/connections/gitlab/health",
@@ -151,6 +155,13 @@ def put(session: Session, surface: Surface, connection_id: int, card: Card, cast
             expires_at=now,
         )
         session.add(attempt)
+    elif surface == Surface.PROVISIONING:
+        draft = session.exec(select(Connection).where(Connection.slug == "draft")).one()
+        result = {"step": "token", "outcome": "failed", "calls": [], "facts": {}, "card": told}
+        wanted = {"service_username": "gatehouse", "groups": [], "revokes": True}
+        session.add(
+            ProvisioningRun(connection_id=draft.id, kind="instance", state="failed", wanted=wanted, results=[result])
+        )
     elif surface == Surface.REVOCATION:
         row = RetiredToken(
             organization_id=connection.organization_id,

@@ -30,6 +30,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
         "incident.",
         "support_bundle.",
         "gitlab_server.",
+        "provisioning.",
     ),
     "credentials": ("credential.", "token.", "key."),
     "members": ("member.", "person.", "password.", "organization."),

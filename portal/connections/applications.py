@@ -164,6 +164,22 @@ def save_credentials(
     return current, card
 
 
+def keep_issued(
+    runtime: Runtime, principal: Principal, slug: str, client_id: str, client_secret: Secret, kind: str = ""
+) -> None:
+    """Store what GitLab's API has just issued, before anything else: it gives the Secret only once.
+
+    `save_credentials` without a Secret then has GitLab check both.
+    """
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug, is_locked=True)
+        entered = Entered(client_id, client_secret)
+        _keep_entered(session, runtime, principal, connection, entered, accepted=False)
+        application = application_of(session, connection.id)
+        if application is not None and kind:
+            application.kind = kind
+
+
 def _ask_gitlab(runtime: Runtime, connection: Connection, entered: Entered) -> Card | None:
     secret = entered.client_secret or open_client_credentials(runtime, connection).client_secret
     application = oauth.ClientCredentials(entered.client_id, secret)

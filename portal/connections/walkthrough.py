@@ -23,16 +23,26 @@ MISSING_SCOPES = "missing_scopes"
 _USERNAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{1,254}$")
 
 
+def read_username(text: str) -> str:
+    """Return a GitLab user name as typed or pasted, without what surrounds it.
+
+    Raises:
+        InvalidInput: that is not a GitLab user name.
+    """
+    name = trim_pasted(text).removeprefix("@")
+    if not _USERNAME.match(name):
+        sentence = "Enter the user name as GitLab shows it after the @: letters, digits, dots, dashes, underscores."
+        raise InvalidInput(field_errors={"service_username": sentence})
+    return name
+
+
 def save_service_user(runtime: Runtime, principal: Principal, slug: str, username: str) -> Connection:
     """Store who the connection is meant to act as.
 
     Raises:
         InvalidInput: that is not a GitLab user name.
     """
-    name = trim_pasted(username).removeprefix("@")
-    if not _USERNAME.match(name):
-        sentence = "Enter the user name as GitLab shows it after the @: letters, digits, dots, dashes, underscores."
-        raise InvalidInput(field_errors={"service_username": sentence})
+    name = read_username(username)
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
         if connection.service_username != name:

@@ -367,6 +367,27 @@ class TokenInfo(msgspec.Struct, frozen=True):
     expires_in: int | None = None
 
 
+class Application(msgspec.Struct, frozen=True):
+    """One of `GET /applications` or `/user/applications` (api/applications); `scopes` only in the newest versions."""
+
+    always_told: ClassVar[tuple[str, ...]] = ()
+
+    id: Id
+    application_id: PersonName
+    application_name: Title = Title()
+    # Several are separated by line ends, which become blanks here.
+    callback_url: WebAddress = WebAddress()
+    confidential: bool | None = None
+    scopes: Scopes | None = None
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A user in a group (api/group_members)."""
+
+    id: Id
+    access_level: int
+
+
 class Discovery(msgspec.Struct, frozen=True):
     """`/.well-known/openid-configuration` (OpenID Connect Discovery 1.0)."""
 

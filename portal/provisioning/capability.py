@@ -8,6 +8,8 @@ from portal.provisioning.models import ProvisioningRun
 
 CAPABILITY = Capability(
     name="provisioning",
+    views="portal.provisioning.views",
     tables=(ProvisioningRun,),
     erases=delete_of_connection(ProvisioningRun),
+    actions={"provisioning.called": "used a one-time token of GitLab for {object}, step {step}"},
 )

@@ -21,7 +21,7 @@ PROOF_FIELD = "proof_password"
 COMMON_FIELDS = frozenset({"csrf_token", "next", PROOF_FIELD})
 # Never shown again, and never kept for a form that waits for its user to sign in again.
 SECRET_FIELDS = frozenset(
-    {"password", "new_password", "secret", "access_token", "client_key", "header_value", PROOF_FIELD}
+    {"password", "new_password", "secret", "access_token", "one_time_token", "client_key", "header_value", PROOF_FIELD}
 )
 # In the session, by page: `form` (its entries, encoded) and `at` (seconds) of forms that were left or sent too late.
 KEPT_ENTRIES = "kept_entries"
