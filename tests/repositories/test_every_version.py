@@ -10,14 +10,12 @@ from sqlmodel import select
 from portal.connections.models import Connection, ConnectionState
 from portal.jobs.models import JobState
 from portal.jobs.testing import run_pending
-from portal.repositories.catalogue.run import READ_CATALOGUE, read_catalogue
+from portal.repositories.catalogue.run import read_catalogue
 from portal.repositories.models import GitLabGroup, Repository
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.connected import connect, let_through
 from tests.support.people import Cast
-from tests.support.visitor import Visitor
-from tests.support.walkthrough import authorize, prepare
 
 GATEWAY_ROWS = 50
 
@@ -83,38 +81,6 @@ def test_everything_is_read_whatever_the_version_ignores_or_refuses(
     asked = large.requests.all("/api/v4/projects")
     assert any("page" in item.query for item in asked) != has_bounds
     assert any("min_access_level" in item.query for item in asked) == asks_for_roles
-
-
-@pytest.mark.parametrize(
-    ("version", "scopes"),
-    [
-        ("9.5.10", "api read_repository read_user"),
-        ("10.8.7", "api read_repository read_user"),
-        ("12.5.9", "api read_repository read_user"),
-        ("12.10.14", "read_api read_repository read_user"),
-    ],
-)
-def test_old_gitlab_is_connected_read_and_its_repositories_enabled(
-    runtime: Runtime, owner: Visitor, sandbox: RunningSandbox, cast: Cast, version: str, scopes: str
-) -> None:
-    sandbox.world.settings.version = version
-
-    prepared = prepare(runtime, sandbox, cast.owner)
-    step = owner.get(f"/connections/{prepared.slug}/setup/application").text
-    came_back = authorize(owner, sandbox, prepared.slug)
-    jobs = run_pending(runtime)
-    with runtime.database.reading() as session:
-        connection = session.get_one(Connection, prepared.connection.id)
-        free = session.exec(select(Repository.id).where(Repository.unavailable_reason == "")).all()
-    enabled = owner.post("/repositories/enable", {"repository_id": [str(number) for number in free[:3]]})
-    finished = owner.post(f"/connections/{prepared.slug}/setup/repositories")
-
-    assert " ".join(sorted(prepared.application.scopes)) == scopes
-    assert ("this GitLab has no narrower scope" in step) == ("read_api" not in scopes)
-    assert came_back.status_code == 303
-    assert [(job.state, job.failure) for job in jobs if job.name == READ_CATALOGUE] == [(JobState.SUCCEEDED, None)]
-    assert (connection.state, connection.version_seen) == (ConnectionState.CONNECTED, f"{version}-ee")
-    assert (enabled.status_code, finished.status_code, len(free) > 30) == (303, 303, True)
 
 
 def test_version_before_9_is_refused_with_what_to_do(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> None:
