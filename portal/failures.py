@@ -62,7 +62,7 @@ class Surface(StrEnum):
     """Where a failure is read."""
 
     CHECKS = "checks"  # Step Instance: the checklist.
-    APPLICATION = "application"  # Step Application: what GitLab says to ID and Secret.
+    APPLICATION = "application"  # Step Application, also if it is handed over: what GitLab says to ID and Secret.
     CREDENTIALS = "credentials"  # The page that replaces ID and Secret.
     PROVISIONING = "provisioning"  # What a one-time token is used for.
     START = "start"  # The answer to *Authorize*, if GitLab's address is in doubt.
@@ -102,8 +102,8 @@ _READ_AGAIN = "Press Read again on the Repositories page"
 MEANS: dict[Surface, Means] = {
     Surface.CHECKS: Means("Press Check again {when}.", "Then press Check again.", leads_to=frozenset({Way.INSTANCE})),
     Surface.APPLICATION: Means(
-        "Press Continue again {when}.",
-        "Then press Continue again.",
+        "Try again {when}.",
+        "Then try again.",
         leads_to=frozenset({Way.SECRET, Way.AUTHORIZE, Way.SERVICES}),
     ),
     Surface.CREDENTIALS: Means(

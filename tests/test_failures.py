@@ -229,7 +229,7 @@ def test_failures_of_forms_and_errors_are_shown_as_their_places_say_them(
     app.view_functions["jobs.index"] = fail
     error = owner.get("/jobs").text
 
-    assert "Press Continue again in a minute." in step
+    assert "Try again in a minute." in step
     assert "Press Save again in a minute." in later
     assert "press Check again there in a minute." in error
 
@@ -262,11 +262,11 @@ def test_every_remedy_is_possible_in_every_place_where_its_failure_is_read(
     ("surface", "remedy"),
     [
         (Surface.CHECKS, "It continues by itself in a while."),
-        (Surface.APPLICATION, "Wait until GitLab is back; nothing has to be done here. Then press Continue again."),
+        (Surface.APPLICATION, "Wait until GitLab is back; nothing has to be done here. Then try again."),
         (Surface.JOB_READ, "It is tried again by itself."),
         (Surface.CHECKS, "Check the service user's role in the group. Then press Check again."),
         (Surface.APPLICATION, "Authorize the connection again."),
-        (Surface.APPLICATION, "Check the domain and the sub-path. Then press Continue again."),
+        (Surface.APPLICATION, "Check the domain and the sub-path. Then try again."),
         (Surface.AUTHORIZE, "Compare the redirect URI in GitLab with the one shown here. Then authorize again."),
         (Surface.REPOSITORIES, "Upgrade GitLab."),
         (Surface.REPOSITORIES, "Press Check again in a minute."),

@@ -42,6 +42,8 @@ class HandOverForm(StrictForm):
     """Who gets the link, and how long it works."""
 
     recipient = StringField("Name")
+    # The newest link when the form was opened: whoever reloads the page of a new link makes no other one.
+    after = StringField()
     days = RadioField("Works for", default="3", choices=[SelectChoice(str(days), str(days)) for days in links.DAYS])
 
 
@@ -68,10 +70,14 @@ def show(slug: str, step: str) -> Response:
     if not is_included(principal):
         return leave_to(url_for("connections.index"))
     if request.method not in SAFE_METHODS and connection.authorized_at is not None:
-        require_proof(purpose="handing over a step of a connection in use", keep=("recipient", "days"))
+        require_proof(purpose="handing over a step of a connection in use", keep=("recipient", "after", "days"))
     form = HandOverForm()
+    if request.method in SAFE_METHODS:
+        form.after.data = _newest(connection, Step(step))
 
     def act() -> Response:
+        if form.text("after") != _newest(connection, Step(step)):
+            return leave_to(url_for(".show", slug=slug, step=step))
         link = links.hand_over(runtime, principal, slug, Step(step), form.text("recipient"), int(form.text("days")))
         return _page(connection, Step(step), form, link=link)
 
@@ -271,6 +277,11 @@ def stages_of(link: HandOver, maker: str) -> list[Stage]:
     elif not is_open and not link.outcome:
         stages.append(Stage("Link expired", "stop", "", link.expires_at))
     return stages
+
+
+def _newest(connection: Connection, step: Step) -> str:
+    found = links.latest_link(current_runtime(), connection, step)
+    return found.public_id if found else ""
 
 
 def _page(connection: Connection, step: Step, form: HandOverForm, link: str = "") -> Response:

@@ -24,7 +24,10 @@ LINK = re.compile(r"data-copy-value>http://127\.0\.0\.1:8000(/hand-over/[\w-]{43
 
 def hand_over(owner: Visitor, slug: str, step: str = "application") -> str:
     """Make a link; return its path."""
-    answer = owner.post(f"/connections/{slug}/hand-over/{step}", {"recipient": "Mads Hansen", "days": "3"})
+    form = {"recipient": "Mads Hansen", "days": "3"}
+    answer = owner.post(f"/connections/{slug}/hand-over/{step}", form)
+    again = owner.post(f"/connections/{slug}/hand-over/{step}", form)
+    assert again.status_code == 303
     assert answer.status_code == 200, answer.text
     return LINK.findall(answer.text)[0]
 

@@ -69,8 +69,12 @@ class Case:
     def stranger(self) -> Visitor:
         return Visitor(self.world.app)
 
+    @property
+    def public_id(self) -> str:
+        return self.step.rpartition("/")[2]
+
     def cookie(self) -> tuple[str, str]:
-        name = "hand-over-" + self.step.rpartition("/")[2]
+        name = "hand-over-" + self.public_id
         return name, self.browser.http.get_cookie(name, domain="127.0.0.1").value
 
     def change(self, table: type, **values: object) -> None:
@@ -312,8 +316,18 @@ def test_link_for_the_popup_takes_no_application_and_leads_into_no_other_attempt
         (404, lambda case: case.signed_in("lead").post(case.page)),
         (404, lambda case: case.signed_in("auditor").get(case.page)),
         (404, lambda case: case.signed_in("owner").get(f"/connections/{case.slug}/hand-over/instance")),
-        (422, lambda case: case.signed_in("owner").post(case.page, {"recipient": "x", "days": "400"})),
-        (422, lambda case: case.signed_in("owner").post(case.page, {"recipient": " ", "days": "3"})),
+        (
+            422,
+            lambda case: case.signed_in("owner").post(
+                case.page, {"recipient": "x", "days": "400", "after": case.public_id}
+            ),
+        ),
+        (
+            422,
+            lambda case: case.signed_in("owner").post(
+                case.page, {"recipient": " ", "days": "3", "after": case.public_id}
+            ),
+        ),
     ],
 )
 def test_request_that_the_page_does_not_make_is_refused(world: World, status: int, send) -> None:

@@ -1,0 +1,102 @@
+"""A step that someone without an account does: both sides of it, with and without JavaScript."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser import walk
+from tests.browser.checks import Looker
+from tests.browser.site import Site
+from tests.browser.watching import Watch
+
+pytestmark = pytest.mark.browser
+
+
+def make_link(page: Page, name: str = "Mads Hansen") -> str:
+    """Fill in the form of the page that hands over a step; return the link."""
+    walk.field(page, "Name").fill(name)
+    page.get_by_role("button", name="Make the link").click()
+    return page.locator("#copy-one-time-link").inner_text()
+
+
+def test_an_administrator_sends_both_values_and_the_requester_sees_how_far_they_are(site: Site, watch: Watch) -> None:
+    watch.expect_status(404, 422)
+    look = Looker()
+    page = site.sign_in(site.open_context()).new_page()
+    walk.to_credentials(page, site)
+    page.get_by_role("link", name="Hand over this step").click()
+    link = make_link(page)
+    look(page, "hand-over-link")
+
+    letter = site.open_context().new_page()
+    letter.goto(link)
+    walk.heading(letter, "A request from Olga Owner")
+    look(letter, "hand-over-sealed")
+    letter.get_by_role("button", name="Open the request").click()
+    walk.heading(letter, "Please create an application in GitLab")
+    expect(letter.get_by_role("navigation")).to_have_count(0)
+    pair = walk.create_application(letter, site)
+    walk.field(letter, "Application ID").fill(pair[0])
+    walk.field(letter, "Secret").fill("wrong-secret-0123456789")
+    letter.get_by_role("button", name="Check and send").click()
+    expect(letter.locator(".gh-result-fail")).to_be_focused()
+    look(letter, "hand-over-refused")
+    expect(page.locator(".gh-walk-stop")).to_have_count(1)
+    look(page, "hand-over-sent")
+    walk.field(letter, "Secret").fill(pair[1])
+    letter.get_by_role("button", name="Check and send").click()
+    walk.heading(letter, "Thank you, that is all")
+    page.reload()
+    walk.heading(page, "Mads Hansen is done")
+    page.get_by_role("link", name="Continue").click()
+    walk.heading(page, "Choose who Gatehouse acts as")
+    letter.goto(link)
+    walk.heading(letter, "This link does not work")
+    assert look.problems == []
+
+
+def test_whoever_can_sign_in_as_the_service_user_authorizes_in_the_small_window(site: Site) -> None:
+    look = Looker()
+    page = site.sign_in(site.open_context()).new_page()
+    walk.open_authorize(page, site)
+    page.get_by_role("link", name="Hand over this step").click()
+    letter = site.open_context().new_page()
+    letter.goto(make_link(page))
+    letter.get_by_role("button", name="Open the request").click()
+    popup = walk.start_popup(letter)
+    popup.wait_for_url("**/users/sign_in**")
+    expect(letter.get_by_text("Waiting for GitLab")).to_be_visible()
+    with popup.expect_event("close"):
+        popup.get_by_role("button", name="Sign in as root", exact=True).click()
+    expect(letter.get_by_role("alert")).to_contain_text("@root was signed in")
+    look(letter, "hand-over-wrong-person")
+    letter.context.clear_cookies(domain="localhost")
+    popup = walk.start_popup(letter)
+    popup.get_by_role("button", name="Sign in as gatehouse").click()
+    walk.heading(letter, "Thank you, that is all")
+    page.reload()
+    walk.heading(page, "Mads Hansen is done")
+    assert look.problems == []
+
+
+def test_the_link_works_without_javascript(site: Site) -> None:
+    page = site.sign_in(site.open_context(java_script_enabled=False)).new_page()
+    walk.open_authorize(page, site)
+    page.get_by_role("link", name="Hand over this step").click()
+    letter = site.open_context(java_script_enabled=False).new_page()
+    letter.goto(make_link(page))
+    letter.get_by_role("button", name="Open the request").click()
+    letter.get_by_role("button", name="Decline").click()
+    letter.get_by_role("dialog").get_by_label("Reason").fill("We use another tool.")
+    letter.get_by_role("dialog").get_by_role("button", name="Decline").click()
+    walk.heading(letter, "You declined")
+    page.reload()
+    expect(page.get_by_text("We use another tool.")).to_be_visible()
+    page.get_by_role("link", name="Make a new link").click()
+    letter.goto(make_link(page, "Gro Holm"))
+    letter.get_by_role("button", name="Open the request").click()
+    letter.get_by_role("button", name="Authorize as @gatehouse").click()
+    letter.get_by_role("button", name="Sign in as gatehouse").click()
+    letter.get_by_role("link", name="Click here to redirect to the application").click()
+    walk.heading(letter, "Thank you, that is all")
