@@ -339,13 +339,15 @@ _WAY: dict[str, Failure] = {
     ),
     "tls_self_signed": _tls(
         "The certificate is self-signed, so no authority confirms it.",
-        "Paste it as CA certificate if its fingerprint matches the one your administrator gives you.",
+        "If its fingerprint is the one GitLab's administrator gives you, trust it in the step Instance, or paste it "
+        "there as CA certificate.",
         Responsible.YOU,
         Way.INSTANCE,
     ),
     "tls_unknown_ca": _tls(
         "The certificate was issued by an authority this portal does not know.",
-        "Paste the certificate of your company's authority as CA certificate.",
+        "If it is your company's authority, compare its fingerprint and trust it in the step Instance, or paste its "
+        "certificate there as CA certificate.",
         Responsible.YOU,
         Way.INSTANCE,
     ),

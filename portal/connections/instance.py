@@ -101,7 +101,8 @@ def understand(runtime: Runtime, entered: Entered) -> Understood:
     # With an API URL this server never calls the Domain, so the allowed ports do not matter.
     external = _read_address(runtime, "domain", entered.domain, problems, is_called=not has_api)
     api = _read_address(runtime, "api_url", entered.api_url, problems) if has_api else external
-    pem = entered.ca_certificate.strip()
+    # A form sends other line ends than were typed.
+    pem = "\n".join(entered.ca_certificate.strip().splitlines())
     try:
         if pem:
             parse_certificates(pem)
@@ -246,7 +247,7 @@ def trust_authority(runtime: Runtime, principal: Principal, slug: str, entered: 
     if found is None or found.sha256 != fingerprint:
         sentence = "The server now shows other certificates. Check again, and compare the fingerprint once more."
         raise InvalidInput(field_errors={"ca_certificate": sentence})
-    return replace(entered, ca_certificate=found.pem)
+    return replace(entered, ca_certificate=found.pem.strip())
 
 
 def would_change(runtime: Runtime, connection: Connection, entered: Entered) -> bool:

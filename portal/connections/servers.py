@@ -24,13 +24,16 @@ KEY, VALUE = "client_key_sealed", "header_value_sealed"
 
 
 class SharedServer(Conflict):
-    """Other connections use the same GitLab server, and no one has said whether they follow."""
+    """Other connections use the same GitLab server, and no one has said whether they follow.
+
+    `others` holds name and state of each: the rows are gone with the transaction.
+    """
 
     sentence = "Other connections use this GitLab, too. Choose whether they follow."
 
     def __init__(self, others: Sequence[Connection]) -> None:
         super().__init__()
-        self.others = others
+        self.others = [(other.display_name, other.state) for other in others]
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,8 @@ def save_gateway(runtime: Runtime, principal: Principal, server_id: int, entered
     Raises:
         InvalidInput: with a sentence per field; nothing is changed.
     """
-    certificate, key = entered.client_certificate.strip(), entered.client_key.strip()
+    # A form sends other line ends than were stored.
+    certificate, key = ("\n".join(pem.strip().splitlines()) for pem in (entered.client_certificate, entered.client_key))
     name, value = entered.header_name.strip(), entered.header_value.strip()
     with runtime.database.transaction() as session:
         require_right_now(session, principal, Right.MANAGE_CONNECTIONS)

@@ -144,6 +144,48 @@ def then_close(answer: bytes) -> Script:
     return script
 
 
+def tunnelling_to(port: int, refused: tuple[str, ...] = ()) -> Script:
+    """Play a forward proxy that reaches one server on loopback, whatever address is requested."""
+
+    def script(peer: Peer) -> None:
+        head = peer.read_request()
+        if any(one.encode() in head for one in refused):
+            peer.send(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\nsecret")
+            return
+        with socket.create_connection(("127.0.0.1", port)) as onward:
+            peer.send(b"HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n")
+            back = threading.Thread(target=pump, args=(onward, peer.sock))
+            back.start()
+            pump(peer.sock, onward)
+            back.join()
+
+    return script
+
+
+def guarding(port: int, header: str, value: str) -> Script:
+    """Play a gateway in front of a server on loopback that lets a request through only with a header."""
+
+    def script(peer: Peer) -> None:
+        while head := peer.read_request():
+            if header_of(head, header.lower()) != value:
+                peer.send(response(b"<html>no way</html>", "403 Forbidden", content_type="text/html"))
+                continue
+            line, _, rest = peer.server.requests[-1].partition(b"\r\n")
+            with socket.create_connection(("127.0.0.1", port)) as onward:
+                onward.sendall(line + b"\r\nConnection: close\r\n" + rest)
+                pump(onward, peer.sock)
+
+    return script
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    """Pass on everything until the source ends."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
 def silent(peer: Peer) -> None:
     """Accept, and never send anything."""
     peer.server.stopped.wait(30)

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import contextlib
 import ipaddress
-import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -24,7 +21,7 @@ from portal.net import (
 from portal.net.guard import only_our_connections
 from tests.net.certificates import Issued, issue
 from tests.net.lines import HOST
-from tests.net.servers import Peer, Script, Server, always, header_of, response, silent, then_close
+from tests.net.servers import Script, Server, always, header_of, response, silent, then_close, tunnelling_to
 
 INSIDE = "10.0.0.5"  # Where the name leads; only the proxy is ever connected to.
 
@@ -40,31 +37,6 @@ def gitlab(authority: Issued) -> Iterator[Server]:
         yield server
 
 
-def tunnelling_to(target: Server, refused: tuple[str, ...] = ()) -> Script:
-    """Simulate a proxy that reaches one server, whatever address is requested."""
-
-    def script(peer: Peer) -> None:
-        head = peer.read_request()
-        if any(one.encode() in head for one in refused):
-            peer.send(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\nsecret")
-            return
-        with socket.create_connection(("127.0.0.1", target.port)) as onward:
-            peer.send(b"HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n")
-            back = threading.Thread(target=pump, args=(onward, peer.sock))
-            back.start()
-            pump(peer.sock, onward)
-            back.join()
-
-    return script
-
-
-def pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-
-
 def line_through(
     proxy: Server, target: Address | None = None, ca_certificate: str | None = None, *inside: str
 ) -> HostSession:
@@ -78,7 +50,7 @@ def line_through(
 
 
 def test_https_is_tunnelled_to_the_checked_address_with_the_name_for_tls(gitlab: Server, authority: Issued) -> None:
-    with Server(tunnelling_to(gitlab)) as proxy, line_through(proxy, None, authority.pem) as http:
+    with Server(tunnelling_to(gitlab.port)) as proxy, line_through(proxy, None, authority.pem) as http:
         assert http.fetch("GET", "/x").status == 200
         assert http.fetch("GET", "/y").status == 200
 
@@ -90,7 +62,7 @@ def test_https_is_tunnelled_to_the_checked_address_with_the_name_for_tls(gitlab:
 def test_plain_http_is_tunnelled_too() -> None:
     with (
         Server(always(response())) as target,
-        Server(tunnelling_to(target)) as proxy,
+        Server(tunnelling_to(target.port)) as proxy,
         line_through(proxy, Address("http", HOST, 80)) as http,
     ):
         assert http.fetch("GET", "/").status == 200
@@ -100,7 +72,7 @@ def test_plain_http_is_tunnelled_too() -> None:
 
 
 def test_ipv6_target_is_asked_for_in_brackets(gitlab: Server, authority: Issued) -> None:
-    with Server(tunnelling_to(gitlab)) as proxy, line_through(proxy, None, authority.pem, "2a00::5") as http:
+    with Server(tunnelling_to(gitlab.port)) as proxy, line_through(proxy, None, authority.pem, "2a00::5") as http:
         assert http.fetch("GET", "/").status == 200
 
     assert proxy.requests[0].startswith(b"CONNECT [2a00::5]:443 HTTP/1.1\r\n")
@@ -108,7 +80,7 @@ def test_ipv6_target_is_asked_for_in_brackets(gitlab: Server, authority: Issued)
 
 def test_next_address_is_asked_for_when_the_proxy_does_not_reach_the_first(gitlab: Server, authority: Issued) -> None:
     with (
-        Server(tunnelling_to(gitlab, refused=("10.0.0.5",))) as proxy,
+        Server(tunnelling_to(gitlab.port, refused=("10.0.0.5",))) as proxy,
         line_through(proxy, None, authority.pem, "10.0.0.5", "10.0.0.6") as http,
     ):
         assert http.fetch("GET", "/").status == 200
@@ -118,7 +90,7 @@ def test_next_address_is_asked_for_when_the_proxy_does_not_reach_the_first(gitla
 
 def test_certificate_is_checked_through_a_proxy_as_well(gitlab: Server) -> None:
     with (
-        Server(tunnelling_to(gitlab)) as proxy,
+        Server(tunnelling_to(gitlab.port)) as proxy,
         line_through(proxy) as http,
         pytest.raises(TLSFailed) as caught,
     ):
@@ -195,7 +167,7 @@ def test_forbidden_target_is_not_asked_of_the_proxy() -> None:
 def test_name_is_left_to_the_proxy_only_where_the_policy_restricts_no_network(
     gitlab: Server, authority: Issued
 ) -> None:
-    with Server(tunnelling_to(gitlab, refused=(INSIDE,))) as proxy:
+    with Server(tunnelling_to(gitlab.port, refused=(INSIDE,))) as proxy:
         for mode, answers, asked in (
             ("default", {}, [f"CONNECT {HOST}:443"]),  # Only the proxy knows the name,
             ("default", {HOST: [INSIDE]}, [f"CONNECT {INSIDE}:443"]),  # or it allows names alone: see below.
@@ -216,7 +188,7 @@ def test_name_is_left_to_the_proxy_only_where_the_policy_restricts_no_network(
 
 
 def test_proxy_that_allows_names_alone_is_asked_for_the_name(gitlab: Server, authority: Issued) -> None:
-    refuse, tunnel = then_close(b"HTTP/1.1 403 Forbidden\r\n\r\n"), tunnelling_to(gitlab)
+    refuse, tunnel = then_close(b"HTTP/1.1 403 Forbidden\r\n\r\n"), tunnelling_to(gitlab.port)
     scripts = [refuse, tunnel]
     with Server(lambda peer: scripts.pop(0)(peer)) as proxy, line_through(proxy, None, authority.pem) as http:
         assert http.fetch("GET", "/").status == 200
