@@ -13,7 +13,7 @@ from sqlalchemy import or_
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 
-from portal.connections.models import Application, Connection, ConnectionState
+from portal.connections.models import Application, Connection, ConnectionState, Method
 from portal.connections.store import open_host_session
 from portal.credentials.machine import FOREVER, LONGEST_ASKED_SECONDS, State, Step, plan, served_until
 from portal.credentials.methods import NOT_AUTHORIZED, method_of
@@ -61,12 +61,14 @@ class Access:
     Attributes:
         valid_until: when the next refresh may kill it, which is before GitLab's own expiry (S42); None: never.
         generation: which pair it belongs to.
+        is_access_token: a person made it in GitLab; otherwise it was issued over OAuth.
     """
 
     token: Secret
     valid_until: datetime | None
     scopes: tuple[str, ...]
     generation: int
+    is_access_token: bool
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,11 @@ class AccessSource:
         self._reason = reason
         self._times = times
         self._access: Access | None = None
+
+    @property
+    def is_access_token(self) -> bool:
+        """Whether a person made the token that was returned last."""
+        return self._access is not None and self._access.is_access_token
 
     def token(self) -> Secret:
         """Return a currently valid token."""
@@ -247,7 +254,8 @@ def _usable(runtime: Runtime, look: _Look) -> Access | None:
         raise look.refusal(CredentialState.UNREADABLE) from None
     if token is None:
         raise look.refusal(CredentialState.ERASED)
-    return Access(token, None if until == FOREVER else until, tuple(found.scopes), found.generation)
+    is_access_token = found.method == Method.ACCESS_TOKEN
+    return Access(token, None if until == FOREVER else until, tuple(found.scopes), found.generation, is_access_token)
 
 
 def _try_refresh(runtime: Runtime, look: _Look, reason: str, times: RefreshTimes) -> bool:

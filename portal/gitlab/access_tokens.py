@@ -41,12 +41,11 @@ from portal.gitlab.answers import (
     read_page,
     request_id_of,
 )
-from portal.gitlab.client import API
+from portal.gitlab.client import API, TOKEN_HEADER
 from portal.gitlab.identification import GRANULAR, Service, missing_scopes
 from portal.net import Answer, HostSession
 from portal.vault import Secret
 
-TOKEN_HEADER = "PRIVATE-TOKEN"
 SECONDS = 15.0
 SELF_PATH = "/personal_access_tokens/self"
 # A rotation that is cut off may have spent the token.

@@ -1,6 +1,7 @@
 """GitLab's REST API: one method per endpoint, each with the page of GitLab's documentation it follows.
 
-Every credential is sent as `Authorization: Bearer`, which OAuth tokens need and personal access tokens take since 12.2.
+OAuth tokens are sent as `Authorization: Bearer`, which they need. Access tokens that a person made are sent as
+`PRIVATE-TOKEN`: GitLab takes them as bearer tokens only since 12.2.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from portal.net.retry import backoff_seconds, retry_idempotent
 from portal.vault import Secret
 
 API = "/api/v4"
+TOKEN_HEADER = "PRIVATE-TOKEN"
 PER_PAGE = 100
 PAGE_SECONDS = 30.0
 # Pages in a row without a new row. If a page is requested again in smaller ones, some rows are old.
@@ -50,6 +52,10 @@ Query = Mapping[str, str | int]
 
 class TokenSource(Protocol):
     """Where a client gets its token if that may change while it works."""
+
+    @property
+    def is_access_token(self) -> bool:
+        """Whether a person made the token that was returned last; if not, GitLab issued it over OAuth."""
 
     def token(self) -> Secret:
         """Return the token to send."""
@@ -207,7 +213,11 @@ class GitLabClient:
         return answer
 
     def _send(self, path: str, query: Query, seconds: float, token: Secret | None, tries: int | None) -> Answer:
-        headers = {"Authorization": f"Bearer {token.reveal()}"} if token else {}
+        source, headers = self._token, {}
+        if token is not None:
+            is_from_a_person = source is not None and not isinstance(source, Secret) and source.is_access_token
+            name, scheme = (TOKEN_HEADER, "") if is_from_a_person else ("Authorization", "Bearer ")
+            headers = {name: scheme + token.reveal()}
 
         def call() -> Answer:
             answer = self._http.fetch("GET", path, query=query, headers=headers, deadline_seconds=seconds)

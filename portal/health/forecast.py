@@ -38,11 +38,13 @@ def forecast_upgrade(runtime: Runtime, connection: Connection, wanted: str) -> U
 def _facts_of(session: Session, connection: Connection) -> Facts:
     assert connection.id is not None
     credential = get_credential(session, connection.id)
+    details = (credential.token_details if credential else None) or {}
     return Facts(
         is_token=connection.method == Method.ACCESS_TOKEN,
-        scopes=frozenset(credential.scopes) if credential else None,
-        is_endless=credential.expires_at is None if credential else None,
+        scopes=frozenset(credential.scopes) if credential and credential.are_scopes_known else None,
+        is_endless=credential.expires_at is None if credential and details.get("is_expiry_known", True) else None,
         services=frozenset(connection.services),
         hooks_wanted=connection.hooks_wanted,
         edition=connection.edition_seen,
+        token_kind=details.get("kind", ""),
     )

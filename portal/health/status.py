@@ -11,9 +11,10 @@ from sqlmodel import col, select
 
 from portal.actor import Principal, Right
 from portal.connections.checks import Check, CheckState, note_text
-from portal.connections.models import Connection
+from portal.connections.models import Connection, Method
 from portal.db import utc_now
 from portal.errors import Card, Surface
+from portal.gitlab.client import TOKEN_HEADER
 from portal.health.addresses import what_to_change
 from portal.health.checks import WATCHED, check_key, is_watched
 from portal.health.models import (
@@ -275,7 +276,8 @@ def curl_for(connection: Connection, check_key: str) -> str:
     words += ["--proxytunnel", "--proxy", connection.proxy] if connection.proxy else ["--noproxy", "*"]
     command = shlex.join(words)
     if check_key in _WITH_TOKEN:
-        command += ' --header "Authorization: Bearer $TOKEN"'
+        is_token = connection.method == Method.ACCESS_TOKEN
+        command += f' --header "{f"{TOKEN_HEADER}:" if is_token else "Authorization: Bearer"} $TOKEN"'
     return f"{command} {shlex.quote(connection.api_url + path)}"
 
 

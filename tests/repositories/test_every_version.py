@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlmodel import select
 
-from portal.connections.models import Connection, ConnectionState
+from portal.connections.models import Connection, ConnectionState, Method
 from portal.jobs.models import JobState
 from portal.jobs.testing import run_pending
 from portal.repositories.catalogue.run import read_catalogue
@@ -35,16 +35,16 @@ def large() -> Iterator[RunningSandbox]:
 
 # Each with what it, or the previous version, lacks: docs/gitlab.md, "Differences between versions".
 @pytest.mark.parametrize(
-    ("version", "asks_for_roles", "has_bounds", "rows_a_page"),
+    ("version", "method", "asks_for_roles", "has_bounds", "rows_a_page"),
     [
-        ("9.0.0", False, False, None),
-        ("10.8.7", False, False, GATEWAY_ROWS),
-        ("11.1.8", False, False, None),
-        ("11.2.0", True, False, None),
-        ("12.5.9", True, False, GATEWAY_ROWS),
-        ("12.6.0", True, True, None),
-        ("15.1.0", True, True, GATEWAY_ROWS),
-        ("19.0.0", True, True, None),
+        ("9.0.0", Method.OAUTH, False, False, None),
+        ("10.8.7", Method.ACCESS_TOKEN, False, False, GATEWAY_ROWS),
+        ("11.1.8", Method.OAUTH, False, False, None),
+        ("11.2.0", Method.ACCESS_TOKEN, True, False, None),
+        ("12.5.9", Method.OAUTH, True, False, GATEWAY_ROWS),
+        ("12.6.0", Method.OAUTH, True, True, None),
+        ("15.1.0", Method.ACCESS_TOKEN, True, True, GATEWAY_ROWS),
+        ("19.0.0", Method.OAUTH, True, True, None),
     ],
 )
 def test_everything_is_read_whatever_the_version_ignores_or_refuses(
@@ -52,12 +52,13 @@ def test_everything_is_read_whatever_the_version_ignores_or_refuses(
     large: RunningSandbox,
     cast: Cast,
     version: str,
+    method: Method,
     asks_for_roles: bool,
     has_bounds: bool,
     rows_a_page: int | None,
 ) -> None:
     let_through(runtime, large)
-    connection_id = connect(runtime, large, cast.owner)
+    connection_id = connect(runtime, large, cast.owner, method=method)
     large.world.settings.version = version
     large.reset_faults()
     if rows_a_page:

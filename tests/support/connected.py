@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portal.connections.models import Connection, ConnectionState
+from portal.connections.models import Connection, ConnectionState, Method
 from portal.connections.steps import Step
 from portal.credentials.models import Credential
 from portal.db import utc_now
@@ -16,7 +16,13 @@ from tests.support.walkthrough import principal_of
 
 
 def connect(
-    runtime: Runtime, sandbox: RunningSandbox, actor: Actor, *, slug: str = "gitlab", enqueue: bool = False
+    runtime: Runtime,
+    sandbox: RunningSandbox,
+    actor: Actor,
+    *,
+    slug: str = "gitlab",
+    enqueue: bool = False,
+    method: Method = Method.OAUTH,
 ) -> int:
     """Store a connection with a token of the sandbox's service user; return its id."""
     with runtime.database.transaction() as session:
@@ -24,6 +30,7 @@ def connect(
             organization_id=actor.organization_id,
             slug=slug,
             display_name=slug.title(),
+            method=method,
             external_url=sandbox.url,
             api_url=sandbox.url,
             state=ConnectionState.CONNECTED,
@@ -33,7 +40,8 @@ def connect(
         )
         session.add(connection)
         session.flush()
-        _add_credential(runtime, session, connection, sandbox.access_token("gatehouse"))
+        token = sandbox.access_token("gatehouse") if method == Method.OAUTH else sandbox.token("gatehouse")
+        _add_credential(runtime, session, connection, token)
         if enqueue:
             enqueue_catalogue_read(session, connection, principal_of(runtime, actor).actor)
         return connection.id
@@ -48,6 +56,7 @@ def let_through(runtime: Runtime, sandbox: RunningSandbox) -> None:
 def _add_credential(runtime: Runtime, session, connection: Connection, token: str) -> None:
     credential = Credential(
         connection_id=connection.id,
+        method=connection.method,
         origin=origin_of(connection.api_url),
         scopes=["read_api", "read_user", "read_repository"],
         gitlab_user_id=20,
