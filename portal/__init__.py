@@ -32,6 +32,7 @@ NAMES = (
     "connections",
     "provisioning",
     "credentials",
+    "access_tokens",
     "authorization",
     "repositories",
     "handover",

@@ -65,6 +65,7 @@ class Surface(StrEnum):
     APPLICATION = "application"  # Step Application, also if it is handed over: what GitLab says to ID and Secret.
     CREDENTIALS = "credentials"  # The page that replaces ID and Secret.
     PROVISIONING = "provisioning"  # What a one-time token is used for.
+    TOKEN = "token"  # Step Access token: what GitLab says to a pasted token.
     START = "start"  # The answer to *Authorize*, if GitLab's address is in doubt.
     AUTHORIZE = "authorize"  # Step Authorize, back from GitLab.
     OVERVIEW = "overview"  # The connection's own page, and the list of connections.
@@ -110,6 +111,11 @@ MEANS: dict[Surface, Means] = {
         "Press Save again {when}.", "Then press Save again.", leads_to=frozenset({Way.SECRET, Way.AUTHORIZE})
     ),
     Surface.PROVISIONING: Means("Press the button again {when}.", "Then press the button again."),
+    Surface.TOKEN: Means(
+        "Press Test connection again {when}.",
+        "Then press Test connection again.",
+        leads_to=frozenset({Way.AUTHORIZE, Way.SECRET, Way.SERVICES}),
+    ),
     Surface.START: Means(
         "Go to the step Instance and press Check again there {when}.",
         "Then press Check again in the step Instance, and authorize.",
@@ -226,7 +232,10 @@ def _among(*places: Iterable[Surface] | Surface) -> frozenset[Surface]:
     return frozenset(one for item in places for one in ([item] if isinstance(item, Surface) else item))
 
 
-_SETUP = (Surface.CHECKS, Surface.APPLICATION, Surface.CREDENTIALS, Surface.PROVISIONING, Surface.START)
+_SETUP = (
+    *(Surface.CHECKS, Surface.APPLICATION, Surface.CREDENTIALS, Surface.PROVISIONING),
+    *(Surface.TOKEN, Surface.START),
+)
 _READS = (Surface.REPOSITORIES, Surface.JOB_READ)
 # Whoever demands a token hears what is stored of the credential.
 _TOKEN = _among(Surface.CREDENTIAL, Surface.HEALTH, Surface.JOB_WAITING, _READS)
@@ -521,9 +530,14 @@ _USER_ADMIN = "the service user in GitLab's Admin area"
 
 
 def _user_state(sentence: str, remedy: str, who: Responsible = Responsible.GITLAB_ADMIN) -> Failure:
-    return Failure(Layer.ROLE, sentence, remedy, who, _AS_USER)
+    return Failure(Layer.ROLE, sentence, remedy, who, _among(_AS_USER, Surface.TOKEN))
 
 
+def _pasted(sentence: str, remedy: str) -> Failure:
+    return Failure(Layer.GITLAB, sentence, remedy, Responsible.YOU, frozenset({Surface.TOKEN}))
+
+
+_MAKE_ANOTHER = "Make another one, as described on this page."
 _BY_SIGNING_IN = "In a browser, sign in to GitLab once as the service user"
 _GITLAB: dict[str, Failure] = {
     "gitlab_failed": Failure(
@@ -635,6 +649,29 @@ _GITLAB: dict[str, Failure] = {
         Responsible.YOU,
         _AS_USER,
         (Way.AUTHORIZE,),
+    ),
+    "token_refused": _pasted(
+        "GitLab does not know this token.",
+        "Check that the whole token was copied, and that it was made in this GitLab and not in another one. GitLab may "
+        "take a few seconds to know a new token.",
+    ),
+    "token_refused/expired": _pasted("This token has expired.", _MAKE_ANOTHER),
+    "token_refused/revoked": _pasted("This token was revoked in GitLab.", _MAKE_ANOTHER),
+    "token_refused/impersonation_disabled": _pasted(
+        "This is an impersonation token, and impersonation is switched off in this GitLab.",
+        "Use a token that the service user made itself.",
+    ),
+    "token_must_be_fine_grained": _pasted(
+        "This is a legacy token, and GitLab accepts only fine-grained ones there.",
+        "Make a fine-grained token, as described on this page. Tokens of OAuth applications are not affected.",
+    ),
+    "token_of_administrator": _pasted(
+        "This token belongs to an administrator, so it could do anything in GitLab.",
+        "Use a token of a service user without administrator rights.",
+    ),
+    "token_of_external_user": _pasted(
+        "This token belongs to an external user, who only sees projects it was added to one by one.",
+        "Have a GitLab administrator untick External for that user, or use a token of another one.",
     ),
     "insufficient_permission": Failure(
         Layer.SCOPE,
@@ -1298,7 +1335,7 @@ _CONNECTION: dict[str, Failure] = {
         "{sentence}",
         "What you typed is still here. Press the button again in a minute.",
         Responsible.YOU,
-        frozenset({Surface.CHECKS, Surface.APPLICATION, Surface.CREDENTIALS}),
+        frozenset({Surface.CHECKS, Surface.APPLICATION, Surface.CREDENTIALS, Surface.TOKEN}),
         is_done_there=True,
     ),
 }

@@ -16,7 +16,7 @@ from portal import CAPABILITIES, failures
 from portal.authorization.attempts import AttemptState, AuthorizationAttempt
 from portal.authorization.exchange import Doubt
 from portal.connections.checks import Check, Checklist, CheckState
-from portal.connections.models import Connection, ConnectionState
+from portal.connections.models import Connection, ConnectionState, Method
 from portal.connections.remedies import ways_of
 from portal.connections.steps import LABELS, Step
 from portal.credentials.models import Credential, RetiredToken
@@ -73,6 +73,7 @@ PAGES = {
     Surface.APPLICATION: "/connections/draft/setup/application",
     Surface.CREDENTIALS: "/connections/gitlab/setup/credentials",
     Surface.PROVISIONING: "/connections/draft/setup/create",
+    Surface.TOKEN: "/connections/token/setup/token",
     Surface.AUTHORIZE: "/connections/gitlab/setup/authorize",
     Surface.OVERVIEW: "/connections/gitlab",
     Surface.HEALTH: "/connections/gitlab/health",
@@ -82,7 +83,8 @@ PAGES = {
 }
 # The name by which a remedy refers to a button, and where it says the button is, if not on the page itself.
 BUTTON = re.compile(
-    r"(?:[Pp]ress |(?<=\. )|; )(Check again|Continue|Save|Read again|Try again now|Authorize|Renew secret)(?: again)?"
+    r"(?:[Pp]ress |(?<=\. )|; )"
+    r"(Check again|Continue|Save|Read again|Try again now|Authorize|Renew secret|Test connection)(?: again)?"
     r"(?P<where> (?:again )?(?:on the Repositories page|there|in the step Instance|on its Health page|on GitLab's page"
     r"|and paste))?"
 )
@@ -95,8 +97,8 @@ ELSEWHERE = {
     "and paste": "",
 }
 BEFORE_THE_SERVICE_USER = {Surface.CHECKS, Surface.APPLICATION}
-BEFORE_THE_AUTHORIZATION = {Surface.CHECKS, Surface.APPLICATION}
-WITH_BOXES = {Surface.APPLICATION, Surface.CREDENTIALS}
+BEFORE_THE_AUTHORIZATION = {Surface.CHECKS, Surface.APPLICATION, Surface.TOKEN}
+WITH_BOXES = {Surface.APPLICATION, Surface.CREDENTIALS, Surface.TOKEN}
 PAIRS = [(key, surface) for key, entry in FAILURES.items() for surface in sorted(entry.places)]
 
 
@@ -114,12 +116,15 @@ def card_of(key: str) -> Card:
 
 @pytest.fixture
 def connection_id(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> int:
-    """A connection in use, and a draft that has reached step 3."""
+    """A connection in use, and a draft of each method that has reached step 3."""
     with runtime.database.transaction() as session:
         draft = Connection(organization_id=cast.owner.organization_id, slug="draft", display_name="Draft")
         draft.external_url = draft.api_url = sandbox.url
         draft.steps_done = [Step.PURPOSE, Step.INSTANCE]
-        session.add(draft)
+        token = Connection(organization_id=cast.owner.organization_id, slug="token", display_name="Token")
+        token.external_url, token.api_url, token.method = sandbox.url, sandbox.url, Method.ACCESS_TOKEN
+        token.steps_done = [Step.PURPOSE, Step.INSTANCE]
+        session.add_all([draft, token])
     return connect(runtime, sandbox, cast.owner)
 
 
@@ -198,9 +203,7 @@ def put_job(session: Session, surface: Surface, connection: Connection, told: di
     return PAGES.get(surface, f"/jobs/{job.public_id}")
 
 
-@pytest.mark.parametrize(
-    "surface", sorted(set(Surface) - {Surface.APPLICATION, Surface.CREDENTIALS, Surface.START, Surface.PAGE})
-)
+@pytest.mark.parametrize("surface", sorted(set(Surface) - {*WITH_BOXES, Surface.START, Surface.PAGE}))
 def test_each_page_shows_a_failure_as_its_place_says_it(
     runtime: Runtime, cast: Cast, owner: Visitor, connection_id: int, surface: Surface
 ) -> None:

@@ -24,6 +24,7 @@ FLOORS = (
     ("connections",),
     ("provisioning",),
     ("credentials",),
+    ("access_tokens",),
     ("authorization",),
     ("repositories",),
     ("handover", "disconnection", "health", "copies"),

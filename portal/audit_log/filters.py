@@ -32,7 +32,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
         "gitlab_server.",
         "provisioning.",
     ),
-    "credentials": ("credential.", "token.", "key."),
+    "credentials": ("credential.", "token.", "access_token.", "key."),
     "members": ("member.", "person.", "password.", "organization."),
     "sign-ins": ("session.", "access."),
     "portal": ("audit.", "access_log.", "job.", "portal."),

@@ -28,7 +28,9 @@ class PurposeForm(ServicesForm):
     """Step 1."""
 
     display_name = StringField("Display name", [Length(max=200, message=_TOO_LONG)])
-    method = RadioField("Method", choices=[SelectChoice(Method.OAUTH, "OAuth application")], default=Method.OAUTH)
+    method = RadioField(
+        "Method", choices=[SelectChoice(item.value, item.value) for item in Method], default=Method.OAUTH
+    )
 
 
 class InstanceForm(StrictForm):

@@ -12,7 +12,7 @@ from portal import audit
 from portal.actor import Principal
 from portal.connections.limits import CHECKS, count_try
 from portal.connections.models import Application, Connection, GitLabServer, need_attention, way_of
-from portal.connections.servers import SharedServer, connections_of, find_server, open_way
+from portal.connections.servers import SharedServer, connections_of, find_server, open_way, proxy_exceptions_of
 from portal.connections.steps import Step
 from portal.connections.store import application_of, get_connection_for_admin
 from portal.db import utc_now
@@ -54,6 +54,13 @@ class Entered:
     ca_certificate: str = ""
     proxy: str = ""
     proxy_exceptions: str = ""
+
+
+def entered_of(runtime: Runtime, connection: Connection) -> Entered:
+    """Return what a connection's stored values would be typed as."""
+    api_url = "" if connection.api_url == connection.external_url else connection.api_url
+    exceptions = proxy_exceptions_of(runtime, connection)
+    return Entered(connection.external_url, api_url, connection.ca_certificate, connection.proxy, exceptions)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from flask import Response, request
@@ -10,7 +11,7 @@ from portal.connections import checklist, instance
 from portal.connections.checks import Checklist
 from portal.connections.forms import InstanceForm
 from portal.connections.models import Connection, way_of
-from portal.connections.servers import SharedServer, proxy_exceptions_of
+from portal.connections.servers import SharedServer
 from portal.connections.setup_views import load_connection, render_step, say_when, waiting_card
 from portal.connections.steps import Step, next_url, step_url
 from portal.errors import Card, InvalidInput, RateLimited
@@ -90,11 +91,7 @@ def _go_on(connection: Connection, form: InstanceForm) -> Response:
 
 
 def _form_of(connection: Connection) -> InstanceForm:
-    shown = {name: getattr(connection, name) for name in ("api_url", "ca_certificate", "proxy")}
-    if shown["api_url"] == connection.external_url:
-        shown["api_url"] = ""
-    exceptions = proxy_exceptions_of(current_runtime(), connection)
-    return InstanceForm(data={"domain": connection.external_url, "proxy_exceptions": exceptions, **shown})
+    return InstanceForm(data=asdict(instance.entered_of(current_runtime(), connection)))
 
 
 def _entered(form: InstanceForm, connection: Connection) -> instance.Entered:

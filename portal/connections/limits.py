@@ -18,10 +18,12 @@ CHECKS = "checks"
 CREDENTIALS = "credentials"
 LOOKUPS = "lookups"
 ONE_TIME_TOKENS = "one_time_tokens"
-PER_MINUTE = {CHECKS: 5, CREDENTIALS: 5, LOOKUPS: 30, ONE_TIME_TOKENS: 5}
+TOKENS = "tokens"
+PER_MINUTE = {CHECKS: 5, CREDENTIALS: 5, LOOKUPS: 30, ONE_TIME_TOKENS: 5, TOKENS: 10}
 SENTENCES = {
     CHECKS: "Addresses were checked five times in the last minute. Wait a moment.",
     CREDENTIALS: "A Secret was checked with GitLab five times in the last minute. Wait a moment.",
+    TOKENS: "Tokens were tested with GitLab ten times in the last minute. Wait a moment.",
     LOOKUPS: "GitLab was asked about single repositories 30 times in the last minute. Wait a moment.",
     ONE_TIME_TOKENS: "A one-time token was used five times in the last minute. Wait a moment.",
 }

@@ -11,7 +11,7 @@ from flask import Response, flash, url_for
 
 from portal.connections import store, walkthrough
 from portal.connections.forms import PurposeForm, ServicesForm, ServiceUserForm
-from portal.connections.models import Connection
+from portal.connections.models import Connection, Method
 from portal.connections.steps import Step, first_open_step, next_url, previous_url, rail, step_to_do_first, step_url
 from portal.errors import Card, InvalidInput, RateLimited
 from portal.gitlab import links
@@ -98,6 +98,7 @@ def save_purpose(slug: str) -> Response:
     try:
         if form.display_name.data != connection.display_name:
             store.rename(runtime, principal, slug, form.display_name.data or "")
+        walkthrough.choose_method(runtime, principal, slug, Method(form.method.data))
         saved = walkthrough.save_services(
             runtime, principal, slug, form.services.data or [], bool(form.hooks_wanted.data)
         )

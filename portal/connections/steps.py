@@ -58,6 +58,8 @@ class RailStep:
     url: str | None
     state: str
     is_in_gitlab: bool
+    # In GitLab anyone can make a token for themself.
+    is_for_administrator: bool
 
 
 def step_url(connection: Connection, step: Step) -> str:
@@ -76,7 +78,7 @@ def rail(connection: Connection | None, current: Step, method: str = Method.OAUT
     for number, step in enumerate(STEPS_OF[connection.method if connection else method], start=1):
         state = "current" if step == current else "done" if step in done else "todo"
         url = step_url(connection, step) if connection and reachable else None
-        rows.append(RailStep(number, LABELS[step], url, state, step in IN_GITLAB))
+        rows.append(RailStep(number, LABELS[step], url, state, step in IN_GITLAB, step in IN_GITLAB - {Step.TOKEN}))
         reachable = reachable and step in done
     return rows
 

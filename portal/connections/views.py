@@ -223,7 +223,7 @@ def _render_new(form: PurposeForm, errors: dict[str, str] | None = None) -> Resp
         status=422 if errors else 200,
         form=form,
         errors=errors or {},
-        rail=rail(None, Step.PURPOSE),
+        rail=rail(None, Step.PURPOSE, form.method.data or Method.OAUTH),
         connection=None,
         is_included=store.is_included(current_principal()),
     )

@@ -9,7 +9,7 @@ from sqlmodel import Session
 from portal import audit
 from portal.actor import Principal
 from portal.connections.checklist import wanted_scopes
-from portal.connections.models import Connection, attention_code, end_attention, need_attention
+from portal.connections.models import Connection, Method, attention_code, end_attention, need_attention
 from portal.connections.steps import Step
 from portal.connections.store import check_services, expect_user, get_connection_for_admin, mark_step_done
 from portal.errors import Card, InvalidInput
@@ -49,6 +49,15 @@ def save_service_user(runtime: Runtime, principal: Principal, slug: str, usernam
             expect_user(session, principal, connection, name)
         mark_step_done(session, connection, Step.SERVICE_USER)
         return connection
+
+
+def choose_method(runtime: Runtime, principal: Principal, slug: str, method: Method) -> None:
+    """Change how a draft gets access; what was entered for the other method stays for whoever changes back."""
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug, is_locked=True)
+        if connection.authorized_at is None and connection.method != method:
+            connection.method = method
+            connection.row_version += 1
 
 
 def save_services(

@@ -322,7 +322,7 @@ def _kind_of(user: User | None) -> TokenKind:
     named = re.match(r"(project|group)_\d+_bot(?:\d*|_[0-9a-f]+)$", user.username)
     if named:
         return TokenKind(named[1])
-    is_account = user.bot or re.match(r"service_account_(?:group_\d+_)?[0-9a-f]+$", user.username)
+    is_account = user.bot or re.match(r"service_account_(?:(?:group|project)_\d+_)?[0-9a-f]+$", user.username)
     return TokenKind.SERVICE_ACCOUNT if is_account else TokenKind.PERSONAL
 
 

@@ -60,6 +60,11 @@ def project_members(base: str, full_path: str) -> str:
     return f"{base}/{quote(full_path)}/-/project_members"
 
 
+def fine_grained_tokens(base: str) -> str:
+    """Return the form for a fine-grained token (18.10); it takes no values from its address."""
+    return f"{base}/-/user_settings/personal_access_tokens/granular/new"
+
+
 def personal_access_tokens(base: str, name: str, scopes: list[str], version: Version | None = None) -> str:
     """Return the token page, prefilled (14.1)."""
     query = urlencode({"name": name, "scopes": ",".join(scopes)})

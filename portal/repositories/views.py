@@ -10,7 +10,7 @@ from werkzeug.datastructures import MultiDict
 from portal import audit
 from portal.actor import Right
 from portal.connections.models import ConnectionState
-from portal.connections.steps import Step, rail, step_to_do_first
+from portal.connections.steps import Step, previous_url, rail, step_to_do_first
 from portal.connections.store import get_connection, get_connection_for_admin, mark_step_done
 from portal.db import read_id
 from portal.errors import BadRequest, Conflict, InvalidInput
@@ -69,7 +69,11 @@ def setup(slug: str) -> Response:
         fixed=True,
     )
     return _render_panel(
-        "repositories/setup.html", panel, connection=connection, rail=rail(connection, Step.REPOSITORIES)
+        "repositories/setup.html",
+        panel,
+        connection=connection,
+        rail=rail(connection, Step.REPOSITORIES),
+        back_url=previous_url(connection, Step.REPOSITORIES),
     )
 
 

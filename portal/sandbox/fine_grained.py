@@ -63,6 +63,8 @@ NEEDED: dict[str, dict[str, tuple[str, Boundary]]] = {
     "/projects/*/repository/tree": {"GET": ("read_repository", "project")},
     "/projects/*/repository/branches": {"GET": ("read_branch", "project")},
     "/projects/*/repository/branches/*": {"GET": ("read_branch", "project")},
+    "/projects/*/merge_requests": {"GET": ("read_merge_request", "project")},
+    "/projects/*/issues": {"GET": ("read_work_item", "project")},
     "/projects/*/hooks": {"GET": ("read_webhook", "project"), "POST": ("create_webhook", "project")},
     "/projects/*/hooks/*": {
         "GET": ("read_webhook", "project"),

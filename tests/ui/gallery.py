@@ -109,6 +109,7 @@ def rail(current: int) -> list[SimpleNamespace]:
             number=number,
             label=label,
             is_in_gitlab=label in THEIRS,
+            is_for_administrator=label in THEIRS,
             url="/form" if number < current else None,
             state="done" if number < current else "current" if number == current else "todo",
         )
