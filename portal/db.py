@@ -217,18 +217,39 @@ def _make_engine(url: str) -> Engine:
         hide_parameters=HIDE_PARAMETERS,
     )
     if path and path != ":memory:" and not path.startswith("file:"):
-        event.listen(engine, "do_connect", lambda *_: _close_to_others(Path(path)))
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    event.listen(engine, "checkin", _be_patient_again)
+
+        @event.listens_for(engine, "do_connect")
+        def close(*_: Any) -> None:
+            # SQLite makes its companions with the mode of the database.
+            private_file(Path(path))
+            for companion in ("-wal", "-shm"):
+                close_to_others(Path(f"{path}{companion}"))
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # We issue BEGIN ourselves; the driver would issue a deferred one.
+        cursor = connection.cursor()
+        # FULL: what was committed survives a power cut. A spooled token pair is removed after the commit that stores
+        # it, and GitLab issues each pair once.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        patience = options.get(_PATIENCE)
+        if patience is not None:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={round(patience * 1000)}")
+            connection.info[_PATIENCE] = True
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITES, False) else "BEGIN")
+
+    @event.listens_for(engine, "checkin")
+    def be_patient_again(connection: Any, record: Any) -> None:
+        if connection is not None and record.info.pop(_PATIENCE, False):
+            connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}")
+
     return engine
-
-
-def _close_to_others(path: Path) -> None:
-    # SQLite makes its companions with the mode of the database.
-    private_file(path)
-    for companion in ("-wal", "-shm"):
-        close_to_others(Path(f"{path}{companion}"))
 
 
 def make_postgresql_engine(url: str | URL) -> Engine:
@@ -256,27 +277,3 @@ def make_postgresql_engine(url: str | URL) -> Engine:
         connection.commit()
 
     return engine
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # We issue BEGIN ourselves; the driver would issue a deferred one.
-    cursor = connection.cursor()
-    # FULL: what was committed survives a power cut. A spooled token pair is removed after the commit that stores it,
-    # and GitLab issues each pair once.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    options = connection.get_execution_options()
-    patience = options.get(_PATIENCE)
-    if patience is not None:
-        connection.exec_driver_sql(f"PRAGMA busy_timeout={round(patience * 1000)}")
-        connection.info[_PATIENCE] = True
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITES, False) else "BEGIN")
-
-
-def _be_patient_again(connection: Any, record: Any) -> None:
-    if connection is not None and record.info.pop(_PATIENCE, False):
-        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}")

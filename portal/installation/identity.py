@@ -120,11 +120,9 @@ def _compare(database: Database, session: Session, instance: Instance, signs: Si
         writer = session.connection().execute(text("SELECT xmin::text FROM instance")).scalar_one()
         if instance.written_by and int(writer) != int(instance.written_by) % 2**32:
             yield Finding("loaded")
-    if witness := _witness_of(database):
-        yield from _compare_witness(database, session, instance, witness)
-
-
-def _compare_witness(database: Database, session: Session, instance: Instance, witness: Witness) -> Iterator[Finding]:
+    witness = _witness_of(database)
+    if witness is None:
+        return
     mine = witness.read().get(instance.epoch)
     if mine is None:
         # Machines on a server's database come and go with their data folders; a SQLite database has the one it is in.

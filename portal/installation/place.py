@@ -39,15 +39,33 @@ SHARED = frozenset({"machine", "network"})
 
 def database_signs(database: Database) -> Signs:
     """Return where a database is: its file on SQLite, its server and number on PostgreSQL."""
-    if not database.is_sqlite:
-        return _server_signs(database)
-    path = database.engine.url.database
-    return file_signs(Path(path)) if path and Path(path).exists() else {}
+    if database.is_sqlite:
+        path = database.engine.url.database
+        return file_signs(Path(path)) if path and Path(path).exists() else {}
+    with database.engine.connect() as connection:
+        number = connection.execute(text("SELECT oid FROM pg_database WHERE datname = current_database()")).scalar_one()
+    try:
+        with database.engine.connect() as connection:
+            system = connection.execute(text("SELECT system_identifier FROM pg_control_system()")).scalar_one()
+    except SQLAlchemyError:
+        return {"number": str(number)}  # Some hosted servers do not allow clients to ask.
+    return {"server": str(system), "number": str(number)}
 
 
 def folder_signs(folder: Path) -> Signs:
-    """Return where a data folder is, and on which machine."""
-    return {**file_signs(folder), **_machine_signs()}
+    """Return where a data folder is, and on which machine; not in a container, which is new at every start."""
+    signs = file_signs(folder)
+    if any(mark.exists() for mark in CONTAINER_MARKS) or any(name in os.environ for name in CONTAINER_VARIABLES):
+        return signs
+    cards = NETWORK_CARDS.glob("*/device")
+    # Wireless cards may have a new address for every network.
+    addresses = {_read(card.parent / "address") for card in cards if not (card.parent / "phy80211").exists()}
+    if network := " ".join(sorted(filter(None, addresses))):
+        signs["network"] = network
+    if machine_id := _read(MACHINE_ID):
+        # The id itself must not be revealed (machine-id(5)).
+        signs["machine"] = hashlib.sha256(f"gatehouse {machine_id}".encode()).hexdigest()[:16]
+    return signs
 
 
 def address_of(url: URL) -> str:
@@ -105,35 +123,8 @@ def _disk(path: Path, device: int) -> str:
     return f"{name} {partition}".strip() if name else ""
 
 
-def _machine_signs() -> Signs:
-    """Return what identifies this machine; nothing in a container, which is new at every start."""
-    if any(mark.exists() for mark in CONTAINER_MARKS) or any(name in os.environ for name in CONTAINER_VARIABLES):
-        return {}
-    cards = NETWORK_CARDS.glob("*/device")
-    # Wireless cards may have a new address for every network.
-    addresses = {_read(card.parent / "address") for card in cards if not (card.parent / "phy80211").exists()}
-    machine_id = _read(MACHINE_ID)
-    signs = {
-        # The id itself must not be revealed (machine-id(5)).
-        "machine": hashlib.sha256(f"gatehouse {machine_id}".encode()).hexdigest()[:16] if machine_id else "",
-        "network": " ".join(sorted(filter(None, addresses))),
-    }
-    return {name: value for name, value in signs.items() if value}
-
-
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
-
-
-def _server_signs(database: Database) -> Signs:
-    with database.engine.connect() as connection:
-        number = connection.execute(text("SELECT oid FROM pg_database WHERE datname = current_database()")).scalar_one()
-    try:
-        with database.engine.connect() as connection:
-            system = connection.execute(text("SELECT system_identifier FROM pg_control_system()")).scalar_one()
-    except SQLAlchemyError:
-        return {"number": str(number)}  # Some hosted servers do not allow clients to ask.
-    return {"server": str(system), "number": str(number)}

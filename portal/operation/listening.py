@@ -68,7 +68,19 @@ def take_port(endpoint: Endpoint, purpose: str, remedy: str) -> list[Listener]:
             return _listen(endpoint)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                raise SettingsError(_cannot_listen(endpoint, purpose, error)) from None
+                reason = error.strerror or str(error)
+                if error.errno == errno.EACCES:
+                    reason = (
+                        "this user may not; ports below 1024 need a privilege, "
+                        "so put a reverse proxy in front or choose another"
+                    )
+                elif error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+                    reason = (
+                        "that is not an address of this machine; "
+                        "say where to listen with --bind, such as --bind 127.0.0.1:8000"
+                    )
+                at = f"{endpoint.host}, port {endpoint.port}"
+                raise SettingsError(f"{purpose.capitalize()} cannot listen at {at}: {reason}.") from None
         holders = _holders(endpoint.port)
         if not holders or not all(_is_leftover(pid) for pid in holders) or time.monotonic() > end:
             raise SettingsError(_taken(endpoint, purpose, holders, remedy))
@@ -110,20 +122,6 @@ def _addresses(name: str, port: int, *, is_optional: bool) -> Iterator[tuple[int
         yield family, (str(address[0]), int(address[1]))
 
 
-def _cannot_listen(endpoint: Endpoint, purpose: str, error: OSError) -> str:
-    if error.errno == errno.EACCES:
-        reason = (
-            "this user may not; ports below 1024 need a privilege, so put a reverse proxy in front or choose another"
-        )
-    elif error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-        reason = (
-            "that is not an address of this machine; say where to listen with --bind, such as --bind 127.0.0.1:8000"
-        )
-    else:
-        reason = error.strerror or str(error)
-    return f"{purpose.capitalize()} cannot listen at {endpoint.host}, port {endpoint.port}: {reason}."
-
-
 def _taken(endpoint: Endpoint, purpose: str, holders: list[int], remedy: str) -> str:
     marks = [mark for pid in holders if (mark := _mark_of(pid))]
     if holders == [os.getpid()]:
@@ -137,22 +135,18 @@ def _taken(endpoint: Endpoint, purpose: str, holders: list[int], remedy: str) ->
         who = f"another program ({name}, process {holders[0]})"
     else:
         who = "another program"
-    return (
-        f"Port {endpoint.port}, which {purpose} needs, is taken by {who}. "
-        f"Stop it, or {remedy.format(port=_free_port_after(endpoint.port))}."
-    )
-
-
-def _free_port_after(port: int) -> int:
+    free, port = 0, endpoint.port
     for candidate in chain(range(port + 1, min(port + 100, 65536)), range(8000, 9000)):
         with suppress(OSError), socket.create_server(("127.0.0.1", candidate)):
-            return candidate
-    return port + 1
+            free = candidate
+            break
+    other = remedy.format(port=free or port + 1)
+    return f"Port {port}, which {purpose} needs, is taken by {who}. Stop it, or {other}."
 
 
 def _holders(port: int) -> list[int]:
     """Return the processes that listen on a port, as far as this user may see them; none where there is no /proc."""
-    inodes = set()
+    inodes, found = set(), set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with suppress(OSError):
             for line in Path(table).read_text().splitlines()[1:]:
@@ -162,16 +156,13 @@ def _holders(port: int) -> list[int]:
     if not inodes:
         return []
     with suppress(OSError):
-        pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-        return sorted(pid for pid in pids if inodes & set(_open_files(pid)))
-    return []
-
-
-def _open_files(pid: int) -> Iterator[str]:
-    with suppress(OSError):
-        for entry in os.scandir(f"/proc/{pid}/fd"):
+        for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):
             with suppress(OSError):
-                yield os.readlink(entry.path)
+                for entry in os.scandir(f"/proc/{pid}/fd"):
+                    with suppress(OSError):
+                        if os.readlink(entry.path) in inodes:
+                            found.add(pid)
+    return sorted(found)
 
 
 def _is_leftover(pid: int) -> bool:

@@ -48,6 +48,8 @@ def restore(
     ] = False,
 ) -> None:
     """Verify a backup and put it in place. The restored portal does nothing by itself until someone confirms it."""
+    from portal import opened_runtime
+    from portal.copies import confirmation
     from portal.operation.backup.manifest import BackupRefused
     from portal.preflight import check_ground
 
@@ -55,7 +57,11 @@ def restore(
     check_ground(settings)
     try:
         if confirm_running:
-            _confirm_running()
+            with opened_runtime() as runtime:
+                count = confirmation.confirm_running(runtime)
+            if count is None:
+                raise BackupRefused("This portal is not waiting for a confirmation.")
+            console.print(f"Confirmed. {count} credentials are tried out before anything is renewed.")
         elif folder is None:
             raise BackupRefused("Name the backup's folder, or use --confirm-running.")
         else:
@@ -83,18 +89,6 @@ def _restore(settings: Settings, folder: Path, *, replace: bool, typed: str) -> 
         "confirm "
         "it on the page /restored or with `gatehouse restore --confirm-running`."
     )
-
-
-def _confirm_running() -> None:
-    from portal import opened_runtime
-    from portal.copies.confirmation import confirm_running
-    from portal.operation.backup.manifest import BackupRefused
-
-    with opened_runtime() as runtime:
-        count = confirm_running(runtime)
-    if count is None:
-        raise BackupRefused("This portal is not waiting for a confirmation.")
-    console.print(f"Confirmed. {count} credentials are tried out before anything is renewed.")
 
 
 def _refused(error: Exception) -> SystemExit:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from portal.db import utc_now
 from portal.durable import sync
 from portal.operation.backup import postgresql, sqlite
-from portal.operation.backup.manifest import BackupRefused, Contents, Manifest, hash_of, read_contents
+from portal.operation.backup.manifest import BackupRefused, Manifest, hash_of, read_contents
 from portal.private import close_to_others, private_folder
 from portal.runtime import Runtime
 
@@ -55,20 +55,17 @@ def _write(runtime: Runtime, work: Path) -> Manifest:
         with sqlite.looking_at(target) as connection:
             contents = read_contents(connection)
     else:
-        name, contents = _dump_postgresql(runtime, work)
+        name = postgresql.FILE
+        engine = runtime.database.engine.execution_options(isolation_level="REPEATABLE READ")
+        with engine.connect() as connection:
+            # The snapshot lasts as long as its transaction, and that is silent for as long as `pg_dump` works.
+            limits = "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0"
+            connection.execute(text(limits))
+            snapshot = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
+            contents = read_contents(connection)
+            postgresql.dump(runtime.database.engine.url, snapshot, work / name)
     manifest = Manifest(made_at, runtime.database.engine.dialect.name, contents, {name: hash_of(work / name)})
     manifest.write(work, runtime.vault)
     for path in work.iterdir():
         close_to_others(path)
     return manifest
-
-
-def _dump_postgresql(runtime: Runtime, work: Path) -> tuple[str, Contents]:
-    engine = runtime.database.engine.execution_options(isolation_level="REPEATABLE READ")
-    with engine.connect() as connection:
-        # The snapshot lasts as long as its transaction, and that is silent for as long as `pg_dump` works.
-        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0"))
-        snapshot = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
-        contents = read_contents(connection)
-        postgresql.dump(runtime.database.engine.url, snapshot, work / postgresql.FILE)
-    return postgresql.FILE, contents

@@ -84,7 +84,15 @@ class Manifest:
         Raises:
             BackupRefused: there is no manifest, another key ring sealed it, or it was changed.
         """
-        data = _load(folder / NAME)
+        path = folder / NAME
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise ValueError
+            data = dict(json.loads(path.read_text()))
+        except OSError as error:
+            raise BackupRefused(f"There is no backup here: {path} cannot be read ({error.strerror}).") from None
+        except (ValueError, TypeError, RecursionError):
+            raise BackupRefused(f"{path} is no manifest of a backup.") from None
         seal = str(data.pop("seal", ""))
         if not hmac.compare_digest(seal.encode(), _seal(data, vault).encode()):
             raise BackupRefused("The manifest was changed, or the backup belongs to a different key ring.")
@@ -109,27 +117,19 @@ class Manifest:
 def read_contents(connection: Connection) -> Contents:
     """Read it all through one connection; in a transaction that sees one moment, it is consistent."""
     number, last = connection.execute(text("SELECT number, hash FROM audit_head")).one()
-    counts = count_by_key(connection)
+    counts, looking, rows = count_by_key(connection), inspect(connection), {}
+    for schema in {*SCHEMAS} & {None, *looking.get_schema_names()}:
+        for name in looking.get_table_names(schema=schema):
+            table = Table(name, MetaData(), schema=schema)
+            rows[table.fullname] = connection.execute(select(func.count()).select_from(table)).scalar_one()
     return Contents(
         revision=connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one(),
         epoch=connection.execute(text("SELECT epoch FROM instance")).scalar() or "",
         key_ids=tuple(sorted({key_id for counter in counts.values() for key_id in counter if key_id})),
-        rows=_count_rows(connection),
+        rows=dict(sorted(rows.items())),
         audit_number=number,
         audit_hash=last,
     )
-
-
-def _count_rows(connection: Connection) -> dict[str, int]:
-    looking = inspect(connection)
-    present = looking.get_schema_names()
-    rows = {}
-    for schema in SCHEMAS:
-        if schema is None or schema in present:
-            for name in sorted(looking.get_table_names(schema=schema)):
-                table = Table(name, MetaData(), schema=schema)
-                rows[table.fullname] = connection.execute(select(func.count()).select_from(table)).scalar_one()
-    return rows
 
 
 def hash_of(path: Path) -> str:
@@ -139,18 +139,6 @@ def hash_of(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError
-        data = json.loads(path.read_text())
-        return dict(data)
-    except OSError as error:
-        raise BackupRefused(f"There is no backup here: {path} cannot be read ({error.strerror}).") from None
-    except (ValueError, TypeError, RecursionError):
-        raise BackupRefused(f"{path} is no manifest of a backup.") from None
 
 
 def _seal(data: dict[str, Any], vault: Vault) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
-from sqlmodel import Session, delete, select
+from sqlmodel import delete, select
 
 from portal import CAPABILITIES, audit
 from portal.accounts.models import Organization, SessionRecord
@@ -85,13 +85,27 @@ def restore(settings: Settings, folder: Path, *, replace: bool = False) -> Resto
     else:
         kept = None
         _restore_server(settings, folder, manifest)
-    return Restored(manifest, kept, _set_head_file_aside(settings))
+    path, kept_head_file = settings.audit_head_file, None
+    if path is not None and path.exists():
+        # It records events that the restored log never had, or has in another form.
+        kept_head_file = path.rename(path.with_name(f"{path.name}.before-restore-{utc_now():%Y%m%dT%H%M%S}"))
+        sync(path.parent)
+    return Restored(manifest, kept, kept_head_file)
 
 
 def _restore_file(settings: Settings, folder: Path, manifest: Manifest, replace: bool) -> Path | None:
     target = Path(settings.resolved_database_url.removeprefix("sqlite:///"))
     private_folder(target.parent)
-    _check_target(target, replace)
+    if target.exists():
+        sqlite.take_for_oneself(target)
+        database = Database(f"sqlite:///{target}")
+        try:
+            if has_people(database) and not replace:
+                raise BackupRefused(
+                    "A portal with people in it is already here. Use --replace to replace it with the backup."
+                )
+        finally:
+            database.close()
     staged = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         private_file(staged)
@@ -109,20 +123,6 @@ def _restore_file(settings: Settings, folder: Path, manifest: Manifest, replace:
     finally:
         for suffix in ("", "-wal", "-shm"):
             Path(f"{staged}{suffix}").unlink(missing_ok=True)
-
-
-def _check_target(target: Path, replace: bool) -> None:
-    if not target.exists():
-        return
-    sqlite.take_for_oneself(target)
-    database = Database(f"sqlite:///{target}")
-    try:
-        if has_people(database) and not replace:
-            raise BackupRefused(
-                "A portal with people in it is already here. Use --replace to replace it with the backup."
-            )
-    finally:
-        database.close()
 
 
 def _restore_server(settings: Settings, folder: Path, manifest: Manifest) -> None:
@@ -176,31 +176,17 @@ def _finish(settings: Settings, database: Database, manifest: Manifest) -> None:
             mark_restored(session, backup_made_at=made_at)
             # Anyone who signed out since then would be signed in again.
             session.execute(delete(SessionRecord))
-            _record(session, manifest)
+            for organization_id in session.exec(select(Organization.id)):
+                audit.record(
+                    session,
+                    COMMAND_LINE,
+                    "portal.restored",
+                    audit.Target(organization_id, "portal", "backup"),
+                    backup_made_at=manifest.made_at,
+                    audit_number=manifest.contents.audit_number,
+                )
     finally:
         database.close()
-
-
-def _record(session: Session, manifest: Manifest) -> None:
-    for organization_id in session.exec(select(Organization.id)):
-        audit.record(
-            session,
-            COMMAND_LINE,
-            "portal.restored",
-            audit.Target(organization_id, "portal", "backup"),
-            backup_made_at=manifest.made_at,
-            audit_number=manifest.contents.audit_number,
-        )
-
-
-def _set_head_file_aside(settings: Settings) -> Path | None:
-    """Start another head file: the old one records events that the restored log never had, or has in another form."""
-    path = settings.audit_head_file
-    if path is None or not path.exists():
-        return None
-    kept = path.rename(path.with_name(f"{path.name}.before-restore-{utc_now():%Y%m%dT%H%M%S}"))
-    sync(path.parent)
-    return kept
 
 
 def _vault(settings: Settings) -> Vault:

@@ -84,20 +84,16 @@ def exchange(new: Path, target: Path, kept: Path) -> None:
     """Replace a file, which is kept under another name; at every moment there is one in place."""
     sync(new)
     if target.exists():
-        _keep(target, kept)
+        # A second name: between two renames there would be no database, and a start would create one.
+        try:
+            os.link(target, kept)
+        except FileExistsError:
+            raise BackupRefused(f"{kept} exists. Nothing is ever overwritten.") from None
+        except OSError:  # A file system without hard links.
+            shutil.copy2(target, kept)
+            sync(kept)
     for companion in ("-wal", "-shm"):
         # The journal of a database that was damaged or deleted: SQLite would replay it into the new one.
         Path(f"{target}{companion}").unlink(missing_ok=True)
     new.replace(target)
     sync(target.parent)
-
-
-def _keep(target: Path, kept: Path) -> None:
-    """Give a file a second name: between two renames there would be no database, and a start would create one."""
-    try:
-        os.link(target, kept)
-    except FileExistsError:
-        raise BackupRefused(f"{kept} exists. Nothing is ever overwritten.") from None
-    except OSError:  # A file system without hard links.
-        shutil.copy2(target, kept)
-        sync(kept)

@@ -56,7 +56,15 @@ class Rotation:
 
 def list_keys(runtime: Runtime) -> list[KeyUse]:
     """Return the ring's keys, the sealing one first, then those that seal something and are not in the ring."""
-    uses = _count(runtime)
+    uses: dict[str, Counter[str]] = {}
+    with runtime.database.engine.connect() as connection:
+        counts = count_by_key(connection)
+    for name, counter in counts.items():
+        for key_id, count in counter.items():
+            uses.setdefault(key_id, Counter())[name] += count
+    # GitLab's answers that a refresh on this machine is about to store.
+    for sealed in sealed_answers(runtime.settings.data_dir):
+        uses.setdefault(key_id_of(sealed), Counter())["spool"] += 1
     ring = runtime.vault.ring
     missing = [DataKey(key_id, b"") for key_id in uses if ring.get(key_id) is None]
     return [
@@ -164,20 +172,6 @@ def drop(runtime: Runtime, key_id: str) -> None:
             runtime.settings.resolved_key_file,
             lambda ring: KeyRing([key for key in ring.keys if key.key_id != key_id], ring.audit_key),
         )
-
-
-def _count(runtime: Runtime) -> dict[str, Counter[str]]:
-    """Return, by key id, how many values each column holds; the data folder's files count too."""
-    uses: dict[str, Counter[str]] = {}
-    with runtime.database.engine.connect() as connection:
-        counts = count_by_key(connection)
-    for name, counter in counts.items():
-        for key_id, count in counter.items():
-            uses.setdefault(key_id, Counter())[name] += count
-    # GitLab's answers that a refresh on this machine is about to store.
-    for sealed in sealed_answers(runtime.settings.data_dir):
-        uses.setdefault(key_id_of(sealed), Counter())["spool"] += 1
-    return uses
 
 
 def _record(session: Session, action: str, key_id: str, **details: Any) -> None:

@@ -51,20 +51,22 @@ def note_unreadable(runtime: Runtime, *, mark: bool) -> list[Unreadable]:
     ring = runtime.vault.ring
     with runtime.database.transaction() as session:
         has_all_keys = set(session.exec(select(VaultKey.key_id))) <= set(ring.key_ids)
-        if has_all_keys and not _is_any_marked(session):
+        marked = select(Credential.id).where(Credential.state == CredentialState.UNREADABLE)
+        shown = session.exec(select(Connection).where(col(Connection.attention).is_not(None)))
+        is_any_marked = session.exec(marked).first() is not None or any(attention_code(it) == CODE for it in shown)
+        if has_all_keys and not is_any_marked:
             return []
-        if mark:
-            _abandon_attempts(session, ring)
+        running = [AttemptState.STARTED, AttemptState.CLAIMED]
+        attempts = select(AuthorizationAttempt).where(col(AuthorizationAttempt.outcome).in_(running))
+        for attempt in session.exec(attempts) if mark else ():
+            # Their verifier cannot be read. Their ciphertexts stay.
+            if _is_gone(ring, [attempt.verifier_sealed, attempt.state_sealed]):
+                attempt.outcome, attempt.finished_at = AttemptState.ABANDONED, utc_now()
+                session.add(attempt)
         still = col(Connection.state) != ConnectionState.DISCONNECTED
         ids = session.exec(select(Connection.id).where(still).order_by(col(Connection.display_name))).all()
     found = [_look_at(runtime, connection_id, mark=mark) for connection_id in ids if connection_id is not None]
     return [item for item in found if item is not None]
-
-
-def _is_any_marked(session: Session) -> bool:
-    marked = select(Credential.id).where(Credential.state == CredentialState.UNREADABLE)
-    shown = select(Connection).where(col(Connection.attention).is_not(None))
-    return session.exec(marked).first() is not None or any(attention_code(it) == CODE for it in session.exec(shown))
 
 
 def _look_at(runtime: Runtime, connection_id: int, *, mark: bool) -> Unreadable | None:
@@ -120,14 +122,3 @@ def _give_back(session: Session, connection: Connection, credential: Credential 
     is_told = all_of_it and end_attention(connection, {CODE})
     if lives_again or is_told:
         audit.record(session, SYSTEM, "connection.readable", connection.target)
-
-
-def _abandon_attempts(session: Session, ring: KeyRing) -> None:
-    """End running authorizations: their verifier cannot be read. Their ciphertexts stay."""
-    open_ones = select(AuthorizationAttempt).where(
-        col(AuthorizationAttempt.outcome).in_([AttemptState.STARTED, AttemptState.CLAIMED])
-    )
-    for attempt in session.exec(open_ones):
-        if _is_gone(ring, [attempt.verifier_sealed, attempt.state_sealed]):
-            attempt.outcome, attempt.finished_at = AttemptState.ABANDONED, utc_now()
-            session.add(attempt)
