@@ -16,7 +16,7 @@ from portal.connections.models import Connection, ConnectionState, Method, is_fa
 from portal.connections.panels import panels_for
 from portal.connections.remedies import ways_of, who_can
 from portal.connections.steps import Step, first_open_step, next_url, number_and_label, rail, step_url
-from portal.errors import Card, CardAction, InvalidInput, NotFound, Responsible, Surface
+from portal.errors import Card, InvalidInput, NotFound, Surface
 from portal.gitlab.identification import Service
 from portal.runtime import Runtime
 from portal.web.access import requires
@@ -40,9 +40,9 @@ def register(app: Flask, runtime: Runtime) -> None:
     app.add_template_global(_is_in_clear, "is_in_clear")
     app.add_template_global(is_failing, "is_failing")
     app.add_template_global(number_and_label, "step_of")
-    app.add_template_global(_is_sandbox, "is_sandbox_connection")
-    app.add_template_global(_ways_of, "ways_of")
-    app.add_template_global(_who_can, "who_can")
+    app.add_template_global(lambda connection: store.is_sandbox(current_runtime(), connection), "is_sandbox_connection")
+    app.add_template_global(lambda card, connection=None: ways_of(find_principal(), card, connection), "ways_of")
+    app.add_template_global(lambda card: who_can(find_principal(), card), "who_can")
 
 
 def _add_steps() -> None:
@@ -198,18 +198,6 @@ def _activity_of(connection: Connection) -> list[dict[str, Any]]:
         }
         for event in list_events(runtime.database, search).events
     ]
-
-
-def _ways_of(card: Card, connection: Connection | None = None) -> list[CardAction]:
-    return ways_of(find_principal(), card, connection)
-
-
-def _who_can(card: Card) -> Responsible:
-    return who_can(find_principal(), card)
-
-
-def _is_sandbox(connection: Connection) -> bool:
-    return store.is_sandbox(current_runtime(), connection)
 
 
 def _is_in_clear(connection: object) -> bool:

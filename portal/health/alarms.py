@@ -207,17 +207,3 @@ def _people_to_tell(session: Session, organization_id: int, incident_id: int, ki
         begun = select(AlarmMail.user_id).where(AlarmMail.incident_id == incident_id, AlarmMail.kind == OPENED)
         statement = statement.where(col(User.id).in_(begun))
     return list(session.exec(statement))
-
-
-def _mail_one(
-    runtime: Runtime, incident_id: int, kind: str, person: User, subject: str, text: str
-) -> MailFailed | None:
-    assert person.id is not None
-    reference = f"incident-{incident_id}-{kind}-{person.id}"
-    try:
-        send(runtime.settings, Message(person.name, person.email, subject, text, reference))
-    except MailFailed as error:
-        return error
-    with runtime.database.transaction() as session:
-        session.add(AlarmMail(incident_id=incident_id, kind=kind, user_id=person.id))
-    return None

@@ -14,7 +14,7 @@ from portal import audit
 from portal.accounts.models import Organization
 from portal.actor import SYSTEM, Principal
 from portal.connections.checklist import note_announcement
-from portal.connections.checks import Check, CheckState
+from portal.connections.checks import CheckState
 from portal.connections.models import Connection, ConnectionState, end_attention, need_attention
 from portal.connections.store import get_connection_for_admin, note_version
 from portal.db import utc_now
@@ -95,7 +95,28 @@ def _keep(session: Session, connection: Connection, looked: Looked, now: datetim
     """Keep history, incidents, and the connection's own state; the caller holds the connection's row locked."""
     assert connection.id is not None
     findings = read_findings(looked.checks)
-    _keep_history(session, connection.id, looked.checks, now)
+    mine = (col(HealthCheck.connection_id) == connection.id, col(HealthCheck.is_current).is_(True))
+    current = {row.key: row for row in session.exec(select(HealthCheck).where(*mine))}
+    for check in looked.checks:
+        row = current.get(check.key)
+        if row and (row.state, (row.card or {}).get("code")) == (check.state, (check.card or {}).get("code")):
+            row.seen_at, row.note, row.params, row.card = now, check.note, dict(check.params), check.card
+            continue
+        if row:
+            row.is_current = False
+            session.flush()  # Two current rows at once would break the index.
+        session.add(
+            HealthCheck(
+                connection_id=connection.id,
+                key=check.key,
+                at=now,
+                seen_at=now,
+                state=check.state,
+                note=check.note,
+                params=dict(check.params),
+                card=check.card,
+            )
+        )
     known = _newest_incidents(session, connection.id, now)
     judged = [
         _judge_one(session, connection, known.get(name), findings.causes.get(name), findings, now)
@@ -107,31 +128,6 @@ def _keep(session: Session, connection: Connection, looked: Looked, now: datetim
     note_announcement(connection, looked.announces_issuer, looked.issuer)
     _keep_watch(session, connection.id, looked, findings, now)
     return [incident for incident in judged if incident]
-
-
-def _keep_history(session: Session, connection_id: int, checks: list[Check], now: datetime) -> None:
-    mine = (col(HealthCheck.connection_id) == connection_id, col(HealthCheck.is_current).is_(True))
-    current = {row.key: row for row in session.exec(select(HealthCheck).where(*mine))}
-    for check in checks:
-        row = current.get(check.key)
-        if row and (row.state, (row.card or {}).get("code")) == (check.state, (check.card or {}).get("code")):
-            row.seen_at, row.note, row.params, row.card = now, check.note, dict(check.params), check.card
-            continue
-        if row:
-            row.is_current = False
-            session.flush()  # Two current rows at once would break the index.
-        session.add(
-            HealthCheck(
-                connection_id=connection_id,
-                key=check.key,
-                at=now,
-                seen_at=now,
-                state=check.state,
-                note=check.note,
-                params=dict(check.params),
-                card=check.card,
-            )
-        )
 
 
 def _judge_one(

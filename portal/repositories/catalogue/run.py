@@ -81,7 +81,15 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
     found = ReadFindings()
     with open_host_session(runtime, connection, is_background=True) as http:
         client = GitLabClient(http, AccessSource(runtime, connection_id, "catalogue read"))
-        version = _read_version(runtime, connection, client)
+        try:
+            metadata = client.metadata()
+        except REFUSED:
+            version = parse_version(connection.version_seen)  # This token may not ask.
+        else:
+            note_version(runtime, connection_id, metadata)
+            version = parse_version(metadata.version)
+            if version is not None and not version.is_supported:
+                raise VersionTooOld(metadata.version)
         progress(0, None, "Reading groups")
         try:
             _read_groups(runtime, connection_id, client, run_id, found)
@@ -92,26 +100,27 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
             found.note_failure("groups", error.code)
         _read_repositories(runtime, connection, client, version, found, progress)
     lost, known = mark_missing(runtime.database, connection_id, found.seen, is_complete=found.is_complete)
-    return _end_run(runtime, connection_id, run_id, found, lost=lost, known=known)
+    with runtime.database.transaction() as session:
+        run = session.get_one(CatalogueRun, run_id)
+        run.complete, run.finished_at = found.is_complete, utc_now()
+        run.projects_seen, run.groups_seen, run.projects_counted = len(found.seen), found.groups, found.counted
+        run.projects_lost, run.projects_known, run.defects = lost, known, list(found.defects.values())
+        if found.are_groups_whole:
+            # Without its group a grant shows a team lead nothing, so an incomplete list removes no group.
+            gone = (GitLabGroup.connection_id == connection_id, col(GitLabGroup.seen_in_run_id) != run_id)
+            for group in session.exec(select(GitLabGroup).where(*gone)):
+                session.delete(group)
+        if run.complete:
+            note_read(session, connection_id)
+        if card := card_of(run):
+            need_attention(session, connection_id, card)
+        return run
 
 
 def latest_run(session: Session, connection_id: int) -> CatalogueRun | None:
     """Return the newest run of a connection that was not aborted."""
     ended = (CatalogueRun.connection_id == connection_id, col(CatalogueRun.finished_at).is_not(None))
     return session.exec(select(CatalogueRun).where(*ended).order_by(col(CatalogueRun.id).desc()).limit(1)).first()
-
-
-def _read_version(runtime: Runtime, connection: Connection, client: GitLabClient) -> Version | None:
-    """Return GitLab's version, requested again; the known one if this token may not ask."""
-    try:
-        metadata = client.metadata()
-    except REFUSED:
-        return parse_version(connection.version_seen)
-    note_version(runtime, connection.id or 0, metadata)
-    version = parse_version(metadata.version)
-    if version is not None and not version.is_supported:
-        raise VersionTooOld(metadata.version)
-    return version
 
 
 def _read_groups(runtime: Runtime, connection_id: int, client: GitLabClient, run_id: int, found: ReadFindings) -> None:
@@ -167,23 +176,3 @@ def _read_repositories(
         # Some may have been deleted by now.
         _, now = client.newest_project()
         found.counted = found.counted if now is None else min(found.counted, now)
-
-
-def _end_run(
-    runtime: Runtime, connection_id: int, run_id: int, found: ReadFindings, *, lost: int, known: int
-) -> CatalogueRun:
-    with runtime.database.transaction() as session:
-        run = session.get_one(CatalogueRun, run_id)
-        run.complete, run.finished_at = found.is_complete, utc_now()
-        run.projects_seen, run.groups_seen, run.projects_counted = len(found.seen), found.groups, found.counted
-        run.projects_lost, run.projects_known, run.defects = lost, known, list(found.defects.values())
-        if found.are_groups_whole:
-            # Without its group a grant shows a team lead nothing, so an incomplete list removes no group.
-            gone = (GitLabGroup.connection_id == connection_id, col(GitLabGroup.seen_in_run_id) != run_id)
-            for group in session.exec(select(GitLabGroup).where(*gone)):
-                session.delete(group)
-        if run.complete:
-            note_read(session, connection_id)
-        if card := card_of(run):
-            need_attention(session, connection_id, card)
-        return run
