@@ -40,7 +40,9 @@ def clean(value: str, limit: int = 500, *, is_sentence: bool = False) -> str:
     text = redact_foreign(value[: limit * 2 + SPARE])
     text = unicodedata.normalize("NFC", redact_random(text) if is_sentence else text)
     if not text.isprintable() or _EMPTY.search(text):
-        text = _written_out(text)
+        kept = {at for flag in _FLAG.finditer(text) for at in range(*flag.span())}
+        shown = (it if at in kept or _joins(text, at) else _visible(it) for at, it in enumerate(text))
+        text = "".join(shown)
     if len(text) > limit or len(value) > limit * 2 + SPARE:
         return text[: limit - 1].rstrip(ZERO_WIDTH_JOINER + ZERO_WIDTH_NON_JOINER) + ELLIPSIS
     return text
@@ -118,13 +120,6 @@ class Scopes(tuple[str, ...]):
             raise TypeError("neither a list nor a text")
         names = value[: cls.limit * ShortText.limit].split() if isinstance(value, str) else list(value)
         return super().__new__(cls, tuple(map(ShortText, names[: cls.limit])))
-
-
-def _written_out(text: str) -> str:
-    kept = {at for flag in _FLAG.finditer(text) for at in range(*flag.span())}
-    return "".join(
-        character if at in kept or _joins(text, at) else _visible(character) for at, character in enumerate(text)
-    )
 
 
 def _joins(text: str, at: int) -> bool:

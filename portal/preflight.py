@@ -44,9 +44,19 @@ def check_ground(settings: Settings) -> None:
     Raises:
         SettingsError: one of them cannot.
     """
-    _check_data_dir(settings.data_dir)
-    if settings.audit_head_file:
-        _check_head_file(settings.audit_head_file)
+    folder, path = settings.data_dir, settings.audit_head_file
+    name = f"GATEHOUSE_DATA_DIR: the folder {folder.absolute()}"
+    try:
+        private_folder(folder)
+    except OSError as error:
+        raise SettingsError(f"{name} cannot be made: {error.strerror}.") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingsError(f"{name} cannot be written by this user. Change its owner or mode, or name another folder.")
+    if path and (path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK)):
+        raise SettingsError(
+            f"GATEHOUSE_AUDIT_HEAD_FILE: {path.absolute()} is not a file that can be written. "
+            "Name one in a folder that exists and that the portal's user may write."
+        )
     url = make_url(settings.resolved_database_url)
     if url.get_backend_name() == "sqlite":
         _check_sqlite(Path(url.database or ""), "GATEHOUSE_DATABASE_URL" if settings.database_url else "")
@@ -69,25 +79,6 @@ def explain(error: DBAPIError) -> str | None:
     if isinstance(error, (OperationalError, InterfaceError)):
         return f"The database refused a request: {words}.{_remedy(words)}"
     return None
-
-
-def _check_data_dir(folder: Path) -> None:
-    name = f"GATEHOUSE_DATA_DIR: the folder {folder.absolute()}"
-    try:
-        private_folder(folder)
-    except OSError as error:
-        raise SettingsError(f"{name} cannot be made: {error.strerror}.") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise SettingsError(f"{name} cannot be written by this user. Change its owner or mode, or name another folder.")
-
-
-def _check_head_file(path: Path) -> None:
-    place = path if path.exists() else path.parent
-    if path.is_dir() or not place.exists() or not os.access(place, os.W_OK):
-        raise SettingsError(
-            f"GATEHOUSE_AUDIT_HEAD_FILE: {path.absolute()} is not a file that can be written. "
-            "Name one in a folder that exists and that the portal's user may write."
-        )
 
 
 def _check_sqlite(path: Path, setting: str) -> None:

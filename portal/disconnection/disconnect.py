@@ -19,7 +19,6 @@ from portal.connections.steps import CREDENTIAL_STEP
 from portal.connections.store import get_connection, get_connection_for_admin
 from portal.crash_points import crash_point
 from portal.credentials import TIMES
-from portal.credentials.models import Credential
 from portal.credentials.revocation import confirm_by_hand, retire_tokens, try_again_now
 from portal.credentials.store import lock_credential, record_event, recover
 from portal.db import utc_now
@@ -71,7 +70,34 @@ def disconnect(runtime: Runtime, principal: Principal, slug: str, choice: str, c
             raise NotFound  # Erased while this waited.
         connection, desired = found, check_choice(found, choice, confirmation)
         if connection.state != ConnectionState.DISCONNECTED:
-            _end(session, runtime, principal, connection, credential)
+            connection.state = ConnectionState.DISCONNECTED
+            end_attention(connection)
+            # Anyone at GitLab at this moment comes back to a void attempt.
+            connection.row_version += 1
+            connection.steps_done = [
+                step for step in connection.steps_done if step != CREDENTIAL_STEP[connection.method]
+            ]
+            connection.updated_at = utc_now()
+            session.add(connection)
+            if credential:
+                record_event(session, credential, "disconnected", f"by {principal.name}"[:200])
+                retire_tokens(session, runtime, connection, credential, REASON)
+            session.execute(
+                update(AuthorizationAttempt)
+                .where(
+                    col(AuthorizationAttempt.connection_id) == connection.id,
+                    col(AuthorizationAttempt.outcome) == AttemptState.STARTED,
+                )
+                .values(outcome=AttemptState.ABANDONED, finished_at=utc_now(), state_sealed=None, verifier_sealed=None)
+            )
+            # Every job that reads this GitLab; jobs that revoke its tokens continue.
+            reading = select(Job.public_id).where(
+                col(Job.organization_id) == connection.organization_id,
+                col(Job.lane) == f"connection:{connection.id}",
+                col(Job.finished_at).is_(None),
+            )
+            for public_id in session.exec(reading).all():
+                request_stop(session, public_id)
             _keep_desired(session, principal, connection, desired)
             username = audit.Foreign(credential.gitlab_username if credential else "")
             about = {"choice": str(desired), "gitlab_username": username}
@@ -113,37 +139,6 @@ def confirm_revoked_by_hand(runtime: Runtime, principal: Principal, slug: str) -
         if count := confirm_by_hand(session, connection):
             audit.record(session, principal.actor, "token.revoked_by_hand", connection.target, tokens=count)
         _erase_if_desired(session, connection)
-
-
-def _end(
-    session: Session, runtime: Runtime, principal: Principal, connection: Connection, credential: Credential | None
-) -> None:
-    connection.state = ConnectionState.DISCONNECTED
-    end_attention(connection)
-    # Anyone at GitLab at this moment comes back to a void attempt.
-    connection.row_version += 1
-    connection.steps_done = [step for step in connection.steps_done if step != CREDENTIAL_STEP[connection.method]]
-    connection.updated_at = utc_now()
-    session.add(connection)
-    if credential:
-        record_event(session, credential, "disconnected", f"by {principal.name}"[:200])
-        retire_tokens(session, runtime, connection, credential, REASON)
-    session.execute(
-        update(AuthorizationAttempt)
-        .where(
-            col(AuthorizationAttempt.connection_id) == connection.id,
-            col(AuthorizationAttempt.outcome) == AttemptState.STARTED,
-        )
-        .values(outcome=AttemptState.ABANDONED, finished_at=utc_now(), state_sealed=None, verifier_sealed=None)
-    )
-    # Every job that reads this GitLab; jobs that revoke its tokens continue.
-    reading = select(Job.public_id).where(
-        col(Job.organization_id) == connection.organization_id,
-        col(Job.lane) == f"connection:{connection.id}",
-        col(Job.finished_at).is_(None),
-    )
-    for public_id in session.exec(reading).all():
-        request_stop(session, public_id)
 
 
 def _keep_desired(session: Session, principal: Principal, connection: Connection, desired: Choice) -> None:

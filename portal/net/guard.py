@@ -62,7 +62,10 @@ def only_our_connections(allowed: Collection[tuple[str, int]] = ()) -> Iterator[
     Raises:
         StrayConnection: at the connect, and again at the block's end, in case the first was swallowed.
     """
-    _install_once()
+    # An audit hook cannot be removed; without a watch it does nothing.
+    if not _installed.is_set():
+        _installed.set()
+        sys.addaudithook(_hook)
     watch = Watch(frozenset(allowed))
     _watches.append(watch)
     try:
@@ -71,13 +74,6 @@ def only_our_connections(allowed: Collection[tuple[str, int]] = ()) -> Iterator[
         _watches.remove(watch)
     if watch.strays:
         raise StrayConnection(f"connected past the outbound client: {watch.strays}")
-
-
-def _install_once() -> None:
-    # An audit hook cannot be removed; without a watch it does nothing.
-    if not _installed.is_set():
-        _installed.set()
-        sys.addaudithook(_hook)
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:

@@ -47,7 +47,17 @@ def read_json(content: bytes, content_type: str, shape: type[T]) -> T:
     """
     if content_type.partition(";")[0].strip().lower() not in _CONTENT_TYPES or not content:
         raise JSONRefused("not_json")
-    _refuse_deep(content)
+    # At C speed, without one Python step per mark: pages of projects are hundreds of kilobytes. One kind of bracket is
+    # enough: the decoder handles unmatched pairs.
+    marks = _without_escaped_quotes(content).translate(_ONE_BRACKET, _NO_MARKS).replace(b'""', b"")
+    marks = _outside_strings(marks).replace(b" ", b"")
+    for _ in range(MAX_DEPTH):
+        inner_gone = marks.replace(b"[]", b"")
+        if len(inner_gone) == len(marks):
+            break
+        marks = inner_gone
+    if marks:  # Each round removes the innermost level; what is left is deeper, or unclosed.
+        raise JSONRefused("too_deep" if b"[]" in marks else "malformed")
     # Databases refuse longer numbers, and Python takes quadratic time for very long ones.
     if _HAS_LONG_NUMBER.search(content):
         numbers = _LONG_NUMBERS.findall(_outside_strings(_without_escaped_quotes(content)))
@@ -76,20 +86,6 @@ def without_long_numbers(content: bytes) -> bytes:
 def make_foreign(kind: type[Any], value: Any) -> Any:
     """Turn a decoded value into a kind of foreign text; for msgspec's `dec_hook`."""
     return value if isinstance(value, kind) else kind(value)
-
-
-def _refuse_deep(content: bytes) -> None:
-    # At C speed, without one Python step per mark: pages of projects are hundreds of kilobytes. One kind of bracket is
-    # enough: the decoder handles unmatched pairs.
-    marks = _without_escaped_quotes(content).translate(_ONE_BRACKET, _NO_MARKS).replace(b'""', b"")
-    marks = _outside_strings(marks).replace(b" ", b"")
-    for _ in range(MAX_DEPTH):
-        inner_gone = marks.replace(b"[]", b"")
-        if len(inner_gone) == len(marks):
-            break
-        marks = inner_gone
-    if marks:  # Each round removes the innermost level; what is left is deeper, or unclosed.
-        raise JSONRefused("too_deep" if b"[]" in marks else "malformed")
 
 
 def _is_int64(number: bytes) -> bool:

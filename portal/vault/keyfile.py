@@ -88,9 +88,20 @@ def change_file(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
         after = change(before)
         if after is before:
             return before
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
-            _replace(path, after.to_text())
+            owner = path.stat()
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                if (owner.st_uid, owner.st_gid) != (os.getuid(), os.getgid()):
+                    # Run by root: the portal's own user must still be able to read it.
+                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+                file.write(after.to_text())
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            sync(path.parent)  # Without it a power cut may bring back the old name.
         except OSError as error:
+            temporary.unlink(missing_ok=True)
             raise KeyRingError(f"The key file {path} cannot be replaced: {error.strerror}.") from None
         return KeyRing.from_file(path)
     finally:
@@ -107,22 +118,3 @@ def write_down_audit_key(path: Path) -> None:
     if not KeyRing.from_file(path).has_own_audit_key:
         with suppress(KeyRingError):
             change_file(path, lambda ring: KeyRing([*ring.keys], ring.audit_key))
-
-
-def _replace(path: Path, text: str) -> None:
-    owner = path.stat()
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            if (owner.st_uid, owner.st_gid) != (os.getuid(), os.getgid()):
-                # Run by root: the portal's own user must still be able to read it.
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync(path.parent)  # Without it a power cut may bring back the old name.

@@ -114,7 +114,17 @@ def _seal_column(
         if not fresh:
             continue
         crash_point("rotate:sealed_again")
-        stored = _store(database, column, [row for row in stale if row.id in fresh], fresh)
+        # Each value that is still the one that was read.
+        table = _table(column)
+        cell = table.c[column.name]
+        still = (table.c.id == bindparam("row"), cell == bindparam("before"))
+        values = [{"row": row.id, "before": row.sealed, "after": fresh[row.id]} for row in stale if row.id in fresh]
+        with database.transaction() as session:
+            # All at once: psycopg sends the whole batch before it waits for the first result.
+            statement = table.update().where(*still).values({cell: bindparam("after")})
+            result = session.connection().execute(statement, values)
+            assert isinstance(result, CursorResult)
+            stored = result.rowcount
         crash_point("rotate:batch_stored")
         resealed.done += stored
         resealed.left += len(fresh) - stored
@@ -136,23 +146,6 @@ def _batches(database: Database, column: SealedColumn) -> Iterator[list[Row[Any]
             return
         last = rows[-1].id
         yield rows
-
-
-def _store(database: Database, column: SealedColumn, rows: list[Row[Any]], fresh: dict[int, bytes]) -> int:
-    """Replace each value that is still the one that was read; return how many were."""
-    table = _table(column)
-    cell = table.c[column.name]
-    statement = (
-        table.update()
-        .where(table.c.id == bindparam("row"), cell == bindparam("before"))
-        .values({cell: bindparam("after")})
-    )
-    values = [{"row": row.id, "before": row.sealed, "after": fresh[row.id]} for row in rows]
-    with database.transaction() as session:
-        # All at once: psycopg sends the whole batch before it waits for the first result.
-        result = session.connection().execute(statement, values)
-        assert isinstance(result, CursorResult)
-        return result.rowcount
 
 
 def _table(column: SealedColumn) -> Table:

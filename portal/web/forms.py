@@ -40,8 +40,12 @@ class StrictForm(FlaskForm):  # type: ignore[misc,unused-ignore]
         def wrap_formdata(self, form: Any, formdata: Any) -> Any:
             """Return what was sent; on a page, what was typed there and not taken."""
             found = super().wrap_formdata(form, formdata)
-            kept = _find_kept_entries() if found is None else None
-            return kept if kept is not None and set(kept) <= set(form._fields) else found
+            kept = session.get(KEPT_ENTRIES, {}).get(request.path)
+            if found is not None or request.method == "POST" or kept is None:
+                return found
+            is_fresh = time.time() - kept["at"] <= KEPT_SECONDS
+            entries = MultiDict(parse_qsl(kept["form"], keep_blank_values=True))
+            return entries if is_fresh and set(entries) <= set(form._fields) else found
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -92,15 +96,6 @@ def answer_form(form: StrictForm, page: Callable[[], Response], act: Callable[[]
     response = page()
     response.status_code = InvalidInput.status
     return response
-
-
-def _find_kept_entries() -> MultiDict[str, str] | None:
-    """Return what was typed on the requested page; sending its next form clears that."""
-    kept = session.get(KEPT_ENTRIES, {}).get(request.path)
-    if request.method == "POST" or kept is None:
-        return None
-    is_fresh = time.time() - kept["at"] <= KEPT_SECONDS
-    return MultiDict(parse_qsl(kept["form"], keep_blank_values=True)) if is_fresh else None
 
 
 def problems_of(form: FlaskForm) -> dict[str, str]:
