@@ -138,7 +138,16 @@ def save_credentials(
         count_try(session, principal, CREDENTIALS)
     if hindrance := find_hindrance(runtime, principal, connection):
         return connection, hindrance
-    card = _ask_gitlab(runtime, connection, entered)
+    secret = entered.client_secret or open_client_credentials(runtime, connection).client_secret
+    try:
+        with open_host_session(runtime, connection) as http:
+            # Whatever was found earlier: a name may lead elsewhere by now.
+            identify(http, connection.external_url)
+            asked = oauth.ClientCredentials(entered.client_id, secret)
+            verdict = oauth.check_client(http, asked, redirect_uri_of(runtime, connection))
+        card = None if verdict == oauth.ClientVerdict.ACCEPTED else Card("oauth_invalid_client")
+    except (GitLabError, OutboundError) as error:
+        card = error.card()
     with runtime.database.transaction() as session:
         current = get_connection_for_admin(session, principal, slug, is_locked=True)
         if current.row_version != connection.row_version:
@@ -178,19 +187,6 @@ def keep_issued(
         application = application_of(session, connection.id)
         if application is not None and kind:
             application.kind = kind
-
-
-def _ask_gitlab(runtime: Runtime, connection: Connection, entered: Entered) -> Card | None:
-    secret = entered.client_secret or open_client_credentials(runtime, connection).client_secret
-    application = oauth.ClientCredentials(entered.client_id, secret)
-    try:
-        with open_host_session(runtime, connection) as http:
-            # Whatever was found earlier: a name may lead elsewhere by now.
-            identify(http, connection.external_url)
-            verdict = oauth.check_client(http, application, redirect_uri_of(runtime, connection))
-    except (GitLabError, OutboundError) as error:
-        return error.card()
-    return None if verdict == oauth.ClientVerdict.ACCEPTED else Card("oauth_invalid_client")
 
 
 def _keep_entered(

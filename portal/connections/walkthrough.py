@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from sqlmodel import Session
-
 from portal import audit
 from portal.actor import Principal
 from portal.connections.checklist import wanted_scopes
@@ -73,7 +71,15 @@ def save_services(
         connection = get_connection_for_admin(session, principal, slug)
         if (connection.services, connection.hooks_wanted) != (chosen, hooks_wanted):
             connection.services, connection.hooks_wanted = chosen, hooks_wanted
-            _tell_wider(runtime, session, connection)
+            # Show which scopes the services need and the authorization lacks; clear the notice if there are none.
+            sources = (capability.granted_scopes for capability in runtime.capabilities.all)
+            answers = [source(session, connection.id) for source in sources if source]
+            granted = next((answer for answer in answers if answer is not None), None)
+            wider = [] if granted is None else missing_scopes(granted, wanted_scopes(connection))
+            if not wider:
+                end_attention(connection, {MISSING_SCOPES})
+            elif connection.id is not None:
+                need_attention(session, connection.id, Card(MISSING_SCOPES, {"scopes": ", ".join(wider)}))
             audit.record(
                 session,
                 principal.actor,
@@ -88,14 +94,3 @@ def save_services(
 def needs_wider_scopes(connection: Connection) -> bool:
     """Return whether services were added that the current authorization does not cover."""
     return attention_code(connection) == MISSING_SCOPES
-
-
-def _tell_wider(runtime: Runtime, session: Session, connection: Connection) -> None:
-    """Show which scopes the chosen services need and the authorization lacks; clear the notice if there are none."""
-    answers = [capability.granted_scopes for capability in runtime.capabilities.all if capability.granted_scopes]
-    granted = next((found for answer in answers if (found := answer(session, connection.id)) is not None), None)
-    wider = [] if granted is None else missing_scopes(granted, wanted_scopes(connection))
-    if not wider:
-        end_attention(connection, {MISSING_SCOPES})
-    elif connection.id is not None:
-        need_attention(session, connection.id, Card(MISSING_SCOPES, {"scopes": ", ".join(wider)}))

@@ -53,36 +53,32 @@ def confirm_running(runtime: Runtime, principal: Principal | None = None) -> int
         NothingStored: the data folder cannot be written, so the next start would not know the database.
     """
     try:
-        return _confirm(runtime, principal)
+        with runtime.database.transaction() as session:
+            if principal is not None:
+                require_right_now(session, principal, Right.CONFIRM_RESTORED)
+            if not installation.confirm(runtime.database, session):
+                return None
+            credentials = session.exec(select(Credential).where(_probed()).with_for_update()).all()
+            for credential in credentials:
+                # The next refresh treats the pair as possibly spent, and is due now.
+                give_back_lease(credential)
+                credential.cooldown_until = None
+                if credential.refresh_token_sealed is not None:
+                    # An intent without an outcome means exactly that: the next holder of the lease asks with the access
+                    # token first.
+                    credential.intent_id, credential.intent_at = secrets.token_hex(16), utc_now()
+                    credential.refresh_at, credential.may_be_spent = utc_now(), True
+                session.add(credential)
+                record_event(session, credential, "restored", "the database was restored; the pair may be spent")
+            for organization_id in session.exec(select(Organization.id)):
+                target = audit.Target(organization_id, "portal", "instance")
+                actor = principal.actor if principal else COMMAND_LINE
+                audit.record(session, actor, "portal.restore_confirmed", target, credentials=len(credentials))
+            return len(credentials)
     except OSError:
         folder = runtime.settings.data_dir
         trouble = trouble_of_folder(folder) or Trouble.READ_ONLY
         raise NothingStored(card_of(trouble, f"the data folder {folder.absolute()}")) from None
-
-
-def _confirm(runtime: Runtime, principal: Principal | None) -> int | None:
-    with runtime.database.transaction() as session:
-        if principal is not None:
-            require_right_now(session, principal, Right.CONFIRM_RESTORED)
-        if not installation.confirm(runtime.database, session):
-            return None
-        credentials = session.exec(select(Credential).where(_probed()).with_for_update()).all()
-        for credential in credentials:
-            # The next refresh treats the pair as possibly spent, and is due now.
-            give_back_lease(credential)
-            credential.cooldown_until = None
-            if credential.refresh_token_sealed is not None:
-                # An intent without an outcome means exactly that: the next holder of the lease asks with the access
-                # token first.
-                credential.intent_id, credential.intent_at = secrets.token_hex(16), utc_now()
-                credential.refresh_at, credential.may_be_spent = utc_now(), True
-            session.add(credential)
-            record_event(session, credential, "restored", "the database was restored; the pair may be spent")
-        for organization_id in session.exec(select(Organization.id)):
-            target = audit.Target(organization_id, "portal", "instance")
-            actor = principal.actor if principal else COMMAND_LINE
-            audit.record(session, actor, "portal.restore_confirmed", target, credentials=len(credentials))
-        return len(credentials)
 
 
 def _probed() -> ColumnElement[bool]:

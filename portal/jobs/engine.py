@@ -101,7 +101,20 @@ class Engine:
             polling_interval_sec=self.pace.poll_seconds,
             on_conflict="always_update",
         )
-        DBOS(config=_config(self._engine, self.executor_id))
+        # Our handler keeps DBOS from installing one that bypasses our log pipeline, and with it redaction.
+        logging.getLogger("dbos").addHandler(logging.NullHandler())
+        config = DBOSConfig(
+            name=APPLICATION,
+            system_database_engine=self._engine,
+            dbos_system_schema=SCHEMA,
+            serializer=DBOSPortableJSONSerializer(),
+            application_version=APPLICATION_VERSION,
+            executor_id=self.executor_id,
+            log_level="WARNING",
+            enable_otlp=False,
+            scheduler_polling_interval_sec=3600.0,  # Not used: periodic jobs are in our own table.
+        )
+        DBOS(config=config)
         DBOS.listen_queues([QUEUE])
         DBOS.launch()
         self._sweeper.hand_over_waiting()
@@ -210,22 +223,6 @@ def _try(duty: Callable[[], object]) -> None:
     except (SQLAlchemyError, dbos_error.DBOSException, OSError):
         # The database is unreachable or busy, or the disk full; the next round does what this one could not.
         log.exception("housekeeping_failed")
-
-
-def _config(engine: sa.Engine, executor_id: str) -> DBOSConfig:
-    # Our handler keeps DBOS from installing one that bypasses our log pipeline, and with it redaction.
-    logging.getLogger("dbos").addHandler(logging.NullHandler())
-    return DBOSConfig(
-        name=APPLICATION,
-        system_database_engine=engine,
-        dbos_system_schema=SCHEMA,
-        serializer=DBOSPortableJSONSerializer(),
-        application_version=APPLICATION_VERSION,
-        executor_id=executor_id,
-        log_level="WARNING",
-        enable_otlp=False,
-        scheduler_polling_interval_sec=3600.0,  # Not used: periodic jobs are in our own table.
-    )
 
 
 def make_engine(database: Database) -> sa.Engine:

@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -100,7 +99,14 @@ def _listen(endpoint: Endpoint) -> list[Listener]:
     with ExitStack() as opened:
         sockets = []
         for name in host:
-            for family, address in _addresses(name, endpoint.port, is_optional=name == "::1" and len(host) > 1):
+            if name == "::1" and len(host) > 1:
+                try:
+                    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+                        probe.bind((name, 0))
+                except OSError:
+                    continue  # This machine has no IPv6.
+            found = socket.getaddrinfo(name, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, address in dict.fromkeys((family, address[:2]) for family, _, _, _, address in found):
                 listener = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 listener.bind(address)
@@ -108,18 +114,6 @@ def _listen(endpoint: Endpoint) -> list[Listener]:
                 sockets.append(listener)
         opened.pop_all()
     return sockets
-
-
-def _addresses(name: str, port: int, *, is_optional: bool) -> Iterator[tuple[int, tuple[str, int]]]:
-    if is_optional:
-        try:
-            with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-                probe.bind(("::1", 0))
-        except OSError:
-            return  # This machine has no IPv6.
-    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
-        yield family, (str(address[0]), int(address[1]))
 
 
 def _taken(endpoint: Endpoint, purpose: str, holders: list[int], remedy: str) -> str:

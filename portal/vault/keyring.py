@@ -10,7 +10,6 @@ import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -103,7 +102,13 @@ class KeyRing:
         try:
             data = json.loads(text)
             audit = _read_material(data["audit"], source) if "audit" in data else None
-            return cls([_read_key(item, source) for item in data["keys"]], audit)
+            keys = []
+            for item in data["keys"]:
+                key_id = str(item["id"])
+                if not key_id.isascii() or not key_id.isprintable() or not 0 < len(key_id) <= 16:
+                    raise KeyRingError(f"A key id in {source} is not 1 to 16 printable ASCII characters.")
+                keys.append(DataKey(key_id, _read_material(item["key"], source), str(item.get("created_at", ""))))
+            return cls(keys, audit)
         except (ValueError, KeyError, TypeError, RecursionError):
             raise KeyRingError(f"The key ring in {source} is not in the portal's format.") from None
 
@@ -167,14 +172,6 @@ def derive(material: bytes, label: str) -> bytes:
 
 def _encode(material: bytes) -> str:
     return base64.b64encode(material).decode()
-
-
-def _read_key(item: dict[str, Any], source: str) -> DataKey:
-    material = _read_material(item["key"], source)
-    key_id = str(item["id"])
-    if not key_id.isascii() or not key_id.isprintable() or not 0 < len(key_id) <= 16:
-        raise KeyRingError(f"A key id in {source} is not 1 to 16 printable ASCII characters.")
-    return DataKey(key_id, material, str(item.get("created_at", "")))
 
 
 def _read_material(text: str, source: str) -> bytes:

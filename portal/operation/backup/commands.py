@@ -51,6 +51,8 @@ def restore(
     from portal import opened_runtime
     from portal.copies import confirmation
     from portal.operation.backup.manifest import BackupRefused
+    from portal.operation.backup.restore import check_backup
+    from portal.operation.backup.restore import restore as put_in_place
     from portal.preflight import check_ground
 
     settings = Settings.from_environ()
@@ -65,30 +67,23 @@ def restore(
         elif folder is None:
             raise BackupRefused("Name the backup's folder, or use --confirm-running.")
         else:
-            _restore(settings, folder, replace=replace, typed=confirm)
+            manifest = check_backup(settings, folder)
+            console.print(f"The backup is of {manifest.made_at} and whole.")
+            question = f"Type {WORD} to put it in the place of the present database"
+            if replace and (confirm or typer.prompt(question)) != WORD:
+                raise BackupRefused("That is a different word. Nothing was changed.")
+            done = put_in_place(settings, folder, replace=replace)
+            console.print(f"Restored: {sum(manifest.contents.rows.values())} rows. Everyone has to sign in again.")
+            if done.kept:
+                console.print(f"The database before it is {done.kept}.")
+            if done.kept_head_file:
+                console.print(f"The audit log's head file before it is {done.kept_head_file}.")
+            console.print(
+                "Nothing runs in the background yet. Make sure that the portal it was made from is off, start this "
+                "one, and confirm it on the page /restored or with `gatehouse restore --confirm-running`."
+            )
     except BackupRefused as error:
         raise _refused(error) from None
-
-
-def _restore(settings: Settings, folder: Path, *, replace: bool, typed: str) -> None:
-    from portal.operation.backup.manifest import BackupRefused
-    from portal.operation.backup.restore import check_backup, restore
-
-    manifest = check_backup(settings, folder)
-    console.print(f"The backup is of {manifest.made_at} and whole.")
-    if replace and (typed or typer.prompt(f"Type {WORD} to put it in the place of the present database")) != WORD:
-        raise BackupRefused("That is a different word. Nothing was changed.")
-    done = restore(settings, folder, replace=replace)
-    console.print(f"Restored: {sum(manifest.contents.rows.values())} rows. Everyone has to sign in again.")
-    if done.kept:
-        console.print(f"The database before it is {done.kept}.")
-    if done.kept_head_file:
-        console.print(f"The audit log's head file before it is {done.kept_head_file}.")
-    console.print(
-        "Nothing runs in the background yet. Make sure that the portal it was made from is off, start this one, and "
-        "confirm "
-        "it on the page /restored or with `gatehouse restore --confirm-running`."
-    )
 
 
 def _refused(error: Exception) -> SystemExit:

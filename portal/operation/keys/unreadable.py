@@ -82,7 +82,15 @@ def _look_at(runtime: Runtime, connection_id: int, *, mark: bool) -> Unreadable 
         pair = [credential.access_token_sealed, credential.refresh_token_sealed] if credential else []
         tokens = _is_gone(ring, pair)
         if not tokens:
-            _give_back(session, connection, credential, all_of_it=not secret)
+            # A credential is usable again whose key was put back, and its connection if nothing else is unreadable.
+            lives_again = credential is not None and credential.state == CredentialState.UNREADABLE
+            if credential is not None and lives_again:
+                credential.state, credential.failure, credential.failed_at = CredentialState.ALIVE, None, None
+                session.add(credential)
+                record_event(session, credential, "readable", "its key is in the key ring again")
+            is_told = not secret and end_attention(connection, {CODE})
+            if lives_again or is_told:
+                audit.record(session, SYSTEM, "connection.readable", connection.target)
         if not secret and not tokens:
             return None
         unreadable = Unreadable(connection.display_name, secret, tokens)
@@ -110,15 +118,3 @@ def _mark(session: Session, connection: Connection, credential: Credential | Non
         session.add(credential)
         record_event(session, credential, "unreadable", "the key ring lacks its key", code=card.code)
     audit.record(session, SYSTEM, "connection.unreadable", connection.target)
-
-
-def _give_back(session: Session, connection: Connection, credential: Credential | None, *, all_of_it: bool) -> None:
-    """Make a credential usable whose key was put back, and its connection if nothing else is unreadable."""
-    lives_again = credential is not None and credential.state == CredentialState.UNREADABLE
-    if credential is not None and lives_again:
-        credential.state, credential.failure, credential.failed_at = CredentialState.ALIVE, None, None
-        session.add(credential)
-        record_event(session, credential, "readable", "its key is in the key ring again")
-    is_told = all_of_it and end_attention(connection, {CODE})
-    if lives_again or is_told:
-        audit.record(session, SYSTEM, "connection.readable", connection.target)

@@ -84,24 +84,18 @@ def _locked(engine: Engine) -> Iterator[Connection]:
         return
     # BEGIN EXCLUSIVE is the lock; in WAL mode SQLite may report "locked" at once while another process sets WAL up.
     writing = engine.execution_options(gatehouse_writes=True)
-    connection = _begin_patiently(writing)
-    try:
-        yield connection
-        connection.commit()
-    finally:
-        connection.close()
-
-
-def _begin_patiently(engine: Engine) -> Connection:
     for left in range(LOCK_TRIES, 0, -1):
-        connection = engine.connect()
+        connection = writing.connect()
         try:
             connection.execute(text("SELECT 1"))
+            break
         except OperationalError:
             connection.close()
             if left == 1:
                 raise
             time.sleep(0.25)
-        else:
-            return connection
-    raise AssertionError("unreachable")
+    try:
+        yield connection
+        connection.commit()
+    finally:
+        connection.close()
