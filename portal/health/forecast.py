@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from portal.connections.models import Connection, Method
 from portal.credentials.store import get_credential
-from portal.gitlab.identification import Version, parse_version
+from portal.gitlab.identification import GRANULAR, Version, parse_version
 from portal.gitlab.version_changes import NEWEST, Facts, Forecast, changes_between, later_versions
 from portal.runtime import Runtime
 
@@ -39,9 +39,12 @@ def _facts_of(session: Session, connection: Connection) -> Facts:
     assert connection.id is not None
     credential = get_credential(session, connection.id)
     details = (credential.token_details if credential else None) or {}
+    scopes = frozenset(credential.scopes) if credential and credential.are_scopes_known else None
+    if details.get("is_fine_grained"):
+        scopes = frozenset({GRANULAR})
     return Facts(
         is_token=connection.method == Method.ACCESS_TOKEN,
-        scopes=frozenset(credential.scopes) if credential and credential.are_scopes_known else None,
+        scopes=scopes,
         is_endless=credential.expires_at is None if credential and details.get("is_expiry_known", True) else None,
         services=frozenset(connection.services),
         hooks_wanted=connection.hooks_wanted,

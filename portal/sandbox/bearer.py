@@ -13,7 +13,7 @@ from portal.sandbox.api.answers import ApiError
 from portal.sandbox.fine_grained import check as check_fine_grained
 from portal.sandbox.oauth.iam import is_access_token, read_access_token
 from portal.sandbox.people import User
-from portal.sandbox.personal_tokens import PersonalToken
+from portal.sandbox.personal_tokens import GRANULAR, GranularScope, PersonalToken
 from portal.sandbox.profiles import has
 
 if TYPE_CHECKING:
@@ -48,13 +48,15 @@ PASSWORD_EXPIRED = "Your password expired. Please access GitLab from a web brows
 class Caller:
     """Who calls; `acts_as_admin` is False for an administrator whom Admin Mode restricts.
 
-    `personal_token` is None if the credential was an OAuth token.
+    `personal_token` is None if the credential was an OAuth token; `consent` is what the user granted an application
+    with fine-grained permissions.
     """
 
     user: User
     scopes: tuple[str, ...]
     acts_as_admin: bool
     personal_token: PersonalToken | None
+    consent: tuple[GranularScope, ...] | None = None
 
 
 def caller(world: World, *extra_scopes: str) -> Caller:
@@ -77,8 +79,11 @@ def optional_caller(world: World, *extra_scopes: str, any_scope: bool = False) -
     _check_account(world, found.user)
     token = found.personal_token
     if token is not None:
-        check_fine_grained(world, found.user, token)
-        any_scope = any_scope or token.is_granular
+        granted = token.granular_scopes if token.is_granular else None
+        check_fine_grained(world, found.user, granted, "personal access token")
+    elif found.consent is not None:
+        check_fine_grained(world, found.user, found.consent, "oauth access token")
+    any_scope = any_scope or GRANULAR in found.scopes
     reads = request.method in ("GET", "HEAD") and has(world, "read_api")
     accepted = ["api", *(["read_api"] if reads else []), *extra_scopes]
     if not any_scope and not set(accepted) & set(found.scopes):
@@ -127,7 +132,13 @@ def _found(world: World) -> Caller | None:
     if world.is_too_fresh(token):
         raise unauthorized()
     _check_alive(world, revoked=token.is_revoked, expired=token.is_expired(world.now()))
-    return Caller(user, token.scopes, _acts_as_admin(world, user, token.scopes), None)
+    application = world.oauth.application(token.application_id)
+    consent = None
+    if application is not None and application.granular_scopes:
+        # Read at each request: whoever withdraws the consent leaves a token that may do nothing.
+        withdrawn = (application.id, user.id) in world.withdrawn_consents
+        consent = () if withdrawn else application.granular_scopes
+    return Caller(user, token.scopes, _acts_as_admin(world, user, token.scopes), None, consent)
 
 
 def _by_iam_token(world: World, text: str) -> Caller:

@@ -13,7 +13,7 @@ from flask import request
 from portal.sandbox.api.answers import ApiError
 from portal.sandbox.groups import Group
 from portal.sandbox.people import User
-from portal.sandbox.personal_tokens import GranularScope, PersonalToken
+from portal.sandbox.personal_tokens import GranularScope
 from portal.sandbox.profiles import has
 from portal.sandbox.projects import Project
 
@@ -112,8 +112,14 @@ PUBLIC = frozenset({"read_project", "read_group", "read_repository", "read_branc
 TITLES = {"oauth": "OAuth"}
 
 
-def check(world: World, user: User, token: PersonalToken) -> None:
+def check(world: World, user: User, granted: tuple[GranularScope, ...] | None, kind: str) -> None:
     """Refuse what a fine-grained token, or a legacy one in a group that requires the other kind, may not do.
+
+    Args:
+        world: the simulated GitLab.
+        user: whose token it is.
+        granted: its permissions; None for a legacy token.
+        kind: what GitLab calls it.
 
     Raises:
         ApiError: 403 that names the missing permission.
@@ -121,24 +127,23 @@ def check(world: World, user: User, token: PersonalToken) -> None:
     path = _address()
     needed = NEEDED.get(path, {}).get("GET" if request.method == "HEAD" else request.method)
     if needed is None:
-        if token.is_granular:
-            raise _refusal("This operation doesn't support fine-grained personal access tokens.")
+        if granted is not None:
+            raise _refusal(f"This operation doesn't support fine-grained {kind}s.")
         return
     permission, boundary = needed
     place = _place(world, boundary)
     if place is None and boundary in ("project", "group"):
         return  # The view says that it does not exist.
-    if token.is_granular:
+    if granted is not None:
         allowed = any(
-            permission in scope.permissions and _covers(world, user, scope, boundary, place)
-            for scope in token.granular_scopes
+            permission in scope.permissions and _covers(world, user, scope, boundary, place) for scope in granted
         )
         allowed = allowed or (place is not None and place.visibility == "public" and permission in PUBLIC)
     else:
         allowed = place is None or not _requires_fine_grained(world, user, place)
     if not allowed:
         raise _refusal(
-            "This operation requires a fine-grained personal access token with the following "
+            f"This operation requires a fine-grained {kind} with the following "
             f"{boundary} permissions: [{title(permission)}]."
         )
 

@@ -26,6 +26,7 @@ SINCE: dict[str, tuple[int, int]] = {
     "project_token_self_rotate": (17, 9),
     "fine_grained_tokens": (18, 10),
     "fine_grained_enforcement": (19, 2),
+    "granular_applications": (19, 5),
     "tokens_for_oneself": (16, 5),
     "service_accounts": (16, 1),
     "service_account_names": (16, 10),

@@ -18,7 +18,7 @@ from portal.sandbox.hooks import Hooks
 from portal.sandbox.members import Members
 from portal.sandbox.options import SandboxOptions
 from portal.sandbox.people import BLOCKED_ID, DEV_ID, FIRST_COLLEAGUE_ID, ROOT_ID, SERVICE_USER_ID, User, UserKind
-from portal.sandbox.personal_tokens import Access, GranularScope, PersonalToken
+from portal.sandbox.personal_tokens import GRANULAR, Access, GranularScope, PersonalToken
 from portal.sandbox.profiles import has
 from portal.sandbox.project_table import ProjectTable
 from portal.sandbox.projects import Project, ProjectMaker
@@ -56,6 +56,8 @@ class World(Foundation):
         self.members = Members(self.groups, self._revision)
         self.selections = Selections(self)
         self.hooks = Hooks()
+        # Application id and user id of consents to fine-grained permissions that were taken back.
+        self.withdrawn_consents: set[tuple[int, int]] = set()
         # Account id to what owns it: None is the instance.
         self.service_accounts: dict[int, tuple[str, int] | None] = {}
         self._give_initial_roles()
@@ -302,16 +304,18 @@ class World(Foundation):
         if not has(self, "fine_grained_tokens"):
             raise ValueError(f"GitLab {self.settings.version} has no fine-grained tokens")
         names = tuple(permissions)
-        places = [
-            GranularScope("selected_memberships", names, group_id=place.id)
-            if isinstance(place, Group)
-            else GranularScope("selected_memberships", names, project_id=place.id)
-            for place in on
-        ]
-        scopes = [GranularScope("user", names), GranularScope("instance", names)]
-        scopes += places or [GranularScope(access, names)]
         details = {"expires_at": self._in_a_year()} | details
-        return self.create_personal_token(user, granular_scopes=tuple(scopes), **details)
+        return self.create_personal_token(user, granular_scopes=_granular_scopes(names, on, access), **details)
+
+    def make_granular(
+        self, application_id: int, permissions: Iterable[str], on: Iterable[Group | Project] = ()
+    ) -> None:
+        """Give an application fine-grained permissions: its tokens then have the only scope `granular`."""
+        application = self.oauth.application(application_id)
+        if application is None or not has(self, "granular_applications"):
+            raise ValueError("no application that could have fine-grained permissions")
+        application.scopes = (GRANULAR,)
+        application.granular_scopes = _granular_scopes(tuple(permissions), on, "all_memberships")
 
     def other_secret(self, kind: str) -> str:
         """Return a secret that GitLab has, but that is no access token: `deploy`, `trigger`, `feed`, `runner`, …"""
@@ -322,3 +326,16 @@ class World(Foundation):
 
     def _in_a_year(self) -> date:
         return self.now().astimezone(UTC).date() + timedelta(days=TOKEN_LIFETIME_DAYS)
+
+
+def _granular_scopes(
+    names: tuple[str, ...], on: Iterable[Group | Project], access: Access
+) -> tuple[GranularScope, ...]:
+    places = [
+        GranularScope("selected_memberships", names, group_id=place.id)
+        if isinstance(place, Group)
+        else GranularScope("selected_memberships", names, project_id=place.id)
+        for place in on
+    ]
+    everywhere = (GranularScope("user", names), GranularScope("instance", names))
+    return (*everywhere, *(places or [GranularScope(access, names)]))

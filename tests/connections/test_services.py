@@ -92,9 +92,8 @@ def test_gitlab_without_read_api_is_asked_for_the_scope_it_has(
 def test_fine_grained_authorization_is_judged_by_requests_and_not_by_names(
     runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, prepared: Prepared
 ) -> None:
-    sandbox.faults.add("/oauth/token", set_members={"scope": "granular"})
-    refused = {"error": "insufficient_granular_scope", "error_description": "Access denied: [Project: Read]"}
-    sandbox.faults.add("/api/v4/projects", status=403, body=refused)
+    sandbox.world.settings.version = "19.5.0"
+    sandbox.world.make_granular(prepared.application.id, ["read_user", "read_metadata", "read_group"])
 
     authorize(owner, sandbox, prepared.slug)
     run_pending(runtime)
@@ -103,9 +102,9 @@ def test_fine_grained_authorization_is_judged_by_requests_and_not_by_names(
     assert connection.authorized_at is not None
     assert (connection.attention["code"], connection.attention["words"]) == (
         "insufficient_permission",
-        "Access denied: [Project: Read]",
+        "Access denied: This operation requires a fine-grained oauth access token with the following user permissions: "
+        "[Project: Read].",
     )
-    sandbox.faults.clear()
     assert choose(owner, prepared.slug, {**ALL, "hooks_wanted": "1"}) == prepared.slug
 
 

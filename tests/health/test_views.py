@@ -7,7 +7,7 @@ from html import unescape
 from sqlmodel import select
 
 from portal.audit.models import AuditEvent
-from portal.connections.models import Connection
+from portal.connections.models import Connection, Method
 from portal.credentials.methods import VERDICTS
 from portal.credentials.models import Credential, CredentialState
 from portal.health.checks import check_connection
@@ -46,6 +46,13 @@ def test_upgrade_page_names_what_changes_for_this_connection(watched: Watched, l
     assert "self_rotate" not in newest.partition("not concern this connection")[0]
     assert "SHA-256" not in shown("16.9.0-ee", "?to=17.0")
     assert '<option value="19.6" selected>' in shown("16.9.0-ee", "?to=9.0")
+    with runtime.database.transaction() as session:
+        session.exec(select(Connection)).one().method = Method.ACCESS_TOKEN
+        session.exec(select(Credential)).one().token_details = {"kind": "personal", "is_expiry_known": False}
+    token = shown("15.11.0-ee").partition("not concern this connection")[0]
+    assert "There is something to do" in token
+    assert "A token without an end gets one at the upgrade" in token
+    assert "Whether this token ever ends." in token
     assert "What an upgrade changes" in lead.get("/connections/gitlab/settings").text
 
 

@@ -123,6 +123,20 @@ def test_legacy_tokens_end_on_the_day_the_instance_says(sandbox: RunningSandbox)
     assert [answer.status_code for answer in answers] == [200, 200]
 
 
+def test_application_with_fine_grained_permissions_depends_on_the_users_consent(sandbox: RunningSandbox) -> None:
+    world, store = sandbox.world, sandbox.world.oauth
+    application, _ = store.create_application("Portal", "https://portal.example.com/", ["api"])
+    world.make_granular(application.id, ["read_project"], on=[world.group("data")])
+    token = store.create_token(application.id, world.user_by_username("gatehouse").id, ["granular"])
+    with with_token(sandbox, token.access_token) as client:
+        inside, outside = client.get("/projects/data%2Fdata-contracts"), client.get("/projects/web%2Fapi-gateway")
+        world.withdrawn_consents.add((application.id, token.user_id))
+        withdrawn = client.get("/projects/data%2Fdata-contracts")
+
+    assert [answer.status_code for answer in (inside, outside, withdrawn)] == [200, 403, 403]
+    assert "fine-grained oauth access token with the following project permissions" in withdrawn.text
+
+
 def test_earlier_versions_have_none(sandbox: RunningSandbox) -> None:
     sandbox.world.settings.version = "18.9.0"
     with pytest.raises(ValueError, match="no fine-grained tokens"):

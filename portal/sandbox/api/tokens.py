@@ -216,7 +216,7 @@ def _check_expiry(world: World, owner: User, expires_at: date | None) -> None:
     elif expires_at <= world.now().date():
         raise bad_request("Expiration date can't be in the past")
     elif latest is not None and expires_at > latest:
-        raise bad_request(f"Expiration date must be before {latest + timedelta(days=1)}")
+        raise bad_request(f"Expiration date must be before {latest}")
 
 
 def _day(body: dict[str, Any]) -> date | None:

@@ -18,6 +18,7 @@ from portal.sandbox.oauth.clients import AUTH_METHOD, Client
 from portal.sandbox.oauth.errors import InvalidGrantError, InvalidScopeError, MissingParameter, PageError
 from portal.sandbox.oauth.scopes import DEFAULT_SCOPE, application_scopes
 from portal.sandbox.oauth.store import Application, Grant
+from portal.sandbox.personal_tokens import GRANULAR
 
 if TYPE_CHECKING:
     from portal.sandbox.oauth.server import Provider
@@ -66,6 +67,8 @@ class CodeGrant(AuthorizationCodeGrant):
             raise PageError("unsupported_response_mode", texts.UNSUPPORTED_RESPONSE_MODE)
 
     def _checked_scope(self, application: Application, asked: str | None) -> str:
+        if application.granular_scopes:
+            return GRANULAR
         allowed = application.scopes or tuple(scope.name for scope in application_scopes(self.server.release))
         names = (asked or "").split() or [name for name in (DEFAULT_SCOPE,) if name in allowed]
         if not names or not set(names) <= set(allowed):

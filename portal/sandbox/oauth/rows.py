@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from portal.sandbox.personal_tokens import GranularScope
+
 OwnerKind = Literal["instance", "group", "user"]
 
 TOKEN_LIFETIME_SECONDS = 7200
@@ -22,6 +24,7 @@ class Application:
         id: the number the Applications API uses; `uid` is what clients know it by (64 hex characters).
         redirect_uri: one or more URIs, separated by whitespace, as typed.
         iam: whether GitLab's IAM service answers for it; None follows the GitLab-wide setting.
+        granular_scopes: of an application with fine-grained permissions (19.5): whoever authorizes it grants these.
         secret_text: the secret itself while this GitLab keeps it readable (before 15.10), otherwise empty.
     """
 
@@ -38,6 +41,7 @@ class Application:
     secret_digest: str = ""
     secret_text: str = ""
     iam: bool | None = None
+    granular_scopes: tuple[GranularScope, ...] = ()
 
     def accepts_secret(self, secret: str) -> bool:
         """Compare in constant time."""

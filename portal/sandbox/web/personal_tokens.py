@@ -188,7 +188,7 @@ def _read_form(world: World, posted: MultiDict[str, str]) -> TokenForm:
         "Scopes can't be blank": not form.scopes,
         "Expiration date can't be blank": world.token_must_expire(user) and form.expires_at is None,
         "Expiration date can't be in the past": form.expires_at is not None and form.expires_at <= today,
-        f"Expiration date must be before {(latest or today) + timedelta(days=1)}": (
+        f"Expiration date must be before {latest}": (
             latest is not None and form.expires_at is not None and form.expires_at > latest
         ),
     }
