@@ -46,6 +46,7 @@ CAPABILITY = Capability(
         "member.removed": "removed {object}",
         "member.role_changed": "changed the role of {object} to {new}",
         "organization.created": "set up {object}",
+        "organization.plan_changed": "changed the plan of {object} to {new}",
         "password.changed": "changed the password of {object}",
         "person.renamed": "changed the name of {object}",
         "session.others_ended": "signed out everywhere else",

@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 from portal import audit
 from portal.accounts.models import Membership, Organization, SetupToken, User
 from portal.accounts.people import add_member, check_person
-from portal.actor import Actor, Role
+from portal.actor import SYSTEM, Actor, Role
 from portal.db import utc_now
 from portal.errors import InvalidInput, NotFound
 from portal.runtime import Runtime
@@ -26,6 +26,17 @@ def ensure_setup_link(runtime: Runtime) -> str | None:
         session.execute(delete(SetupToken))
         session.add(SetupToken(token_hash=hash_of(token)))
     return f"{runtime.settings.base_url}/setup/{token}"
+
+
+def follow_plan(runtime: Runtime) -> None:
+    """Give the organization the plan that the operator has set, if it is the only one here."""
+    plan = runtime.settings.plan
+    with runtime.database.transaction() as session:
+        found = session.exec(select(Organization).limit(2)).all()
+        if len(found) == 1 and found[0].plan != plan:
+            old, found[0].plan = found[0].plan, plan
+            target = audit.Target(found[0].id, "organization", found[0].id, found[0].name)
+            audit.record(session, SYSTEM, "organization.plan_changed", target, old=old, new=plan)
 
 
 def require_open_setup(runtime: Runtime, token: str) -> None:

@@ -23,7 +23,13 @@ from portal.actor import ANONYMOUS, Actor, ActorKind, Principal, Right, RightLos
 from portal.connections.checklist import announced_issuer, announces_issuer, find_hindrance, wanted_scopes
 from portal.connections.models import Application, Connection, need_attention
 from portal.connections.steps import Step
-from portal.connections.store import application_of, get_connection_for_admin, open_host_session, redirect_uri_of
+from portal.connections.store import (
+    application_of,
+    get_connection_for_admin,
+    open_host_session,
+    redirect_uri_of,
+    require_plan,
+)
 from portal.credentials.methods import CannotRenew, method_of
 from portal.credentials.models import Credential, CredentialState
 from portal.credentials.store import get_credential
@@ -111,6 +117,7 @@ def start_attempt(
     """
     with runtime.database.reading() as session:
         connection = get_connection_for_admin(session, principal, slug)
+        require_plan(principal, connection)
         application = _application_of(session, connection)
         before = get_credential(session, id_of(connection))
     # The step is open again whenever the address, or how it is reached, was changed.

@@ -15,7 +15,7 @@ from portal.authorization import attempts, exchange
 from portal.authorization.attempts import AttemptState
 from portal.authorization.status import load_status
 from portal.connections.steps import Step, rail, step_to_do_first
-from portal.connections.store import expect_user, get_connection, get_connection_for_admin
+from portal.connections.store import expect_user, get_connection, get_connection_for_admin, require_plan
 from portal.errors import BadRequest
 from portal.redaction import register as register_secret
 from portal.runtime import Runtime
@@ -42,6 +42,7 @@ def show(slug: str) -> Response:
     """Show step 5: what will happen, the button, and the outcome."""
     runtime, principal = current_runtime(), current_principal()
     connection = get_connection(runtime, principal, slug)
+    require_plan(principal, connection)
     if first := step_to_do_first(connection, Step.AUTHORIZE):
         return leave_to(first)
     status = load_status(runtime, principal, connection)

@@ -23,8 +23,10 @@ DEFAULT_SERVICE_USER = "gatehouse"
 
 
 def load_connection(slug: str) -> Connection:
-    """Return the connection of an address, as far as this person may see it."""
-    return store.get_connection(current_runtime(), current_principal(), slug)
+    """Return the connection of an address, as far as this person may see it and set it up."""
+    connection = store.get_connection(current_runtime(), current_principal(), slug)
+    store.require_plan(current_principal(), connection)
+    return connection
 
 
 def go_first(connection: Connection, step: Step) -> Response | None:
@@ -161,14 +163,16 @@ def save_services(slug: str) -> Response:
 
 def ask_cancel(slug: str) -> Response:
     """Ask before a draft is discarded, if no dialog can open."""
-    return render("connections/setup/cancel.html", connection=load_connection(slug))
+    connection = store.get_connection(current_runtime(), current_principal(), slug)
+    return render("connections/setup/cancel.html", connection=connection)
 
 
 def cancel(slug: str) -> Response:
     """Discard the draft."""
     refuse_unknown_fields()
-    connection = load_connection(slug)
-    store.discard_draft(current_runtime(), current_principal(), slug)
+    runtime, principal = current_runtime(), current_principal()
+    connection = store.get_connection(runtime, principal, slug)
+    store.discard_draft(runtime, principal, slug)
     flash(f"The draft “{connection.display_name}” was discarded.", "success")
     return leave_to(url_for("connections.index"))
 

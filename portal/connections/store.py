@@ -32,7 +32,7 @@ from portal.connections.models import (
 from portal.connections.servers import drop_unused_server, open_way
 from portal.connections.steps import CREDENTIAL_STEP, Step
 from portal.db import utc_now
-from portal.errors import Card, Conflict, InvalidInput, NotFound
+from portal.errors import Card, Conflict, InvalidInput, NotFound, PortalError
 from portal.gitlab.answers import Metadata
 from portal.gitlab.identification import Service, edition_of
 from portal.gitlab.oauth import ClientCredentials
@@ -69,7 +69,7 @@ def get_connection(runtime: Runtime, principal: Principal, slug: str) -> Connect
 
 
 def get_connection_for_admin(
-    session: Session, principal: Principal, slug: str, *, is_locked: bool = False
+    session: Session, principal: Principal, slug: str, *, is_locked: bool = False, in_any_plan: bool = False
 ) -> Connection:
     """Return a connection to be changed, in the transaction that changes it.
 
@@ -78,12 +78,17 @@ def get_connection_for_admin(
         principal: whoever changes it.
         slug: of the connection.
         is_locked: lock its row until the end of the transaction, so that what was read stays true.
+        in_any_plan: also a draft that the organization's plan no longer includes.
 
     Raises:
         NotFound: this person may not manage it, or no longer may, or it does not exist.
+        NotInPlan: it is a draft, and the organization's plan does not include it.
     """
-    require_right_now(session, principal, Right.MANAGE_CONNECTIONS)
-    return _find(session, principal, slug, is_locked=is_locked)
+    now = require_right_now(session, principal, Right.MANAGE_CONNECTIONS)
+    connection = _find(session, principal, slug, is_locked=is_locked)
+    if connection.authorized_at is None and not in_any_plan:
+        require_plan(now)
+    return connection
 
 
 def open_host_session(runtime: Runtime, connection: Connection, *, is_background: bool = False) -> HostSession:
@@ -149,9 +154,30 @@ def redirect_uri_of(runtime: Runtime, connection: Connection) -> str:
     return f"{runtime.settings.base_url}/oauth/callback/{connection.slug}"
 
 
-def is_included(principal: Principal) -> bool:
-    """Return whether the organization's plan includes self-hosted GitLab."""
+class NotInPlan(PortalError):
+    """The organization's plan does not include self-hosted GitLab. What is in use already keeps working."""
+
+    status = 403
+    code = "not_in_plan"
+    title = "Your plan does not include self-hosted GitLab"
+    sentence = "Ask an owner of your organization for the enterprise plan. Connections in use keep working."
+
+
+def is_included(principal: Principal, connection: Connection | None = None) -> bool:
+    """Return whether the organization's plan includes self-hosted GitLab, or the connection is in use anyway."""
+    if connection and connection.authorized_at and connection.state != ConnectionState.DISCONNECTED:
+        return True
     return FEATURE in PLANS.get(principal.plan, frozenset())
+
+
+def require_plan(principal: Principal, connection: Connection | None = None) -> None:
+    """Return if self-hosted GitLab is included.
+
+    Raises:
+        NotInPlan: it is not.
+    """
+    if not is_included(principal, connection):
+        raise NotInPlan
 
 
 def create_draft(
@@ -166,10 +192,10 @@ def create_draft(
     """Create a draft; from then on people can leave the walkthrough and resume it at its address.
 
     Raises:
-        InvalidInput: the name is empty, too long or taken; no service is chosen; or the plan does not include it.
+        InvalidInput: the name is empty, too long or taken, or no service is chosen.
+        NotInPlan: the organization's plan does not include it.
     """
-    if not is_included(principal):
-        raise InvalidInput("Your organization's plan does not include self-hosted GitLab.")
+    require_plan(principal)
     chosen = check_services(services)
     with runtime.database.transaction() as session:
         require_right_now(session, principal, Right.MANAGE_CONNECTIONS)
@@ -214,7 +240,7 @@ def discard_draft(runtime: Runtime, principal: Principal, slug: str) -> None:
         Conflict: it was authorized; then it is disconnected instead.
     """
     with runtime.database.transaction() as session:
-        connection = get_connection_for_admin(session, principal, slug)
+        connection = get_connection_for_admin(session, principal, slug, in_any_plan=True)
         if connection.authorized_at is not None:
             raise Conflict("This connection is in use, so it cannot be discarded. Disconnect it instead.")
         audit.record(session, principal.actor, "connection.discarded", connection.target)

@@ -7,7 +7,9 @@ from typing import Any
 from flask import Blueprint, Flask, Response, flash, render_template, url_for
 from markupsafe import Markup
 
-from portal.actor import ActorKind, Right
+from portal.accounts import members
+from portal.accounts.models import User
+from portal.actor import ActorKind, Right, Role
 from portal.audit_log.search import Search, list_events
 from portal.audit_log.sentences import sentence_of
 from portal.connections import application_views, instance, instance_views, server_views, setup_views, store
@@ -21,8 +23,9 @@ from portal.gitlab.identification import Service
 from portal.runtime import Runtime
 from portal.web.access import requires
 from portal.web.current import current_principal, current_runtime, find_principal
+from portal.web.error_pages import answer
 from portal.web.forms import problems_of, refuse_unknown_fields
-from portal.web.htmx import leave_to, render
+from portal.web.htmx import leave_to, render, wants_fragment
 
 blueprint = Blueprint("connections", __name__, url_prefix="/connections")
 DEFAULT_NAME = "GitLab"
@@ -35,6 +38,7 @@ def register(app: Flask, runtime: Runtime) -> None:
     if not blueprint._got_registered_once:
         _add_steps()
     app.register_blueprint(blueprint)
+    app.register_error_handler(store.NotInPlan, _say_what_is_missing)
     app.register_blueprint(server_views.blueprint)
     app.add_template_filter(step_url, "step_url")
     app.add_template_global(_is_in_clear, "is_in_clear")
@@ -83,6 +87,7 @@ def index() -> Response:
         connections=found,
         may_manage=principal.may(Right.MANAGE_CONNECTIONS),
         is_included=store.is_included(principal),
+        owners=_owners(),
         sandbox_origin=current_runtime().settings.sandbox_origin,
     )
 
@@ -91,6 +96,7 @@ def index() -> Response:
 @requires(Right.MANAGE_CONNECTIONS)
 def new() -> Response:
     """Show step 1."""
+    store.require_plan(current_principal())
     name = store.free_name(current_runtime(), current_principal(), DEFAULT_NAME)
     chosen = {"display_name": name, "method": Method.OAUTH, "services": list(Service)}
     return _render_new(PurposeForm(data=chosen))
@@ -179,6 +185,19 @@ def rename(slug: str) -> Response:
     return leave_to(url_for(".settings", slug=slug))
 
 
+def _say_what_is_missing(error: store.NotInPlan) -> Response:
+    """Say what the plan lacks and whom to ask, wherever someone would connect a GitLab."""
+    if wants_fragment():
+        return answer(error)
+    return render("connections/not_in_plan.html", status=error.status, error=error, owners=_owners())
+
+
+def _owners() -> list[User]:
+    """Return who can ask for another plan."""
+    found = members.list_members(current_runtime(), current_principal())
+    return [member.user for member in found if member.membership.role == Role.OWNER]
+
+
 def _get(slug: str) -> Connection:
     return store.get_connection(current_runtime(), current_principal(), slug)
 
@@ -213,7 +232,6 @@ def _render_new(form: PurposeForm, errors: dict[str, str] | None = None) -> Resp
         errors=errors or {},
         rail=rail(None, Step.PURPOSE, form.method.data or Method.OAUTH),
         connection=None,
-        is_included=store.is_included(current_principal()),
     )
 
 

@@ -21,7 +21,7 @@ from portal.actor import Actor, ActorKind, Principal, Right, RightLost
 from portal.connections.applications import save_credentials
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.steps import STEPS_OF, Step, step_to_do_first
-from portal.connections.store import application_of, get_connection_for_admin, is_included
+from portal.connections.store import application_of, get_connection_for_admin, is_included, require_plan
 from portal.db import utc_now
 from portal.errors import Card, InvalidInput, NotFound
 from portal.handover.models import HandOver, Outcome
@@ -72,7 +72,8 @@ def hand_over(runtime: Runtime, principal: Principal, slug: str, step: Step, rec
     token, now = new_token(), utc_now()
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug, is_locked=True)
-        if not is_included(principal) or not _may_be_done(connection, step):
+        require_plan(principal, connection)
+        if not _may_be_done(connection, step):
             raise NotFound
         assert connection.id is not None
         _end_open(session, principal, connection, step)
@@ -276,7 +277,7 @@ def _task(session: Session, link: HandOver) -> Task:
     if not is_open(link) or principal is None or not principal.may(Right.MANAGE_CONNECTIONS):
         raise LinkOver
     is_same_gitlab = (link.external_url, link.api_url) == (connection.external_url, connection.api_url)
-    if not is_same_gitlab or not is_included(principal) or not _may_be_done(connection, Step(link.step)):
+    if not is_same_gitlab or not is_included(principal, connection) or not _may_be_done(connection, Step(link.step)):
         raise LinkOver
     application = application_of(session, connection.id) if link.step == Step.APPLICATION else None
     # Someone else was faster; an application that is older is the one to be replaced.

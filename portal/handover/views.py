@@ -21,7 +21,7 @@ from portal.connections.application_views import application_values
 from portal.connections.forms import ApplicationForm
 from portal.connections.models import Connection
 from portal.connections.steps import LABELS, Step, next_url, rail, step_to_do_first, step_url
-from portal.connections.store import get_application, get_connection, is_included
+from portal.connections.store import get_application, get_connection, require_plan
 from portal.errors import Card, Conflict, InvalidInput, RateLimited
 from portal.handover import links
 from portal.handover.links import LinkOver, Task
@@ -67,8 +67,7 @@ def show(slug: str, step: str) -> Response:
     connection = get_connection(runtime, principal, slug)
     if first := step_to_do_first(connection, Step(step)):
         return leave_to(first)
-    if not is_included(principal):
-        return leave_to(url_for("connections.index"))
+    require_plan(principal, connection)
     if request.method not in SAFE_METHODS and connection.authorized_at is not None:
         require_proof(purpose="handing over a step of a connection in use", keep=("recipient", "after", "days"))
     form = HandOverForm()

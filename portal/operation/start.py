@@ -17,7 +17,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from portal import build_runtime
-from portal.accounts.first_run import ensure_setup_link
+from portal.accounts.first_run import ensure_setup_link, follow_plan
 from portal.db import Database
 from portal.installation import look_for_copy
 from portal.jobs.models import prepare_tables
@@ -89,6 +89,7 @@ def prepare(settings: Settings, *, without_key: bool = False) -> Prepared:
         bring_up_to_date(runtime.database)
         _check_key(runtime)
         waits = look_for_copy(runtime.database)
+        follow_plan(runtime)
         unreadable = tuple(note_unreadable(runtime, mark=without_key))
         return Prepared(ensure_setup_link(runtime), made, unreadable, waits=waits)
     finally:

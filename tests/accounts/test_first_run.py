@@ -4,7 +4,7 @@ import pytest
 from flask import Flask
 from sqlmodel import select
 
-from portal.accounts.first_run import ensure_setup_link
+from portal.accounts.first_run import ensure_setup_link, follow_plan
 from portal.accounts.models import Membership, Organization, SetupToken, User
 from portal.audit.models import AuditEvent
 from portal.db import Database
@@ -136,3 +136,17 @@ def test_once_there_are_people_a_stolen_link_is_worth_nothing(runtime: Runtime, 
         session.add(SetupToken(token_hash=hash_of("stolen")))
 
     assert visitor.get("/setup/stolen").status_code == 404
+
+
+def test_plan_that_the_operator_sets_is_that_of_the_only_organization_from_the_next_start(
+    runtime: Runtime, visitor: Visitor
+) -> None:
+    visitor.post(link_of(runtime), FORM)
+    object.__setattr__(runtime.settings, "plan", "basic")
+
+    for _ in range(2):
+        follow_plan(runtime)
+
+    assert [row.plan for row in rows(runtime.database, Organization)] == ["basic"]
+    changes = [event for event in rows(runtime.database, AuditEvent) if event.action == "organization.plan_changed"]
+    assert [event.details for event in changes] == [{"old": "enterprise", "new": "basic"}]

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from portal.accounts.first_run import ensure_setup_link
+from portal.accounts.models import Organization
 from tests.accounts.support import let_time_pass
 from tests.browser import walk
 from tests.browser.checks import Looker, open_folds
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_the_walkthrough(site: Site, watch: Watch) -> None:
-    watch.expect_status(422)
+    watch.expect_status(403, 422)
     look = Looker()
     page = site.sign_in(site.open_context()).new_page()
     page.goto(site.url + "/connections/")
@@ -64,6 +65,10 @@ def test_the_walkthrough(site: Site, watch: Watch) -> None:
     popup.get_by_role("button", name="Sign in as root", exact=True).click()
     walk.heading(page, "@root was signed in, not @gatehouse")
     look(page, "step-5-wrong-person")
+    with site.runtime.database.transaction() as session:
+        session.get_one(Organization, site.cast.owner.organization_id).plan = "basic"
+    page.goto(site.url + "/connections/new")
+    look(page, "not-in-plan")
     assert look.problems == []
 
 

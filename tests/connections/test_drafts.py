@@ -8,14 +8,17 @@ from sqlmodel import select
 from portal.accounts.models import Organization
 from portal.connections.models import Application, Connection, Method
 from portal.connections.store import create_draft
+from portal.credentials import demand_access
 from portal.errors import InvalidInput
 from portal.runtime import Runtime
+from portal.sandbox.testing import RunningSandbox
 from tests.accounts.at_once import crowd
 from tests.accounts.support import BOTH_DATABASES
 from tests.connections.drafts import connection_named, draft
+from tests.security.tables import digests
 from tests.support.people import Cast
 from tests.support.visitor import Visitor
-from tests.support.walkthrough import Prepared, principal_of
+from tests.support.walkthrough import Prepared, authorize, principal_of
 
 
 def test_draft_is_made_with_a_slug_that_stays_when_it_is_renamed(runtime: Runtime, owner: Visitor) -> None:
@@ -50,15 +53,49 @@ def test_name_is_unique_in_the_organization_only(owner: Visitor, outsider: Visit
     assert elsewhere.status_code == 303
 
 
-def test_plan_without_the_feature_says_what_is_missing(runtime: Runtime, owner: Visitor) -> None:
+def lose_the_plan(runtime: Runtime) -> None:
     with runtime.database.transaction() as session:
         session.get_one(Organization, 1).plan = "basic"
 
-    page = owner.get("/connections/")
-    answer = owner.post("/connections/new", {"services": "repositories", "method": "oauth", "display_name": "GitLab"})
 
-    assert "does not include self-hosted GitLab" in page.text
-    assert answer.status_code == 422
+def test_plan_without_it_says_what_is_missing_and_whom_to_ask_wherever_a_gitlab_is_connected(
+    runtime: Runtime, owner: Visitor, administrator: Visitor, prepared: Prepared
+) -> None:
+    lose_the_plan(runtime)
+    draft = f"/connections/{prepared.slug}"
+    pages = ["/connections/new", f"{draft}/setup", f"{draft}/setup/authorize", f"{draft}/hand-over/application"]
+    pages += [f"{draft}/setup/{step}" for step in ("purpose", "instance", "application", "service-user", "credentials")]
+    forms = {
+        "/connections/new": {"services": "repositories", "method": "oauth", "display_name": "Another"},
+        f"{draft}/setup/instance": {"domain": "gitlab.example.com"},
+        f"{draft}/setup/application": {"application_id": "a" * 64, "secret": "gloas-" + "b" * 64},
+        f"{draft}/setup/service-user": {"service_username": "another"},
+        f"{draft}/name": {"display_name": "Another"},
+        f"{draft}/authorization": {},
+        f"{draft}/hand-over/authorize": {"recipient": "Mads Hansen", "days": "3"},
+    }
+    before = digests(runtime.database, frozenset({"session"}))
+
+    answers = [owner.get(page) for page in pages] + [owner.post(path, form) for path, form in forms.items()]
+
+    assert {answer.status_code for answer in answers} == {403}
+    assert all("Your plan does not include self-hosted GitLab" in answer.text for answer in answers)
+    assert digests(runtime.database, frozenset({"session"})) == before
+    assert "whoever runs this portal" in owner.get("/connections/").text
+    assert "Olga Owner</a>." in administrator.get("/connections/").text
+    assert owner.post(f"{draft}/setup/cancel").status_code == 303
+
+
+def test_connection_in_use_keeps_working_without_the_plan(
+    runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, live: Prepared
+) -> None:
+    lose_the_plan(runtime)
+
+    assert owner.get(f"/connections/{live.slug}/setup/application").status_code == 200
+    assert owner.post(f"/connections/{live.slug}/catalogue").status_code == 303
+    assert authorize(owner, sandbox, live.slug).status_code == 303
+    token = demand_access(runtime, live.connection.id, reason="test").token.reveal()
+    assert sandbox.world.oauth.find_access_token(token) is not None
 
 
 @BOTH_DATABASES

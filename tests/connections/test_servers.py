@@ -83,7 +83,7 @@ def test_other_organization_shares_nothing_and_sees_nothing(
     ours, theirs = servers(runtime)
     assert ours.organization_id != theirs.organization_id
     assert stranger.get(f"/servers/{ours.id}").status_code == 404
-    assert f"/servers/{ours.id}\"" not in stranger.get("/servers/").text
+    assert f'/servers/{ours.id}"' not in stranger.get("/servers/").text
 
 
 def test_gateways_secrets_are_sealed_shown_to_no_one_and_dropped_with_the_origin(

@@ -148,6 +148,7 @@ def delete_the_connection(case: Case) -> None:
 
 def lose_the_plan(case: Case) -> None:
     case.change(Organization, plan="basic")
+    case.change(Connection, authorized_at=None)  # One in use would keep working.
 
 
 def be_slower_than_the_maker(case: Case) -> None:
