@@ -20,10 +20,12 @@ FINE_GRAINED = (
 )
 
 
-def token_draft(runtime: Runtime, sandbox: RunningSandbox, actor: Actor, *, hooks_wanted: bool = False) -> str:
+def token_draft(
+    runtime: Runtime, sandbox: RunningSandbox, actor: Actor, *, hooks_wanted: bool = False, name: str = "GitLab"
+) -> str:
     """Go through steps 1 and 2; return the slug."""
     principal = principal_of(runtime, actor)
-    slug = store.create_draft(runtime, principal, "GitLab", Method.ACCESS_TOKEN, hooks_wanted=hooks_wanted).slug
+    slug = store.create_draft(runtime, principal, name, Method.ACCESS_TOKEN, hooks_wanted=hooks_wanted).slug
     instance.save_instance(runtime, principal, slug, instance.Entered(sandbox.url))
     assert checklist.run_checklist(runtime, principal, slug).is_passed
     return slug
