@@ -162,6 +162,8 @@ _TAKEN_UP = Means(
 # What starts the work of a job again that has given up; all others are started by the clock.
 _GIVEN_UP = {
     "repositories.read_catalogue": Surface.JOB_READ,
+    # A read applies the rules too.
+    "repositories.apply_rules": Surface.JOB_READ,
     "health.check_one": Surface.JOB_CHECK,
     "health.mail_alarm": Surface.JOB_MAIL,
     "disconnection.erase": Surface.JOB_ERASE,
@@ -1314,6 +1316,14 @@ _CONNECTION: dict[str, Failure] = {
         _INCOMPLETE,
     ),
     "repositories_gone": _read_ended("{lost} of {known} repositories are gone since the last read.", _GONE),
+    "rules_would_disable": Failure(
+        Layer.PORTAL,
+        "After the last read, the rules would disable {count} repositories at once. Nothing was disabled.",
+        "Look at the rules of this connection, under Repositories. Saving them disables those repositories.",
+        Responsible.YOU,
+        _among(Surface.OVERVIEW, Surface.HEALTH),
+        (Way.REPOSITORIES,),
+    ),
     "certificate_expires": Failure(
         Layer.TLS,
         "GitLab's certificate expires on {at}, in {days} days.",

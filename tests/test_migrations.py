@@ -157,6 +157,8 @@ COUNTS = {
     "job.done",
     "job.fence",
     "job.total",
+    "selection_rule.active_months",
+    "selection_rule.position",
     "retired_token.tries",
 }
 

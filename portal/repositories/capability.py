@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from portal.actor import Right
 from portal.capability import Capability, JobDefinition, NavigationEntry, PeriodicJob
+from portal.db import delete_of_connection
 from portal.repositories import grants
 from portal.repositories.catalogue.run import READ_CATALOGUE, enqueue_catalogue_read
 from portal.repositories.details import repositories_panels
-from portal.repositories.jobs import TAKE_UP_SECONDS, reads_to_take_up, run_read_catalogue, take_up_reads
-from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, Repository
+from portal.repositories.jobs import (
+    TAKE_UP_SECONDS,
+    reads_to_take_up,
+    run_apply_rules,
+    run_read_catalogue,
+    take_up_reads,
+)
+from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, HeldBack, Repository, SelectionRule
+from portal.repositories.rules import APPLY_RULES
 
 CAPABILITY = Capability(
     name="repositories",
     views="portal.repositories.views",
     navigation={20: NavigationEntry("repositories.index", "Repositories", "git-branch", Right.SEE_REPOSITORIES)},
-    tables=(CatalogueRun, Enablement, GitLabGroup, Repository),
+    tables=(CatalogueRun, Enablement, GitLabGroup, HeldBack, Repository, SelectionRule),
     jobs=(
         JobDefinition(READ_CATALOGUE, run_read_catalogue),
+        JobDefinition(APPLY_RULES, run_apply_rules),
         PeriodicJob(
             "repositories.take_up_reads",
             take_up_reads,
@@ -28,11 +37,14 @@ CAPABILITY = Capability(
     connection_panels={15: repositories_panels},
     member_notes=grants.notes_on_members,
     group_choices=grants.group_choices,
-    erases_in_batches=(Enablement, Repository, GitLabGroup, CatalogueRun),
+    erases_in_batches=(Enablement, HeldBack, Repository, GitLabGroup, CatalogueRun),
+    erases=delete_of_connection(SelectionRule),
     on_connected=enqueue_catalogue_read,
     actions={
         "catalogue.read_requested": "had the repositories of {object} read again",
         "repository.disabled": "disabled {object}",
         "repository.enabled": "enabled {object}",
+        "rules.applied": "applied the rules of {object}: {enabled} enabled, {disabled} disabled",
+        "rules.saved": "changed the rules of {object}",
     },
 )

@@ -11,8 +11,8 @@ from sqlmodel import col
 from portal import audit
 from portal.accounts.principal import require_right_now
 from portal.actor import Principal, Right
-from portal.db import insert_unless_there, utc_now
-from portal.repositories.models import Enablement, RepositoryState
+from portal.db import insert_into, insert_unless_there, utc_now
+from portal.repositories.models import Enablement, HeldBack, RepositoryState
 from portal.repositories.selection import Row, get_rows
 from portal.runtime import Runtime
 
@@ -84,9 +84,21 @@ def set_enabled(runtime: Runtime, principal: Principal, repository_ids: list[int
                 # Someone else may enable it at the same moment: that is not an error, and not our change.
                 if insert_unless_there(session, Enablement, values):
                     result = ItemResult.CHANGED
+                session.execute(delete(HeldBack).where(col(HeldBack.repository_id) == repository.id))
+            elif enabled and row.enablement and row.enablement.rule_id is not None:
+                row.enablement.rule_id, row.enablement.enabled_by_user_id = None, principal.user_id
             elif not enabled and row.enablement:
                 session.execute(delete(Enablement).where(col(Enablement.id) == row.enablement.id))
                 result = ItemResult.CHANGED
+            if not enabled:
+                # Also where nothing was enabled: no rule is to enable it later.
+                held = {
+                    "repository_id": repository.id,
+                    "connection_id": repository.connection_id,
+                    "user_id": principal.user_id,
+                    "at": utc_now(),
+                }
+                session.execute(insert_into(session, HeldBack).values(held).on_conflict_do_nothing())
             results[repository.id or 0] = result
             if result == ItemResult.CHANGED:
                 path = audit.Foreign(repository.path_with_namespace)

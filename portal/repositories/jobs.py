@@ -18,6 +18,7 @@ from portal.jobs.models import Job, JobState
 from portal.net import AnswerBroken, ConnectFailed, DeadlinePassed, NameNotResolved, OutboundError, ProxyFailed
 from portal.repositories.catalogue.findings import card_of
 from portal.repositories.catalogue.run import READ_CATALOGUE, enqueue_catalogue_read, read_catalogue
+from portal.repositories.rules import apply_rules
 from portal.runtime import Runtime
 
 # GitLab, or the way to it, is down or busy: the connection itself is unaffected, and the read is tried again.
@@ -66,9 +67,24 @@ def run_read_catalogue(context: JobContext, *, connection_id: int) -> None:
     # Projects that come and go during a read look like lost rows.
     if not run.complete and context.attempt == 1 and (card := card_of(run)):
         raise RetryLater(card, after_seconds=pause)
+    # Also after an incomplete read: what arrived is there, and nothing is disabled because a row is missing.
+    applied = apply_rules(context.runtime, connection_id)
     read = f"{run.projects_seen:,} repositories read"
+    if applied.enabled or applied.disabled:
+        read += f"; rules enabled {applied.enabled:,} and disabled {applied.disabled:,}"
     lost = f"; {run.projects_lost:,} are gone" if run.projects_lost else ""
     context.progress(run.projects_seen, run.projects_seen, f"{read}{lost}" if run.complete else f"Incomplete: {read}")
+
+
+def run_apply_rules(context: JobContext, *, connection_id: int, confirmed: int) -> None:
+    """Apply the rules of one connection after they were saved."""
+
+    def progress(done: int, total: int) -> None:
+        context.raise_if_stopped()
+        context.progress(done, total, "Applying rules")
+
+    done = apply_rules(context.runtime, connection_id, confirmed=confirmed, progress=progress)
+    context.progress(1, 1, f"{done.enabled:,} enabled, {done.disabled:,} disabled")
 
 
 def reads_to_take_up(runtime: Runtime) -> list[Connection]:

@@ -111,6 +111,45 @@ class Enablement(SQLModel, table=True):
     state: str = Field(default=RepositoryState.ENABLED, max_length=20)
     enabled_by_user_id: int | None = Field(default=None, foreign_key="user.id", sa_type=BigId)
     enabled_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+    # The rule that enabled it; null if a person did, whose choice no rule undoes. No foreign key: what a removed rule
+    # enabled must still be known as its work.
+    rule_id: int | None = Field(default=None, sa_type=BigId)
+
+
+class HeldBack(SQLModel, table=True):
+    """A person disabled this repository, so no rule enables it; enabling it by hand ends that."""
+
+    __tablename__ = "held_back"
+
+    repository_id: int = Field(foreign_key="repository.id", primary_key=True, ondelete="CASCADE", sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE", sa_type=BigId)
+    user_id: int | None = Field(default=None, foreign_key="user.id", sa_type=BigId)
+    at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+
+
+class SelectionRule(SQLModel, table=True):
+    """One line of a connection's ordered list: the first that matches a repository decides.
+
+    Attributes:
+        action: `enable` or `exclude`.
+        pattern: of the path; `*` is part of one level, `**` any number of levels.
+        visibility: `private`, `internal` or `public`; empty for any.
+        active_months: it had activity in so many months; 0 for any time.
+        archived: `no` or `yes`; empty for either.
+    """
+
+    __tablename__ = "selection_rule"
+    # What a removed rule enabled names it: its id is never reused.
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE", sa_type=BigId)
+    position: int
+    action: str = Field(max_length=10)
+    pattern: str = Field(max_length=500)
+    visibility: str = Field(default="", max_length=20)
+    active_months: int = 0
+    archived: str = Field(default="", max_length=3)
 
 
 class CatalogueRun(SQLModel, table=True):

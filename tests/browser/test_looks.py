@@ -134,6 +134,34 @@ def test_a_missing_repository(site: Site, page: Page) -> None:
     assert look.problems == []
 
 
+def test_rules(site: Site, page: Page) -> None:
+    look = Looker()
+    prepared = walk.authorized_connection(site)
+    site.await_jobs()
+    page.goto(f"{site.url}/connections/{prepared.slug}/rules")
+    written = (("exclude", "**/legacy-*"), ("enable", "data/**"), ("exclude", "data/warehouse/*"))
+    for number, (action, pattern) in enumerate(written):
+        page.get_by_role("button", name="Add a rule").click()
+        page.locator(f"#rule-{number}-action").select_option(action)
+        path = page.locator(f"#rule-{number}-pattern")
+        path.fill(pattern)
+        expect(page.locator(".gh-rule.is-open code").first).to_have_text(pattern)
+        expect(page.locator(".gh-rule.is-open .gh-rule-verb")).to_have_text(action.capitalize())
+        expect(path).to_be_focused()
+    expect(page.get_by_text("Never decides: rule 2 takes all 2 first")).to_be_visible()
+    look(page, "rules")
+    page.get_by_role("button", name="Move above 2").click()
+    expect(page.get_by_text("Never decides")).to_have_count(0)
+    save = page.get_by_role("button", name="Save: enable")
+    wanted = int(save.inner_text().split()[2].strip(","))
+    save.click()
+    expect(page.get_by_text("Rules saved.")).to_be_visible()
+    site.await_jobs()
+    page.goto(f"{site.url}/repositories/?connection={prepared.slug}&state=enabled")
+    expect(page.get_by_text("enabled by rule 3")).to_have_count(wanted)
+    assert look.problems == []
+
+
 def test_repositories_and_jobs(site: Site, page: Page) -> None:
     look = Looker()
     prepared = walk.authorized_connection(site)
