@@ -260,9 +260,9 @@ CHANGES = (
         Version(19, 2),
         Effect.TO_DO,
         "Legacy tokens can be forbidden",
-        "GitLab's administrator, or the owner of a top-level group, can require fine-grained tokens from a day on. "
-        "This token can then no longer be renewed, and such a group refuses it.",
-        "administration/settings/account_and_limit_settings/",
+        "GitLab's administrator can require fine-grained tokens from a day on. This token then works until it expires, "
+        "but nothing can renew it, and no one can create another like it.",
+        "auth/tokens/fine_grained_access_tokens/",
         lambda facts: facts.is_token and not facts.is_fine_grained and facts.token_kind in {"", "personal"},
         "Ask whether that is planned. Fine-grained tokens, tokens of projects, groups and service accounts, and OAuth "
         "aren't affected.",

@@ -24,7 +24,8 @@ class SandboxSettings:
         longer_token_lifetimes: tokens may live for 400 days instead of 365 (17.6, behind a flag).
         max_token_lifetime_days: an administrator's own limit.
         fine_grained_required_after: from this day on, people can neither create nor rotate legacy tokens (19.2).
-        groups_requiring_fine_grained: paths of top-level groups that refuse people's legacy tokens (19.2).
+        groups_requiring_fine_grained: paths of top-level groups that refuse people's legacy tokens, as GitLab.com lets
+            their owners decide.
         owners_create_service_accounts: owners of top-level groups may create service accounts there (17.6).
         user_oauth_applications: off, people cannot register their own applications.
         disable_admin_oauth_scopes: administrators cannot authorize untrusted applications that have strong scopes.
