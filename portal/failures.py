@@ -1331,6 +1331,15 @@ _CONNECTION: dict[str, Failure] = {
         Responsible.GITLAB_ADMIN,
         frozenset({Surface.HEALTH}),
     ),
+    "client_certificate_expires": Failure(
+        Layer.TLS,
+        "The client certificate for the gateway in front of GitLab expires on {at}, in {days} days.",
+        "Get the next one from whoever runs the gateway, and enter it with its key before then; afterwards nothing can "
+        "be read.",
+        Responsible.NETWORK,
+        frozenset({Surface.HEALTH}),
+        (Way.GATEWAY,),
+    ),
     "authority_expires": Failure(
         Layer.TLS,
         "The certificate of the authority trusted for GitLab expires on {at}, in {days} days.",

@@ -37,7 +37,11 @@ WARN_DAYS = 14
 # Before an access token ends: people are told at each of these.
 WARNING_DAYS = (30, 14, 7, 1)
 # What the note about a certificate that ends soon means.
-CERTIFICATE_ENDS = {"valid_not_long": "certificate_expires", "authority_not_long": "authority_expires"}
+CERTIFICATE_ENDS = {
+    "valid_not_long": "certificate_expires",
+    "authority_not_long": "authority_expires",
+    "client_not_long": "client_certificate_expires",
+}
 STEPS = 4
 Progress = Callable[[int, int, str], None]
 
