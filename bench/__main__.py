@@ -22,6 +22,7 @@ from bench import (
     start,
     stopping,
     structure,
+    token_rotation,
     week,
 )
 
@@ -30,6 +31,7 @@ MEASUREMENTS = {
     "start": lambda: start.run(runs=5),
     "refresh": lambda: refresh.run(demands=10_000, expiries=10),
     "refresh-kills": lambda: refresh.run_with_kills(disturbances=1_000),
+    "token-rotation": lambda: token_rotation.run(rotations=1_000),
     "doubt": lambda: doubt.run(runs=100),
     "stopping": lambda: stopping.run(refreshes=200),
     "week": lambda: week.run(days=7, seed=1),

@@ -36,7 +36,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 class Crew:
     """The demanding processes; a dead one is replaced."""
 
-    def __init__(self, paired: Paired) -> None:
+    def __init__(self, paired: Paired, count: int) -> None:
         settings = paired.runtime.settings
         self._arguments = (
             {
@@ -48,8 +48,8 @@ class Crew:
             },
             paired.connection_id,
         )
-        self.members = [self._start() for _ in range(PROCESSES)]
-        for number in range(PROCESSES):
+        self.members = [self._start() for _ in range(count)]
+        for number in range(count):
             self._await_ready(number)
 
     def ask(self, count: int) -> None:
@@ -81,7 +81,7 @@ class Crew:
         for number, (process, _) in enumerate(self.members):
             if f":{process.pid}:" in lease_owner and random.random() < 0.5:
                 return number
-        return random.randrange(PROCESSES)
+        return random.randrange(len(self.members))
 
     def disturb(self, number: int) -> None:
         """Kill a process, or pause it for less or more than its lease."""
@@ -117,12 +117,12 @@ class Crew:
 
 
 @contextmanager
-def prepared(database_url: str) -> Iterator[tuple[Paired, Crew]]:
-    """A connected portal, its sandbox, and eight processes."""
+def prepared(database_url: str, processes: int = PROCESSES) -> Iterator[tuple[Paired, Crew]]:
+    """A connected portal, its sandbox, and processes that demand its credential."""
     CONTEXT.set_forkserver_preload(["bench.refresh_worker"])
     with RunningSandbox(with_service_user=True) as sandbox, fresh_runtime(sandbox.url, database_url) as runtime:
         paired = pair(runtime, sandbox, new_organization(runtime))
-        crew = Crew(paired)
+        crew = Crew(paired, processes)
         try:
             yield paired, crew
         finally:

@@ -1122,7 +1122,8 @@ _BY_HAND_TOKEN = (
 
 def _of_token(sentence: str, remedy: str, layer: Layer = Layer.GITLAB) -> Failure:
     by_hand = _at([Surface.REVOCATION], _BY_HAND_TOKEN, Responsible.GITLAB_ADMIN)
-    return Failure(layer, sentence, remedy, Responsible.YOU, _among(_IN_USE, Surface.REVOCATION), at=by_hand)
+    places = _among(_IN_USE, Surface.REVOCATION)
+    return Failure(layer, sentence, remedy, Responsible.YOU, places, (Way.REPLACE_TOKEN,), at=by_hand)
 
 
 # An entry `code@method` is the one for connections whose credential is of that method.
@@ -1330,15 +1331,6 @@ _CONNECTION: dict[str, Failure] = {
         "Renew it on the GitLab server before then; afterwards nothing can be read.",
         Responsible.GITLAB_ADMIN,
         frozenset({Surface.HEALTH}),
-    ),
-    "client_certificate_expires": Failure(
-        Layer.TLS,
-        "The client certificate for the gateway in front of GitLab expires on {at}, in {days} days.",
-        "Get the next one from whoever runs the gateway, and enter it with its key before then; afterwards nothing can "
-        "be read.",
-        Responsible.NETWORK,
-        frozenset({Surface.HEALTH}),
-        (Way.GATEWAY,),
     ),
     "authority_expires": Failure(
         Layer.TLS,

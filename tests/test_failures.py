@@ -341,7 +341,7 @@ def test_every_failure_has_an_entry_and_every_entry_is_used() -> None:
     told |= {f"wrong_person_{doubt}" for doubt in Doubt}
     told |= {
         *("missing_scopes", "revocation_unknown", "certificate_expires", "authority_expires"),
-        *("client_certificate_expires", "rate_limited", "access_token_expires", "rules_would_disable"),
+        *("rate_limited", "access_token_expires", "rules_would_disable"),
     }  # Named by constants.
     told |= set(Trouble)
     entries = {key.partition("@")[0].partition("/")[0] for key in FAILURES}

@@ -137,7 +137,7 @@ def _phase(attempt: AuthorizationAttempt | None, credential: Credential | None) 
         return Phase.WAITING
     if attempt and AttemptState(attempt.outcome) in _PHASES:
         return _PHASES[AttemptState(attempt.outcome)]
-    return Phase.AUTHORIZED if credential else Phase.READY
+    return Phase.AUTHORIZED if credential and credential.method == Method.OAUTH else Phase.READY
 
 
 def user_name(session: Session, user_id: int | None) -> str:

@@ -12,7 +12,7 @@ from flask import Response, request, url_for
 
 from portal.connections import applications, checklist, store
 from portal.connections.forms import ApplicationForm
-from portal.connections.models import Connection
+from portal.connections.models import Connection, Method
 from portal.connections.setup_views import go_first, load_connection, render_step, say_when, waiting_card
 from portal.connections.steps import Step, next_url, step_url
 from portal.errors import Card, Conflict, InvalidInput, RateLimited
@@ -38,7 +38,7 @@ def save_application(slug: str) -> Response:
     form, connection = ApplicationForm(), load_connection(slug)
     if first := go_first(connection, Step.APPLICATION):
         return first
-    if connection.authorized_at is not None:
+    if connection.authorized_at is not None and connection.method == Method.OAUTH:
         return leave_to(step_url(connection, Step.CREDENTIALS))
     if not form.validate():
         return _render_step(connection, form, errors=problems_of(form))
@@ -56,7 +56,8 @@ def save_application(slug: str) -> Response:
 def check_application(slug: str) -> Response:
     """Ask GitLab about what is in the two boxes, as soon as both are filled in."""
     form, connection = ApplicationForm(), load_connection(slug)
-    if not wants_fragment() or connection.authorized_at is not None or go_first(connection, Step.APPLICATION):
+    is_in_use = connection.authorized_at is not None and connection.method == Method.OAUTH
+    if not wants_fragment() or is_in_use or go_first(connection, Step.APPLICATION):
         return leave_to(step_url(connection, Step.APPLICATION))
     if not form.validate() or not (form.application_id.data or "").strip() or not (form.secret.data or "").strip():
         return _render_result(connection)

@@ -12,7 +12,7 @@ from portal import audit
 from portal.actor import Principal
 from portal.connections.checklist import find_hindrance
 from portal.connections.limits import CREDENTIALS, count_try
-from portal.connections.models import Application, Connection, ConnectionState, need_attention
+from portal.connections.models import Application, Connection, ConnectionState, Method, need_attention
 from portal.connections.steps import Step
 from portal.connections.store import (
     COLUMN,
@@ -200,7 +200,8 @@ def _keep_entered(
 ) -> None:
     assert connection.id is not None
     known = application_of(session, connection.id)
-    if known and known.client_id != entered.client_id and connection.authorized_at:
+    is_used = connection.authorized_at is not None and connection.method == Method.OAUTH
+    if known and known.client_id != entered.client_id and is_used:
         need_attention(session, connection.id, Card("application_changed"))
     application = known or Application(connection_id=connection.id, client_id=entered.client_id)
     application.client_id, application.updated_at = entered.client_id, utc_now()

@@ -23,14 +23,11 @@ BUNDLED = (
 def bundle(session: Session, connection: Connection) -> dict[str, Any]:
     """Return the connection and its application for the support bundle."""
     application = application_of(session, connection.id)
-    server = session.get(GitLabServer, connection.server_id) if connection.server_id else None
     return {
         "connection": {
             **values_of(connection, BUNDLED),
             "has_ca_certificate": bool(connection.ca_certificate),
             "has_proxy": bool(connection.proxy),
-            "has_client_certificate": bool(server and server.client_certificate),
-            "has_gateway_header": bool(server and server.header_name),
         },
         "application": {
             "client_id": application.client_id if application else "",

@@ -39,8 +39,8 @@ from portal.runtime import Runtime
 
 MAX_SKEW_SECONDS = 60
 EXPIRY_WARNING_DAYS = 14
-# Of what is stored here: the next one has to be asked for, compared and entered.
-PINNED_WARNING_DAYS = 30
+# Another authority has to be distributed to many, not only installed at one server.
+AUTHORITY_WARNING_DAYS = 30
 MAX_ROOT_PROBES = 8
 _SIGN_IN = re.compile(r"^(?:https?://[^/]+)?/(?:(.+)/)?users/sign_in$")
 # The certificate is fine but for the authority, which a person may trust.
@@ -158,10 +158,8 @@ def look_at(runtime: Runtime, connection: Connection, *, is_background: bool = F
     """Run every check; after the first failure the rest are skipped."""
     with open_host_session(runtime, connection, is_background=is_background) as http:
         examination = _with_both_authorities(connection, http.examine())
-        shown = http.gateway.certificate if http.gateway else ""
-        checks = _layer_checks(examination, http.address.scheme, is_sandbox(runtime, connection))
-        if examination.is_trusted:
-            checks[-1] = _certificate_check(examination, connection.ca_certificate, shown)
+        stays_here = is_sandbox(runtime, connection)
+        checks = _layer_checks(examination, http.address.scheme, stays_here, connection.ca_certificate)
         told = _gitlab_checks(runtime, connection, http) if examination.failure is None else _Told([])
     checks += told.checks
     known = {check.key for check in checks}
@@ -190,7 +188,7 @@ def _with_both_authorities(connection: Connection, found: Examination) -> Examin
     return replace(found, failure=TLSFailed("other_authority", expected=expected, seen=seen))
 
 
-def _layer_checks(examination: Examination, scheme: str, stays_here: bool) -> list[Check]:
+def _layer_checks(examination: Examination, scheme: str, stays_here: bool, trusted: str) -> list[Check]:
     layers = {"name": Layer.DNS, "port": Layer.TCP, "certificate": Layer.TLS}
     checks = []
     for key, layer in layers.items():
@@ -199,37 +197,26 @@ def _layer_checks(examination: Examination, scheme: str, stays_here: bool) -> li
         elif key == "certificate" and scheme == "http":
             checks.append(warned(key, "in_clear"))
         elif examination.has_passed(layer):
-            checks.append(passed(key))
+            checks.append(_certificate_check(examination, trusted) if key == "certificate" else passed(key))
         elif examination.failure:
             checks.append(failed(key, examination.failure.card()))
             break
     return checks
 
 
-def _certificate_check(examination: Examination, trusted: str, shown: str) -> Check:
-    """Say until when the server's certificate is valid; or that one of those that are needed ends soon.
-
-    Args:
-        examination: of the server.
-        trusted: the authorities that are trusted for it (PEM); empty if the system's are.
-        shown: the client certificate that a gateway is shown (PEM); empty if there is none.
-    """
+def _certificate_check(examination: Examination, trusted: str) -> Check:
+    """Say until when the server's certificate is valid, or that of the authority trusted for it if that ends first."""
     if not examination.chain:
         return passed("certificate")
-    leaf, soon = examination.chain[0], []
+    leaf = examination.chain[0]
+    authority = max(parse_certificates(trusted), key=lambda one: one.not_after) if trusted else leaf
+    if authority.not_after < leaf.not_after and authority.days_left <= AUTHORITY_WARNING_DAYS:
+        until = authority.not_after.isoformat()
+        return warned("certificate", "authority_not_long", until=until, days=authority.days_left)
+    until = leaf.not_after.isoformat()
     if leaf.days_left <= EXPIRY_WARNING_DAYS:
-        soon.append(warned("certificate", "valid_not_long", until=leaf.not_after.isoformat(), days=leaf.days_left))
-    pinned = max(parse_certificates(trusted), key=lambda one: one.not_after) if trusted else leaf
-    if pinned.sha256 != leaf.sha256 and pinned.days_left <= PINNED_WARNING_DAYS:
-        until, days = pinned.not_after.isoformat(), pinned.days_left
-        soon.append(warned("certificate", "authority_not_long", until=until, days=days))
-    client = parse_certificates(shown)[0] if shown else leaf
-    if client.sha256 != leaf.sha256 and client.days_left <= PINNED_WARNING_DAYS:
-        until, days = client.not_after.isoformat(), client.days_left
-        soon.append(warned("certificate", "client_not_long", until=until, days=days))
-    if soon:
-        return min(soon, key=lambda check: str(check.params["until"]))
-    return passed("certificate", "valid_until", until=leaf.not_after.isoformat())
+        return warned("certificate", "valid_not_long", until=until, days=leaf.days_left)
+    return passed("certificate", "valid_until", until=until)
 
 
 def _gitlab_checks(runtime: Runtime, connection: Connection, http: HostSession) -> _Told:

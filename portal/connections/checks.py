@@ -126,10 +126,6 @@ def _until(params: Mapping[str, Any]) -> str:
     return f"Valid until {datetime.fromisoformat(params['until']):%d %B %Y}."
 
 
-def _not_long(params: Mapping[str, Any]) -> str:
-    return f"{_until(params)} That is in {params['days']} days."
-
-
 def _skew(params: Mapping[str, Any]) -> str:
     way = "behind" if params["seconds"] > 0 else "ahead of"
     return f"GitLab's clock is {abs(params['seconds'])} seconds {way} this portal's. Tokens may end too early."
@@ -161,9 +157,11 @@ NOTES: dict[str, str | Callable[[Mapping[str, Any]], str]] = {
     "in_clear": "Plain HTTP: everything is sent unencrypted. Only for a GitLab on this machine.",
     "sandbox_in_clear": "The sandbox uses plain HTTP and never leaves this machine.",
     "valid_until": _until,
-    "valid_not_long": lambda params: _not_long(params),
-    "authority_not_long": lambda params: f"The authority trusted here: {_not_long(params)}",
-    "client_not_long": lambda params: f"The client certificate for the gateway: {_not_long(params)}",
+    "valid_not_long": lambda params: f"{_until(params)} That is in {params['days']} days.",
+    "authority_not_long": lambda params: (
+        f"The authority trusted here is valid until {datetime.fromisoformat(params['until']):%d %B %Y}. "
+        f"That is in {params['days']} days."
+    ),
     "api_answers": "Its API answers.",
     "clock_unknown": "GitLab does not report its time.",
     "clock_skew": _skew,

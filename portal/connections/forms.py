@@ -43,9 +43,8 @@ class InstanceForm(StrictForm):
     proxy_exceptions = StringField("Except for", [Length(max=MAX_TYPED, message=_TOO_LONG)])
     # Whether connections that share the GitLab follow, once that has been asked.
     reach = StringField("Connections that change", [Length(max=10)])
-    # Buttons of the page: take a GitLab that is set up already, trust an authority by its fingerprint, use another
-    # address, or use it for browsers only and keep this one for the API.
-    server = StringField("Use this GitLab", [Length(max=20)])
+    # Buttons of the page: trust an authority by its fingerprint, use another address, or use it for browsers only and
+    # keep this one for the API.
     trust = StringField("Trust this certificate authority", [Length(max=100, message=_TOO_LONG)])
     use = StringField("Use this address", [Length(max=MAX_ADDRESS, message=_TOO_LONG)])
     use_external = StringField("Use this address for browsers", [Length(max=MAX_ADDRESS, message=_TOO_LONG)])

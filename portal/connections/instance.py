@@ -274,6 +274,7 @@ def _begin_anew(session: Session, connection: Connection, *, is_moved: bool) -> 
     if not is_moved:
         return
     connection.version_seen = connection.edition_seen = ""
+    connection.steps_done = [step for step in connection.steps_done if step != Step.TOKEN]
     if connection.authorized_at and connection.id:
         need_attention(session, connection.id, Card("address_changed"))
 

@@ -11,20 +11,16 @@ from portal.connections import checklist, instance
 from portal.connections.checks import Checklist
 from portal.connections.forms import InstanceForm
 from portal.connections.models import Connection, way_of
-from portal.connections.servers import SharedServer, get_server, list_servers
+from portal.connections.servers import SharedServer
 from portal.connections.setup_views import load_connection, render_step, say_when, waiting_card
 from portal.connections.steps import Step, next_url, step_url
-from portal.db import read_id
 from portal.errors import Card, InvalidInput, RateLimited
 from portal.web.current import current_principal, current_runtime
 from portal.web.forms import problems_of, refuse_unknown_fields
 from portal.web.htmx import leave_to, render, wants_fragment
 from portal.web.proof import require_proof
 
-FIELDS = (
-    *("domain", "api_url", "ca_certificate", "proxy", "proxy_exceptions"),
-    *("reach", "server", "trust", "use", "use_external"),
-)
+FIELDS = ("domain", "api_url", "ca_certificate", "proxy", "proxy_exceptions", "reach", "trust", "use", "use_external")
 
 
 def setup_instance(slug: str) -> Response:
@@ -100,10 +96,6 @@ def _form_of(connection: Connection) -> InstanceForm:
 
 def _entered(form: InstanceForm, connection: Connection) -> instance.Entered:
     """Return what was typed; a button of the checklist or of the sandbox may name another address to take."""
-    if form.server.data:
-        taken = get_server(current_runtime(), current_principal(), read_id(form.server.data) or 0).server
-        way = (taken.external_url, taken.api_url, taken.ca_certificate, taken.proxy, taken.proxy_exceptions)
-        return instance.Entered(*way)
     reach = (form.ca_certificate.data or "", form.proxy.data or "", form.proxy_exceptions.data or "")
     if form.use_external.data:
         return instance.Entered(form.use_external.data, connection.api_url, *reach)
@@ -142,5 +134,4 @@ def _render(
         status=status,
         checklist=None if errors else checklist.stored_checklist(connection),
         sandbox_origin=current_runtime().settings.sandbox_origin,
-        servers=[] if connection.server_id else list_servers(current_runtime(), current_principal()),
     )

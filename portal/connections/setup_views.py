@@ -12,7 +12,16 @@ from flask import Response, flash, url_for
 from portal.connections import store, walkthrough
 from portal.connections.forms import PurposeForm, ServicesForm, ServiceUserForm
 from portal.connections.models import Connection, Method
-from portal.connections.steps import Step, first_open_step, next_url, previous_url, rail, step_to_do_first, step_url
+from portal.connections.steps import (
+    CREDENTIAL_STEP,
+    Step,
+    first_open_step,
+    next_url,
+    previous_url,
+    rail,
+    step_to_do_first,
+    step_url,
+)
 from portal.errors import Card, InvalidInput, RateLimited
 from portal.gitlab import links
 from portal.web.current import current_principal, current_runtime
@@ -157,7 +166,7 @@ def save_services(slug: str) -> Response:
     except InvalidInput as error:
         return render_step(connection, Step.SERVICES, form=form, errors=error.field_errors)
     if walkthrough.needs_wider_scopes(saved):
-        return leave_to(step_url(saved, Step.AUTHORIZE))
+        return leave_to(step_url(saved, CREDENTIAL_STEP[saved.method]))
     return leave_to(url_for("connections.show", slug=slug))
 
 

@@ -62,6 +62,15 @@ class RailStep:
     is_for_administrator: bool
 
 
+def steps_with(connection: Connection, step: Step) -> tuple[Step, ...]:
+    """Return the steps of a connection's method; of the other one if only that has this step, and the connection is in
+    use: that is how it changes from one to the other.
+    """
+    own = STEPS_OF[connection.method]
+    others = (steps for steps in STEPS_OF.values() if connection.authorized_at is not None and step in steps)
+    return own if step in own else next(others, own)
+
+
 def step_url(connection: Connection, step: Step) -> str:
     """Return the address of a step."""
     return f"/connections/{connection.slug}/setup/{step}"
@@ -75,7 +84,7 @@ def rail(connection: Connection | None, current: Step, method: str = Method.OAUT
     done = set(connection.steps_done) if connection else set()
     reachable = True
     rows = []
-    for number, step in enumerate(STEPS_OF[connection.method if connection else method], start=1):
+    for number, step in enumerate(steps_with(connection, current) if connection else STEPS_OF[method], start=1):
         state = "current" if step == current else "done" if step in done else "todo"
         url = step_url(connection, step) if connection and reachable else None
         rows.append(RailStep(number, LABELS[step], url, state, step in IN_GITLAB, step in IN_GITLAB - {Step.TOKEN}))
@@ -99,19 +108,20 @@ def step_to_do_first(connection: Connection, step: Step) -> str | None:
     """Return the address of an earlier step that is not done yet, or of the current one if the connection's method
     does not have this step; None if it may be shown.
     """
-    first, steps = first_open_step(connection), STEPS_OF[connection.method]
+    steps = steps_with(connection, step)
+    first = next((one for one in steps if one not in connection.steps_done), steps[-1])
     if step not in steps:
-        return step_url(connection, first)
+        return step_url(connection, first_open_step(connection))
     return step_url(connection, first) if steps.index(first) < steps.index(step) else None
 
 
 def next_url(connection: Connection, step: Step) -> str:
     """Return where *Continue* leads."""
-    steps = STEPS_OF[connection.method]
+    steps = steps_with(connection, step)
     return step_url(connection, steps[steps.index(step) + 1])
 
 
 def previous_url(connection: Connection, step: Step) -> str:
     """Return where *Back* leads; empty from the first step, and from a page that is not a step."""
-    steps = STEPS_OF[connection.method]
+    steps = steps_with(connection, step)
     return step_url(connection, steps[steps.index(step) - 1]) if step in steps[1:] else ""

@@ -287,7 +287,8 @@ def expect_user(session: Session, principal: Principal, connection: Connection, 
     old, connection.service_username = connection.service_username, username
     connection.row_version += 1
     audit.record(session, principal.actor, "connection.service_user_changed", connection.target, old=old, new=username)
-    if connection.authorized_at is not None and old != username and connection.id is not None:
+    is_used = connection.authorized_at is not None and connection.method == Method.OAUTH
+    if is_used and old != username and connection.id is not None:
         need_attention(session, connection.id, Card("wrong_user", {"case": "changed", "expected": username}))
 
 

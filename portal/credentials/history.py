@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from portal.connections.models import Connection
+from portal.connections.models import Connection, Method
+from portal.credentials.access_tokens import why_not_rotated
 from portal.credentials.models import Credential, CredentialEvent, CredentialState, RetiredToken
 from portal.credentials.revocation import pending_revocations
 from portal.credentials.store import get_credential
@@ -35,10 +36,12 @@ class Kind:
 
 KINDS = {
     "authorized": Kind("Authorized", "Someone authorized the connection, and GitLab issued a new pair.", "pass", "key"),
-    "refreshed": Kind("Renewed", "GitLab issued the next pair, and it was stored.", "pass", "refresh"),
-    "deferred": Kind(
-        "Deferred", "GitLab gave no clear answer. The pair is kept and tried again later.", "warn", "clock"
+    "linked": Kind("Linked", "Someone entered an access token that works.", "pass", "key"),
+    "refreshed": Kind("Renewed", "GitLab issued the next token, and it was stored.", "pass", "refresh"),
+    "rotation_given_up": Kind(
+        "Not rotated", "The access token was not rotated and is not asked for again. It still works.", "warn", "ban"
     ),
+    "deferred": Kind("Deferred", "GitLab gave no clear answer. What is stored is kept.", "warn", "clock"),
     "asked_again": Kind(
         "Asked again", "An answer had been lost; the old token showed that the pair is unused.", "info", "refresh"
     ),
@@ -49,15 +52,15 @@ KINDS = {
         "Refused", "A call was answered with 401, so Gatehouse asks GitLab about the token.", "warn", "ban"
     ),
     CredentialState.LOST: Kind(
-        "Lost", "GitLab exchanged the pair, but its answer never arrived.", "fail", "alert-triangle"
+        "Lost", "GitLab issued the next token, but its answer never arrived.", "fail", "alert-triangle"
     ),
-    CredentialState.REVOKED: Kind("Revoked", "GitLab ended the authorization.", "fail", "circle-x"),
+    CredentialState.REVOKED: Kind("Revoked", "GitLab no longer accepts the token.", "fail", "circle-x"),
     CredentialState.SECRET_CHANGED: Kind(
         "Secret changed", "GitLab no longer accepts the application's Secret. The pair is kept.", "fail", "lock"
     ),
-    CredentialState.UNREADABLE: Kind("Unreadable", "The stored pair cannot be opened.", "fail", "lock"),
+    CredentialState.UNREADABLE: Kind("Unreadable", "The stored token cannot be opened.", "fail", "lock"),
     CredentialState.ERASED: Kind(
-        "Erased", "The pair was taken out of use and will be revoked at GitLab.", "neutral", "trash"
+        "Erased", "The token was taken out of use and will be revoked at GitLab.", "neutral", "trash"
     ),
 }
 _OTHER = Kind("Noted", "", "neutral", "circle-dot")
@@ -85,6 +88,7 @@ class CredentialHistory:
         events: newest first, at most 100.
         is_resting: no request before `credential.cooldown_until`.
         pending: tokens that GitLab has not revoked yet.
+        why_not_rotated: why Gatehouse cannot rotate the access token; empty if it can, or if it is a pair.
     """
 
     credential: Credential | None
@@ -93,6 +97,7 @@ class CredentialHistory:
     is_resting: bool
     pending: list[RetiredToken]
     now: datetime
+    why_not_rotated: str = ""
 
     @property
     def state(self) -> tuple[str, str, str]:
@@ -107,6 +112,18 @@ class CredentialHistory:
         found, told = self.credential, []
         if found is None or found.state not in {CredentialState.ALIVE, CredentialState.SECRET_CHANGED}:
             return []
+        if found.method == Method.ACCESS_TOKEN:
+            if found.intent_id and found.lease_until is None:
+                told.append(
+                    "Gatehouse asked GitLab to rotate the token and does not know whether GitLab did. Until GitLab "
+                    "says that it still works, the token is not used."
+                )
+            elif found.may_be_spent:
+                told.append(
+                    "A rotation got no answer. GitLab still accepted the token afterwards, so it is used. Gatehouse "
+                    "does not rotate it again: replace it before it ends."
+                )
+            return told
         if found.intent_id and found.lease_until is None:
             told.append(
                 "Gatehouse asked for a renewal and does not know whether GitLab did it. Until GitLab says that the "
@@ -146,6 +163,7 @@ def load_history(runtime: Runtime, connection: Connection) -> CredentialHistory:
         own = newest.where(CredentialEvent.credential_id == credential.id) if credential else None
         events = list(session.exec(own)) if own is not None else []
         pending = pending_revocations(session, connection.id)
+    is_token = credential is not None and credential.method == Method.ACCESS_TOKEN
     failure = credential.failure if credential else None
     until = credential.cooldown_until if credential else None
     return CredentialHistory(
@@ -155,6 +173,7 @@ def load_history(runtime: Runtime, connection: Connection) -> CredentialHistory:
         is_resting=until is not None and until > now,
         pending=pending,
         now=now,
+        why_not_rotated=why_not_rotated(connection, credential) if credential and is_token else "",
     )
 
 

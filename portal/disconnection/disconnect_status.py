@@ -11,7 +11,7 @@ from sqlmodel import col, select
 from portal.actor import Principal, Right
 from portal.authorization.status import user_name
 from portal.connections import panels
-from portal.connections.models import Connection, ConnectionState
+from portal.connections.models import Connection, ConnectionState, Method
 from portal.credentials.models import Credential, RetiredToken
 from portal.credentials.revocation import pending_revocations
 from portal.db import utc_now
@@ -46,6 +46,8 @@ class DisconnectStatus:
         proof: how that is known, as on its row.
         erasure: the newest job that erases it.
         manage_url: where the service user sees and revokes its authorized applications in GitLab.
+        tokens_url: where the service user sees and revokes its access tokens.
+        is_access_token: whether what must be revoked is one.
         applications_url: where an administrator deletes the application, which ends all its tokens.
         user_url: the service user in GitLab's Admin area, to impersonate it.
     """
@@ -61,8 +63,10 @@ class DisconnectStatus:
     proof: str
     erasure: Job | None
     manage_url: str
+    tokens_url: str
     applications_url: str
     user_url: str
+    is_access_token: bool
 
     @property
     def is_erasing(self) -> bool:
@@ -114,8 +118,10 @@ def load_disconnect_status(runtime: Runtime, connection: Connection) -> Disconne
         proof=revoked.proof if revoked else "",
         erasure=erasure,
         manage_url=links.own_applications(base, parse_version(connection.version_seen)),
+        tokens_url=links.own_tokens(base, parse_version(connection.version_seen)),
         applications_url=links.applications(base),
         user_url=links.user(base, username),
+        is_access_token=(pending[0].method if pending else connection.method) == Method.ACCESS_TOKEN,
     )
 
 

@@ -7,7 +7,8 @@ from wtforms import StringField
 
 from portal.actor import Right
 from portal.authorization.status import load_status
-from portal.connections.models import Connection, ConnectionState
+from portal.connections.models import Connection, ConnectionState, Method
+from portal.connections.steps import CREDENTIAL_STEP, step_url
 from portal.connections.store import get_connection
 from portal.disconnection.disconnect import check_choice, confirm_revoked_by_hand, disconnect, try_revoking_now
 from portal.disconnection.disconnect_status import load_disconnect_status, state_panel
@@ -117,8 +118,8 @@ def reauthorize(slug: str) -> Response:
     runtime, principal = current_runtime(), current_principal()
     connection = get_connection(runtime, principal, slug)
     found = load_status(runtime, principal, connection)
-    if found.credential is None:
-        return leave_to(url_for("authorization.show", slug=slug))
+    if found.credential is None or found.credential.method != Method.OAUTH:
+        return leave_to(step_url(connection, CREDENTIAL_STEP[connection.method]))
     return render(
         "disconnection/reauthorize.html",
         connection=connection,

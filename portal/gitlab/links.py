@@ -25,6 +25,11 @@ def own_applications(base: str, version: Version | None = None) -> str:
     return f"{base}{_settings_root(version)}/applications"
 
 
+def own_tokens(base: str, version: Version | None = None) -> str:
+    """Return the list of the signed-in user's own access tokens."""
+    return f"{base}{_settings_root(version)}/personal_access_tokens"
+
+
 def group_applications(base: str, full_path: str) -> str:
     """Return the list and form of a group's applications."""
     return f"{base}/groups/{quote(full_path)}/-/settings/applications"

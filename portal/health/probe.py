@@ -37,11 +37,7 @@ WARN_DAYS = 14
 # Before an access token ends: people are told at each of these.
 WARNING_DAYS = (30, 14, 7, 1)
 # What the note about a certificate that ends soon means.
-CERTIFICATE_ENDS = {
-    "valid_not_long": "certificate_expires",
-    "authority_not_long": "authority_expires",
-    "client_not_long": "client_certificate_expires",
-}
+CERTIFICATE_ENDS = {"valid_not_long": "certificate_expires", "authority_not_long": "authority_expires"}
 STEPS = 4
 Progress = Callable[[int, int, str], None]
 
@@ -227,12 +223,14 @@ def expiry_card(ends_at: datetime, now: datetime) -> Card:
 def _user_check(connection: Connection, stored: Credential, user: User) -> Check:
     # Of a fine-grained token the owner may have been unknown when it was linked.
     is_same = user.id == stored.gitlab_user_id or not stored.gitlab_user_id
-    expected = connection.service_username.casefold()
+    # An access token acts as its owner; who is expected to authorize an application next does not matter to it.
+    is_pair = stored.method == Method.OAUTH
+    expected = (connection.service_username if is_pair else stored.gitlab_username or user.username).casefold()
     if is_same and expected == user.username.casefold():
         return passed("user", "user", username=user.username)
     if is_same and expected == stored.gitlab_username.casefold():
         return warned("user", "user_renamed", before=stored.gitlab_username, username=user.username)
-    card = Card("wrong_user", {"actual": user.username, "expected": connection.service_username})
+    card = Card("wrong_user", {"actual": user.username, "expected": expected})
     return failed("user", card)
 
 

@@ -90,7 +90,7 @@ DIRECTIONS = (
     ),
     Direction(
         "Browser to GitLab",
-        "People are sent there to authorize. Only a browser can test this route itself.",
+        "People open GitLab there. Only a browser can test this route itself.",
         ("external_url",),
     ),
     Direction("Gatehouse to Git over HTTP", "Where GitLab says its repositories are.", ("git",)),

@@ -111,7 +111,7 @@ class HostSession:
         exceptions = ProxyExceptions.parse(proxy_exceptions)
         self._backend = GuardedBackend(policy, address, resolve, parse_proxy(proxy) if proxy else None, exceptions)
         self._ca_certificate = ca_certificate
-        self.gateway = gateway
+        self._gateway = gateway
         # Loading the system's authorities takes 20 ms; http has no use for them.
         context = make_context(ca_certificate, gateway) if address.scheme == "https" else make_trustless_context()
         extra = {}
@@ -221,7 +221,7 @@ class HostSession:
         """Examine the route to the address layer by layer, without any credential and without a request."""
         self._recall_once()
         with exchange(deadline_seconds):
-            return examine(self._backend, self.address, self._ca_certificate, self.gateway)
+            return examine(self._backend, self.address, self._ca_certificate, self._gateway)
 
 
 def _register_secrets(headers: Mapping[str, str], form: Mapping[str, str]) -> None:

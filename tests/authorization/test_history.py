@@ -20,7 +20,7 @@ def test_history_tells_each_pair_and_no_token(paired: Paired, auditor: Visitor) 
     page = auditor.get(PAGE)
 
     assert page.status_code == 200
-    assert page.text.count("GitLab issued the next pair") == 2
+    assert page.text.count("GitLab issued the next token") == 2
     assert "token pair 3" in page.text
     assert not any(token.access_token in page.text or token.refresh_token in page.text for token in paired.issued)
 
@@ -72,7 +72,7 @@ def test_connection_without_authorization_says_what_to_do(owner: Visitor, paired
     with runtime.database.transaction() as session:
         session.delete(paired.credential)
 
-    assert "No one has authorized this connection yet" in owner.get(PAGE).text
+    assert "This connection has no credential yet" in owner.get(PAGE).text
 
 
 def test_outsider_finds_nothing(paired: Paired, outsider: Visitor) -> None:

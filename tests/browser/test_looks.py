@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from playwright.sync_api import Page, expect
 
 from portal.accounts.first_run import ensure_setup_link
 from portal.accounts.models import Organization
-from portal.connections import store
-from portal.connections.models import Method
 from tests.accounts.support import let_time_pass
 from tests.browser import walk
 from tests.browser.checks import Looker, open_folds
 from tests.browser.site import Site
 from tests.browser.watching import Watch
 from tests.support.connected import connect
-from tests.support.walkthrough import principal_of
 
 pytestmark = pytest.mark.browser
 
@@ -239,15 +234,6 @@ def test_questions_and_refusals(site: Site, page: Page, watch: Watch) -> None:
     look = Looker()
     walk.authorized_connection(site)
     site.await_jobs()
-    principal = principal_of(site.runtime, site.cast.owner)
-    second = store.create_draft(site.runtime, principal, "Second", Method.OAUTH).slug
-    page.goto(f"{site.url}/connections/{second}/setup/instance")
-    page.get_by_role("button", name=re.compile("^Use localhost")).click()
-    expect(page.get_by_role("heading", name="Everything is in place")).to_be_visible()
-    walk.field(page, "Domain").fill("gitlab.example.com")
-    walk.press_continue(page)
-    expect(page.get_by_role("button", name="Change all 2")).to_be_visible()
-    look(page, "shared")
     page.goto(f"{site.url}/members")
     let_time_pass(site.app, minutes=6)
     page.locator("#content details summary").first.click()

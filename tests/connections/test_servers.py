@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from sqlmodel import select
 
@@ -33,11 +31,9 @@ def servers(runtime: Runtime) -> list[GitLabServer]:
 @pytest.fixture
 def second(owner: Visitor, sandbox: RunningSandbox, live: Prepared) -> str:
     """A draft that names the same GitLab as a connection in use."""
-    path = f"/connections/{draft(owner, 'Second')}/setup/instance"
-    offered = re.search(r'name="server" value="(\d+)"', owner.get(path).text)
-    assert offered is not None
-    owner.post(path, {"server": offered[1]})
-    return path
+    slug = draft(owner, "Second")
+    owner.post(f"/connections/{slug}/setup/instance", {"domain": sandbox.url})
+    return f"/connections/{slug}/setup/instance"
 
 
 @BOTH_DATABASES

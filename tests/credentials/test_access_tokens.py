@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from portal.connections.models import ConnectionState, Method
 from portal.credentials import AccessSource, AccessUnavailable
 from portal.credentials.access_tokens import OtherUser
+from portal.credentials.history import KINDS
 from portal.credentials.models import CredentialState
-from portal.errors import Conflict
+from portal.errors import Card, Conflict, Surface, Way
+from portal.failures import FAILURES, failure_of
+from portal.health.checks import check_connection
 from portal.repositories.models import Enablement, Repository
-from tests.disconnection.world import ENABLED, PATHS, World
+from tests.disconnection.world import ADDRESS, ENABLED, PATHS, World
 from tests.support.linked import link, new_token
 from tests.support.visitor import Visitor
 from tests.support.walkthrough import authorize
+
+OAUTH_WORDS = re.compile(r"[Aa]uthoriz\w+|Application ID|\bapplications?\b|[Tt]oken pair|\bpair\b|Secret\b")
 
 
 def is_alive(world: World, token: str) -> bool:
@@ -87,3 +94,45 @@ def test_token_that_gitlab_ends_is_a_verdict_at_the_first_refusal(world: World, 
     assert paired.credential.state == CredentialState.REVOKED
     assert paired.connection.attention["code"] == "access_token_revoked"
     assert world.sandbox.requests.count("/oauth/token") == 0
+
+
+def test_nothing_that_a_token_connection_shows_asks_anyone_to_authorize(world: World, owner: Visitor) -> None:
+    """Every failure that its pages can show, and the pages themselves, speak of the token."""
+    paired = world.paired
+    link(paired, world.cast.owner, new_token(world.sandbox, days=20))
+    check_connection(world.runtime, paired.connection_id)
+    places = {
+        *(Surface.OVERVIEW, Surface.HEALTH, Surface.CREDENTIAL, Surface.REPOSITORIES, Surface.JOB_READ),
+        *(Surface.JOB_WAITING, Surface.JOB_CHECK),
+    }
+    # A credential of an application is the only one that these are about.
+    of_applications = {
+        *("credential_revoked", "credential_lost", "application_gone", "application_changed", "client_secret_changed"),
+        *("client_refused", "refresh_refused", "not_authorized", "credential_expires", "secret_unreadable"),
+        *("secret_unreadable/both", "secret_unreadable/secret"),
+    }
+    told = {}
+    for key, entry in FAILURES.items():
+        code, _, case = key.partition("@")[0].partition("/")
+        if key.partition("@")[0] in of_applications or code.startswith(("oauth_", "wrong_person_")):
+            continue
+        for place in sorted(entry.places & places):
+            card = Card(code, {"case": case}).at(place, Method.ACCESS_TOKEN)
+            found = failure_of(code, case, Method.ACCESS_TOKEN)
+            told[key, place] = found.told_at(place).sentence + " " + found.told_at(place).remedy
+            assert not {Way.AUTHORIZE, Way.SECRET} & set(card.ways), key
+    assert len(told) > 200
+    # The header, and an address that GitLab's discovery document names.
+    plain = {key: re.sub("Authorization header|authorize page", "", text) for key, text in told.items()}
+    odd = {key: text for key, text in plain.items() if OAUTH_WORDS.search(text) and key[0] != "gitlab_unproved"}
+    assert odd == {}
+
+    for path in ("", "/health", "/credential", "/settings", "/disconnect", "/activity", "/setup/services"):
+        page = owner.get(f"{ADDRESS}{path}")
+        text = re.sub(r"<[^>]+>", " ", page.text.partition("<main")[2])
+        # What came before the token stays in the history.
+        text = text.replace(KINDS["authorized"].sentence, "").replace(KINDS["authorized"].word, "")
+        assert page.status_code == 200
+        assert OAUTH_WORDS.findall(re.sub("Use an OAuth application instead|Authorization: Bearer", "", text)) == [], (
+            path
+        )

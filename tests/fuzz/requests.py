@@ -25,8 +25,7 @@ NAMES = (
     *("grant_id", "role", "email", "name", "password", "new_password", "organization", "theme", "v", "in_popup", "use"),
     *("domain", "api_url", "ca_certificate", "proxy", "display_name", "method", "services", "hooks_wanted", "preset"),
     *("service_username", "application_id", "secret", "choice", "revoked", "confirmation", "use_external", "sort"),
-    *("proxy_exceptions", "reach", "server", "trust", "client_certificate", "client_key", "header_name"),
-    "header_value",
+    *("proxy_exceptions", "reach", "trust", "client_certificate", "client_key", "header_name", "header_value"),
     *("csrf_token", "proof_password", "_method", "connection", "connection_id", "visibility", "archived", "enabled"),
 )
 TEXTS: tuple[str, ...] = (

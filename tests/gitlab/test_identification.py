@@ -6,7 +6,7 @@ import pytest
 
 from portal.gitlab.answers import GitLabUnavailable, NotGitLab, Unproved
 from portal.gitlab.identification import identify
-from portal.net import NetworkPolicy, OutboundClient, RedirectRefused, TLSFailed, parse_address
+from portal.net import NetworkPolicy, OutboundClient, RedirectRefused, parse_address
 from tests.gitlab.impostors import DISCOVERY, GITLAB_REFUSAL, GITLABS, IMPOSTORS, VERSION, Reply, Table, openid, playing
 
 
@@ -21,21 +21,6 @@ def identified(table: Table, prefix: str = "", external_url: str = "") -> bool:
                 return False
             assert found.api.status in {200, 401}
             return True
-
-
-@pytest.mark.parametrize(
-    ("words", "case"),
-    [
-        ("No required SSL certificate was sent", "client_certificate_required"),
-        ("The SSL certificate error", "client_certificate_refused"),
-    ],
-)
-def test_client_certificate_that_nginx_misses_or_refuses_is_named(words: str, case: str) -> None:
-    page = f"<html><head><title>400 {words}</title></head><body>nginx</body></html>"
-    with pytest.raises(TLSFailed) as caught:
-        identified({"*": Reply(400, page)})
-
-    assert caught.value.case == case
 
 
 def test_there_are_more_than_twenty_impostors() -> None:

@@ -60,16 +60,6 @@ def test_certificate_that_ends_within_two_weeks_is_a_warning_until_it_is_renewed
     assert watched.incidents[0].phase == IncidentPhase.CLOSED
 
 
-def test_authority_that_is_trusted_here_and_ends_first_is_a_warning(watched: Watched, context: ssl.SSLContext) -> None:
-    old = issue("Company authority", is_authority=True, not_after=NOW + 20 * DAY)
-    show(context, issue("localhost", "localhost", by=old))
-    watched.change(lambda connection: setattr(connection, "ca_certificate", old.pem))
-
-    watched.look(3)
-
-    assert [(item.cause, item.level) for item in watched.incidents] == [("authority_expires", "Warning")]
-
-
 @pytest.mark.parametrize(
     ("case", "cause"), [("expired", "tls_expired"), ("name", "tls_wrong_name"), ("authority", "tls_other_authority")]
 )

@@ -54,18 +54,6 @@ def test_untrusted_chain_is_shown_whole_with_the_fingerprint_to_compare(authorit
     assert server.requests == []
 
 
-def test_expired_authority_is_told_from_an_expired_certificate() -> None:
-    old = issue("Old authority", is_authority=True, not_before=NOW - 9 * DAY, not_after=NOW - DAY)
-    codes = []
-    for leaf in (issue(HOST, HOST, by=old), issue(HOST, HOST, by=old, not_before=NOW - 9 * DAY, not_after=NOW - DAY)):
-        with Server(always(response()), tls=leaf.server_context(old)) as server:
-            failure = examine(server, ca_certificate=old.pem).failure
-        assert failure is not None
-        codes.append(failure.code)
-
-    assert codes == ["tls_authority_expired", "tls_expired"]
-
-
 @pytest.mark.parametrize("is_root_pasted", [False, True])
 def test_certificate_that_comes_without_its_intermediate_is_told_from_an_unknown_authority(
     authority: Issued, is_root_pasted: bool

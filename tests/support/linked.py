@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
+from portal.actor import SYSTEM
 from portal.connections.store import open_host_session
 from portal.credentials.access_tokens import link_access_token
 from portal.db import utc_now
@@ -22,12 +23,11 @@ def new_token(sandbox: RunningSandbox, username: str = "gatehouse", *scopes: str
     return sandbox.token(username, *(scopes or ("api",)), expires_at=ends_on)
 
 
-def link(paired: Paired, actor: Actor, token: str, **details: Any) -> Examined:
-    """Examine a token at the sandbox and link the connection with it."""
+def link(paired: Paired, actor: Actor | None, token: str, **details: Any) -> Examined:
+    """Examine a token at the sandbox and link the connection with it, as a person or as no one in particular."""
     runtime, connection = paired.runtime, paired.connection
     with open_host_session(runtime, connection) as http:
         examined = examine(http, Secret(token), connection.services, hooks_wanted=False)
-    link_access_token(
-        runtime, paired.connection_id, Secret(token), examined, principal_of(runtime, actor).actor, **details
-    )
+    who = principal_of(runtime, actor).actor if actor else SYSTEM
+    link_access_token(runtime, paired.connection_id, Secret(token), examined, who, **details)
     return examined

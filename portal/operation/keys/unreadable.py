@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from portal import audit
 from portal.actor import SYSTEM
 from portal.authorization.attempts import AttemptState, AuthorizationAttempt
-from portal.connections.models import Connection, ConnectionState, attention_code, end_attention, need_attention
+from portal.connections.models import Connection, ConnectionState, Method, attention_code, end_attention, need_attention
 from portal.connections.store import application_of
 from portal.credentials.models import Credential, CredentialState
 from portal.credentials.store import lock_credential, record_event
@@ -78,7 +78,9 @@ def _look_at(runtime: Runtime, connection_id: int, *, mark: bool) -> Unreadable 
             return None
         application = application_of(session, connection_id)
         ring = runtime.vault.ring
-        secret = _is_gone(ring, [application.client_secret_sealed] if application else [])
+        # What is left of an application does not matter to a connection that uses an access token.
+        used = application if connection.method == Method.OAUTH else None
+        secret = _is_gone(ring, [used.client_secret_sealed] if used else [])
         pair = [credential.access_token_sealed, credential.refresh_token_sealed] if credential else []
         tokens = _is_gone(ring, pair)
         if not tokens:
