@@ -30,7 +30,7 @@ class RequestInfo:
 
 
 # Addresses whose next part is as good as a password, or belongs to one person's browser.
-_SECRET_PART = re.compile(r"(/(?:setup|invitations|authorization|hand-over)/+)[^/]{16,}")
+_SECRET_PART = re.compile(r"(/(?:setup|invitations|authorization|hand-over(?:/+step)?)/+)[^/]{16,}")
 _MAX_PATH = 500
 _current: ContextVar[RequestInfo | None] = ContextVar("request_info", default=None)
 

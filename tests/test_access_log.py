@@ -127,7 +127,7 @@ def test_error_lines_of_the_portal_leave_them_out_as_well(
     monkeypatch.setattr(first_run, "require_open_setup", broken)
 
     with catching_lines() as lines:
-        for path in (f"/setup/{secret}", f"/setup/{secret}/nothing", f"/invitations/{secret}"):
+        for path in (f"/setup/{secret}", f"/setup/{secret}/nothing", f"/invitations/{secret}", f"/hand-over/{secret}"):
             app.test_client().get(path, base_url=BASE_URL)
 
     assert "unexpected_error" in lines.text

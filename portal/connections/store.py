@@ -224,12 +224,11 @@ def rename(runtime: Runtime, principal: Principal, slug: str, display_name: str)
     """
     with runtime.database.transaction() as session:
         connection = get_connection_for_admin(session, principal, slug)
-        old, connection.display_name = (
-            connection.display_name,
-            check_name(session, principal, display_name, besides=connection.id),
-        )
-        _flush_name(session, connection.display_name)
-        audit.record(session, principal.actor, "connection.renamed", connection.target, old=old)
+        name, old = check_name(session, principal, display_name, besides=connection.id), connection.display_name
+        if name != old:
+            connection.display_name = name
+            _flush_name(session, name)
+            audit.record(session, principal.actor, "connection.renamed", connection.target, old=old)
         return connection
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from portal.capability import Capability
 from portal.db import delete_of_connection
-from portal.handover.links import end_with_authorization
+from portal.handover.links import end_with_authorization, hand_over_panels
 from portal.handover.models import HandOver
 
 CAPABILITY = Capability(
@@ -13,6 +13,7 @@ CAPABILITY = Capability(
     tables=(HandOver,),
     erases=delete_of_connection(HandOver),
     stylesheets=("handover",),
+    connection_panels={7: hand_over_panels},
     on_connected=end_with_authorization,
     actions={
         "handover.accepted": "finished the step of {object} that was handed over",

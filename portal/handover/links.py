@@ -20,6 +20,7 @@ from portal.accounts.principal import load_principal
 from portal.actor import Actor, ActorKind, Principal, Right, RightLost
 from portal.connections.applications import save_credentials
 from portal.connections.models import Connection, ConnectionState
+from portal.connections.panels import Panel, Place
 from portal.connections.steps import STEPS_OF, Step, step_to_do_first
 from portal.connections.store import application_of, get_connection_for_admin, is_included, require_plan
 from portal.db import utc_now
@@ -100,6 +101,19 @@ def latest_link(runtime: Runtime, connection: Connection, step: Step) -> HandOve
     statement = select(HandOver).where(HandOver.connection_id == connection.id, HandOver.step == step)
     with runtime.database.reading() as session:
         return session.exec(statement.order_by(col(HandOver.id).desc()).limit(1)).first()
+
+
+def hand_over_panels(runtime: Runtime, principal: Principal, connection: Connection) -> list[Panel]:
+    """Return the newest link of a connection while someone has it, and if they declined."""
+    if not principal.may(Right.MANAGE_CONNECTIONS):
+        return []
+    statement = select(HandOver).where(HandOver.connection_id == connection.id)
+    with runtime.database.reading() as session:
+        link = session.exec(statement.order_by(col(HandOver.id).desc()).limit(1)).first()
+    is_declined = link is not None and link.outcome == Outcome.DECLINED and link.step not in connection.steps_done
+    if link is None or not (is_open(link) or is_declined):
+        return []
+    return [Panel(Place.NEEDS, "handover/_needs.html", {"link": link})]
 
 
 def is_open(link: HandOver, now: datetime | None = None) -> bool:

@@ -6,6 +6,7 @@ import pytest
 from sqlmodel import select
 
 from portal.accounts.models import Organization
+from portal.audit.models import AuditEvent
 from portal.connections.models import Application, Connection, Method
 from portal.connections.store import create_draft
 from portal.credentials import demand_access
@@ -86,16 +87,21 @@ def test_plan_without_it_says_what_is_missing_and_whom_to_ask_wherever_a_gitlab_
     assert owner.post(f"{draft}/setup/cancel").status_code == 303
 
 
-def test_connection_in_use_keeps_working_without_the_plan(
+def test_connection_in_use_keeps_working_without_the_plan_and_under_another_name(
     runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, live: Prepared
 ) -> None:
     lose_the_plan(runtime)
+    for _ in range(2):
+        assert owner.post(f"/connections/{live.slug}/name", {"display_name": "Another name"}).status_code == 303
 
     assert owner.get(f"/connections/{live.slug}/setup/application").status_code == 200
     assert owner.post(f"/connections/{live.slug}/catalogue").status_code == 303
     assert authorize(owner, sandbox, live.slug).status_code == 303
     token = demand_access(runtime, live.connection.id, reason="test").token.reveal()
     assert sandbox.world.oauth.find_access_token(token) is not None
+    with runtime.database.reading() as session:
+        renamed = session.exec(select(AuditEvent).where(AuditEvent.action == "connection.renamed")).all()
+    assert [(event.object_name, event.details) for event in renamed] == [("Another name", {"old": "GitLab"})]
 
 
 @BOTH_DATABASES

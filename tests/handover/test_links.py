@@ -63,6 +63,7 @@ def test_administrator_without_an_account_sends_both_values(
 ) -> None:
     forget_application(runtime, prepared)
     link = hand_over(owner, prepared.slug)
+    assert "Not opened yet" in owner.get(f"/connections/{prepared.slug}").text
     step = open_link(visitor, link)
 
     page = visitor.get(step).text
@@ -132,4 +133,5 @@ def test_declined_link_says_why_and_ends(
     page = owner.get(f"/connections/{prepared.slug}/hand-over/authorize").text
     assert "Mads Hansen declined" in page
     assert "We use another tool." in page
+    assert "Mads Hansen declined" in owner.get(f"/connections/{prepared.slug}").text
     assert [event.action for event in events(runtime)][-2:] == ["handover.declined", "handover.refused"]

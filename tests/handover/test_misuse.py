@@ -430,9 +430,16 @@ def test_link_that_ends_while_someone_is_at_gitlab_stores_nothing_and_revokes_th
     location = pass_gitlab(sandbox, visitor.get(leave.removesuffix("leave") + "go").headers["Location"], "gatehouse")
     owner.post(f"/connections/{prepared.slug}/hand-over/authorize/withdrawal")
 
+    assert come_back(Visitor(owner.app), location).status_code == 400
+    elsewhere = location.replace(f"/callback/{prepared.slug}?", "/callback/another?")
+    assert come_back(visitor, elsewhere).status_code == 400
     assert come_back(visitor, location).status_code == 404
 
     with runtime.database.reading() as session:
         assert session.exec(select(Credential)).all() == []
     assert [token.is_revoked for token in sandbox.world.oauth.tokens()] == [True]
     assert only_link(runtime).outcome == Outcome.WITHDRAWN
+    with runtime.database.reading() as session:
+        refused = select(AuditEvent).where(AuditEvent.action == "authorization.refused").order_by(AuditEvent.number)
+        found = [(event.actor_kind, event.details["code"]) for event in session.exec(refused)]
+    assert found == [("anonymous", "other_browser"), ("hand_over", "right_lost")]
