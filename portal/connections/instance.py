@@ -152,7 +152,7 @@ def save_instance(
         users = connections_of(session, server, is_locked=True) if server else []
         connection = get_connection_for_admin(session, principal, slug, is_locked=True)
         others = [user for user in users if user.id != connection.id]
-        followers = [connection]
+        followers, is_rerouted = [connection], False
         if server is None and (found := find_server(session, connection.organization_id, understood.way)):
             server = found
             understood = replace(understood, ca_certificate=found.ca_certificate, proxy=found.proxy)
@@ -163,6 +163,7 @@ def save_instance(
                 server = None
             else:
                 followers += others
+                is_rerouted = server.proxy_exceptions != understood.proxy_exceptions
                 understood.write_to(server)
         if server is None:
             server = GitLabServer(organization_id=connection.organization_id, external_url="", api_url="")
@@ -170,12 +171,18 @@ def save_instance(
         session.add(server)
         session.flush()
         for follower in followers:
-            _follow(session, principal, follower, server, understood)
+            _follow(session, principal, follower, server, understood, is_rerouted=is_rerouted)
         return connection
 
 
 def _follow(
-    session: Session, principal: Principal, connection: Connection, server: GitLabServer, understood: Understood
+    session: Session,
+    principal: Principal,
+    connection: Connection,
+    server: GitLabServer,
+    understood: Understood,
+    *,
+    is_rerouted: bool,
 ) -> None:
     """Apply to a connection how its GitLab server is reached now."""
     before = {**way_of(connection), "server_id": connection.server_id}
@@ -185,7 +192,7 @@ def _follow(
     connection.updated_at = utc_now()
     if connection.authorized_via and origin_of(connection.authorized_via["api_url"]) == understood.api.origin:
         connection.authorized_via = way_of(connection)
-    if before != {**way_of(connection), "server_id": connection.server_id}:
+    if is_rerouted or before != {**way_of(connection), "server_id": connection.server_id}:
         _begin_anew(session, connection, is_moved=connection.api_url != before["api_url"])
         audit.record(
             session,
@@ -263,7 +270,8 @@ def would_change(runtime: Runtime, connection: Connection, entered: Entered) -> 
     Raises:
         InvalidInput: with a sentence per field.
     """
-    return way_of(connection) != understand(runtime, entered).way
+    understood, exceptions = understand(runtime, entered), proxy_exceptions_of(runtime, connection)
+    return (way_of(connection), exceptions) != (understood.way, understood.proxy_exceptions)
 
 
 def _begin_anew(session: Session, connection: Connection, *, is_moved: bool) -> None:

@@ -14,7 +14,15 @@ from portal.connections.models import Connection, GitLabServer
 from portal.db import utc_now
 from portal.errors import Conflict, InvalidInput, NotFound
 from portal.logs import get_logger
-from portal.net import CertificateInfo, CertificateRefused, Gateway, HostSession, parse_address, parse_certificates
+from portal.net import (
+    CertificateInfo,
+    CertificateRefused,
+    Gateway,
+    HostSession,
+    origin_of,
+    parse_address,
+    parse_certificates,
+)
 from portal.net.tls import check_client_certificate, check_header
 from portal.runtime import Runtime
 from portal.vault import Place, Secret, SecretUnreadable
@@ -121,13 +129,14 @@ def open_way(
     """Return a session with the API of a `way_of`, and with what its server row adds as long as that is about it."""
     address = parse_address(way["api_url"], allow_http=True)
     with runtime.database.reading() as session:
-        server = session.get(GitLabServer, server_id) if server_id else None
+        found = session.get(GitLabServer, server_id) if server_id else None
+    server = found if found and origin_of(found.api_url) == address.origin else None
     return runtime.outbound.session(
         address,
         ca_certificate=way["ca_certificate"],
         proxy=way["proxy"],
         proxy_exceptions=server.proxy_exceptions if server else "",
-        gateway=gateway_of(runtime, server) if server and server.origin == address.origin else None,
+        gateway=gateway_of(runtime, server) if server else None,
         recall=recall,
         is_background=is_background,
     )
@@ -172,6 +181,7 @@ def save_gateway(runtime: Runtime, principal: Principal, server_id: int, entered
         if problems:
             raise InvalidInput(field_errors=problems)
         server.client_certificate, server.header_name, server.updated_at = certificate, name, utc_now()
+        server.origin = origin_of(server.api_url)
         for column, secret in ((KEY, key if certificate else ""), (VALUE, value if name else "")):
             place = Place("gitlab_server", server.id or 0, column)
             sealed = runtime.vault.seal(Secret(secret), place, server.origin) if secret else None

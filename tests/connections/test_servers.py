@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from flask import Flask
 from sqlmodel import select
 
 from portal.connections.models import Connection, ConnectionState, GitLabServer
@@ -10,12 +11,12 @@ from portal.connections.servers import EnteredGateway, open_way, save_gateway
 from portal.connections.store import open_host_session
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
-from tests.accounts.support import BOTH_DATABASES
+from tests.accounts.support import BOTH_DATABASES, form_on, let_time_pass
 from tests.connections.drafts import connection_named, draft
 from tests.connections.peers import let_through
 from tests.net.certificates import issue
 from tests.net.servers import Server, always, response
-from tests.support.people import Cast
+from tests.support.people import PASSWORD, Cast
 from tests.support.visitor import Visitor
 from tests.support.walkthrough import Prepared, principal_of
 
@@ -71,6 +72,25 @@ def test_change_for_one_connection_leaves_the_others_and_its_draft_takes_the_ser
     owner.post(second.replace("instance", "cancel"))
 
     assert [item.api_url for item in servers(runtime)] == [sandbox.url]
+
+
+def test_hosts_without_the_proxy_are_a_change_of_the_way(
+    app: Flask, runtime: Runtime, owner: Visitor, sandbox: RunningSandbox, live: Prepared
+) -> None:
+    path = f"/connections/{live.slug}/setup/instance"
+    through = {"domain": sandbox.url, "proxy": "proxy.example.com:3128"}
+    owner.post(path, {**through, "proxy_exceptions": "localhost"})
+    assert owner.post(f"{path}/checks").status_code == 303
+    assert connection_named(runtime, "GitLab").checks is not None
+
+    let_time_pass(app, minutes=6)
+    asked = owner.post(path, {**through, "proxy_exceptions": "10.0.0.0/8  .example.com"})
+    assert asked.status_code == 401
+    assert owner.post(path, {**through, "proxy_exceptions": "localhost"}).status_code == 303
+
+    action, hidden = form_on(asked)
+    owner.post(action, {**hidden, "proof_password": PASSWORD})
+    assert servers(runtime)[0].proxy_exceptions == "10.0.0.0/8, .example.com"
 
 
 def test_other_organization_shares_nothing_and_sees_nothing(
