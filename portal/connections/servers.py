@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from portal import audit
 from portal.accounts.principal import require_right_now
 from portal.actor import Principal, Right
+from portal.connections.checks import CheckState
 from portal.connections.models import Connection, GitLabServer
 from portal.db import utc_now
 from portal.errors import Conflict, InvalidInput, NotFound
@@ -196,7 +197,9 @@ def save_gateway(runtime: Runtime, principal: Principal, server_id: int, entered
             header=name,
         )
         for connection in connections_of(session, server, is_locked=True):
-            connection.checks = None  # They were made without it.
+            # What failed was checked without it. What passed stays: it also holds what GitLab announces of its issuer.
+            if any(check["state"] == CheckState.FAIL for check in (connection.checks or {}).get("checks", ())):
+                connection.checks = None
             session.add(connection)
         return _use_of(session, server)
 
