@@ -27,6 +27,7 @@ from portal.gitlab import links
 from portal.gitlab.answers import GitLabError, GitLabNotFound, Project
 from portal.gitlab.client import GitLabClient
 from portal.net import AddressRefused, OutboundError, parse_address
+from portal.repositories import rules
 from portal.repositories.availability import EXPLANATIONS, REPORTER, role_name
 from portal.repositories.catalogue.findings import FAILS
 from portal.repositories.catalogue.rows import repository_row
@@ -69,6 +70,7 @@ QUESTIONS = {
     "role": "Its role is Reporter or higher",
     "usable": "It is not archived, empty or SHA-256",
     "listed": "It is in the list",
+    "rules": "The rules allow it",
 }
 
 
@@ -373,7 +375,7 @@ class _Search:
             if path != row.path_with_namespace:
                 answer.explanation += f" In GitLab it is called {path} now; the next read notices."
             self.notes["listed"] = f"as {row.path_with_namespace}"
-            return ""
+            return self._find_rule(row)
         if self.is_reading:
             answer.title = "GitLab is being read right now"
             answer.explanation = f"{path} appears in the list when its turn comes."
@@ -400,6 +402,20 @@ class _Search:
         answer.may_read = True
         self.notes["listed"] = "No: nothing stands in its way"
         return "listed"
+
+    def _find_rule(self, row: Repository) -> str:
+        with self.runtime.database.reading() as session:
+            decided = rules.rule_for(session, row)
+        if decided is None:
+            return ""
+        number, rule = decided
+        self.notes["rules"] = f"rule {number} {'enables' if rule.action == rules.Action.ENABLE else 'excludes'} it"
+        if rule.action == rules.Action.ENABLE or self.is_enabled:
+            return ""
+        answer = self.answer
+        answer.is_here = False
+        answer.explanation = f"Rule {number} excludes it ({rule.pattern}), so only a person enables it."
+        return "rules"
 
     def _explain_hidden(self, client: GitLabClient) -> str:
         answer, row = self.answer, self.row

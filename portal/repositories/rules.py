@@ -358,7 +358,7 @@ def _batches(changes: list[ItemChange]) -> Iterable[list[ItemChange]]:
     return (changes[start : start + BATCH] for start in range(0, len(changes), BATCH))
 
 
-def _items(session: Session, connection_id: int) -> list[Item]:
+def _items(session: Session, connection_id: int, repository_id: int | None = None) -> list[Item]:
     statement = (
         select(
             col(Repository.id),
@@ -377,6 +377,8 @@ def _items(session: Session, connection_id: int) -> list[Item]:
         .where(col(Repository.connection_id) == connection_id)
         .order_by(col(Repository.path_with_namespace), col(Repository.id))
     )
+    if repository_id is not None:
+        statement = statement.where(col(Repository.id) == repository_id)
     return [Item(*row) for row in session.execute(statement)]
 
 
@@ -470,6 +472,16 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
         text += "" if is_last else "/"
     found = re.compile(text, re.IGNORECASE).fullmatch
     return lambda path: path.count("/") < MAX_LEVELS and found(path) is not None
+
+
+def rule_for(session: Session, repository: Repository) -> tuple[int, Rule] | None:
+    """Return the number of the rule that decides a repository, and the rule; None if none does."""
+    found = list_rules(session, repository.connection_id)
+    items = _items(session, repository.connection_id, repository.id) if found else []
+    decided = judge(found, items).decided
+    return (
+        next(((number, rule) for number, rule in enumerate(found, 1) if decided[number - 1]), None) if items else None
+    )
 
 
 def clean_pattern(typed: str) -> str:

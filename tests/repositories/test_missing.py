@@ -13,7 +13,7 @@ from portal.connections.models import Connection, ConnectionState
 from portal.errors import InvalidInput
 from portal.repositories.catalogue.run import read_catalogue
 from portal.repositories.missing import Reference, read_reference
-from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, Repository
+from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, Repository, SelectionRule
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.connected import connect
@@ -106,6 +106,18 @@ def test_repository_that_is_here(runtime: Runtime, owner: Visitor, connection_id
     with runtime.database.transaction() as session:
         session.add(Enablement(repository_id=row.id, connection_id=connection_id))
     assert "web/api-gateway is in the list, and enabled" in ask(owner, row.gitlab_project_id)
+
+
+def test_rule_that_excludes_it_is_named(runtime: Runtime, owner: Visitor, connection_id: int) -> None:
+    with runtime.database.transaction() as session:
+        rules = (("enable", "data/**"), ("exclude", "web/**"))
+        for position, (action, pattern) in enumerate(rules, 1):
+            session.add(SelectionRule(connection_id=connection_id, position=position, action=action, pattern=pattern))
+
+    text = ask(owner, "web/api-gateway")
+    assert "Rule 2 excludes it (web/**), so only a person enables it." in text
+    assert "No: The rules allow it rule 2 excludes it" in text
+    assert "Yes: The rules allow it rule 1 enables it" in ask(owner, "data/data-contracts")
 
 
 def test_repository_that_was_not_read_yet_can_be_read_now(
