@@ -133,7 +133,9 @@ def step(public_id: str) -> Response:
     if link := links.find_finished(current_runtime(), public_id, _cookie(public_id)):
         return render("handover/thanks.html", link=link, asker=_maker_of(link))
     task = _task(public_id)
-    form = ApplicationForm(data={"application_id": _application_id(task)})
+    # What was sent before is kept; the Application ID of a connection in use is not shown.
+    sent = get_application(current_runtime(), task.connection) if task.link.sent_at else None
+    form = ApplicationForm(data={"application_id": sent.client_id if sent and not sent.checked_at else ""})
     return _letter(task.link.step, task, form=form, card=None)
 
 
@@ -320,12 +322,6 @@ def _letter(name: str, task: Task, **context: Any) -> Response:
 def _maker_of(link: HandOver) -> str:
     with current_runtime().database.reading() as session:
         return user_name(session, link.requested_by_user_id)
-
-
-def _application_id(task: Task) -> str:
-    """Return the Application ID that was sent before; that of a connection in use is not shown."""
-    application = get_application(current_runtime(), task.connection)
-    return application.client_id if application and task.link.sent_at and not application.checked_at else ""
 
 
 def _task(public_id: str, step: Step | None = None) -> Task:
