@@ -152,7 +152,7 @@ def retire_tokens(
     credential.state = CredentialState.ERASED
     credential.refresh_at = credential.expires_at = None
     session.add(credential)
-    if not had_token:
+    if not had_token or _is_used_elsewhere(session, runtime, credential, access_token):
         return None
     revoker = revoker_of(runtime, connection, application_of(session, connection.id), credential)
     credential.client_secret_sealed = None
@@ -165,6 +165,16 @@ def retire_tokens(
         _seal_tokens(runtime, row, token, access_token)
     _enqueue(session, revoker)
     return row
+
+
+def _is_used_elsewhere(session: Session, runtime: Runtime, credential: Credential, token: Secret | None) -> bool:
+    """Return whether another connection uses the same access token: a person can enter one twice."""
+    if not method_of(credential).is_once or token is None:
+        return False
+    others = select(Credential).where(
+        Credential.origin == credential.origin, Credential.method == credential.method, Credential.id != credential.id
+    )
+    return any(_open_pair(runtime, other)[1] == token for other in session.exec(others).all())
 
 
 def hold_pair(session: Session, runtime: Runtime, revoker: Revoker, tokens: oauth.TokenAnswer) -> int:

@@ -17,6 +17,7 @@ from portal.health.checks import check_connection
 from portal.repositories.models import Enablement, Repository
 from tests.disconnection.world import ADDRESS, ENABLED, PATHS, World
 from tests.support.linked import link, new_token
+from tests.support.paired import SCOPES, pair
 from tests.support.visitor import Visitor
 from tests.support.walkthrough import authorize
 
@@ -50,13 +51,43 @@ def test_from_an_application_to_a_token_and_back_loses_nothing_of_the_repositori
     world.run()
     assert (paired.demand(), is_alive(world, second)) == (second, True)
 
+    application, secret = world.sandbox.world.oauth.create_application(
+        "Gatehouse", f"{world.runtime.settings.base_url}/oauth/callback/gitlab", SCOPES
+    )
+    assert "setup/application" in owner.get(f"{ADDRESS}/settings").text
+    typed = {"application_id": application.uid, "secret": str(secret)}
+    answer = owner.post(f"{ADDRESS}/setup/application", typed)
+    assert answer.headers["Location"].endswith("/setup/service-user"), answer.text
+    answer = owner.post(f"{ADDRESS}/setup/service-user", {"service_username": "gatehouse"})
+    # The world has an attempt that is under way.
+    assert "Start again" in owner.get(answer.headers["Location"]).text
+    # Until someone does, the token is in use, and nothing asks for anything.
+    assert (paired.demand(), paired.connection.attention) == (second, None)
     authorize(owner, world.sandbox, "gitlab")
     world.run()
+    paired.application_id = application.id
     assert (paired.connection.method, paired.credential.token_details) == (Method.OAUTH, None)
     assert paired.holds_the_last_pair()
     assert not is_alive(world, second)
     assert [row.proof for row in world.retired()] == ["access_token_revoked"] * 3
     assert (world.count(Enablement), world.count(Repository)) >= (ENABLED, len(PATHS))
+
+
+def test_token_that_another_connection_uses_as_well_is_not_revoked(world: World) -> None:
+    other, token = (
+        pair(world.runtime, world.sandbox, world.cast.owner.organization_id, slug="other"),
+        new_token(world.sandbox),
+    )
+    for paired in (world.paired, other):
+        link(paired, world.cast.owner, token)
+
+    link(world.paired, world.cast.owner, new_token(world.sandbox))
+    world.run()
+    assert (is_alive(world, token), other.demand()) == (True, token)
+
+    link(other, world.cast.owner, new_token(world.sandbox))
+    world.run()
+    assert not is_alive(world, token)
 
 
 def test_token_of_someone_else_is_stored_only_if_a_person_agrees_to_that_user(world: World) -> None:
