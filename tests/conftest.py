@@ -26,7 +26,7 @@ from portal.vault import KeyRing, Vault
 from tests.support.paired import Paired, pair
 from tests.support.people import Cast, make_cast
 from tests.support.postgresql import Cluster, running_cluster
-from tests.support.quick import keep_builders, keep_environments
+from tests.support.quick import keep_builders, keep_environments, keep_parts, share_statements
 from tests.support.reuse import Reused
 from tests.support.visitor import Visitor
 
@@ -55,10 +55,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_applications() -> Iterator[None]:
-    """Have every application of this process share its templates and compiled routes."""
+    """Have every application of this process share its templates, compiled routes and compiled statements."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Flask, "create_jinja_environment", keep_environments(Flask.create_jinja_environment))
         patch.setattr(Rule, "_compile_builder", keep_builders(Rule._compile_builder))
+        patch.setattr(Rule, "_parse_rule", keep_parts(Rule._parse_rule))
+        share_statements(patch)
         yield
 
 

@@ -1,6 +1,6 @@
 """GitLab's OAuth endpoints as a client sees them (RFC 6749, 7636, 7009; docs/gitlab.md).
 
-authlib builds the addresses and the PKCE pair and sends the requests over our transport; the answers are read here,
+authlib builds the addresses and the PKCE pair; our transport sends the requests, and the answers are read here,
 because GitLab's own words, status and request id have to survive.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 from authlib.common.security import generate_token
-from authlib.integrations.httpx_client import OAuth2Client
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from portal.foreign import Scopes
@@ -130,11 +130,16 @@ def authorize_url(
     *, browser_url: str, client_id: str, redirect_uri: str, scopes: list[str], state: str, code_challenge: str
 ) -> str:
     """Return the address that browsers are sent to (RFC 6749 §4.1.1)."""
-    client = OAuth2Client(client_id=client_id, redirect_uri=redirect_uri, scope=" ".join(scopes), trust_env=False)
-    with client:
-        url, _ = client.create_authorization_url(
-            browser_url + AUTHORIZE_PATH, state=state, code_challenge=code_challenge, code_challenge_method="S256"
-        )
+    url = prepare_grant_uri(
+        browser_url + AUTHORIZE_PATH,
+        client_id,
+        "code",
+        redirect_uri,
+        scopes,
+        state,
+        code_challenge=code_challenge,
+        code_challenge_method="S256",
+    )
     return str(url)
 
 

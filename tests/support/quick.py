@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
+import pytest
 from flask import Flask
 from flask.templating import Environment
-from werkzeug.routing import Rule
+from sqlalchemy import Engine
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.util import LRUCache
+from werkzeug.routing import BaseConverter, Rule
+from werkzeug.routing.rules import RulePart
 
 Builder = Callable[..., tuple[str, str]]
 
@@ -39,3 +46,31 @@ def keep_builders(compile_builder: Callable[[Rule, bool], Builder]) -> Callable[
         return built[key]
 
     return kept
+
+
+def keep_parts(parse: Callable[[Rule, str], Iterable[RulePart]]) -> Callable[[Rule, str], Iterable[RulePart]]:
+    """Return werkzeug's parser of addresses with a cache: the same text has the same parts in every application."""
+    parsed: dict[str, tuple[list[RulePart], list[tuple[bool, str]], dict[str, BaseConverter]]] = {}
+
+    def kept(rule: Rule, text: str) -> list[RulePart]:
+        if text not in parsed:
+            before = len(rule._trace)
+            parsed[text] = list(parse(rule, text)), rule._trace[before:], dict(rule._converters)
+            return parsed[text][0]
+        parts, trace, converters = parsed[text]
+        rule._trace += trace
+        rule._converters |= converters
+        rule.arguments |= converters.keys()
+        return parts
+
+    return kept
+
+
+def share_statements(patch: pytest.MonkeyPatch) -> None:
+    """Have the engines of one kind of database share what SQLAlchemy compiled: each test has an engine of its own."""
+    compiled: LRUCache[Any, Any] = LRUCache(2000)
+    patch.setattr(Engine, "_compiled_cache", property(lambda _: compiled, lambda _, own: None), raising=False)
+    for kind in (SQLiteDialect_pysqlite, PGDialect_psycopg):
+        # A dialect is part of what a statement is found by; those of a kind compile it alike.
+        patch.setattr(kind, "__hash__", lambda dialect: hash(type(dialect)))
+        patch.setattr(kind, "__eq__", lambda dialect, other: type(dialect) is type(other))

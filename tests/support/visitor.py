@@ -50,8 +50,8 @@ class Visitor:
         before = self._cookies()
         if before and before == self._token_of:
             return self._token
-        # For a signed-in person this page stays short, however much there is; anyone else is sent to sign in.
-        page = self.http.get("/profile", base_url=self.base_url, follow_redirects=True).text
+        # The shortest form there is: the question for the password, or for anyone else the one to sign in.
+        page = self.get("/prove", htmx=True).text
         found = _TOKEN.search(page)
         assert found, "no form on the page"
         self._token, self._token_of = found.group(1), self._cookies()
