@@ -15,7 +15,6 @@ REQUIREMENTS = [*range(1, 8), *range(9, 63), *range(73, 78), *range(83, 91), *ra
 FAULTS = [*range(1, 30), *range(31, 43), *range(48, 61)]
 # A row may be without a test only for a reason.
 NOT_YET = {
-    "S34": "connecting with an access token is not offered",
     "S54": "no rules for a container network are shipped",
     "S106": "no image and no release pipeline are shipped",
     "F55": "the web server ends a worker that no longer answers",
