@@ -9,7 +9,7 @@ every failure in every one of its places.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -348,19 +348,29 @@ _WAY: dict[str, Failure] = {
         Responsible.GITLAB_ADMIN,
         Way.INSTANCE,
     ),
-    "tls_self_signed": _tls(
-        "The certificate is self-signed, so no authority confirms it.",
-        "If its fingerprint is the one GitLab's administrator gives you, trust it in the step Instance, or paste it "
-        "there as CA certificate.",
-        Responsible.YOU,
-        Way.INSTANCE,
+    "tls_self_signed": replace(
+        _tls(
+            "The certificate is self-signed, so no authority confirms it.",
+            "If its fingerprint is the one GitLab's administrator gives you, trust it in the step Instance, or paste "
+            "it there as CA certificate.",
+            Responsible.YOU,
+            Way.INSTANCE,
+        ),
+        at=_at([Surface.CHECKS], "If its fingerprint is the one GitLab's administrator gives you, trust it below."),
     ),
-    "tls_unknown_ca": _tls(
-        "The certificate was issued by an authority this portal does not know.",
-        "If it is your company's authority, compare its fingerprint and trust it in the step Instance, or paste its "
-        "certificate there as CA certificate.",
-        Responsible.YOU,
-        Way.INSTANCE,
+    "tls_unknown_ca": replace(
+        _tls(
+            "The certificate was issued by an authority this portal does not know.",
+            "If it is your company's authority, compare its fingerprint and trust it in the step Instance, or paste "
+            "its certificate there as CA certificate.",
+            Responsible.YOU,
+            Way.INSTANCE,
+        ),
+        at=_at(
+            [Surface.CHECKS],
+            "If it is your company's authority, compare its fingerprint below and trust it, or paste its certificate "
+            "as CA certificate.",
+        ),
     ),
     "tls_incomplete_chain": _tls(
         "The server sent only its own certificate, without that of the authority that issued it.",
