@@ -230,7 +230,7 @@ def _render_new(form: PurposeForm, errors: dict[str, str] | None = None) -> Resp
         status=422 if errors else 200,
         form=form,
         errors=errors or {},
-        rail=rail(None, Step.PURPOSE, form.method.data or Method.OAUTH),
+        rail=rail(None, Step.PURPOSE, form.method.data if form.method.data in set(Method) else Method.OAUTH),
         connection=None,
     )
 
