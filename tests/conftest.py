@@ -6,8 +6,10 @@ import os
 import shutil
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+import httpx2
 import pytest
 from argon2 import PasswordHasher
 from flask import Flask
@@ -61,6 +63,8 @@ def quick_applications() -> Iterator[None]:
         patch.setattr(Rule, "_compile_builder", keep_builders(Rule._compile_builder))
         patch.setattr(Rule, "_parse_rule", keep_parts(Rule._parse_rule))
         share_statements(patch)
+        # Reading the system's authorities takes longer than most requests, which are over plain HTTP.
+        patch.setattr("httpx2._transports.default.create_ssl_context", cache(httpx2.create_ssl_context))
         yield
 
 
