@@ -32,6 +32,11 @@ VIEWS = {
     "disconnection": ("disconnection.ask", "/connections/gitlab/disconnect"),
     "backup": ("backup.show", "/restored"),
     "grants": ("grants.index", "/members/1/groups"),
+    "access_tokens": ("access_tokens.show", "/connections/gitlab/setup/token"),
+    "provisioning": ("provisioning.show", "/connections/gitlab/setup/create"),
+    "servers": ("servers.index", "/servers/"),
+    "missing": ("missing.index", "/repositories/missing"),
+    "handover": ("handover.sealed", "/hand-over/0123456789abcdef"),
 }
 VALUE = "5f2d9c81e07b4a63" * 4
 REQUEST_ID = re.compile(r"<code>([0-9a-f]{16})</code>")
