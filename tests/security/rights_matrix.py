@@ -218,6 +218,8 @@ ROWS = (
     Row("POST", HEALTH + "/checks", "health.check_again", MANAGE, 303),
     Row("POST", HEALTH + "/support-bundle", "health.bundle", MANAGE, 200),
     Row("GET", "/repositories/", "repositories.index", Right.SEE_REPOSITORIES, 200),
+    Row("GET", "/connections/{slug}/rules", "rules.show", MANAGE, 200),
+    Row("POST", "/connections/{slug}/rules", "rules.change", MANAGE, 200),
     Row("GET", "/repositories/missing", "missing.index", Right.SEE_REPOSITORIES, 200),
     Row("GET", SETUP + "/repositories", "repositories.setup", MANAGE, 200),
     Row("POST", SETUP + "/repositories", "repositories.finish", MANAGE, 303),

@@ -35,6 +35,7 @@ VIEWS = {
     "access_tokens": ("access_tokens.show", "/connections/gitlab/setup/token"),
     "provisioning": ("provisioning.show", "/connections/gitlab/setup/create"),
     "servers": ("servers.index", "/servers/"),
+    "rules": ("rules.show", "/connections/gitlab/rules"),
     "missing": ("missing.index", "/repositories/missing"),
     "handover": ("handover.sealed", "/hand-over/0123456789abcdef"),
 }
