@@ -30,6 +30,12 @@ def row(runtime: Runtime, slug: str) -> tuple[Connection, Credential | None]:
         return connection, session.exec(select(Credential).where(Credential.connection_id == connection.id)).first()
 
 
+def acts_as(runtime: Runtime, slug: str) -> str:
+    """Return the user whose token a connection holds."""
+    credential = row(runtime, slug)[1]
+    return credential.gitlab_username if credential else ""
+
+
 @pytest.mark.parametrize(
     ("version", "scopes", "told"),
     [
@@ -119,6 +125,40 @@ def test_what_a_token_cannot_do_may_be_left_out(
     assert linked.status_code == 303
     assert credential is not None
     assert (connection.services, connection.hooks_wanted) == (["repositories", "issues"], False)
+
+
+def test_token_is_replaced_by_one_of_the_same_user_or_of_another_only_if_someone_agrees(
+    runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, cast: Cast
+) -> None:
+    slug = token_draft(runtime, sandbox, cast.owner)
+    setup = f"/connections/{slug}/setup"
+    owner.post(
+        f"{setup}/token", {"access_token": sandbox.token("gatehouse", "read_api", "read_repository"), "do": "link"}
+    )
+
+    wider = owner.post(f"{setup}/services", {"services": "repositories", "hooks_wanted": "1"})
+    page = owner.get(wider.headers["Location"])
+    replaced = owner.post(f"{setup}/token", {"access_token": sandbox.token("gatehouse", "api"), "do": "link"})
+
+    assert wider.headers["Location"].endswith("/setup/token")
+    assert "Replace the access token" in page.text
+    assert 'name="domain"' not in page.text
+    assert replaced.status_code == 303
+    before = row(runtime, slug)[1]
+    assert before is not None
+    assert before.scopes == ["api"]
+
+    other = sandbox.token(sandbox.service_user("other").username, "api")
+    asked = owner.post(f"{setup}/token", {"access_token": other, "do": "link"})
+
+    assert asked.status_code == 422
+    assert "This token belongs to @other" in asked.text
+    assert acts_as(runtime, slug) == "gatehouse"
+
+    agreed = owner.post(f"{setup}/token", {"access_token": other, "agreed_username": "other", "do": "agree"})
+
+    assert agreed.status_code == 303
+    assert acts_as(runtime, slug) == "other"
 
 
 def test_another_domain_is_checked_before_it_gets_the_token(
