@@ -37,7 +37,7 @@ def run(runs: int) -> None:
     with sandbox_of(PROJECTS) as served, fresh_runtime(served.url) as runtime:
         connection_id = authorized_connection(runtime, served.url, served.token)
         read_catalogue(runtime, connection_id, "bench", lambda done, total, message: None)
-        client = _signed_in(runtime)
+        client = signed_in_client(runtime)
         candidates: dict[str, Callable[[], object]] = {
             name: lambda path=path: client(path) for name, path in PAGES.items()
         }
@@ -63,15 +63,16 @@ def signed_in_cookie(runtime: Runtime, app: Flask) -> tuple[str, str]:
     return sessions.cookie_name, begun.token
 
 
-def _signed_in(runtime: Runtime) -> Callable[[str], object]:
+def signed_in_client(runtime: Runtime) -> Callable[..., bytes]:
+    """Return a function that answers the body of a page, as an owner sees it; it takes headers as well."""
     app = create_app(runtime=runtime)
     client = app.test_client()
     name, value = signed_in_cookie(runtime, app)
     client.set_cookie(name, value, domain="127.0.0.1")
 
-    def get(path: str) -> object:
-        answer = client.get(path, base_url=runtime.settings.base_url)
-        assert answer.status_code == 200, (path, answer.status_code)
-        return answer
+    def get(path: str, headers: dict[str, str] | None = None) -> bytes:
+        answer = client.get(path, base_url=runtime.settings.base_url, headers=headers)
+        assert answer.status_code in {200, 204}, (path, answer.status_code)
+        return answer.data
 
     return get

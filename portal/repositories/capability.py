@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from portal.actor import Right
 from portal.capability import Capability, JobDefinition, NavigationEntry, PeriodicJob
-from portal.db import delete_of_connection
 from portal.repositories import grants
 from portal.repositories.catalogue.run import READ_CATALOGUE, enqueue_catalogue_read
 from portal.repositories.details import repositories_panels
@@ -15,14 +14,23 @@ from portal.repositories.jobs import (
     run_read_catalogue,
     take_up_reads,
 )
-from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, HeldBack, Repository, SelectionRule
+from portal.repositories.models import (
+    CatalogueRun,
+    Enablement,
+    GitLabGroup,
+    HeldBack,
+    Namespace,
+    Repository,
+    SelectionRule,
+)
 from portal.repositories.rules import APPLY_RULES
+from portal.repositories.search import forget_erased
 
 CAPABILITY = Capability(
     name="repositories",
     views="portal.repositories.views",
     navigation={20: NavigationEntry("repositories.index", "Repositories", "git-branch", Right.SEE_REPOSITORIES)},
-    tables=(CatalogueRun, Enablement, GitLabGroup, HeldBack, Repository, SelectionRule),
+    tables=(CatalogueRun, Enablement, GitLabGroup, HeldBack, Namespace, Repository, SelectionRule),
     jobs=(
         JobDefinition(READ_CATALOGUE, run_read_catalogue),
         JobDefinition(APPLY_RULES, run_apply_rules),
@@ -37,8 +45,8 @@ CAPABILITY = Capability(
     connection_panels={15: repositories_panels},
     member_notes=grants.notes_on_members,
     group_choices=grants.group_choices,
-    erases_in_batches=(Enablement, HeldBack, Repository, GitLabGroup, CatalogueRun),
-    erases=delete_of_connection(SelectionRule),
+    erases_in_batches=(Enablement, HeldBack, Repository, Namespace, GitLabGroup, SelectionRule, CatalogueRun),
+    erases=forget_erased,
     on_connected=enqueue_catalogue_read,
     actions={
         "catalogue.read_requested": "had the repositories of {object} read again",

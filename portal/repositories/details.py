@@ -11,8 +11,8 @@ from portal.connections.models import Connection
 from portal.jobs.models import JobState
 from portal.repositories.catalogue.findings import Notice, notices_of
 from portal.repositories.catalogue.run import latest_run
-from portal.repositories.models import Enablement, Repository, visible_to
-from portal.repositories.selection import Filters, StateFilter, count_by_state, latest_read
+from portal.repositories.models import Namespace, visible_namespaces
+from portal.repositories.selection import StateFilter, count_by_state, latest_read
 from portal.runtime import Runtime
 
 
@@ -21,7 +21,7 @@ def repositories_panels(runtime: Runtime, principal: Principal, connection: Conn
     if connection.authorized_at is None:
         return []
     with runtime.database.reading() as session:
-        counts = count_by_state(session, principal, Filters(connection=connection.slug))
+        counts = count_by_state(session, principal, connection.slug)
         job = latest_read(session, connection)
     needs = counts[StateFilter.NEEDS_ATTENTION]
     facts = {
@@ -51,10 +51,9 @@ def counts_by_connection(runtime: Runtime, principal: Principal) -> dict[int, tu
     """Return how many repositories of each connection are enabled, and how many there are, as this person sees them."""
     with runtime.database.reading() as session:
         statement = (
-            select(col(Repository.connection_id), func.count(col(Enablement.id)), func.count())
-            .join(Connection, col(Connection.id) == col(Repository.connection_id))
-            .outerjoin(Enablement, col(Enablement.repository_id) == col(Repository.id))
-            .where(visible_to(principal))
-            .group_by(col(Repository.connection_id))
+            select(col(Namespace.connection_id), func.sum(col(Namespace.enabled)), func.sum(col(Namespace.total)))
+            .join(Connection, col(Connection.id) == col(Namespace.connection_id))
+            .where(*visible_namespaces(principal))
+            .group_by(col(Namespace.connection_id))
         )
         return {key: (enabled, total) for key, enabled, total in session.execute(statement)}

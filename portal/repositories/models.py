@@ -6,8 +6,23 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, ColumnElement, Index, String, UniqueConstraint, func, or_, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import (
+    CTE,
+    JSON,
+    BigInteger,
+    Column,
+    ColumnElement,
+    Index,
+    String,
+    UniqueConstraint,
+    and_,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    tuple_,
+)
 from sqlmodel import Field, SQLModel, col
 
 from portal.accounts.models import GroupGrant
@@ -17,6 +32,7 @@ from portal.db import BigId, UTCDateTime, utc_now
 
 # Ordered by code point on both databases, so what is below a path is one range of an index.
 PATH = String(1000).with_variant(String(1000, collation="C"), "postgresql")
+BLOCKED = "unavailable_reason != '' OR missing_since IS NOT NULL"
 
 
 class RepositoryState(StrEnum):
@@ -60,6 +76,26 @@ class GitLabGroup(SQLModel, table=True):
     seen_in_run_id: int | None = Field(default=None, sa_type=BigId)
 
 
+class Namespace(SQLModel, table=True):
+    """A place where repositories are or may be, with how many are directly in it.
+
+    Whoever writes repositories or enablements keeps these counts in the same transaction, within
+    `portal.repositories.counts.keep_counts`; every catalogue run counts again.
+    """
+
+    __tablename__ = "namespace"
+    __table_args__ = (UniqueConstraint("connection_id", "path"),)
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", ondelete="CASCADE", sa_type=BigId)
+    path: str = Field(sa_column=Column(PATH, nullable=False))
+    total: int = 0
+    enabled: int = 0
+    # Cannot be enabled, or could not be enabled again.
+    blocked: int = 0
+    enabled_blocked: int = 0
+
+
 class Repository(SQLModel, table=True):
     """A GitLab project as the last catalogue runs saw it: GitLab's fields. What people want is an Enablement."""
 
@@ -68,13 +104,23 @@ class Repository(SQLModel, table=True):
         UniqueConstraint("connection_id", "gitlab_project_id"),
         Index("ix_repository_listing", "connection_id", "path_with_namespace", "id"),
         Index("ix_repository_namespace", "connection_id", "namespace_path"),
+        Index("ix_repository_path", "path_with_namespace", "id"),
+        # What cannot be enabled, in the order of the list: there may be few among many.
+        Index(
+            "ix_repository_blocked",
+            "connection_id",
+            "path_with_namespace",
+            "id",
+            sqlite_where=text(BLOCKED),
+            postgresql_where=text(BLOCKED),
+        ),
     )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     connection_id: int = Field(foreign_key="connection.id", ondelete="CASCADE", sa_type=BigId)
     gitlab_project_id: int = Field(sa_column=Column(BigInteger, nullable=False))
     name: str = Field(max_length=500)
-    path_with_namespace: str = Field(max_length=1000)
+    path_with_namespace: str = Field(sa_column=Column(PATH, nullable=False))
     namespace_path: str = Field(sa_column=Column(PATH, nullable=False))
     gitlab_namespace_id: int | None = Field(default=None, sa_column=Column(BigInteger))
     web_url: str = Field(default="", max_length=1500)
@@ -160,6 +206,7 @@ class CatalogueRun(SQLModel, table=True):
         projects_counted: how many repositories GitLab says there are; null if it does not say.
         projects_known: how many were there before.
         projects_lost: how many of those this run no longer saw.
+        search_indexed: whether the search index has everything the run wrote.
         defects: invalid rows, as `portal.repositories.catalogue.findings` writes them.
     """
 
@@ -177,19 +224,51 @@ class CatalogueRun(SQLModel, table=True):
     defects: list[dict[str, Any]] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     started_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    search_indexed: bool = False
 
 
 def visible_to(principal: Principal) -> ColumnElement[bool]:
     """Return the condition on `repository` joined with `connection` for what this person may see."""
+    return and_(col(Connection.organization_id) == principal.organization_id, *in_granted_groups(principal))
+
+
+def in_granted_groups(principal: Principal) -> list[ColumnElement[bool]]:
+    """Return the conditions on `repository` that its group sets a team lead; none for those who see all groups."""
+    if principal.role != Role.TEAM_LEAD:
+        return []
+    found = granted_namespaces(principal)
+    # Outside these two no path of theirs can be, which spares a list in the order of the paths most of the others.
+    path, first, last = col(Repository.path_with_namespace), func.min(found.c.path), func.max(found.c.path)
+    key = tuple_(col(Repository.connection_id), col(Repository.namespace_path))
+    return [
+        path > select(first).scalar_subquery(),
+        path < select(last + "0").scalar_subquery(),
+        key.in_(select(found.c.connection_id, found.c.path)),
+    ]
+
+
+def visible_namespaces(principal: Principal) -> list[ColumnElement[bool]]:
+    """Return the conditions on `namespace` joined with `connection` for what this person may see."""
     own_organization = col(Connection.organization_id) == principal.organization_id
     if principal.role != Role.TEAM_LEAD:
-        return own_organization
-    # One range of the index for each granted group, however many there are. Both columns are in the order of their
-    # characters' numbers, where 0 comes right after the slash.
-    inside, path, below = aliased(Repository), col(GitLabGroup.full_path), col(GitLabGroup.full_path) + "/"
-    namespace = col(inside.namespace_path)
-    granted = (
-        select(col(inside.id))
+        return [own_organization]
+    found = granted_namespaces(principal)
+    return [own_organization, col(Namespace.id).in_(select(found.c.id))]
+
+
+def is_blocked() -> ColumnElement[bool]:
+    """Return the condition for repositories that cannot be enabled, whatever the state of their connection."""
+    # As in the index, whose condition has no parameter.
+    return or_(col(Repository.unavailable_reason) != literal_column("''"), col(Repository.missing_since).is_not(None))
+
+
+def granted_namespaces(principal: Principal) -> CTE:
+    """Return the namespaces that the groups of a team lead include: id, connection and path."""
+    # One range of the index for each granted group. Both columns are in the order of their characters' numbers, where
+    # 0 comes right after the slash.
+    path, group, below = col(Namespace.path), col(GitLabGroup.full_path), col(GitLabGroup.full_path) + "/"
+    found = (
+        select(col(Namespace.id), col(Namespace.connection_id), path)
         .select_from(GroupGrant)
         .join(
             GitLabGroup,
@@ -197,16 +276,15 @@ def visible_to(principal: Principal) -> ColumnElement[bool]:
             & (col(GroupGrant.connection_id) == col(GitLabGroup.connection_id)),
         )
         .join(
-            inside,
-            (col(inside.connection_id) == col(GitLabGroup.connection_id))
-            & namespace.between(path, path + "0")
-            & or_(namespace == path, func.substr(namespace, 1, func.length(below)) == below),
+            Namespace,
+            (col(Namespace.connection_id) == col(GitLabGroup.connection_id))
+            & path.between(group, group + "0")
+            & or_(path == group, func.substr(path, 1, func.length(below)) == below),
         )
         .where(col(GroupGrant.membership_id) == principal.membership_id)
     )
-    # PostgreSQL finds these once: as part of a larger statement, it may scan all groups again for each repository.
-    found = granted.cte().prefix_with("MATERIALIZED", dialect="postgresql")
-    return own_organization & col(Repository.id).in_(select(found.c.id))
+    # PostgreSQL finds these once: as part of a larger statement, it may scan all groups again for each row.
+    return found.cte("granted").prefix_with("MATERIALIZED", dialect="postgresql")
 
 
 def catalogue_key(connection: Connection) -> str:

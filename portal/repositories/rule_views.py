@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from flask import Blueprint, Flask, Response, flash, request, url_for
+from flask import Blueprint, Flask, Response, flash, g, request, url_for
 
 from portal.actor import Right
 from portal.connections.store import get_connection_for_admin
@@ -29,8 +29,11 @@ def register(app: Flask) -> None:
 
 
 def _rule_numbers(connection_id: int) -> dict[int, int]:
-    with current_runtime().database.reading() as session:
-        return rules.rule_numbers(session, connection_id)
+    if (found := g.setdefault("rule_numbers", {})).get(connection_id) is None:  # Every row of a list asks.
+        with current_runtime().database.reading() as session:
+            found[connection_id] = rules.rule_numbers(session, connection_id)
+    numbers: dict[int, int] = found[connection_id]
+    return numbers
 
 
 @blueprint.get("/connections/<slug>/rules")

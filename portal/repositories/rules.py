@@ -26,6 +26,7 @@ from portal.errors import Card, Conflict, InvalidInput
 from portal.foreign import clean
 from portal.jobs import enqueue
 from portal.repositories.catalogue.findings import MANY_LOST, SHARE_LOST, SOME_LOST
+from portal.repositories.counts import keep_counts
 from portal.repositories.models import Enablement, HeldBack, Repository, RepositoryState, SelectionRule
 from portal.runtime import Runtime
 
@@ -292,15 +293,15 @@ def apply_rules(
         losses = []
     done, total = 0, len(losses) + len(gains)
     for batch in _batches(losses):
-        with runtime.database.transaction() as session:
-            ids = [change.repository_id for change in batch]
+        ids = [change.repository_id for change in batch]
+        with runtime.database.transaction() as session, keep_counts(session, col(Repository.id).in_(ids)):
             own = (col(Enablement.repository_id).in_(ids), col(Enablement.rule_id).is_not(None))
             session.execute(delete(Enablement).where(*own))
         done += len(batch)
         progress(done, total)
     for batch in _batches(gains):
-        with runtime.database.transaction() as session:
-            ids = [change.repository_id for change in batch]
+        ids = [change.repository_id for change in batch]
+        with runtime.database.transaction() as session, keep_counts(session, col(Repository.id).in_(ids)):
             # A person may have disabled one since.
             held = set(
                 session.execute(

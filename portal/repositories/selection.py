@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 from urllib.parse import urlencode
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select, tuple_
 from sqlmodel import Session, col
 
 from portal.actor import Principal, Right
@@ -16,15 +16,21 @@ from portal.connections.models import Connection, ConnectionState
 from portal.errors import Card, NotFound
 from portal.foreign import clean
 from portal.jobs.models import Job, JobState
+from portal.repositories.counts import COUNTS
 from portal.repositories.models import (
     Enablement,
     GitLabGroup,
+    Namespace,
     Reason,
     Repository,
     RepositoryState,
     catalogue_key,
+    in_granted_groups,
+    is_blocked,
+    visible_namespaces,
     visible_to,
 )
+from portal.repositories.search import find_few
 from portal.runtime import Runtime
 
 PAGE_SIZE = 50
@@ -35,6 +41,10 @@ MAX_WORDS = 50
 # GitLab nests no deeper (docs.gitlab.com/user/group/subgroups); a peer that reports more does not decide how deep we
 # go.
 MAX_DEPTH = 20
+# Of a level of the tree at once.
+LEVEL_SIZE = 40
+# What a search finds is counted so far; whole groups are counted exactly.
+COUNTED = 1000
 _LETTERS = re.compile(r"[\W_]+")
 
 
@@ -102,44 +112,95 @@ class Row:
 
 @dataclass(frozen=True)
 class Listing:
-    """One page of rows; `counts` cover everything that the filters match, without the state filter."""
+    """One page of rows; `matching` is how many there are in all, of what a search finds at most `COUNTED` + 1."""
 
     rows: list[Row]
     has_next: bool
     has_previous: bool
-    counts: dict[StateFilter, int] = field(default_factory=dict)
+    matching: int
 
 
 @dataclass
 class TreeNode:
-    """One group; counts include everything below it. Below `MAX_DEPTH` levels the rest of a path is one group."""
+    """One group; counts include everything below it. Below `MAX_DEPTH` levels the rest of a path is one group.
+
+    Attributes:
+        children: the level below, if it was asked for; None if it is loaded once someone opens it.
+        has_children: whether there is a level below.
+    """
 
     path: str
     name: str
-    total: int = 0
-    enabled: int = 0
-    children: list[TreeNode] = field(default_factory=list)
+    total: int
+    enabled: int
+    has_children: bool
+    children: TreeLevel | None = None
 
 
 @dataclass(frozen=True)
-class SelectionPanel:
+class TreeLevel:
+    """Some groups directly below another one; `after` is where the rest of them begins, empty if there is none."""
+
+    nodes: list[TreeNode]
+    parent: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True)
+class PanelView:
+    """Where the panel is, and what it is asked for.
+
+    Attributes:
+        address: path of the page the panel is on, without the query.
+        fixed: whether the page determines the connection, so that it cannot be chosen.
+    """
+
+    filters: Filters
+    address: str
+    fixed: bool
+
+    def url(self, **changes: str) -> str:
+        """Return the address with some parameters changed; paging starts again."""
+        parameters = self.filters.parameters(**changes)
+        if self.fixed:
+            parameters.pop("connection", None)
+        return f"{self.address}?{urlencode(parameters)}" if parameters else self.address
+
+    def level_url(self, parent: str, after: str = "") -> str:
+        """Return the address of a level of the tree, whose links keep the other filters."""
+        chosen = {**self.filters.parameters(), "on": self.page, "parent": parent, "from": after}
+        return f"/repositories/groups?{urlencode({name: value for name, value in chosen.items() if value})}"
+
+    @property
+    def page(self) -> str:
+        """The page as forms and addresses write it."""
+        return "setup" if self.fixed else "index"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Hidden fields that lead back to this page after a change."""
+        paging = {"after": self.filters.after, "before": self.filters.before}
+        keys = {name: f"{key[1]}:{key[0]}" for name, key in paging.items() if key}
+        return {**self.filters.parameters(), **keys, "on": self.page}
+
+
+@dataclass(frozen=True)
+class SelectionPanel(PanelView):
     """A snapshot of the selection panel.
 
     Attributes:
         connection: the one connection that is shown; None if several are.
-        fixed: whether the page determines the connection, so that it cannot be chosen.
+        tree: the groups of that connection: the first level, and those that lead to the chosen one.
+        counts: how many repositories each state filter shows, without the other filters.
         job: the newest catalogue read of that connection.
-        address: path of the page the panel is on, without the query.
     """
 
-    filters: Filters
     listing: Listing
-    tree: list[TreeNode]
+    tree: TreeLevel
+    counts: dict[StateFilter, int]
     connections: list[Connection]
     connection: Connection | None
-    fixed: bool
     job: Job | None
-    address: str
     may_enable: bool
     may_read: bool
 
@@ -160,32 +221,17 @@ class SelectionPanel:
         return bool(self.filters.query or self.filters.group or self.filters.state)
 
     @property
-    def counts(self) -> dict[str, int]:
-        """How many repositories each state filter shows, by the filter's word; `all` for none."""
-        return {str(state) or "all": count for state, count in self.listing.counts.items()}
-
-    @property
-    def tree_totals(self) -> tuple[int, int]:
-        """All repositories of the connection, and the enabled ones."""
-        return sum(node.total for node in self.tree), sum(node.enabled for node in self.tree)
-
-    @property
     def shown(self) -> str:
         """How many of the matches this page shows, as a sentence."""
-        matching, here = self.listing.counts[self.filters.state], len(self.listing.rows)
+        matching, here = self.listing.matching, len(self.listing.rows)
+        if self.filters.query and matching > COUNTED:
+            return f"{here:,} of {COUNTED:,}+"
         return f"{here:,} of {matching:,}" if matching > here else f"{matching:,} in all"
 
     @property
     def shows_connections(self) -> bool:
         """Whether rows of several connections are mixed."""
         return not self.filters.connection and len(self.connections) > 1
-
-    def url(self, **changes: str) -> str:
-        """Return the address with some parameters changed; paging starts again."""
-        parameters = self.filters.parameters(**changes)
-        if self.fixed:
-            parameters.pop("connection", None)
-        return f"{self.address}?{urlencode(parameters)}" if parameters else self.address
 
     @property
     def next_url(self) -> str | None:
@@ -201,43 +247,36 @@ class SelectionPanel:
     def progress_url(self) -> str:
         """Address of the progress of the read; the poll adds the current filters, and gets its rows as well."""
         assert self.connection is not None
-        return f"/connections/{self.connection.slug}/catalogue?on={'setup' if self.fixed else 'index'}"
-
-    @property
-    def fields(self) -> dict[str, str]:
-        """Hidden fields that lead back to this page after a change."""
-        paging = {"after": self.filters.after, "before": self.filters.before}
-        keys = {name: f"{key[1]}:{key[0]}" for name, key in paging.items() if key}
-        return {**self.filters.parameters(), **keys, "on": "setup" if self.fixed else "index"}
+        return f"/connections/{self.connection.slug}/catalogue?on={self.page}"
 
 
-def load_panel(
-    runtime: Runtime, principal: Principal, filters: Filters, *, address: str, fixed: bool = False
-) -> SelectionPanel:
+def load_panel(runtime: Runtime, principal: Principal, view: PanelView) -> SelectionPanel:
     """Read one page of rows, the tree and the progress, as far as this person may see them.
 
     Raises:
         NotFound: the page is about one connection, which was never authorized or does not exist here.
     """
+    filters = view.filters
     mine = col(Connection.organization_id) == principal.organization_id
     with runtime.database.reading() as session:
         authorized = select(Connection).where(mine, col(Connection.authorized_at).is_not(None))
         found = session.execute(authorized.order_by(col(Connection.display_name)))
         connections = list(found.scalars())
         shown = next((item for item in connections if item.slug == filters.connection), None)
-        if fixed and shown is None:
+        if view.fixed and shown is None:
             raise NotFound
         if shown is None and len(connections) == 1:
             shown = connections[0]
         return SelectionPanel(
             filters=filters,
             listing=list_repositories(session, principal, filters),
-            tree=group_tree(session, principal, shown.slug) if shown else [],
+            tree=load_tree(session, principal, shown.id or 0, filters.group) if shown else TreeLevel([]),
+            counts=count_by_state(session, principal, shown.slug if shown else ""),
             connections=connections,
             connection=shown,
-            fixed=fixed,
+            fixed=view.fixed,
             job=latest_read(session, shown) if shown else None,
-            address=address,
+            address=view.address,
             may_enable=principal.may(Right.ENABLE_REPOSITORIES),
             may_read=principal.may(Right.MANAGE_CONNECTIONS),
         )
@@ -251,80 +290,174 @@ def latest_read(session: Session, connection: Connection) -> Job | None:
 
 def list_repositories(session: Session, principal: Principal, filters: Filters) -> Listing:
     """Return one page of what this person may see with these filters, ordered by path."""
-    statement = _matching(principal, filters).where(_state_condition(filters.state))
-    ordering = [col(Repository.path_with_namespace), col(Repository.id)]
-    backwards = filters.before is not None
+    connections = _connections(session, principal, filters.connection)
+    counts = count_by_state(session, principal, filters.connection, filters.group)
+    matching, words = counts[filters.state], filters.query.lower().split()[:MAX_WORDS]
+    if not matching:
+        return Listing([], has_next=False, has_previous=False, matching=0)
+    number = col(Repository.id)
+    is_enabled = exists().where(col(Enablement.repository_id) == number)
+    few = find_few(session, connections, words, COUNTED)
+    wants_enabled = filters.state in {StateFilter.ENABLED, StateFilter.NEEDS_ATTENTION}
+    if few is None and wants_enabled and counts[StateFilter.ENABLED] <= COUNTED < counts[StateFilter.ALL]:
+        few = select(col(Enablement.repository_id)).where(col(Enablement.connection_id).in_(connections))
+    # SQLite knows nothing about the values, so it is left no choice: what is an expression has no index. A few ids come
+    # first; without them the order of an index is followed until the page is full.
+    path: Any = col(Repository.path_with_namespace)
+    own: Any = col(Repository.connection_id)
+    if few is not None or len(connections) > 1:
+        own = own + 0
+    if few is not None:
+        path = path + ""
+    conditions = [
+        own.in_(connections) if len(connections) > 1 else own == next(iter(connections)),
+        *in_granted_groups(principal),
+        *(col(Repository.search_text).like(f"%{escape_like(word)}%", escape=LIKE_ESCAPE) for word in words),
+    ]
+    if few is not None:
+        conditions.append(number.in_(few))
+    if filters.group:
+        # In the order of the characters' numbers 0 comes right after the slash.
+        conditions += [path > f"{filters.group}/", path < f"{filters.group}0"]
+    if filters.state != StateFilter.ALL:
+        disconnected = [key for key, state in connections.items() if state == ConnectionState.DISCONNECTED]
+        blocked = or_(is_blocked(), own.in_(disconnected)) if disconnected else is_blocked()
+        if filters.state != StateFilter.ENABLED:
+            conditions.append(~blocked if filters.state == StateFilter.AVAILABLE else blocked)
+        conditions.append(is_enabled if wants_enabled else ~is_enabled)
+    if words:
+        some = select(number).where(*conditions).limit(COUNTED + 1).subquery()
+        matching = session.execute(select(func.count()).select_from(some)).scalar_one()
+    statement, backwards = select(number).where(*conditions), filters.before is not None
     if filters.after:
-        statement = statement.where(tuple_(*ordering) > tuple_(*filters.after))
+        statement = statement.where(tuple_(path, number) > tuple_(*filters.after))
     if filters.before:
-        statement = statement.where(tuple_(*ordering) < tuple_(*filters.before))
-    statement = statement.order_by(*(column.desc() if backwards else column for column in ordering))
-    found = [Row(*row) for row in session.execute(statement.limit(PAGE_SIZE + 1)).all()]
-    more, rows = len(found) > PAGE_SIZE, found[:PAGE_SIZE]
+        statement = statement.where(tuple_(path, number) < tuple_(*filters.before))
+    ordering = [column.desc() if backwards else column for column in (path, number)]
+    found = list(session.execute(statement.order_by(*ordering).limit(PAGE_SIZE + 1)).scalars())
+    more, ids = len(found) > PAGE_SIZE, found[:PAGE_SIZE]
     return Listing(
-        rows=rows[::-1] if backwards else rows,
+        rows=_load_rows(session, col(Repository.id).in_(ids)),
         has_next=backwards or more,
         has_previous=more if backwards else filters.after is not None,
-        counts=count_by_state(session, principal, filters),
+        matching=matching,
     )
 
 
-def count_by_state(session: Session, principal: Principal, filters: Filters) -> dict[StateFilter, int]:
-    """Return how many repositories each state filter would show, combined with the other filters."""
-    whole = _matching(principal, replace(filters, state=StateFilter.ALL))
-    counted = whole.with_only_columns(
-        func.count(),
-        *(func.count().filter(_state_condition(state)) for state in list(StateFilter)[1:]),
-        maintain_column_froms=True,
+def count_by_state(session: Session, principal: Principal, slug: str = "", group: str = "") -> dict[StateFilter, int]:
+    """Return how many repositories this person sees in each state: of one connection or all, of one group or all."""
+    path = col(Namespace.path)
+    is_alive = col(Connection.state) != ConnectionState.DISCONNECTED
+    total, enabled, blocked, both = (getattr(Namespace, name) for name in COUNTS)
+    statement = (
+        select(
+            func.sum(total),
+            func.sum(enabled),
+            func.sum(case((is_alive, blocked), else_=total)),
+            func.sum(case((is_alive, both), else_=enabled)),
+        )
+        .join(Connection, col(Connection.id) == col(Namespace.connection_id))
+        .where(*visible_namespaces(principal))
     )
-    return dict(zip(StateFilter, session.execute(counted).one(), strict=True))
+    if slug:
+        statement = statement.where(col(Connection.slug) == slug)
+    if group:
+        statement = statement.where(or_(path == group, and_(path > f"{group}/", path < f"{group}0")))
+    total, enabled, blocked, both = (value or 0 for value in session.execute(statement).one())
+    return {
+        StateFilter.ALL: total,
+        StateFilter.AVAILABLE: total - enabled - blocked + both,
+        StateFilter.ENABLED: enabled,
+        StateFilter.UNAVAILABLE: blocked - both,
+        StateFilter.NEEDS_ATTENTION: both,
+    }
 
 
 def get_rows(session: Session, principal: Principal, repository_ids: list[int]) -> list[Row]:
     """Return those of some repositories that this person may see."""
-    statement = _matching(principal, Filters()).where(col(Repository.id).in_(repository_ids))
-    ordered = statement.order_by(col(Repository.path_with_namespace), col(Repository.id))
-    return [Row(*row) for row in session.execute(ordered).all()]
+    return _load_rows(session, visible_to(principal) & col(Repository.id).in_(repository_ids))
 
 
-def group_tree(session: Session, principal: Principal, connection_slug: str) -> list[TreeNode]:
-    """Return the top-level groups of a connection with their subgroups, as far as this person may see them.
+def load_tree(session: Session, principal: Principal, connection_id: int, chosen: str) -> TreeLevel:
+    """Return the first level of a connection's groups, with the levels that lead to the chosen group and the one below.
 
-    Groups without repositories are included, so that the list can be compared with what was expected.
+    Groups without repositories are included for those who see all groups, so that the list can be compared with what
+    was expected.
     """
-    counted = (
-        select(col(Repository.namespace_path), func.count(), func.count(col(Enablement.id)))
-        .join(Connection, col(Connection.id) == col(Repository.connection_id))
-        .outerjoin(Enablement, col(Enablement.repository_id) == col(Repository.id))
-        .where(visible_to(principal), col(Connection.slug) == connection_slug)
-        .group_by(col(Repository.namespace_path))
+    parts = chosen.split("/") if chosen else []
+    levels = ["/".join(parts[:length]) for length in range(1, min(len(parts), MAX_DEPTH) + 1)]
+    first = level = load_level(session, principal, connection_id, keep=levels[0] if levels else "")
+    for path, below in zip(levels, [*levels[1:], chosen], strict=False):
+        node = next((item for item in level.nodes if item.path == path), None)
+        if node is None or not node.has_children:
+            break
+        node.children = level = load_level(session, principal, connection_id, path, keep=below)
+    return first
+
+
+def open_group(runtime: Runtime, principal: Principal, slug: str, parent: str, after: str) -> TreeLevel:
+    """Return a level of a connection's groups, or of the only connection's.
+
+    Raises:
+        NotFound: no such connection here.
+    """
+    with runtime.database.reading() as session:
+        connections = list(_connections(session, principal, slug))
+        if len(connections) != 1:
+            raise NotFound
+        return load_level(session, principal, connections[0], parent, after)
+
+
+def load_level(
+    session: Session, principal: Principal, connection_id: int, parent: str = "", after: str = "", keep: str = ""
+) -> TreeLevel:
+    """Return some of the groups directly below another one, in the order of their paths.
+
+    Args:
+        session: for reading.
+        principal: who wants to see them.
+        connection_id: of the connection that has them.
+        parent: path of the group above; empty for the first level.
+        after: path of the group that the last answer ended with.
+        keep: path of a group to include, although it comes later.
+    """
+    path, prefix = col(Namespace.path), f"{parent}/" if parent else ""
+    name: ColumnElement[str] = func.substr(path, len(prefix) + 1) if prefix else path + ""
+    if parent.count("/") + 1 < MAX_DEPTH or not parent:
+        find = func.instr if session.get_bind().dialect.name == "sqlite" else func.strpos
+        name = func.substr(name, 1, find(name.concat("/"), "/") - 1)
+    within = [path > prefix, path < f"{parent}0"] if prefix else []
+    found = (
+        select(name.label("name"), path, col(Namespace.total), col(Namespace.enabled))
+        .join(Connection, col(Connection.id) == col(Namespace.connection_id))
+        .where(col(Namespace.connection_id) == connection_id, *visible_namespaces(principal), *within)
+        .subquery()
     )
-    counts: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
-    counts.update({path: (total, enabled) for path, total, enabled in session.execute(counted).all()})
-    names: dict[str, str] = {}
+    total = func.sum(found.c.total)
+    statement = (
+        select(found.c.name, total, func.sum(found.c.enabled), func.max(found.c.path))
+        .group_by(found.c.name)
+        .order_by(found.c.name)
+    )
+    if not principal.sees_all_groups:
+        statement = statement.having(total > 0)
+    later = statement.where(found.c.name > after.removeprefix(prefix))
+    rows = session.execute(later.limit(LEVEL_SIZE + 1)).all()
+    more, rows = len(rows) > LEVEL_SIZE, rows[:LEVEL_SIZE]
+    nodes = [TreeNode(f"{prefix}{row[0]}", row[0], row[1], row[2], row[3] != f"{prefix}{row[0]}") for row in rows]
+    last = nodes[-1].path if more else ""
+    if keep and more and keep > last:
+        own = session.execute(statement.where(found.c.name == keep.removeprefix(prefix))).all()
+        nodes += [TreeNode(keep, row[0], row[1], row[2], row[3] != keep) for row in own]
     if principal.sees_all_groups:
-        named = (
-            select(col(GitLabGroup.full_path), col(GitLabGroup.name))
-            .join(Connection, col(Connection.id) == col(GitLabGroup.connection_id))
-            .where(col(Connection.slug) == connection_slug)
-            .where(col(Connection.organization_id) == principal.organization_id)
+        named = select(col(GitLabGroup.full_path), col(GitLabGroup.name)).where(
+            col(GitLabGroup.connection_id) == connection_id,
+            col(GitLabGroup.full_path).in_([node.path for node in nodes]),
         )
         names = dict(session.execute(named).all())
-    nodes: dict[str, TreeNode] = {}
-    roots: list[TreeNode] = []
-    for path in sorted({*counts, *names}, key=lambda path: path.split("/")):
-        parts = path.split("/")
-        levels = ["/".join(parts[:length]) for length in range(1, min(len(parts), MAX_DEPTH) + 1)]
-        siblings, above = roots, ""
-        for ancestor in levels if len(parts) <= MAX_DEPTH else [*levels, path]:
-            if ancestor not in nodes:
-                name = names.get(ancestor) or ancestor.removeprefix(f"{above}/")
-                nodes[ancestor] = TreeNode(ancestor, name)
-                siblings.append(nodes[ancestor])
-            nodes[ancestor].total += counts[path][0]
-            nodes[ancestor].enabled += counts[path][1]
-            siblings, above = nodes[ancestor].children, ancestor
-    return roots
+        for node in nodes:
+            node.name = names.get(node.path) or node.name
+    return TreeLevel(nodes, parent, last)
 
 
 def as_searched(text: str) -> str:
@@ -340,37 +473,22 @@ def escape_like(text: str) -> str:
     return text
 
 
-def _matching(principal: Principal, filters: Filters) -> Select[Repository, Connection, Enablement]:
-    """Select what this person may see and the filters match, whatever its state."""
+def _connections(session: Session, principal: Principal, slug: str) -> dict[int, str]:
+    """Return the authorized connections of this person's organization, or the one of this name, with their states."""
+    statement = select(col(Connection.id), col(Connection.state)).where(
+        col(Connection.organization_id) == principal.organization_id, col(Connection.authorized_at).is_not(None)
+    )
+    if slug:
+        statement = statement.where(col(Connection.slug) == slug)
+    return dict(session.execute(statement).all())
+
+
+def _load_rows(session: Session, which: ColumnElement[bool]) -> list[Row]:
     statement = (
         select(Repository, Connection, Enablement)
         .join(Connection, col(Connection.id) == col(Repository.connection_id))
         .outerjoin(Enablement, col(Enablement.repository_id) == col(Repository.id))
-        .where(visible_to(principal))
+        .where(which)
+        .order_by(col(Repository.path_with_namespace), col(Repository.id))
     )
-    if filters.connection:
-        statement = statement.where(col(Connection.slug) == filters.connection)
-    if filters.group:
-        # In the group or below it; `org` does not match `organisation`.
-        path, below = col(Repository.namespace_path), f"{escape_like(filters.group)}/%"
-        statement = statement.where(or_(path == filters.group, path.like(below, escape=LIKE_ESCAPE)))
-    for word in filters.query.lower().split()[:MAX_WORDS]:
-        pattern = f"%{escape_like(word)}%"
-        statement = statement.where(col(Repository.search_text).like(pattern, escape=LIKE_ESCAPE))
-    return statement
-
-
-def _state_condition(state: StateFilter) -> ColumnElement[bool]:
-    enabled = col(Enablement.id).is_not(None)
-    blocked = or_(
-        col(Repository.unavailable_reason) != "",
-        col(Repository.missing_since).is_not(None),
-        col(Connection.state) == ConnectionState.DISCONNECTED,
-    )
-    return {
-        StateFilter.ALL: and_(True),
-        StateFilter.AVAILABLE: and_(~enabled, ~blocked),
-        StateFilter.ENABLED: enabled,
-        StateFilter.UNAVAILABLE: and_(~enabled, blocked),
-        StateFilter.NEEDS_ATTENTION: and_(enabled, blocked),
-    }[state]
+    return [Row(*row) for row in session.execute(statement).all()]

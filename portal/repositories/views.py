@@ -20,7 +20,15 @@ from portal.repositories.availability import explain, role_name
 from portal.repositories.catalogue.run import enqueue_catalogue_read
 from portal.repositories.enablement import MAX_AT_ONCE, set_enabled
 from portal.repositories.grants import whom_to_ask
-from portal.repositories.selection import Filters, SelectionPanel, StateFilter, as_searched, load_panel
+from portal.repositories.selection import (
+    Filters,
+    PanelView,
+    SelectionPanel,
+    StateFilter,
+    as_searched,
+    load_panel,
+    open_group,
+)
 from portal.runtime import Runtime
 from portal.web.access import polling, requires
 from portal.web.addresses import safe_next
@@ -50,7 +58,8 @@ def register(app: Flask, runtime: Runtime) -> None:
 def index() -> Response:
     """Show the selection panel over all connections, or the one the address names."""
     runtime, principal = current_runtime(), current_principal()
-    panel = load_panel(runtime, principal, read_filters(request.args), address=url_for(".index"))
+    view = PanelView(read_filters(request.args), url_for(".index"), fixed=False)
+    panel = load_panel(runtime, principal, view)
     return _render_panel("repositories/index.html", panel, ask=whom_to_ask(runtime, principal))
 
 
@@ -62,13 +71,8 @@ def setup(slug: str) -> Response:
     connection = get_connection(runtime, principal, slug)
     if first := step_to_do_first(connection, Step.REPOSITORIES):
         return leave_to(first)
-    panel = load_panel(
-        runtime,
-        principal,
-        read_filters(request.args, connection=slug),
-        address=url_for(".setup", slug=slug),
-        fixed=True,
-    )
+    view = PanelView(read_filters(request.args, connection=slug), url_for(".setup", slug=slug), fixed=True)
+    panel = load_panel(runtime, principal, view)
     return _render_panel(
         "repositories/setup.html",
         panel,
@@ -110,11 +114,24 @@ def _counts() -> dict[int, tuple[int, int]]:
 def progress(slug: str) -> Response:
     """Return the progress of the read, with the rows that have arrived; polled until the read has ended."""
     get_connection(current_runtime(), current_principal(), slug)  # A foreign one is a 404, not an empty list.
-    panel = _panel_of_form(request.args, slug)
+    view = _view_of_form(request.args, slug)
     if not wants_fragment():
-        return leave_to(panel.url())
+        return leave_to(view.url())
+    panel = load_panel(current_runtime(), current_principal(), view)
     notices = details.load_notices(current_runtime(), current_principal(), panel.connection)
     return make_response(render_template("repositories/progress.hx.html", panel=panel, notices=notices))
+
+
+@blueprint.get("/repositories/groups")
+@requires(Right.SEE_REPOSITORIES)
+def groups() -> Response:
+    """Return a level of the tree, for someone who opens a group in it."""
+    view = _view_of_form(request.args)
+    if not wants_fragment():
+        return leave_to(view.url())
+    parent, after = (Path(request.args.get(name, "")) for name in ("parent", "from"))
+    level = open_group(current_runtime(), current_principal(), view.filters.connection, parent, after)
+    return make_response(render_template("repositories/groups.hx.html", panel=view, level=level))
 
 
 @blueprint.post("/connections/<slug>/catalogue")
@@ -148,7 +165,7 @@ def disable() -> Response:
 
 def _change(*, enabled: bool) -> Response:
     change = set_enabled(current_runtime(), current_principal(), _chosen_ids(), enabled=enabled)
-    panel = _panel_of_form(request.form)
+    panel = load_panel(current_runtime(), current_principal(), _view_of_form(request.form))
     if wants_fragment():
         return make_response(render_template("repositories/change.hx.html", change=change, panel=panel))
     flash(change.sentence, "success")
@@ -193,12 +210,11 @@ def _chosen_ids() -> list[int]:
     return ids
 
 
-def _panel_of_form(arguments: MultiDict[str, str], slug: str = "") -> SelectionPanel:
-    """Return the panel that a change or a poll came from."""
+def _view_of_form(arguments: MultiDict[str, str], slug: str = "") -> PanelView:
+    """Return the view that a change or a poll came from."""
     filters = read_filters(arguments, connection=slug)
     fixed = arguments.get("on") == "setup"
-    address = url_for(".setup", slug=filters.connection) if fixed else url_for(".index")
-    return load_panel(current_runtime(), current_principal(), filters, address=address, fixed=fixed)
+    return PanelView(filters, url_for(".setup", slug=filters.connection) if fixed else url_for(".index"), fixed)
 
 
 def _render_panel(page: str, panel: SelectionPanel, **context: Any) -> Response:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from flask import Flask, Response, request, url_for
+from flask import Flask, Response, g, request, url_for
 from werkzeug.exceptions import NotFound
 from werkzeug.security import safe_join
 
@@ -41,7 +41,10 @@ class StaticFile:
 
 def asset(path: str) -> str:
     """Return the address of a static file with its content's digest, so that it may be cached for a year."""
-    return url_for("static", filename=path, v=_load(path).digest)
+    if path not in (made := g.setdefault("asset_addresses", {})):  # A list has the address of its icons in every row.
+        made[path] = url_for("static", filename=path, v=_load(path).digest)
+    address: str = made[path]
+    return address
 
 
 def bundle(folder: str, suffix: str, *names: str) -> str:

@@ -24,6 +24,7 @@ from portal.jobs.models import Job
 from portal.jobs.schedule import enqueue_due
 from portal.jobs.testing import run_pending
 from portal.repositories.catalogue.run import enqueue_catalogue_read
+from portal.repositories.counts import recount
 from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, Repository
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
@@ -125,6 +126,8 @@ def make_world(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> World:
             session.flush()
             if number <= ENABLED:
                 session.add(Enablement(repository_id=repository.id, connection_id=connection.id))
+        session.flush()
+        recount(session, connection.id)
         enqueue_catalogue_read(session, connection, principal_of(runtime, cast.owner).actor)
     return World(runtime, sandbox, cast, paired)
 

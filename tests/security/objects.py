@@ -18,6 +18,7 @@ from portal.connections.models import Application, Connection, ConnectionState, 
 from portal.connections.steps import Step
 from portal.db import utc_now
 from portal.jobs.models import Job
+from portal.repositories.counts import recount
 from portal.repositories.models import GitLabGroup, Repository
 from portal.runtime import Runtime
 
@@ -109,6 +110,7 @@ def make_objects(runtime: Runtime, organization_id: int, user_id: int) -> Object
         )
         session.add_all([member, repository, group, application, attempt, invitation])
         session.flush()
+        recount(session, connection.id)
         _record(session, organization_id, mark)
     ids = (str(row.id) for row in (member, invitation, repository, group))
     last = (_number_of(runtime, mark), str(server.id))

@@ -43,11 +43,27 @@ class Node:
     path: str
     total: int
     enabled: int
-    children: list[Node] = field(default_factory=list)
+    below: list[Node] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         return self.path.rpartition("/")[2]
+
+    @property
+    def has_children(self) -> bool:
+        return bool(self.below)
+
+    @property
+    def children(self) -> Level | None:
+        return Level(self.below) if self.below else None
+
+
+@dataclass
+class Level:
+    """Groups directly below another one."""
+
+    nodes: list[Node]
+    after: str = ""
 
 
 TREE = [
@@ -149,7 +165,7 @@ def page_context() -> dict[str, object]:
         ),
         "cancel_url": "/x",
         "card": CARD,
-        "tree": TREE,
+        "tree": Level(TREE),
         "rows": ROWS,
         "url": lambda group: f"/selection?group={group}",
         "errors": {},

@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import select, update
-from sqlmodel import SQLModel, col
+from sqlmodel import Session, SQLModel, col
 
 from portal.db import Database, insert_into, utc_now
 from portal.gitlab.answers import Group, Project
 from portal.repositories.availability import Facts, reason_against
+from portal.repositories.counts import add_namespaces, keep_counts
 from portal.repositories.models import GitLabGroup, Repository
 
 # SQLite allows 32,766 variables in a statement; a list of ids stays far below.
@@ -111,12 +112,28 @@ def group_row(connection_id: int, group: Group, run_id: int) -> RowValues:
 
 def write_repositories(database: Database, rows: list[RowValues]) -> None:
     """Insert or update repositories by (connection, GitLab id) in one short transaction."""
-    _upsert(database, Repository, ("connection_id", "gitlab_project_id"), rows, guard="digest")
+    if not rows:
+        return
+    own = (
+        col(Repository.connection_id) == rows[0].values["connection_id"],
+        col(Repository.gitlab_project_id).in_([row.values["gitlab_project_id"] for row in rows]),
+    )
+    with database.reading() as session:
+        stored = session.execute(select(col(Repository.gitlab_project_id), col(Repository.digest)).where(*own)).all()
+    digests = dict(stored)
+    changed = [row for row in rows if digests.get(row.values["gitlab_project_id"]) != row.values["digest"]]
+    if changed:
+        with database.transaction() as session, keep_counts(session, *own):
+            _upsert(session, Repository, ("connection_id", "gitlab_project_id"), changed, guard="digest")
 
 
 def write_groups(database: Database, rows: list[RowValues]) -> None:
     """Insert or update groups by (connection, GitLab id)."""
-    _upsert(database, GitLabGroup, ("connection_id", "gitlab_group_id"), rows)
+    if rows:
+        with database.transaction() as session:
+            _upsert(session, GitLabGroup, ("connection_id", "gitlab_group_id"), rows)
+            paths = [row.values["full_path"] for row in rows]
+            add_namespaces(session, rows[0].values["connection_id"], paths)
 
 
 def mark_missing(
@@ -144,29 +161,23 @@ def mark_missing(
 
 
 def _upsert(
-    database: Database, table: type[SQLModel], key: tuple[str, ...], rows: list[RowValues], guard: str = ""
+    session: Session, table: type[SQLModel], key: tuple[str, ...], rows: list[RowValues], guard: str = ""
 ) -> None:
     by_kept: dict[frozenset[str], list[dict[str, Any]]] = {}
     for row in rows:
         by_kept.setdefault(row.kept, []).append(row.values)
-    if not rows:
-        return
-    with database.transaction() as session:
-        for kept, values in by_kept.items():
-            statement = insert_into(session, table)
-            changed = {name: statement.excluded[name] for name in values[0].keys() - kept - set(key)}
-            where = getattr(table, guard).is_distinct_from(statement.excluded[guard]) if guard else None
-            upsert = statement.on_conflict_do_update(index_elements=list(key), set_=changed, where=where)
-            # Executemany: a statement with many VALUES is ten times slower here.
-            session.connection().execute(upsert, values)
+    for kept, values in by_kept.items():
+        statement = insert_into(session, table)
+        changed = {name: statement.excluded[name] for name in values[0].keys() - kept - set(key)}
+        where = getattr(table, guard).is_distinct_from(statement.excluded[guard]) if guard else None
+        upsert = statement.on_conflict_do_update(index_elements=list(key), set_=changed, where=where)
+        # Executemany: a statement with many VALUES is ten times slower here.
+        session.connection().execute(upsert, values)
 
 
 def _set_missing_since(database: Database, connection_id: int, project_ids: list[int], when: datetime | None) -> None:
     for start in range(0, len(project_ids), IDS_PER_STATEMENT):
         some = project_ids[start : start + IDS_PER_STATEMENT]
-        with database.transaction() as session:
-            session.execute(
-                update(Repository)
-                .where(col(Repository.connection_id) == connection_id, col(Repository.gitlab_project_id).in_(some))
-                .values(missing_since=when)
-            )
+        own = (col(Repository.connection_id) == connection_id, col(Repository.gitlab_project_id).in_(some))
+        with database.transaction() as session, keep_counts(session, *own):
+            session.execute(update(Repository).where(*own).values(missing_since=when))

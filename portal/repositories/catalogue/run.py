@@ -35,7 +35,9 @@ from portal.repositories.catalogue.rows import (
     write_groups,
     write_repositories,
 )
+from portal.repositories.counts import recount
 from portal.repositories.models import CatalogueRun, GitLabGroup, catalogue_key
+from portal.repositories.search import complete_index
 from portal.runtime import Runtime
 
 READ_CATALOGUE = "repositories.read_catalogue"
@@ -99,17 +101,21 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
             # Groups are only names in a tree: repositories are read without them, if GitLab returns those.
             found.note_failure("groups", error.code)
         _read_repositories(runtime, connection, client, version, found, progress)
+    is_indexed = complete_index(runtime.database)
     lost, known = mark_missing(runtime.database, connection_id, found.seen, is_complete=found.is_complete)
     with runtime.database.transaction() as session:
         run = session.get_one(CatalogueRun, run_id)
         run.complete, run.finished_at = found.is_complete, utc_now()
         run.projects_seen, run.groups_seen, run.projects_counted = len(found.seen), found.groups, found.counted
         run.projects_lost, run.projects_known, run.defects = lost, known, list(found.defects.values())
+        run.search_indexed = is_indexed
         if found.are_groups_whole:
             # Without its group a grant shows a team lead nothing, so an incomplete list removes no group.
             gone = (GitLabGroup.connection_id == connection_id, col(GitLabGroup.seen_in_run_id) != run_id)
             for group in session.exec(select(GitLabGroup).where(*gone)):
                 session.delete(group)
+        session.flush()
+        recount(session, connection_id)
         if run.complete:
             note_read(session, connection_id)
         if card := card_of(run):
