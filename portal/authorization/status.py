@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from portal.accounts.models import User as PortalUser
 from portal.actor import Principal, Right
@@ -16,7 +16,7 @@ from portal.authorization.exchange import TITLES, Doubt
 from portal.connections import panels
 from portal.connections.checklist import wanted_scopes
 from portal.connections.models import Connection, Method
-from portal.credentials.models import Credential, CredentialState, RetiredToken
+from portal.credentials.models import Credential, CredentialEvent, CredentialState, RetiredToken
 from portal.credentials.store import get_credential
 from portal.db import utc_now
 from portal.errors import Card
@@ -91,6 +91,12 @@ def load_status(runtime: Runtime, principal: Principal, connection: Connection) 
         attempt = attempts.latest_attempt(session, principal, attempts.id_of(connection))
         credential = _in_use(get_credential(session, attempts.id_of(connection)))
         authorized_by = user_name(session, credential.authorized_by_user_id) if credential else ""
+        if credential and credential.authorized_by_user_id is None:
+            # Through a hand-over link; the history has the name for as long as it is kept.
+            mine = (CredentialEvent.credential_id == credential.id, CredentialEvent.kind == "authorized")
+            found = select(CredentialEvent.reason).where(*mine).order_by(col(CredentialEvent.id).desc()).limit(1)
+            told = (session.exec(found).first() or "").removeprefix("by ")
+            authorized_by = told or "someone without an account"
         held = attempt.details.get("retired_token_id") if attempt else None
         retired = session.get(RetiredToken, held) if held else None
     fresh_token = ""

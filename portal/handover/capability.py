@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from portal.capability import Capability
+from portal.capability import Capability, PeriodicJob
 from portal.db import delete_of_connection
-from portal.handover.links import end_with_authorization, hand_over_panels
+from portal.handover.links import end_with_authorization, forget_old, hand_over_panels, has_old
 from portal.handover.models import HandOver
 
 CAPABILITY = Capability(
     name="handover",
     views="portal.handover.views",
     tables=(HandOver,),
+    jobs=(PeriodicJob("handover.forget", forget_old, "Delete old hand-over links", 86_400, has_old),),
     erases=delete_of_connection(HandOver),
     stylesheets=("handover",),
     connection_panels={7: hand_over_panels},

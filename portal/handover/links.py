@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import ColumnElement, delete
 from sqlmodel import Session, col, select
 
 from portal import audit
@@ -26,12 +27,14 @@ from portal.connections.store import application_of, get_connection_for_admin, i
 from portal.db import utc_now
 from portal.errors import Card, InvalidInput, NotFound
 from portal.handover.models import HandOver, Outcome
+from portal.jobs import JobContext
 from portal.requestinfo import current_request_info
 from portal.runtime import Runtime
 from portal.tokens import hash_of, new_token
 
 STEPS = (Step.APPLICATION, Step.AUTHORIZE)
 DAYS = (1, 3, 7)
+KEEP_DAYS = 30
 MAX_NAME = 100
 MAX_REASON = 500
 # No one mistypes two values this often; guessing takes more.
@@ -258,6 +261,22 @@ def end_with_authorization(session: Session, connection: Connection, actor: Acto
     for link in found:
         is_used = actor.kind == ActorKind.HAND_OVER and str(link.id) == actor.id
         _end(session, actor, link, connection, Outcome.ACCEPTED if is_used else Outcome.WITHDRAWN)
+
+
+def has_old(runtime: Runtime) -> bool:
+    """Return whether there is a link to delete."""
+    with runtime.database.reading() as session:
+        return session.exec(select(HandOver.id).where(_is_old()).limit(1)).first() is not None
+
+
+def forget_old(context: JobContext) -> None:
+    """Delete links that ended long ago; the audit log keeps what was done with them."""
+    with context.transaction() as session:
+        session.execute(delete(HandOver).where(_is_old()))
+
+
+def _is_old() -> ColumnElement[bool]:
+    return col(HandOver.expires_at) < utc_now() - timedelta(days=KEEP_DAYS)
 
 
 def _sealed(session: Session, token: str, *, is_locked: bool = False) -> Task:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 from sqlmodel import select
 
@@ -13,7 +14,11 @@ from portal.connections import store
 from portal.connections.models import Application, Connection
 from portal.connections.steps import Step
 from portal.credentials.models import Credential
+from portal.db import utc_now
+from portal.handover import links
 from portal.handover.models import HandOver, Outcome
+from portal.jobs import enqueue
+from portal.jobs.testing import run_pending
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.visitor import Visitor
@@ -116,6 +121,7 @@ def test_service_user_is_authorized_through_a_link_and_the_wrong_person_is_not(
         outcomes = session.exec(select(AuthorizationAttempt.outcome).order_by(AuthorizationAttempt.id)).all()
     assert outcomes == [AttemptState.WRONG_PERSON, AttemptState.SUCCEEDED]
     assert only_link(runtime).outcome == Outcome.ACCEPTED
+    assert "Mads Hansen, by hand-over link" in owner.get(f"/connections/{prepared.slug}").text
     authorized = [event for event in events(runtime) if event.action == "connection.authorized"]
     assert [event.actor.kind for event in authorized] == [ActorKind.HAND_OVER]
 
@@ -135,3 +141,18 @@ def test_declined_link_says_why_and_ends(
     assert "We use another tool." in page
     assert "Mads Hansen declined" in owner.get(f"/connections/{prepared.slug}").text
     assert [event.action for event in events(runtime)][-2:] == ["handover.declined", "handover.refused"]
+
+
+def test_old_link_is_deleted_and_a_newer_one_is_kept(runtime: Runtime, owner: Visitor, prepared: Prepared) -> None:
+    hand_over(owner, prepared.slug, "authorize")
+    assert not links.has_old(runtime)
+    with runtime.database.transaction() as session:
+        session.exec(select(HandOver)).one().expires_at = utc_now() - timedelta(days=31)
+    hand_over(owner, prepared.slug)
+    assert links.has_old(runtime)
+    with runtime.database.transaction() as session:
+        enqueue(session, "handover.forget", organization_id=None, title="Delete old links")
+
+    run_pending(runtime)
+
+    assert only_link(runtime).step == Step.APPLICATION
