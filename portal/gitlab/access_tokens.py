@@ -236,7 +236,9 @@ def examine(http: HostSession, token: Secret, services: Collection[str], *, hook
         metadata = asker.get("/version")
 
     names = None if scopes is None or is_fine_grained else scopes
-    places = projects.items[:TRIED_PROJECTS] if projects else []
+    # Anyone may read what is public: only another project shows whether a fine-grained token has the permission.
+    shown = [one for one in projects.items if not (is_fine_grained and one.visibility == "public")] if projects else []
+    places = shown[:TRIED_PROJECTS]
     trials = [_judged(Need.OWNER, owner, names)]
     listed = _judged(Need.CATALOGUE, projects_answer, names)
     if listed.outcome == Outcome.WORKS and isinstance(groups_answer, GitLabError):

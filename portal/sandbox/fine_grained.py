@@ -108,7 +108,9 @@ OTHERS: tuple[tuple[str, Boundary], ...] = (
     ("read_deployment", "project"),
 )
 # What a fine-grained token may read of public groups and projects without the permission.
-PUBLIC = frozenset({"read_project", "read_group", "read_repository", "read_branch", "read_member"})
+PUBLIC = frozenset(
+    f"read_{name}" for name in ("project", "group", "repository", "branch", "member", "merge_request", "work_item")
+)
 TITLES = {"oauth": "OAuth"}
 
 
@@ -124,16 +126,17 @@ def check(world: World, user: User, granted: tuple[GranularScope, ...] | None, k
     Raises:
         ApiError: 403 that names the missing permission.
     """
-    path = _address()
-    needed = NEEDED.get(path, {}).get("GET" if request.method == "HEAD" else request.method)
+    rule = str(request.url_rule).rpartition("/api/v4")[2]
+    address = "/".join("*" if part.startswith("<") else part for part in rule.split("/"))
+    needed = NEEDED.get(address, {}).get("GET" if request.method == "HEAD" else request.method)
     if needed is None:
         if granted is not None:
             raise _refusal(f"This operation doesn't support fine-grained {kind}s.")
         return
     permission, boundary = needed
     place = _place(world, boundary)
-    if place is None and boundary in ("project", "group"):
-        return  # The view says that it does not exist.
+    if boundary in ("project", "group") and (place is None or not _may_see(world, user, place)):
+        return  # The view says that it does not exist: no one learns more about what they may not see.
     if granted is not None:
         allowed = any(
             permission in scope.permissions and _covers(world, user, scope, boundary, place) for scope in granted
@@ -165,12 +168,6 @@ def choices() -> dict[str, list[str]]:
     }
 
 
-def _address() -> str:
-    """Return the address that was matched, with `*` for each of its parameters."""
-    rule = str(request.url_rule).rpartition("/api/v4")[2]
-    return "/".join("*" if part.startswith("<") else part for part in rule.split("/"))
-
-
 def _place(world: World, boundary: Boundary) -> Group | Project | None:
     values = request.view_args or {}
     text = unquote(str(values.get("project_id") or values.get("group_id") or values.get("place_id") or ""))
@@ -181,15 +178,24 @@ def _place(world: World, boundary: Boundary) -> Group | Project | None:
     return None
 
 
+def _is_member(world: World, user: User, place: Group | Project) -> bool:
+    if isinstance(place, Project):
+        return world.members.on_project(place, user.id) > 0
+    return place.id in world.members.on_groups(user.id)
+
+
+def _may_see(world: World, user: User, place: Group | Project) -> bool:
+    is_open = place.visibility in world.open_visibilities(user.id)
+    return user.admin or is_open or _is_member(world, user, place)
+
+
 def _covers(world: World, user: User, scope: GranularScope, boundary: Boundary, place: Group | Project | None) -> bool:
     if place is None:
         return scope.access == boundary
     if scope.access == "personal_projects":
         return isinstance(place, Project) and place.owner_id == user.id
     if scope.access == "all_memberships":
-        if isinstance(place, Project):
-            return world.members.on_project(place, user.id) > 0
-        return place.id in world.members.on_groups(user.id)
+        return _is_member(world, user, place)
     if scope.access != "selected_memberships":
         return False
     if isinstance(place, Project) and place.id == scope.project_id:

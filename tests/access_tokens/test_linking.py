@@ -13,6 +13,7 @@ from portal.connections import limits
 from portal.connections.models import Connection, ConnectionState
 from portal.credentials.models import Credential
 from portal.db import utc_now
+from portal.gitlab.access_tokens import TRIED_PROJECTS
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.access_tokens.drafts import FINE_GRAINED, fine_grained, token_draft, words_of
@@ -99,6 +100,21 @@ def test_each_kind_of_token_is_named(
         found[told] = told in words_of(answer.text)
 
     assert found == dict.fromkeys(tokens, True)
+
+
+def test_public_projects_say_nothing_about_a_permission(
+    runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, cast: Cast
+) -> None:
+    slug, world = token_draft(runtime, sandbox, cast.owner), sandbox.world
+    user = world.user_by_username("gatehouse")
+    newest = [project for project in world.visible_projects(user) if world.access_level(user, project)]
+    for project in sorted(newest, key=lambda project: project.created)[-TRIED_PROJECTS:]:
+        world.change_project(project.id, visibility="public")
+    token = fine_grained(sandbox, [name for name in FINE_GRAINED if name != "read_merge_request"])
+
+    answer = owner.post(f"/connections/{slug}/setup/token", {"access_token": token, "do": "test"}, htmx=True)
+
+    assert "One permission is missing: Merge Request: Read" in words_of(answer.text)
 
 
 def test_what_a_token_cannot_do_may_be_left_out(

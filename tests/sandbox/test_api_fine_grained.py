@@ -74,11 +74,15 @@ def test_list_may_show_what_the_token_may_not_open(sandbox: RunningSandbox) -> N
         listed = ids(client.get("/projects", params={"membership": "true", "per_page": "100"}))
         inside, outside = client.get("/projects/data%2Fdata-contracts"), client.get("/projects/web%2Fapi-gateway")
         group = client.get("/groups/data/projects"), client.get("/groups/mobile/projects")
-        missing = client.get("/nothing"), client.get("/projects/999999")
+        missing = (
+            client.get("/nothing"),
+            client.get("/projects/999999"),
+            client.get("/projects/security%2Fkey-ceremony"),
+        )
 
     assert len(listed) > 50
     assert (inside.status_code, outside.status_code) == (200, 403)
-    assert [answer.status_code for answer in (*group, *missing)] == [200, 403, 404, 404]
+    assert [answer.status_code for answer in (*group, *missing)] == [200, 403, 404, 404, 404]
 
 
 def test_public_projects_are_read_without_a_permission(sandbox: RunningSandbox) -> None:
