@@ -8,7 +8,7 @@ from sqlalchemy import exists
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
-from portal.connections.models import Connection, ConnectionState, need_attention
+from portal.connections.models import Connection, ConnectionState, Method, need_attention
 from portal.credentials import AccessUnavailable
 from portal.db import utc_now
 from portal.errors import UpstreamFailed
@@ -61,12 +61,16 @@ def run_read_catalogue(context: JobContext, *, connection_id: int) -> None:
     except (GitLabError, OutboundError) as error:
         if isinstance(error, DOUBTFUL) and context.attempt < DOUBTFUL_ATTEMPTS:
             raise RetryLater(error.card(), after_seconds=pause) from error
+        card = error.card()
         with context.runtime.database.transaction() as session:
-            need_attention(session, connection_id, error.card())
-        raise UpstreamFailed(error.card()) from error
+            connection = session.get_one(Connection, connection_id)
+            if connection.method != Method.OAUTH:
+                card = card.of(connection.method)  # The page of a job does not know its connection.
+            need_attention(session, connection_id, card)
+        raise UpstreamFailed(card) from error
     # Projects that come and go during a read look like lost rows.
-    if not run.complete and context.attempt == 1 and (card := card_of(run)):
-        raise RetryLater(card, after_seconds=pause)
+    if not run.complete and context.attempt == 1 and (found := card_of(run)):
+        raise RetryLater(found, after_seconds=pause)
     # Also after an incomplete read: what arrived is there, and nothing is disabled because a row is missing.
     applied = apply_rules(context.runtime, connection_id)
     read = f"{run.projects_seen:,} repositories read"

@@ -7,11 +7,14 @@ from playwright.sync_api import Page, expect
 from sqlmodel import select
 
 from portal.credentials.models import Credential
+from portal.health.checks import check_connection
 from tests.access_tokens.drafts import FINE_GRAINED, fine_grained
 from tests.browser import walk
 from tests.browser.checks import Looker, open_folds
 from tests.browser.site import Site
 from tests.browser.watching import Watch
+from tests.support.linked import link, new_token
+from tests.support.paired import pair
 
 pytestmark = [
     pytest.mark.browser,
@@ -83,3 +86,24 @@ def test_a_token_is_linked_without_what_it_lacks_without_javascript(site: Site, 
     page.get_by_role("button", name="Link without issues").click()
 
     walk.heading(page, "Choose repositories")
+
+
+def test_a_token_that_ends_soon_is_rotated_on_its_page_and_the_warning_goes(page: Page, site: Site) -> None:
+    look, paired = Looker(), pair(site.runtime, site.sandbox, site.cast.owner.organization_id)
+    link(paired, site.cast.owner, new_token(site.sandbox, days=20))
+    check_connection(site.runtime, paired.connection_id)
+    page.goto(f"{site.url}/members")
+    alarms = page.get_by_role("region", name="Alarms")
+    expect(alarms).to_contain_text("The access token ends on")
+    expect(alarms.get_by_role("link", name="Replace the token")).to_be_visible()
+
+    page.goto(f"{site.url}/connections/gitlab/credential")
+    look(page, "credential-of-a-token")
+    page.get_by_role("button", name="Rotate before it ends").click()
+    expect(page.get_by_role("button", name="Stop rotating by itself")).to_be_visible()
+    page.get_by_role("button", name="Rotate now").click()
+    expect(page.get_by_text("GitLab issued the next token, and it is in use.")).to_be_visible()
+    check_connection(site.runtime, paired.connection_id)
+    page.goto(f"{site.url}/connections/gitlab/health")
+    expect(page.locator("#check-credential")).to_contain_text("Rotated by")
+    assert look.problems == []
