@@ -342,7 +342,7 @@ class _Steps:
         self.facts |= {"number": found.id, "client_id": found.application_id}
         stored = get_application(self.runtime, self.connection)
         is_known = stored is not None and stored.client_id == found.application_id and stored.client_secret_sealed
-        if stored is not None and is_known and stored.checked_at:
+        if is_known and self._is_secret_still_good():
             return outcome
         try:
             self._keep_issued(*self._renewed(found))
