@@ -103,7 +103,7 @@ class Connection(BaseHTTPRequestHandler):
 
     def _answer(self, seen: SeenRequest, path: str, query: str, body: bytes) -> tuple[Answer | None, Fault | None]:
         """Return the response, or None if the connection must be closed without one."""
-        below_root = self._below_root(path)
+        below_root = path.removeprefix(self.site.world.settings.relative_root)
         # Remote control stays reachable even under a fault for everything.
         controls = below_root.startswith("/-/sandbox/")
         fault = None if controls else self.site.faults.strike(self.command, below_root, query, body)
@@ -131,9 +131,6 @@ class Connection(BaseHTTPRequestHandler):
             answer.body = gzip.compress(answer.body, 1)
             answer.set_header("Content-Encoding", "gzip")
         return answer
-
-    def _below_root(self, path: str) -> str:
-        return path.removeprefix(self.site.world.settings.relative_root)
 
     def _ask_gitlab(self, path: str, query: str, body: bytes) -> Answer:
         begun: list[tuple[str, list[tuple[str, str]]]] = []

@@ -135,8 +135,11 @@ def check(world: World, user: User, granted: tuple[GranularScope, ...] | None, k
         return
     permission, boundary = needed
     place = _place(world, boundary)
-    if boundary in ("project", "group") and (place is None or not _may_see(world, user, place)):
-        return  # The view says that it does not exist: no one learns more about what they may not see.
+    if place is None and boundary in ("project", "group"):
+        return  # The view says that it does not exist.
+    is_open = place is None or user.admin or place.visibility in world.open_visibilities(user.id)
+    if not (is_open or _is_member(world, user, place)):
+        return  # No one learns more about what they may not see.
     if granted is not None:
         allowed = any(
             permission in scope.permissions and _covers(world, user, scope, boundary, place) for scope in granted
@@ -178,15 +181,12 @@ def _place(world: World, boundary: Boundary) -> Group | Project | None:
     return None
 
 
-def _is_member(world: World, user: User, place: Group | Project) -> bool:
+def _is_member(world: World, user: User, place: Group | Project | None) -> bool:
+    if place is None:
+        return False
     if isinstance(place, Project):
         return world.members.on_project(place, user.id) > 0
     return place.id in world.members.on_groups(user.id)
-
-
-def _may_see(world: World, user: User, place: Group | Project) -> bool:
-    is_open = place.visibility in world.open_visibilities(user.id)
-    return user.admin or is_open or _is_member(world, user, place)
 
 
 def _covers(world: World, user: User, scope: GranularScope, boundary: Boundary, place: Group | Project | None) -> bool:

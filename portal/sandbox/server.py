@@ -160,7 +160,7 @@ class _Listener(HTTPServer):
 def _listeners(host: str, port: int, site: Site, tls: ssl.SSLContext | None) -> list[_Listener]:
     """Bind IPv4 and, if there is one, IPv6 loopback on the same port, so that `localhost` always leads here."""
     for _ in range(PORT_ATTEMPTS):
-        first = _Listener(_family(host), (_loopback(host), port), site, tls)
+        first = _Listener(socket.AF_INET6 if ":" in host else socket.AF_INET, (_loopback(host), port), site, tls)
         if _loopback(host) != "127.0.0.1":
             return [first]
         try:
@@ -184,7 +184,3 @@ def _loopback(host: str) -> str:
     if address is None or not address.is_loopback:
         raise NotLoopback(f"the sandbox listens on loopback only, not on {host}")
     return host
-
-
-def _family(host: str) -> int:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -31,7 +31,11 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
     @blueprint.get("/groups")
     def list_groups() -> Response:
         who = optional_caller(world)
-        return _list(world, _top_filter(_visible(world, who)), capped_kind="Group")
+        groups = _visible(world, who)
+        if params.flag("top_level_only"):
+            groups = [group for group in groups if group.parent_id is None]
+        skipped = set(request.args.getlist("skip_groups[]"))
+        return _list(world, [group for group in groups if str(group.id) not in skipped], capped_kind="Group")
 
     @blueprint.get("/groups/<group_id>")
     def show_group(group_id: str) -> Response:
@@ -106,13 +110,6 @@ def _visible(world: World, who: Caller | None, *, widely: bool = False) -> list[
         all_available=(sees_everything or widely) if asked is None else asked,
         min_level=least if who else 0,
     )
-
-
-def _top_filter(groups: list[Group]) -> list[Group]:
-    if params.flag("top_level_only"):
-        groups = [group for group in groups if group.parent_id is None]
-    skipped = set(request.args.getlist("skip_groups[]"))
-    return [group for group in groups if str(group.id) not in skipped]
 
 
 def _list(world: World, groups: list[Group], *, capped_kind: str = "") -> Response:

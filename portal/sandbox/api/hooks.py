@@ -105,12 +105,11 @@ def _check(world: World, body: dict[str, Any]) -> None:
     if " " in branch_filter or ".." in branch_filter:
         raise ApiError(422, {"error": "Invalid branch filter given"})
     headers = body.get("custom_headers") or []
-    if has(world, "custom_headers") and (len(headers) > MAX_CUSTOM_HEADERS or not all(map(_is_header, headers))):
+    if has(world, "custom_headers") and (
+        len(headers) > MAX_CUSTOM_HEADERS
+        or not all(isinstance(row, dict) and row.get("key") and "value" in row for row in headers)
+    ):
         raise ApiError(422, {"error": "Custom headers validation failed"})
-
-
-def _is_header(row: Any) -> bool:
-    return isinstance(row, dict) and bool(row.get("key")) and "value" in row
 
 
 def _set(world: World, hook: Hook, body: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ Made for pages of a hundred: what is the same for every project is encoded once.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from portal.sandbox.api.answers import encode
 from portal.sandbox.api.places import level_of, reads_code_at
@@ -117,10 +118,12 @@ class ProjectWriter:
             "path_with_namespace": full_path,
             "created_at": stamp_of(project.created),
             "tag_list": project.topics,
-            "ssh_url_to_repo": f"git@{_host(base)}:{full_path}.git",
+            "ssh_url_to_repo": f"git@{urlsplit(base).hostname}:{full_path}.git",
             "http_url_to_repo": f"{base}/{full_path}.git",
             "web_url": f"{base}/{full_path}",
-            "avatar_url": _avatar_url(base, project),
+            "avatar_url": f"{base}/uploads/-/system/project/avatar/{project.id}/logo.png"
+            if project.has_avatar
+            else None,
             "star_count": project.stars,
             "last_activity_at": stamp_of(project.last_activity),
             "namespace": namespace,
@@ -238,14 +241,6 @@ class ProjectWriter:
 
 def _access(level: int) -> dict[str, int] | None:
     return {"access_level": level, "notification_level": NOTIFICATION_LEVEL} if level else None
-
-
-def _avatar_url(base: str, project: Project) -> str | None:
-    return f"{base}/uploads/-/system/project/avatar/{project.id}/logo.png" if project.has_avatar else None
-
-
-def _host(base: str) -> str:
-    return base.split("://", 1)[1].split("/", 1)[0].rsplit(":", 1)[0]
 
 
 def _statistics(project: Project) -> dict[str, int]:

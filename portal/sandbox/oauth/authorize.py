@@ -47,7 +47,9 @@ class CodeGrant(AuthorizationCodeGrant):
             raise PageError("invalid_redirect_uri", texts.invalid_redirect_uri(self.server.release))
         self._check_response(payload)
         self.request.scope = self._checked_scope(application, payload.scope)
-        self._check_challenge(payload.data)
+        data = payload.data
+        if data.get("code_challenge") and data.get("code_challenge_method") not in CHALLENGE_METHODS:
+            raise PageError("invalid_code_challenge_method", texts.INVALID_CODE_CHALLENGE_METHOD)
         return str(payload.redirect_uri)
 
     def _known_application(self, uid: str | None) -> Application:
@@ -74,10 +76,6 @@ class CodeGrant(AuthorizationCodeGrant):
         if not names or not set(names) <= set(allowed):
             raise PageError("invalid_scope", texts.INVALID_SCOPE)
         return " ".join(dict.fromkeys(names))
-
-    def _check_challenge(self, data: Any) -> None:
-        if data.get("code_challenge") and data.get("code_challenge_method") not in CHALLENGE_METHODS:
-            raise PageError("invalid_code_challenge_method", texts.INVALID_CODE_CHALLENGE_METHOD)
 
     def generate_authorization_code(self) -> str:
         """Return 64 hex characters, as GitLab's codes are."""

@@ -60,7 +60,8 @@ class IntrospectionEndpoint(_IntrospectionEndpoint):
 
     def authenticate_endpoint_client(self, request: Any) -> Client | None:
         """Return the client; None if a live bearer token asks."""
-        bearer = _bearer_of(request)
+        scheme, _, value = (request.headers.get("Authorization") or "").partition(" ")
+        bearer = value.strip() if scheme.lower() == "bearer" else None
         if bearer is not None:
             token = self.server.store.find_token(bearer)
             asks_about_itself = bearer == request.form.get("token")
@@ -94,8 +95,3 @@ class IntrospectionEndpoint(_IntrospectionEndpoint):
             "exp": int(token.expires_at.timestamp()),
             "iat": int(token.created_at.timestamp()),
         }
-
-
-def _bearer_of(request: Any) -> str | None:
-    scheme, _, value = (request.headers.get("Authorization") or "").partition(" ")
-    return value.strip() if scheme.lower() == "bearer" else None

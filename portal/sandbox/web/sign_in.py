@@ -26,7 +26,10 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
 
     @blueprint.get("/")
     def home() -> ResponseReturnValue:
-        return _home(world)
+        user = signed_in_user(world)
+        visible = world.visible_projects(user)
+        projects = [(project, world.projects.full_path(project)) for project in visible[:PROJECTS_SHOWN]]
+        return render_template("sandbox/home.html", projects=projects, total=len(visible))
 
     @blueprint.get("/dashboard/groups")
     def groups() -> ResponseReturnValue:
@@ -68,10 +71,3 @@ def _start(world: World, login: str, password: str) -> ResponseReturnValue:
         return _sign_in_page(world, login), 422 if user is None else 403
     # Only our own paths are ever remembered, so this redirect cannot leave the sandbox.
     return redirect(start_session(user) or url_for("web.home"))
-
-
-def _home(world: World) -> str:
-    user = signed_in_user(world)
-    visible = world.visible_projects(user)
-    projects = [(project, world.projects.full_path(project)) for project in visible[:PROJECTS_SHOWN]]
-    return render_template("sandbox/home.html", projects=projects, total=len(visible))
