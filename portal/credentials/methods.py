@@ -24,12 +24,6 @@ from portal.credentials.models import Credential, CredentialState, RetiredToken
 from portal.db import utc_now
 from portal.errors import Card, Conflict, PortalError
 from portal.gitlab import oauth
-from portal.gitlab.access_tokens import (
-    describe_access_token,
-    probe_access_token,
-    revoke_access_token,
-    rotate_access_token,
-)
 from portal.gitlab.answers import (
     ForbiddenByRole,
     GitLabError,
@@ -39,6 +33,12 @@ from portal.gitlab.answers import (
     OAuthRefused,
     TokenInfo,
     UnexpectedStatus,
+)
+from portal.gitlab.client import (
+    describe_access_token,
+    probe_access_token,
+    revoke_access_token,
+    rotate_access_token,
 )
 from portal.net import HostSession, OutboundError
 from portal.runtime import Runtime

@@ -10,46 +10,36 @@ They are sent as `PRIVATE-TOKEN`: every version takes that, and GitLab takes an 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 
-from portal.foreign import Scopes, ShortText, Title
-from portal.gitlab import oauth
+from portal.foreign import Scopes, ShortText
 from portal.gitlab.answers import (
     ForbiddenByRole,
     GitLabError,
     GitLabNotFound,
     InsufficientPermission,
     InsufficientScope,
-    MalformedAnswer,
     Metadata,
-    Moment,
     Project,
-    TokenInfo,
-    Unauthorized,
+    TokenSelf,
     UnexpectedStatus,
     User,
     failure_of,
     read_answer,
     read_page,
-    request_id_of,
 )
-from portal.gitlab.client import API, TOKEN_HEADER
+from portal.gitlab.client import API, SELF_PATH, TOKEN_HEADER
 from portal.gitlab.identification import GRANULAR, Service, missing_scopes
 from portal.net import Answer, HostSession
 from portal.vault import Secret
 
 SECONDS = 15.0
-SELF_PATH = "/personal_access_tokens/self"
-# A rotation that is cut off may have spent the token.
-ROTATE_SECONDS = 60.0
 # Projects in which a right is tried until one of them shows it: a project may have no code, or issues switched off.
 TRIED_PROJECTS = 3
 # GitLab's tokens were 20 characters long before they had prefixes.
@@ -169,18 +159,6 @@ class Examined:
         return tuple(trial for trial in self.trials if trial.outcome == Outcome.REFUSED)
 
 
-class _Described(msgspec.Struct, frozen=True):
-    """`GET /personal_access_tokens/self` (api/personal_access_tokens, 15.5); `granular_scopes` since 19.6."""
-
-    name: Title = Title()
-    user_id: int | None = None
-    scopes: Scopes | None = None
-    expires_at: date | msgspec.UnsetType | None = msgspec.UNSET
-    created_at: Moment | None = None
-    granular: bool | None = None
-    granular_scopes: list[dict[str, Any]] | None = None
-
-
 @dataclass
 class _Asker:
     """Asks GitLab with one token, once for each question; counts the calls."""
@@ -220,7 +198,7 @@ def examine(http: HostSession, token: Secret, services: Collection[str], *, hook
     """
     asker = _Asker(http, token)
     described = asker.get(SELF_PATH)
-    about = read_answer(described, _Described) if isinstance(described, Answer) else _Described()
+    about = read_answer(described, TokenSelf) if isinstance(described, Answer) else TokenSelf()
     scopes = tuple(about.scopes) if about.scopes is not None else None
     owner = asker.get(REQUIREMENTS[Need.OWNER].path)
     user = read_answer(owner, User) if isinstance(owner, Answer) else None
@@ -328,7 +306,7 @@ def _kind_of(user: User | None) -> TokenKind:
     return TokenKind.SERVICE_ACCOUNT if is_account else TokenKind.PERSONAL
 
 
-def _permissions_in(about: _Described) -> tuple[str, ...]:
+def _permissions_in(about: TokenSelf) -> tuple[str, ...]:
     lists = [item.get("permissions") for item in about.granular_scopes or []]
     names = [name for found in lists if isinstance(found, list) for name in found if isinstance(name, str)]
     return tuple(dict.fromkeys(map(ShortText, names[: Scopes.limit])))
@@ -399,88 +377,3 @@ def why_no_token(text: str) -> str:
     if len(text) > MAX_LENGTH:
         return "This is too long for a token. Copy only the token."
     return ""
-
-
-# In use.
-
-
-def probe_access_token(
-    http: HostSession, token: Secret, user_id: int, seconds: float = oauth.PROBE_SECONDS
-) -> oauth.TokenVerdict:
-    """Ask GitLab once, without retrying, whether an access token works.
-
-    A fine-grained token may lack the permission to read itself: GitLab says so only to a token that works.
-
-    Raises:
-        GitLabError, OutboundError: no verdict.
-    """
-    answer = _send(http, "GET", SELF_PATH, token, seconds)
-    try:
-        found = read_answer(answer, _Described).user_id
-    except Unauthorized as error:
-        known = {"revoked": oauth.TokenVerdict.REVOKED, "expired": oauth.TokenVerdict.EXPIRED}
-        return known.get(error.reason, oauth.TokenVerdict.UNCLEAR)
-    except InsufficientPermission:
-        return oauth.TokenVerdict.ALIVE
-    except (GitLabNotFound, UnexpectedStatus):
-        return oauth.probe_token(http, token, user_id, seconds)  # Before 15.5.
-    if user_id and found != user_id:
-        raise MalformedAnswer(status=answer.status, request_id=request_id_of(answer))
-    return oauth.TokenVerdict.ALIVE
-
-
-def describe_access_token(http: HostSession, token: Secret) -> TokenInfo:
-    """Return the owner and the scopes of an access token (15.5).
-
-    Raises:
-        GitLabError, OutboundError: no answer.
-    """
-    found = read_answer(_send(http, "GET", SELF_PATH, token, oauth.INFO_SECONDS), _Described)
-    return TokenInfo(found.user_id or 0, found.scopes or Scopes())
-
-
-def rotate_access_token(http: HostSession, token: Secret, until: date) -> oauth.TokenAnswer:
-    """Exchange an access token for its successor; GitLab revokes it at once (16.10).
-
-    Never repeat it: if the first request was processed, the second makes GitLab revoke every token that came from this
-    one (api/personal_access_tokens, "Automatic reuse detection").
-
-    Raises:
-        GitLabError, OutboundError: the token may be spent all the same.
-    """
-    body = {"expires_at": until.isoformat()}
-    answer = _send(http, "POST", f"{SELF_PATH}/rotate", token, ROTATE_SECONDS, json=body, takes_any_encoding=True)
-    if not 200 <= answer.status < 300:
-        raise failure_of(answer)
-    # The old token is dead, and this answer comes only once: nothing but the new token has to be readable.
-    try:
-        found = json.loads(oauth.decoded(answer.content))
-    except (ValueError, RecursionError):
-        found = None
-    successor = oauth.token_in(found, "token") if isinstance(found, dict) else None
-    if successor is None or successor == token:
-        raise MalformedAnswer(status=answer.status, request_id=request_id_of(answer))
-    scopes, ends_on = found.get("scopes"), str(found.get("expires_at"))
-    is_list = isinstance(scopes, list) and all(isinstance(scope, str) for scope in scopes)
-    try:
-        ends_at = datetime.combine(date.fromisoformat(ends_on[:10]), time(), UTC)
-    except ValueError:
-        ends_at = None
-    return oauth.TokenAnswer(successor, None, Scopes(scopes) if is_list else None, None, ends_at=ends_at)
-
-
-def revoke_access_token(http: HostSession, token: Secret) -> None:
-    """Have an access token revoke itself (15.0); one that GitLab no longer accepts is left as it is.
-
-    Raises:
-        GitLabError, OutboundError: it is not known to be revoked.
-    """
-    answer = _send(http, "DELETE", SELF_PATH, token, oauth.TOKEN_SECONDS)
-    if answer.status not in {200, 202, 204, 401}:
-        raise failure_of(answer)
-
-
-def _send(http: HostSession, method: str, path: str, token: Secret, seconds: float, **details: Any) -> Answer:
-    return http.fetch(
-        method, API + path, headers={TOKEN_HEADER: token.reveal()}, deadline_seconds=seconds, is_held=False, **details
-    )

@@ -27,7 +27,7 @@ GitLabError
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, get_args
 
 import msgspec
@@ -386,6 +386,18 @@ class Member(msgspec.Struct, frozen=True):
 
     id: Id
     access_level: int
+
+
+class TokenSelf(msgspec.Struct, frozen=True):
+    """`GET /personal_access_tokens/self` (api/personal_access_tokens, 15.5); `granular_scopes` since 19.6."""
+
+    name: Title = Title()
+    user_id: int | None = None
+    scopes: Scopes | None = None
+    expires_at: date | msgspec.UnsetType | None = msgspec.UNSET
+    created_at: Moment | None = None
+    granular: bool | None = None
+    granular_scopes: list[dict[str, Any]] | None = None
 
 
 class Discovery(msgspec.Struct, frozen=True):

@@ -6,27 +6,37 @@ OAuth tokens are sent as `Authorization: Bearer`, which they need. Access tokens
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol, TypeVar
+from datetime import UTC, date, datetime
+from datetime import time as time_of_day
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
+from portal.foreign import Scopes
+from portal.gitlab import oauth
 from portal.gitlab.answers import (
     GitLabNotFound,
     GitLabRateLimited,
     GitLabUnavailable,
     Group,
+    InsufficientPermission,
     MalformedAnswer,
     Metadata,
     NotGitLab,
     Page,
     Project,
+    TokenInfo,
+    TokenSelf,
+    Unauthorized,
     UnexpectedStatus,
     User,
     failure_of,
     read_answer,
     read_page,
+    request_id_of,
 )
 from portal.net import Answer, HostSession, OutboundError, RedirectRefused
 from portal.net.retry import backoff_seconds, retry_idempotent
@@ -39,6 +49,9 @@ PAGE_SECONDS = 30.0
 # Pages in a row without a new row. If a page is requested again in smaller ones, some rows are old.
 MAX_REPEATED = 8
 TRIES = 4
+SELF_PATH = "/personal_access_tokens/self"
+# A rotation that is cut off may have spent the token.
+ROTATE_SECONDS = 60.0
 # A request of a page waits no longer than this for GitLab's limit; longer waits are the job's business.
 MAX_WAIT_SECONDS = 60.0
 # Why GitLab permanently refuses a token.
@@ -248,3 +261,88 @@ def _projects_query(*, min_access_level: int | None = None, simple: bool = False
     if min_access_level is not None:
         query["min_access_level"] = min_access_level
     return {**query, "simple": "true"} if simple else query
+
+
+# An access token that a person made, and what it does with itself (api/personal_access_tokens).
+
+
+def probe_access_token(
+    http: HostSession, token: Secret, user_id: int, seconds: float = oauth.PROBE_SECONDS
+) -> oauth.TokenVerdict:
+    """Ask GitLab once, without retrying, whether an access token works.
+
+    A fine-grained token may lack the permission to read itself: GitLab says so only to a token that works.
+
+    Raises:
+        GitLabError, OutboundError: no verdict.
+    """
+    answer = _send(http, "GET", SELF_PATH, token, seconds)
+    try:
+        found = read_answer(answer, TokenSelf).user_id
+    except Unauthorized as error:
+        known = {"revoked": oauth.TokenVerdict.REVOKED, "expired": oauth.TokenVerdict.EXPIRED}
+        return known.get(error.reason, oauth.TokenVerdict.UNCLEAR)
+    except InsufficientPermission:
+        return oauth.TokenVerdict.ALIVE
+    except (GitLabNotFound, UnexpectedStatus):
+        return oauth.probe_token(http, token, user_id, seconds)  # Before 15.5.
+    if user_id and found != user_id:
+        raise MalformedAnswer(status=answer.status, request_id=request_id_of(answer))
+    return oauth.TokenVerdict.ALIVE
+
+
+def describe_access_token(http: HostSession, token: Secret) -> TokenInfo:
+    """Return the owner and the scopes of an access token (15.5).
+
+    Raises:
+        GitLabError, OutboundError: no answer.
+    """
+    found = read_answer(_send(http, "GET", SELF_PATH, token, oauth.INFO_SECONDS), TokenSelf)
+    return TokenInfo(found.user_id or 0, found.scopes or Scopes())
+
+
+def rotate_access_token(http: HostSession, token: Secret, until: date) -> oauth.TokenAnswer:
+    """Exchange an access token for its successor; GitLab revokes it at once (16.10).
+
+    Never repeat it: if the first request was processed, the second makes GitLab revoke every token that came from this
+    one (api/personal_access_tokens, "Automatic reuse detection").
+
+    Raises:
+        GitLabError, OutboundError: the token may be spent all the same.
+    """
+    body = {"expires_at": until.isoformat()}
+    answer = _send(http, "POST", f"{SELF_PATH}/rotate", token, ROTATE_SECONDS, json=body, takes_any_encoding=True)
+    if not 200 <= answer.status < 300:
+        raise failure_of(answer)
+    # The old token is dead, and this answer comes only once: nothing but the new token has to be readable.
+    try:
+        found = json.loads(oauth.decoded(answer.content))
+    except (ValueError, RecursionError):
+        found = None
+    successor = oauth.token_in(found, "token") if isinstance(found, dict) else None
+    if successor is None or successor == token:
+        raise MalformedAnswer(status=answer.status, request_id=request_id_of(answer))
+    scopes, ends_on = found.get("scopes"), str(found.get("expires_at"))
+    is_list = isinstance(scopes, list) and all(isinstance(scope, str) for scope in scopes)
+    try:
+        ends_at = datetime.combine(date.fromisoformat(ends_on[:10]), time_of_day(), UTC)
+    except ValueError:
+        ends_at = None
+    return oauth.TokenAnswer(successor, None, Scopes(scopes) if is_list else None, None, ends_at=ends_at)
+
+
+def revoke_access_token(http: HostSession, token: Secret) -> None:
+    """Have an access token revoke itself (15.0); one that GitLab no longer accepts is left as it is.
+
+    Raises:
+        GitLabError, OutboundError: it is not known to be revoked.
+    """
+    answer = _send(http, "DELETE", SELF_PATH, token, oauth.TOKEN_SECONDS)
+    if answer.status not in {200, 202, 204, 401}:
+        raise failure_of(answer)
+
+
+def _send(http: HostSession, method: str, path: str, token: Secret, seconds: float, **details: Any) -> Answer:
+    return http.fetch(
+        method, API + path, headers={TOKEN_HEADER: token.reveal()}, deadline_seconds=seconds, is_held=False, **details
+    )
