@@ -1,6 +1,6 @@
 """Server time of the selection panel among many repositories on both databases, and what its answers weigh.
 
-Each figure stands beside a bare Flask page of the same size, in a process that only serves.
+Each figure is shown beside a bare Flask page of the same size, in a process that only serves.
 """
 
 from __future__ import annotations

@@ -274,7 +274,7 @@ def claim_attempt(
                 return None
             refusal = _end_when_refused(session, principal, attempt, connection, issuer)
         if refusal is not None:
-            # A hand-over link is used by whoever has its cookies; without them this may be anyone.
+            # A hand-over link is used by the person who has its cookies; without them this may be anyone.
             is_anyone = principal.acted_by and refusal.code == "other_browser"
             record_end(session, connection, None if is_anyone else principal, "authorization.refused", refusal.code)
     if refusal is not None:

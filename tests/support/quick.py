@@ -67,7 +67,7 @@ def keep_parts(parse: Callable[[Rule, str], Iterable[RulePart]]) -> Callable[[Ru
 
 
 def share_statements(patch: pytest.MonkeyPatch) -> None:
-    """Have the engines of one kind of database share what SQLAlchemy compiled: each test has an engine of its own."""
+    """Have the engines of one kind of database share what SQLAlchemy compiled: each test has its own."""
     compiled: LRUCache[Any, Any] = LRUCache(2000)
     patch.setattr(Engine, "_compiled_cache", property(lambda _: compiled, lambda _, own: None), raising=False)
     for kind in (SQLiteDialect_pysqlite, PGDialect_psycopg):

@@ -69,7 +69,7 @@ def restore(
         else:
             manifest = check_backup(settings, folder)
             console.print(f"The backup is of {manifest.made_at} and whole.")
-            question = f"Type {WORD} to put it in the place of the present database"
+            question = f"Type {WORD} to put it in the place of the current database"
             if replace and (confirm or typer.prompt(question)) != WORD:
                 raise BackupRefused("That is a different word. Nothing was changed.")
             done = put_in_place(settings, folder, replace=replace)
