@@ -312,6 +312,9 @@ def _task(session: Session, link: HandOver) -> Task:
     is_same_gitlab = (link.external_url, link.api_url) == (connection.external_url, connection.api_url)
     if not is_same_gitlab or not is_included(principal, connection) or not _may_be_done(connection, Step(link.step)):
         raise LinkOver
+    # To change a connection in use, its maker would have had to give the password.
+    if connection.authorized_at and connection.authorized_at > link.created_at:
+        raise LinkOver
     application = application_of(session, connection.id) if link.step == Step.APPLICATION else None
     # Someone else was faster; an application that is older is the one to be replaced.
     if application and application.checked_at and application.updated_at > link.created_at:

@@ -151,6 +151,10 @@ def lose_the_plan(case: Case) -> None:
     case.change(Connection, authorized_at=None)  # One in use would keep working.
 
 
+def put_the_connection_into_use(case: Case) -> None:
+    case.change(Connection, authorized_at=utc_now() + timedelta(seconds=1))
+
+
 def be_slower_than_the_maker(case: Case) -> None:
     with case.runtime.database.transaction() as session:
         mine = select(Application).join(Connection).where(Connection.slug == case.slug)
@@ -172,6 +176,7 @@ ENDS = (
     ),
     *(move_to_another_gitlab, move_the_api, reopen_an_earlier_step, delete_the_connection),
     lose_the_plan,
+    put_the_connection_into_use,
     be_slower_than_the_maker,
 )
 
