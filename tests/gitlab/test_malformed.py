@@ -6,6 +6,7 @@ import pytest
 
 from portal.errors import Layer
 from portal.gitlab import oauth
+from portal.gitlab.administration import OneTimeClient
 from portal.gitlab.answers import GitLabError
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.identification import identify
@@ -30,11 +31,13 @@ CALLS: dict[str, Callable[[HostSession], object]] = {
     "refresh": lambda http: oauth.refresh(http, APPLICATION, TOKEN, CALLBACK),
     "revoke": lambda http: oauth.revoke(http, APPLICATION, TOKEN),
     "check_client": lambda http: oauth.check_client(http, APPLICATION, CALLBACK),
+    "create_application": lambda http: OneTimeClient(http, TOKEN).create_application("/applications", {"name": "x"}),
+    "applications": lambda http: list(OneTimeClient(http, TOKEN).applications("/applications")),
 }
 # Bodies that this endpoint may legitimately give: `/oauth/revoke` answers any object, and a bad row only loses that row
 # of a list.
 HONEST = {
-    *((endpoint, case) for endpoint in ("projects", "newest_project") for case in BAD_ROWS),
+    *((endpoint, case) for endpoint in ("projects", "newest_project", "applications") for case in BAD_ROWS),
     ("revoke", "id_as_text"),
     ("revoke", "empty_object"),
     ("revoke", "object_for_list"),

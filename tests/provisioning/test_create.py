@@ -249,6 +249,16 @@ def test_group_that_is_not_there_is_named(draft: Draft, path: str) -> None:
     assert draft.run().results[-1]["facts"]["made"] == ["web"]
 
 
+def test_token_is_not_sent_to_what_does_not_answer_as_gitlab(draft: Draft) -> None:
+    draft.sandbox.faults.add("/api/v4/version", status=200, html=True)
+
+    draft.create(draft.sandbox.token("root"), groups="web")
+
+    assert draft.failure() == "not_gitlab"
+    assert draft.sandbox.requests.all("/api/v4/user") == []
+    assert draft.sandbox.requests.count("/api/v4/*") == draft.sandbox.requests.count("/api/v4/version")
+
+
 def test_nothing_is_made_that_the_page_did_not_list(draft: Draft) -> None:
     token = draft.sandbox.token("root")
     form = {"one_time_token": token, "service_username": "other", "groups": "web", "shown": "0" * 64}
