@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -247,7 +248,8 @@ class SelectionPanel(PanelView):
     def progress_url(self) -> str:
         """Address of the progress of the read; the poll adds the current filters, and gets its rows as well."""
         assert self.connection is not None
-        return f"/connections/{self.connection.slug}/catalogue?on={self.page}"
+        seen = _digest(self.job, self.counts)
+        return f"/connections/{self.connection.slug}/catalogue?{urlencode({'on': self.page, 'seen': seen})}"
 
 
 def load_panel(runtime: Runtime, principal: Principal, view: PanelView) -> SelectionPanel:
@@ -280,6 +282,13 @@ def load_panel(runtime: Runtime, principal: Principal, view: PanelView) -> Selec
             may_enable=principal.may(Right.ENABLE_REPOSITORIES),
             may_read=principal.may(Right.MANAGE_CONNECTIONS),
         )
+
+
+def is_as_seen(runtime: Runtime, principal: Principal, connection: Connection, seen: str) -> bool:
+    """Return whether nothing has happened since the page that a poll comes from was made."""
+    with runtime.database.reading() as session:
+        counts = count_by_state(session, principal, connection.slug)
+        return _digest(latest_read(session, connection), counts) == seen
 
 
 def latest_read(session: Session, connection: Connection) -> Job | None:
@@ -471,6 +480,11 @@ def escape_like(text: str) -> str:
     for character in (LIKE_ESCAPE, "%", "_"):
         text = text.replace(character, LIKE_ESCAPE + character)
     return text
+
+
+def _digest(job: Job | None, counts: dict[StateFilter, int]) -> str:
+    told = (job.public_id, job.state, job.done, job.total, job.message) if job else ()
+    return hashlib.blake2b(repr((told, list(counts.values()))).encode(), digest_size=8).hexdigest()
 
 
 def _connections(session: Session, principal: Principal, slug: str) -> dict[int, str]:

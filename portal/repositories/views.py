@@ -26,6 +26,7 @@ from portal.repositories.selection import (
     SelectionPanel,
     StateFilter,
     as_searched,
+    is_as_seen,
     load_panel,
     open_group,
 )
@@ -113,11 +114,14 @@ def _counts() -> dict[int, tuple[int, int]]:
 @polling
 def progress(slug: str) -> Response:
     """Return the progress of the read, with the rows that have arrived; polled until the read has ended."""
-    get_connection(current_runtime(), current_principal(), slug)  # A foreign one is a 404, not an empty list.
+    runtime, principal = current_runtime(), current_principal()
+    connection = get_connection(runtime, principal, slug)  # A foreign one is a 404, not an empty list.
     view = _view_of_form(request.args, slug)
     if not wants_fragment():
         return leave_to(view.url())
-    panel = load_panel(current_runtime(), current_principal(), view)
+    if is_as_seen(runtime, principal, connection, request.args.get("seen", "")):
+        return Response(status=204)
+    panel = load_panel(runtime, principal, view)
     notices = details.load_notices(current_runtime(), current_principal(), panel.connection)
     return make_response(render_template("repositories/progress.hx.html", panel=panel, notices=notices))
 

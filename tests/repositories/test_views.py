@@ -9,8 +9,10 @@ from sqlmodel import col, select
 
 from portal.accounts.models import GroupGrant
 from portal.audit.models import AuditEvent
+from portal.repositories.catalogue.rows import mark_missing
 from portal.repositories.catalogue.run import read_catalogue
-from portal.repositories.models import Enablement, GitLabGroup, Repository
+from portal.repositories.counts import recount
+from portal.repositories.models import Enablement, GitLabGroup, Namespace, Repository
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.accounts.at_once import crowd
@@ -96,6 +98,56 @@ def test_state_filter_shows_that_state_only(runtime: Runtime, owner: Visitor, co
 def test_address_that_makes_no_sense_is_400(owner: Visitor, connection_id: int) -> None:
     for query in ("state=nonsense", "after=x", "after=-1:a", "after=9999999999999999999999:a", "before=1e5:x"):
         assert owner.get(f"/repositories/?{query}").status_code == 400, query
+
+
+def test_counts_are_what_is_there_however_it_changes(runtime: Runtime, owner: Visitor, connection_id: int) -> None:
+    def stored() -> set[tuple[str, int, int, int, int]]:
+        with runtime.database.reading() as session:
+            rows = session.exec(select(Namespace).order_by(col(Namespace.path)))
+            return {(row.path, row.total, row.enabled, row.blocked, row.enabled_blocked) for row in rows}
+
+    free = repositories(runtime, unavailable_reason="")
+    owner.post("/repositories/enable", {"repository_id": [str(row.id) for row in free[:40]]})
+    owner.post("/repositories/disable", {"repository_id": [str(row.id) for row in free[5:9]]})
+    present = {row.gitlab_project_id for row in repositories(runtime)} - {row.gitlab_project_id for row in free[:3]}
+    mark_missing(runtime.database, connection_id, present, is_complete=True)
+    kept = stored()
+    with runtime.database.transaction() as session:
+        recount(session, connection_id)
+
+    assert kept == stored()
+    assert sum(row[4] for row in kept) == 3
+    tree = owner.get("/repositories/").text
+    total, enabled = len(repositories(runtime)), 36
+    assert re.search(rf'All groups</span><span class="gh-tree-count">\s*{enabled}/{total}<', tree)
+
+
+def test_index_finds_what_the_rows_say_also_when_they_change(
+    runtime: Runtime, owner: Visitor, connection_id: int
+) -> None:
+    question = {"q": "zebra event"}
+    with runtime.database.transaction() as session:
+        row = session.exec(
+            select(Repository).where(col(Repository.path_with_namespace).contains("event-collector"))
+        ).one()
+        row.search_text += " zebra"
+    assert shown(owner.get("/repositories/", query_string={"q": "event-collector"}).text) == [row.id]
+
+    read_catalogue(runtime, connection_id, "job", lambda *_: None)
+
+    assert shown(owner.get("/repositories/", query_string=question).text) == [row.id]
+    assert shown(owner.get("/repositories/", query_string={"q": '"zebra" OR event'}).text) == []
+
+
+def test_level_of_the_tree_is_what_is_directly_below(runtime: Runtime, owner: Visitor, connection_id: int) -> None:
+    answer = owner.get("/repositories/groups?connection=gitlab&parent=web&q=pay", htmx=True).text
+
+    with runtime.database.reading() as session:
+        paths = session.exec(select(Namespace.path).where(col(Namespace.path).startswith("web/"))).all()
+    children = {"/".join(path.split("/")[:2]) for path in paths}
+    assert re.findall(r'title="([^"]*)"', answer) == sorted(children)
+    assert "q=pay&amp;group=web%2Fshop" in answer
+    assert owner.get("/repositories/groups?connection=other&parent=web", htmx=True).status_code == 404
 
 
 def test_fragment_is_the_listing_alone(owner: Visitor, connection_id: int) -> None:
@@ -240,6 +292,9 @@ def test_lead_sees_and_enables_in_granted_groups_only(
     assert paths
     assert all(path.startswith("data/") for path in paths)
     assert outside.path_with_namespace not in page
+    tree = re.findall(r'class="gh-tree-count">(?:<span aria-hidden="true">)?\s*0/(\d+)<', page)
+    mine = [row for row in repositories(runtime) if row.path_with_namespace.startswith("data/")]
+    assert set(tree[:2]) == {str(len(mine))}
     assert enabled(runtime) == {inside.id}
 
 
@@ -271,13 +326,20 @@ def test_read_again_makes_one_job_however_often_it_is_pressed(owner: Visitor, co
     assert owner.get("/jobs").text.count("Read repositories of Gitlab") == 1
 
 
-def test_progress_polls_while_gitlab_is_read_and_stops_afterwards(owner: Visitor, connection_id: int) -> None:
+def test_progress_polls_while_gitlab_is_read_and_stops_afterwards(
+    runtime: Runtime, owner: Visitor, connection_id: int
+) -> None:
     before = owner.get("/connections/gitlab/catalogue", htmx=True).text
     owner.post("/connections/gitlab/catalogue")
     during = owner.get("/connections/gitlab/catalogue", htmx=True).text
 
     assert "every 1500ms" not in before
     assert "every 1500ms" in during
+    again = re.search(r'hx-get="(/connections/gitlab/catalogue[^"]*)"', during)[1].replace("&amp;", "&")
+    unchanged = owner.get(again, htmx=True)
+    assert (unchanged.status_code, unchanged.text) == (204, "")
+    owner.post("/repositories/enable", {"only": str(repositories(runtime, unavailable_reason="")[0].id)})
+    assert owner.get(again, htmx=True).status_code == 200
 
 
 def test_pages_take_the_same_number_of_queries_with_few_rows_and_with_fifty(
