@@ -8,19 +8,21 @@ import pytest
 
 from portal.connections.models import ConnectionState, Method
 from portal.credentials import AccessSource, AccessUnavailable
-from portal.credentials.access_tokens import OtherUser
+from portal.credentials.access_tokens import OtherUser, why_not_rotated
 from portal.credentials.history import KINDS
 from portal.credentials.models import CredentialState
 from portal.errors import Card, Conflict, Surface, Way
 from portal.failures import FAILURES, failure_of
 from portal.health.checks import check_connection
 from portal.repositories.models import Enablement, Repository
+from tests.access_tokens.drafts import fine_grained
 from tests.disconnection.world import ADDRESS, ENABLED, PATHS, World
 from tests.support.linked import link, new_token
 from tests.support.paired import SCOPES, pair
 from tests.support.visitor import Visitor
 from tests.support.walkthrough import authorize
 
+SELF = "/api/v4/personal_access_tokens/self"
 OAUTH_WORDS = re.compile(r"[Aa]uthoriz\w+|Application ID|\bapplications?\b|[Tt]oken pair|\bpair\b|Secret\b")
 
 
@@ -167,3 +169,42 @@ def test_nothing_that_a_token_connection_shows_asks_anyone_to_authorize(world: W
         assert OAUTH_WORDS.findall(re.sub("Use an OAuth application instead|Authorization: Bearer", "", text)) == [], (
             path
         )
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_disconnecting_has_the_token_revoke_itself_and_another_one_connects_again(world: World, owner: Visitor) -> None:
+    paired, token = world.paired, new_token(world.sandbox)
+    link(paired, world.cast.owner, token)
+    # Before 15.0: then a person has to do it.
+    world.sandbox.faults.add(SELF, method="DELETE", status=404, body={"error": "404 Not Found"})
+    world.disconnect(owner)
+    world.run()
+    page = owner.get(ADDRESS).text
+    assert "This GitLab does not let a token revoke itself" in page
+    assert "/-/user_settings/personal_access_tokens" in page
+    assert "Authorized applications" not in page
+
+    world.sandbox.faults.clear()
+    world.let_pauses_pass()
+    world.run()
+    assert not is_alive(world, token)
+    assert [row.proof for row in world.retired()] == ["access_token_revoked"] * 2
+    page = owner.get(ADDRESS).text
+    assert f'href="{ADDRESS}/setup/token"' in page
+
+    link(paired, world.cast.owner, new_token(world.sandbox))
+    assert (paired.connection.state, world.count(Enablement)) == (ConnectionState.CONNECTED, ENABLED)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_fine_grained_token_that_may_not_read_itself_is_alive_all_the_same(world: World) -> None:
+    paired = world.paired
+    world.sandbox.world.settings.version = "19.5.0"
+    token = fine_grained(world.sandbox, ["read_project", "read_group", "read_repository"])
+    link(paired, world.cast.owner, token)
+
+    assert check_connection(world.runtime, paired.connection_id) == []
+    assert (paired.demand(), paired.connection.attention) == (token, None)
+    source = AccessSource(world.runtime, paired.connection_id, "test")
+    assert source.renew(source.token(), is_certain=False) == source.token()
+    assert why_not_rotated(paired.connection, paired.credential)
