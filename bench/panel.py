@@ -27,8 +27,7 @@ from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.jobs.models import JobState
 from portal.repositories.catalogue.run import enqueue_catalogue_read
-from portal.repositories.counts import recount
-from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, Repository
+from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, Repository, recount
 from portal.repositories.search import complete_index
 from portal.runtime import Runtime
 from portal.settings import Settings

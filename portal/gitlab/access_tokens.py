@@ -20,6 +20,8 @@ import msgspec
 
 from portal.foreign import Scopes, ShortText
 from portal.gitlab.answers import (
+    API,
+    TOKEN_HEADER,
     ForbiddenByRole,
     GitLabError,
     GitLabNotFound,
@@ -34,7 +36,7 @@ from portal.gitlab.answers import (
     read_answer,
     read_page,
 )
-from portal.gitlab.client import API, SELF_PATH, TOKEN_HEADER
+from portal.gitlab.client import SELF_PATH
 from portal.gitlab.identification import GRANULAR, Service, missing_scopes
 from portal.net import Answer, HostSession
 from portal.vault import Secret

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from portal.gitlab.answers import (
+    API,
     Application,
     GitLabError,
     GitLabNotFound,
@@ -29,7 +30,6 @@ from portal.gitlab.answers import (
     read_page,
     request_id_of,
 )
-from portal.gitlab.client import API
 from portal.net import Answer, HostSession, OutboundError
 from portal.net.json_reader import JSONRefused, read_json
 from portal.vault import Secret

@@ -39,6 +39,8 @@ from portal.net.json_reader import JSONRefused, make_foreign, read_json, without
 from portal.net.retry import read_retry_after
 
 T = TypeVar("T")
+API = "/api/v4"
+TOKEN_HEADER = "PRIVATE-TOKEN"
 # Why GitLab refuses a token, when it says so (RFC 6750 §3.1 has one code for all of them).
 TOKEN_REASONS = frozenset({"expired", "revoked", "impersonation_disabled"})
 # GitLab's words for what is wrong with the user, by what they contain (lib/gitlab/auth/user_access_denied_reason.rb).

@@ -18,6 +18,8 @@ from urllib.parse import quote
 from portal.foreign import Scopes
 from portal.gitlab import oauth
 from portal.gitlab.answers import (
+    API,
+    TOKEN_HEADER,
     GitLabNotFound,
     GitLabRateLimited,
     GitLabUnavailable,
@@ -42,8 +44,6 @@ from portal.net import Answer, HostSession, OutboundError, RedirectRefused
 from portal.net.retry import backoff_seconds, retry_idempotent
 from portal.vault import Secret
 
-API = "/api/v4"
-TOKEN_HEADER = "PRIVATE-TOKEN"
 PER_PAGE = 100
 PAGE_SECONDS = 30.0
 # Pages in a row without a new row. If a page is requested again in smaller ones, some rows are old.

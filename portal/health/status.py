@@ -14,7 +14,7 @@ from portal.connections.checks import Check, CheckState, note_text
 from portal.connections.models import Connection, Method
 from portal.db import utc_now
 from portal.errors import Card, Surface
-from portal.gitlab.client import TOKEN_HEADER
+from portal.gitlab.answers import TOKEN_HEADER
 from portal.health.addresses import what_to_change
 from portal.health.checks import WATCHED, check_key, is_watched
 from portal.health.models import (

@@ -12,8 +12,7 @@ from portal import audit
 from portal.accounts.principal import require_right_now
 from portal.actor import Principal, Right
 from portal.db import insert_into, insert_unless_there, utc_now
-from portal.repositories.counts import keep_counts
-from portal.repositories.models import Enablement, HeldBack, Repository, RepositoryState
+from portal.repositories.models import Enablement, HeldBack, Repository, RepositoryState, keep_counts
 from portal.repositories.selection import Row, get_rows
 from portal.runtime import Runtime
 

@@ -26,8 +26,7 @@ from portal.errors import Card, Conflict, InvalidInput
 from portal.foreign import clean
 from portal.jobs import enqueue
 from portal.repositories.catalogue.findings import MANY_LOST, SHARE_LOST, SOME_LOST
-from portal.repositories.counts import keep_counts
-from portal.repositories.models import Enablement, HeldBack, Repository, RepositoryState, SelectionRule
+from portal.repositories.models import Enablement, HeldBack, Repository, RepositoryState, SelectionRule, keep_counts
 from portal.runtime import Runtime
 
 APPLY_RULES = "repositories.apply_rules"

@@ -17,8 +17,8 @@ from portal.connections.models import Connection, ConnectionState
 from portal.errors import Card, NotFound
 from portal.foreign import clean
 from portal.jobs.models import Job, JobState
-from portal.repositories.counts import COUNTS
 from portal.repositories.models import (
+    COUNTS,
     Enablement,
     GitLabGroup,
     Namespace,

@@ -24,8 +24,7 @@ from portal.jobs.models import Job
 from portal.jobs.schedule import enqueue_due
 from portal.jobs.testing import run_pending
 from portal.repositories.catalogue.run import enqueue_catalogue_read
-from portal.repositories.counts import recount
-from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, Repository
+from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, Repository, recount
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.support.paired import Paired, pair

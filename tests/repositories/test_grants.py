@@ -11,8 +11,7 @@ from portal.actor import Role
 from portal.audit.models import AuditEvent
 from portal.connections.models import Connection
 from portal.db import utc_now
-from portal.repositories.counts import recount
-from portal.repositories.models import GitLabGroup, Repository
+from portal.repositories.models import GitLabGroup, Repository, recount
 from portal.repositories.selection import Filters, list_repositories
 from portal.runtime import Runtime
 from portal.web.forms import PROOF_FIELD

@@ -11,8 +11,7 @@ from portal.accounts.models import GroupGrant
 from portal.audit.models import AuditEvent
 from portal.repositories.catalogue.rows import mark_missing
 from portal.repositories.catalogue.run import read_catalogue
-from portal.repositories.counts import recount
-from portal.repositories.models import Enablement, GitLabGroup, Namespace, Repository
+from portal.repositories.models import Enablement, GitLabGroup, Namespace, Repository, recount
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.accounts.at_once import crowd

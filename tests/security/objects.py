@@ -18,8 +18,7 @@ from portal.connections.models import Application, Connection, ConnectionState, 
 from portal.connections.steps import Step
 from portal.db import utc_now
 from portal.jobs.models import Job
-from portal.repositories.counts import recount
-from portal.repositories.models import GitLabGroup, Repository
+from portal.repositories.models import GitLabGroup, Repository, recount
 from portal.runtime import Runtime
 
 # This address is refused at once, so that nothing waits for a network.

@@ -18,8 +18,7 @@ from sqlmodel import Session, SQLModel, col
 from portal.db import Database, insert_into, utc_now
 from portal.gitlab.answers import Group, Project
 from portal.repositories.availability import Facts, reason_against
-from portal.repositories.counts import add_namespaces, keep_counts
-from portal.repositories.models import GitLabGroup, Repository
+from portal.repositories.models import GitLabGroup, Repository, add_namespaces, keep_counts
 
 # SQLite allows 32,766 variables in a statement; a list of ids stays far below.
 IDS_PER_STATEMENT = 5000

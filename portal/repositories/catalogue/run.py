@@ -35,8 +35,7 @@ from portal.repositories.catalogue.rows import (
     write_groups,
     write_repositories,
 )
-from portal.repositories.counts import recount
-from portal.repositories.models import CatalogueRun, GitLabGroup, catalogue_key
+from portal.repositories.models import CatalogueRun, GitLabGroup, catalogue_key, recount
 from portal.repositories.search import complete_index
 from portal.runtime import Runtime
 
