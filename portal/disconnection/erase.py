@@ -76,21 +76,23 @@ def erase_connection(context: JobContext, *, connection_id: int) -> None:
         RetryLater: GitLab has not revoked the tokens yet, or a refresh is running.
     """
     capabilities = context.runtime.capabilities.all[::-1]
-    large = [table.__table__.c for item in capabilities for table in item.erases_in_batches]  # type: ignore[attr-defined]
+    large = [table.__table__ for item in capabilities for table in item.erases_in_batches]  # type: ignore[attr-defined]
     done = total = 0
     try:
         with context.transaction() as session:
             _require_wanted(context, session, connection_id)
-            for own in large:
-                total += session.execute(select(func.count()).where(own.connection_id == connection_id)).scalar_one()
+            for table in large:
+                mine = select(func.count()).where(table.c.connection_id == connection_id)
+                total += session.execute(mine).scalar_one()
         context.progress(0, total, "Erasing the list of repositories")
-        for own in large:
-            some, erased = select(own.id).where(own.connection_id == connection_id).limit(BATCH), BATCH
+        for table in large:
+            (key,) = table.primary_key
+            some, erased = select(key).where(table.c.connection_id == connection_id).limit(BATCH), BATCH
             while erased == BATCH:
                 with context.transaction() as session:
                     _require_wanted(context, session, connection_id)
                     ids = list(session.execute(some).scalars())
-                    session.execute(delete(own.id.table).where(own.id.in_(ids)))
+                    session.execute(delete(table).where(key.in_(ids)))
                 erased = len(ids)
                 done += erased
                 context.progress(done, total)
