@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flask import Blueprint, Flask, Response, url_for
+from flask import Blueprint, Flask, Response, flash, url_for
 from wtforms import PasswordField, StringField
 from wtforms.validators import Length
 
@@ -91,6 +91,9 @@ def submit(slug: str) -> Response:
         return _render(connection, form, other_user=error)
     except RateLimited as error:
         return say_when(_render(connection, form, tested=Tested(connection, waiting_card(error))), error)
+    if tested.is_good and connection.authorized_at is not None:
+        flash("The new token is in use.", "success")
+        return leave_to(url_for("connections.show", slug=slug))
     if tested.is_good:
         return leave_to(next_url(connection, Step.TOKEN))
     return _render(tested.connection, form, tested=tested)

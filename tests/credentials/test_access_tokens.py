@@ -208,3 +208,18 @@ def test_fine_grained_token_that_may_not_read_itself_is_alive_all_the_same(world
     source = AccessSource(world.runtime, paired.connection_id, "test")
     assert source.renew(source.token(), is_certain=False) == source.token()
     assert why_not_rotated(paired.connection, paired.credential)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_token_is_replaced_on_its_page_which_says_what_stays(world: World, owner: Visitor) -> None:
+    paired, token = world.paired, new_token(world.sandbox)
+    link(paired, world.cast.owner, new_token(world.sandbox))
+    assert "Repositories, rules, webhooks and history stay as they are." in owner.get(f"{ADDRESS}/setup/token").text
+
+    answer = owner.post(f"{ADDRESS}/setup/token", {"access_token": token, "do": "link"}, follow_redirects=True)
+
+    assert "The new token is in use." in answer.text
+    assert (paired.demand(), world.count(Enablement)) == (token, ENABLED)
+    other = new_token(world.sandbox, "root")
+    assert "an administrator" in owner.post(f"{ADDRESS}/setup/token", {"access_token": other, "do": "link"}).text
+    assert paired.demand() == token
