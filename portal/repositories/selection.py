@@ -43,7 +43,7 @@ MAX_WORDS = 50
 # go.
 MAX_DEPTH = 20
 # Of a level of the tree at once.
-LEVEL_SIZE = 40
+LEVEL_SIZE = 25
 # What a search finds is counted so far; whole groups are counted exactly.
 COUNTED = 1000
 _LETTERS = re.compile(r"[\W_]+")
@@ -269,11 +269,12 @@ def load_panel(runtime: Runtime, principal: Principal, view: PanelView) -> Selec
             raise NotFound
         if shown is None and len(connections) == 1:
             shown = connections[0]
+        counts = count_by_state(session, principal, shown.slug if shown else "")
         return SelectionPanel(
             filters=filters,
-            listing=list_repositories(session, principal, filters),
+            listing=list_repositories(session, principal, filters, counts if not filters.group else None),
             tree=load_tree(session, principal, shown.id or 0, filters.group) if shown else TreeLevel([]),
-            counts=count_by_state(session, principal, shown.slug if shown else ""),
+            counts=counts,
             connections=connections,
             connection=shown,
             fixed=view.fixed,
@@ -297,10 +298,12 @@ def latest_read(session: Session, connection: Connection) -> Job | None:
     return session.execute(newest).scalars().first()
 
 
-def list_repositories(session: Session, principal: Principal, filters: Filters) -> Listing:
-    """Return one page of what this person may see with these filters, ordered by path."""
+def list_repositories(
+    session: Session, principal: Principal, filters: Filters, counts: dict[StateFilter, int] | None = None
+) -> Listing:
+    """Return one page of what this person may see with these filters, ordered by path; `counts` if they are known."""
     connections = _connections(session, principal, filters.connection)
-    counts = count_by_state(session, principal, filters.connection, filters.group)
+    counts = counts or count_by_state(session, principal, filters.connection, filters.group)
     matching, words = counts[filters.state], filters.query.lower().split()[:MAX_WORDS]
     if not matching:
         return Listing([], has_next=False, has_previous=False, matching=0)
@@ -431,11 +434,11 @@ def load_level(
         keep: path of a group to include, although it comes later.
     """
     path, prefix = col(Namespace.path), f"{parent}/" if parent else ""
-    name: ColumnElement[str] = func.substr(path, len(prefix) + 1) if prefix else path + ""
+    name: Any = func.substr(path, len(prefix) + 1) if prefix else path
     if parent.count("/") + 1 < MAX_DEPTH or not parent:
         find = func.instr if session.get_bind().dialect.name == "sqlite" else func.strpos
         name = func.substr(name, 1, find(name.concat("/"), "/") - 1)
-    within = [path > prefix, path < f"{parent}0"] if prefix else []
+    within = [path > prefix, *([path < f"{parent}0"] if prefix else [])]
     found = (
         select(name.label("name"), path, col(Namespace.total), col(Namespace.enabled))
         .join(Connection, col(Connection.id) == col(Namespace.connection_id))
@@ -450,7 +453,7 @@ def load_level(
     )
     if not principal.sees_all_groups:
         statement = statement.having(total > 0)
-    later = statement.where(found.c.name > after.removeprefix(prefix))
+    later = statement.where(found.c.name > after.removeprefix(prefix)) if after else statement
     rows = session.execute(later.limit(LEVEL_SIZE + 1)).all()
     more, rows = len(rows) > LEVEL_SIZE, rows[:LEVEL_SIZE]
     nodes = [TreeNode(f"{prefix}{row[0]}", row[0], row[1], row[2], row[3] != f"{prefix}{row[0]}") for row in rows]
