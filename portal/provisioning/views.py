@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Flask, Response, request, url_for
@@ -12,7 +13,7 @@ from wtforms.validators import Length
 
 from portal.actor import Right
 from portal.connections.models import Connection
-from portal.connections.setup_views import DEFAULT_SERVICE_USER, go_first, load_connection, say_when
+from portal.connections.setup_views import DEFAULT_SERVICE_USER, go_first, load_connection, say_when, waiting_card
 from portal.connections.steps import Step as SetupStep
 from portal.connections.steps import first_open_step, rail, step_url
 from portal.connections.store import get_application, is_sandbox
@@ -79,32 +80,47 @@ def register(app: Flask, runtime: Runtime) -> None:
     app.register_blueprint(blueprint)
 
 
-@blueprint.get("/setup/create")
+@blueprint.get("/setup/create", defaults={"kind": Kind.INSTANCE}, endpoint="show")
+@blueprint.get("/setup/create-own", defaults={"kind": Kind.OWN}, endpoint="show_own")
 @requires(Right.MANAGE_CONNECTIONS)
-def show(slug: str) -> Response:
+def show(slug: str, kind: Kind) -> Response:
     """Show what will be created and with which calls; while they are made and afterwards, what GitLab answered."""
-    return _show(load_connection(slug), Kind.INSTANCE)
+    connection = load_connection(slug)
+    if first := _go_elsewhere(connection):
+        return first
+    run = find_run(current_runtime(), connection)
+    if run is not None and run.state == RunState.RUNNING and not is_silent(run):
+        return _render("running", connection, Kind(run.kind), run=run)
+    run = run if run is not None and run.kind == kind else None
+    following = first_open_step(connection)
+    is_done = run is not None and run.state == RunState.DONE and following == SetupStep.AUTHORIZE
+    if is_done and "again" not in request.args:
+        return _render("done", connection, kind, run=run, next_url=step_url(connection, following))
+    asked = run.wanted if run is not None else {}
+    username = asked.get("service_username") or connection.service_username or DEFAULT_SERVICE_USER
+    entries = {"service_username": username, "groups": ", ".join(asked.get("groups", ())), "revoke": True}
+    return _render_form(connection, kind, CreateForm(formdata=None, data=entries), run=run)
 
 
-@blueprint.get("/setup/create-own")
+@blueprint.post("/setup/create", defaults={"kind": Kind.INSTANCE}, endpoint="create")
+@blueprint.post("/setup/create-own", defaults={"kind": Kind.OWN}, endpoint="create_own")
 @requires(Right.MANAGE_CONNECTIONS)
-def show_own(slug: str) -> Response:
-    """Show the same for an application that belongs to the service user: it takes no administrator."""
-    return _show(load_connection(slug), Kind.OWN)
+def create(slug: str, kind: Kind) -> Response:
+    """Make the calls, with the token of an administrator or of the service user."""
+    connection, form = load_connection(slug), CreateForm()
+    if first := _go_elsewhere(connection):
+        return first
 
+    def act() -> None:
+        wanted, token = _wanted(kind, form, is_checked=True), _read_token(form)
+        if form.shown.data != _digest_of(plan(current_runtime(), connection, wanted)):
+            raise InvalidInput(
+                "The list below has changed with what you entered. Read it, and paste the token once more."
+            )
+        use_token(current_runtime(), current_principal(), slug, wanted, token)
 
-@blueprint.post("/setup/create")
-@requires(Right.MANAGE_CONNECTIONS)
-def create(slug: str) -> Response:
-    """Make the calls with an administrator's token."""
-    return _create(load_connection(slug), Kind.INSTANCE)
-
-
-@blueprint.post("/setup/create-own")
-@requires(Right.MANAGE_CONNECTIONS)
-def create_own(slug: str) -> Response:
-    """Make the calls with a token of the service user."""
-    return _create(load_connection(slug), Kind.OWN)
+    refused = _refusal_of(form, act, lambda **told: _render_form(connection, kind, form, **told))
+    return refused or leave_to(url_for(".show_own" if kind == Kind.OWN else ".show", slug=slug))
 
 
 @blueprint.get("/setup/create/plan")
@@ -125,17 +141,14 @@ def show_groups(slug: str) -> Response:
     connection, form = load_connection(slug), CreateForm()
     if first := _go_elsewhere(connection):
         return first
-    try:
-        token = _read_token(form)
-        found, has_more = list_groups(current_runtime(), current_principal(), connection.slug, token)
-    except InvalidInput as error:
-        return _render_groups(connection, form, errors=error.field_errors)
-    except Stopped as error:
-        return _render_groups(connection, form, card=error.card)
-    except RateLimited as error:
-        return say_when(_render_groups(connection, form, card=_waiting(error)), error)
-    form.group.data = found
-    return _render_groups(connection, form, found=found, has_more=has_more)
+    told: dict[str, Any] = {}
+
+    def act() -> None:
+        told["found"], told["has_more"] = list_groups(current_runtime(), current_principal(), slug, _read_token(form))
+        form.group.data = told["found"]
+
+    refused = _refusal_of(form, act, lambda **why: _render_groups(connection, form, **why))
+    return refused or _render_groups(connection, form, **told)
 
 
 @blueprint.get("/setup/create/progress")
@@ -171,18 +184,13 @@ def use_application(slug: str) -> Response:
     kind = {"verify": Kind.VERIFY, "renew": Kind.RENEW}.get(form.do.data or "")
     if kind is None:
         raise NotFound
-    try:
-        if not form.validate():
-            raise InvalidInput(field_errors=problems_of(form))
-        wanted = Wanted(kind, revokes=bool(form.revoke.data))
+    wanted = Wanted(kind, revokes=bool(form.revoke.data))
+
+    def act() -> None:
         use_token(current_runtime(), current_principal(), slug, wanted, _read_token(form))
-    except InvalidInput as error:
-        return _render_application(connection, form, errors=error.field_errors)
-    except Stopped as error:
-        return _render_application(connection, form, card=error.card)
-    except RateLimited as error:
-        return say_when(_render_application(connection, form, card=_waiting(error), status=429), error)
-    return leave_to(url_for(".application", slug=slug))
+
+    refused = _refusal_of(form, act, lambda **told: _render_application(connection, form, **told))
+    return refused or leave_to(url_for(".application", slug=slug))
 
 
 def _go_elsewhere(connection: Connection) -> Response | None:
@@ -192,47 +200,19 @@ def _go_elsewhere(connection: Connection) -> Response | None:
     return leave_to(url_for(".application", slug=connection.slug)) if in_use else None
 
 
-def _show(connection: Connection, kind: Kind) -> Response:
-    if first := _go_elsewhere(connection):
-        return first
-    run = find_run(current_runtime(), connection)
-    if run is not None and run.kind == kind and (run.state != RunState.RUNNING or is_silent(run)):
-        is_done = run.state == RunState.DONE and first_open_step(connection) == SetupStep.AUTHORIZE
-        if is_done and "again" not in request.args:
-            return _render(
-                "done", connection, kind, run=run, next_url=step_url(connection, first_open_step(connection))
-            )
-    if run is not None and run.state == RunState.RUNNING and not is_silent(run):
-        return _render("running", connection, Kind(run.kind), run=run)
-    asked = run.wanted if run is not None and run.kind == kind else {}
-    username = asked.get("service_username") or connection.service_username or DEFAULT_SERVICE_USER
-    groups = ", ".join(asked.get("groups", ()))
-    form = CreateForm(formdata=None, data={"service_username": username, "groups": groups, "revoke": True})
-    return _render_form(connection, kind, form, run=run if run is not None and run.kind == kind else None)
-
-
-def _create(connection: Connection, kind: Kind) -> Response:
-    form = CreateForm()
-    if first := _go_elsewhere(connection):
-        return first
+def _refusal_of(form: TokenForm, act: Callable[[], object], page: Callable[..., Response]) -> Response | None:
+    """Do what takes the token; return the page again if something is in the way."""
     try:
         if not form.validate():
             raise InvalidInput(field_errors=problems_of(form))
-        wanted = _wanted(kind, form, is_checked=True)
-        token = _read_token(form)
-        if form.shown.data != _digest_of(plan(current_runtime(), connection, wanted)):
-            sentence = "The list below has changed with what you entered. Read it, and paste the token once more."
-            raise InvalidInput(field_errors={"": sentence})
-        use_token(current_runtime(), current_principal(), connection.slug, wanted, token)
-    except InvalidInput as error:
-        return _render_form(connection, kind, form, errors=error.field_errors or {"": error.sentence})
+        act()
+    except (InvalidInput, Conflict) as error:
+        return page(errors=getattr(error, "field_errors", {}) or {"": error.sentence})
     except Stopped as error:
-        return _render_form(connection, kind, form, card=error.card)
-    except Conflict as error:
-        return _render_form(connection, kind, form, errors={"": error.sentence})
+        return page(card=error.card)
     except RateLimited as error:
-        return say_when(_render_form(connection, kind, form, card=_waiting(error), status=429), error)
-    return leave_to(url_for(".show_own" if kind == Kind.OWN else ".show", slug=connection.slug))
+        return say_when(page(card=waiting_card(error), status=error.status), error)
+    return None
 
 
 def _read_token(form: TokenForm) -> Secret:
@@ -299,10 +279,6 @@ def _lines_of(run: ProvisioningRun | None) -> dict[str, Any]:
     return {"results": lines, "steps": wanted_of(run).steps}
 
 
-def _waiting(error: RateLimited) -> Card:
-    return Card(error.code, {"sentence": error.sentence})
-
-
 def _render_form(
     connection: Connection,
     kind: Kind,
@@ -336,10 +312,11 @@ def _render_groups(
     has_more: bool = False,
     errors: dict[str, str] | None = None,
     card: Card | None = None,
+    status: int = 0,
 ) -> Response:
     told: dict[str, Any] = {"found": found, "has_more": has_more, "form": form, "card": card}
     if not wants_fragment():
-        return _render_form(connection, Kind.INSTANCE, errors=errors, **told)
+        return _render_form(connection, Kind.INSTANCE, errors=errors, status=status, **told)
     context = _plan_context(connection, _wanted(Kind.INSTANCE, form))
     return render(
         "provisioning/_groups.html",
