@@ -224,7 +224,11 @@ def _gitlab_checks(runtime: Runtime, connection: Connection, http: HostSession) 
         found = identify(http, connection.external_url)
     except (GitLabError, OutboundError) as error:
         root = _find_root(runtime, connection, error) if isinstance(error, (NotGitLab, RedirectRefused)) else ""
-        return _Told([failed("gitlab", _not_gitlab_card(error, root), take=root)])
+        card = Card("not_gitlab", {"case": "root_found", "root": root}) if root else error.card()
+        if not isinstance(error, RedirectRefused):
+            # What the peer says is not shown before it is known to be GitLab (S53), except where it would send us.
+            card = replace(card, words="", request_id="")
+        return _Told([failed("gitlab", card, take=root)])
     checks = [
         passed("gitlab", "api_answers"),
         _clock_check(found.api.headers.get("date", "")),
@@ -300,14 +304,6 @@ def _find_root(runtime: Runtime, connection: Connection, error: NotGitLab | Redi
             continue
         return base
     return ""
-
-
-def _not_gitlab_card(error: GitLabError | OutboundError, root: str) -> Card:
-    if root:
-        return Card("not_gitlab", {"case": "root_found", "root": root})
-    # What the peer says is not shown before it is known to be GitLab (S53), except where it would send us.
-    card = error.card()
-    return card if isinstance(error, RedirectRefused) else replace(card, words="", request_id="")
 
 
 def _certificate_json(item: CertificateInfo, examination: Examination) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from sqlmodel import Session
 from portal import audit
 from portal.actor import Principal
 from portal.connections.limits import CHECKS, count_try
-from portal.connections.models import Application, Connection, GitLabServer, need_attention, way_of
+from portal.connections.models import Connection, GitLabServer, need_attention, way_of
 from portal.connections.servers import SharedServer, connections_of, find_server, open_way, proxy_exceptions_of
 from portal.connections.steps import Step
 from portal.connections.store import application_of, get_connection_for_admin
@@ -204,7 +204,10 @@ def _follow(
         )
     application = application_of(session, connection.id)
     if application and application.client_secret_sealed and application.origin != understood.api.origin:
-        _quarantine_secret(connection, application)
+        application.client_secret_sealed = application.client_secret_fingerprint = application.checked_at = None
+        application.client_secret_hint = application.origin = ""
+        void = {Step.APPLICATION, Step.AUTHORIZE}
+        connection.steps_done = [step for step in connection.steps_done if step not in void]
     session.add(connection)
 
 
@@ -285,15 +288,6 @@ def _begin_anew(session: Session, connection: Connection, *, is_moved: bool) -> 
     connection.steps_done = [step for step in connection.steps_done if step != Step.TOKEN]
     if connection.authorized_at and connection.id:
         need_attention(session, connection.id, Card("address_changed"))
-
-
-def _quarantine_secret(connection: Connection, application: Application) -> None:
-    application.client_secret_sealed = None
-    application.client_secret_hint = ""
-    application.client_secret_fingerprint = None
-    application.origin = ""
-    application.checked_at = None
-    connection.steps_done = [step for step in connection.steps_done if step not in {Step.APPLICATION, Step.AUTHORIZE}]
 
 
 def _read_address(

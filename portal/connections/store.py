@@ -200,9 +200,15 @@ def create_draft(
     with runtime.database.transaction() as session:
         require_right_now(session, principal, Right.MANAGE_CONNECTIONS)
         name = check_name(session, principal, display_name)
+        ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+        base = re.sub(r"[^a-z0-9]+", "-", ascii_name).strip("-")[:MAX_SLUG].strip("-") or "gitlab"
+        slug = base if base not in {"new"} else f"{base}-1"
+        while session.exec(select(Connection.id).where(Connection.slug == slug)).first() is not None:
+            # Random, not counted: the slug is in addresses, and must not reveal how many others there are.
+            slug = f"{base}-{secrets.token_hex(3)}"
         connection = Connection(
             organization_id=principal.organization_id,
-            slug=_free_slug(session, name),
+            slug=slug,
             display_name=name,
             method=method,
             services=chosen,
@@ -354,13 +360,3 @@ def _find(session: Session, principal: Principal, slug: str, *, is_locked: bool 
     if connection is None:
         raise NotFound
     return connection
-
-
-def _free_slug(session: Session, name: str) -> str:
-    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    base = re.sub(r"[^a-z0-9]+", "-", ascii_name).strip("-")[:MAX_SLUG].strip("-") or "gitlab"
-    slug = base if base not in {"new"} else f"{base}-1"
-    while session.exec(select(Connection.id).where(Connection.slug == slug)).first() is not None:
-        # Random, not counted: the slug is in addresses, and must not reveal how many others there are.
-        slug = f"{base}-{secrets.token_hex(3)}"
-    return slug

@@ -38,7 +38,7 @@ def register(app: Flask, runtime: Runtime) -> None:
     if not blueprint._got_registered_once:
         _add_steps()
     app.register_blueprint(blueprint)
-    app.register_error_handler(store.NotInPlan, _say_what_is_missing)
+    app.register_error_handler(store.NotInPlan, say_what_is_missing)
     app.register_blueprint(server_views.blueprint)
     app.add_template_filter(step_url, "step_url")
     app.add_template_global(_is_in_clear, "is_in_clear")
@@ -185,7 +185,7 @@ def rename(slug: str) -> Response:
     return leave_to(url_for(".settings", slug=slug))
 
 
-def _say_what_is_missing(error: store.NotInPlan) -> Response:
+def say_what_is_missing(error: store.NotInPlan) -> Response:
     """Say what the plan lacks and whom to ask, wherever someone would connect a GitLab."""
     if wants_fragment():
         return answer(error)

@@ -203,7 +203,12 @@ def advance(state: State, event: Event, now: datetime, spread: float = 1.0) -> t
         case RefusedGrant():
             return _after_refused_grant(state, now, spread)
         case RefusedClient():
-            after = _after_refused_client(state, now, spread)
+            first, count = state.client_refused_at or now, state.client_refusals + 1
+            after = replace(state, asked_at=None, failures=0, client_refusals=count, client_refused_at=first)
+            pause = REFUSAL_PAUSES[min(count, len(REFUSAL_PAUSES)) - 1]
+            if count >= VERDICT_REFUSALS and now - first >= VERDICT_AFTER:
+                after, pause = replace(after, verdict=CredentialState.SECRET_CHANGED), SLOW_SECONDS
+            after = _rest(after, now, pause * spread, is_over=state.is_over(now))
         case RefusedRotation():
             return replace(state, asked_at=None, failures=0, planned_at=None), Step.NOTHING
         case NotProcessed():
@@ -277,16 +282,6 @@ def _after_refused_grant(state: State, now: datetime, spread: float) -> tuple[St
     return after, Step.PROBE if can_tell else Step.NOTHING
 
 
-def _after_refused_client(state: State, now: datetime, spread: float) -> State:
-    first = state.client_refused_at or now
-    count = state.client_refusals + 1
-    after = replace(state, asked_at=None, failures=0, client_refusals=count, client_refused_at=first)
-    pause = REFUSAL_PAUSES[min(count, len(REFUSAL_PAUSES)) - 1]
-    if count >= VERDICT_REFUSALS and now - first >= VERDICT_AFTER:
-        after, pause = replace(after, verdict=CredentialState.SECRET_CHANGED), SLOW_SECONDS
-    return _rest(after, now, pause * spread, is_over=state.is_over(now))
-
-
 def _after_unknown(state: State, now: datetime) -> State:
     after = replace(state, may_be_spent=True, failures=state.failures + 1, rest_until=None)
     if not state.is_stateless:
@@ -314,7 +309,11 @@ def _after_probe(state: State, event: Probed, now: datetime, spread: float) -> t
         if event.seen == Seen.ALIVE:
             after = replace(after, is_access_refused=False)
             if state.asked_at is not None:
-                again = max(_late(state, state.asked_at, now), state.planned_at or now)
+                # As far from the unknown request as the access token lives.
+                late = now + UNENDING_DISTANCE
+                if state.ends_at is not None:
+                    late = state.ends_at - min(LATE, (state.ends_at - now) / 4)
+                again = max(state.asked_at + DISTANCE, late, state.planned_at or now)
                 after = replace(after, asked_at=None, planned_at=again)
         elif event.seen == Seen.REVOKED and state.may_be_spent:
             return _with_verdict(after, CredentialState.LOST), Step.NOTHING
@@ -382,13 +381,6 @@ def _rest_after_failure(state: State, now: datetime, longest: float, spread: flo
     else:
         pause = min(QUICK_SECONDS * 2.0 ** min(failures - 1, 20), longest) * spread
     return _rest(replace(state, failures=failures), now, pause, is_over=is_without)
-
-
-def _late(state: State, asked_at: datetime, now: datetime) -> datetime:
-    """Return when a pair may be posted again: as far from the unknown request as its access token lives."""
-    if state.ends_at is None:
-        return max(asked_at + DISTANCE, now + UNENDING_DISTANCE)
-    return max(asked_at + DISTANCE, state.ends_at - min(LATE, (state.ends_at - now) / 4))
 
 
 def _asked(seconds: float) -> timedelta:

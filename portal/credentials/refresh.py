@@ -367,7 +367,15 @@ def settle(
             after, step = advance(before, event, now, spread)
             credential.refused_application = refused or credential.refused_application
             if after.verdict in {before.verdict, CredentialState.ALIVE}:
-                _note_step(session, credential, claim, event, before, after, card)
+                if card is not None and after.verdict == CredentialState.ALIVE:
+                    credential.failure, credential.failed_at = card.to_json(), utc_now()
+                elif card is None and not (after.asked_at or after.refusals or after.client_refusals or after.failures):
+                    credential.failure = credential.failed_at = None
+                kind = "settled" if before.asked_at and not after.asked_at and card is None else "deferred"
+                if card is not None or kind == "settled":
+                    about: dict[str, Any] = {"code": card.code, "request_id": card.request_id} if card else {}
+                    about |= {"event": type(event).__name__, "may_be_spent": after.may_be_spent}
+                    record_event(session, credential, kind, claim.reason, **about)
             else:
                 reason = claim.reason
                 _note_verdict(session, connection, credential, reason, before, after, card, is_key_refused)
@@ -381,27 +389,6 @@ def settle(
             give_back_lease(credential)
             return None
     return replace(claim, step=step, failure_code=card.code if card else "")
-
-
-def _note_step(
-    session: Session,
-    credential: Credential,
-    claim: Claim,
-    event: Event,
-    before: State,
-    after: State,
-    card: Card | None,
-) -> None:
-    """Record what happened on the row and in the flight recorder."""
-    if card is not None and after.verdict == CredentialState.ALIVE:
-        credential.failure, credential.failed_at = card.to_json(), utc_now()
-    elif card is None and not (after.asked_at or after.refusals or after.client_refusals or after.failures):
-        credential.failure = credential.failed_at = None
-    kind = "settled" if before.asked_at and not after.asked_at and card is None else "deferred"
-    if card is not None or kind == "settled":
-        about: dict[str, Any] = {"code": card.code, "request_id": card.request_id} if card else {}
-        about |= {"event": type(event).__name__, "may_be_spent": after.may_be_spent}
-        record_event(session, credential, kind, claim.reason, **about)
 
 
 def _note_rotation_given_up(

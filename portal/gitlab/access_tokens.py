@@ -227,6 +227,9 @@ def examine(http: HostSession, token: Secret, services: Collection[str], *, hook
     wanted = [Need(service) for service in Service if service in services] + [Need.WEBHOOKS] * hooks_wanted
     trials += [_tried(asker, need, places, names, is_fine_grained=is_fine_grained) for need in wanted]
 
+    lists = [item.get("permissions") for item in about.granular_scopes or []]
+    permissions = [name for found in lists if isinstance(found, list) for name in found if isinstance(name, str)]
+    total = groups_answer.headers.get("x-total", "") if isinstance(groups_answer, Answer) else ""
     return Examined(
         kind=_kind_of(user),
         is_fine_grained=is_fine_grained,
@@ -235,7 +238,7 @@ def examine(http: HostSession, token: Secret, services: Collection[str], *, hook
         username=user.username if user else "",
         user_name=user.name if user else "",
         scopes=scopes or (),
-        permissions=_permissions_in(about),
+        permissions=tuple(dict.fromkeys(map(ShortText, permissions[: Scopes.limit]))),
         expires_at=datetime.combine(about.expires_at, time(), UTC) if isinstance(about.expires_at, date) else None,
         is_expiry_known=about.expires_at is not msgspec.UNSET,
         created_at=about.created_at,
@@ -243,7 +246,7 @@ def examine(http: HostSession, token: Secret, services: Collection[str], *, hook
         is_administrator=bool(user and user.is_admin),
         is_external=bool(user and user.external),
         projects=projects.total if projects else None,
-        groups=_count_in(groups_answer),
+        groups=int(total) if total.isascii() and total.isdigit() and len(total) < 10 else None,
         metadata=read_answer(metadata, Metadata) if isinstance(metadata, Answer) else None,
         trials=tuple(trials),
         calls=asker.calls,
@@ -306,17 +309,6 @@ def _kind_of(user: User | None) -> TokenKind:
         return TokenKind(named[1])
     is_account = user.bot or re.match(r"service_account_(?:(?:group|project)_\d+_)?[0-9a-f]+$", user.username)
     return TokenKind.SERVICE_ACCOUNT if is_account else TokenKind.PERSONAL
-
-
-def _permissions_in(about: TokenSelf) -> tuple[str, ...]:
-    lists = [item.get("permissions") for item in about.granular_scopes or []]
-    names = [name for found in lists if isinstance(found, list) for name in found if isinstance(name, str)]
-    return tuple(dict.fromkeys(map(ShortText, names[: Scopes.limit])))
-
-
-def _count_in(answer: Answer | GitLabError) -> int | None:
-    total = answer.headers.get("x-total", "") if isinstance(answer, Answer) else ""
-    return int(total) if total.isascii() and total.isdigit() and len(total) < 10 else None
 
 
 # What else looks like a secret of GitLab, by how it begins (https://docs.gitlab.com/security/tokens/).

@@ -280,7 +280,8 @@ def apply_rules(
     """
     with runtime.database.reading() as session:
         rules = list_rules(session, connection_id)
-        if not rules and not _has_work_of_rules(session, connection_id):
+        theirs = (col(Enablement.connection_id) == connection_id, col(Enablement.rule_id).is_not(None))
+        if not rules and session.execute(select(col(Enablement.id)).where(*theirs).limit(1)).first() is None:
             return Applied()
         items = _items(session, connection_id)
     outcome = judge(rules, items)
@@ -347,11 +348,6 @@ def apply_rules(
                 waiting=waiting,
             )
     return Applied(len(gains), len(losses), waiting)
-
-
-def _has_work_of_rules(session: Session, connection_id: int) -> bool:
-    own = (col(Enablement.connection_id) == connection_id, col(Enablement.rule_id).is_not(None))
-    return session.execute(select(col(Enablement.id)).where(*own).limit(1)).first() is not None
 
 
 def _batches(changes: list[ItemChange]) -> Iterable[list[ItemChange]]:
