@@ -90,7 +90,9 @@ def submit(slug: str) -> Response:
     except OtherUser as error:
         return _render(connection, form, other_user=error)
     except RateLimited as error:
-        return say_when(_render(connection, form, tested=Tested(connection, waiting_card(error))), error)
+        response = say_when(_render(connection, form, tested=Tested(connection, waiting_card(error))), error)
+        response.status_code = response.status_code if wants_fragment() else error.status
+        return response
     if tested.is_good and connection.authorized_at is not None:
         flash("The new token is in use.", "success")
         return leave_to(url_for("connections.show", slug=slug))

@@ -118,14 +118,18 @@ def test_public_projects_say_nothing_about_a_permission(
 
 
 def test_what_a_token_cannot_do_may_be_left_out(
-    runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, cast: Cast
+    runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slug = token_draft(runtime, sandbox, cast.owner, hooks_wanted=True)
     token = fine_grained(sandbox, [name for name in FINE_GRAINED if name != "read_merge_request"])
     page = f"/connections/{slug}/setup/token"
 
+    with monkeypatch.context() as patch:
+        patch.setitem(limits.PER_MINUTE, limits.TOKENS, 0)
+        limited = owner.post(page, {"access_token": token, "do": "link"})
     refused = owner.post(page, {"access_token": token, "do": "link"})
 
+    assert (limited.status_code, limited.headers["Retry-After"]) == (429, "60")
     assert refused.status_code == 422
     assert "2 permissions are missing: Merge Request: Read, Webhook: Read" in refused.text
     assert "Link without merge requests and webhooks" in refused.text
