@@ -134,7 +134,7 @@ def test_file_that_cannot_be_replaced_leaves_no_row_that_says_it_was(
     def refuse(*_: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("portal.vault.keyfile._replace", refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(Exception, match="Read-only"):
         drop(runtime, old)
 
