@@ -87,7 +87,7 @@ def run(repositories: int, runs: int) -> None:
 
 
 def fill(runtime: Runtime, repositories: int) -> None:
-    """Store a catalogue with its groups; one in twenty is enabled, one in ten unavailable."""
+    """Store a catalogue with its groups; one in nineteen is enabled, one in ten unavailable."""
     connection_id = authorized_connection(runtime, "https://gitlab.example", "token")
     made = random.Random(1)
     paths = list(_group_paths())
@@ -127,7 +127,7 @@ def fill(runtime: Runtime, repositories: int) -> None:
         with runtime.database.transaction() as session:
             session.execute(insert(Repository), rows[start : start + BATCH])
     with runtime.database.transaction() as session:
-        chosen = select(Repository.id).where(Repository.id % 20 == 0)  # type: ignore[operator]
+        chosen = select(Repository.id).where(Repository.id % 19 == 0)  # type: ignore[operator]
         ids = session.execute(chosen).scalars()
         session.execute(insert(Enablement), [{"repository_id": own, "connection_id": connection_id} for own in ids])
         recount(session, connection_id)

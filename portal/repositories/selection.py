@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlencode
@@ -14,6 +15,7 @@ from sqlmodel import Session, col
 
 from portal.actor import Principal, Right
 from portal.connections.models import Connection, ConnectionState
+from portal.db import utc_now
 from portal.errors import Card, NotFound
 from portal.foreign import clean
 from portal.jobs.models import Job, JobState
@@ -59,6 +61,28 @@ class StateFilter(StrEnum):
     NEEDS_ATTENTION = "needs_attention"
 
 
+class VisibilityFilter(StrEnum):
+    """GitLab's visibility of a project; the value is in the address."""
+
+    ANY = ""
+    PRIVATE = "private"
+    INTERNAL = "internal"
+    PUBLIC = "public"
+
+
+class ActivityFilter(StrEnum):
+    """When something last happened in a project; the value is in the address."""
+
+    ANY = ""
+    MONTH = "month"
+    QUARTER = "quarter"
+    YEAR = "year"
+    OLDER = "older"
+
+
+DAYS = {ActivityFilter.MONTH: 30, ActivityFilter.QUARTER: 91, ActivityFilter.YEAR: 365, ActivityFilter.OLDER: 365}
+
+
 @dataclass(frozen=True)
 class Filters:
     """What the address bar says about the panel. `after` and `before` are `(path, id)` keys of neighbouring pages."""
@@ -67,13 +91,21 @@ class Filters:
     query: str = ""
     group: str = ""
     state: StateFilter = StateFilter.ALL
+    visibility: VisibilityFilter = VisibilityFilter.ANY
+    activity: ActivityFilter = ActivityFilter.ANY
     after: tuple[str, int] | None = None
     before: tuple[str, int] | None = None
 
     def parameters(self, **changes: str) -> dict[str, str]:
         """Return the query parameters, without paging, with some changed; empty ones are left out."""
         base = {"connection": self.connection, "q": self.query, "group": self.group, "state": str(self.state)}
-        return {name: value for name, value in {**base, **changes}.items() if value}
+        more = {"visibility": str(self.visibility), "activity": str(self.activity)}
+        return {name: value for name, value in {**base, **more, **changes}.items() if value}
+
+    @property
+    def is_search(self) -> bool:
+        """Whether rows have to be looked at to know how many match: the counts of groups don't tell."""
+        return bool(self.query or self.visibility or self.activity)
 
 
 @dataclass(frozen=True)
@@ -219,13 +251,13 @@ class SelectionPanel(PanelView):
     @property
     def is_filtered(self) -> bool:
         """Whether the filters exclude anything."""
-        return bool(self.filters.query or self.filters.group or self.filters.state)
+        return bool(self.filters.is_search or self.filters.group or self.filters.state)
 
     @property
     def shown(self) -> str:
         """How many of the matches this page shows, as a sentence."""
         matching, here = self.listing.matching, len(self.listing.rows)
-        if self.filters.query and matching > COUNTED:
+        if self.filters.is_search and matching > COUNTED:
             return f"{here:,} of {COUNTED:,}+"
         return f"{here:,} of {matching:,}" if matching > here else f"{matching:,} in all"
 
@@ -337,7 +369,13 @@ def list_repositories(
         if filters.state != StateFilter.ENABLED:
             conditions.append(~blocked if filters.state == StateFilter.AVAILABLE else blocked)
         conditions.append(is_enabled if wants_enabled else ~is_enabled)
-    if words:
+    if filters.visibility:
+        conditions.append(col(Repository.visibility) == filters.visibility)
+    if filters.activity:
+        since = utc_now() - timedelta(days=DAYS[filters.activity])
+        last = col(Repository.last_activity_at)
+        conditions.append(last < since if filters.activity == ActivityFilter.OLDER else last >= since)
+    if filters.is_search:
         some = select(number).where(*conditions).limit(COUNTED + 1).subquery()
         matching = session.execute(select(func.count()).select_from(some)).scalar_one()
     statement, backwards = select(number).where(*conditions), filters.before is not None

@@ -21,10 +21,12 @@ from portal.repositories.catalogue.run import enqueue_catalogue_read
 from portal.repositories.enablement import MAX_AT_ONCE, set_enabled
 from portal.repositories.grants import whom_to_ask
 from portal.repositories.selection import (
+    ActivityFilter,
     Filters,
     PanelView,
     SelectionPanel,
     StateFilter,
+    VisibilityFilter,
     as_searched,
     is_as_seen,
     load_panel,
@@ -40,7 +42,7 @@ from portal.web.htmx import leave_to, render, wants_fragment
 blueprint = Blueprint("repositories", __name__)
 MAX_SLUG = 64
 # What the panel sends with a change, so that the response shows the same view.
-PANEL_FIELDS = ("connection", "q", "group", "state", "after", "before", "on")
+PANEL_FIELDS = ("connection", "q", "group", "state", "visibility", "activity", "after", "before", "on")
 
 
 def register(app: Flask, runtime: Runtime) -> None:
@@ -192,6 +194,8 @@ def read_filters(arguments: MultiDict[str, str], connection: str = "") -> Filter
             query=as_searched(arguments.get("q", "")),
             group=Path(arguments.get("group", "")),
             state=StateFilter(arguments.get("state", "")),
+            visibility=VisibilityFilter(arguments.get("visibility", "")),
+            activity=ActivityFilter(arguments.get("activity", "")),
             **keys,
         )
     except ValueError:

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 from flask import Flask
-from sqlalchemy import event
+from sqlalchemy import event, update
 from sqlmodel import col, select
 
 from portal.accounts.models import GroupGrant
 from portal.audit.models import AuditEvent
+from portal.db import utc_now
 from portal.repositories.catalogue.rows import mark_missing
 from portal.repositories.catalogue.run import read_catalogue
 from portal.repositories.models import Enablement, GitLabGroup, Namespace, Repository, recount
@@ -94,8 +96,30 @@ def test_state_filter_shows_that_state_only(runtime: Runtime, owner: Visitor, co
     assert found == expected[state]
 
 
+def test_visibility_and_last_activity_narrow_the_list_and_stay_in_its_addresses(
+    runtime: Runtime, owner: Visitor, connection_id: int
+) -> None:
+    now, rows = utc_now(), repositories(runtime, unavailable_reason="")
+    with runtime.database.transaction() as session:
+        session.execute(update(Repository).values(visibility="private", last_activity_at=now - timedelta(days=400)))
+        for number, days in ((rows[0].id, 1), (rows[1].id, 80), (rows[2].id, 200)):
+            row = session.get_one(Repository, number)
+            row.visibility, row.last_activity_at = "public", now - timedelta(days=days)
+    expected = {"activity=month": 1, "activity=quarter": 2, "activity=year": 3, "visibility=public": 3}
+
+    for query, count in expected.items():
+        text = owner.get(f"/repositories/?{query}").text
+        assert shown(text) == [row.id for row in rows[:count]], query
+        assert query in re.search(r'href="([^"]*group=data[^"]*)"', text)[1]
+    both = owner.get("/repositories/?visibility=public&activity=older").text
+    assert shown(both) == []
+    assert "Nothing matches" in both
+    assert rows[0].id not in shown(owner.get("/repositories/?activity=older").text)
+
+
 def test_address_that_makes_no_sense_is_400(owner: Visitor, connection_id: int) -> None:
-    for query in ("state=nonsense", "after=x", "after=-1:a", "after=9999999999999999999999:a", "before=1e5:x"):
+    filters = ("state=nonsense", "visibility=secret", "activity=ever")
+    for query in (*filters, "after=x", "after=-1:a", "after=9999999999999999999999:a", "before=1e5:x"):
         assert owner.get(f"/repositories/?{query}").status_code == 400, query
 
 
