@@ -166,7 +166,7 @@ NOTES: dict[str, str | Callable[[Mapping[str, Any]], str]] = {
     "clock_unknown": "GitLab does not report its time.",
     "clock_skew": _skew,
     "version": _version,
-    "version_unknown": "GitLab reports its version only after the authorization.",
+    "version_unknown": "GitLab reports its version only to those who have access.",
     "issuer_unknown": "GitLab does not report its own address, so it cannot be compared.",
     "issuer_invalid": "GitLab reports an external URL that is not a valid address.",
     "issuer_same": "{address}",

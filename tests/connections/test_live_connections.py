@@ -219,7 +219,7 @@ def test_version_told_after_the_authorization_reaches_the_checks_of_before(
     note_version(runtime, live.connection.id, Metadata(version=ShortText("8.17.0")))
     too_old = owner.get(page).text
 
-    assert "GitLab reports its version only after the authorization." in before
+    assert "GitLab reports its version only to those who have access." in before
     assert "18.4.1-ee EE." in after
-    assert "only after the authorization" not in after
+    assert "only to those who have access" not in after
     assert "Gatehouse needs 9.0 or newer" in too_old
