@@ -104,7 +104,7 @@ class Filters:
 
     @property
     def is_search(self) -> bool:
-        """Whether rows have to be looked at to know how many match: the counts of groups don't tell."""
+        """Whether rows must be read to know how many match: the counts of groups don't tell."""
         return bool(self.query or self.visibility or self.activity)
 
 

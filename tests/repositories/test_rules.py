@@ -19,6 +19,7 @@ from portal.repositories.models import Enablement, HeldBack, Repository, Selecti
 from portal.repositories.rules import Item, Rule, apply_rules, compile_pattern, judge
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
+from tests.audit.conftest import events_of
 from tests.support.connected import connect
 from tests.support.people import Cast
 from tests.support.visitor import Visitor
@@ -258,7 +259,12 @@ def test_draft_is_edited_moved_and_saved_without_script(runtime: Runtime, owner:
         ("exclude", "data/warehouse/*", ""),
         ("enable", "data/**", "no"),
     ]
+    saved, applied = (
+        [event for event in events_of(runtime) if event.action == action] for action in ("rules.saved", "rules.applied")
+    )
+    assert [event.details["rules"] for event in saved] == [["exclude data/warehouse/*", "enable data/** not archived"]]
     found = enabled(runtime)
+    assert [event.details["enabled"] for event in applied] == [len(found)]
     assert found
     assert not any(path.startswith("data/warehouse/") for path in found)
     assert "enabled by rule 2" in owner.get("/repositories/?connection=gitlab&q=data-contracts").text
