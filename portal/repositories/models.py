@@ -26,6 +26,7 @@ from sqlalchemy import (
     text,
     tuple_,
 )
+from sqlalchemy.orm import aliased
 from sqlmodel import Field, Session, SQLModel, col
 
 from portal.accounts.models import GroupGrant
@@ -235,11 +236,18 @@ def visible_to(principal: Principal) -> ColumnElement[bool]:
     return and_(col(Connection.organization_id) == principal.organization_id, *in_granted_groups(principal))
 
 
-def in_granted_groups(principal: Principal) -> list[ColumnElement[bool]]:
-    """Return the conditions on `repository` that its group sets a team lead; none for those who see all groups."""
+def in_granted_groups(principal: Principal, *, are_few: bool = False) -> list[ColumnElement[bool]]:
+    """Return the conditions on `repository` that its group sets a team lead; none for those who see all groups.
+
+    `are_few` says that they see so few repositories that these may come first, before any other condition.
+    """
     if principal.role != Role.TEAM_LEAD:
         return []
     found = granted_namespaces(principal)
+    if are_few:
+        inside = aliased(Repository)
+        own = (col(inside.connection_id) == found.c.connection_id) & (col(inside.namespace_path) == found.c.path)
+        return [col(Repository.id).in_(select(col(inside.id)).select_from(found).join(inside, own))]
     # Outside these two no path of theirs can be, which spares a list in the order of the paths most of the others.
     path, first, last = col(Repository.path_with_namespace), func.min(found.c.path), func.max(found.c.path)
     key = tuple_(col(Repository.connection_id), col(Repository.namespace_path))

@@ -48,6 +48,8 @@ MAX_DEPTH = 20
 LEVEL_SIZE = 25
 # What a search finds is counted so far; whole groups are counted exactly.
 COUNTED = 1000
+# So many rows are sorted for one page at most.
+MAX_SORTED = 5000
 _LETTERS = re.compile(r"[\W_]+")
 
 
@@ -345,17 +347,18 @@ def list_repositories(
     wants_enabled = filters.state in {StateFilter.ENABLED, StateFilter.NEEDS_ATTENTION}
     if few is None and wants_enabled and counts[StateFilter.ENABLED] <= COUNTED < counts[StateFilter.ALL]:
         few = select(col(Enablement.repository_id)).where(col(Enablement.connection_id).in_(connections))
+    comes_first = few is not None or (not principal.sees_all_groups and counts[StateFilter.ALL] <= MAX_SORTED)
     # SQLite knows nothing about the values, so it is left no choice: what is an expression has no index. A few ids come
     # first; without them the order of an index is followed until the page is full.
     path: Any = col(Repository.path_with_namespace)
     own: Any = col(Repository.connection_id)
-    if few is not None or len(connections) > 1:
+    if comes_first or len(connections) > 1:
         own = own + 0
-    if few is not None:
+    if comes_first:
         path = path + ""
     conditions = [
         own.in_(connections) if len(connections) > 1 else own == next(iter(connections)),
-        *in_granted_groups(principal),
+        *in_granted_groups(principal, are_few=comes_first and few is None),
         *(col(Repository.search_text).like(f"%{escape_like(word)}%", escape=LIKE_ESCAPE) for word in words),
     ]
     if few is not None:
