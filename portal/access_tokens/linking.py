@@ -154,7 +154,10 @@ def _ask_gitlab(runtime: Runtime, connection: Connection, token: Secret) -> Test
     wanted = wanted_scopes(connection)
     unneeded, enough = unused_scopes(found.scopes, wanted), [name for name in wanted if name not in found.scopes]
     if found.is_fine_grained:
-        enough, unneeded = [], sorted(_titled(name) for name in set(found.permissions) - needed_permissions(connection))
+        # `create_pipeline` is `Pipeline: Create` in GitLab's form and refusals.
+        parts = (name.partition("_") for name in set(found.permissions) - needed_permissions(connection))
+        named = (f"{resource.replace('_', ' ').title()}: {action.title()}" for action, _, resource in parts)
+        enough, unneeded = [], sorted(named)
     return Tested(
         connection,
         examined=found,
@@ -163,9 +166,3 @@ def _ask_gitlab(runtime: Runtime, connection: Connection, token: Secret) -> Test
         unneeded=unneeded,
         enough=enough,
     )
-
-
-def _titled(permission: str) -> str:
-    """Return `create_pipeline` as GitLab's form and refusals name it: `Pipeline: Create`."""
-    action, _, resource = permission.partition("_")
-    return f"{resource.replace('_', ' ').title()}: {action.title()}"

@@ -193,7 +193,16 @@ def _follow(
     if connection.authorized_via and origin_of(connection.authorized_via["api_url"]) == understood.api.origin:
         connection.authorized_via = way_of(connection)
     if is_rerouted or before != {**way_of(connection), "server_id": connection.server_id}:
-        _begin_anew(session, connection, is_moved=connection.api_url != before["api_url"])
+        # What was learned about the previous address; what answers at another one may be another GitLab.
+        connection.checks = None
+        connection.row_version += 1
+        is_moved = connection.api_url != before["api_url"]
+        void = {Step.INSTANCE, Step.TOKEN} if is_moved else {Step.INSTANCE}
+        connection.steps_done = [step for step in connection.steps_done if step not in void]
+        if is_moved:
+            connection.version_seen = connection.edition_seen = ""
+        if is_moved and connection.authorized_at and connection.id:
+            need_attention(session, connection.id, Card("address_changed"))
         audit.record(
             session,
             principal.actor,
@@ -277,25 +286,16 @@ def would_change(runtime: Runtime, connection: Connection, entered: Entered) -> 
     return (way_of(connection), exceptions) != (understood.way, understood.proxy_exceptions)
 
 
-def _begin_anew(session: Session, connection: Connection, *, is_moved: bool) -> None:
-    """Delete what was learned about the previous address; what answers at another address may be another GitLab."""
-    connection.checks = None
-    connection.row_version += 1
-    connection.steps_done = [step for step in connection.steps_done if step != Step.INSTANCE]
-    if not is_moved:
-        return
-    connection.version_seen = connection.edition_seen = ""
-    connection.steps_done = [step for step in connection.steps_done if step != Step.TOKEN]
-    if connection.authorized_at and connection.id:
-        need_attention(session, connection.id, Card("address_changed"))
-
-
 def _read_address(
     runtime: Runtime, name: str, text: str, problems: dict[str, str], *, is_called: bool = True
 ) -> Address | None:
     policy = runtime.outbound.policy
     try:
-        address = _read_forgiving(runtime, text)
+        address = parse_address(text, allow_http=True)
+        if not address.is_scheme_typed:
+            # Without a scheme, the sandbox's address means its plain HTTP address.
+            plain = Address("http", address.host, address.port, address.path)
+            address = plain if policy.is_exempt(plain) else address
         if address.scheme == "http" and not (runtime.settings.allow_http or policy.is_exempt(address)):
             raise AddressRefused(
                 "http_not_allowed", "Plain HTTP would send secrets unencrypted. Enter the https address."
@@ -309,16 +309,6 @@ def _read_address(
         problems[name] = error.sentence
         _note_refused(address, error)
         return None
-    return address
-
-
-def _read_forgiving(runtime: Runtime, text: str) -> Address:
-    """Read an address; one without a scheme that names the sandbox means the sandbox's plain HTTP address."""
-    address = parse_address(text, allow_http=True)
-    if not address.is_scheme_typed:
-        plain = Address("http", address.host, address.port, address.path)
-        if runtime.outbound.policy.is_exempt(plain):
-            return plain
     return address
 
 

@@ -96,7 +96,7 @@ class Connection(SQLModel, table=True):
     organization_id: int = Field(foreign_key="organization.id", index=True, sa_type=BigId)
     slug: str = Field(unique=True, max_length=64)
     display_name: str = Field(max_length=100)
-    # What makes two names the same to a person; kept by `_keep_name_key`.
+    # What makes two names the same to a person; kept by a listener below.
     name_key: str = Field(default="", max_length=MAX_NAME_KEY)
     method: str = Field(default=Method.OAUTH, max_length=20)
     state: str = Field(default=ConnectionState.DRAFT, max_length=40)

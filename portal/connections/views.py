@@ -41,7 +41,10 @@ def register(app: Flask, runtime: Runtime) -> None:
     app.register_error_handler(store.NotInPlan, say_what_is_missing)
     app.register_blueprint(server_views.blueprint)
     app.add_template_filter(step_url, "step_url")
-    app.add_template_global(_is_in_clear, "is_in_clear")
+    # Called by the layout: a page's connection may also be None.
+    app.add_template_global(
+        lambda it: isinstance(it, Connection) and store.is_in_clear(current_runtime(), it), "is_in_clear"
+    )
     app.add_template_global(is_failing, "is_failing")
     app.add_template_global(number_and_label, "step_of")
     app.add_template_global(lambda connection: store.is_sandbox(current_runtime(), connection), "is_sandbox_connection")
@@ -217,11 +220,6 @@ def _activity_of(connection: Connection) -> list[dict[str, Any]]:
         }
         for event in list_events(runtime.database, search).events
     ]
-
-
-def _is_in_clear(connection: object) -> bool:
-    # Called by the layout: a page's connection may also be None.
-    return isinstance(connection, Connection) and store.is_in_clear(current_runtime(), connection)
 
 
 def _render_new(form: PurposeForm, errors: dict[str, str] | None = None) -> Response:

@@ -222,7 +222,15 @@ def advance(state: State, event: Event, now: datetime, spread: float = 1.0) -> t
         case Probed():
             return _after_probe(state, event, now, spread)
         case AccessRefused():
-            after = _after_access_refused(state, now, is_certain=event.is_certain)
+            after = state
+            if state.is_once and event.is_certain:
+                verdict = CredentialState.LOST if state.may_be_spent else CredentialState.REVOKED
+                after = _with_verdict(state, verdict)
+            elif state.is_renewable:
+                after = _without_access(state, now, counted=0) if event.is_certain else state
+                planned_at = min(state.planned_at, now) if state.planned_at else now
+                rest_until = None if state.failures else state.rest_until
+                after = replace(after, planned_at=planned_at, rest_until=rest_until)
         case SecretEntered():
             after = replace(state, client_refusals=0, client_refused_at=None)
             if state.client_refusals:
@@ -337,16 +345,6 @@ def _after_probe_of_access_token(state: State, seen: Seen, now: datetime, spread
     if seen == Seen.UNCLEAR and not (state.asked_at and now >= state.asked_at + DISTANCE):
         return _rest_after_failure(state, now, LONGEST_OUTAGE_SECONDS, spread), Step.NOTHING
     return _with_verdict(state, CredentialState.LOST if state.may_be_spent else CredentialState.REVOKED), Step.NOTHING
-
-
-def _after_access_refused(state: State, now: datetime, *, is_certain: bool) -> State:
-    if state.is_once and is_certain:
-        return _with_verdict(state, CredentialState.LOST if state.may_be_spent else CredentialState.REVOKED)
-    if not state.is_renewable:
-        return state
-    after = _without_access(state, now, counted=0) if is_certain else state
-    planned_at = min(state.planned_at, now) if state.planned_at else now
-    return replace(after, planned_at=planned_at, rest_until=None if state.failures else state.rest_until)
 
 
 def _without_access(state: State, now: datetime, counted: int) -> State:

@@ -56,7 +56,7 @@ class DeclineForm(StrictForm):
 def register(app: Flask, runtime: Runtime) -> None:
     """Add the routes."""
     app.register_blueprint(blueprint)
-    app.register_error_handler(LinkOver, _say_over)
+    app.register_error_handler(LinkOver, say_over)
 
 
 @blueprint.route(f"/connections/<slug>/hand-over/{STEP}", methods=["GET", "POST"])
@@ -331,7 +331,8 @@ def _task(public_id: str, step: Step | None = None) -> Task:
     return task
 
 
-def _say_over(_error: LinkOver) -> Response:
+def say_over(_error: LinkOver) -> Response:
+    """Say that a link no longer leads anywhere, and note a form that was sent through it."""
     names = request.view_args or {}
     if request.method not in SAFE_METHODS:
         told = {name: names[name] for name in ("token", "public_id") if name in names}

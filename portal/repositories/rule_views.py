@@ -25,11 +25,12 @@ _STEP = re.compile(r"^(up|down|open|remove|above)-(\d{1,2})(?:-(\d{1,2}))?$")
 def register(app: Flask) -> None:
     """Add the routes, and what the panel shows of rules."""
     app.register_blueprint(blueprint)
-    app.add_template_global(_rule_numbers, "rule_numbers")
+    app.add_template_global(numbers_of_rules, "rule_numbers")
 
 
-def _rule_numbers(connection_id: int) -> dict[int, int]:
-    if (found := g.setdefault("rule_numbers", {})).get(connection_id) is None:  # Every row of a list asks.
+def numbers_of_rules(connection_id: int) -> dict[int, int]:
+    """Return the number of each rule of a connection by its id; every row of a list asks."""
+    if (found := g.setdefault("rule_numbers", {})).get(connection_id) is None:
         with current_runtime().database.reading() as session:
             found[connection_id] = rules.rule_numbers(session, connection_id)
     numbers: dict[int, int] = found[connection_id]
