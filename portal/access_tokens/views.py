@@ -74,7 +74,12 @@ def submit(slug: str) -> Response:
         return _render(connection, form, errors=problems_of(form))
     runtime, principal, typed = current_runtime(), current_principal(), form.text("access_token")
     try:
-        connection = _adopt_domain(connection, form)
+        # Another Domain may be typed here; the checks of its step run before a token is sent there.
+        domain = form.text("domain").strip()
+        entered = replace(instance.entered_of(runtime, connection), domain=domain)
+        if domain and not connection.authorized_at and instance.would_change(runtime, connection, entered):
+            # Connections that share this GitLab stay where they are.
+            connection = instance.save_instance(runtime, principal, slug, entered, instance.Reach.ONE)
         if form.do.data not in {"link", "without", "agree"}:
             return _render(connection, form, tested=linking.check_token(runtime, principal, slug, typed))
         tested = linking.link_account(
@@ -99,16 +104,6 @@ def submit(slug: str) -> Response:
     if tested.is_good:
         return leave_to(next_url(connection, Step.TOKEN))
     return _render(tested.connection, form, tested=tested)
-
-
-def _adopt_domain(connection: Connection, form: TokenForm) -> Connection:
-    """Take another Domain if one was typed; the checks of its step run before a token is sent there."""
-    runtime, typed = current_runtime(), form.text("domain").strip()
-    entered = replace(instance.entered_of(runtime, connection), domain=typed)
-    if not typed or connection.authorized_at or not instance.would_change(runtime, connection, entered):
-        return connection
-    # Connections that share this GitLab stay where they are.
-    return instance.save_instance(runtime, current_principal(), connection.slug, entered, instance.Reach.ONE)
 
 
 def _render(

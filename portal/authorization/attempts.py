@@ -150,6 +150,8 @@ def start_attempt(
             .values(outcome=AttemptState.ABANDONED, finished_at=utc_now(), state_sealed=None, verifier_sealed=None)
         )
         _end_interrupted(session, principal, connection)
+        by = principal.acted_by
+        acted_by = {"kind": by.kind.value, "id": by.id, "name": by.name} if by else None
         attempt = AuthorizationAttempt(
             public_id=secrets.token_urlsafe(16),
             connection_id=id_of(connection),
@@ -158,7 +160,7 @@ def start_attempt(
             browser_hash=_digest(browser.reveal()),
             snapshot=take_snapshot(runtime, connection, application),
             row_version=connection.row_version,
-            details={"in_popup": in_popup, "return_to": return_to, "acted_by": _keep_actor(principal.acted_by)},
+            details={"in_popup": in_popup, "return_to": return_to, "acted_by": acted_by},
             expires_at=utc_now() + timedelta(minutes=ATTEMPT_MINUTES),
         )
         session.add(attempt)
@@ -477,10 +479,6 @@ def _same_browser(attempt: AuthorizationAttempt, browser_token: str) -> bool:
 
 def _place(attempt: AuthorizationAttempt, column: str) -> Place:
     return Place(TABLE, id_of(attempt), column)
-
-
-def _keep_actor(actor: Actor | None) -> dict[str, str] | None:
-    return {"kind": actor.kind.value, "id": actor.id, "name": actor.name} if actor else None
 
 
 def _digest(text: str) -> str:

@@ -324,11 +324,18 @@ def read_tokens(content: bytes) -> TokenAnswer | None:
     kind, scopes = body.get("token_type"), body.get("scope")
     if not isinstance(scopes, str) and not (isinstance(scopes, list) and all(isinstance(it, str) for it in scopes)):
         scopes = None
+    seconds = body.get("expires_in")
+    if isinstance(seconds, str) and seconds.strip().isascii() and seconds.strip().isdigit() and len(seconds) < 20:
+        seconds = int(seconds)
+    if seconds is not None:  # A whole number, also from a float or text; for nonsense, GitLab's own lifetime.
+        is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+        is_usable = is_number and 0 < seconds <= MAX_LIFETIME_SECONDS
+        seconds = max(int(seconds), 1) if is_usable else LIFETIME_SECONDS
     return TokenAnswer(
         access_token=access_token,
         refresh_token=refresh_token,
         scopes=None if scopes is None else Scopes(scopes),
-        expires_in=_lifetime_in(body),
+        expires_in=seconds,
         is_bearer=not isinstance(kind, str) or kind.strip().lower() in {"", "bearer"},
     )
 
@@ -338,18 +345,6 @@ def token_in(body: dict[str, Any], name: str) -> Secret | None:
     text = body.get(name)
     is_token = isinstance(text, str) and 0 < len(text) <= MAX_TOKEN_LENGTH and text.isascii() and text.isprintable()
     return Secret(text) if isinstance(text, str) and is_token and " " not in text else None
-
-
-def _lifetime_in(body: dict[str, Any]) -> int | None:
-    """Return a whole number of seconds, also from a float or text; for nonsense, GitLab's own lifetime."""
-    value = body.get("expires_in")
-    if value is None:
-        return None
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and len(value) < 20:
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_LIFETIME_SECONDS:
-        return LIFETIME_SECONDS
-    return max(int(value), 1)
 
 
 def decoded(content: bytes) -> bytes:

@@ -60,7 +60,9 @@ def change(slug: str) -> Response:
         connection = get_connection_for_admin(session, principal, slug)
         stored = rules.list_rules(session, connection.id or 0)
     draft = [_read(number, {rule.id for rule in stored}) for number in numbers if f"rule-{number}-action" in form]
-    version, do, opened = form.get("version", ""), form.get("do", ""), _number(form.get("open", ""), draft)
+    version, do, shown = form.get("version", ""), form.get("do", ""), form.get("open", "")
+    is_shown = shown.isdecimal() and len(shown) < 3 and int(shown) < len(draft)
+    opened = int(shown) if is_shown else None
     if step := _STEP.match(do):
         opened = _take_step(step[1], int(step[2]), int(step[3] or 0), draft, opened)
     elif do == "add" and len(draft) < rules.MAX_RULES:
@@ -114,10 +116,6 @@ def _read(number: int, known: set[int | None]) -> Rule:
         archived=got["archived"],
         id=rule_id if rule_id in known else None,
     )
-
-
-def _number(text: str, draft: list[Rule]) -> int | None:
-    return int(text) if text.isdecimal() and len(text) < 3 and int(text) < len(draft) else None
 
 
 def _take_step(step: str, number: int, place: int, draft: list[Rule], opened: int | None) -> int | None:
