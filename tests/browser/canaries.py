@@ -36,8 +36,9 @@ class Canaries:
 
     def lasting(self) -> set[str]:
         """Return those that give access to GitLab: no page shows them, not even to people who may manage everything."""
-        tokens = self._sandbox.world.oauth.tokens()
-        return {half for token in tokens for half in (token.access_token, token.refresh_token) if half}
+        world = self._sandbox.world
+        pairs = {half for token in world.oauth.tokens() for half in (token.access_token, token.refresh_token) if half}
+        return pairs | {token.token for token in world.personal_access_tokens.all()}
 
     def findings(self) -> list[str]:
         """Return where one was found, without the secret itself."""
