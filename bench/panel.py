@@ -1,7 +1,7 @@
 """Server time of the selection panel among many repositories on both databases, and what its answers weigh.
 
-Each figure is shown beside a bare Flask page of the same size, in a process that only serves. If the machine is busy, CPU
-time, which leaves out the database server, says more than the time that passed.
+Each figure is shown beside a bare Flask page of the same size, in a process that only serves. If the machine is busy,
+CPU time, which leaves out the database server, says more than the time that passed.
 """
 
 from __future__ import annotations
