@@ -53,7 +53,13 @@ def save_instance(slug: str) -> Response:
         return render("connections/setup/shared.html", status=status, connection=connection, others=others, kept=kept)
     if known != way_of(saved):
         return leave_to(step_url(saved, Step.INSTANCE))
-    return _go_on(saved, form)
+    found = checklist.stored_checklist(saved)
+    if found is None or not found.is_passed:
+        try:
+            found = checklist.run_checklist(current_runtime(), current_principal(), saved.slug)
+        except RateLimited as error:
+            return _render_waiting(saved, form, error)
+    return leave_to((next_url if found.is_passed else step_url)(saved, Step.INSTANCE))
 
 
 def checks(slug: str) -> Response:
@@ -77,17 +83,6 @@ def check_again(slug: str) -> Response:
     if not wants_fragment():
         return leave_to(step_url(connection, Step.INSTANCE))
     return _render_checks(load_connection(slug), found)
-
-
-def _go_on(connection: Connection, form: InstanceForm) -> Response:
-    """Go to the next step if the checks passed, running them first if they did not."""
-    found = checklist.stored_checklist(connection)
-    if found is None or not found.is_passed:
-        try:
-            found = checklist.run_checklist(current_runtime(), current_principal(), connection.slug)
-        except RateLimited as error:
-            return _render_waiting(connection, form, error)
-    return leave_to((next_url if found.is_passed else step_url)(connection, Step.INSTANCE))
 
 
 def _form_of(connection: Connection) -> InstanceForm:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlmodel import Session, select
@@ -93,9 +94,11 @@ def link_access_token(
             "are_scopes_known": examined.are_scopes_known,
             "lifetime_days": lifetime or None,
         }
-        is_same = before is not None and _holds(runtime, connection, before, token)
-        if before is not None and is_same:
-            before.access_token_sealed = None  # Entered once more: it must not be revoked.
+        origin = origin_of(connection.api_url)
+        if before is not None and (before.method, before.origin) == (Method.ACCESS_TOKEN, origin):
+            with suppress(SecretUnreadable):
+                if open_token(runtime, before, "access_token_sealed", origin) == token:
+                    before.access_token_sealed = None  # Entered once more: it must not be revoked.
         granted = Granted(
             token,
             None,
@@ -121,15 +124,6 @@ def link_access_token(
         )
         for tell in runtime.capabilities.on_connected:
             tell(session, connection, actor)
-
-
-def _holds(runtime: Runtime, connection: Connection, credential: Credential, token: Secret) -> bool:
-    if credential.method != Method.ACCESS_TOKEN or credential.origin != origin_of(connection.api_url):
-        return False
-    try:
-        return open_token(runtime, credential, "access_token_sealed", credential.origin) == token
-    except SecretUnreadable:
-        return False
 
 
 # Rotation.

@@ -152,8 +152,14 @@ def retire_tokens(
     credential.state = CredentialState.ERASED
     credential.refresh_at = credential.expires_at = None
     session.add(credential)
-    if not had_token or _is_used_elsewhere(session, runtime, credential, access_token):
+    if not had_token:
         return None
+    if method_of(credential).is_once and access_token is not None:
+        # A person can enter one access token twice: another connection may use it.
+        same = (Credential.origin == credential.origin, Credential.method == credential.method)
+        others = session.exec(select(Credential).where(*same, Credential.id != credential.id)).all()
+        if any(_open_pair(runtime, other)[1] == access_token for other in others):
+            return None
     revoker = revoker_of(runtime, connection, application_of(session, connection.id), credential)
     credential.client_secret_sealed = None
     row = _add_row(session, runtime, revoker, reason)
@@ -165,16 +171,6 @@ def retire_tokens(
         _seal_tokens(runtime, row, token, access_token)
     _enqueue(session, revoker)
     return row
-
-
-def _is_used_elsewhere(session: Session, runtime: Runtime, credential: Credential, token: Secret | None) -> bool:
-    """Return whether another connection uses the same access token: a person can enter one twice."""
-    if not method_of(credential).is_once or token is None:
-        return False
-    others = select(Credential).where(
-        Credential.origin == credential.origin, Credential.method == credential.method, Credential.id != credential.id
-    )
-    return any(_open_pair(runtime, other)[1] == token for other in session.exec(others).all())
 
 
 def hold_pair(session: Session, runtime: Runtime, revoker: Revoker, tokens: oauth.TokenAnswer) -> int:

@@ -201,8 +201,12 @@ class GitLabClient:
             always_told = () if "simple" in query else shape.always_told
             return read_page(answer, shape, per_page=per_page, always_told=always_told)
 
-        # A page of something in front of GitLab, or half a page: the next answer may be GitLab's again.
-        return retry_idempotent(read, _wait_for_another_answer, self._sleep, tries or self._tries)
+        def wait(error: Exception, attempt: int) -> float | None:
+            # A page of something in front of GitLab, or half a page: the next answer may be GitLab's again.
+            is_odd = isinstance(error, MalformedAnswer) or (isinstance(error, NotGitLab) and error.status == 200)
+            return backoff_seconds(attempt) if is_odd else None
+
+        return retry_idempotent(read, wait, self._sleep, tries or self._tries)
 
     def _get(self, path: str, shape: type[T]) -> T:
         return read_answer(self._fetch(API + path, {}), shape)
@@ -249,11 +253,6 @@ class GitLabClient:
             isinstance(error, OutboundError) and error.code == "answer_broken"
         )
         return backoff_seconds(attempt) if passing else None
-
-
-def _wait_for_another_answer(error: Exception, attempt: int) -> float | None:
-    is_odd = isinstance(error, MalformedAnswer) or (isinstance(error, NotGitLab) and error.status == 200)
-    return backoff_seconds(attempt) if is_odd else None
 
 
 def _projects_query(*, min_access_level: int | None = None, simple: bool = False) -> dict[str, str | int]:

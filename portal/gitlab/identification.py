@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -77,7 +78,12 @@ def identify(http: HostSession, external_url: str = "") -> Identified:
         hindrance = error
     if shown is not None and shown.status in {401, 403} and shown.content == api.content:
         raise OtherAPI(status=api.status)  # A gateway that refuses everything alike; GitLab shows this to anyone.
-    if _has_its_headers(api) or (discovery is not None and _speaks_for(discovery, http.address, external_url)):
+    meta: Any = None
+    with suppress(msgspec.MsgspecError):
+        meta = msgspec.json.decode(api.headers.get("x-gitlab-meta", "")[:1000])
+    has_its_meta = isinstance(meta, dict) and "correlation_id" in meta
+    has_its_headers = has_its_meta or bool(api.headers.get("x-request-id", "").strip())
+    if has_its_headers or (discovery is not None and _speaks_for(discovery, http.address, external_url)):
         return Identified(api, discovery)
     if isinstance(hindrance, (OutboundError, GitLabUnavailable, GitLabRateLimited)):
         raise hindrance
@@ -99,16 +105,6 @@ def _require_the_shape_of_its_api(answer: Answer) -> None:
         if told is not None and told.revision and parse_version(told.version) is not None:
             return
     raise OtherAPI(status=answer.status)
-
-
-def _has_its_headers(answer: Answer) -> bool:
-    if answer.headers.get("x-request-id", "").strip():
-        return True
-    try:
-        meta = msgspec.json.decode(answer.headers.get("x-gitlab-meta", "")[:1000])
-    except msgspec.MsgspecError:
-        return False
-    return isinstance(meta, dict) and "correlation_id" in meta
 
 
 def _speaks_for(discovery: Discovery, address: Address, external_url: str) -> bool:

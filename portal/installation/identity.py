@@ -87,10 +87,19 @@ def _look(database: Database) -> bool:
         if instance is not None and instance.restored_at is not None:
             return True
         found = list(_compare(database, session, instance, signs)) if instance else []
-        if instance is not None and not found and _is_settled(database, instance, signs):
-            if witness := _witness_of(database):
-                witness.epoch = instance.epoch
-            return False
+        if instance is not None and not found and instance.signs == signs:
+            # Is everything known recorded on both sides?
+            witness = _witness_of(database)
+            mine = witness.read().get(instance.epoch) if witness else None
+            is_told = witness is None or (
+                mine is not None
+                and mine.folder == merge(mine.folder, folder_signs(witness.folder))
+                and instance.has_witness
+            )
+            if is_told and (database.is_sqlite or address_of(database.engine.url) in instance.addresses):
+                if witness:
+                    witness.epoch = instance.epoch
+                return False
     welcome = bool(found) and {item.sign for item in found} <= OF_A_NEWCOMER and _others_are_at_work(database)
     with database.transaction() as session:
         instance = session.get(Instance, ONLY_ID, with_for_update=True)
@@ -138,17 +147,6 @@ def _compare(database: Database, session: Session, instance: Instance, signs: Si
         change = text("SELECT hash FROM audit_event WHERE number = :number")
         if session.connection().execute(change, {"number": mine.number}).scalar() != mine.hash:
             yield Finding("older", str(mine.number))
-
-
-def _is_settled(database: Database, instance: Instance, signs: Signs) -> bool:
-    """Return whether everything known is recorded on both sides."""
-    witness = _witness_of(database)
-    mine = witness.read().get(instance.epoch) if witness else None
-    is_told = witness is None or (
-        mine is not None and mine.folder == merge(mine.folder, folder_signs(witness.folder)) and instance.has_witness
-    )
-    is_addressed = database.is_sqlite or address_of(database.engine.url) in instance.addresses
-    return is_told and is_addressed and instance.signs == signs
 
 
 def _settle(database: Database, session: Session, instance: Instance) -> None:

@@ -178,7 +178,12 @@ class HostSession:
         """
         if not path.startswith("/"):
             raise ValueError("a path begins with /")  # "@evil.example" would become another host.
-        _register_secrets(headers or {}, form or {})
+        for name, value in (headers or {}).items():
+            if name.lower() not in PUBLIC_HEADERS:
+                register(value.rpartition(" ")[2])  # After the scheme, such as `Bearer`.
+        for name, value in (form or {}).items():
+            if name not in PUBLIC_FIELDS:
+                register(value)
         if form is None:
             self._recall_once()
         body = json_module.dumps(json).encode() if json is not None else content
@@ -222,15 +227,6 @@ class HostSession:
         self._recall_once()
         with exchange(deadline_seconds):
             return examine(self._backend, self.address, self._ca_certificate, self._gateway)
-
-
-def _register_secrets(headers: Mapping[str, str], form: Mapping[str, str]) -> None:
-    for name, value in headers.items():
-        if name.lower() not in PUBLIC_HEADERS:
-            register(value.rpartition(" ")[2])  # After the scheme, such as `Bearer`.
-    for name, value in form.items():
-        if name not in PUBLIC_FIELDS:
-            register(value)
 
 
 class Headers(Mapping[str, Foreign]):

@@ -242,6 +242,9 @@ def describe_chain(handshaken: ssl.SSLSocket) -> list[CertificateInfo]:
 
 def describe(certificate: x509.Certificate) -> CertificateInfo:
     """Return the parts of a certificate that people compare."""
+    is_authority = False
+    with suppress(x509.ExtensionNotFound, *_UNREADABLE):
+        is_authority = bool(certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
     return CertificateInfo(
         subject=Words(certificate.subject.rfc4514_string()),
         issuer=Words(certificate.issuer.rfc4514_string()),
@@ -249,16 +252,9 @@ def describe(certificate: x509.Certificate) -> CertificateInfo:
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         is_self_signed=certificate.subject == certificate.issuer,
-        is_authority=_is_authority(certificate),
+        is_authority=is_authority,
         pem=certificate.public_bytes(Encoding.PEM).decode(),
     )
-
-
-def _is_authority(certificate: x509.Certificate) -> bool:
-    try:
-        return bool(certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
-    except (x509.ExtensionNotFound, *_UNREADABLE):
-        return False
 
 
 def translate(error: ssl.SSLError) -> TLSFailed:

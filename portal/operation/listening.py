@@ -81,7 +81,10 @@ def take_port(endpoint: Endpoint, purpose: str, remedy: str) -> list[Listener]:
                 at = f"{endpoint.host}, port {endpoint.port}"
                 raise SettingsError(f"{purpose.capitalize()} cannot listen at {at}: {reason}.") from None
         holders = _holders(endpoint.port)
-        if not holders or not all(_is_leftover(pid) for pid in holders) or time.monotonic() > end:
+        # Children of a `gatehouse serve` that is gone.
+        marks = [_mark_of(pid).partition(" ") for pid in holders if pid != os.getpid()]
+        gone = [parent for parent, _, started in marks if parent and _start_time(int(parent)) != started]
+        if not holders or len(gone) < len(holders) or time.monotonic() > end:
             raise SettingsError(_taken(endpoint, purpose, holders, remedy))
         for pid in holders:
             with suppress(ProcessLookupError):
@@ -157,15 +160,6 @@ def _holders(port: int) -> list[int]:
                         if os.readlink(entry.path) in inodes:
                             found.add(pid)
     return sorted(found)
-
-
-def _is_leftover(pid: int) -> bool:
-    """Return whether a process is the child of a `gatehouse serve` that is gone."""
-    mark = _mark_of(pid)
-    if not mark or pid == os.getpid():
-        return False
-    supervisor, _, started = mark.partition(" ")
-    return _start_time(int(supervisor)) != started
 
 
 def _mark_of(pid: int) -> str:
