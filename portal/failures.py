@@ -123,9 +123,9 @@ MEANS: dict[Surface, Means] = {
     Surface.AUTHORIZE: Means(
         "Nothing was stored. Authorize again {when}.", "Then authorize again.", leads_to=frozenset({Way.AUTHORIZE})
     ),
-    Surface.OVERVIEW: Means("Gatehouse checks again every few minutes by itself.", is_automatic=True),
-    Surface.HEALTH: Means("Gatehouse checks again every minute by itself.", is_automatic=True),
-    Surface.CREDENTIAL: Means("Gatehouse tries again by itself until GitLab answers.", is_automatic=True),
+    Surface.OVERVIEW: Means("Gatehouse checks again automatically every few minutes.", is_automatic=True),
+    Surface.HEALTH: Means("Gatehouse checks again automatically every minute.", is_automatic=True),
+    Surface.CREDENTIAL: Means("Gatehouse tries again automatically until GitLab answers.", is_automatic=True),
     Surface.REPOSITORIES: Means(
         "This read has failed; the list is from the previous one. Press Read again {when}.",
         "Then press Read again.",
@@ -334,7 +334,7 @@ _WAY: dict[str, Failure] = {
     "connect_failed": Failure(
         Layer.TCP,
         "No connection: the port is closed, or something in between blocks this portal.",
-        "Have your network team check whether GitLab runs, and the firewall between this portal and GitLab.",
+        "Have your network team check whether GitLab is running, and the firewall between this portal and GitLab.",
         Responsible.NETWORK,
         _ASKS,
         is_taken_up=True,
@@ -351,12 +351,12 @@ _WAY: dict[str, Failure] = {
     "tls_self_signed": replace(
         _tls(
             "The certificate is self-signed, so no authority confirms it.",
-            "If its fingerprint is the one GitLab's administrator gives you, trust it in the step Instance, or paste "
+            "If its fingerprint matches the one from GitLab's administrator, trust it in the step Instance, or paste "
             "it there as CA certificate.",
             Responsible.YOU,
             Way.INSTANCE,
         ),
-        at=_at([Surface.CHECKS], "If its fingerprint is the one GitLab's administrator gives you, trust it below."),
+        at=_at([Surface.CHECKS], "If its fingerprint matches the one from GitLab's administrator, trust it below."),
     ),
     "tls_unknown_ca": replace(
         _tls(
@@ -398,10 +398,10 @@ _WAY: dict[str, Failure] = {
         Way.INSTANCE,
     ),
     "tls_other_authority": _tls(
-        "GitLab's certificate no longer comes from the authority trusted here. Trusted is SHA-256 {expected}; GitLab "
+        "GitLab's certificate no longer comes from the authority trusted here. That one has SHA-256 {expected}; GitLab "
         "now shows {seen}.",
         "Ask GitLab's administrator whether the authority was changed. If it was, compare the fingerprint and trust "
-        "the new one. If not, someone may be in between: leave it as it is.",
+        "the new one. If not, someone may be intercepting the connection: leave it as it is.",
         Responsible.GITLAB_ADMIN,
         Way.INSTANCE,
     ),
@@ -413,7 +413,7 @@ _WAY: dict[str, Failure] = {
     ),
     "tls_client_certificate_refused": _tls(
         "The gateway in front of GitLab refuses the client certificate.",
-        "Have whoever runs the gateway say whether it has expired, was revoked, or comes from an authority that the "
+        "Ask whoever runs the gateway whether it has expired, was revoked, or comes from an authority that the "
         "gateway does not accept.",
         Responsible.NETWORK,
         Way.GATEWAY,
@@ -424,7 +424,7 @@ _WAY: dict[str, Failure] = {
         "Check the proxy's address, and whether it lets this portal CONNECT to GitLab's IP address and port.",
     ),
     "proxy_failed/unreachable": _proxy(
-        "The proxy cannot be reached: its name is unknown, or nothing listens at its port.",
+        "The proxy cannot be reached: its name is unknown, or nothing listens on its port.",
         "Check the proxy's address and port, and the firewall between this portal and the proxy.",
     ),
     "proxy_failed/authentication": _proxy(
@@ -441,7 +441,7 @@ _WAY: dict[str, Failure] = {
     ),
     "proxy_failed/target": _proxy(
         "The proxy answers, but cannot connect to GitLab.",
-        "Check whether GitLab runs, and the firewall between the proxy and GitLab.",
+        "Check whether GitLab is running, and the firewall between the proxy and GitLab.",
     ),
     "proxy_failed/not_a_proxy": _proxy(
         "What listens at the proxy's address is not an HTTP proxy that opens tunnels.",
@@ -631,8 +631,8 @@ _GITLAB: dict[str, Failure] = {
     "unauthorized": Failure(
         Layer.OAUTH,
         "GitLab does not accept the token and gives no reason.",
-        "If GitLab's application was deleted or its database put back, authorize again. Otherwise a proxy in front of "
-        "GitLab probably drops the Authorization header, and authorizing again does not help: have whoever runs the "
+        "If GitLab's application was deleted or its database was restored, authorize again. Otherwise a proxy in front "
+        "of GitLab probably drops the Authorization header, and authorizing again does not help: have whoever runs the "
         "proxy pass the header on.",
         Responsible.GITLAB_ADMIN,
         _AS_USER,
@@ -674,7 +674,7 @@ _GITLAB: dict[str, Failure] = {
         "Use a token that the service user made itself.",
     ),
     "token_must_be_fine_grained": _pasted(
-        "This is a legacy token, and GitLab accepts only fine-grained ones there.",
+        "This is a legacy token, and GitLab accepts only fine-grained ones for what this connection needs.",
         "Make a fine-grained token, as described on this page. Tokens of OAuth applications are not affected.",
     ),
     "token_of_administrator": _pasted(
@@ -682,7 +682,7 @@ _GITLAB: dict[str, Failure] = {
         "Use a token of a service user without administrator rights.",
     ),
     "token_of_external_user": _pasted(
-        "This token belongs to an external user, who only sees projects it was added to one by one.",
+        "This token belongs to an external user, which sees only the projects it was added to one by one.",
         "Have a GitLab administrator untick External for that user, or use a token of another one.",
     ),
     "insufficient_permission": Failure(
@@ -760,7 +760,7 @@ _GITLAB: dict[str, Failure] = {
     ),
     "gitlab_not_found": Failure(
         Layer.GITLAB,
-        "GitLab says that an address does not exist which every GitLab has.",
+        "GitLab says that an address every GitLab has does not exist.",
         f"{_PROXY_IN_FRONT} let all of /api/v4/ through: it seems to pass on only a part of it.",
         Responsible.NETWORK,
         _AS_USER,
@@ -795,7 +795,7 @@ _GITLAB: dict[str, Failure] = {
         at={
             **_at(
                 [Surface.PROVISIONING],
-                "If it was renewed in GitLab in the meantime, its new one is needed. {again}",
+                "If it was renewed in GitLab in the meantime, the new one is needed. {again}",
             ),
             **_at(
                 [Surface.APPLICATION, Surface.CREDENTIALS],
@@ -1126,7 +1126,8 @@ _CREDENTIAL: dict[str, Failure] = {
 
 _REPLACE = "Make a token in GitLab and replace this one with it; repositories and settings stay as they are."
 _BY_HAND_TOKEN = (
-    "Revoke it in GitLab: sign in as its owner, Access tokens, Revoke. A token of a group or project is there."
+    "Revoke it in GitLab: sign in as its owner, then Access tokens, Revoke. A group or project token "
+    "is revoked in its group or project."
 )
 
 
@@ -1147,7 +1148,7 @@ _ACCESS_TOKEN: dict[str, Failure] = {
         f"{_REPLACE} In GitLab, also revoke the token of the same name that was never used.",
     ),
     "access_token_missing": _of_token("This connection has no access token.", "Enter one on the page Access token."),
-    "access_token_expires": _of_token("The access token ends on {at}, in {days}.", f"Before then: {_REPLACE}"),
+    "access_token_expires": _of_token("The access token expires on {at}, in {days}.", f"Before then: {_REPLACE}"),
     "rotation_unknown": _of_token(
         "Gatehouse asked GitLab to rotate the access token and got no usable answer. The token still works.",
         f"Gatehouse doesn't ask again: a second rotation could end every token that came from this one. {_REPLACE}",
@@ -1170,7 +1171,7 @@ _ACCESS_TOKEN: dict[str, Failure] = {
     ),
     "unauthorized@access_token": _of_token(
         "GitLab does not accept the access token and gives no reason.",
-        "If its user was deleted or GitLab's database put back, replace the token. Otherwise a proxy in front of "
+        "If its user was deleted or GitLab's database was restored, replace the token. Otherwise a proxy in front of "
         "GitLab probably drops the header with the token: have whoever runs the proxy pass it on.",
     ),
     "unauthorized/expired@access_token": _of_token("GitLab says that the access token has expired.", _REPLACE),
@@ -1201,7 +1202,7 @@ _ACCESS_TOKEN: dict[str, Failure] = {
     ),
     "gitlab_not_found@access_token": Failure(
         Layer.GITLAB,
-        "GitLab says that an address does not exist which every GitLab has.",
+        "GitLab says that an address every GitLab has does not exist.",
         f"{_PROXY_IN_FRONT} let all of /api/v4/ through: it seems to pass on only a part of it.",
         Responsible.NETWORK,
         _among(_IN_USE, Surface.REVOCATION),
@@ -1442,7 +1443,7 @@ _PROVISIONING: dict[str, Failure] = {
     ),
     "one_time_token/fine_grained": _one_time(
         Layer.SCOPE,
-        "This token has fine-grained permissions, and the one that this needs is not among them.",
+        "This token has fine-grained permissions, but not the one that this needs.",
         "Make a legacy token with the scope api, and paste it.",
     ),
     "one_time_token/not_admin": _one_time(
@@ -1475,7 +1476,7 @@ _PROVISIONING: dict[str, Failure] = {
     ),
     "provisioning_stopped": _one_time(
         Layer.PORTAL,
-        "The portal was stopped in the middle of this. The list shows how far it came.",
+        "The portal was stopped in the middle of this. The list shows how far it got.",
         "{again} Gatehouse first checks what exists, and continues from there.",
         Responsible.YOU,
     ),
@@ -1487,7 +1488,7 @@ _PROVISIONING: dict[str, Failure] = {
     ),
     "provisioning_here": _one_time(Layer.PORTAL, "{sentence}", "{again}", Responsible.YOU),
     "no_applications_api": _one_time(
-        Layer.GITLAB, "This GitLab cannot create applications through its API: it can since 10.5.", _BY_HAND_INSTEAD
+        Layer.GITLAB, "This GitLab cannot create applications through its API; that came with 10.5.", _BY_HAND_INSTEAD
     ),
     "no_applications_api/own": _one_time(
         Layer.GITLAB, "This GitLab cannot create a user's own applications through its API.", _BY_HAND_INSTEAD
@@ -1495,7 +1496,7 @@ _PROVISIONING: dict[str, Failure] = {
     "secret_not_given_again": _one_time(
         Layer.GITLAB,
         "The application exists in GitLab, but its Secret is not known here, and GitLab's API cannot renew it.",
-        "Enter Application ID and Secret by hand. Or delete the application in GitLab, which nothing uses yet.",
+        "Enter Application ID and Secret by hand. Or delete the application in GitLab: nothing uses it yet.",
         Responsible.GITLAB_ADMIN,
         Way.APPLICATIONS,
     ),
@@ -1508,7 +1509,9 @@ _PROVISIONING: dict[str, Failure] = {
         Way.APPLICATIONS,
     ),
     "service_user_unusable": _one_time(
-        Layer.ROLE, "@{username} is {state} in GitLab.", f"Activate it in GitLab's Admin area. Or: {_ANOTHER_USER}"
+        Layer.ROLE,
+        "@{username} is {state} in GitLab.",
+        "Activate it in GitLab's Admin area, or enter another service user.",
     ),
     "service_user_unusable/admin": _one_time(
         Layer.ROLE, "@{username} exists and is an administrator.", _ANOTHER_USER, Responsible.YOU

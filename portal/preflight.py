@@ -49,7 +49,7 @@ def check_ground(settings: Settings) -> None:
     try:
         private_folder(folder)
     except OSError as error:
-        raise SettingsError(f"{name} cannot be made: {error.strerror}.") from None
+        raise SettingsError(f"{name} cannot be created: {error.strerror}.") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise SettingsError(f"{name} cannot be written by this user. Change its owner or mode, or name another folder.")
     if path and (path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK)):
@@ -87,7 +87,7 @@ def _check_sqlite(path: Path, setting: str) -> None:
         private_folder(path.parent)
         exists = path.exists()
     except OSError as error:
-        raise SettingsError(f"{name} cannot be made: {error.strerror}.") from None
+        raise SettingsError(f"{name} cannot be created: {error.strerror}.") from None
     if path.is_dir():
         raise SettingsError(f"{name} is a folder, not a file.")
     # SQLite writes two more files beside it.

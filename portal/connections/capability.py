@@ -53,6 +53,6 @@ CAPABILITY = Capability(
         "connection.renamed": "renamed {old} to {object}",
         "connection.service_user_changed": "changed the service user of {object} to @{new}",
         "connection.services_changed": "changed what {object} is used for",
-        "gitlab_server.gateway_changed": "changed what the gateway in front of {object} is shown",
+        "gitlab_server.gateway_changed": "changed the gateway settings of {object}",
     },
 )

@@ -16,7 +16,7 @@ from portal.web.htmx import leave_to, render
 from portal.web.proof import require_proof
 
 blueprint = Blueprint("servers", __name__, url_prefix="/servers")
-PURPOSE = "changing what the gateway is shown"
+PURPOSE = "changing the gateway settings"
 
 
 @blueprint.get("/")
@@ -50,7 +50,7 @@ def show(server_id: int) -> Response:
         names = ("client_certificate", "client_key", "header_name", "header_value")
         entered = EnteredGateway(**{name: form.text(name) for name in names})
         servers.save_gateway(runtime, principal, server_id, entered)
-        flash("What the gateway is shown was saved. Gatehouse sends it from the next request on.", "success")
+        flash("The gateway settings were saved. Gatehouse uses them from the next request on.", "success")
         return leave_to(here)
 
     return answer_form(form, page, act)

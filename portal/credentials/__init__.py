@@ -1,4 +1,4 @@
-"""What the portal acts with at a GitLab: obtained, renewed, checked, revoked and recorded.
+"""The credentials the portal acts with: obtained, renewed, checked, revoked and recorded.
 
 `docs/credentials.md` draws the states and says what is promised. The parts, from the top:
 

@@ -2,7 +2,7 @@
 
 They are told apart from other secrets by how they look, and from each other by what GitLab says about them. Since 15.5
 GitLab describes a token to whoever holds it; older versions do not, and neither does a fine-grained token that lacks
-the permission for it. What nothing describes is found out by a request for each thing the token is wanted for
+the permission for it. If nothing describes a token, one request for each thing it is wanted for shows what it can do
 (docs/gitlab.md, "Access tokens").
 
 They are sent as `PRIVATE-TOKEN`: every version takes that, and GitLab takes an OAuth token only as `Authorization`.
@@ -94,7 +94,7 @@ class Outcome(StrEnum):
 
     WORKS = "works"
     REFUSED = "refused"
-    # Nothing could show it: no project to try it in, a role that is too low there, or a scope GitLab does not say.
+    # Nothing could show it: no project to try it in, a role that is too low there, or a scope GitLab does not report.
     UNKNOWN = "unknown"
 
 
@@ -299,8 +299,8 @@ def _judged(
 
 
 def _kind_of(user: User | None) -> TokenKind:
-    """Tell by GitLab's names for bot users (user/project/settings/project_access_tokens); older versions do not say
-    which users are bots.
+    """Tell the kind by GitLab's names for bot users (user/project/settings/project_access_tokens); older versions
+    do not say which users are bots.
     """
     if user is None or user.bot is False:
         return TokenKind.PERSONAL
@@ -328,8 +328,8 @@ PREFIXES = {
     "glwt-": "This is the token of a workspace.",
     "giat_": "This is an OAuth access token: it ends within hours. Make a personal access token instead.",
     "eyJ": "This is a signed token (JWT), such as an OAuth or an ID token. Make a personal access token instead.",
-    "ghp_": "This is a token of GitHub, not of GitLab.",
-    "github_pat_": "This is a token of GitHub, not of GitLab.",
+    "ghp_": "This is a GitHub token, not a GitLab token.",
+    "github_pat_": "This is a GitHub token, not a GitLab token.",
     "ssh-": "This is an SSH key. GitLab's API takes access tokens only.",
     "ecdsa-": "This is an SSH key. GitLab's API takes access tokens only.",
     "sk-ssh-": "This is an SSH key. GitLab's API takes access tokens only.",
@@ -340,7 +340,7 @@ PREFIXES = {
 def why_no_token(text: str) -> str:
     """Say why a text cannot be an access token, before it is sent anywhere; empty if it may be one.
 
-    Prefixes are hints: an administrator can change that of access tokens, and nothing limits length or alphabet.
+    Prefixes are hints: an administrator can change the one for access tokens, and nothing limits length or alphabet.
     """
     if not text:
         return "Paste the token. GitLab shows it once, right after it is made."
@@ -361,7 +361,7 @@ def why_no_token(text: str) -> str:
             "This looks like an Application ID, a Secret or an OAuth token. An access token has other characters too."
         )
     if re.search(r"\s", text):
-        return "There is a blank or a line break in the middle of it. Copy the token once more."
+        return "There is a space or a line break in the middle of it. Copy the token once more."
     if not (text.isascii() and text.isprintable()):
         return "There is a special or invisible character in it. Copy the token once more."
     if re.fullmatch(r"[^@]+@[^@]+\.[^@]+", text):

@@ -83,7 +83,7 @@ class OneTimeClient:
         for number in range(1, MAX_PAGES + 1):
             query = {"page": number, "per_page": PER_PAGE}
             page = read_page(self._call("GET", path, query=query), Application, per_page=PER_PAGE)
-            # Versions that know no pages here send the same list again.
+            # Versions without pagination here send the same list again.
             fresh = [item for item in page.items if item.id not in seen]
             yield from fresh
             seen.update(page.ids)

@@ -148,7 +148,7 @@ class GitLabClient:
         try:
             return self._get(f"/projects/{quote(str(named), safe='')}", Project)
         except RedirectRefused as error:
-            # GitLab sends an old path to the project's id. Only the id is taken from there, so no address is followed.
+            # GitLab redirects an old path to the project's id. Only that id is used, so no address is followed.
             moved = _MOVED.search(error.target)
             if moved is None:
                 raise

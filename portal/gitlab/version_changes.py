@@ -19,7 +19,7 @@ LAST_MINORS = {9: 5, 10: 8, 11: 11, 12: 10, 13: 12, 14: 10, 15: 11, 16: 11, 17: 
 
 @dataclass(frozen=True)
 class Facts:
-    """What of a connection decides which changes concern it.
+    """What it is about a connection that decides which changes concern it.
 
     Attributes:
         is_token: it uses an access token that a person made, otherwise OAuth.
@@ -147,8 +147,8 @@ CHANGES = (
         Version(15, 0),
         Effect.TO_DO,
         "OAuth access tokens must expire",
-        "This connection's token has no end. New ones last two hours, and Gatehouse refreshes them. GitLab doesn't say "
-        "whether tokens without an end keep working.",
+        "This connection's token never expires. New ones last two hours, and Gatehouse refreshes them. GitLab doesn't "
+        "say whether tokens that never expire keep working.",
         "integration/oauth_provider/",
         lambda facts: not facts.is_token and facts.is_endless is True,
         "Authorize again soon after the upgrade.",
@@ -174,7 +174,7 @@ CHANGES = (
         Version(16, 0),
         Effect.TO_DO,
         "Access tokens must expire",
-        "A token without an end gets one at the upgrade: a year from that day.",
+        "A token without an expiry date gets one at the upgrade: a year from that day.",
         "user/profile/personal_access_tokens/",
         lambda facts: facts.is_token and facts.is_endless is not False,
         "Replace the token before that day. Gatehouse warns 30, 14, 7 and 1 days before.",
@@ -192,7 +192,7 @@ CHANGES = (
         Version(16, 10),
         Effect.POSSIBLE,
         "An access token can rotate itself",
-        "Gatehouse can renew this token before it ends, if you let it.",
+        "Gatehouse can rotate this token before it expires, if you let it.",
         "api/personal_access_tokens/",
         lambda facts: facts.is_token and facts.may_have("api") and not facts.is_fine_grained,
     ),
@@ -208,7 +208,7 @@ CHANGES = (
         Version(17, 9),
         Effect.POSSIBLE,
         "The scope self_rotate",
-        "With it, a token that may not change anything else can be renewed before it ends.",
+        "With it, a token that may not change anything else can be rotated before it expires.",
         "api/personal_access_tokens/",
         lambda facts: facts.is_token and not facts.is_fine_grained and not facts.may_have("api"),
         "Choose self_rotate as well when you next replace the token.",
@@ -217,7 +217,7 @@ CHANGES = (
         Version(17, 9),
         Effect.BY_ITSELF,
         "A token pair can be revoked after its access token has expired",
-        "A disconnection ends such a pair directly. Until then Gatehouse has to use its refresh token once.",
+        "A disconnection revokes such a pair directly. Until then Gatehouse has to use its refresh token once.",
         "api/oauth2/",
         _is_oauth,
         is_about=True,
@@ -260,8 +260,8 @@ CHANGES = (
         Version(19, 2),
         Effect.TO_DO,
         "Legacy tokens can be forbidden",
-        "GitLab's administrator can require fine-grained tokens from a day on. This token then works until it expires, "
-        "but nothing can renew it, and no one can create another like it.",
+        "GitLab's administrator can require fine-grained tokens from a set date. This token then works until it "
+        "expires, but nothing can rotate it, and no one can create another like it.",
         "auth/tokens/fine_grained_access_tokens/",
         lambda facts: facts.is_token and not facts.is_fine_grained and facts.token_kind in {"", "personal"},
         "Ask whether that is planned. Fine-grained tokens, tokens of projects, groups and service accounts, and OAuth "
@@ -284,7 +284,7 @@ def changes_between(now: Version, then: Version, facts: Facts) -> Forecast:
     if facts.is_token and facts.scopes is None:
         unknown.append("Which scopes this token has. What depends on them is listed above in any case.")
     if facts.is_token and facts.is_endless is None:
-        unknown.append("Whether this token ever ends. What depends on that is listed above in any case.")
+        unknown.append("Whether this token ever expires. What depends on that is listed above in any case.")
     unknown.append("When version 5 of GitLab's API will come. Nothing Gatehouse needs is known to be missing from it.")
     return Forecast(
         changes=[change for change in within if change.concerns(facts)],

@@ -46,7 +46,7 @@ class LinkOver(NotFound):
 
     code = "hand_over_link"
     title = "This link does not work"
-    sentence = "It may have been used or withdrawn, or its time is over. Ask whoever sent it for a new one."
+    sentence = "It may have been used or withdrawn, or it may have expired. Ask whoever sent it for a new one."
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def hand_over_panels(runtime: Runtime, principal: Principal, connection: Connect
 
 
 def is_open(link: HandOver, now: datetime | None = None) -> bool:
-    """Return whether no one has ended it and its time is not over."""
+    """Return whether no one has ended it and it has not expired."""
     return not link.outcome and link.expires_at > (now or utc_now())
 
 

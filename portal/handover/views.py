@@ -269,7 +269,9 @@ def stages_of(link: HandOver, maker: str) -> list[Stage]:
     if is_application:
         state = "pass" if link.outcome == Outcome.ACCEPTED else "stop" if is_refused else "next"
         told = Card.from_json(link.card).at("application").sentence if is_refused and link.card else ""
-        note = {"pass": "checked before anything was stored", "stop": told, "next": "checked before it is taken"}[state]
+        note = {"pass": "checked before anything was stored", "stop": told, "next": "checked before it is stored"}[
+            state
+        ]
         stages.append(Stage("GitLab accepts both", state, note))
     if link.outcome == Outcome.DECLINED:
         stages.append(Stage("Declined", "stop", "", link.ended_at))

@@ -221,7 +221,7 @@ def expiry_card(ends_at: datetime, now: datetime) -> Card:
 
 
 def _user_check(connection: Connection, stored: Credential, user: User) -> Check:
-    # Of a fine-grained token the owner may have been unknown when it was linked.
+    # The owner of a fine-grained token may have been unknown when it was linked.
     is_same = user.id == stored.gitlab_user_id or not stored.gitlab_user_id
     # An access token acts as its owner; who is expected to authorize an application next does not matter to it.
     is_pair = stored.method == Method.OAUTH

@@ -156,7 +156,9 @@ def _foreign_letters(text: str) -> AddressRefused:
         sentence = f"“{letter}” ({name}) only looks like a Latin letter. Type the name, and check whose it is."
         return AddressRefused("lookalike", sentence)
     if host.isascii():
-        return AddressRefused("not_ascii", "The part after the host has letters that no GitLab address has in it.")
+        return AddressRefused(
+            "not_ascii", "The part after the host contains letters that never occur in a GitLab address."
+        )
     return AddressRefused("not_ascii", "Write the name with plain letters and digits, or in its ASCII form (xn--…).")
 
 

@@ -155,5 +155,5 @@ class RedirectRefused(OutboundError):
         super().__init__(may_have_been_processed=True)
 
     def card(self) -> Card:
-        """Return the failure with the target, the only text of the peer."""
+        """Return the failure with the target, the only text from the peer."""
         return Card(self.code, words=self.target)

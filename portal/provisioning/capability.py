@@ -11,5 +11,5 @@ CAPABILITY = Capability(
     views="portal.provisioning.views",
     tables=(ProvisioningRun,),
     erases=delete_of_connection(ProvisioningRun),
-    actions={"provisioning.called": "used a one-time token of GitLab for {object}, step {step}"},
+    actions={"provisioning.called": "used a one-time GitLab token for {object}, step {step}"},
 )

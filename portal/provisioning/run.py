@@ -193,7 +193,7 @@ def use_token(runtime: Runtime, principal: Principal, slug: str, wanted: Wanted,
         assert connection.id is not None
         before = session.exec(select(ProvisioningRun).where(ProvisioningRun.connection_id == connection.id)).first()
         if before is not None and before.state == RunState.RUNNING and not is_silent(before):
-            raise Conflict("Someone is doing this right now. Reload the page to see how far it is.")
+            raise Conflict("Someone is doing this right now. Reload the page to see how far it has got.")
         session.execute(delete(ProvisioningRun).where(col(ProvisioningRun.connection_id) == connection.id))
         asked = {"service_username": wanted.service_username, "groups": list(wanted.groups), "revokes": wanted.revokes}
         run = ProvisioningRun(connection_id=connection.id, kind=wanted.kind, wanted=asked)
@@ -282,7 +282,7 @@ class _Steps:
         with self.runtime.database.transaction() as session:
             run = session.get(ProvisioningRun, self.run_id)
             if run is None:
-                raise Conflict("This was started once more in the meantime.")
+                raise Conflict("Someone started this again in the meantime.")
             run.results, run.updated_at = [*run.results, asdict(result)], utc_now()
             if is_last:
                 run.state, run.finished_at = RunState.FAILED if result.card else RunState.DONE, utc_now()

@@ -171,7 +171,7 @@ def progress(slug: str) -> Response:
 def application(slug: str) -> Response:
     """Show the page that verifies the application in GitLab, or renews its Secret."""
     connection = load_connection(slug)
-    require_proof(purpose="using a token of GitLab", cancel_to=url_for("connections.settings", slug=slug))
+    require_proof(purpose="using a GitLab token", cancel_to=url_for("connections.settings", slug=slug))
     return _render_application(connection, ApplicationForm(formdata=None))
 
 
@@ -180,7 +180,7 @@ def application(slug: str) -> Response:
 def use_application(slug: str) -> Response:
     """Verify the application or renew its Secret, with a token that is used once."""
     connection, form = load_connection(slug), ApplicationForm()
-    require_proof(purpose="using a token of GitLab", back=url_for(".application", slug=slug))
+    require_proof(purpose="using a GitLab token", back=url_for(".application", slug=slug))
     kind = {"verify": Kind.VERIFY, "renew": Kind.RENEW}.get(form.do.data or "")
     if kind is None:
         raise NotFound

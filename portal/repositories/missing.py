@@ -86,7 +86,7 @@ class Answer:
         link: label and address of the page where it is done, in GitLab.
         shown_as: the path under which the list has it; empty if it does not.
         may_read: reading GitLab again would help.
-        calls: how many requests GitLab was asked.
+        calls: how many requests were sent to GitLab.
     """
 
     title: str = ""
@@ -255,9 +255,9 @@ class _Search:
                 f"You see what is in {', '.join(self.granted) or 'no group yet'}. "
                 "Gatehouse doesn't tell you what is in others."
             )
-            answer.ask, answer.task = "Ask an administrator of Gatehouse", "to give you its group."
-            answer.message = f"Could you give me the group of {reference.name} in Gatehouse?"
-            self.notes["listed"] = "only your groups are looked through"
+            answer.ask, answer.task = "Ask an administrator of Gatehouse", "to give you access to its group."
+            answer.message = f"Could you give me access to the group of {reference.name} in Gatehouse?"
+            self.notes["listed"] = "only your groups are searched"
             return "listed"
         if connection.state == ConnectionState.DISCONNECTED:
             answer.title = f"{connection.display_name} is disconnected"
@@ -276,7 +276,7 @@ class _Search:
             answer.title, answer.explanation = "GitLab could not be asked", card.sentence
             answer.ask, answer.task = (
                 "An administrator of Gatehouse",
-                "finds the cause on the connection's Health page.",
+                "can find the cause on the connection's Health page.",
             )
             self.notes["connection"] = f"No: {card.code}"
             return "connection"
@@ -298,8 +298,11 @@ class _Search:
         path = project.path_with_namespace
         if self.granted is not None and not self._is_granted(path):
             answer.title = "It is no longer in your groups"
-            answer.explanation = "It moved in GitLab. Gatehouse doesn't tell you where to."
-            answer.ask, answer.task = "Ask an administrator of Gatehouse", "to give you the group it is in now."
+            answer.explanation = "It moved in GitLab. Gatehouse doesn't tell you where."
+            answer.ask, answer.task = (
+                "Ask an administrator of Gatehouse",
+                "to give you access to the group it is in now.",
+            )
             return "shown"
         if row is None:  # Known under another path, or not at all.
             with self.runtime.database.reading() as session:
@@ -363,9 +366,9 @@ class _Search:
         if row is not None and row.missing_since is None:
             answer.shown_as = row.path_with_namespace
             if row.unavailable_reason:
-                answer.title = f"{path} is fine in GitLab now, and still marked in the list"
+                answer.title = f"{path} is fine in GitLab now, but still marked in the list"
                 label = EXPLANATIONS[Reason(row.unavailable_reason)].label
-                answer.explanation = f"The last read found: {label.lower()}. The next one notices the change."
+                answer.explanation = f"The last read found: {label.lower()}. The next one will pick up the change."
                 answer.may_read = True
                 self.notes["listed"] = f"as {row.path_with_namespace}, {label.lower()}"
                 return "listed"
@@ -373,7 +376,7 @@ class _Search:
             answer.title = f"{row.path_with_namespace} is in the list" + (", and enabled" if self.is_enabled else "")
             answer.explanation = "Nothing is wrong with it." if self.is_enabled else "It can be enabled."
             if path != row.path_with_namespace:
-                answer.explanation += f" In GitLab it is called {path} now; the next read notices."
+                answer.explanation += f" In GitLab it is called {path} now; the next read will pick that up."
             self.notes["listed"] = f"as {row.path_with_namespace}"
             return self._find_rule(row)
         if self.is_reading:
@@ -396,7 +399,9 @@ class _Search:
             return "listed"
         answer.title = f"{path} has not been read yet"
         at = self.connection.last_read_at
-        answer.explanation = f"The last complete read ended on {day(at)}." if at else "There was no complete read yet."
+        answer.explanation = (
+            f"The last complete read ended on {day(at)}." if at else "There has been no complete read yet."
+        )
         if row is not None:
             answer.explanation += " It was gone then, and has come back."
         answer.may_read = True
@@ -414,7 +419,7 @@ class _Search:
             return ""
         answer = self.answer
         answer.is_here = False
-        answer.explanation = f"Rule {number} excludes it ({rule.pattern}), so only a person enables it."
+        answer.explanation = f"Rule {number} excludes it ({rule.pattern}), so only a person can enable it."
         return "rules"
 
     def _explain_hidden(self, client: GitLabClient) -> str:
@@ -423,7 +428,9 @@ class _Search:
         path = row.path_with_namespace if row is not None else self.reference.path
         if not path:
             answer.title = f"GitLab shows {self.user} no project with the ID {self.reference.project_id}"
-            answer.explanation = "There is none, or the user is not a member of it: GitLab answers the same to both."
+            answer.explanation = (
+                "There is none, or the user is not a member of it: GitLab gives the same answer in both cases."
+            )
             answer.ask, answer.task = "Enter its path", "to find out more."
             return "shown"
         group = path.rpartition("/")[0]
@@ -437,19 +444,24 @@ class _Search:
             since = row.missing_since
             answer.title = f"GitLab no longer shows {path} to {self.user}"
             answer.explanation = (
-                f"It was in the list until {day(since)}. " if since else "It is in the list from the last read. "
-            ) + "Since then it was deleted, or the user lost its membership: GitLab answers the same to both."
+                (f"It was in the list until {day(since)}. " if since else "It is in the list from the last read. ")
+                + "Since then it has been deleted, or the user has lost its membership: "
+                "GitLab gives the same answer in both cases."
+            )
         elif sees_group:
             answer.title = f"GitLab shows {self.user} the group {group}, but no such project in it"
             answer.explanation = (
-                "There is none, or it is open to its own members only: GitLab answers the same to both."
+                "There is none, or only its own members can see it: GitLab gives the same answer in both cases."
             )
         else:
             answer.title = f"GitLab shows {self.user} neither {path} nor anything above it"
             answer.explanation = f"The user is not a member of {group}, or there is no such group or project."
         base = self.connection.external_url
         page = links.group_members(base, group)
-        answer.ask, answer.task = f"Ask an owner of {group}", f"whether it exists, and to add {self.user} as Reporter."
+        answer.ask, answer.task = (
+            f"Ask an owner of {group}",
+            f"whether it exists and, if so, to add {self.user} as Reporter.",
+        )
         answer.message = (
             f"Does {path} still exist? If so, could you add {self.user} to {group} as Reporter? Gatehouse can't read "
             f"the project otherwise. {page}"

@@ -32,7 +32,7 @@ from portal.runtime import Runtime
 APPLY_RULES = "repositories.apply_rules"
 MAX_RULES = 50
 MAX_PATTERN = 500
-# So many `**` at most: each may try every level of a path.
+# At most this many `**`: each may try every level of a path.
 MAX_JUMPS = 3
 # GitLab nests 20 groups (docs.gitlab.com/user/group/subgroups); a longer path matches no rule.
 MAX_LEVELS = 30
@@ -124,7 +124,7 @@ class ItemChange:
 
 @dataclass
 class Outcome:
-    """What a list of rules makes of a connection's repositories.
+    """What a list of rules does to a connection's repositories.
 
     Attributes:
         decided: how many repositories each rule decides.
@@ -197,7 +197,7 @@ def save_rules(
 
     Raises:
         InvalidInput: a rule has a problem.
-        Conflict: someone else changed the rules, or their effect is another by now.
+        Conflict: someone else changed the rules, or their effect has changed since.
     """
     if any(rule.problem for rule in rules):
         raise InvalidInput("A rule is not complete yet.")
@@ -274,7 +274,7 @@ def apply_rules(
     actor: Actor = SYSTEM,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Applied:
-    """Make enablements what the stored rules say; running it again changes nothing.
+    """Bring enablements in line with the stored rules; running it again changes nothing.
 
     `confirmed` is how many losses a person has seen and wanted: if there are more, and many, they wait for a person.
     """
@@ -436,14 +436,14 @@ def _mismatch_of(rule: Rule, now: datetime) -> Callable[[Item], str]:
 
     def mismatch(item: Item) -> str:
         if not matches(item.path):
-            return "its path is another"
+            return "its path does not match"
         if rule.visibility and item.visibility != rule.visibility:
             return f"it is {item.visibility or 'of unknown visibility'}"
         if rule.archived and item.archived != (rule.archived == "yes"):
             return "archived" if item.archived else "not archived"
         if since is not None and (item.last_activity_at is None or item.last_activity_at < since):
             at = item.last_activity_at
-            return f"quiet since {at.year}" if at and at.year < now.year else "quiet for long"
+            return f"no activity since {at.year}" if at and at.year < now.year else "no activity for a long time"
         return ""
 
     return mismatch
@@ -481,7 +481,7 @@ def rule_for(session: Session, repository: Repository) -> tuple[int, Rule] | Non
 
 
 def clean_pattern(typed: str) -> str:
-    """Return a pattern as it is stored: without blanks and slashes around it."""
+    """Return a pattern as it is stored: without spaces or slashes around it."""
     return clean(typed.strip()[: MAX_PATTERN + 1], MAX_PATTERN + 1).strip("/")
 
 

@@ -137,7 +137,7 @@ class KeyRing:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
-            raise KeyRingError(f"The key file {path} cannot be made: {error.strerror}.") from None
+            raise KeyRingError(f"The key file {path} cannot be created: {error.strerror}.") from None
         with os.fdopen(descriptor, "w") as file:
             file.write(self.to_text())
             file.flush()

@@ -43,7 +43,7 @@ def acts_as(runtime: Runtime, slug: str) -> str:
         ("12.1.0", "api", "GitLab says so since 15.5"),
         ("12.5.0", "api", "This GitLab does not say whether the token has read_repository."),
         ("15.4.0", "read_api read_repository", "This GitLab does not say whether the token has read_repository."),
-        ("15.11.0", "read_api read_repository", "This token does everything you chose"),
+        ("15.11.0", "read_api read_repository", "This token can do everything you chose"),
         ("17.11.0", "api", "read_api, read_user, read_repository would be enough"),
         ("18.10.0", "read_user read_api read_repository write_repository", "write_repository · leave it out"),
     ],

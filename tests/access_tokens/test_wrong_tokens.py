@@ -30,8 +30,8 @@ NO_TOKENS = {
     "`glpat-abcdefghijklmnopqrst`": "quotation marks",
     "Bearer glpat-abcdefghijklmnopqrst": "“Bearer” belongs to the header",
     "PRIVATE-TOKEN: glpat-abcdefghijklmnopqrst": "“PRIVATE-TOKEN:” belongs to the header",
-    "glpat-abcdefghij klmnopqrst": "a blank or a line break in the middle",
-    "glpat-abcdefghij\nklmnopqrst": "a blank or a line break in the middle",
+    "glpat-abcdefghij klmnopqrst": "a space or a line break in the middle",
+    "glpat-abcdefghij\nklmnopqrst": "a space or a line break in the middle",
     "glpat-abcdefghij\u200bklmnopqrst": "special or invisible character",
     "glpat-abcd": "too short",
     "glpat-" + "a" * 3000: "too long",
@@ -49,7 +49,7 @@ NO_TOKENS = {
     "glagent-abcdefghijklmnopqrst": "a Kubernetes agent",
     "glsoat-abcdefghijklmnopqrst": "a SCIM token",
     "glffct-abcdefghijklmnopqrst": "a feature flags client",
-    "ghp_abcdefghijklmnopqrstuvwxyz": "a token of GitHub",
+    "ghp_abcdefghijklmnopqrstuvwxyz": "a GitHub token",
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ robot@example": "an SSH key",
     "-----BEGIN OPENSSH PRIVATE KEY-----": "PEM format",
     "https://gitlab.example.com/-/user_settings/personal_access_tokens": "an address",
@@ -151,7 +151,7 @@ REFUSED: dict[str, dict[str, tuple[Callable[[RunningSandbox], str], str]]] = {
         "groups": (without("read_group"), "One permission is missing: Group: Read"),
         "owner": (without("read_user"), "One permission is missing: User: Read"),
         "two": (without("read_work_item", "read_group"), "2 permissions are missing: Group: Read, Work Item: Read"),
-        "enforced": (in_a_group_that_requires_fine_grained, "GitLab accepts only fine-grained ones there"),
+        "enforced": (in_a_group_that_requires_fine_grained, "GitLab accepts only fine-grained ones for what"),
     },
 }
 

@@ -59,7 +59,7 @@ def test_a_token_is_refused_by_name_then_another_is_tested_and_linked(page: Page
     expect(page.get_by_role("alert")).to_contain_text("the Secret of an OAuth application")
     box.fill(fine_grained(site.sandbox))
     page.get_by_role("button", name="Test connection").click()
-    expect(page.get_by_role("status", name="Result of the test")).to_contain_text("does everything you chose")
+    expect(page.get_by_role("status", name="Result of the test")).to_contain_text("can do everything you chose")
     expect(page.get_by_text("Make one in GitLab 19.5")).to_be_visible()
     look(page, "token-tested")
     assert is_nothing_stored(site)
@@ -94,7 +94,7 @@ def test_a_token_that_ends_soon_is_rotated_on_its_page_and_the_warning_goes(page
     check_connection(site.runtime, paired.connection_id)
     page.goto(f"{site.url}/members")
     alarms = page.get_by_role("region", name="Alarms")
-    expect(alarms).to_contain_text("The access token ends on")
+    expect(alarms).to_contain_text("The access token expires on")
     expect(alarms.get_by_role("link", name="Replace the token")).to_be_visible()
 
     page.goto(f"{site.url}/connections/gitlab/credential")

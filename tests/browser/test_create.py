@@ -142,7 +142,7 @@ def test_how_it_looks(page: Page, site: Site, watch: Watch) -> None:
     expect(page.get_by_text("Make it Reporter in 7 groups")).to_be_visible()
     look(page, "create-groups", (1366,))
     make_calls(page)
-    expect(page.get_by_role("heading", name="This is how far it came")).to_be_focused()
+    expect(page.get_by_role("heading", name="This is how far it got")).to_be_focused()
     look(page, "create-failed", (320,))
     walk.field(page, TOKEN_LABEL).fill(site.sandbox.token("root"))
     make_calls(page)

@@ -56,7 +56,7 @@ def test_people_are_mailed_at_30_14_7_and_1_days_once_each(
     soon = [subject for subject in mailing.subjects if subject.startswith("Soon: ")]
     assert [subject.rpartition(", in ")[2] for subject in soon[::2]] == ["30 days.", "14 days.", "less than a day."]
     assert "authoriz" not in mailing.messages[0].get_content().casefold()
-    assert "The access token ends on" in owner.get("/members").text
+    assert "The access token expires on" in owner.get("/members").text
 
     link(paired, cast.owner, new_token(sandbox))
     assert "access_token_expires" not in check(watched, paired)

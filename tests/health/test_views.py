@@ -51,8 +51,8 @@ def test_upgrade_page_names_what_changes_for_this_connection(watched: Watched, l
         session.exec(select(Credential)).one().token_details = {"kind": "personal", "is_expiry_known": False}
     token = shown("15.11.0-ee").partition("not concern this connection")[0]
     assert "There is something to do" in token
-    assert "A token without an end gets one at the upgrade" in token
-    assert "Whether this token ever ends." in token
+    assert "A token without an expiry date gets one at the upgrade" in token
+    assert "Whether this token ever expires." in token
     assert "What an upgrade changes" in lead.get("/connections/gitlab/settings").text
 
 

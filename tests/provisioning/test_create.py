@@ -66,7 +66,7 @@ def test_everything_is_created_and_the_token_is_revoked_where_gitlab_can(draft: 
         ("", "Paste the token"),
         ("gloas-" + "0" * 64, "Secret of an OAuth application"),
         ("https://gitlab.example.com/-/user_settings/personal_access_tokens", "This is an address"),
-        ("glpat-0123456789\tabcdefghij", "a blank or a line break"),
+        ("glpat-0123456789\tabcdefghij", "a space or a line break"),
     ],
 )
 def test_what_cannot_be_a_token_is_sent_nowhere_and_never_repeated(draft: Draft, text: str, sentence: str) -> None:
@@ -105,7 +105,7 @@ def test_token_that_cannot_do_it_is_named_and_nothing_is_made(draft: Draft, case
     assert draft.failure() == failure
     assert (world.oauth.applications(), world.user_by_username("gatehouse")) == ([], None)
     page = draft.page()
-    assert "This is how far it came" in page
+    assert "This is how far it got" in page
     assert "Make these calls" in page
 
 
@@ -236,7 +236,7 @@ def test_role_that_is_there_is_neither_raised_nor_lowered(draft: Draft) -> None:
     assert {group.full_path: level for group, level in world.memberships_of(user)} == {**roles, "mobile": 20}
     assert draft.outcomes()[3] == ("groups", "differs")
     page = draft.page()
-    assert "in web it was Maintainer before and stays so" in page
+    assert "in web it was already Maintainer and stays that way" in page
     assert "Raise its role there in GitLab." in page
 
 

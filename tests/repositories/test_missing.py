@@ -115,7 +115,7 @@ def test_rule_that_excludes_it_is_named(runtime: Runtime, owner: Visitor, connec
             session.add(SelectionRule(connection_id=connection_id, position=position, action=action, pattern=pattern))
 
     text = ask(owner, "web/api-gateway")
-    assert "Rule 2 excludes it (web/**), so only a person enables it." in text
+    assert "Rule 2 excludes it (web/**), so only a person can enable it." in text
     assert "No: The rules allow it rule 2 excludes it" in text
     assert "Yes: The rules allow it rule 1 enables it" in ask(owner, "data/data-contracts")
 
@@ -129,11 +129,11 @@ def test_repository_that_was_not_read_yet_can_be_read_now(
     text = ask(owner, address)
 
     assert "web/api-gateway has not been read yet" in text
-    assert "Read GitLab again" in text
+    assert "Read again" in text
     assert text.count("Yes:") == len(text.split("How we know")[1].split("Yes:")) - 1 == 6
     for_auditor = ask(auditor, address)
-    assert "Ask an administrator of Gatehouse to have GitLab read again" in for_auditor
-    assert "Read GitLab again" not in for_auditor
+    assert "Ask an administrator of Gatehouse to read GitLab again" in for_auditor
+    assert "Read again" not in for_auditor
 
 
 def test_row_that_was_left_out_of_the_last_read_is_named(runtime: Runtime, owner: Visitor, connection_id: int) -> None:
@@ -168,8 +168,8 @@ def test_what_gitlab_hides_is_not_called_deleted(
 
     assert "GitLab no longer shows web/api-gateway to @gatehouse It is in the list from the last read." in before
     assert "It was in the list until" in after
-    assert "deleted, or the user lost its membership: GitLab answers the same to both" in after
-    assert "Ask an owner of web whether it exists, and to add @gatehouse as Reporter." in after
+    assert "deleted, or the user has lost its membership: GitLab gives the same answer in both cases" in after
+    assert "Ask an owner of web whether it exists and, if so, to add @gatehouse as Reporter." in after
     assert "no such project in it" in ask(owner, "web/no-such-project")
     assert "neither no/such-project nor anything above it" in ask(owner, "no/such-project")
     assert "no project with the ID 987654" in ask(owner, 987654)
@@ -203,7 +203,7 @@ def test_role_and_state_are_named(sandbox: RunningSandbox, owner: Visitor, conne
         "&#39;", "'"
     )
     sandbox.world.change_project(sandbox.world.project("web/marketing/newsletter").id, archived=False)
-    assert "is fine in GitLab now, and still marked in the list" in ask(owner, "web/marketing/newsletter")
+    assert "is fine in GitLab now, but still marked in the list" in ask(owner, "web/marketing/newsletter")
 
 
 def test_other_gitlab_and_dead_connection_are_told_first(

@@ -115,7 +115,7 @@ def test_first_that_matches_decides_and_a_person_stays_right() -> None:
 
     assert [(change.path, change.is_enabled, change.why) for change in found.changes] == [
         ("data/archive/x", False, "rule 1 excludes it"),
-        ("data/old", False, "rule 2 no longer matches: quiet since 2024"),
+        ("data/old", False, "rule 2 no longer matches: no activity since 2024"),
         ("data/archived", False, "rule 2 no longer matches: archived"),
         ("data/new", True, "rule 2"),
     ]

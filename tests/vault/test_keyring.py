@@ -44,7 +44,7 @@ def test_existing_file_is_never_overwritten(key_file: Path) -> None:
     KeyRing.create_file(key_file)
     before = key_file.read_bytes()
 
-    with pytest.raises(KeyRingError, match="cannot be made"):
+    with pytest.raises(KeyRingError, match="cannot be created"):
         KeyRing.create_file(key_file)
 
     assert key_file.read_bytes() == before
