@@ -297,7 +297,7 @@ def problems_of(card: Card, means: Means, surface: Surface, pages: dict[str, str
     if not (sentence.endswith(".") and remedy.endswith(".")) or "{" in text or "  " in text:
         found.append("is not filled in")
     if not means.is_automatic:
-        if re.search(r"by itself(?! when)|no one needs|nothing has to be done|\b[Ww]ait\b", remedy):
+        if re.search(r"by itself(?! when)|automatically|no one needs|nothing has to be done|\b[Ww]ait\b", remedy):
             found.append("waits where no one continues")
         if card.responsible == Responsible.NO_ONE:
             found.append("is no one's where only someone can continue")

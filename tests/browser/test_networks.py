@@ -140,7 +140,7 @@ def by_gateway(page: Page, site: Site, between: Server | None, authority: Issued
     walk.field(page, "Header optional").fill(HEADER)
     walk.field(page, "Value").fill(VALUE)
     page.get_by_role("button", name="Save").click()
-    expect(page.locator("#alerts")).to_contain_text("was saved")
+    expect(page.locator("#alerts")).to_contain_text("were saved")
     assert VALUE not in page.content()
     assert key not in page.content()
     look = Looker()

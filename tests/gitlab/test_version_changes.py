@@ -86,7 +86,7 @@ def test_what_is_not_known_is_said() -> None:
     assert "new token service" in unknown(OAUTH)
     assert "new token service" not in unknown(TOKEN)
     assert "Which scopes this token has" in unknown(replace(TOKEN, scopes=None))
-    assert "Whether this token ever ends" in unknown(replace(TOKEN, is_endless=None))
+    assert "Whether this token ever expires" in unknown(replace(TOKEN, is_endless=None))
     assert "after 19.6" in unknown(OAUTH, Version(20, 1))
 
 
