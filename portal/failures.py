@@ -1082,8 +1082,8 @@ _CREDENTIAL: dict[str, Failure] = {
     "refresh_refused": Failure(
         Layer.OAUTH,
         "GitLab refused to renew the token. That can pass, so Gatehouse tries several more times before it counts.",
-        "{again} Within 15 minutes after the token ends, either it works again or the connection's page says what to "
-        "do.",
+        "{again} Within 15 minutes after the token expires, either it works again or the connection's page says what "
+        "to do.",
         None,
         _TOKEN,
     ),
@@ -1116,7 +1116,7 @@ _CREDENTIAL: dict[str, Failure] = {
     ),
     "credential_expires": Failure(
         Layer.OAUTH,
-        "The credential ends on {at}, and GitLab gave nothing to renew it with.",
+        "The credential expires on {at}, and GitLab gave nothing to renew it with.",
         "Authorize the connection again before then.",
         Responsible.YOU,
         frozenset({Surface.HEALTH, Surface.OVERVIEW}),
@@ -1154,7 +1154,7 @@ _ACCESS_TOKEN: dict[str, Failure] = {
         f"Gatehouse doesn't ask again: a second rotation could end every token that came from this one. {_REPLACE}",
     ),
     "rotation_refused": _of_token(
-        "GitLab did not rotate the access token. It still works.", f"Before it ends: {_REPLACE}"
+        "GitLab did not rotate the access token. It still works.", f"Before it expires: {_REPLACE}"
     ),
     "secret_unreadable/access_token": _of_token(
         "The stored access token cannot be read: it was entered for another address, or its encryption key is gone.",

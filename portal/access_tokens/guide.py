@@ -54,7 +54,7 @@ PERMISSIONS = (
     Permission(BY_USER, "User", ("Read",), "whose token it is"),
     Permission(BY_USER, "Project", ("Read",), "the list of projects"),
     Permission(BY_USER, "Group", ("Read",), "the list of groups"),
-    Permission(BY_USER, "Personal Access Token", ("Read",), "when the token ends"),
+    Permission(BY_USER, "Personal Access Token", ("Read",), "when the token expires"),
     Permission(GLOBAL, "Metadata", ("Read",), "which version GitLab is"),
 )
 

@@ -61,7 +61,7 @@ CAPABILITY = Capability(
         "credential.lost": "lost the access token of {object}: GitLab's answer never arrived",
         "credential.refreshed": "renewed the access token of {object}",
         "credential.revoked": "learned that GitLab no longer accepts the token of {object}",
-        "credential.rotation_chosen": "chose whether the access token of {object} is rotated before it ends",
+        "credential.rotation_chosen": "chose whether the access token of {object} is rotated before it expires",
         "credential.rotation_given_up": "could not rotate the access token of {object}",
         "credential.rotation_started": "started to rotate the access token of {object}",
         "credential.secret_changed": "found that GitLab refuses the Secret of {object}",

@@ -121,7 +121,7 @@ class CredentialHistory:
             elif found.may_be_spent:
                 told.append(
                     "A rotation got no answer. GitLab still accepted the token afterwards, so it is used. Gatehouse "
-                    "does not rotate it again: replace it before it ends."
+                    "does not rotate it again: replace it before it expires."
                 )
             return told
         if found.intent_id and found.lease_until is None:

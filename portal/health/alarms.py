@@ -121,7 +121,7 @@ def write(
         ended = incident.closed_at or incident.last_failed_at
         text = f"It has worked again since {moment(ended)}, after {incident.lasted}: {card.sentence}"
         if incident.cause == EXPIRES:
-            text = f"The access token no longer ends soon: another one has been in use since {moment(ended)}."
+            text = f"The access token no longer expires soon: another one has been in use since {moment(ended)}."
         return f"Over: {connection.display_name}", f"{text}\n\nThe history: {link}\n"
     lines = [
         card.sentence,
@@ -141,7 +141,9 @@ def write(
         "You will get one more message when it works again.",
     ]
     if incident.cause == EXPIRES:
-        lines[-1] = "Unless the token is replaced, you will get another message before it ends, and one when it ends."
+        lines[-1] = (
+            "Unless the token is replaced, you will get another message before it expires, and one when it does."
+        )
     word = "Soon" if incident.level == Level.WARNING else "Broken"
     return f"{word}: {connection.display_name}: {card.sentence}", "\n".join(lines) + "\n"
 

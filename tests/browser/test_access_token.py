@@ -99,8 +99,8 @@ def test_a_token_that_ends_soon_is_rotated_on_its_page_and_the_warning_goes(page
 
     page.goto(f"{site.url}/connections/gitlab/credential")
     look(page, "credential-of-a-token")
-    page.get_by_role("button", name="Rotate before it ends").click()
-    expect(page.get_by_role("button", name="Stop rotating by itself")).to_be_visible()
+    page.get_by_role("button", name="Rotate before it expires").click()
+    expect(page.get_by_role("button", name="Stop automatic rotation")).to_be_visible()
     page.get_by_role("button", name="Rotate now").click()
     expect(page.get_by_text("GitLab issued the next token, and it is in use.")).to_be_visible()
     check_connection(site.runtime, paired.connection_id)
