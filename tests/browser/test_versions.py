@@ -6,11 +6,12 @@ import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import delete
 
-from portal.connections.models import OutboundTry
+from portal.connections import checklist, instance, store
+from portal.connections.models import Method, OutboundTry
 from tests.access_tokens.drafts import fine_grained, token_draft
 from tests.browser import walk
 from tests.browser.site import Site
-from tests.support.walkthrough import prepare
+from tests.support.walkthrough import prepare, principal_of
 
 pytestmark = pytest.mark.browser
 VERSIONS = ("9.5.10", "10.8.7", "12.5.9", "12.10.14", "15.11.13", "17.11.6", "18.10.0", "19.5.0")
@@ -64,3 +65,25 @@ def test_every_version_is_connected_by_an_access_token(site: Site, page: Page) -
         page.get_by_role("button", name="Test connection").click()
         page.get_by_role("button", name="Link account").click()
         enable_one(page)
+
+
+def test_every_version_has_it_created_without_javascript(site: Site) -> None:
+    page = site.sign_in(site.open_context(java_script_enabled=False)).new_page()
+    principal = principal_of(site.runtime, site.cast.owner)
+    for version in VERSIONS:
+        become(site, version)
+        slug = store.create_draft(site.runtime, principal, version, Method.OAUTH).slug
+        instance.save_instance(site.runtime, principal, slug, instance.Entered(site.sandbox.url))
+        assert checklist.run_checklist(site.runtime, principal, slug).is_passed
+        page.goto(f"{site.url}/connections/{slug}/setup/create")
+        walk.field(page, "Administrator’s token").fill(site.sandbox.token("root"))
+        page.get_by_role("button", name="Make these calls").click()
+
+        if version == VERSIONS[0]:
+            expect(
+                page.get_by_text("This GitLab cannot create applications through its API: it can since 10.5.")
+            ).to_be_visible()
+            continue
+        expect(page.get_by_role("heading", level=1)).to_contain_text("Created in")
+        page.get_by_role("link", name="Continue").click()
+        expect(page.get_by_role("button", name="Authorize as @gatehouse").first).to_be_visible()
