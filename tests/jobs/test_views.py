@@ -84,7 +84,7 @@ def test_details_show_why_a_job_failed(runtime: Runtime, add: Add, seen_as: As) 
     answer = seen_as(Role.AUDITOR).get(f"/jobs/{job.public_id}/details", headers=FRAGMENT)
 
     assert "issued by an authority this portal does not know" in answer.text
-    assert "Paste the certificate of your company" in answer.text
+    assert "compare its fingerprint and trust it" in answer.text
 
 
 @pytest.mark.parametrize(
