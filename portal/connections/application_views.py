@@ -110,7 +110,7 @@ def save_credentials(slug: str) -> Response:
     if not form.validate():
         return _render_credentials(connection, form, errors=problems_of(form))
     # The id is passed back in the address; the Secret never is.
-    typed = (form.application_id.data or "").strip()[:MAX_ID]
+    typed = form.shown_id[:MAX_ID]
     back = url_for("connections.setup_credentials", slug=slug, application_id=typed)
     require_proof(purpose="replacing Application ID and Secret", back=back)
     try:

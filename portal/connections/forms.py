@@ -6,8 +6,10 @@ from wtforms import BooleanField, PasswordField, RadioField, SelectMultipleField
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import Length
 
+from portal.connections.applications import SECRET_PREFIX
 from portal.connections.models import Method
 from portal.gitlab.identification import Service
+from portal.net.address import trim_pasted
 from portal.web.forms import StrictForm
 
 MAX_TYPED = 2000
@@ -80,6 +82,12 @@ class ApplicationForm(StrictForm):
 
     application_id = StringField("Application ID", [Length(max=MAX_TYPED, message=_TOO_LONG)])
     secret = StringField("Secret", [Length(max=MAX_TYPED, message=_TOO_LONG)])
+
+    @property
+    def shown_id(self) -> str:
+        """The Application ID as a page or an address may repeat it: a Secret in the wrong box stays out of both."""
+        typed = trim_pasted(self.application_id.data or "")
+        return "" if typed.startswith(SECRET_PREFIX) else typed
 
 
 class RenameForm(StrictForm):

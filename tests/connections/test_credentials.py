@@ -71,6 +71,7 @@ def test_usual_paste_mistakes_are_named(
     assert answer.status_code == 422
     assert sentence in answer.text
     assert secret not in answer.text or secret == application_id
+    assert "gloas-" not in answer.text
 
 
 def test_empty_secret_keeps_the_stored_one(runtime: Runtime, owner: Visitor, prepared: Prepared) -> None:
