@@ -294,6 +294,9 @@ def _page(connection: Connection, step: Step, form: HandOverForm, link: str = ""
     if found is not None:
         is_own = found.requested_by_user_id == principal.user_id
         maker = "you" if is_own else _maker_of(found)
+        if wants_fragment() and request.method in SAFE_METHODS and not links.is_open(found):
+            # Its title, its sentences and its buttons are about a link that still works.
+            return leave_to(url_for(".show", slug=connection.slug, step=step))
     return render(
         "handover/show.html",
         fragment="handover/_stages.html" if request.method in SAFE_METHODS else None,

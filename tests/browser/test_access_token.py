@@ -41,16 +41,22 @@ def is_nothing_stored(site: Site) -> bool:
         return session.exec(select(Credential)).first() is None
 
 
-def test_a_token_is_refused_by_name_then_another_is_tested_and_linked(page: Page, site: Site) -> None:
+def test_a_token_is_refused_by_name_then_another_is_tested_and_linked(page: Page, site: Site, watch: Watch) -> None:
+    watch.expect_status(422)
     look = Looker()
     open_token_step(page, site)
     lacking = [name for name in FINE_GRAINED if name != "read_merge_request"]
     box = walk.field(page, "Personal access token")
+    box.fill("gloas-" + "0" * 64)
+    page.get_by_role("button", name="Link account").click()
+    expect(page.locator(".gh-summary")).to_be_focused()
     box.fill(fine_grained(site.sandbox, lacking))
+    expect(page.locator(".gh-summary, .gh-field-error")).to_have_count(0)
     page.get_by_role("button", name="Test connection").click()
     expect(page.get_by_role("alert")).to_contain_text("One permission is missing: Merge Request: Read")
     expect(page.get_by_role("button", name="Link account")).to_be_hidden()
     expect(page.get_by_role("button", name="Link without merge requests")).to_be_visible()
+    expect(page.locator("#guide details").first).to_have_attribute("open", "")
     open_folds(page)
     look(page, "token-refused")
 
@@ -60,7 +66,9 @@ def test_a_token_is_refused_by_name_then_another_is_tested_and_linked(page: Page
     box.fill(fine_grained(site.sandbox))
     page.get_by_role("button", name="Test connection").click()
     expect(page.get_by_role("status", name="Result of the test")).to_contain_text("can do everything you chose")
+    expect(page.locator("#tested")).to_be_focused()
     expect(page.get_by_text("Make one in GitLab 19.5")).to_be_visible()
+    expect(page.locator("#guide details[open]")).to_have_count(0)
     look(page, "token-tested")
     assert is_nothing_stored(site)
     page.get_by_role("button", name="Link account").click()

@@ -76,17 +76,22 @@ def test_administrator_without_an_account_sends_both_values(
     assert "<nav" not in page
     wrong = {"application_id": prepared.application.uid, "secret": "gloas-wrong-secret"}
     refused = visitor.post(f"{step}/application", wrong)
-    shown = owner.get(f"/connections/{prepared.slug}/hand-over/application").text
+    progress = f"/connections/{prepared.slug}/hand-over/application"
+    shown, polled = owner.get(progress).text, owner.get(progress, htmx=True)
+    swapped = visitor.post(f"{step}/application", {"application_id": prepared.secret, "secret": prepared.secret})
     sent = visitor.post(f"{step}/application", {"application_id": prepared.application.uid, "secret": prepared.secret})
 
     assert refused.status_code == 422
     assert prepared.application.uid in refused.text
     assert "gloas-wrong-secret" not in refused.text
+    assert prepared.secret not in swapped.text
     assert "GitLab accepts both" in shown
+    assert "HX-Redirect" not in polled.headers
     assert "sent <time" in shown
     assert (sent.status_code, sent.headers["Location"]) == (303, step)
     assert "GitLab accepts both values" in visitor.get(step).text
-    assert "Mads Hansen is done" in owner.get(f"/connections/{prepared.slug}/hand-over/application").text
+    assert owner.get(progress, htmx=True).headers["HX-Redirect"] == progress
+    assert "Mads Hansen is done" in owner.get(progress).text
     assert only_link(runtime).outcome == Outcome.ACCEPTED
     with runtime.database.reading() as session:
         assert session.exec(select(Application)).one().checked_at is not None
