@@ -138,8 +138,9 @@ class Engine:
         DBOS.destroy(workflow_completion_timeout_sec=self.pace.grace_seconds if busy else 0)
         with self._counting:
             idle = self._active == 0
-        self._hand_back_leftovers()
-        leave(self.runtime.database, self.executor_id)
+        # If the database is gone or was exchanged, the sweeper of another worker finds what is left.
+        _try(self._hand_back_leftovers)
+        _try(lambda: leave(self.runtime.database, self.executor_id))
         _running = None
         if self._engine is not None:
             self._engine.dispose()
