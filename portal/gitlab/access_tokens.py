@@ -18,7 +18,7 @@ from enum import StrEnum
 
 import msgspec
 
-from portal.foreign import Scopes, ShortText
+from portal.foreign import Scopes
 from portal.gitlab.answers import (
     API,
     TOKEN_HEADER,
@@ -227,8 +227,7 @@ def examine(http: HostSession, token: Secret, services: Collection[str], *, hook
     wanted = [Need(service) for service in Service if service in services] + [Need.WEBHOOKS] * hooks_wanted
     trials += [_tried(asker, need, places, names, is_fine_grained=is_fine_grained) for need in wanted]
 
-    lists = [item.get("permissions") for item in about.granular_scopes or []]
-    permissions = [name for found in lists if isinstance(found, list) for name in found if isinstance(name, str)]
+    permissions = [name for item in about.granular_scopes or [] for name in item.permissions or ()]
     total = groups_answer.headers.get("x-total", "") if isinstance(groups_answer, Answer) else ""
     return Examined(
         kind=_kind_of(user),
@@ -238,7 +237,7 @@ def examine(http: HostSession, token: Secret, services: Collection[str], *, hook
         username=user.username if user else "",
         user_name=user.name if user else "",
         scopes=scopes or (),
-        permissions=tuple(dict.fromkeys(map(ShortText, permissions[: Scopes.limit]))),
+        permissions=tuple(dict.fromkeys(permissions[: Scopes.limit])),
         expires_at=datetime.combine(about.expires_at, time(), UTC) if isinstance(about.expires_at, date) else None,
         is_expiry_known=about.expires_at is not msgspec.UNSET,
         created_at=about.created_at,

@@ -390,6 +390,12 @@ class Member(msgspec.Struct, frozen=True):
     access_level: int
 
 
+class GranularScope(msgspec.Struct, frozen=True):
+    """What a fine-grained token may do somewhere (api/personal_access_tokens, 19.6)."""
+
+    permissions: Scopes | None = None
+
+
 class TokenSelf(msgspec.Struct, frozen=True):
     """`GET /personal_access_tokens/self` (api/personal_access_tokens, 15.5); `granular_scopes` since 19.6."""
 
@@ -399,7 +405,7 @@ class TokenSelf(msgspec.Struct, frozen=True):
     expires_at: date | msgspec.UnsetType | None = msgspec.UNSET
     created_at: Moment | None = None
     granular: bool | None = None
-    granular_scopes: list[dict[str, Any]] | None = None
+    granular_scopes: list[GranularScope] | None = None
 
 
 class Discovery(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ from typing import Any
 from portal.errors import Card, Layer
 from portal.foreign import Words
 
+PROXY_CASES = frozenset({"unreachable", "authentication", "denied", "name", "target", "not_a_proxy"})
 TLS_CASES = frozenset(
     {
         *("expired", "authority_expired", "not_yet_valid", "wrong_name", "self_signed", "unknown_ca", "weak"),
@@ -105,9 +106,9 @@ class ProxyFailed(OutboundError):
     code = "proxy_failed"
 
     def __init__(self, case: str = "") -> None:
-        self.case = case
+        self.case = case if case in PROXY_CASES else ""
         super().__init__()
-        self.params = {"case": case} if case else {}
+        self.params = {"case": self.case} if self.case else {}
 
 
 class DeadlinePassed(OutboundError):

@@ -247,7 +247,9 @@ def in_granted_groups(principal: Principal, *, are_few: bool = False) -> list[Co
     if are_few:
         inside = aliased(Repository)
         own = (col(inside.connection_id) == found.c.connection_id) & (col(inside.namespace_path) == found.c.path)
-        return [col(Repository.id).in_(select(col(inside.id)).select_from(found).join(inside, own))]
+        ids = select(col(inside.id)).select_from(found).join(inside, own).cte("own")
+        # Once: otherwise PostgreSQL may do it again for each row of the list.
+        return [col(Repository.id).in_(select(ids.prefix_with("MATERIALIZED", dialect="postgresql").c.id))]
     # Outside these two no path of theirs can be, which spares a list in the order of the paths most of the others.
     path, first, last = col(Repository.path_with_namespace), func.min(found.c.path), func.max(found.c.path)
     key = tuple_(col(Repository.connection_id), col(Repository.namespace_path))
@@ -275,26 +277,32 @@ def is_blocked() -> ColumnElement[bool]:
 
 def granted_namespaces(principal: Principal) -> CTE:
     """Return the namespaces that the groups of a team lead include: id, connection and path."""
-    # One range of the index for each granted group. Both columns are in the order of their characters' numbers, where
-    # 0 comes right after the slash.
-    path, group, below = col(Namespace.path), col(GitLabGroup.full_path), col(GitLabGroup.full_path) + "/"
-    found = (
-        select(col(Namespace.id), col(Namespace.connection_id), path)
+    # In two steps, each done once: PostgreSQL may know of these tables that they are empty, until it has looked again.
+    # Then it would combine every grant with every namespace, and look for the group of each pair.
+    grants = (
+        select(col(GitLabGroup.connection_id), col(GitLabGroup.full_path))
         .select_from(GroupGrant)
         .join(
             GitLabGroup,
             (col(GroupGrant.gitlab_group_id) == col(GitLabGroup.gitlab_group_id))
             & (col(GroupGrant.connection_id) == col(GitLabGroup.connection_id)),
         )
+        .where(col(GroupGrant.membership_id) == principal.membership_id)
+    )
+    groups = grants.cte("granted_groups").prefix_with("MATERIALIZED", dialect="postgresql")
+    # One range of the index for each granted group. Both columns are in the order of their characters' numbers, where
+    # 0 comes right after the slash.
+    path, group, below = col(Namespace.path), groups.c.full_path, groups.c.full_path + "/"
+    found = (
+        select(col(Namespace.id), col(Namespace.connection_id), path)
+        .select_from(groups)
         .join(
             Namespace,
-            (col(Namespace.connection_id) == col(GitLabGroup.connection_id))
+            (col(Namespace.connection_id) == groups.c.connection_id)
             & path.between(group, group + "0")
             & or_(path == group, func.substr(path, 1, func.length(below)) == below),
         )
-        .where(col(GroupGrant.membership_id) == principal.membership_id)
     )
-    # PostgreSQL finds these once: as part of a larger statement, it may scan all groups again for each row.
     return found.cte("granted").prefix_with("MATERIALIZED", dialect="postgresql")
 
 

@@ -146,7 +146,9 @@ PUBLIC = {"client_id", "grant_type", "redirect_uri"}
 
 def _secrets_in(head: bytes, body: bytes) -> list[str]:
     lines = head.decode("latin-1").split("\r\n")
-    tokens = [line.rpartition(" ")[2] for line in lines if line.lower().startswith("authorization:")]
+    tokens = [
+        line.rpartition(" ")[2] for line in lines if line.lower().startswith(("authorization:", "private-token:"))
+    ]
     return tokens + [value for name, value in parse_qsl(body.decode("latin-1")) if name not in PUBLIC]
 
 

@@ -78,6 +78,7 @@ def hostile_json(kind: msgspec.inspect.Type) -> Any:
     if isinstance(kind, msgspec.inspect.AnyType):
         return 1
     return {
+        msgspec.inspect.DateType: "2026-11-28",
         msgspec.inspect.IntType: 1,
         msgspec.inspect.BoolType: True,
         msgspec.inspect.StrType: HOSTILE,
@@ -171,7 +172,7 @@ def test_headers_are_clean_whatever_case_they_are_asked_in(server: ScriptedServe
 
 def test_certificate_names_are_foreign() -> None:
     kinds = typing.get_type_hints(CertificateInfo)
-    ours = {"sha256"}  # Our own digest.
+    ours = {"sha256", "pem"}  # A digest, and an encoding, of our own.
 
     texts = {field.name for field in fields(CertificateInfo) if issubclass(kinds[field.name], str)} - ours
 
