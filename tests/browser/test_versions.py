@@ -81,7 +81,7 @@ def test_every_version_has_it_created_without_javascript(site: Site) -> None:
 
         if version == VERSIONS[0]:
             expect(
-                page.get_by_text("This GitLab cannot create applications through its API: it can since 10.5.")
+                page.get_by_text("This GitLab cannot create applications through its API; that came with 10.5.")
             ).to_be_visible()
             continue
         expect(page.get_by_role("heading", level=1)).to_contain_text("Created in")
