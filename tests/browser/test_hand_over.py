@@ -51,7 +51,7 @@ def test_people_without_an_account_make_the_application_and_authorize_it(site: S
     walk.field(letter, "Secret").fill(prepared.secret)
     letter.get_by_role("button", name="Check and send").click()
     walk.heading(letter, "Thank you, that is all")
-    # By itself again: it loads anew when the link ends.
+    # By itself again: the page reloads when the link ends.
     walk.heading(page, "Mads Hansen is done")
     letter.goto(link)
     walk.heading(letter, "This link does not work")
