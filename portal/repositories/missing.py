@@ -16,11 +16,12 @@ from urllib.parse import unquote, urlsplit
 from sqlmodel import Session, col, func, select
 
 from portal.accounts.models import GroupGrant
-from portal.actor import Principal, Right, Role
+from portal.actor import Principal, Role
 from portal.connections.limits import LOOKUPS, count_try
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.store import open_host_session
 from portal.credentials import AccessSource, AccessUnavailable
+from portal.db import read_id
 from portal.errors import InvalidInput, NotFound
 from portal.foreign import Path
 from portal.gitlab import links
@@ -38,7 +39,6 @@ from portal.runtime import Runtime
 from portal.web.times import day
 
 MAX_TYPED = 2000
-MAX_ID = 2**63 - 1
 _SSH = re.compile(r"^(?:ssh://)?[\w.-]+@(?P<host>[\w.-]+)(?::\d+/|[:/])(?P<path>.+)$")
 _API = re.compile(r"^api/v4/projects/([^/]+)")
 # A project has at least one namespace above it (docs.gitlab.com/user/reserved_names).
@@ -148,8 +148,8 @@ def read_reference(typed: str, connection: Connection) -> Reference:
         InvalidInput: it names no project.
     """
     text = as_searched(typed[:MAX_TYPED])
-    if text.isascii() and text.isdigit() and 0 < int(text) <= MAX_ID:
-        return Reference(project_id=int(text))
+    if project_id := read_id(text):
+        return Reference(project_id=project_id)
     address, path = "", text
     if ssh := _SSH.match(text):
         # The port and even the host of git over SSH may be others than those of the pages: only the path counts.
@@ -468,11 +468,6 @@ class _Search:
         )
         answer.link = (f"Members of {group}", page)
         return "shown"
-
-
-def may_read_again(principal: Principal) -> bool:
-    """Return whether this person may have GitLab read again."""
-    return principal.may(Right.MANAGE_CONNECTIONS)
 
 
 def choose_connection(

@@ -49,7 +49,7 @@ def index() -> Response:
         typed=typed,
         answer=answer,
         errors=errors,
-        may_read=missing.may_read_again(principal),
+        may_read=principal.may(Right.MANAGE_CONNECTIONS),
         again_url=url_for(".index", connection=connection.slug, which=typed) if connection else "",
     )
     if wait:

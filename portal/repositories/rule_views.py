@@ -8,6 +8,7 @@ from flask import Blueprint, Flask, Response, flash, g, request, url_for
 
 from portal.actor import Right
 from portal.connections.store import get_connection_for_admin
+from portal.db import read_id
 from portal.errors import BadRequest, Conflict, InvalidInput
 from portal.repositories import rules
 from portal.repositories.rules import Rule
@@ -18,7 +19,6 @@ from portal.web.htmx import leave_to, render
 
 blueprint = Blueprint("rules", __name__)
 FIELDS = ("id", "action", "pattern", "visibility", "active", "archived")
-SHOWN = 10
 _STEP = re.compile(r"^(up|down|open|remove|above)-(\d{1,2})(?:-(\d{1,2}))?$")
 
 
@@ -100,7 +100,7 @@ def _read(number: int, known: set[int | None]) -> Rule:
     """
     got = {name: request.form.get(f"rule-{number}-{name}", "") for name in FIELDS}
     months = int(got["active"]) if got["active"].isdecimal() and len(got["active"]) < 3 else -1
-    rule_id = int(got["id"]) if got["id"].isdecimal() and len(got["id"]) < 19 else None
+    rule_id = read_id(got["id"])
     if (
         got["action"] not in set(rules.Action)
         or got["visibility"] not in rules.VISIBILITIES

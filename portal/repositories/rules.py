@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlmodel import Session, col
 
 from portal import audit
@@ -488,9 +488,3 @@ def clean_pattern(typed: str) -> str:
 def rule_numbers(session: Session, connection_id: int) -> dict[int, int]:
     """Return the place in the order of each rule, by its id."""
     return {rule.id: number for number, rule in enumerate(list_rules(session, connection_id), 1) if rule.id is not None}
-
-
-def count_rules(session: Session, connection_id: int) -> int:
-    """Return how many rules a connection has."""
-    mine = col(SelectionRule.connection_id) == connection_id
-    return int(session.execute(select(func.count()).select_from(SelectionRule).where(mine)).scalar_one())

@@ -72,7 +72,7 @@ def test_missing_and_refused_client_certificates_are_told_apart(demanding: Serve
         codes.append(failure.code)
 
     assert demanding.requests == []
-    # TLS 1.2 has no alert of its own for a missing one.
+    # TLS 1.2 has no alert for a missing certificate.
     assert codes[0] in {"tls_client_certificate_required", "tls_failed"}
     assert codes[1] == "tls_client_certificate_refused"
 
