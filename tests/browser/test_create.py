@@ -61,6 +61,8 @@ def test_two_fields_lead_from_an_empty_gitlab_to_the_authorize_button(site: Site
     expect(page.get_by_role("heading", name="Everything is in place")).to_be_visible()
     walk.press_continue(page)
     page.get_by_role("link", name="Create it for me").click()
+    walk.heading(page, "Let Gatehouse create it")
+    page.wait_for_load_state("domcontentloaded")
     listed = page.locator("#plan code").all_inner_texts()
     fill(TOKEN_LABEL, site.sandbox.token("root"))
     make_calls(page)

@@ -116,7 +116,7 @@ def test_a_gitlab_is_connected_and_three_repositories_are_enabled(site: Site) ->
     expect(page.locator("#fact-authorization")).to_contain_text("@gatehouse")
     expect(page.locator("#fact-repositories")).to_contain_text(re.compile(r"3\s*of\s*57"))
     page.get_by_role("link", name="Settings").click()
-    assert page.locator("#panel-authorization code").all_inner_texts() == scopes
+    expect(page.locator("#panel-authorization code")).to_have_text(scopes)
     assert hands.fields <= MOST_FIELDS
 
 

@@ -47,6 +47,7 @@ def reach_instance(page: Page) -> None:
 def values_of_application(page: Page) -> tuple[str, str, list[str]]:
     """Return name, redirect URI and scopes as step 3 shows them."""
     name = page.locator("#copy-name").inner_text()
+    page.wait_for_load_state("domcontentloaded")  # The scopes follow.
     uri = page.locator("#copy-redirect-uri").inner_text()
     return name, uri, page.locator("#scopes code").all_inner_texts()
 

@@ -18,6 +18,7 @@ from sqlmodel import Session, select
 from portal.db import Database, utc_now
 from portal.net import HostSession, NetworkPolicy, OutboundClient, RequestBudgets, budget, parse_address
 from portal.net.budget import AT_ONCE, BURST, KEPT_FOR_PEOPLE, LARGEST_LEASE, PER_SECOND, RequestBudget
+from tests.net import spend
 
 COOL_DOWN = 2
 
@@ -126,10 +127,6 @@ def session(database: Database, url: str, *, is_background: bool = False) -> Hos
     return client.session(address, is_background=is_background)
 
 
-def busiest_second(arrived: list[float]) -> int:
-    return max(sum(begin <= moment < begin + 1 for moment in arrived) for begin in arrived)
-
-
 @contextmanager
 def writes_of(database: Database) -> Iterator[list[str]]:
     seen: list[str] = []
@@ -160,8 +157,11 @@ def test_processes_keep_to_one_budget_and_to_the_wait_that_one_of_them_was_told(
         until = time_of_429 + COOL_DOWN
         assert gitlab.changed.wait_for(lambda: gitlab.arrived[-1] >= until, 60)
 
-    assert busiest_second(gitlab.arrived) <= PER_SECOND + BURST + LARGEST_LEASE
-    assert busiest_second(gitlab.arrived[int(2 * BURST) :]) <= PER_SECOND + LARGEST_LEASE
+    # However long the machine pauses: a pause makes the time longer, too.
+    under_way = len(children) * spend.LANES
+    for first, begin in enumerate(gitlab.arrived):
+        for number, moment in enumerate(gitlab.arrived[first:], 1):
+            assert number <= (moment - begin) * PER_SECOND + BURST + LARGEST_LEASE + under_way
     # What the others had leased before they learned about it; a process pauses here and there on a busy machine.
     late = [moment for moment in gitlab.arrived if time_of_429 < moment < until]
     assert len(late) <= 2 * LARGEST_LEASE
