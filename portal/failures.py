@@ -685,6 +685,10 @@ _GITLAB: dict[str, Failure] = {
         "This token belongs to an external user, which sees only the projects it was added to one by one.",
         "Have a GitLab administrator untick External for that user, or use a token of another one.",
     ),
+    "token_of_unknown_user": _pasted(
+        "GitLab does not say whose token this is.",
+        "Have someone check that a gateway in front of GitLab lets /api/v4/user through, then test it again.",
+    ),
     "insufficient_permission": Failure(
         Layer.SCOPE,
         "The authorization does not include a fine-grained permission that this needs.",

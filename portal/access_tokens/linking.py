@@ -149,6 +149,9 @@ def _ask_gitlab(runtime: Runtime, connection: Connection, token: Secret) -> Test
         card = Card("token_must_be_fine_grained", {}, too_old.words, too_old.request_id)
         return Tested(connection, card, found)
     refused = [trial.need for trial in found.refused]
+    if not found.user_id and Need.OWNER not in refused:
+        # Someone else's token would pass as one of the service user.
+        return Tested(connection, Card("token_of_unknown_user"), found)
     left = [name for name in connection.services if name not in refused]
     is_way_out = bool(refused) and bool(left) and not {Need.OWNER, Need.CATALOGUE} & set(refused)
     wanted = wanted_scopes(connection)

@@ -80,7 +80,7 @@ def link_access_token(
         if row_version is not None and connection.row_version != row_version:
             raise Conflict
         # One whose token was taken out of use, too: what is enabled was chosen with its rights.
-        is_other = before is not None and examined.user_id not in {0, before.gitlab_user_id}
+        is_other = before is not None and examined.user_id != before.gitlab_user_id
         if before is not None and is_other and agreed_username.casefold() != examined.username.casefold():
             raise OtherUser(before.gitlab_username, examined.username)
         connection.service_username = examined.username or connection.service_username

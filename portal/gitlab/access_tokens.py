@@ -122,7 +122,7 @@ class Examined:
 
     Attributes:
         is_fine_grained: it has permissions instead of scopes (`granular`, 18.10).
-        user_id: 0 if GitLab does not say whose token it is; it cannot be used then.
+        user_id: 0 if GitLab does not say whose token it is; it is not linked then.
         scopes: empty if GitLab does not say (before 15.5): see `are_scopes_known`.
         permissions: of a fine-grained token, as far as GitLab says which; empty if it does not.
         expires_at: the start of the day (UTC) on which it ends; None if it never ends, or if that is not known.

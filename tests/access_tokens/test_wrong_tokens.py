@@ -201,3 +201,16 @@ def test_tokens_that_lack_something_are_refused_by_its_name(
 
     assert {name: problem for name, problem in found.items() if problem} == {}
     assert stored(runtime) == 0
+
+
+@pytest.mark.parametrize("status", [403, 404, 418])
+def test_token_whose_user_is_not_told_is_not_linked(
+    runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, cast: Cast, status: int
+) -> None:
+    slug = token_draft(runtime, sandbox, cast.owner)
+    sandbox.faults.add("/api/v4/user", "GET", status=status, body={"message": "no"}, times=None)
+
+    problem = refuse(owner, slug, sandbox.token("gatehouse"), "GitLab does not say whose token this is")
+
+    assert problem == ""
+    assert stored(runtime) == 0
