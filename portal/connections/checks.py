@@ -42,7 +42,7 @@ class Check:
     @property
     def title(self) -> str:
         """What it is called in step 2."""
-        return TITLES.get(self.key, "")
+        return TITLES_WITHOUT_TLS.get(self.note) or TITLES.get(self.key, "")
 
     @property
     def detail(self) -> str:
@@ -119,6 +119,12 @@ TITLES = {
     "external_url": "GitLab knows itself by this address",
     "clock": "The clocks agree",
     "version": "The version is new enough",
+}
+
+# Of the check of the certificate, where there is none.
+TITLES_WITHOUT_TLS = {
+    "in_clear": "The connection is not encrypted",
+    "sandbox_in_clear": "Encryption is not needed here",
 }
 
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from sqlmodel import col, select
 
 from portal.actor import Principal, Right
-from portal.connections.checks import Check, CheckState, note_text
+from portal.connections.checks import TITLES_WITHOUT_TLS, Check, CheckState, note_text
 from portal.connections.models import Connection, Method
 from portal.db import utc_now
 from portal.errors import Card, Surface
@@ -145,7 +145,7 @@ class CheckLine:
     @property
     def title(self) -> str:
         """What the check is called once a connection is in use."""
-        return TITLES[self.check.key]
+        return TITLES_WITHOUT_TLS.get(self.check.note) or TITLES[self.check.key]
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,13 @@ def bundle(slug: str) -> Response:
     return response
 
 
-def banners() -> tuple[list[Alarm], int]:
-    """Return the alarms for the top of the current page, and how many more there are."""
-    found = _open_alarms()
+def banners(only: str | None = None) -> tuple[list[Alarm], int]:
+    """Return the alarms for the top of the current page, and how many more there are.
+
+    Args:
+        only: the slug of the connection that the page is about; on a page about none in particular None.
+    """
+    found = [alarm for alarm in _open_alarms() if only is None or alarm.connection.slug == only]
     return found[:BANNERS_SHOWN], max(0, len(found) - BANNERS_SHOWN)
 
 

@@ -342,6 +342,7 @@ def _render(page: str, connection: Connection, kind: Kind, status: int = 200, **
         ),
         tokens_url=links.personal_access_tokens(base, "", [], version),
         application_url=_application_url(connection, context.get("run")),
+        groups_url=links.groups(base),
     )
 
 

@@ -58,6 +58,14 @@ def test_everything_is_created_and_the_token_is_revoked_where_gitlab_can(draft: 
     assert f'href="{SETUP}/authorize"' in page
     assert f"{draft.sandbox.url}/admin/applications/{made.id}" in page
     assert ("Revoke the token in GitLab" in page) == (last == "by_hand")
+    assert "to your groups" not in page
+
+
+def test_user_that_is_in_no_group_is_said(draft: Draft) -> None:
+    draft.create(draft.sandbox.token("root"), groups="")
+
+    assert draft.run().state == "done"
+    assert "Add @gatehouse to your groups" in draft.page()
 
 
 @pytest.mark.parametrize(
