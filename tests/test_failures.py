@@ -6,6 +6,7 @@ import ast
 import re
 from dataclasses import replace
 from functools import wraps
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from portal.connections.remedies import ways_of
 from portal.connections.steps import LABELS, Step
 from portal.credentials.models import Credential, RetiredToken
 from portal.db import utc_now
-from portal.errors import Card, Layer, Responsible, Surface, UpstreamFailed
+from portal.errors import Card, Layer, NothingStored, PortalError, Responsible, Surface, UpstreamFailed
 from portal.failures import FAILURES, MEANS, Failure, Means
 from portal.gitlab import answers
 from portal.health.alarms import MAIL_ALARM
@@ -221,9 +222,11 @@ def test_each_page_shows_a_failure_as_its_place_says_it(
 def test_failures_of_forms_and_errors_are_shown_as_their_places_say_them(
     app: Flask, sandbox: RunningSandbox, owner: Visitor, connection_id: int
 ) -> None:
+    failure: PortalError = UpstreamFailed(Card("gitlab_unavailable"))
+
     @wraps(app.view_functions["jobs.index"])
     def fail() -> None:
-        raise UpstreamFailed(Card("gitlab_unavailable"))
+        raise failure
 
     sandbox.faults.add("*", status=503)
     form = {"application_id": "a" * 64, "secret": "gloas-" + "0" * 64}
@@ -231,10 +234,18 @@ def test_failures_of_forms_and_errors_are_shown_as_their_places_say_them(
     later = owner.post("/connections/gitlab/setup/credentials", form).text
     app.view_functions["jobs.index"] = fail
     error = owner.get("/jobs").text
+    of_pages = [card_of(key) for key, surface in PAIRS if surface == Surface.PAGE]
+    unsaid = []
+    for card in of_pages:
+        failure = NothingStored(card)
+        there, page = card.at(Surface.PAGE), unescape(owner.get("/jobs").text)
+        unsaid += [(card.code, text) for text in (there.sentence, there.remedy) if text not in page]
 
     assert "Try again in a minute." in step
     assert "Press Save again in a minute." in later
     assert "press Check again there in a minute." in error
+    assert len(of_pages) >= len(Trouble)
+    assert unsaid == []
 
 
 def test_every_remedy_is_possible_in_every_place_where_its_failure_is_read(

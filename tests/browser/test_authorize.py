@@ -42,6 +42,8 @@ def sign_out_of_gitlab(context: BrowserContext, site: Site) -> None:
     tab.goto(site.sandbox.url)
     tab.locator("#profile > summary").click()
     tab.get_by_role("button", name="Sign out").click()
+    # Closed while it is being left, a window may keep both the session and the browser.
+    tab.wait_for_url("**/users/sign_in")
     tab.close()
 
 
