@@ -239,6 +239,7 @@ _SETUP = (
     *(Surface.TOKEN, Surface.START),
 )
 _READS = (Surface.REPOSITORIES, Surface.JOB_READ)
+_HOOK_PAGES = _among(Surface.HEALTH)
 # Whoever demands a token hears what is stored of the credential.
 _TOKEN = _among(Surface.CREDENTIAL, Surface.HEALTH, Surface.JOB_WAITING, _READS)
 _IN_USE = _among(_TOKEN, Surface.OVERVIEW)
@@ -1600,6 +1601,53 @@ _WORK: dict[str, Failure] = {
     ),
 }
 
+_HOOKS: dict[str, Failure] = {
+    "hook_refused": Failure(
+        Layer.GITLAB,
+        "GitLab does not accept the webhook.",
+        "GitLab's own words say what is wrong with it. {again}",
+        Responsible.GITLAB_ADMIN,
+        _HOOK_PAGES,
+    ),
+    "hook_refused/limit": Failure(
+        Layer.GITLAB,
+        "There are already as many webhooks as GitLab allows for one project or group.",
+        "Delete webhooks that no one needs in its settings in GitLab, or have a GitLab administrator raise the limit. "
+        "{again}",
+        Responsible.GITLAB_ADMIN,
+        _HOOK_PAGES,
+    ),
+    "hook_test_failed": Failure(
+        Layer.GITLAB,
+        "GitLab could not deliver a test to this portal.",
+        "GitLab's own words say what its request met on the way. Make sure that GitLab's web servers and background "
+        "workers reach this portal. {again}",
+        Responsible.NETWORK,
+        _HOOK_PAGES,
+    ),
+    "hook_test_failed/silent_mode": Failure(
+        Layer.GITLAB,
+        "GitLab is in Silent Mode, so it sends no webhooks at all.",
+        "A GitLab administrator ends it in the Admin area, Settings, General, Silent Mode. {again}",
+        Responsible.GITLAB_ADMIN,
+        _HOOK_PAGES,
+    ),
+    "hook_test_failed/no_data": Failure(
+        Layer.GITLAB,
+        "GitLab cannot test the webhook: the repository has nothing that a test could report.",
+        "The first commit proves it. {again}",
+        None,
+        _HOOK_PAGES,
+    ),
+    "hook_test_failed/too_many": Failure(
+        Layer.GITLAB,
+        "GitLab allows five tests a minute, and there were more.",
+        "{again}",
+        None,
+        _HOOK_PAGES,
+    ),
+}
+
 # An entry `code/case` is the one for cards whose parameter `case` has that value.
 FAILURES: dict[str, Failure] = {
     **_WAY,
@@ -1610,6 +1658,7 @@ FAILURES: dict[str, Failure] = {
     **_CONNECTION,
     **_REVOCATION,
     **_PROVISIONING,
+    **_HOOKS,
     **_WORK,
 }
 # For what an older version stored and this one no longer knows.

@@ -24,7 +24,7 @@ from portal.credentials.models import Credential, RetiredToken
 from portal.db import utc_now
 from portal.errors import Card, Layer, NothingStored, PortalError, Responsible, Surface, UpstreamFailed
 from portal.failures import FAILURES, MEANS, Failure, Means
-from portal.gitlab import answers
+from portal.gitlab import answers, hooks
 from portal.health.alarms import MAIL_ALARM
 from portal.health.checks import CHECK_ONE, check_key
 from portal.health.models import HealthWatch, Incident, IncidentPhase
@@ -343,7 +343,7 @@ def test_every_failure_has_an_entry_and_every_entry_is_used() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Card" and node.args:
                 told |= {item.value for item in [node.args[0]] if isinstance(item, ast.Constant)}
-    kinds = [*vars(net_errors).values(), *vars(answers).values()]
+    kinds = [*vars(net_errors).values(), *vars(answers).values(), *vars(hooks).values()]
     told |= {vars(kind)["code"] for kind in kinds if isinstance(kind, type) and "code" in vars(kind)}
     told |= {f"tls_{case}" for case in net_errors.TLS_CASES} | {
         f"address_{reason}" for reason in (*NEVER, "reserved", "private", "not_listed", "port", "own_address")

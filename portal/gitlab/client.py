@@ -211,9 +211,11 @@ class GitLabClient:
     def _get(self, path: str, shape: type[T]) -> T:
         return read_answer(self._fetch(API + path, {}), shape)
 
-    def _fetch(self, path: str, query: Query, seconds: float = PAGE_SECONDS, tries: int | None = None) -> Answer:
+    def _fetch(
+        self, path: str, query: Query, seconds: float = PAGE_SECONDS, tries: int | None = None, **request: Any
+    ) -> Answer:
         token = self._token if isinstance(self._token, Secret) or self._token is None else self._token.token()
-        answer = self._send(path, query, seconds, token, tries)
+        answer = self._send(path, query, seconds, token, tries, **request)
         # Another process's refresh ends tokens in use: once more with the current one, and only once (S43). GitLab may
         # not know its newest token yet; then the source checks it until GitLab does.
         for _ in range(RENEWALS):
@@ -224,12 +226,21 @@ class GitLabClient:
             if renewed is None:
                 break
             is_same, token = renewed == token, renewed
-            answer = self._send(path, query, seconds, token, tries)
+            answer = self._send(path, query, seconds, token, tries, **request)
             if is_same:
                 break
         return answer
 
-    def _send(self, path: str, query: Query, seconds: float, token: Secret | None, tries: int | None) -> Answer:
+    def _send(
+        self,
+        path: str,
+        query: Query,
+        seconds: float,
+        token: Secret | None,
+        tries: int | None,
+        method: str = "GET",
+        json: Any = None,
+    ) -> Answer:
         source, headers = self._token, {}
         if token is not None:
             is_from_a_person = source is not None and not isinstance(source, Secret) and source.is_access_token
@@ -237,12 +248,17 @@ class GitLabClient:
             headers = {name: scheme + token.reveal()}
 
         def call() -> Answer:
-            answer = self._http.fetch("GET", path, query=query, headers=headers, deadline_seconds=seconds)
+            answer = self._http.fetch(method, path, query=query, headers=headers, json=json, deadline_seconds=seconds)
             if answer.status == 429 or answer.status >= 500:
                 raise failure_of(answer)
             return answer
 
-        return retry_idempotent(call, self._wait_for, self._sleep, tries or self._tries)
+        def wait(error: Exception, attempt: int) -> float | None:
+            # GitLab may have done what was asked although its answer was lost; a 429 comes before it does anything.
+            is_safe = method != "POST" or isinstance(error, GitLabRateLimited)
+            return self._wait_for(error, attempt) if is_safe else None
+
+        return retry_idempotent(call, wait, self._sleep, tries or self._tries)
 
     def _wait_for(self, error: Exception, attempt: int) -> float | None:
         if isinstance(error, GitLabRateLimited):

@@ -15,7 +15,7 @@ import pytest
 
 from portal.errors import Card
 from portal.foreign import Foreign, Scopes, Words
-from portal.gitlab import answers
+from portal.gitlab import answers, hooks
 from portal.net import CertificateInfo, HostSession, OutboundError
 from portal.net import errors as net_errors
 from portal.net.client import Headers
@@ -61,7 +61,8 @@ def texts_in(value: Any) -> Iterator[str]:
 
 
 def payload_types() -> list[type[msgspec.Struct]]:
-    found = [item for item in vars(answers).values() if inspect.isclass(item) and issubclass(item, msgspec.Struct)]
+    named = [*vars(answers).values(), *vars(hooks).values()]
+    found = [item for item in named if inspect.isclass(item) and issubclass(item, msgspec.Struct)]
     return [item for item in found if item not in {msgspec.Struct, answers.Page}]
 
 
@@ -80,6 +81,7 @@ def hostile_json(kind: msgspec.inspect.Type) -> Any:
     return {
         msgspec.inspect.DateType: "2026-11-28",
         msgspec.inspect.IntType: 1,
+        msgspec.inspect.FloatType: 0.5,
         msgspec.inspect.BoolType: True,
         msgspec.inspect.StrType: HOSTILE,
     }[type(kind)]
