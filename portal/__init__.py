@@ -35,6 +35,7 @@ NAMES = (
     "access_tokens",
     "authorization",
     "repositories",
+    "webhooks",
     "handover",
     "disconnection",
     "health",

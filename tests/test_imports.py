@@ -27,6 +27,7 @@ FLOORS = (
     ("access_tokens",),
     ("authorization",),
     ("repositories",),
+    ("webhooks",),
     ("handover", "disconnection", "health", "copies"),
     ("__init__",),
     ("operation",),

@@ -149,6 +149,7 @@ COUNTS = {
     "credential_event.generation",
     "executor.pid",
     "hand_over.tries",
+    "hook.latency_ms",
     "incident.count",
     "incident.row_count",
     "incident.warned_days",

@@ -1,0 +1,119 @@
+"""Tables of webhooks: each one that the portal wants at GitLab, and how those of a connection are made."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Column, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from portal.db import BigId, UTCDateTime, utc_now
+from portal.gitlab.hooks import Level, Owner
+from portal.vault import sealed_field
+
+
+class HookStatus(StrEnum):
+    """How far a hook is."""
+
+    WANTED = "wanted"
+    # Made, and nothing has come from it yet.
+    UNPROVED = "unproved"
+    ACTIVE = "active"
+    # GitLab does not let the portal make or keep it; the card says why.
+    REFUSED = "refused"
+    # GitLab stopped sending to it.
+    DISABLED = "disabled"
+    # No longer wanted: removed at GitLab as soon as possible. Until then it still accepts deliveries.
+    RETIRING = "retiring"
+
+
+class Mode(StrEnum):
+    """Who makes a hook."""
+
+    AUTOMATIC = "automatic"
+    # A person with the right makes it in GitLab, with the URL and the secret that are shown here once.
+    BY_HAND = "by_hand"
+    OFF = "off"
+
+
+class Hook(SQLModel, table=True):
+    """A webhook: what the portal wants, and what GitLab last said about it.
+
+    Deliveries name it by `public_id`, which is in its URL and never changes. While secrets change, both the new and
+    the previous ones are accepted until `previous_until`.
+    """
+
+    __tablename__ = "hook"
+    __table_args__ = (UniqueConstraint("connection_id", "level", "subject_id"),)
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE", sa_type=BigId)
+    public_id: str = Field(default_factory=lambda: secrets.token_urlsafe(24), unique=True, max_length=40)
+    # A `gitlab.hooks.Level`, and GitLab's id of the project or group; 0 for the whole instance.
+    level: str = Field(default=Level.PROJECT, max_length=10)
+    subject_id: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    # Ours, of a project's hook.
+    repository_id: int | None = Field(
+        default=None, foreign_key="repository.id", index=True, ondelete="CASCADE", sa_type=BigId
+    )
+    mode: str = Field(default=Mode.AUTOMATIC, max_length=10)
+    status: str = Field(default=HookStatus.WANTED, max_length=20, index=True)
+    # A Card as JSON: why it is not as it should be; null if it is.
+    card: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+
+    # What it was made with. `events` are GitLab's names of those that are switched on.
+    gitlab_hook_id: int | None = Field(default=None, sa_column=Column(BigInteger))
+    url: str = Field(default="", max_length=1500)
+    events: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    # The API origin that the secrets were made for; no other origin ever gets them (S32).
+    origin: str = Field(default="", max_length=300)
+    token_sealed: bytes | None = sealed_field(origin_column="origin")
+    signing_token_sealed: bytes | None = sealed_field(origin_column="origin")
+    previous_token_sealed: bytes | None = sealed_field(origin_column="origin")
+    previous_signing_token_sealed: bytes | None = sealed_field(origin_column="origin")
+    previous_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # GitLab confirmed the signing token: from `signed_from` on, a delivery without signature is refused (S63).
+    uses_signature: bool = False
+    signed_from: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+    # What is about to be done at GitLab; set before the call and cleared with its outcome.
+    intent: str = Field(default="", max_length=20)
+    intent_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    checked_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # When the first valid delivery came, and how long after the test was requested; null for a real one.
+    proved_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    latency_ms: int | None = None
+    # The newest valid delivery, whether it was signed, and the events that came so far.
+    last_delivery_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    verified_by: str = Field(default="", max_length=10)
+    events_seen: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    # The newest delivery with a wrong secret or none, if no valid one came since.
+    refused_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # What the newest repair found, by `differences.Difference`.
+    repaired_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    repairs: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+
+    @property
+    def owner(self) -> Owner:
+        """Whose hook it is at GitLab."""
+        return Owner(Level(self.level), self.subject_id or None)
+
+
+class HookPlan(SQLModel, table=True):
+    """How a connection's webhooks are made, and the newest comparison with GitLab."""
+
+    __tablename__ = "hook_plan"
+
+    connection_id: int = Field(foreign_key="connection.id", primary_key=True, ondelete="CASCADE", sa_type=BigId)
+    # A `gitlab.hooks.Level`: one hook for each repository, for each top-level group where GitLab has group hooks, or
+    # for the whole instance.
+    level: str = Field(default=Level.PROJECT, max_length=10)
+    # What the newest comparison was about: address, services, user. If one of them changes, another is due at once.
+    fingerprint: str = Field(default="", max_length=64)
+    compared_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # Why webhooks as a whole do not work: a Card as JSON.
+    card: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
