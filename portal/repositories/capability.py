@@ -15,6 +15,8 @@ from portal.repositories.jobs import (
     take_up_reads,
 )
 from portal.repositories.models import (
+    BulkChange,
+    BulkItem,
     CatalogueRun,
     Enablement,
     GitLabGroup,
@@ -30,7 +32,17 @@ CAPABILITY = Capability(
     name="repositories",
     views="portal.repositories.views",
     navigation={20: NavigationEntry("repositories.index", "Repositories", "git-branch", Right.SEE_REPOSITORIES)},
-    tables=(CatalogueRun, Enablement, GitLabGroup, HeldBack, Namespace, Repository, SelectionRule),
+    tables=(
+        BulkChange,
+        BulkItem,
+        CatalogueRun,
+        Enablement,
+        GitLabGroup,
+        HeldBack,
+        Namespace,
+        Repository,
+        SelectionRule,
+    ),
     jobs=(
         JobDefinition(READ_CATALOGUE, run_read_catalogue),
         JobDefinition(APPLY_RULES, run_apply_rules),
@@ -45,7 +57,16 @@ CAPABILITY = Capability(
     connection_panels={15: repositories_panels},
     member_notes=grants.notes_on_members,
     group_choices=grants.group_choices,
-    erases_in_batches=(Enablement, HeldBack, Repository, Namespace, GitLabGroup, SelectionRule, CatalogueRun),
+    erases_in_batches=(
+        BulkChange,
+        Enablement,
+        HeldBack,
+        Repository,
+        Namespace,
+        GitLabGroup,
+        SelectionRule,
+        CatalogueRun,
+    ),
     erases=forget_erased,
     on_connected=enqueue_catalogue_read,
     actions={

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from sqlalchemy import delete
 from sqlmodel import col
@@ -12,19 +11,11 @@ from portal import audit
 from portal.accounts.principal import require_right_now
 from portal.actor import Principal, Right
 from portal.db import insert_into, insert_unless_there, utc_now
-from portal.repositories.models import Enablement, HeldBack, Repository, RepositoryState, keep_counts
+from portal.repositories.models import Enablement, HeldBack, ItemResult, Repository, RepositoryState, keep_counts
 from portal.repositories.selection import Row, get_rows
 from portal.runtime import Runtime
 
 MAX_AT_ONCE = 1000
-
-
-class ItemResult(StrEnum):
-    """The outcome for one repository of a request."""
-
-    CHANGED = "changed"
-    UNCHANGED = "unchanged"
-    UNAVAILABLE = "unavailable"
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,27 @@ class Reason(StrEnum):
     EMPTY = "empty"
 
 
+class RoleSource(StrEnum):
+    """Where the service user's role in a project comes from; stored in `repository.role_source`."""
+
+    DIRECT = "direct"
+    INHERITED = "inherited"
+
+
+class ItemResult(StrEnum):
+    """The outcome for one repository of a request; stored in `bulk_item.result`."""
+
+    # Its turn has not come yet, or never will because the job was stopped.
+    WAITING = ""
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    UNAVAILABLE = "unavailable"
+    # Whoever asked for it no longer has the right to.
+    NOT_ALLOWED = "not_allowed"
+    # Someone has changed it since, so undoing leaves it alone.
+    CHANGED_SINCE = "changed_since"
+
+
 class GitLabGroup(SQLModel, table=True):
     """A namespace as GitLab reports it; `gitlab_group_id` is its identity, the path is for display."""
 
@@ -109,6 +130,9 @@ class Repository(SQLModel, table=True):
         Index("ix_repository_listing", "connection_id", "path_with_namespace", "id"),
         Index("ix_repository_namespace", "connection_id", "namespace_path"),
         Index("ix_repository_path", "path_with_namespace", "id"),
+        # The other orders of the list.
+        Index("ix_repository_activity", "connection_id", "last_activity_at", "id"),
+        Index("ix_repository_role", "connection_id", "access_level", "id"),
         # What cannot be enabled, in the order of the list: there may be few among many.
         Index(
             "ix_repository_blocked",
@@ -133,6 +157,8 @@ class Repository(SQLModel, table=True):
     visibility: str = Field(default="", max_length=20)
     # The lowest role that the service user is known to have; null if that is not known.
     access_level: int | None = Field(default=None, sa_type=BigId)
+    # Where that role comes from, a `RoleSource`; empty if GitLab did not say.
+    role_source: str = Field(default="", max_length=10)
     archived: bool = False
     is_empty: bool = False
     # GitLab's `repository_object_format`, `sha1` or `sha256`; empty if unknown.
@@ -154,6 +180,7 @@ class Enablement(SQLModel, table=True):
     """Desired state: this repository should be used; who set it, and when. No row means it is not wanted."""
 
     __tablename__ = "enablement"
+    __table_args__ = (Index("ix_enablement_since", "connection_id", "enabled_at", "repository_id"),)
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     repository_id: int = Field(foreign_key="repository.id", unique=True, ondelete="CASCADE", sa_type=BigId)
@@ -175,6 +202,55 @@ class HeldBack(SQLModel, table=True):
     connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE", sa_type=BigId)
     user_id: int | None = Field(default=None, foreign_key="user.id", sa_type=BigId)
     at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+
+
+class BulkChange(SQLModel, table=True):
+    """All repositories that matched a view, to be enabled or disabled by a job; or such a change undone.
+
+    Attributes:
+        connection_id: of the view's connection; null if it was a view of all.
+        enabled: what is wanted; of an undo, what the undone change wanted.
+        filters: the view, as its address has it.
+        undo_of_id: the change that this one undoes.
+    """
+
+    __tablename__ = "bulk_change"
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    job_id: int = Field(foreign_key="job.id", unique=True, ondelete="CASCADE", sa_type=BigId)
+    organization_id: int = Field(foreign_key="organization.id", index=True, sa_type=BigId)
+    connection_id: int | None = Field(
+        default=None, foreign_key="connection.id", index=True, ondelete="CASCADE", sa_type=BigId
+    )
+    user_id: int = Field(foreign_key="user.id", sa_type=BigId)
+    enabled: bool
+    filters: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    undo_of_id: int | None = Field(
+        default=None, foreign_key="bulk_change.id", index=True, ondelete="SET NULL", sa_type=BigId
+    )
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+
+
+class BulkItem(SQLModel, table=True):
+    """One repository of a bulk change, which has exactly one result, whatever is killed.
+
+    Attributes:
+        changed_at: the time that the change has in the enablement or in what holds it back: undoing recognizes it.
+        before: the rows `enablement` and `held_back` as they were, null for none; only of what changed.
+    """
+
+    __tablename__ = "bulk_item"
+    __table_args__ = (
+        UniqueConstraint("repository_id", "bulk_id"),
+        Index("ix_bulk_item_result", "bulk_id", "result", "id"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    bulk_id: int = Field(foreign_key="bulk_change.id", ondelete="CASCADE", sa_type=BigId)
+    repository_id: int = Field(foreign_key="repository.id", ondelete="CASCADE", sa_type=BigId)
+    result: str = Field(default=ItemResult.WAITING, max_length=20)
+    changed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    before: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
 
 
 class SelectionRule(SQLModel, table=True):

@@ -78,6 +78,9 @@ def test_inherited_roles_are_found_although_lists_do_not_tell_them(
     for project_id, row in rows(runtime).items():
         held = sandbox.world.access_level(user, sandbox.world.project(project_id))
         assert (row.access_level >= 20) == (held >= 20), row.path_with_namespace
+        is_member = sandbox.world.members.direct_on_project(project_id, user.id) >= row.access_level > 0
+        assert row.role_source == ("direct" if is_member else "inherited" if row.access_level else "")
+    assert {row.role_source for row in rows(runtime).values()} >= {"inherited"}
 
 
 def test_second_read_writes_only_what_changed(runtime: Runtime, sandbox: RunningSandbox, connection_id: int) -> None:

@@ -30,7 +30,7 @@ from tests.support.odd_lists import (
 from tests.support.people import Cast
 
 # Not compared: what is ours, and the exact role, which is only requested where it matters (see `unavailable_reason`).
-OUR_OWN = {"id", "digest", "access_level"}
+OUR_OWN = {"id", "digest", "access_level", "role_source"}
 
 
 class World:

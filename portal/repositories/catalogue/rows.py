@@ -18,7 +18,7 @@ from sqlmodel import Session, SQLModel, col
 from portal.db import Database, insert_into, utc_now
 from portal.gitlab.answers import Group, Project
 from portal.repositories.availability import Facts, reason_against
-from portal.repositories.models import GitLabGroup, Repository, add_namespaces, keep_counts
+from portal.repositories.models import GitLabGroup, Repository, RoleSource, add_namespaces, keep_counts
 
 # SQLite allows 32,766 variables in a statement; a list of ids stays far below.
 IDS_PER_STATEMENT = 5000
@@ -78,6 +78,7 @@ def repository_row(connection_id: int, project: Project, access_level: int | Non
         "default_branch": project.default_branch or "",
         "visibility": project.visibility or "",
         "access_level": access_level,
+        "role_source": _role_source(project, access_level),
         "archived": bool(project.archived),
         "is_empty": bool(project.empty_repo),
         "object_format": project.repository_object_format or "",
@@ -93,6 +94,15 @@ def repository_row(connection_id: int, project: Project, access_level: int | Non
     untold = {field for field in _COLUMNS if getattr(project, field) is None} - _MAY_BE_NULL
     kept = (_COLUMNS[field] for field in untold.union(wrong) & _COLUMNS.keys())
     return RowValues(row, frozenset().union(*kept))
+
+
+def _role_source(project: Project, access_level: int | None) -> str:
+    """Say whether the role is the service user's own in the project. Lists name only the immediate group's besides."""
+    if project.permissions is None or not access_level:
+        return ""
+    own = project.permissions.project_access
+    is_direct = own is not None and (own.access_level or 0) >= access_level
+    return RoleSource.DIRECT if is_direct else RoleSource.INHERITED
 
 
 def group_row(connection_id: int, group: Group, run_id: int) -> RowValues:
