@@ -157,6 +157,9 @@ def tunnelling_to(port: int, refused: tuple[str, ...] = ()) -> Script:
             back = threading.Thread(target=pump, args=(onward, peer.sock))
             back.start()
             pump(peer.sock, onward)
+            # Who is gone waits for nothing, but the server behind would keep the connection open for its next request.
+            with contextlib.suppress(OSError):
+                onward.shutdown(socket.SHUT_RDWR)
             back.join()
 
     return script
