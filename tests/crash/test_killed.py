@@ -8,7 +8,7 @@ from portal.credentials.models import CredentialState
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from tests.crash.test_pause import CHILD, wait_for
-from tests.support.children import CHILD_SECONDS, start_child
+from tests.support.children import start_child
 from tests.support.paired import Paired
 
 TOKEN = "/oauth/token"
@@ -23,7 +23,7 @@ def test_process_is_killed_while_gitlab_answers(
     child = start_child(runtime, sandbox, CHILD, {"connection_id": paired.connection_id})
     wait_for(lambda: fault.used)
     child.kill()
-    child.communicate(timeout=CHILD_SECONDS)
+    child.wait()
     wait_for(lambda: len(paired.issued) == 2 or not acts)
 
     if acts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 
 from portal.runtime import Runtime
@@ -22,8 +23,8 @@ def test_worker_finishes_the_refresh_that_is_under_way(
     child = start_child(runtime, sandbox, "tests.crash.worker", {})
     wait_for(lambda: fault.used)
 
-    child.terminate()
-    _, errors = child.communicate(timeout=CHILD_SECONDS)
+    child.send_signal(signal.SIGTERM)
+    _, errors = child.communicate()
 
     assert child.returncode == 0, errors
     assert paired.holds_the_last_pair()

@@ -195,7 +195,7 @@ def test_poison_is_parked_and_harms_no_other_job(
         worker = start_worker(silent_seconds=1)
         starts += 1
         assert starts < 10
-        until(lambda worker=worker: worker.poll() is not None or reload(runtime.database, poison).is_finished)  # type: ignore[misc]
+        until(lambda worker=worker: worker.returncode is not None or reload(runtime.database, poison).is_finished)  # type: ignore[misc]
     until(lambda: all_finished(runtime))
 
     assert states(runtime.database) == {JobState.SUCCEEDED: 40, JobState.FAILED: 1}
