@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 import re
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlencode
@@ -27,6 +28,7 @@ from portal.repositories.models import (
     Reason,
     Repository,
     RepositoryState,
+    RoleSource,
     catalogue_key,
     in_granted_groups,
     is_blocked,
@@ -50,6 +52,10 @@ LEVEL_SIZE = 25
 COUNTED = 1000
 # So many rows are sorted for one page at most.
 MAX_SORTED = 5000
+# Of a role in an address.
+MAX_LEVEL_DIGITS = 4
+# A moment beyond cannot be written in UTC.
+FIRST_YEAR, LAST_YEAR = 1, 9999
 _LETTERS = re.compile(r"[\W_]+")
 
 
@@ -82,12 +88,77 @@ class ActivityFilter(StrEnum):
     OLDER = "older"
 
 
+class RoleFilter(StrEnum):
+    """The service user's role in a project, or where it comes from; the value is in the address."""
+
+    ANY = ""
+    BELOW_REPORTER = "below_reporter"
+    REPORTER = "reporter"
+    DEVELOPER = "developer"
+    MAINTAINER = "maintainer"
+    DIRECT = "direct"
+    INHERITED = "inherited"
+
+
+# The lowest level of each, and the lowest that is above it.
+LEVELS = {
+    RoleFilter.BELOW_REPORTER: (0, 20),
+    RoleFilter.REPORTER: (20, 30),
+    RoleFilter.DEVELOPER: (30, 40),
+    RoleFilter.MAINTAINER: (40, 1000),
+}
+
+
+class Sort(StrEnum):
+    """The order of the list; the value is in the address. A repository without the value is below all others."""
+
+    PATH = ""
+    PATH_DOWN = "-path"
+    ACTIVITY = "activity"
+    ACTIVITY_DOWN = "-activity"
+    ENABLED = "enabled"
+    ENABLED_DOWN = "-enabled"
+    ROLE = "role"
+    ROLE_DOWN = "-role"
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the lowest comes first."""
+        return not self.value.startswith("-")
+
+    @property
+    def by(self) -> str:
+        """What is compared, whatever the direction."""
+        return self.value.lstrip("-") or "path"
+
+    def read(self, text: str) -> Any:
+        """Return the value in a paging key.
+
+        Raises:
+            ValueError: this order has no such value.
+        """
+        if self.by == "path":
+            return text
+        if not text:
+            return None
+        if self.by == "role":
+            return int(text[:MAX_LEVEL_DIGITS])
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is None or not FIRST_YEAR < at.year < LAST_YEAR:
+            raise ValueError(text)
+        return at
+
+
 DAYS = {ActivityFilter.MONTH: 30, ActivityFilter.QUARTER: 91, ActivityFilter.YEAR: 365, ActivityFilter.OLDER: 365}
 
 
 @dataclass(frozen=True)
 class Filters:
-    """What the address bar says about the panel. `after` and `before` are `(path, id)` keys of neighbouring pages."""
+    """What the address bar says about the panel.
+
+    Attributes:
+        after, before: keys of neighbouring pages: the value that the order compares, and the repository's id.
+    """
 
     connection: str = ""
     query: str = ""
@@ -95,19 +166,26 @@ class Filters:
     state: StateFilter = StateFilter.ALL
     visibility: VisibilityFilter = VisibilityFilter.ANY
     activity: ActivityFilter = ActivityFilter.ANY
-    after: tuple[str, int] | None = None
-    before: tuple[str, int] | None = None
+    role: RoleFilter = RoleFilter.ANY
+    sort: Sort = Sort.PATH
+    after: tuple[Any, int] | None = None
+    before: tuple[Any, int] | None = None
 
     def parameters(self, **changes: str) -> dict[str, str]:
         """Return the query parameters, without paging, with some changed; empty ones are left out."""
         base = {"connection": self.connection, "q": self.query, "group": self.group, "state": str(self.state)}
-        more = {"visibility": str(self.visibility), "activity": str(self.activity)}
+        more = {name: str(getattr(self, name)) for name in ("visibility", "activity", "role", "sort")}
         return {name: value for name, value in {**base, **more, **changes}.items() if value}
 
     @property
     def is_search(self) -> bool:
         """Whether rows must be read to know how many match: the counts of groups don't tell."""
-        return bool(self.query or self.visibility or self.activity)
+        return bool(self.query or self.visibility or self.activity or self.role)
+
+    @property
+    def unpaged(self) -> Filters:
+        """The same view from its beginning, in the order of the paths."""
+        return replace(self, sort=Sort.PATH, after=None, before=None)
 
 
 @dataclass(frozen=True)
@@ -139,10 +217,15 @@ class Row:
             return Reason.DISCONNECTED
         return Reason.MISSING if self.repository.missing_since else self.repository.unavailable_reason
 
-    @property
-    def key(self) -> str:
-        """Its paging key as addresses write it: `id:path`."""
-        return f"{self.repository.id}:{self.repository.path_with_namespace}"
+    def key(self, sort: Sort) -> tuple[Any, int]:
+        """Return its paging key in an order."""
+        value = {
+            "path": self.repository.path_with_namespace,
+            "activity": self.repository.last_activity_at,
+            "role": self.repository.access_level,
+            "enabled": self.enablement.enabled_at if self.enablement else None,
+        }[sort.by]
+        return value, self.repository.id or 0
 
 
 @dataclass(frozen=True)
@@ -201,6 +284,10 @@ class PanelView:
             parameters.pop("connection", None)
         return f"{self.address}?{urlencode(parameters)}" if parameters else self.address
 
+    def unfiltered_url(self, state: str = "") -> str:
+        """Return the address of everything, or of everything in one state."""
+        return self.url(state=state, **dict.fromkeys(("q", "group", "visibility", "activity", "role"), ""))
+
     def level_url(self, parent: str, after: str = "") -> str:
         """Return the address of a level of the tree, whose links keep the other filters."""
         chosen = {**self.filters.parameters(), "on": self.page, "parent": parent, "from": after}
@@ -215,7 +302,7 @@ class PanelView:
     def fields(self) -> dict[str, str]:
         """Hidden fields that lead back to this page after a change."""
         paging = {"after": self.filters.after, "before": self.filters.before}
-        keys = {name: f"{key[1]}:{key[0]}" for name, key in paging.items() if key}
+        keys = {name: write_key(key) for name, key in paging.items() if key}
         return {**self.filters.parameters(), **keys, "on": self.page}
 
 
@@ -268,15 +355,35 @@ class SelectionPanel(PanelView):
         """Whether rows of several connections are mixed."""
         return not self.filters.connection and len(self.connections) > 1
 
+    def sort_url(self, by: str, *, starts_up: bool = True) -> str:
+        """Return the address of the list in the order of a column; of the opposite order if it is in that already."""
+        is_up = not self.filters.sort.is_up if self.filters.sort.by == by else starts_up
+        value = "" if by == "path" else by
+        return self.url(sort=value if is_up else f"-{by}")
+
+    def direction(self, by: str) -> str:
+        """Return `asc` or `desc` for the column that the list is in the order of, otherwise nothing."""
+        return ("asc" if self.filters.sort.is_up else "desc") if self.filters.sort.by == by else ""
+
+    @property
+    def role_classes(self) -> str:
+        """Where the column of roles gives way to the paths: sooner if no one asks for roles."""
+        wants_roles = self.filters.role or self.filters.sort.by == "role"
+        return "gh-hide-small gh-hide-mid" + ("" if wants_roles else " gh-hide-wide")
+
     @property
     def next_url(self) -> str | None:
         """Address of the next page; None on the last."""
-        return self.url(after=self.listing.rows[-1].key) if self.listing.rows and self.listing.has_next else None
+        if not (self.listing.rows and self.listing.has_next):
+            return None
+        return self.url(after=write_key(self.listing.rows[-1].key(self.filters.sort)))
 
     @property
     def previous_url(self) -> str | None:
         """Address of the previous page; None on the first."""
-        return self.url(before=self.listing.rows[0].key) if self.listing.rows and self.listing.has_previous else None
+        if not (self.listing.rows and self.listing.has_previous):
+            return None
+        return self.url(before=write_key(self.listing.rows[0].key(self.filters.sort)))
 
     @property
     def progress_url(self) -> str:
@@ -335,30 +442,80 @@ def latest_read(session: Session, connection: Connection) -> Job | None:
 def list_repositories(
     session: Session, principal: Principal, filters: Filters, counts: dict[StateFilter, int] | None = None
 ) -> Listing:
-    """Return one page of what this person may see with these filters, ordered by path; `counts` if they are known."""
+    """Return one page of what this person may see with these filters, in their order; `counts` if they are known."""
+    found = match(session, principal, filters, counts)
+    if not found.count:
+        return Listing([], has_next=False, has_previous=False, matching=0)
+    matching, backwards = found.count, filters.before is not None
+    if filters.is_search:
+        some = select(col(Repository.id)).where(*found.conditions).limit(COUNTED + 1).subquery()
+        matching = session.execute(select(func.count()).select_from(some)).scalar_one()
+    keys = _page_in_order(session, found, filters)
+    more, ids = len(keys) > PAGE_SIZE, [number for _, number in keys[:PAGE_SIZE]]
+    rows = {row.repository.id: row for row in _load_rows(session, col(Repository.id).in_(ids))}
+    return Listing(
+        rows=[rows[number] for number in (reversed(ids) if backwards else ids) if number in rows],
+        has_next=backwards or more,
+        has_previous=more if backwards else filters.after is not None,
+        matching=matching,
+    )
+
+
+@dataclass(frozen=True)
+class Matching:
+    """What filters mean for one person.
+
+    Attributes:
+        connections: ids of the connections it is about.
+        conditions: on `repository`, for what this person sees and the filters match.
+        count: how many the state filter alone leaves, and so never fewer than match.
+        path: the column, so written that it is searched in the way that finds the few.
+        few_first: whether the conditions leave so few that they come before any order.
+    """
+
+    connections: list[int]
+    conditions: list[ColumnElement[bool]]
+    count: int
+    path: Any
+    few_first: bool
+
+    def of_connections(self, connection_ids: list[int]) -> ColumnElement[bool]:
+        """Return the condition for repositories of some connections."""
+        own: Any = col(Repository.connection_id)
+        # SQLite knows nothing about the values, so it is left no choice: what is an expression has no index.
+        if self.few_first or len(connection_ids) > 1:
+            own = own + 0
+        condition: ColumnElement[bool] = (
+            own.in_(connection_ids) if len(connection_ids) > 1 else own == connection_ids[0]
+        )
+        return condition
+
+
+def match(
+    session: Session, principal: Principal, filters: Filters, counts: dict[StateFilter, int] | None = None
+) -> Matching:
+    """Return the conditions for what this person may see with these filters; `counts` if they are known."""
     connections = _connections(session, principal, filters.connection)
     counts = counts or count_by_state(session, principal, filters.connection, filters.group)
-    matching, words = counts[filters.state], filters.query.lower().split()[:MAX_WORDS]
-    if not matching:
-        return Listing([], has_next=False, has_previous=False, matching=0)
+    words = filters.query.lower().split()[:MAX_WORDS]
+    path: Any = col(Repository.path_with_namespace)
+    if not counts[filters.state]:
+        return Matching(list(connections), [], 0, path, few_first=False)
     number = col(Repository.id)
     is_enabled = exists().where(col(Enablement.repository_id) == number)
     few = find_few(session, connections, words, COUNTED)
     wants_enabled = filters.state in {StateFilter.ENABLED, StateFilter.NEEDS_ATTENTION}
     if few is None and wants_enabled and counts[StateFilter.ENABLED] <= COUNTED < counts[StateFilter.ALL]:
         few = select(col(Enablement.repository_id)).where(col(Enablement.connection_id).in_(connections))
-    comes_first = few is not None or (not principal.sees_all_groups and counts[StateFilter.ALL] <= MAX_SORTED)
-    # SQLite knows nothing about the values, so it is left no choice: what is an expression has no index. A few ids come
-    # first; without them the order of an index is followed until the page is full.
-    path: Any = col(Repository.path_with_namespace)
-    own: Any = col(Repository.connection_id)
-    if comes_first or len(connections) > 1:
-        own = own + 0
-    if comes_first:
+    # A few ids come first; without them the order of an index is followed until the page is full.
+    few_first = few is not None or (not principal.sees_all_groups and counts[StateFilter.ALL] <= MAX_SORTED)
+    if few_first:
         path = path + ""
-    conditions = [
-        own.in_(connections) if len(connections) > 1 else own == next(iter(connections)),
-        *in_granted_groups(principal, are_few=comes_first and few is None),
+    found = Matching(list(connections), [], counts[filters.state], path, few_first)
+    conditions = found.conditions
+    conditions += [
+        found.of_connections(found.connections),
+        *in_granted_groups(principal, are_few=few_first and few is None),
         *(col(Repository.search_text).like(f"%{escape_like(word)}%", escape=LIKE_ESCAPE) for word in words),
     ]
     if few is not None:
@@ -368,7 +525,8 @@ def list_repositories(
         conditions += [path > f"{filters.group}/", path < f"{filters.group}0"]
     if filters.state != StateFilter.ALL:
         disconnected = [key for key, state in connections.items() if state == ConnectionState.DISCONNECTED]
-        blocked = or_(is_blocked(), own.in_(disconnected)) if disconnected else is_blocked()
+        in_those = col(Repository.connection_id).in_(disconnected)
+        blocked = or_(is_blocked(), in_those) if disconnected else is_blocked()
         if filters.state != StateFilter.ENABLED:
             conditions.append(~blocked if filters.state == StateFilter.AVAILABLE else blocked)
         conditions.append(is_enabled if wants_enabled else ~is_enabled)
@@ -376,25 +534,76 @@ def list_repositories(
         conditions.append(col(Repository.visibility) == filters.visibility)
     if filters.activity:
         since = utc_now() - timedelta(days=DAYS[filters.activity])
-        last = col(Repository.last_activity_at)
+        last = unindexed(col(Repository.last_activity_at))
         conditions.append(last < since if filters.activity == ActivityFilter.OLDER else last >= since)
-    if filters.is_search:
-        some = select(number).where(*conditions).limit(COUNTED + 1).subquery()
-        matching = session.execute(select(func.count()).select_from(some)).scalar_one()
-    statement, backwards = select(number).where(*conditions), filters.before is not None
-    if filters.after:
-        statement = statement.where(tuple_(path, number) > tuple_(*filters.after))
-    if filters.before:
-        statement = statement.where(tuple_(path, number) < tuple_(*filters.before))
-    ordering = [column.desc() if backwards else column for column in (path, number)]
-    found = list(session.execute(statement.order_by(*ordering).limit(PAGE_SIZE + 1)).scalars())
-    more, ids = len(found) > PAGE_SIZE, found[:PAGE_SIZE]
-    return Listing(
-        rows=_load_rows(session, col(Repository.id).in_(ids)),
-        has_next=backwards or more,
-        has_previous=more if backwards else filters.after is not None,
-        matching=matching,
-    )
+    if filters.role in LEVELS:
+        (lowest, above), level = LEVELS[filters.role], unindexed(col(Repository.access_level))
+        conditions += [level >= lowest, level < above]
+    elif filters.role:
+        conditions.append(col(Repository.role_source) == RoleSource(filters.role))
+    return found
+
+
+def _page_in_order(session: Session, found: Matching, filters: Filters) -> list[tuple[Any, int]]:
+    """Return the keys of a page and of the row after it, from the page's beginning or, backwards, from its end."""
+    sort, number, key = filters.sort, col(Repository.id), filters.after or filters.before
+    is_up = sort.is_up != (filters.before is not None)
+    is_beyond = operator.gt if is_up else operator.lt
+    columns: dict[str, Any] = {
+        "path": found.path,
+        "activity": col(Repository.last_activity_at),
+        "role": col(Repository.access_level),
+        "enabled": col(Enablement.enabled_at),
+    }
+    value = columns[sort.by]
+    if sort.by == "path":
+        parts = [(value, is_beyond(tuple_(value, number), tuple_(*key)) if key else None)]
+        connections = [found.connections]
+    else:
+        # Those without the value are lowest on both databases, and a part by themselves: each is a range of an index.
+        connections = [[connection_id] for connection_id in found.connections]
+        known, unknown = (value, value.is_not(None)), (None, value.is_(None))
+        parts = [unknown, known] if is_up else [known, unknown]
+        if key and key[0] is None:
+            parts = [(None, and_(value.is_(None), is_beyond(number, key[1]))), *parts[1:]]
+            parts = parts if is_up else parts[:1]
+        elif key:
+            parts = [(value, is_beyond(tuple_(value, number), tuple_(*key))), *([] if is_up else [unknown])]
+    keys: list[tuple[Any, int]] = []
+    for some in connections:
+        wanted = PAGE_SIZE + 1
+        for ordered_by, condition in parts:
+            ordering = [number] if ordered_by is None else [ordered_by, number]
+            statement = select(value if sort.by != "path" else number, number).where(
+                found.of_connections(some), *found.conditions
+            )
+            if sort.by == "enabled":
+                own = col(Enablement.repository_id) == number
+                statement = (
+                    statement.outerjoin(Enablement, own) if ordered_by is None else statement.join(Enablement, own)
+                )
+            if condition is not None:
+                statement = statement.where(condition)
+            statement = statement.order_by(*(item if is_up else item.desc() for item in ordering)).limit(wanted)
+            rows = session.execute(statement).all()
+            keys += [(row[0], row[1]) for row in rows]
+            wanted -= len(rows)
+            if not wanted:
+                break
+    if len(connections) > 1:
+        keys.sort(key=lambda item: (() if item[0] is None else (item[0],), item[1]), reverse=not is_up)
+    return keys[: PAGE_SIZE + 1]
+
+
+def unindexed(column: Any) -> Any:
+    """Return a column so written that no index of it is followed: the order of the list finds common values sooner."""
+    return func.coalesce(column, column)
+
+
+def write_key(key: tuple[Any, int]) -> str:
+    """Return a paging key as addresses write it: `id:value`."""
+    value = key[0].isoformat() if isinstance(key[0], datetime) else key[0]
+    return f"{key[1]}:{'' if value is None else value}"
 
 
 def count_by_state(session: Session, principal: Principal, slug: str = "", group: str = "") -> dict[StateFilter, int]:

@@ -24,7 +24,9 @@ from portal.repositories.selection import (
     ActivityFilter,
     Filters,
     PanelView,
+    RoleFilter,
     SelectionPanel,
+    Sort,
     StateFilter,
     VisibilityFilter,
     as_searched,
@@ -42,7 +44,8 @@ from portal.web.htmx import leave_to, render, wants_fragment
 blueprint = Blueprint("repositories", __name__)
 MAX_SLUG = 64
 # What the panel sends with a change, so that the response shows the same view.
-PANEL_FIELDS = ("connection", "q", "group", "state", "visibility", "activity", "after", "before", "on")
+FILTER_FIELDS = ("connection", "q", "group", "state", "visibility", "activity", "role", "sort")
+PANEL_FIELDS = (*FILTER_FIELDS, "after", "before", "on")
 
 
 def register(app: Flask, runtime: Runtime) -> None:
@@ -180,15 +183,16 @@ def _change(*, enabled: bool) -> Response:
 
 def read_filters(arguments: MultiDict[str, str], connection: str = "") -> Filters:
     """Read the panel's filters from an address or a form; what makes no sense there is a 400."""
-    keys: dict[str, tuple[str, int] | None] = {"after": None, "before": None}
+    keys: dict[str, tuple[Any, int] | None] = {"after": None, "before": None}
     try:
+        sort = Sort(arguments.get("sort", ""))
         for name in keys:
             if text := arguments.get(name, ""):
-                text_of_id, _, path = text.partition(":")
+                text_of_id, _, value = text.partition(":")
                 number = read_id(text_of_id)
                 if number is None:
                     raise ValueError(text)
-                keys[name] = path, number
+                keys[name] = sort.read(value), number
         return Filters(
             connection=connection or arguments.get("connection", "")[:MAX_SLUG],
             query=as_searched(arguments.get("q", "")),
@@ -196,6 +200,8 @@ def read_filters(arguments: MultiDict[str, str], connection: str = "") -> Filter
             state=StateFilter(arguments.get("state", "")),
             visibility=VisibilityFilter(arguments.get("visibility", "")),
             activity=ActivityFilter(arguments.get("activity", "")),
+            role=RoleFilter(arguments.get("role", "")),
+            sort=sort,
             **keys,
         )
     except ValueError:

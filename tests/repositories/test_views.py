@@ -119,7 +119,14 @@ def test_visibility_and_last_activity_narrow_the_list_and_stay_in_its_addresses(
 
 def test_address_that_makes_no_sense_is_400(owner: Visitor, connection_id: int) -> None:
     filters = ("state=nonsense", "visibility=secret", "activity=ever")
-    for query in (*filters, "after=x", "after=-1:a", "after=9999999999999999999999:a", "before=1e5:x"):
+    sorts = (
+        "sort=size",
+        "role=king",
+        "sort=role&after=1:x",
+        "sort=activity&after=1:x",
+        "sort=enabled&before=1:2026-01-01",
+    )
+    for query in (*filters, *sorts, "after=x", "after=-1:a", "after=9999999999999999999999:a", "before=1e5:x"):
         assert owner.get(f"/repositories/?{query}").status_code == 400, query
 
 
