@@ -141,6 +141,7 @@ COUNTS = {
     "catalogue_run.projects_known",
     "catalogue_run.projects_lost",
     "catalogue_run.projects_seen",
+    "catalogue_run.projects_unseen",
     "connection.row_version",
     "credential.client_refusals",
     "credential.failures",

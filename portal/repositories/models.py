@@ -168,6 +168,8 @@ class Repository(SQLModel, table=True):
     # Why it cannot be enabled, a `Reason`; empty if it can.
     unavailable_reason: str = Field(default="", max_length=40)
     last_activity_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # Since when complete runs have not seen it, while no one has said whether it is gone; see `CatalogueRun.doubt`.
+    unseen_since: datetime | None = Field(default=None, sa_type=UTCDateTime)
     # When a complete run no longer saw it; null while it is there.
     missing_since: datetime | None = Field(default=None, sa_type=UTCDateTime)
     # Path and name in lower case: what the search box searches.
@@ -278,10 +280,32 @@ class SelectionRule(SQLModel, table=True):
     archived: str = Field(default="", max_length=3)
 
 
+class RunKind(StrEnum):
+    """What a run reads; stored in `catalogue_run.kind`."""
+
+    COMPLETE = "complete"
+    # Only what GitLab has updated since the run before: it cannot see what is gone.
+    UPDATES = "updates"
+
+
+class Doubt(StrEnum):
+    """What became of repositories that a run no longer saw, because they were too many; stored in `catalogue_run`."""
+
+    NONE = ""
+    ASKED = "asked"
+    KEPT = "kept"
+    APPLIED = "applied"
+
+
 class CatalogueRun(SQLModel, table=True):
     """One read of GitLab's list of projects. Only a complete run may say that something is missing.
 
     Attributes:
+        kind: a `RunKind`.
+        updated_until: GitLab's time of the newest change that the run saw; null if GitLab did not say.
+        checkpoint: what a run that has not ended had read, as `catalogue.checkpoint` writes it.
+        doubt: a `Doubt`, about the repositories whose `unseen_since` is set.
+        projects_unseen: how many those were.
         complete: whether everything was read that GitLab counts, and every row had an id.
         projects_counted: how many repositories GitLab says there are; null if it does not say.
         projects_known: how many were there before.
@@ -295,6 +319,7 @@ class CatalogueRun(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE", sa_type=BigId)
     job_public_id: str = Field(default="", max_length=64)
+    kind: str = Field(default=RunKind.COMPLETE, max_length=10)
     complete: bool = False
     projects_seen: int = 0
     groups_seen: int = 0
@@ -305,6 +330,10 @@ class CatalogueRun(SQLModel, table=True):
     started_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     search_indexed: bool = False
+    updated_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    checkpoint: bytes | None = None
+    doubt: str = Field(default=Doubt.NONE, max_length=10)
+    projects_unseen: int = 0
 
 
 def visible_to(principal: Principal) -> ColumnElement[bool]:
