@@ -56,6 +56,7 @@ class Way(StrEnum):
     # In GitLab.
     APPLICATIONS = "applications"
     AUTHORIZED_APPLICATIONS = "authorized_applications"
+    OUTBOUND_REQUESTS = "outbound_requests"
 
 
 class Surface(StrEnum):
@@ -72,6 +73,7 @@ class Surface(StrEnum):
     HEALTH = "health"  # Health page, alarms on every page, and mails about them.
     CREDENTIAL = "credential"  # The page about the token pair.
     REPOSITORIES = "repositories"  # The list, when the newest read has given up.
+    HOOKS = "hooks"  # The page about the webhooks of a connection.
     REVOCATION = "revocation"  # The panel about tokens that must end at GitLab.
     PAGE = "page"  # Any page that cannot be answered, or whose form cannot be kept.
     JOB_WAITING = "job_waiting"  # A job that is tried again.
@@ -131,6 +133,9 @@ MEANS: dict[Surface, Means] = {
         "Then press Read again.",
         leads_to=frozenset({Way.REPOSITORIES}),
     ),
+    Surface.HOOKS: Means(
+        "Gatehouse tries again by itself whenever it compares; Compare now does so at once.", is_automatic=True
+    ),
     Surface.REVOCATION: Means(
         "Gatehouse tries again by itself, less and less often. Try again now asks GitLab at once.", is_automatic=True
     ),
@@ -167,6 +172,8 @@ _GIVEN_UP = {
     "health.check_one": Surface.JOB_CHECK,
     "health.mail_alarm": Surface.JOB_MAIL,
     "disconnection.erase": Surface.JOB_ERASE,
+    # Also started by the clock.
+    "webhooks.reconcile": Surface.JOB_PERIODIC,
 }
 
 
@@ -239,9 +246,9 @@ _SETUP = (
     *(Surface.TOKEN, Surface.START),
 )
 _READS = (Surface.REPOSITORIES, Surface.JOB_READ)
-_HOOK_PAGES = _among(Surface.HEALTH)
+_HOOK_PAGES = _among(Surface.HOOKS, Surface.HEALTH)
 # Whoever demands a token hears what is stored of the credential.
-_TOKEN = _among(Surface.CREDENTIAL, Surface.HEALTH, Surface.JOB_WAITING, _READS)
+_TOKEN = _among(Surface.CREDENTIAL, Surface.HEALTH, Surface.HOOKS, Surface.JOB_WAITING, _READS)
 _IN_USE = _among(_TOKEN, Surface.OVERVIEW)
 _AS_USER = _among(Surface.AUTHORIZE, _IN_USE, Surface.REVOCATION)
 _ASKS = _among(_SETUP, _AS_USER)
@@ -1601,6 +1608,7 @@ _WORK: dict[str, Failure] = {
     ),
 }
 
+_OUTBOUND_REQUESTS = "Admin area, Settings, Network, Outbound requests"
 _HOOKS: dict[str, Failure] = {
     "hook_refused": Failure(
         Layer.GITLAB,
@@ -1615,6 +1623,132 @@ _HOOKS: dict[str, Failure] = {
         "Delete webhooks that no one needs in its settings in GitLab, or have a GitLab administrator raise the limit. "
         "{again}",
         Responsible.GITLAB_ADMIN,
+        _HOOK_PAGES,
+    ),
+    "hook_url_refused": Failure(
+        Layer.GITLAB,
+        "GitLab refuses this webhook (“Invalid url given”) and accepts others with the same address.",
+        "Web servers make webhooks, and one of them cannot resolve the name: on each, run getent hosts {name}. If all "
+        "of them can, add the line {host} to the list under " + _OUTBOUND_REQUESTS + ". {again}",
+        Responsible.GITLAB_ADMIN,
+        _HOOK_PAGES,
+        (Way.OUTBOUND_REQUESTS,),
+    ),
+    "hooks_url_refused": Failure(
+        Layer.GITLAB,
+        "“Invalid url given” means: GitLab's web servers may not call {host}, or cannot resolve its name.",
+        "In GitLab, under "
+        + _OUTBOUND_REQUESTS
+        + ", add the line {host} to the list of domains and addresses that hooks "
+        "may access. If it is there already, a web server cannot resolve the name: on each, run getent hosts {name}. "
+        "{again}",
+        Responsible.GITLAB_ADMIN,
+        _HOOK_PAGES,
+        (Way.OUTBOUND_REQUESTS,),
+    ),
+    "hooks_url_refused/local": Failure(
+        Layer.GITLAB,
+        "“Invalid url given” means: webhooks of this GitLab may not call the local network, and {host} is in it.",
+        "In GitLab, under "
+        + _OUTBOUND_REQUESTS
+        + ", add the line {host} to the list of domains and addresses that hooks "
+        "may access, or tick Allow requests to the local network from webhooks and integrations. {again}",
+        Responsible.GITLAB_ADMIN,
+        _HOOK_PAGES,
+        (Way.OUTBOUND_REQUESTS,),
+    ),
+    "hooks_url_refused/loopback": Failure(
+        Layer.GITLAB,
+        "“Invalid url given” means: this portal's address, {host}, would lead GitLab back to its own machine.",
+        "Set GATEHOUSE_BASE_URL to an address at which GitLab reaches this portal. If both run on one machine, add the "
+        "line {host} in GitLab under " + _OUTBOUND_REQUESTS + ". {again}",
+        Responsible.OPERATOR,
+        _HOOK_PAGES,
+        (Way.OUTBOUND_REQUESTS,),
+    ),
+    "hooks_url_expected/local": Failure(
+        Layer.GITLAB,
+        "{host} is in the local network, which webhooks of GitLab may not call unless an administrator allows it.",
+        "In GitLab, under "
+        + _OUTBOUND_REQUESTS
+        + ", add the line {host} to the list of domains and addresses that hooks "
+        "may access. {again}",
+        Responsible.GITLAB_ADMIN,
+        frozenset({Surface.HOOKS}),
+        (Way.OUTBOUND_REQUESTS,),
+    ),
+    "hooks_url_expected/loopback": Failure(
+        Layer.GITLAB,
+        "{host} leads every machine back to itself: only a GitLab on this portal's own machine could deliver there.",
+        "Set GATEHOUSE_BASE_URL to an address at which GitLab reaches this portal. If both run on one machine, add the "
+        "line {host} in GitLab under " + _OUTBOUND_REQUESTS + ". {again}",
+        Responsible.OPERATOR,
+        frozenset({Surface.HOOKS}),
+        (Way.OUTBOUND_REQUESTS,),
+    ),
+    "hook_role_too_low": Failure(
+        Layer.ROLE,
+        "The service user may not make webhooks here: that needs the role Maintainer, or Owner for a group.",
+        "Give the service user that role in GitLab, or set the webhook up by hand. {again}",
+        Responsible.GITLAB_ADMIN,
+        _HOOK_PAGES,
+    ),
+    "hook_groups_missing": Failure(
+        Layer.GITLAB,
+        "This GitLab has no group webhooks, or the service user is not an Owner of the group.",
+        "Group webhooks need GitLab Premium and the role Owner. Until then each repository has its own. {again}",
+        Responsible.GITLAB_ADMIN,
+        frozenset({Surface.HOOKS}),
+    ),
+    "hook_project_hidden": Failure(
+        Layer.ROLE,
+        "GitLab does not show this project to the service user.",
+        "Check the service user's role in the project. {again}",
+        Responsible.GITLAB_ADMIN,
+        frozenset({Surface.HOOKS}),
+    ),
+    "hook_list_short": Failure(
+        Layer.GITLAB,
+        "GitLab's list of webhooks arrived incomplete, so nothing was made: there might be one already.",
+        "{again}",
+        None,
+        frozenset({Surface.HOOKS}),
+    ),
+    "hook_left_over": Failure(
+        Layer.ROLE,
+        "It is no longer wanted, and the service user may not remove it. What it delivers is ignored.",
+        "Delete it in the project's settings in GitLab, under Webhooks. {again}",
+        Responsible.GITLAB_ADMIN,
+        frozenset({Surface.HOOKS}),
+    ),
+    "hook_disabled": Failure(
+        Layer.GITLAB,
+        "GitLab has stopped sending to this webhook after failures, and a test failed again.",
+        "GitLab's own words say what its request met. Make sure that GitLab reaches this portal. {again}",
+        Responsible.NETWORK,
+        _HOOK_PAGES,
+    ),
+    "hook_waits_for_first": Failure(
+        Layer.GITLAB,
+        "This GitLab cannot send a test, so the first webhooks wait for a real event before the others are made.",
+        "Push to one of those repositories. Without any event the others are made after a day. {again}",
+        None,
+        _HOOK_PAGES,
+    ),
+    "hook_test_lost": Failure(
+        Layer.HTTP,
+        "GitLab says that it delivered a test, but it did not arrive here within {seconds} seconds.",
+        "Something else answers at {url}. Check that this portal's address leads to this portal from GitLab's network. "
+        "{again}",
+        Responsible.NETWORK,
+        _HOOK_PAGES,
+    ),
+    "hooks_silent": Failure(
+        Layer.GITLAB,
+        "GitLab accepted the webhooks, but delivers nothing: repositories had activity that none of them reported.",
+        "Web servers make webhooks, and background workers deliver them: make sure that the workers reach this portal, "
+        "and that GitLab is not in Silent Mode. {again}",
+        Responsible.NETWORK,
         _HOOK_PAGES,
     ),
     "hook_test_failed": Failure(

@@ -87,6 +87,8 @@ class Settings(BaseSettings):
     audit_head_file: Path | None = None
     access_log_days: int = Field(default=90, ge=1, le=3650)
     catalogue_lanes: int = Field(default=4, ge=1, le=16)
+    # How often every webhook is compared with what GitLab has.
+    hook_compare_minutes: int = Field(default=60, ge=5, le=1440)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -38,6 +38,8 @@ from portal.repositories.models import catalogue_key
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from portal.storage import Trouble
+from portal.webhooks import reconcile
+from portal.webhooks.models import HookPlan
 from tests.support.connected import connect
 from tests.support.people import Cast
 from tests.support.visitor import Visitor
@@ -52,19 +54,23 @@ PARAMETERS = {
     "email": "gatehouse@gitlab.example.com",
     "encoding": "br",
     "expected": "gatehouse",
+    "host": "gatehouse.example.com",
     "job": "sample.job",
     "known": "248",
     "lost": "246",
+    "name": "gatehouse.example.com",
     "origin": "https://gitlab.example.com",
     "path": "/oauth/token",
     "reason": "The mail server could not be used.",
     "reference": "01JD3V5Q7X",
     "root": "https://gitlab.example.com/git",
     "scopes": "api, read_api",
+    "seconds": 15,
     "seen": "50",
     "sentence": "It is gone.",
     "state": "blocked",
     "status": 418,
+    "url": "https://gatehouse.example.com/webhooks/gitlab/0",
     "username": "gatehouse",
     "version": "8.17.0",
     "where": "the database",
@@ -80,6 +86,7 @@ PAGES = {
     Surface.HEALTH: "/connections/gitlab/health",
     Surface.CREDENTIAL: "/connections/gitlab/credential",
     Surface.REPOSITORIES: "/repositories/?connection=gitlab",
+    Surface.HOOKS: "/connections/gitlab/webhooks",
     Surface.REVOCATION: "/connections/gitlab",
 }
 # The name by which a remedy refers to a button, and where it says the button is, if not on the page itself.
@@ -168,6 +175,9 @@ def put(session: Session, surface: Surface, connection_id: int, card: Card, cast
         session.add(
             ProvisioningRun(connection_id=draft.id, kind="instance", state="failed", wanted=wanted, results=[result])
         )
+    elif surface == Surface.HOOKS:
+        connection.hooks_wanted = True
+        session.merge(HookPlan(connection_id=connection_id, card=told))
     elif surface == Surface.REVOCATION:
         row = RetiredToken(
             organization_id=connection.organization_id,
@@ -343,7 +353,7 @@ def test_every_failure_has_an_entry_and_every_entry_is_used() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Card" and node.args:
                 told |= {item.value for item in [node.args[0]] if isinstance(item, ast.Constant)}
-    kinds = [*vars(net_errors).values(), *vars(answers).values(), *vars(hooks).values()]
+    kinds = [*vars(net_errors).values(), *vars(answers).values(), *vars(hooks).values(), *vars(reconcile).values()]
     told |= {vars(kind)["code"] for kind in kinds if isinstance(kind, type) and "code" in vars(kind)}
     told |= {f"tls_{case}" for case in net_errors.TLS_CASES} | {
         f"address_{reason}" for reason in (*NEVER, "reserved", "private", "not_listed", "port", "own_address")

@@ -57,6 +57,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "session_absolute_hours": (*BAD_NUMBERS, "0"),
     "access_log_days": (*BAD_NUMBERS, "0"),
     "catalogue_lanes": (*BAD_NUMBERS, "0"),
+    "hook_compare_minutes": (*BAD_NUMBERS, "4"),
     "smtp_port": (*BAD_NUMBERS, "0", "99999"),
     "plan": ("enterprize", "Enterprise"),
     "support_contact": ("help@example.com\nX: y",),

@@ -205,6 +205,8 @@ NOTES: dict[str, str | Callable[[Mapping[str, Any]], str]] = {
     "git_elsewhere": "GitLab says to read repositories at {base}, which is neither of its addresses here.",
     "git_unknown": "The service user sees no project that could show it.",
     "hooks_missing": "Not set up yet.",
+    "hooks_made": "Webhooks are set up; nothing has been delivered yet.",
+    "hooks_deliver": lambda params: f"The newest delivery came {_moment(params['at'])}.",
     "hooks_unwanted": "Not wanted for this connection.",
 }
 

@@ -50,5 +50,7 @@ def _action(way: Way, connection: Connection | None) -> CardAction | None:
     if way == Way.AUTHORIZED_APPLICATIONS:
         url = links.own_applications(connection.external_url, parse_version(connection.version_seen))
         return CardAction("Open Authorized applications in GitLab", url, external=True)
+    if way == Way.OUTBOUND_REQUESTS:
+        return CardAction("Open the setting in GitLab", links.outbound_requests(connection.external_url), external=True)
     label, step = _STEPS[way]
     return CardAction(label, step_url(connection, step))

@@ -80,3 +80,23 @@ def _settings_root(version: Version | None) -> str:
     if version is None or version >= _MOVED_TO_USER_SETTINGS:
         return "/-/user_settings"
     return "/-/profile" if version >= _MOVED_BEHIND_DASH else "/profile"
+
+
+def outbound_requests(base: str) -> str:
+    """Return the setting of what webhooks may access (Admin area, Network)."""
+    return f"{base}/admin/application_settings/network#js-outbound-settings"
+
+
+def project_hooks(base: str, full_path: str) -> str:
+    """Return the page of a project's webhooks (12.0; older versions redirect)."""
+    return f"{base}/{quote(full_path)}/-/hooks"
+
+
+def group_hooks(base: str, full_path: str) -> str:
+    """Return the page of a group's webhooks (Premium)."""
+    return f"{base}/groups/{quote(full_path)}/-/hooks"
+
+
+def system_hooks(base: str) -> str:
+    """Return the page of system hooks (Admin area)."""
+    return f"{base}/admin/hooks"

@@ -29,6 +29,7 @@ from portal.health.models import TITLES
 from portal.net import OutboundError, is_same_address
 from portal.runtime import Runtime
 from portal.web.times import moment
+from portal.webhooks.status import hooks_check
 
 REASON = "health check"
 EXPIRES = "access_token_expires"
@@ -94,8 +95,7 @@ def look(runtime: Runtime, connection: Connection, progress: Progress, *, is_bac
                     git, base = _git_check(connection, client)
                     more.append(git)
                     addresses |= {"git": base} if base else {}
-    hooks = skipped("hooks", "hooks_missing" if connection.hooks_wanted else "hooks_unwanted")
-    checks |= {check.key: check for check in [*more, _work_check(connection), hooks]}
+    checks |= {check.key: check for check in [*more, _work_check(connection), hooks_check(runtime, connection)]}
     if metadata:
         seen = {"version_seen": metadata.version, "edition_seen": edition_of(metadata)}
         checks["version"] = checklist.version_check(Connection(**{**connection.model_dump(), **seen}))

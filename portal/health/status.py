@@ -341,7 +341,8 @@ def _address(
 ) -> tuple[str, str]:
     """Return where a direction leads and how the portal knows; both are empty for the credential."""
     if "hooks" in direction.keys:
-        return runtime.settings.base_url, "Not set up yet."
+        row = current.get("hooks")
+        return runtime.settings.base_url, (note_text(row.note, row.params) if row else "") or "Not set up yet."
     if "external_url" in direction.keys:
         issuer = watch.addresses.get("issuer", "")
         known = f"GitLab calls itself {issuer}." if issuer else "GitLab has not reported its own address."

@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
-from portal.capability import Capability
+from portal.capability import Capability, JobDefinition, PeriodicJob
 from portal.db import delete_of_connection
+from portal.webhooks.jobs import LOOK_SECONDS, RECONCILE, compare_due, due_connections, run_reconcile
 from portal.webhooks.models import Hook, HookPlan
+from portal.webhooks.status import hooks_panels
 
 CAPABILITY = Capability(
     name="webhooks",
+    views="portal.webhooks.views",
+    stylesheets=("webhooks",),
+    connection_panels={17: hooks_panels},
     tables=(Hook, HookPlan),
+    jobs=(
+        JobDefinition(RECONCILE, run_reconcile),
+        PeriodicJob(
+            "webhooks.compare",
+            compare_due,
+            "Compare webhooks with GitLab",
+            LOOK_SECONDS,
+            lambda runtime: bool(due_connections(runtime)),
+        ),
+    ),
     erases_in_batches=(Hook,),
     erases=delete_of_connection(HookPlan),
+    actions={
+        "hook.created": "made the webhook of {object}",
+        "hook.proved": "received the first delivery of the webhook of {object}",
+        "hook.refused": "could not keep the webhook of {object}",
+        "hook.removed": "removed the webhook of {object}",
+        "hook.repair_requested": "had the webhook of {object} compared with GitLab",
+        "hook.repaired": "repaired the webhook of {object}",
+        "hook.secret_shown": "saw new secrets of the webhook of {object}, to set it up by hand",
+        "hook.switched_off": "switched the webhook of {object} off",
+        "hook.switched_on": "switched the webhook of {object} on",
+        "hooks.compare_requested": "had the webhooks of {object} compared with GitLab",
+        "hooks.level_changed": "chose how the webhooks of {object} are made",
+        "hooks.rotated": "gave {hooks} webhooks of {object} new secrets",
+    },
 )

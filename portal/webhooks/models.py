@@ -24,8 +24,6 @@ class HookStatus(StrEnum):
     ACTIVE = "active"
     # GitLab does not let the portal make or keep it; the card says why.
     REFUSED = "refused"
-    # GitLab stopped sending to it.
-    DISABLED = "disabled"
     # No longer wanted: removed at GitLab as soon as possible. Until then it still accepts deliveries.
     RETIRING = "retiring"
 

@@ -20,6 +20,7 @@ from portal.db import utc_now
 from portal.jobs.models import Job
 from portal.repositories.models import GitLabGroup, Repository, recount
 from portal.runtime import Runtime
+from portal.webhooks.models import Hook
 
 # This address is refused at once, so that nothing waits for a network.
 UNREACHABLE = "https://127.0.0.1"
@@ -31,6 +32,7 @@ MISSING = {
     "membership_id": "999999",
     "invitation_id": "999999",
     "repository": "999999",
+    "hook": "999999",
     "group": "999999",
     "audit_number": "999999",
     "server_id": "999999",
@@ -49,6 +51,7 @@ class Objects:
     invitation_id: str
     repository: str
     group: str
+    hook: str
     audit_number: str
     server_id: str
 
@@ -109,9 +112,12 @@ def make_objects(runtime: Runtime, organization_id: int, user_id: int) -> Object
         )
         session.add_all([member, repository, group, application, attempt, invitation])
         session.flush()
+        hook = Hook(connection_id=connection.id, subject_id=1, repository_id=repository.id)
+        session.add(hook)
+        session.flush()
         recount(session, connection.id)
         _record(session, organization_id, mark)
-    ids = (str(row.id) for row in (member, invitation, repository, group))
+    ids = (str(row.id) for row in (member, invitation, repository, group, hook))
     last = (_number_of(runtime, mark), str(server.id))
     return Objects(connection.slug, attempt.public_id, state_of(mark), job.public_id, *ids, *last)  # type: ignore[call-arg]
 

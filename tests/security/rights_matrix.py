@@ -13,6 +13,7 @@ from portal.actor import Right, Role
 PUBLIC = "public"
 SIGNED_IN = "signed_in"
 MANAGERS = frozenset({Role.OWNER, Role.ADMINISTRATOR})
+EVERYONE_BUT_LEADS = frozenset(Role) - {Role.TEAM_LEAD}
 
 
 class Kind(StrEnum):
@@ -61,6 +62,7 @@ SEE, MANAGE = Right.SEE_CONNECTIONS, Right.MANAGE_CONNECTIONS
 SETUP = "/connections/{slug}/setup"
 AUTHORIZATION = "/connections/{slug}/authorization"
 HEALTH = "/connections/{slug}/health"
+HOOKS = "/connections/{slug}/webhooks"
 
 ROWS = (
     Row("GET", "/", "accounts.home", PUBLIC, 303),
@@ -219,6 +221,15 @@ ROWS = (
     Row("GET", HEALTH + "/progress", "health.progress", SEE, 303),
     Row("POST", HEALTH + "/checks", "health.check_again", MANAGE, 303),
     Row("POST", HEALTH + "/support-bundle", "health.bundle", MANAGE, 200),
+    Row("GET", HOOKS, "webhooks.index", SEE, 200),
+    Row("GET", HOOKS + "/{hook}", "webhooks.show", SEE, 200, only=EVERYONE_BUT_LEADS),
+    Row("POST", HOOKS + "/compare", "webhooks.compare", MANAGE, 303),
+    Row("POST", HOOKS + "/settings", "webhooks.settings", MANAGE, 303, {"level": "project"}),
+    Row("POST", HOOKS + "/rotate", "webhooks.rotate_all", MANAGE, 303),
+    Row("POST", HOOKS + "/{hook}/repair", "webhooks.repair", MANAGE, 303),
+    Row("POST", HOOKS + "/{hook}/rotate", "webhooks.rotate", MANAGE, 303),
+    Row("POST", HOOKS + "/{hook}/mode", "webhooks.mode", MANAGE, 303, {"mode": "automatic"}),
+    Row("POST", HOOKS + "/{hook}/by-hand", "webhooks.by_hand", MANAGE, 200),
     Row("GET", "/repositories/", "repositories.index", Right.SEE_REPOSITORIES, 200),
     Row("GET", "/connections/{slug}/rules", "rules.show", MANAGE, 200),
     Row("POST", "/connections/{slug}/rules", "rules.change", MANAGE, 200),

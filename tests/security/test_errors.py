@@ -37,6 +37,7 @@ VIEWS = {
     "servers": ("servers.index", "/servers/"),
     "rules": ("rules.show", "/connections/gitlab/rules"),
     "missing": ("missing.index", "/repositories/missing"),
+    "webhooks": ("webhooks.index", "/connections/gitlab/webhooks"),
     "handover": ("handover.sealed", "/hand-over/0123456789abcdef"),
 }
 VALUE = "5f2d9c81e07b4a63" * 4

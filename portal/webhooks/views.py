@@ -1,0 +1,130 @@
+"""The pages about webhooks: all of a connection, one of them, and what a person enters in GitLab by hand."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Flask, Response, flash, request, url_for
+
+from portal.actor import Right
+from portal.connections.store import get_connection
+from portal.connections.walkthrough import save_services
+from portal.db import read_id
+from portal.errors import NotFound
+from portal.runtime import Runtime
+from portal.web.access import requires
+from portal.web.current import current_principal, current_runtime
+from portal.web.forms import refuse_unknown_fields
+from portal.web.htmx import leave_to, render
+from portal.webhooks import changes
+from portal.webhooks.status import load_hook, load_hooks_page
+
+blueprint = Blueprint("webhooks", __name__, url_prefix="/connections/<slug>/webhooks")
+
+
+def register(app: Flask, runtime: Runtime) -> None:
+    """Add the routes."""
+    app.register_blueprint(blueprint)
+
+
+@blueprint.get("")
+@requires(Right.SEE_CONNECTIONS)
+def index(slug: str) -> Response:
+    """Show every hook, what needs a person first."""
+    runtime, principal = current_runtime(), current_principal()
+    connection = get_connection(runtime, principal, slug)
+    asked = request.args
+    page = read_id(asked.get("page", "")) or 1
+    found = load_hooks_page(runtime, principal, connection, asked.get("q", ""), asked.get("state", ""), page)
+    return render("webhooks/index.html", connection=connection, hooks=found)
+
+
+@blueprint.get("/<hook_id>")
+@requires(Right.SEE_CONNECTIONS)
+def show(slug: str, hook_id: str) -> Response:
+    """Show one hook."""
+    runtime, principal = current_runtime(), current_principal()
+    connection = get_connection(runtime, principal, slug)
+    return render(
+        "webhooks/show.html", connection=connection, found=load_hook(runtime, principal, connection, _id(hook_id))
+    )
+
+
+@blueprint.post("/compare")
+@requires(Right.MANAGE_CONNECTIONS)
+def compare(slug: str) -> Response:
+    """Compare everything now, and repair it."""
+    refuse_unknown_fields()
+    changes.request_comparison(current_runtime(), current_principal(), slug)
+    flash("Gatehouse is comparing the webhooks with GitLab. Reload the page to see the result.", "success")
+    return leave_to(url_for(".index", slug=slug))
+
+
+@blueprint.post("/settings")
+@requires(Right.MANAGE_CONNECTIONS)
+def settings(slug: str) -> Response:
+    """Switch webhooks on or off, and choose how they are made."""
+    refuse_unknown_fields("level", "hooks_wanted")
+    runtime, principal = current_runtime(), current_principal()
+    if level := request.form.get("level", ""):
+        changes.choose_level(runtime, principal, slug, level)
+    if wanted := request.form.get("hooks_wanted", ""):
+        connection = get_connection(runtime, principal, slug)
+        save_services(runtime, principal, slug, connection.services, wanted == "1")
+    return leave_to(url_for(".index", slug=slug))
+
+
+@blueprint.post("/rotate")
+@requires(Right.MANAGE_CONNECTIONS)
+def rotate_all(slug: str) -> Response:
+    """Give every hook new secrets."""
+    refuse_unknown_fields()
+    count = changes.request_rotation(current_runtime(), current_principal(), slug)
+    flash(f"{count:,} webhooks get new secrets. The previous ones work until GitLab has the new ones.", "success")
+    return leave_to(url_for(".index", slug=slug))
+
+
+@blueprint.post("/<hook_id>/repair")
+@requires(Right.MANAGE_CONNECTIONS)
+def repair(slug: str, hook_id: str) -> Response:
+    """Compare one hook now, and repair it."""
+    refuse_unknown_fields()
+    changes.request_repair(current_runtime(), current_principal(), slug, _id(hook_id))
+    flash("Gatehouse is comparing this webhook with GitLab. Reload the page to see the result.", "success")
+    return leave_to(url_for(".show", slug=slug, hook_id=hook_id))
+
+
+@blueprint.post("/<hook_id>/rotate")
+@requires(Right.MANAGE_CONNECTIONS)
+def rotate(slug: str, hook_id: str) -> Response:
+    """Give one hook new secrets."""
+    refuse_unknown_fields()
+    changes.request_rotation(current_runtime(), current_principal(), slug, _id(hook_id))
+    flash("It gets new secrets. The previous ones work until GitLab has the new ones.", "success")
+    return leave_to(url_for(".show", slug=slug, hook_id=hook_id))
+
+
+@blueprint.post("/<hook_id>/mode")
+@requires(Right.MANAGE_CONNECTIONS)
+def mode(slug: str, hook_id: str) -> Response:
+    """Switch the hook of one repository off, or on again."""
+    refuse_unknown_fields("mode")
+    changes.choose_mode(current_runtime(), current_principal(), slug, _id(hook_id), request.form.get("mode", ""))
+    return leave_to(url_for(".show", slug=slug, hook_id=hook_id))
+
+
+@blueprint.post("/<hook_id>/by-hand")
+@requires(Right.MANAGE_CONNECTIONS)
+def by_hand(slug: str, hook_id: str) -> Response:
+    """Show URL and secrets, this once, to someone who makes the hook in GitLab."""
+    refuse_unknown_fields()
+    runtime, principal = current_runtime(), current_principal()
+    values = changes.set_up_by_hand(runtime, principal, slug, _id(hook_id))
+    connection = get_connection(runtime, principal, slug)
+    found = load_hook(runtime, principal, connection, _id(hook_id))
+    return render("webhooks/by_hand.html", connection=connection, found=found, values=values)
+
+
+def _id(text: str) -> int:
+    number = read_id(text)
+    if number is None:
+        raise NotFound
+    return number
