@@ -53,6 +53,7 @@ class Way(StrEnum):
     SETUP = "setup"
     RESTORED = "restored"
     REPOSITORIES = "repositories"
+    UNSEEN = "unseen"
     # In GitLab.
     APPLICATIONS = "applications"
     AUTHORIZED_APPLICATIONS = "authorized_applications"
@@ -1340,6 +1341,16 @@ _CONNECTION: dict[str, Failure] = {
         _INCOMPLETE,
     ),
     "repositories_gone": _read_ended("{lost} of {known} repositories are gone since the last read.", _GONE),
+    "repositories_unseen": Failure(
+        Layer.GITLAB,
+        "The last read no longer saw {lost} of {known} repositories. They were kept as they are.",
+        "Say whether they are gone: press Decide in the list of repositories. If they were not deleted, the service "
+        "user has lost its membership: add it to their group in GitLab again, then have the list read again.",
+        Responsible.YOU,
+        _among(Surface.OVERVIEW, Surface.HEALTH, Surface.REPOSITORIES),
+        (Way.UNSEEN, Way.REPOSITORIES),
+        is_done_there=True,
+    ),
     "rules_would_disable": Failure(
         Layer.PORTAL,
         "After the last read, the rules would disable {count} repositories at once. Nothing was disabled.",

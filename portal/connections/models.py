@@ -208,6 +208,7 @@ NOT_DISPROVED_BY_READING = UNTIL_AUTHORIZED | {
 WORKS_MEANWHILE = frozenset(
     {
         *("wrong_user", "missing_scopes", "catalogue_incomplete", "repositories_gone"),
+        "repositories_unseen",
         *("rotation_unknown", "rotation_refused"),
     }
 )

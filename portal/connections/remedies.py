@@ -39,6 +39,8 @@ def _action(way: Way, connection: Connection | None) -> CardAction | None:
         return None
     if way == Way.REPOSITORIES:
         return CardAction("Show repositories", f"/repositories/?connection={connection.slug}")
+    if way == Way.UNSEEN:
+        return CardAction("Decide", f"/connections/{connection.slug}/unseen")
     if way == Way.SETUP:
         return CardAction("Continue the walkthrough", f"/connections/{connection.slug}/setup")
     if way == Way.GATEWAY:

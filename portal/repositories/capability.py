@@ -70,6 +70,8 @@ CAPABILITY = Capability(
     erases=forget_erased,
     on_connected=enqueue_catalogue_read,
     actions={
+        "catalogue.unseen_gone": "said that {count} repositories of {object} are gone",
+        "catalogue.unseen_kept": "kept {count} repositories of {object} that a read no longer saw",
         "catalogue.read_requested": "had the repositories of {object} read again",
         "repository.disabled": "disabled {object}",
         "repository.enabled": "enabled {object}",

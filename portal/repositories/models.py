@@ -289,7 +289,7 @@ class RunKind(StrEnum):
 
 
 class Doubt(StrEnum):
-    """What became of repositories that a run no longer saw, because they were too many; stored in `catalogue_run`."""
+    """Whether repositories are gone that a run no longer saw, if they were too many; stored in `catalogue_run`."""
 
     NONE = ""
     ASKED = "asked"

@@ -408,9 +408,9 @@ def load_panel(runtime: Runtime, principal: Principal, view: PanelView) -> Selec
         shown = next((item for item in connections if item.slug == filters.connection), None)
         if view.fixed and shown is None:
             raise NotFound
-        if shown is None and len(connections) == 1:
+        if not filters.connection and len(connections) == 1:
             shown = connections[0]
-        counts = count_by_state(session, principal, shown.slug if shown else "")
+        counts = count_by_state(session, principal, shown.slug if shown else filters.connection)
         return SelectionPanel(
             filters=filters,
             listing=list_repositories(session, principal, filters, counts if not filters.group else None),
@@ -499,7 +499,7 @@ def match(
     counts = counts or count_by_state(session, principal, filters.connection, filters.group)
     words = filters.query.lower().split()[:MAX_WORDS]
     path: Any = col(Repository.path_with_namespace)
-    if not counts[filters.state]:
+    if not connections or not counts[filters.state]:
         return Matching(list(connections), [], 0, path, few_first=False)
     number = col(Repository.id)
     is_enabled = exists().where(col(Enablement.repository_id) == number)

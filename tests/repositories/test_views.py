@@ -10,8 +10,9 @@ from sqlmodel import col, select
 
 from portal.accounts.models import GroupGrant
 from portal.audit.models import AuditEvent
+from portal.connections.models import Connection
 from portal.db import utc_now
-from portal.repositories.catalogue.rows import mark_missing
+from portal.repositories.catalogue.rows import compare
 from portal.repositories.catalogue.run import read_catalogue
 from portal.repositories.models import Enablement, GitLabGroup, Namespace, Repository, recount
 from portal.runtime import Runtime
@@ -140,7 +141,7 @@ def test_counts_are_what_is_there_however_it_changes(runtime: Runtime, owner: Vi
     owner.post("/repositories/enable", {"repository_id": [str(row.id) for row in free[:40]]})
     owner.post("/repositories/disable", {"repository_id": [str(row.id) for row in free[5:9]]})
     present = {row.gitlab_project_id for row in repositories(runtime)} - {row.gitlab_project_id for row in free[:3]}
-    mark_missing(runtime.database, connection_id, present, is_complete=True)
+    compare(runtime.database, connection_id, present, is_complete=True, is_too_many=lambda *_: False)
     kept = stored()
     with runtime.database.transaction() as session:
         recount(session, connection_id)
@@ -384,3 +385,19 @@ def test_pages_take_the_same_number_of_queries_with_few_rows_and_with_fifty(
         lengths.append(len(counted))
 
     assert lengths[0] == lengths[1]
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_connection_that_does_not_exist_has_no_repositories(
+    runtime: Runtime, sandbox: RunningSandbox, owner: Visitor, cast: Cast, others: int
+) -> None:
+    read_catalogue(runtime, connect(runtime, sandbox, cast.owner), "job", lambda *_: None)
+    for number in range(others):
+        with runtime.database.transaction() as session:
+            names = {"slug": f"other-{number}", "display_name": f"Other {number}", "authorized_at": utc_now()}
+            session.add(Connection(organization_id=cast.owner.organization_id, **names))
+
+    for slug in ("%25", "no-such"):
+        for more in ("", "&q=api", "&state=enabled", "&group=data", "&sort=activity"):
+            answer = owner.get(f"/repositories/?connection={slug}{more}")
+            assert (answer.status_code, "data/data-contracts" in answer.text) == (200, False)

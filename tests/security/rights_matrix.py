@@ -233,6 +233,8 @@ ROWS = (
     Row("GET", "/repositories/", "repositories.index", Right.SEE_REPOSITORIES, 200),
     Row("GET", "/connections/{slug}/rules", "rules.show", MANAGE, 200),
     Row("POST", "/connections/{slug}/rules", "rules.change", MANAGE, 200),
+    Row("GET", "/connections/{slug}/unseen", "unseen.show", MANAGE, 200),
+    Row("POST", "/connections/{slug}/unseen", "unseen.answer", MANAGE, 409, {"do": "keep", "count": "3"}),
     Row("GET", "/repositories/groups", "repositories.groups", Right.SEE_REPOSITORIES, 303),
     Row("GET", "/repositories/missing", "missing.index", Right.SEE_REPOSITORIES, 200),
     Row("GET", SETUP + "/repositories", "repositories.setup", MANAGE, 200),

@@ -36,6 +36,7 @@ VIEWS = {
     "provisioning": ("provisioning.show", "/connections/gitlab/setup/create"),
     "servers": ("servers.index", "/servers/"),
     "rules": ("rules.show", "/connections/gitlab/rules"),
+    "unseen": ("unseen.show", "/connections/gitlab/unseen"),
     "missing": ("missing.index", "/repositories/missing"),
     "webhooks": ("webhooks.index", "/connections/gitlab/webhooks"),
     "handover": ("handover.sealed", "/hand-over/0123456789abcdef"),

@@ -12,7 +12,7 @@ from typing import Any
 from portal.errors import Card, Surface
 from portal.foreign import ShortText
 from portal.gitlab.answers import Defect
-from portal.repositories.models import CatalogueRun
+from portal.repositories.models import CatalogueRun, Doubt
 
 ROWS_NAMED = 5
 # Instead of a field: GitLab answers 500 if this row is in a list.
@@ -20,6 +20,8 @@ FAILS = ShortText("500")
 # If at least this many repositories are gone at once, the run reports it.
 MANY_LOST = 100
 SOME_LOST, SHARE_LOST = 3, 0.25
+# Below this, a few deleted projects in a small GitLab would already be a share that is asked about.
+LEAST_ASKED = 10
 
 
 @dataclass
@@ -76,6 +78,7 @@ class Notice:
     title: str
     note: str
     points: tuple[str, ...] = ()
+    is_question: bool = False
 
 
 def notices_of(run: CatalogueRun | None) -> list[Notice]:
@@ -85,6 +88,9 @@ def notices_of(run: CatalogueRun | None) -> list[Notice]:
     found = []
     if not run.complete:
         found.append(_notice_of(_incomplete_card(run)))
+    if run.doubt == Doubt.ASKED:
+        card = _unseen_card(run).at(Surface.REPOSITORIES)
+        found.append(Notice(card.sentence, card.remedy, is_question=True))
     if is_large_loss(run):
         found.append(_notice_of(_lost_card(run)))
     if run.defects:
@@ -104,10 +110,17 @@ def is_large_loss(run: CatalogueRun) -> bool:
     )
 
 
+def is_asked_about(unseen: int, known: int, percent: int) -> bool:
+    """Return whether so much is missing from a read that someone has to say whether it is gone."""
+    return unseen >= LEAST_ASKED and unseen * 100 >= percent * known
+
+
 def card_of(run: CatalogueRun) -> Card | None:
     """Return why a run that has ended needs a person; None if it does not."""
     if not run.complete:
         return _incomplete_card(run)
+    if run.doubt == Doubt.ASKED:
+        return _unseen_card(run)
     return _lost_card(run) if is_large_loss(run) else None
 
 
@@ -128,6 +141,10 @@ def _incomplete_card(run: CatalogueRun) -> Card:
 
 def _lost_card(run: CatalogueRun) -> Card:
     return Card("repositories_gone", {"lost": f"{run.projects_lost:,}", "known": f"{run.projects_known:,}"})
+
+
+def _unseen_card(run: CatalogueRun) -> Card:
+    return Card("repositories_unseen", {"lost": f"{run.projects_unseen:,}", "known": f"{run.projects_known:,}"})
 
 
 def _defect_sentence(item: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ Only changed rows are written (`WHERE digest IS DISTINCT`), so reading the same 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -145,28 +145,52 @@ def write_groups(database: Database, rows: list[RowValues]) -> None:
             add_namespaces(session, rows[0].values["connection_id"], paths)
 
 
-def mark_missing(
-    database: Database, connection_id: int, present: Collection[int], *, is_complete: bool
-) -> tuple[int, int]:
-    """Unmark what a run saw again and, if it was complete, mark what it did not see.
+@dataclass(frozen=True)
+class Comparison:
+    """What a run found out about repositories that were known before it.
 
-    Returns:
-        How many repositories went missing with this run, and how many were there before.
+    Attributes:
+        known: how many there were.
+        lost: how many went missing with this run.
+        unseen: how many it no longer saw, but left as they were.
+        is_asked: whether someone has to say if they are gone: the run before saw some of them.
     """
+
+    known: int
+    lost: int = 0
+    unseen: int = 0
+    is_asked: bool = False
+
+
+def compare(
+    database: Database,
+    connection_id: int,
+    present: Collection[int],
+    *,
+    is_complete: bool,
+    is_too_many: Callable[[int, int], bool],
+) -> Comparison:
+    """Unmark what a run saw again and, if it was complete, mark what it did not see: as gone, or as unseen if too many.
+
+    `is_too_many` takes how many were not seen, and how many there were before.
+    """
+    columns = (col(Repository.gitlab_project_id), col(Repository.missing_since), col(Repository.unseen_since))
     with database.reading() as session:
-        known = session.execute(
-            select(col(Repository.gitlab_project_id), col(Repository.missing_since)).where(
-                col(Repository.connection_id) == connection_id
-            )
-        ).all()
-    there = [project_id for project_id, missing_since in known if missing_since is None]
-    back = [project_id for project_id, missing_since in known if missing_since is not None and project_id in present]
-    _set_missing_since(database, connection_id, back, None)
+        known = session.execute(select(*columns).where(col(Repository.connection_id) == connection_id)).all()
+    there = [project_id for project_id, missing_since, _ in known if missing_since is None]
+    unseen = {project_id for project_id, _, unseen_since in known if unseen_since is not None}
+    back = [project_id for project_id, missing_since, _ in known if missing_since is not None and project_id in present]
+    _set_since(database, connection_id, back, missing_since=None)
+    _set_since(database, connection_id, sorted(unseen.intersection(present)), unseen_since=None)
     if not is_complete:
-        return 0, len(there)
+        return Comparison(len(there))
     gone = [project_id for project_id in there if project_id not in present]
-    _set_missing_since(database, connection_id, gone, utc_now())
-    return len(gone), len(there)
+    if is_too_many(len(gone), len(there)):
+        new = sorted(set(gone) - unseen)
+        _set_since(database, connection_id, new, unseen_since=utc_now())
+        return Comparison(len(there), unseen=len(gone), is_asked=bool(new))
+    _set_since(database, connection_id, gone, missing_since=utc_now(), unseen_since=None)
+    return Comparison(len(there), lost=len(gone))
 
 
 def _upsert(
@@ -184,9 +208,19 @@ def _upsert(
         session.connection().execute(upsert, values)
 
 
-def _set_missing_since(database: Database, connection_id: int, project_ids: list[int], when: datetime | None) -> None:
+def mark_unseen_as_gone(session: Session, connection_id: int, when: datetime) -> None:
+    """Mark what a read no longer saw, because someone said that it is gone."""
+    own = (col(Repository.connection_id) == connection_id, col(Repository.unseen_since).is_not(None))
+    ids = list(session.execute(select(col(Repository.id)).where(*own)).scalars())
+    for start in range(0, len(ids), IDS_PER_STATEMENT):
+        some = col(Repository.id).in_(ids[start : start + IDS_PER_STATEMENT])
+        with keep_counts(session, some):
+            session.execute(update(Repository).where(some).values(missing_since=when, unseen_since=None))
+
+
+def _set_since(database: Database, connection_id: int, project_ids: list[int], **values: datetime | None) -> None:
     for start in range(0, len(project_ids), IDS_PER_STATEMENT):
         some = project_ids[start : start + IDS_PER_STATEMENT]
         own = (col(Repository.connection_id) == connection_id, col(Repository.gitlab_project_id).in_(some))
         with database.transaction() as session, keep_counts(session, *own):
-            session.execute(update(Repository).where(*own).values(missing_since=when))
+            session.execute(update(Repository).where(*own).values(**values))

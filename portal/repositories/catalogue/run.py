@@ -26,16 +26,16 @@ from portal.gitlab.client import GitLabClient
 from portal.gitlab.identification import FILTERS_BY_ROLE, Version, VersionTooOld, parse_version
 from portal.jobs import Job, enqueue
 from portal.net import OutboundError
-from portal.repositories.catalogue.findings import ReadFindings, card_of
+from portal.repositories.catalogue.findings import ReadFindings, card_of, is_asked_about
 from portal.repositories.catalogue.reader import CatalogueReader
 from portal.repositories.catalogue.rows import (
+    compare,
     group_row,
-    mark_missing,
     repository_row,
     write_groups,
     write_repositories,
 )
-from portal.repositories.models import CatalogueRun, GitLabGroup, catalogue_key, recount
+from portal.repositories.models import CatalogueRun, Doubt, GitLabGroup, catalogue_key, recount
 from portal.repositories.search import complete_index
 from portal.runtime import Runtime
 
@@ -101,12 +101,24 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
             found.note_failure("groups", error.code)
         _read_repositories(runtime, connection, client, version, found, progress)
     is_indexed = complete_index(runtime.database)
-    lost, known = mark_missing(runtime.database, connection_id, found.seen, is_complete=found.is_complete)
+    percent = runtime.settings.catalogue_loss_percent
+    compared = compare(
+        runtime.database,
+        connection_id,
+        found.seen,
+        is_complete=found.is_complete,
+        is_too_many=lambda unseen, known: is_asked_about(unseen, known, percent),
+    )
     with runtime.database.transaction() as session:
+        before = latest_run(session, connection_id)
         run = session.get_one(CatalogueRun, run_id)
         run.complete, run.finished_at = found.is_complete, utc_now()
         run.projects_seen, run.groups_seen, run.projects_counted = len(found.seen), found.groups, found.counted
-        run.projects_lost, run.projects_known, run.defects = lost, known, list(found.defects.values())
+        run.projects_lost, run.projects_known, run.projects_unseen = compared.lost, compared.known, compared.unseen
+        if compared.unseen:
+            # What was decided about the same repositories stays decided.
+            run.doubt = Doubt.ASKED if compared.is_asked or before is None else before.doubt
+        run.defects = list(found.defects.values())
         run.search_indexed = is_indexed
         if found.are_groups_whole:
             # Without its group a grant shows a team lead nothing, so an incomplete list removes no group.
