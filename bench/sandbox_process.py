@@ -13,10 +13,11 @@ USER = "root"
 
 @dataclass(frozen=True)
 class Served:
-    """Where it answers, and a token of its administrator."""
+    """Where it answers, and tokens of its service user and of its administrator."""
 
     url: str
     token: str
+    root_token: str
 
 
 @contextmanager
@@ -26,8 +27,7 @@ def sandbox_of(projects: int) -> Iterator[Served]:
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdin
-        url, token = process.stdout.readline().split()
-        yield Served(url, token)
+        yield Served(*process.stdout.readline().split())
         process.stdin.close()
         process.wait(10)
 
@@ -37,7 +37,8 @@ def main() -> None:
     from portal.sandbox.testing import RunningSandbox
 
     with RunningSandbox(project_count=int(sys.argv[1]), with_service_user=True) as sandbox:
-        print(sandbox.url, sandbox.token("gatehouse"), flush=True)
+        sandbox.world.settings.allow_local_hooks = True
+        print(sandbox.url, sandbox.token("gatehouse"), sandbox.token("root"), flush=True)
         sys.stdin.read()
 
 

@@ -18,7 +18,7 @@ from portal.repositories.models import Repository, visible_to
 from portal.runtime import Runtime
 from portal.webhooks.desired import plan_of, url_of
 from portal.webhooks.jobs import enqueue_reconciliation
-from portal.webhooks.keys import confirm_keys, make_keys, open_key
+from portal.webhooks.keys import make_keys, open_key
 from portal.webhooks.models import Hook, HookStatus, Mode
 from portal.webhooks.reconcile import target_of
 
@@ -114,8 +114,8 @@ def set_up_by_hand(runtime: Runtime, principal: Principal, slug: str, hook_id: i
         version = parse_version(connection.version_seen)
         can_sign = version is not None and version >= SIGNATURES
         make_keys(runtime, hook, origin_of(connection.api_url), with_signature=can_sign)
-        # Only a delivery shows whether the person entered the signing token too.
-        confirm_keys(hook, is_signed=False) if not can_sign else None
+        # Only a delivery shows whether the person entered the signing token too, so none is required yet.
+        hook.uses_signature, hook.signed_from = False, None
         hook.mode, hook.status, hook.card = Mode.BY_HAND, HookStatus.UNPROVED, None
         hook.url, hook.proved_at, hook.last_delivery_at = url_of(runtime, hook.public_id), None, None
         audit.record(session, principal.actor, "hook.secret_shown", target_of(session, connection, hook))

@@ -39,7 +39,8 @@ def enqueue_reconciliation(
         {"connection_id": connection.id, "hook_id": hook_id},
         organization_id=connection.organization_id,
         title=f"Compare webhooks of {connection.display_name}",
-        key=f"hooks:{connection.id}" if hook_id is None else f"hook:{hook_id}",
+        # One at a time: two that look at the same moment would both find no hook, and both make one.
+        key=f"hooks:{connection.id}",
         subject=f"connection:{connection.id}",
         lane=f"connection:{connection.id}",
         actor=actor,

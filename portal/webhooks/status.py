@@ -43,6 +43,22 @@ class Shown(StrEnum):
     OFF = "off"
 
 
+# As GitLab's form calls them.
+TRIGGERS = {
+    "push_events": "Push events",
+    "tag_push_events": "Tag push events",
+    "merge_requests_events": "Merge request events",
+    "issues_events": "Issue events",
+    "confidential_issues_events": "Confidential issue events",
+    "note_events": "Comments",
+    "confidential_note_events": "Confidential comments",
+    "repository_update_events": "Repository update events",
+    "subgroup_events": "Subgroup events",
+    "member_events": "Member events",
+    "project_events": "Project events",
+}
+
+
 @dataclass(frozen=True)
 class HookRow:
     """One line of the list."""
@@ -190,6 +206,11 @@ class HookDetails:
     connection: Connection
     gitlab_url: str
     may_manage: bool
+
+    @property
+    def triggers(self) -> str:
+        """What GitLab reports, in the words of its form."""
+        return ", ".join(label for name, label in TRIGGERS.items() if name in self.row.hook.events)
 
 
 def load_hook(runtime: Runtime, principal: Principal, connection: Connection, hook_id: int) -> HookDetails:

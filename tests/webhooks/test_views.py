@@ -58,7 +58,7 @@ def test_repaired_hooks_come_first_and_say_what_was_found(
     assert page.index(f"{PAGE}/{repaired.id}") < page.index(f"{PAGE}/{found.rows()[0].id}")
     assert only.count("gh-hook-name") == 1
     assert "It did not verify this portal" in details
-    assert "push_events" in details
+    assert "Push events, Tag push events, Merge request events" in details
 
 
 def test_new_secrets_are_sent_and_the_previous_ones_are_valid_until_then(

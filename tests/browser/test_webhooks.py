@@ -1,0 +1,68 @@
+"""The pages about webhooks in Chromium."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from portal.connections.models import Connection
+from portal.db import utc_now
+from portal.errors import Card
+from portal.repositories.models import Repository
+from portal.webhooks.desired import fingerprint_of
+from portal.webhooks.models import Hook, HookPlan, HookStatus
+from tests.browser.checks import Looker
+from tests.browser.site import Site
+from tests.support.connected import connect
+
+pytestmark = pytest.mark.browser
+PAGE = "/connections/gitlab/webhooks"
+
+
+def store_hooks(site: Site) -> None:
+    """Store one hook of each kind, as a comparison leaves them; no other is due."""
+    now = utc_now()
+    refused = Card("hook_url_refused", {"host": "gatehouse.example.com", "name": "gatehouse.example.com"}).to_json()
+    states: dict[str, dict[str, Any]] = {
+        "mobile/field-tools": {"status": HookStatus.REFUSED, "card": refused},
+        "platform/identity": {"repaired_at": now, "repairs": ["secret", "disabled"]},
+        "data/contracts": {"last_delivery_at": now - timedelta(minutes=3), "verified_by": "signature"},
+        "data/pipelines/ingest/event-collector": {"status": HookStatus.WANTED},
+    }
+    connection_id = connect(site.runtime, site.sandbox, site.cast.owner)
+    with site.runtime.database.transaction() as session:
+        connection = session.get_one(Connection, connection_id)
+        for number, (path, values) in enumerate(states.items(), start=1):
+            about: dict[str, Any] = {
+                "gitlab_project_id": number,
+                "name": path,
+                "namespace_path": path.rpartition("/")[0],
+            }
+            repository = Repository(connection_id=connection_id, path_with_namespace=path, **about)
+            session.add(repository)
+            session.flush()
+            details: dict[str, Any] = {"status": HookStatus.ACTIVE, "events": ["push_events", "note_events"]} | values
+            session.add(Hook(connection_id=connection_id, subject_id=number, repository_id=repository.id, **details))
+        connection.hooks_wanted = True
+        session.flush()
+        fingerprint = fingerprint_of(site.runtime, session, connection)
+        session.add(HookPlan(connection_id=connection_id, fingerprint=fingerprint, compared_at=now))
+
+
+def test_pages_about_webhooks_read_well_at_every_width_in_every_look(site: Site, page: Page) -> None:
+    store_hooks(site)
+    look = Looker()
+
+    page.goto(site.url + PAGE)
+    look(page, "hooks")
+    page.get_by_role("link", name="mobile/field-tools").click()
+    expect(page.get_by_role("button", name="Set it up by hand")).to_be_visible()
+    look(page, "hook")
+    page.get_by_role("button", name="Set it up by hand").click()
+    expect(page.get_by_text("The secrets are shown only now")).to_be_visible()
+    look(page, "by-hand")
+
+    assert look.problems == []
