@@ -79,6 +79,9 @@ class Capability:
             one, or if GitLab does not say.
         on_connected: a function of session, connection and actor, called in the transaction that stores what someone
             authorized; if it raises `RightLost`, nothing is stored.
+        on_leaving: a function of runtime, connection id, session with GitLab and access token, called before the tokens
+            of a disconnected connection are revoked: it removes what the connection has at GitLab, and returns whether
+            nothing is left to do. It is called again until then, also after an error.
     """
 
     name: str
@@ -96,6 +99,7 @@ class Capability:
     bundle: Callable[..., Mapping[str, Any]] | None = None
     granted_scopes: Callable[..., frozenset[str] | None] | None = None
     on_connected: Callable[..., object] | None = None
+    on_leaving: Callable[..., bool] | None = None
 
 
 @dataclass(frozen=True)

@@ -1395,6 +1395,13 @@ _REVOCATION: dict[str, Failure] = {
         frozenset({Surface.REVOCATION}),
         (Way.AUTHORIZED_APPLICATIONS,),
     ),
+    "revocation_leaves": Failure(
+        Layer.GITLAB,
+        "Gatehouse is still removing the webhooks of this connection. Its token is revoked after that.",
+        "{again}",
+        None,
+        frozenset({Surface.REVOCATION}),
+    ),
     "revocation_ignored": Failure(
         Layer.OAUTH,
         "GitLab answered that the token is revoked, but still accepts it.",

@@ -54,6 +54,9 @@ CLAIM_SECONDS = 180.0
 # A pair younger than this may be unknown to the database replica that GitLab asked.
 SETTLED_SECONDS = 60.0
 BATCH = 50
+DISCONNECTED = "disconnected"
+# What cannot be removed from GitLab within this time stays there: the token must end.
+LEAVING_TIME = timedelta(days=7)
 LOST = "revocation_unknown"
 BY_HAND = "by_hand"
 UNREADABLE = Card("secret_unreadable", {"case": "revocation"})
@@ -359,15 +362,36 @@ def _end_at_gitlab(runtime: Runtime, row: RetiredToken) -> Proof | Card:
         return UNREADABLE
     try:
         with open_way(runtime, way, way.get("server_id")) as http:
-            # A second time for what a refresh token that still worked was exchanged for.
-            for _ in range(2):
-                outcome = _revoke_and_look(runtime, row, http, pair)
+            # Once more for each pair that a refresh token which still worked was exchanged for.
+            for _ in range(3):
+                outcome = _leave(runtime, row, http, pair) or _revoke_and_look(runtime, row, http, pair)
                 if not isinstance(outcome, _Pair):
                     return outcome
                 pair = outcome
             return Card("revocation_unproved")
     except (GitLabError, OutboundError) as error:
         return error.card()
+
+
+def _leave(runtime: Runtime, row: RetiredToken, http: HostSession, pair: _Pair) -> Proof | Card | _Pair | None:
+    """Remove what a disconnected connection has at GitLab, while its pair still works; None once that is done.
+
+    Raises:
+        GitLabError, OutboundError: GitLab cannot be asked now, so it cannot revoke anything either.
+    """
+    is_late = utc_now() - row.created_at > LEAVING_TIME
+    if row.reason != DISCONNECTED or pair.access_token is None or is_late:
+        return None
+    try:
+        for capability in runtime.capabilities.all:
+            if capability.on_leaving and not capability.on_leaving(runtime, row.connection_id, http, pair.access_token):
+                return Card("revocation_leaves")
+    except Unauthorized as error:
+        # A pair that is dead cannot remove anything; one whose access token has expired can after a refresh.
+        if error.reason == "revoked" or pair.refresh_token is None or row.refresh_sent_at is not None:
+            return None
+        return _spend(runtime, row, http, pair, pair.refresh_token)
+    return None
 
 
 def _open(runtime: Runtime, row: RetiredToken) -> _Pair:

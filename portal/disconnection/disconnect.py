@@ -19,7 +19,7 @@ from portal.connections.steps import CREDENTIAL_STEP
 from portal.connections.store import get_connection, get_connection_for_admin
 from portal.crash_points import crash_point
 from portal.credentials import TIMES
-from portal.credentials.revocation import confirm_by_hand, retire_tokens, try_again_now
+from portal.credentials.revocation import DISCONNECTED, confirm_by_hand, retire_tokens, try_again_now
 from portal.credentials.store import lock_credential, record_event, recover
 from portal.db import utc_now
 from portal.disconnection.erase import enqueue_erasure
@@ -28,8 +28,6 @@ from portal.errors import Conflict, InvalidInput, NotFound
 from portal.jobs.models import Job
 from portal.jobs.service import request_stop
 from portal.runtime import Runtime
-
-REASON = "disconnected"
 
 
 def check_choice(connection: Connection, choice: str, confirmation: str) -> Choice:
@@ -81,7 +79,7 @@ def disconnect(runtime: Runtime, principal: Principal, slug: str, choice: str, c
             session.add(connection)
             if credential:
                 record_event(session, credential, "disconnected", f"by {principal.name}"[:200])
-                retire_tokens(session, runtime, connection, credential, REASON)
+                retire_tokens(session, runtime, connection, credential, DISCONNECTED)
             session.execute(
                 update(AuthorizationAttempt)
                 .where(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from portal.capability import Capability, JobDefinition, PeriodicJob
 from portal.db import delete_of_connection
 from portal.webhooks.jobs import LOOK_SECONDS, RECONCILE, compare_due, due_connections, run_reconcile
+from portal.webhooks.leaving import leave_gitlab
 from portal.webhooks.models import Hook, HookPlan
 from portal.webhooks.status import hooks_panels
 
@@ -25,6 +26,7 @@ CAPABILITY = Capability(
         ),
     ),
     erases_in_batches=(Hook,),
+    on_leaving=leave_gitlab,
     erases=delete_of_connection(HookPlan),
     actions={
         "hook.created": "made the webhook of {object}",

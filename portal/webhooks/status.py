@@ -77,7 +77,7 @@ class HookRow:
         """Its tone, icon and word."""
         hook = self.hook
         if hook.status == HookStatus.RETIRING:
-            return "muted", "trash", "Being removed"
+            return ("warn", "alert-triangle", "Left over") if hook.card else ("muted", "trash", "Being removed")
         if hook.mode == Mode.OFF:
             return "muted", "circle-minus", "Off"
         if hook.card:

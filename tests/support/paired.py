@@ -143,12 +143,19 @@ class Paired:
         return self.stored_pair() == (last.access_token, last.refresh_token) and not last.is_revoked
 
 
-def pair(runtime: Runtime, sandbox: RunningSandbox, organization_id: int, *, slug: str = "gitlab") -> Paired:
+def pair(
+    runtime: Runtime,
+    sandbox: RunningSandbox,
+    organization_id: int,
+    *,
+    slug: str = "gitlab",
+    scopes: tuple[str, ...] = SCOPES,
+) -> Paired:
     """Make an application and a pair in the sandbox, and store both as an authorization does."""
     user = sandbox.world.user_by_username("gatehouse")
     uri = f"{runtime.settings.base_url}/oauth/callback/{slug}"
-    application, secret = sandbox.world.oauth.create_application("Gatehouse", uri, SCOPES)
-    token = sandbox.world.oauth.create_token(application.id, user.id, SCOPES)
+    application, secret = sandbox.world.oauth.create_application("Gatehouse", uri, scopes)
+    token = sandbox.world.oauth.create_token(application.id, user.id, scopes)
     with runtime.database.transaction() as session:
         connection = Connection(
             organization_id=organization_id,
@@ -168,7 +175,7 @@ def pair(runtime: Runtime, sandbox: RunningSandbox, organization_id: int, *, slu
         credential = Credential(
             connection_id=connection.id,
             origin=origin_of(sandbox.url),
-            scopes=list(SCOPES),
+            scopes=list(scopes),
             gitlab_user_id=user.id,
             gitlab_username="gatehouse",
             expires_at=utc_now() + timedelta(seconds=7200),

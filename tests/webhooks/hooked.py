@@ -83,10 +83,17 @@ class Hooked:
             return [action for action in found if action.startswith("hook")]
 
 
-def hooked(runtime: Runtime, sandbox: RunningSandbox, cast: Cast, count: int, version: str = "19.0.0") -> Hooked:
+def hooked(
+    runtime: Runtime,
+    sandbox: RunningSandbox,
+    cast: Cast,
+    count: int,
+    version: str = "19.0.0",
+    connection_id: int | None = None,
+) -> Hooked:
     """Connect, read the catalogue, and enable so many repositories; one hook has proved that GitLab delivers."""
     sandbox.world.settings.allow_local_hooks = True
-    connection_id = connect(runtime, sandbox, cast.owner)
+    connection_id = connection_id or connect(runtime, sandbox, cast.owner)
     found = Hooked(runtime, sandbox, cast, connection_id)
     found.change(Connection, hooks_wanted=True)
     read_catalogue(runtime, connection_id, "job", lambda *_: None)
