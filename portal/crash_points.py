@@ -36,6 +36,8 @@ POINTS = (
     "disconnect:revoked",
     "disconnect:erased",
     "disconnect:batch_erased",
+    "bulk:item_changed",
+    "bulk:batch_stored",
 )
 _chosen, _, _count = os.environ.get(VARIABLE, "").rpartition(":")
 _passes = 0

@@ -82,6 +82,7 @@ class Surface(StrEnum):
     JOB_CHECK = "job_check"
     JOB_MAIL = "job_mail"
     JOB_ERASE = "job_erase"
+    JOB_CHANGE = "job_change"
     JOB_PERIODIC = "job_periodic"
 
 
@@ -155,6 +156,10 @@ MEANS: dict[Surface, Means] = {
         "This job has failed. Gatehouse starts another by itself once GitLab has revoked the token.",
         is_automatic=True,
     ),
+    Surface.JOB_CHANGE: Means(
+        "This job has failed; what it has done stays done. Start it again on the Repositories page {when}.",
+        "Then start it again on the Repositories page.",
+    ),
     Surface.JOB_PERIODIC: Means(
         "This job has failed. Gatehouse starts another by itself when it is next due.", is_automatic=True
     ),
@@ -175,6 +180,7 @@ _GIVEN_UP = {
     "disconnection.erase": Surface.JOB_ERASE,
     # Also started by the clock.
     "webhooks.reconcile": Surface.JOB_PERIODIC,
+    "repositories.change_all": Surface.JOB_CHANGE,
 }
 
 
@@ -255,7 +261,13 @@ _AS_USER = _among(Surface.AUTHORIZE, _IN_USE, Surface.REVOCATION)
 _ASKS = _among(_SETUP, _AS_USER)
 _IDENTIFIES = _among(_SETUP, Surface.HEALTH)
 _JOBS = _among(
-    _READS, Surface.JOB_WAITING, Surface.JOB_CHECK, Surface.JOB_MAIL, Surface.JOB_ERASE, Surface.JOB_PERIODIC
+    _READS,
+    Surface.JOB_WAITING,
+    Surface.JOB_CHECK,
+    Surface.JOB_MAIL,
+    Surface.JOB_ERASE,
+    Surface.JOB_CHANGE,
+    Surface.JOB_PERIODIC,
 )
 _OAUTH = _among(
     *(Surface.APPLICATION, Surface.CREDENTIALS, Surface.PROVISIONING, Surface.AUTHORIZE, Surface.REVOCATION), _TOKEN

@@ -203,6 +203,7 @@ def put_job(session: Session, surface: Surface, connection: Connection, told: di
         Surface.JOB_CHECK: CHECK_ONE,
         Surface.JOB_MAIL: MAIL_ALARM,
         Surface.JOB_ERASE: "disconnection.erase",
+        Surface.JOB_CHANGE: "repositories.change_all",
         Surface.JOB_PERIODIC: "audit.verify",
     }
     key = catalogue_key(connection) if surface == Surface.REPOSITORIES else check_key(connection)

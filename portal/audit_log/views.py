@@ -9,13 +9,14 @@ from flask import Blueprint, Flask, Response, request, url_for
 from portal.actor import Right
 from portal.audit.models import RESULTS
 from portal.audit.service import Target, record
-from portal.audit_log.export import Format
+from portal.audit_log.export import COLUMNS, rows_of
 from portal.audit_log.filters import KINDS, TIMES, Filters, read_number
 from portal.audit_log.jobs import request_verification, verification_state
 from portal.audit_log.search import find_event, iterate_events, list_events
 from portal.audit_log.sentences import sentence_of
 from portal.db import MAX_ID, utc_now
 from portal.errors import BadRequest
+from portal.exports import Format
 from portal.runtime import Runtime
 from portal.web.access import polling, requires
 from portal.web.current import current_principal, current_runtime
@@ -79,7 +80,7 @@ def export() -> Response:
     events = iterate_events(runtime.database, filters.for_organization(principal.organization_id))
     name = f"audit-log-{utc_now():%Y-%m-%d}.{chosen.extension}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(chosen.lines(events), content_type=chosen.media_type, headers=headers)
+    return Response(chosen.lines(COLUMNS, rows_of(events)), content_type=chosen.media_type, headers=headers)
 
 
 @blueprint.get("/verification")

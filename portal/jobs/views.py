@@ -12,6 +12,7 @@ from portal.jobs import service
 from portal.jobs.models import Job
 from portal.runtime import Runtime
 from portal.web.access import requires
+from portal.web.addresses import safe_next
 from portal.web.current import current_principal, current_runtime
 from portal.web.forms import refuse_unknown_fields
 from portal.web.htmx import hx_trigger, leave_to, render
@@ -67,7 +68,7 @@ def stop(public_id: str) -> ResponseReturnValue:
             audit.record(session, principal.actor, "job.stop", job.target)
     if not is_allowed:
         raise AccessRefused(Right.MANAGE_CONNECTIONS)
-    return leave_to(url_for("jobs.show", public_id=public_id))
+    return leave_to(safe_next(request.form.get("next", "")) or url_for("jobs.show", public_id=public_id))
 
 
 def _load(principal: Principal, public_id: str) -> tuple[Job, service.ItemSummary, bool]:

@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from portal.audit_log.export import Format
+from portal.audit_log.export import COLUMNS, rows_of
 from portal.errors import BadRequest
+from portal.exports import Format
 
 EXIT_BROKEN = 1
 EXIT_REFUSED = 2
@@ -65,5 +66,5 @@ def export(
         with runtime.database.transaction() as session:
             target, chosen = Target(None, "audit_log"), filters.fields()
             record(session, COMMAND_LINE, "audit.exported", target, format=format.value, filters=chosen)
-        for line in format.lines(iterate_events(runtime.database, filters.for_organization(None))):
+        for line in format.lines(COLUMNS, rows_of(iterate_events(runtime.database, filters.for_organization(None)))):
             sys.stdout.write(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from portal.actor import Right
 from portal.capability import Capability, JobDefinition, NavigationEntry, PeriodicJob
 from portal.repositories import grants
+from portal.repositories.bulk import CHANGE_ALL, run_change_all
 from portal.repositories.catalogue.run import READ_CATALOGUE, enqueue_catalogue_read
 from portal.repositories.details import repositories_panels
 from portal.repositories.jobs import (
@@ -46,6 +47,7 @@ CAPABILITY = Capability(
     jobs=(
         JobDefinition(READ_CATALOGUE, run_read_catalogue),
         JobDefinition(APPLY_RULES, run_apply_rules),
+        JobDefinition(CHANGE_ALL, run_change_all),
         PeriodicJob(
             "repositories.take_up_reads",
             take_up_reads,
@@ -73,7 +75,9 @@ CAPABILITY = Capability(
         "catalogue.unseen_gone": "said that {count} repositories of {object} are gone",
         "catalogue.unseen_kept": "kept {count} repositories of {object} that a read no longer saw",
         "catalogue.read_requested": "had the repositories of {object} read again",
+        "repository.bulk_started": "started a job: {object}",
         "repository.disabled": "disabled {object}",
+        "repository.list_exported": "exported the list of repositories",
         "repository.enabled": "enabled {object}",
         "rules.applied": "applied the rules of {object}: {enabled} enabled, {disabled} disabled",
         "rules.saved": "changed the rules of {object}",

@@ -9,10 +9,11 @@ from portal.actor import Principal, Right
 from portal.connections import panels
 from portal.connections.models import Connection
 from portal.jobs.models import JobState
+from portal.repositories.availability import role_name
 from portal.repositories.catalogue.findings import Notice, notices_of
 from portal.repositories.catalogue.run import latest_run
 from portal.repositories.models import Namespace, visible_namespaces
-from portal.repositories.selection import StateFilter, count_by_state, latest_read
+from portal.repositories.selection import Row, StateFilter, count_by_state, latest_read
 from portal.runtime import Runtime
 
 
@@ -57,3 +58,39 @@ def counts_by_connection(runtime: Runtime, principal: Principal) -> dict[int, tu
             .group_by(col(Namespace.connection_id))
         )
         return {key: (enabled, total) for key, enabled, total in session.execute(statement)}
+
+
+# The columns of an exported list.
+COLUMNS = (
+    "connection",
+    "path",
+    "name",
+    "gitlab_project_id",
+    "state",
+    "reason",
+    "visibility",
+    "role",
+    "role_source",
+    "last_activity_at",
+    "enabled_at",
+    "web_url",
+)
+
+
+def export_row(row: Row) -> dict[str, object]:
+    """Return a repository as a row of an exported list."""
+    repository, active = row.repository, row.repository.last_activity_at
+    return {
+        "connection": row.connection.slug,
+        "path": repository.path_with_namespace,
+        "name": repository.name,
+        "gitlab_project_id": repository.gitlab_project_id,
+        "state": row.state,
+        "reason": row.reason,
+        "visibility": repository.visibility,
+        "role": "" if repository.access_level is None else role_name(repository.access_level),
+        "role_source": repository.role_source,
+        "last_activity_at": active.isoformat() if active else "",
+        "enabled_at": row.enablement.enabled_at.isoformat() if row.enablement else "",
+        "web_url": repository.web_url,
+    }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import delete
-from sqlmodel import col
+from sqlmodel import Session, col
 
 from portal import audit
 from portal.accounts.principal import require_right_now
@@ -59,52 +60,64 @@ def set_enabled(runtime: Runtime, principal: Principal, repository_ids: list[int
     """
     with runtime.database.transaction() as session:
         principal = require_right_now(session, principal, Right.ENABLE_REPOSITORIES)
-        results = {}
-        chosen = col(Repository.id).in_(repository_ids[:MAX_AT_ONCE])
-        with keep_counts(session, chosen):
-            for row in get_rows(session, principal, repository_ids[:MAX_AT_ONCE]):
-                repository, result = row.repository, ItemResult.UNCHANGED
-                if enabled and row.reason and not row.enablement:
-                    result = ItemResult.UNAVAILABLE
-                elif enabled and not row.enablement:
-                    values = {
-                        "repository_id": repository.id,
-                        "connection_id": repository.connection_id,
-                        "enabled_by_user_id": principal.user_id,
-                        "state": RepositoryState.ENABLED,
-                        "enabled_at": utc_now(),
-                    }
-                    # Someone else may enable it at the same moment: that is not an error, and not our change.
-                    if insert_unless_there(session, Enablement, values):
-                        result = ItemResult.CHANGED
-                    session.execute(delete(HeldBack).where(col(HeldBack.repository_id) == repository.id))
-                elif enabled and row.enablement and row.enablement.rule_id is not None:
-                    row.enablement.rule_id, row.enablement.enabled_by_user_id = None, principal.user_id
-                elif not enabled and row.enablement:
-                    session.execute(delete(Enablement).where(col(Enablement.id) == row.enablement.id))
-                    result = ItemResult.CHANGED
-                if not enabled:
-                    # Also where nothing was enabled: no rule is to enable it later.
-                    held = {
-                        "repository_id": repository.id,
-                        "connection_id": repository.connection_id,
-                        "user_id": principal.user_id,
-                        "at": utc_now(),
-                    }
-                    session.execute(insert_into(session, HeldBack).values(held).on_conflict_do_nothing())
-                results[repository.id or 0] = result
-                if result == ItemResult.CHANGED:
-                    path = audit.Foreign(repository.path_with_namespace)
-                    target = audit.Target(principal.organization_id, "repository", repository.id, path)
-                    audit.record(
-                        session,
-                        principal.actor,
-                        "repository.enabled" if enabled else "repository.disabled",
-                        target,
-                        path=path,
-                        gitlab_project_id=repository.gitlab_project_id,
-                    )
-        session.flush()
+        chosen = repository_ids[:MAX_AT_ONCE]
+        with keep_counts(session, col(Repository.id).in_(chosen)):
+            rows = get_rows(session, principal, chosen)
+            results = change_rows(session, principal, rows, enabled=enabled, at=utc_now())
         session.expire_all()
         rows = get_rows(session, principal, list(results))
         return Change(enabled, [(row, results[row.repository.id or 0]) for row in rows])
+
+
+def change_rows(
+    session: Session, principal: Principal, rows: list[Row], *, enabled: bool, at: datetime
+) -> dict[int, ItemResult]:
+    """Change some repositories at one time, within `keep_counts`, and return the result for each by our id."""
+    results = {}
+    for row in rows:
+        repository, result = row.repository, ItemResult.UNCHANGED
+        if enabled and row.reason and not row.enablement:
+            result = ItemResult.UNAVAILABLE
+        elif enabled and not row.enablement:
+            values = {
+                "repository_id": repository.id,
+                "connection_id": repository.connection_id,
+                "enabled_by_user_id": principal.user_id,
+                "state": RepositoryState.ENABLED,
+                "enabled_at": at,
+            }
+            # Someone else may enable it at the same moment: that is not an error, and not our change.
+            if insert_unless_there(session, Enablement, values):
+                result = ItemResult.CHANGED
+            session.execute(delete(HeldBack).where(col(HeldBack.repository_id) == repository.id))
+        elif enabled and row.enablement and row.enablement.rule_id is not None:
+            row.enablement.rule_id, row.enablement.enabled_by_user_id = None, principal.user_id
+        elif not enabled and row.enablement:
+            session.execute(delete(Enablement).where(col(Enablement.id) == row.enablement.id))
+            result = ItemResult.CHANGED
+        if not enabled:
+            # Also where nothing was enabled: no rule is to enable it later.
+            held = {
+                "repository_id": repository.id,
+                "connection_id": repository.connection_id,
+                "user_id": principal.user_id,
+                "at": at,
+            }
+            session.execute(insert_into(session, HeldBack).values(held).on_conflict_do_nothing())
+        results[repository.id or 0] = result
+        if result == ItemResult.CHANGED:
+            record_change(session, principal, repository, enabled=enabled)
+    return results
+
+
+def record_change(session: Session, principal: Principal, repository: Repository, *, enabled: bool) -> None:
+    """Write to the audit log that a repository was enabled or disabled."""
+    path = audit.Foreign(repository.path_with_namespace)
+    audit.record(
+        session,
+        principal.actor,
+        "repository.enabled" if enabled else "repository.disabled",
+        audit.Target(principal.organization_id, "repository", repository.id, path),
+        path=path,
+        gitlab_project_id=repository.gitlab_project_id,
+    )

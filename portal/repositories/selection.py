@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -50,6 +51,8 @@ MAX_DEPTH = 20
 LEVEL_SIZE = 25
 # What a search finds is counted so far; whole groups are counted exactly.
 COUNTED = 1000
+# Of a file, in one transaction.
+EXPORT_BATCH = 500
 # So many rows are sorted for one page at most.
 MAX_SORTED = 5000
 # Of a role in an address.
@@ -181,6 +184,21 @@ class Filters:
     def is_search(self) -> bool:
         """Whether rows must be read to know how many match: the counts of groups don't tell."""
         return bool(self.query or self.visibility or self.activity or self.role)
+
+    @property
+    def words(self) -> list[str]:
+        """What they ask for, each as people read it."""
+        state, visibility, role = (str(item).replace("_", " ") for item in (self.state, self.visibility, self.role))
+        since = {"month": "active within a month", "quarter": "active within 3 months", "year": "active within a year"}
+        said = [
+            f"“{self.query}”" if self.query else "",
+            f"in {self.group}" if self.group else "",
+            state,
+            visibility,
+            since.get(self.activity, "last active over a year ago") if self.activity else "",
+            f"role {role}" if role else "",
+        ]
+        return [text for text in said if text]
 
     @property
     def unpaged(self) -> Filters:
@@ -343,12 +361,18 @@ class SelectionPanel(PanelView):
         return bool(self.filters.is_search or self.filters.group or self.filters.state)
 
     @property
+    def all_matching(self) -> str:
+        """How many match, as people read it; empty if this page shows all of them."""
+        matching = self.listing.matching
+        if matching <= len(self.listing.rows):
+            return ""
+        return f"{COUNTED:,}+" if self.filters.is_search and matching > COUNTED else f"{matching:,}"
+
+    @property
     def shown(self) -> str:
         """How many of the matches this page shows, as a sentence."""
-        matching, here = self.listing.matching, len(self.listing.rows)
-        if self.filters.is_search and matching > COUNTED:
-            return f"{here:,} of {COUNTED:,}+"
-        return f"{here:,} of {matching:,}" if matching > here else f"{matching:,} in all"
+        here = len(self.listing.rows)
+        return f"{here:,} of {self.all_matching}" if self.all_matching else f"{here:,} in all"
 
     @property
     def shows_connections(self) -> bool:
@@ -542,6 +566,22 @@ def match(
     elif filters.role:
         conditions.append(col(Repository.role_source) == RoleSource(filters.role))
     return found
+
+
+def iterate_rows(runtime: Runtime, principal: Principal, filters: Filters) -> Iterator[Row]:
+    """Yield everything that this person may see with these filters, by path, in short transactions."""
+    with runtime.database.reading() as session:
+        found = match(session, principal, filters.unpaged)
+    number, last = col(Repository.id), ("", 0)
+    while found.count:
+        statement = select(number).where(*found.conditions, tuple_(found.path, number) > tuple_(*last))
+        with runtime.database.reading() as session:
+            ids = list(session.execute(statement.order_by(found.path, number).limit(EXPORT_BATCH)).scalars())
+            rows = get_rows(session, principal, ids)
+        yield from rows
+        if len(ids) < EXPORT_BATCH or not rows:
+            return
+        last = rows[-1].key(Sort.PATH)
 
 
 def _page_in_order(session: Session, found: Matching, filters: Filters) -> list[tuple[Any, int]]:

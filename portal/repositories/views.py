@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Blueprint, Flask, Response, flash, make_response, render_template, request, url_for
-from werkzeug.datastructures import MultiDict
 
 from portal import audit
 from portal.actor import Right
@@ -15,22 +15,17 @@ from portal.connections.store import get_connection, get_connection_for_admin, m
 from portal.db import read_id
 from portal.errors import BadRequest, Conflict, InvalidInput
 from portal.foreign import Path
-from portal.repositories import details, grant_views, missing_views, rule_views, unseen_views
+from portal.repositories import bulk_views, details, grant_views, missing_views, rule_views, unseen_views
 from portal.repositories.availability import explain, role_name
 from portal.repositories.catalogue.run import enqueue_catalogue_read
 from portal.repositories.enablement import MAX_AT_ONCE, set_enabled
+from portal.repositories.forms import PANEL_FIELDS, as_file, read_filters, view_of_form
 from portal.repositories.grants import whom_to_ask
 from portal.repositories.selection import (
-    ActivityFilter,
-    Filters,
     PanelView,
-    RoleFilter,
     SelectionPanel,
-    Sort,
-    StateFilter,
-    VisibilityFilter,
-    as_searched,
     is_as_seen,
+    iterate_rows,
     load_panel,
     open_group,
 )
@@ -42,10 +37,6 @@ from portal.web.forms import refuse_unknown_fields
 from portal.web.htmx import leave_to, render, wants_fragment
 
 blueprint = Blueprint("repositories", __name__)
-MAX_SLUG = 64
-# What the panel sends with a change, so that the response shows the same view.
-FILTER_FIELDS = ("connection", "q", "group", "state", "visibility", "activity", "role", "sort")
-PANEL_FIELDS = (*FILTER_FIELDS, "after", "before", "on")
 
 
 def register(app: Flask, runtime: Runtime) -> None:
@@ -54,6 +45,7 @@ def register(app: Flask, runtime: Runtime) -> None:
     app.add_template_filter(explain, "availability")
     app.add_template_filter(role_name, "role")
     app.add_template_global(_counts, "repository_counts")
+    bulk_views.register(app)
     grant_views.register(app)
     missing_views.register(app)
     rule_views.register(app)
@@ -122,7 +114,7 @@ def progress(slug: str) -> Response:
     """Return the progress of the read, with the rows that have arrived; polled until the read has ended."""
     runtime, principal = current_runtime(), current_principal()
     connection = get_connection(runtime, principal, slug)  # A foreign one is a 404, not an empty list.
-    view = _view_of_form(request.args, slug)
+    view = view_of_form(request.args, slug)
     if not wants_fragment():
         return leave_to(view.url())
     if is_as_seen(runtime, principal, connection, request.args.get("seen", "")):
@@ -136,7 +128,7 @@ def progress(slug: str) -> Response:
 @requires(Right.SEE_REPOSITORIES)
 def groups() -> Response:
     """Return a level of the tree, for someone who opens a group in it."""
-    view = _view_of_form(request.args)
+    view = view_of_form(request.args)
     if not wants_fragment():
         return leave_to(view.url())
     parent, after = (Path(request.args.get(name, "")) for name in ("parent", "from"))
@@ -173,45 +165,35 @@ def disable() -> Response:
     return _change(enabled=False)
 
 
+@blueprint.post("/repositories/export")
+@requires(Right.SEE_REPOSITORIES)
+def export() -> Response:
+    """Stream what matches the view as a file."""
+    refuse_unknown_fields(*PANEL_FIELDS, "format")
+    runtime, principal, filters = current_runtime(), current_principal(), read_filters(request.form)
+    with runtime.database.transaction() as session:
+        target = audit.Target(principal.organization_id, "repositories")
+        parameters = filters.parameters()
+        audit.record(session, principal.actor, "repository.list_exported", target, filters=parameters)
+    rows = map(details.export_row, iterate_rows(runtime, principal, filters))
+    return as_file("repositories", details.COLUMNS, rows)
+
+
 def _change(*, enabled: bool) -> Response:
+    refuse_unknown_fields(*PANEL_FIELDS, "repository_ids", "scope", many=("repository_id", "only"))
+    if request.form.get("scope") == "matching" and not request.form.get("only"):
+        chosen = {"do": "enable" if enabled else "disable", "on": request.form.get("on", ""), "sort": ""}
+        return leave_to(f"{url_for('bulk.ask')}?{urlencode(read_filters(request.form).parameters(**chosen))}")
     change = set_enabled(current_runtime(), current_principal(), _chosen_ids(), enabled=enabled)
-    panel = load_panel(current_runtime(), current_principal(), _view_of_form(request.form))
+    panel = load_panel(current_runtime(), current_principal(), view_of_form(request.form))
     if wants_fragment():
         return make_response(render_template("repositories/change.hx.html", change=change, panel=panel))
     flash(change.sentence, "success")
     return leave_to(panel.url())
 
 
-def read_filters(arguments: MultiDict[str, str], connection: str = "") -> Filters:
-    """Read the panel's filters from an address or a form; what makes no sense there is a 400."""
-    keys: dict[str, tuple[Any, int] | None] = {"after": None, "before": None}
-    try:
-        sort = Sort(arguments.get("sort", ""))
-        for name in keys:
-            if text := arguments.get(name, ""):
-                text_of_id, _, value = text.partition(":")
-                number = read_id(text_of_id)
-                if number is None:
-                    raise ValueError(text)
-                keys[name] = sort.read(value), number
-        return Filters(
-            connection=connection or arguments.get("connection", "")[:MAX_SLUG],
-            query=as_searched(arguments.get("q", "")),
-            group=Path(arguments.get("group", "")),
-            state=StateFilter(arguments.get("state", "")),
-            visibility=VisibilityFilter(arguments.get("visibility", "")),
-            activity=ActivityFilter(arguments.get("activity", "")),
-            role=RoleFilter(arguments.get("role", "")),
-            sort=sort,
-            **keys,
-        )
-    except ValueError:
-        raise BadRequest("This address does not describe a view of the repositories.") from None
-
-
 def _chosen_ids() -> list[int]:
     """Return what a row's own button, the ticked boxes or *Undo* select, in this order."""
-    refuse_unknown_fields(*PANEL_FIELDS, "repository_ids", many=("repository_id", "only"))
     form = request.form
     values = form.getlist("only") or form.get("repository_ids", "").split(",")
     values = [value for value in values if value] or form.getlist("repository_id")
@@ -223,13 +205,6 @@ def _chosen_ids() -> list[int]:
     if len(values) > MAX_AT_ONCE:
         raise InvalidInput(f"Choose at most {MAX_AT_ONCE} repositories at once.")
     return ids
-
-
-def _view_of_form(arguments: MultiDict[str, str], slug: str = "") -> PanelView:
-    """Return the view that a change or a poll came from."""
-    filters = read_filters(arguments, connection=slug)
-    fixed = arguments.get("on") == "setup"
-    return PanelView(filters, url_for(".setup", slug=filters.connection) if fixed else url_for(".index"), fixed)
 
 
 def _render_panel(page: str, panel: SelectionPanel, **context: Any) -> Response:

@@ -8,11 +8,11 @@
     const matching = form.querySelector("[data-select-matching]");
     const head = form.querySelector("[data-select-all]");
     const bar = form.querySelector("[data-bulk]");
-    const count = matching?.checked ? Number(matching.dataset.selectMatching) : chosen;
+    const count = matching?.checked ? matching.dataset.selectMatching : chosen;
     if (head) { head.checked = chosen > 0 && chosen === all.length; head.indeterminate = chosen > 0 && chosen < all.length; }
     for (const box of all) box.closest("tr, li")?.classList.toggle("is-selected", box.checked);
     if (!bar) return;
-    bar.classList.toggle("is-active", count > 0);
+    bar.classList.toggle("is-active", count !== 0);
     bar.querySelector("[data-bulk-count]").textContent = count.toLocaleString("en");
     for (const button of bar.querySelectorAll("button[type='submit']")) button.disabled = count === 0;
   };
@@ -41,7 +41,7 @@
     const { sourceElement, response } = event.detail.ctx ?? {};
     const form = sourceElement?.closest("[data-bulk]")?.closest("[data-selection]");
     if (!form || !response || response.status >= 400) return;
-    for (const box of rows(form)) box.checked = false;
+    for (const box of form.querySelectorAll("[data-select-row], [data-select-matching]")) box.checked = false;
     refresh(form);
     // The pressed button is disabled now; without this the page would lose the focus.
     form.querySelector("[data-bulk]")?.focus({ preventScroll: true });

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from itertools import pairwise
 
 import pytest
 from sqlmodel import col, select
 
-from portal.connections.models import Connection, ConnectionState
-from portal.db import utc_now
+from portal.connections.models import Connection
 from portal.repositories.enablement import set_enabled
-from portal.repositories.models import Enablement, Repository, recount
+from portal.repositories.models import Enablement, Repository
 from portal.repositories.selection import Filters, RoleFilter, Row, Sort, StateFilter, list_repositories
 from portal.runtime import Runtime
+from tests.repositories.catalogue_rows import add_connection
 from tests.support.people import Cast
 from tests.support.walkthrough import principal_of
 
@@ -23,35 +22,8 @@ ROWS = 130
 @pytest.fixture
 def filled(runtime: Runtime, cast: Cast) -> list[Row]:
     """Two connections with repositories whose values repeat, and are missing here and there."""
-    now = utc_now()
-    with runtime.database.transaction() as session:
-        for slug in ("first", "second"):
-            connection = Connection(
-                organization_id=cast.owner.organization_id,
-                slug=slug,
-                display_name=slug.title(),
-                external_url="https://gitlab.example",
-                api_url="https://gitlab.example",
-                state=ConnectionState.CONNECTED,
-                authorized_at=now,
-            )
-            session.add(connection)
-            session.flush()
-            session.add_all(
-                Repository(
-                    connection_id=connection.id,
-                    gitlab_project_id=number,
-                    name=f"name-{number % 7}",
-                    path_with_namespace=f"group-{number * 37 % 5}/name-{number}",
-                    namespace_path=f"group-{number * 37 % 5}",
-                    access_level=(None, 10, 20, 30, 40, 50)[number % 6],
-                    role_source=("", "direct", "inherited")[number % 3],
-                    last_activity_at=None if number % 4 == 0 else now - timedelta(hours=number % 11),
-                )
-                for number in range(1, ROWS + 1)
-            )
-            session.flush()
-            recount(session, connection.id)
+    for slug in ("first", "second"):
+        add_connection(runtime, cast, slug, ROWS)
     principal = principal_of(runtime, cast.owner)
     for start in range(5, ROWS, 25):
         set_enabled(runtime, principal, list(range(start, start + 8)), enabled=True)

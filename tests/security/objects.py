@@ -18,7 +18,7 @@ from portal.connections.models import Application, Connection, ConnectionState, 
 from portal.connections.steps import Step
 from portal.db import utc_now
 from portal.jobs.models import Job
-from portal.repositories.models import GitLabGroup, Repository, recount
+from portal.repositories.models import BulkChange, BulkItem, GitLabGroup, ItemResult, Repository, recount
 from portal.runtime import Runtime
 from portal.webhooks.models import Hook
 
@@ -29,6 +29,7 @@ MISSING = {
     "public_id": "no-such-attempt",
     "state": "no-such-state",
     "job": "no-such-job",
+    "change": "no-such-change",
     "membership_id": "999999",
     "invitation_id": "999999",
     "repository": "999999",
@@ -47,6 +48,7 @@ class Objects:
     public_id: str
     state: str
     job: str
+    change: str
     membership_id: str
     invitation_id: str
     repository: str
@@ -84,7 +86,14 @@ def make_objects(runtime: Runtime, organization_id: int, user_id: int) -> Object
         )
         person = User(email=f"{mark}@example.com", name=f"Person {mark}")
         job = Job(organization_id=organization_id, name="test.nothing", title=f"Job {mark}", lane="test")
-        session.add_all([connection, person, job])
+        change = Job(
+            organization_id=organization_id,
+            name="test.nothing",
+            title=f"Change {mark}",
+            lane="test",
+            finished_at=utc_now(),
+        )
+        session.add_all([connection, person, job, change])
         session.flush()
         member = Membership(organization_id=organization_id, user_id=person.id, role="team_lead")
         repository = Repository(
@@ -116,10 +125,21 @@ def make_objects(runtime: Runtime, organization_id: int, user_id: int) -> Object
         session.add(hook)
         session.flush()
         recount(session, connection.id)
+        bulk = BulkChange(
+            job_id=change.id,
+            organization_id=organization_id,
+            connection_id=connection.id,
+            user_id=user_id,
+            enabled=True,
+        )
+        session.add(bulk)
+        session.flush()
+        session.add(BulkItem(bulk_id=bulk.id, repository_id=repository.id, result=ItemResult.CHANGED))
         _record(session, organization_id, mark)
     ids = (str(row.id) for row in (member, invitation, repository, group, hook))
     last = (_number_of(runtime, mark), str(server.id))
-    return Objects(connection.slug, attempt.public_id, state_of(mark), job.public_id, *ids, *last)  # type: ignore[call-arg]
+    jobs = (job.public_id, change.public_id)
+    return Objects(connection.slug, attempt.public_id, state_of(mark), *jobs, *ids, *last)  # type: ignore[call-arg]
 
 
 def state_of(mark: str) -> str:

@@ -22,6 +22,7 @@ class Kind(StrEnum):
     CONNECTION = "slug"
     ATTEMPT = "public_id"
     JOB = "job"
+    CHANGE = "change"
     MEMBERSHIP = "membership_id"
 
 
@@ -30,7 +31,8 @@ class Row:
     """One route.
 
     Attributes:
-        path: `{slug}`, `{public_id}`, `{job}`, `{membership_id}`, `{group}`, `{repository}` stand for an object.
+        path: `{slug}`, `{public_id}`, `{job}`, `{change}`, `{membership_id}`, `{group}`, `{repository}` stand for an
+            object.
         status: the answer to someone who may, for their own object organization.
         form: what is sent, with the same placeholders.
         only: roles that the view narrows its right to, by the object; None if the right alone decides.
@@ -58,6 +60,7 @@ class Row:
         return "{" in self.path + self.query + "".join(self.form.values())
 
 
+CHANGE = "/repositories/changes/{change}"
 SEE, MANAGE = Right.SEE_CONNECTIONS, Right.MANAGE_CONNECTIONS
 SETUP = "/connections/{slug}/setup"
 AUTHORIZATION = "/connections/{slug}/authorization"
@@ -237,6 +240,12 @@ ROWS = (
     Row("POST", "/connections/{slug}/unseen", "unseen.answer", MANAGE, 409, {"do": "keep", "count": "3"}),
     Row("GET", "/repositories/groups", "repositories.groups", Right.SEE_REPOSITORIES, 303),
     Row("GET", "/repositories/missing", "missing.index", Right.SEE_REPOSITORIES, 200),
+    Row("POST", "/repositories/export", "repositories.export", Right.SEE_REPOSITORIES, 200, {"format": "csv"}),
+    Row("GET", "/repositories/change", "bulk.ask", Right.ENABLE_REPOSITORIES, 200, query="?do=enable"),
+    Row("POST", "/repositories/change", "bulk.start", Right.ENABLE_REPOSITORIES, 400),
+    Row("GET", CHANGE, "bulk.show", Right.SEE_REPOSITORIES, 200),
+    Row("POST", CHANGE + "/undo", "bulk.undo", Right.ENABLE_REPOSITORIES, 303),
+    Row("POST", CHANGE + "/export", "bulk.export", Right.SEE_REPOSITORIES, 200, {"format": "json"}),
     Row("GET", SETUP + "/repositories", "repositories.setup", MANAGE, 200),
     Row("POST", SETUP + "/repositories", "repositories.finish", MANAGE, 303),
     Row("GET", SETUP + "/finished", "repositories.finished", MANAGE, 200),

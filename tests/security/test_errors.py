@@ -26,6 +26,7 @@ VIEWS = {
     "connections": ("connections.index", "/connections/"),
     "credentials": ("credentials.show", "/connections/gitlab/credential"),
     "authorization": ("authorization.callback", "/oauth/callback/gitlab"),
+    "bulk": ("bulk.ask", "/repositories/change?do=enable"),
     "repositories": ("repositories.index", "/repositories/"),
     "theme": ("theme.choose", "/theme"),
     "health": ("health.show", "/connections/gitlab/health"),
