@@ -173,6 +173,8 @@ _TAKEN_UP = Means(
 # What starts the work of a job again that has given up; all others are started by the clock.
 _GIVEN_UP = {
     "repositories.read_catalogue": Surface.JOB_READ,
+    # The clock starts another.
+    "repositories.read_updates": Surface.JOB_PERIODIC,
     # A read applies the rules too.
     "repositories.apply_rules": Surface.JOB_READ,
     "health.check_one": Surface.JOB_CHECK,

@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     catalogue_lanes: int = Field(default=4, ge=1, le=16)
     # How often every webhook is compared with what GitLab has.
     hook_compare_minutes: int = Field(default=60, ge=5, le=1440)
+    # How often everything is read again, and what GitLab has updated (15.10).
+    catalogue_complete_hours: int = Field(default=24, ge=1, le=720)
+    catalogue_updates_minutes: int = Field(default=15, ge=1, le=1440)
     # If a read no longer sees so much of what was there, someone is asked before anything is marked as gone.
     catalogue_loss_percent: int = Field(default=20, ge=1, le=100)
 

@@ -58,6 +58,8 @@ BAD: dict[str, tuple[str, ...]] = {
     "access_log_days": (*BAD_NUMBERS, "0"),
     "catalogue_lanes": (*BAD_NUMBERS, "0"),
     "hook_compare_minutes": (*BAD_NUMBERS, "4"),
+    "catalogue_complete_hours": (*BAD_NUMBERS, "0"),
+    "catalogue_updates_minutes": (*BAD_NUMBERS, "0"),
     "catalogue_loss_percent": (*BAD_NUMBERS, "0", "101"),
     "smtp_port": (*BAD_NUMBERS, "0", "99999"),
     "plan": ("enterprize", "Enterprise"),

@@ -338,6 +338,7 @@ class Project(msgspec.Struct, frozen=True):
     marked_for_deletion_on: ShortText | None = None
     marked_for_deletion_at: ShortText | None = None
     last_activity_at: Moment | None = None
+    updated_at: Moment | None = None
     namespace: Namespace | None = None
     permissions: Permissions | None = None
 

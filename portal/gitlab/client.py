@@ -131,6 +131,24 @@ class GitLabClient:
         query = _projects_query(min_access_level=min_access_level, simple=simple)
         return self._offset_pages("/projects", Project, query)
 
+    def updated_pages(
+        self, after: datetime, *, min_access_level: int | None = None, simple: bool = False
+    ) -> Iterator[Page[Project]]:
+        """Yield the user's projects that were updated since, the latest first (api/projects, 15.10).
+
+        What is updated during the read moves to the front, so it shifts others to a later page, and none to an
+        earlier one.
+        """
+        query = _projects_query(min_access_level=min_access_level, simple=simple)
+        changes = {"order_by": "updated_at", "sort": "desc", "updated_after": after.isoformat()}
+        return self._offset_pages("/projects", Project, {**query, **changes})
+
+    def latest_update(self) -> datetime | None:
+        """Return GitLab's time of the latest update of any of the user's projects; None if it does not say."""
+        latest = {"order_by": "updated_at", "sort": "desc"}
+        page = self._list("/projects", Project, {**_projects_query(), **latest}, 1)
+        return max((item.updated_at for item in page.items if item.updated_at), default=None)
+
     def newest_project(self) -> tuple[int, int | None]:
         """Return the highest id among the user's projects, 0 if none can be seen, and how many there are.
 

@@ -148,6 +148,8 @@ class Version:
 
 # From here on `min_access_level` filters a list; older versions silently ignore it.
 FILTERS_BY_ROLE = Version(11, 2)
+# `updated_after` of a list of projects (api/projects).
+FILTERS_BY_UPDATE = Version(15, 10)
 
 
 class VersionTooOld(GitLabError):

@@ -6,13 +6,15 @@ from portal.actor import Right
 from portal.capability import Capability, JobDefinition, NavigationEntry, PeriodicJob
 from portal.repositories import grants
 from portal.repositories.bulk import CHANGE_ALL, run_change_all
-from portal.repositories.catalogue.run import READ_CATALOGUE, enqueue_catalogue_read
+from portal.repositories.catalogue.run import READ_CATALOGUE, READ_UPDATES, connections_to_read, enqueue_catalogue_read
 from portal.repositories.details import repositories_panels
 from portal.repositories.jobs import (
     TAKE_UP_SECONDS,
+    read_again,
     reads_to_take_up,
     run_apply_rules,
     run_read_catalogue,
+    run_read_updates,
     take_up_reads,
 )
 from portal.repositories.models import (
@@ -46,8 +48,16 @@ CAPABILITY = Capability(
     ),
     jobs=(
         JobDefinition(READ_CATALOGUE, run_read_catalogue),
+        JobDefinition(READ_UPDATES, run_read_updates),
         JobDefinition(APPLY_RULES, run_apply_rules),
         JobDefinition(CHANGE_ALL, run_change_all),
+        PeriodicJob(
+            "repositories.read_again",
+            read_again,
+            "Read repositories again",
+            60,
+            lambda runtime: any(connections_to_read(runtime).values()),
+        ),
         PeriodicJob(
             "repositories.take_up_reads",
             take_up_reads,

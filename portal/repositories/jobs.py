@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from sqlalchemy import exists
@@ -17,7 +19,16 @@ from portal.jobs import JobContext, RetryLater
 from portal.jobs.models import Job, JobState
 from portal.net import AnswerBroken, ConnectFailed, DeadlinePassed, NameNotResolved, OutboundError, ProxyFailed
 from portal.repositories.catalogue.findings import card_of
-from portal.repositories.catalogue.run import READ_CATALOGUE, enqueue_catalogue_read, read_catalogue
+from portal.repositories.catalogue.run import (
+    READ_CATALOGUE,
+    UpdatesUnavailable,
+    connections_to_read,
+    enqueue_catalogue_read,
+    enqueue_updates_read,
+    read_catalogue,
+    read_updates,
+)
+from portal.repositories.models import RunKind
 from portal.repositories.rules import apply_rules
 from portal.runtime import Runtime
 
@@ -49,8 +60,55 @@ def run_read_catalogue(context: JobContext, *, connection_id: int) -> None:
         context.raise_if_stopped()
         context.progress(done, total, message)
 
-    try:
+    with _told(context, connection_id, pause):
         run = read_catalogue(context.runtime, connection_id, context.public_id, progress)
+    # Projects that come and go during a read look like lost rows.
+    if not run.complete and context.attempt == 1 and (found := card_of(run)):
+        raise RetryLater(found, after_seconds=pause)
+    # Also after an incomplete read: what arrived is there, and nothing is disabled because a row is missing.
+    applied = apply_rules(context.runtime, connection_id)
+    read = f"{run.projects_seen:,} repositories read"
+    if applied.enabled or applied.disabled:
+        read += f"; rules enabled {applied.enabled:,} and disabled {applied.disabled:,}"
+    lost = f"; {run.projects_lost:,} are gone" if run.projects_lost else ""
+    context.progress(run.projects_seen, run.projects_seen, f"{read}{lost}" if run.complete else f"Incomplete: {read}")
+
+
+def run_read_updates(context: JobContext, *, connection_id: int) -> None:
+    """Read what GitLab has updated since the last read of one connection."""
+
+    def progress(done: int, total: int | None, message: str) -> None:
+        context.raise_if_stopped()
+        context.progress(done, total, message)
+
+    with _told(context, connection_id, PAUSES_SECONDS[min(context.attempt, len(PAUSES_SECONDS)) - 1]):
+        try:
+            seen, changed = read_updates(context.runtime, connection_id, context.public_id, progress)
+        except UpdatesUnavailable:
+            context.progress(0, 0, "This GitLab cannot say what it has updated")
+            return
+    if changed:
+        apply_rules(context.runtime, connection_id)
+    context.progress(seen, seen, f"{seen:,} updated, {changed:,} changed here")
+
+
+def read_again(context: JobContext) -> None:
+    """Start the reads that are due by the clock."""
+    due = connections_to_read(context.runtime)
+    for kind, connections in due.items():
+        for connection in connections:
+            with context.transaction() as session:
+                if kind == RunKind.COMPLETE:
+                    enqueue_catalogue_read(session, connection)
+                else:
+                    enqueue_updates_read(session, connection)
+
+
+@contextmanager
+def _told(context: JobContext, connection_id: int, pause: float) -> Iterator[None]:
+    """Try a read again later if its failure passes; otherwise say on the connection what failed."""
+    try:
+        yield
     except PASSING as error:
         asked = getattr(error, "retry_after_seconds", None) or 0.0
         raise RetryLater(error.card(), after_seconds=max(asked, pause)) from error
@@ -68,16 +126,6 @@ def run_read_catalogue(context: JobContext, *, connection_id: int) -> None:
                 card = card.of(connection.method)  # The page of a job does not know its connection.
             need_attention(session, connection_id, card)
         raise UpstreamFailed(card) from error
-    # Projects that come and go during a read look like lost rows.
-    if not run.complete and context.attempt == 1 and (found := card_of(run)):
-        raise RetryLater(found, after_seconds=pause)
-    # Also after an incomplete read: what arrived is there, and nothing is disabled because a row is missing.
-    applied = apply_rules(context.runtime, connection_id)
-    read = f"{run.projects_seen:,} repositories read"
-    if applied.enabled or applied.disabled:
-        read += f"; rules enabled {applied.enabled:,} and disabled {applied.disabled:,}"
-    lost = f"; {run.projects_lost:,} are gone" if run.projects_lost else ""
-    context.progress(run.projects_seen, run.projects_seen, f"{read}{lost}" if run.complete else f"Incomplete: {read}")
 
 
 def run_apply_rules(context: JobContext, *, connection_id: int, confirmed: int) -> None:

@@ -186,7 +186,7 @@ class CatalogueReader:
                 for page in self._walk(pool, min_access_level=level):
                     is_sure = is_sure and not page.contradicts_itself
                     told.update({number: max(told[number] or 0, level) for number in page.ids if number in told})
-        return {number: _known_role(held, is_sure=is_sure) for number, held in told.items()}
+        return {number: known_role(held, is_sure=is_sure) for number, held in told.items()}
 
     def _by_offset(self) -> Iterator[CataloguePage]:
         """Read everything page by page; those with a role first, because ids cannot express that."""
@@ -201,7 +201,7 @@ class CatalogueReader:
             held.update(dict.fromkeys(ids, level))
         for page in self._client.project_pages():
             roles = {item.id: max(item.access_level or 0, held.get(item.id, 0)) or None for item in page.items}
-            yield CataloguePage(page, {number: _known_role(role, is_sure=is_sure) for number, role in roles.items()})
+            yield CataloguePage(page, {number: known_role(role, is_sure=is_sure) for number, role in roles.items()})
 
     def _put(self, page: CataloguePage | None) -> None:
         while not self._ended.is_set():
@@ -212,7 +212,7 @@ class CatalogueReader:
             return
 
 
-def _known_role(held: int | None, *, is_sure: bool) -> int | None:
+def known_role(held: int | None, *, is_sure: bool) -> int | None:
     """Return a role; one below Reporter counts only if GitLab was asked who has more, and answered for everyone."""
     if is_sure:
         return held or 0

@@ -119,10 +119,10 @@ def group_row(connection_id: int, group: Group, run_id: int) -> RowValues:
     return RowValues(row, frozenset() if group.name else frozenset({"name"}))
 
 
-def write_repositories(database: Database, rows: list[RowValues]) -> None:
-    """Insert or update repositories by (connection, GitLab id) in one short transaction."""
+def write_repositories(database: Database, rows: list[RowValues]) -> int:
+    """Insert or update repositories by (connection, GitLab id) in one short transaction; return how many changed."""
     if not rows:
-        return
+        return 0
     own = (
         col(Repository.connection_id) == rows[0].values["connection_id"],
         col(Repository.gitlab_project_id).in_([row.values["gitlab_project_id"] for row in rows]),
@@ -134,6 +134,7 @@ def write_repositories(database: Database, rows: list[RowValues]) -> None:
     if changed:
         with database.transaction() as session, keep_counts(session, *own):
             _upsert(session, Repository, ("connection_id", "gitlab_project_id"), changed, guard="digest")
+    return len(changed)
 
 
 def write_groups(database: Database, rows: list[RowValues]) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
+from sqlalchemy import and_, case, delete, func, or_
 from sqlmodel import Session, col, select
 
 from portal.actor import SYSTEM, Actor
-from portal.connections.models import Connection, need_attention
+from portal.connections.models import Connection, ConnectionState, is_failing, need_attention
 from portal.connections.store import note_read, note_version, open_host_session
 from portal.credentials import AccessSource
 from portal.db import utc_now
@@ -23,11 +26,12 @@ from portal.gitlab.answers import (
     UnexpectedStatus,
 )
 from portal.gitlab.client import GitLabClient
-from portal.gitlab.identification import FILTERS_BY_ROLE, Version, VersionTooOld, parse_version
+from portal.gitlab.identification import FILTERS_BY_ROLE, FILTERS_BY_UPDATE, Version, VersionTooOld, parse_version
 from portal.jobs import Job, enqueue
 from portal.net import OutboundError
+from portal.repositories.availability import REPORTER
 from portal.repositories.catalogue.findings import ReadFindings, card_of, is_asked_about
-from portal.repositories.catalogue.reader import CatalogueReader
+from portal.repositories.catalogue.reader import MAINTAINER, CataloguePage, CatalogueReader, known_role
 from portal.repositories.catalogue.rows import (
     compare,
     group_row,
@@ -35,11 +39,14 @@ from portal.repositories.catalogue.rows import (
     write_groups,
     write_repositories,
 )
-from portal.repositories.models import CatalogueRun, Doubt, GitLabGroup, catalogue_key, recount
+from portal.repositories.models import CatalogueRun, Doubt, GitLabGroup, RunKind, catalogue_key, recount
 from portal.repositories.search import complete_index
 from portal.runtime import Runtime
 
 READ_CATALOGUE = "repositories.read_catalogue"
+READ_UPDATES = "repositories.read_updates"
+# GitLab stores the time of an update before others can see it.
+OVERLAP = timedelta(minutes=2)
 Progress = Callable[[int, int | None, str], None]
 # Answers that refuse one request, and say nothing about the token or GitLab being unreachable.
 REFUSED = (ForbiddenByRole, GitLabNotFound, InsufficientScope, MalformedAnswer, NotGitLab, UnexpectedStatus)
@@ -60,6 +67,20 @@ def enqueue_catalogue_read(session: Session, connection: Connection, actor: Acto
     )
 
 
+def enqueue_updates_read(session: Session, connection: Connection) -> Job:
+    """Start a read of what GitLab has updated; if one is running, return that."""
+    return enqueue(
+        session,
+        READ_UPDATES,
+        {"connection_id": connection.id},
+        organization_id=connection.organization_id,
+        title=f"Read updates of {connection.display_name}",
+        key=f"updates:{connection.id}",
+        subject=f"connection:{connection.id}",
+        lane=f"connection:{connection.id}",
+    )
+
+
 def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, progress: Progress) -> CatalogueRun:
     """Read everything the service user is a member of, and write it as it arrives.
 
@@ -73,24 +94,18 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
     """
     with runtime.database.reading() as session:
         connection = session.get_one(Connection, connection_id)
-    with runtime.database.transaction() as session:
-        run = CatalogueRun(connection_id=connection_id, job_public_id=job_public_id)
-        session.add(run)
-        session.flush()
-        assert run.id is not None
-        run_id = run.id
-    found = ReadFindings()
+    run_id = _begin(runtime, connection_id, job_public_id, RunKind.COMPLETE)
+    found, updated_until = ReadFindings(), None
     with open_host_session(runtime, connection, is_background=True) as http:
         client = GitLabClient(http, AccessSource(runtime, connection_id, "catalogue read"))
-        try:
-            metadata = client.metadata()
-        except REFUSED:
-            version = parse_version(connection.version_seen)  # This token may not ask.
-        else:
-            note_version(runtime, connection_id, metadata)
-            version = parse_version(metadata.version)
-            if version is not None and not version.is_supported:
-                raise VersionTooOld(metadata.version)
+        version = _read_version(runtime, connection, client)
+        if version is not None and version >= FILTERS_BY_UPDATE:
+            # Before anything else: what is updated while this run reads is for the next one.
+            try:
+                updated_until = client.latest_update()
+            except GitLabUnavailable as error:
+                if error.status != 500:  # Otherwise one certain project may make GitLab fail.
+                    raise
         progress(0, None, "Reading groups")
         try:
             _read_groups(runtime, connection_id, client, run_id, found)
@@ -119,7 +134,7 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
             # What was decided about the same repositories stays decided.
             run.doubt = Doubt.ASKED if compared.is_asked or before is None else before.doubt
         run.defects = list(found.defects.values())
-        run.search_indexed = is_indexed
+        run.search_indexed, run.updated_until = is_indexed, updated_until
         if found.are_groups_whole:
             # Without its group a grant shows a team lead nothing, so an incomplete list removes no group.
             gone = (GitLabGroup.connection_id == connection_id, col(GitLabGroup.seen_in_run_id) != run_id)
@@ -134,10 +149,113 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
         return run
 
 
+def read_updates(runtime: Runtime, connection_id: int, job_public_id: str, progress: Progress) -> tuple[int, int]:
+    """Read what GitLab has updated since the last run; what is gone, or newly shared, only a complete run sees.
+
+    Returns:
+        How many repositories were read, and how many rows changed.
+
+    Raises:
+        GitLabError, OutboundError: a page failed; what was read is kept, and the next run reads it again.
+    """
+    with runtime.database.reading() as session:
+        connection = session.get_one(Connection, connection_id)
+        before = _latest_ended(session, connection_id, col(CatalogueRun.updated_until).is_not(None))
+    if before is None or before.updated_until is None:
+        return 0, 0
+    since = before.updated_until
+    run_id = _begin(runtime, connection_id, job_public_id, RunKind.UPDATES)
+    found, changed, until = ReadFindings(), 0, since
+    with open_host_session(runtime, connection, is_background=True) as http:
+        client = GitLabClient(http, AccessSource(runtime, connection_id, "catalogue read"))
+        version = _read_version(runtime, connection, client)
+        if version is None or version < FILTERS_BY_UPDATE:
+            raise UpdatesUnavailable
+        held: dict[int, int] = {}
+        is_sure = True
+        for level in (REPORTER, MAINTAINER) if connection.hooks_wanted else (REPORTER,):
+            ids: set[int] = set()
+            counted = None
+            for page in client.updated_pages(since - OVERLAP, min_access_level=level, simple=True):
+                ids.update(page.ids)
+                counted = page.total
+            is_sure = is_sure and (counted is None or len(ids) >= counted)
+            held.update(dict.fromkeys(ids, level))
+        for page in client.updated_pages(since - OVERLAP):
+            roles = {item.id: max(item.access_level or 0, held.get(item.id, 0)) or None for item in page.items}
+            levels = {number: known_role(role, is_sure=is_sure) for number, role in roles.items()}
+            changed += _write(runtime, connection_id, CataloguePage(page, levels), found)
+            until = max([until, *(item.updated_at for item in page.items if item.updated_at)])
+            progress(len(found.seen), page.total, "Reading updates")
+    is_indexed = complete_index(runtime.database)
+    with runtime.database.transaction() as session:
+        run = session.get_one(CatalogueRun, run_id)
+        run.complete, run.finished_at, run.projects_seen = True, utc_now(), len(found.seen)
+        run.search_indexed, run.updated_until, run.defects = is_indexed, until, list(found.defects.values())
+        of_updates = (col(CatalogueRun.connection_id) == connection_id, col(CatalogueRun.kind) == RunKind.UPDATES)
+        session.execute(delete(CatalogueRun).where(*of_updates, col(CatalogueRun.id) < run_id))
+    return len(found.seen), changed
+
+
+class UpdatesUnavailable(Exception):
+    """This GitLab cannot say what it has updated."""
+
+
+def connections_to_read(runtime: Runtime) -> dict[RunKind, list[Connection]]:
+    """Return which connections have to be read again by the clock, completely or only what was updated.
+
+    The first read is begun by whoever connects it.
+    """
+    now, settings = utc_now(), runtime.settings
+    begun = case((col(CatalogueRun.kind) == RunKind.COMPLETE, col(CatalogueRun.started_at)))
+    times = (func.max(CatalogueRun.started_at), func.max(begun), func.max(CatalogueRun.updated_until))
+    runs = select(col(CatalogueRun.connection_id), *times).group_by(col(CatalogueRun.connection_id)).subquery()
+    last, last_complete, updated_until = list(runs.c)[1:]
+    states = col(Connection.state).in_((ConnectionState.CONNECTED, ConnectionState.NEEDS_ATTENTION))
+    of_connection = runs.c.connection_id == col(Connection.id)
+    is_complete = or_(
+        last_complete.is_(None), last_complete <= now - timedelta(hours=settings.catalogue_complete_hours)
+    )
+    is_old = and_(last <= now - timedelta(minutes=settings.catalogue_updates_minutes), updated_until.is_not(None))
+    due: dict[RunKind, list[Connection]] = {kind: [] for kind in RunKind}
+    with runtime.database.reading() as session:
+        found = select(Connection, is_complete).join(runs, of_connection).where(states)
+        for connection, wants_all in session.exec(found.where(or_(is_complete, is_old))):
+            if not is_failing(connection):
+                due[RunKind.COMPLETE if wants_all else RunKind.UPDATES].append(connection)
+    return due
+
+
 def latest_run(session: Session, connection_id: int) -> CatalogueRun | None:
-    """Return the newest run of a connection that was not aborted."""
-    ended = (CatalogueRun.connection_id == connection_id, col(CatalogueRun.finished_at).is_not(None))
+    """Return the newest complete run of a connection that was not aborted."""
+    return _latest_ended(session, connection_id, col(CatalogueRun.kind) == RunKind.COMPLETE)
+
+
+def _latest_ended(session: Session, connection_id: int, *which: Any) -> CatalogueRun | None:
+    ended = (CatalogueRun.connection_id == connection_id, col(CatalogueRun.finished_at).is_not(None), *which)
     return session.exec(select(CatalogueRun).where(*ended).order_by(col(CatalogueRun.id).desc()).limit(1)).first()
+
+
+def _begin(runtime: Runtime, connection_id: int, job_public_id: str, kind: RunKind) -> int:
+    with runtime.database.transaction() as session:
+        run = CatalogueRun(connection_id=connection_id, job_public_id=job_public_id, kind=kind)
+        session.add(run)
+        session.flush()
+        assert run.id is not None
+        return run.id
+
+
+def _read_version(runtime: Runtime, connection: Connection, client: GitLabClient) -> Version | None:
+    assert connection.id is not None
+    try:
+        metadata = client.metadata()
+    except REFUSED:
+        return parse_version(connection.version_seen)  # This token may not ask.
+    note_version(runtime, connection.id, metadata)
+    version = parse_version(metadata.version)
+    if version is not None and not version.is_supported:
+        raise VersionTooOld(metadata.version)
+    return version
 
 
 def _read_groups(runtime: Runtime, connection_id: int, client: GitLabClient, run_id: int, found: ReadFindings) -> None:
@@ -176,20 +294,25 @@ def _read_repositories(
     )
     assert connection.id is not None
     for read in reader:
-        wrong: dict[str, set[str]] = {}
-        for defect in read.page.defects:
-            wrong.setdefault(defect.row, set()).add(defect.field.partition(".")[0])
-        rows = [
-            repository_row(connection.id, project, read.access_levels[project.id], wrong.get(str(project.id), set()))
-            for project in read.page.items
-        ]
-        write_repositories(runtime.database, rows)
-        found.note_defects("projects", read.page.defects)
-        found.seen.update(read.page.ids)
-        found.unnamed += read.page.unnamed
+        _write(runtime, connection.id, read, found)
         progress(len(found.seen), found.counted, "Reading repositories")
     found.is_contradicted = reader.is_contradicted
     if found.counted is not None and len(found.seen) < found.counted:
         # Some may have been deleted by now.
         _, now = client.newest_project()
         found.counted = found.counted if now is None else min(found.counted, now)
+
+
+def _write(runtime: Runtime, connection_id: int, read: CataloguePage, found: ReadFindings) -> int:
+    """Store a page and what is wrong with it; return how many rows changed."""
+    wrong: dict[str, set[str]] = {}
+    for defect in read.page.defects:
+        wrong.setdefault(defect.row, set()).add(defect.field.partition(".")[0])
+    rows = [
+        repository_row(connection_id, project, read.access_levels[project.id], wrong.get(str(project.id), set()))
+        for project in read.page.items
+    ]
+    found.note_defects("projects", read.page.defects)
+    found.seen.update(read.page.ids)
+    found.unnamed += read.page.unnamed
+    return write_repositories(runtime.database, rows)
