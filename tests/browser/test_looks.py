@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -179,6 +181,15 @@ def test_repositories_and_jobs(site: Site, page: Page) -> None:
     page.goto(f"{site.url}/repositories/?state=unavailable")
     page.locator("#listing summary").first.click()
     look(page, "repositories-unavailable")
+    page.goto(f"{site.url}/repositories/")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    look(page, "repositories-keys")
+    page.goto(f"{site.url}/repositories/change?do=enable")
+    look(page, "repositories-change")
+    page.get_by_role("button", name=re.compile("Enable [0-9]+ repositories")).click()
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    look(page, "repositories-changing")
     page.goto(f"{site.url}/repositories/?q=nothing-like-this")
     look(page, "repositories-nothing")
     page.goto(f"{site.url}/jobs")

@@ -249,6 +249,47 @@ def test_several_are_chosen_by_a_range_or_the_head_and_enabled_at_once(panel: Pa
     assert head.evaluate("box => box.indeterminate")
 
 
+def test_everything_that_matches_is_confirmed_changed_in_the_background_and_undone(panel: Page) -> None:
+    panel.get_by_label("Select all on this page").check()
+    panel.get_by_label(re.compile("Select all [0-9]+ that match")).check()
+    expect(panel.locator("[data-bulk-count]")).to_have_text(re.compile("^5[0-9]$"))
+    panel.locator("[data-bulk]").get_by_role("button", name="Enable").click()
+    expect(panel.get_by_role("heading", name=re.compile("Enable [0-9]+ repositories?"))).to_be_visible()
+
+    panel.get_by_role("button", name=re.compile("Enable [0-9]+ repositories")).click()
+    done = panel.locator(".gh-job-state")
+    expect(done).to_contain_text(re.compile("[0-9]+ enabled, [0-9]+ can’t be enabled"))
+    panel.get_by_role("button", name="Undo").click()
+    expect(done).to_contain_text(re.compile("[0-9]+ restored"))
+
+    panel.get_by_role("link", name="Go to the repositories").click()
+    expect(rows(panel).first).to_be_visible()
+    expect(disable_buttons(panel)).to_have_count(0)
+
+
+def test_keys_search_move_and_select_unless_they_are_switched_off(panel: Page) -> None:
+    boxes = panel.locator("[data-select-row]")
+    for key in ("j", "Space", "Shift+ArrowDown", "Shift+ArrowDown", "Shift+ArrowDown", "ArrowUp", "k", "k"):
+        panel.keyboard.press(key)
+    expect(boxes.first).to_be_focused()
+    of_four = panel.locator("#listing tbody tr:nth-child(-n+4) [data-select-row]").count()
+    expect(panel.locator("[data-bulk-count]")).to_have_text(str(of_four))
+    assert of_four > 1
+    panel.keyboard.press("/")
+    expect(search(panel)).to_be_focused()
+    panel.keyboard.type("j?")
+    expect(search(panel)).to_have_value("j?")
+    search(panel).fill("")
+    boxes.first.focus()
+    panel.keyboard.press("?")
+    panel.get_by_label("Use keys that are a single character").uncheck()
+    panel.keyboard.press("Escape")
+    for key in ("j", "/", "?"):
+        panel.keyboard.press(key)
+    expect(panel.get_by_role("dialog")).to_have_count(0)
+    expect(search(panel)).not_to_be_focused()
+
+
 def test_hostile_names_are_only_text(panel: Page, site: Site) -> None:
     asked: list[str] = []
     panel.on("request", lambda request: asked.append(urlsplit(request.url).path))
