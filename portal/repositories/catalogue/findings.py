@@ -5,13 +5,17 @@ Codes and numbers are stored; the sentences are made when they are shown.
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from portal.errors import Card, Surface
 from portal.foreign import ShortText
 from portal.gitlab.answers import Defect
+from portal.repositories.catalogue.ranges import Covered
 from portal.repositories.models import CatalogueRun, Doubt
 
 ROWS_NAMED = 5
@@ -34,6 +38,7 @@ class ReadFindings:
         counted: how many projects GitLab says there are; None if it does not say.
         are_groups_whole: whether the list of groups came in full.
         defects: by list and field; stored on the run.
+        covered: ids of which everything is stored.
     """
 
     seen: set[int] = field(default_factory=set)
@@ -44,6 +49,36 @@ class ReadFindings:
     groups: int = 0
     defects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     _noted: set[tuple[str, Defect]] = field(default_factory=set)
+
+    covered: Covered = field(default_factory=Covered)
+
+    def to_bytes(self, row_version: int) -> bytes:
+        """Return what another process needs to continue the run; `row_version` is the connection's."""
+        seen = sorted(self.seen)
+        steps = [number - before for number, before in zip(seen, [0, *seen], strict=False)]
+        told = {
+            "row_version": row_version,
+            "covered": self.covered.intervals,
+            "seen": steps,
+            "unnamed": self.unnamed,
+            "is_contradicted": self.is_contradicted,
+            "defects": [{**item, "key": list(key)} for key, item in self.defects.items() if key[0] == "projects"],
+        }
+        return zlib.compress(json.dumps(told).encode())
+
+    @classmethod
+    def from_bytes(cls, checkpoint: bytes, row_version: int) -> ReadFindings | None:
+        """Read what `to_bytes` wrote; None if the connection has changed since."""
+        told = json.loads(zlib.decompress(checkpoint))
+        if told["row_version"] != row_version:
+            return None
+        defects = {tuple(item.pop("key")): item for item in told["defects"]}
+        found = cls(set(accumulate(told["seen"])), told["unnamed"], defects=defects)
+        found.is_contradicted = told["is_contradicted"]
+        # Newer ids than any that was seen are asked for again.
+        highest = max(found.seen, default=0)
+        found.covered = Covered((above, min(up_to, highest)) for above, up_to in told["covered"])
+        return found
 
     @property
     def is_complete(self) -> bool:

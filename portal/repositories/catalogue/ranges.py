@@ -1,4 +1,4 @@
-"""Split the ids of GitLab's projects among lanes, without knowing how they are distributed.
+"""Split the ids of GitLab's projects among lanes, without knowing how they are distributed; know what has been read.
 
 It starts with one range. A lane with nothing to do takes the upper half of what the busiest one has left, so skewed
 ids cost a few empty pages and never leave a lane idle.
@@ -7,6 +7,7 @@ ids cost a few empty pages and never leave a lane idle.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 # Below this many ids a split costs more requests than it saves.
@@ -36,12 +37,39 @@ class IdRange:
         return not self.is_open and self.cursor >= self.last
 
 
+class Covered:
+    """Ids that have been read and stored, as intervals (above, up to and including) that don't touch each other."""
+
+    def __init__(self, intervals: Iterable[tuple[int, int]] = ()) -> None:
+        self.intervals: list[tuple[int, int]] = []
+        for lowest, highest in intervals:
+            self.add(lowest, highest)
+
+    def add(self, above: int, up_to: int) -> None:
+        """Add one interval."""
+        if up_to <= above:
+            return
+        apart = [one for one in self.intervals if one[1] < above or up_to < one[0]]
+        touched = [one for one in self.intervals if above <= one[1] and one[0] <= up_to]
+        joined = (min([above, *(one[0] for one in touched)]), max([up_to, *(one[1] for one in touched)]))
+        self.intervals = sorted([*apart, joined])
+
+    def left(self, highest_id: int) -> list[IdRange]:
+        """Return what is left to read; the last range has no upper end, as there may be newer ids."""
+        ranges, cursor = [], 0
+        for lowest, highest in self.intervals:
+            if lowest > cursor:
+                ranges.append(IdRange(cursor, lowest))
+            cursor = max(cursor, highest)
+        return [*ranges, IdRange(cursor, max(highest_id, cursor), is_open=True)]
+
+
 class RangePool:
     """Hands ranges to lanes; may be used from several threads."""
 
-    def __init__(self, whole: IdRange) -> None:
+    def __init__(self, *ranges: IdRange) -> None:
         self._active: list[IdRange] = []
-        self._waiting = [whole]
+        self._waiting = list(ranges)
         self._changed = threading.Condition()
         self._stopped = False
 

@@ -36,10 +36,14 @@ OPEN_END = 2**31
 
 @dataclass(frozen=True)
 class CataloguePage:
-    """Up to 100 projects with the role that is known to be held: 40, 20, or what the list said; None if not known."""
+    """Up to 100 projects with the role that is known to be held: 40, 20, or what the list said; None if not known.
+
+    `covered` are the ids (above, up to and including) of which nothing is left to read once this page is stored.
+    """
 
     page: Page[Project]
     access_levels: dict[int, int | None]
+    covered: tuple[int, int] | None = None
 
 
 class _BoundsIgnored(Exception):
@@ -54,13 +58,19 @@ class CatalogueReader:
     """
 
     def __init__(
-        self, client: GitLabClient, *, lanes: int, wants_maintainer: bool, highest_id: int, filters_by_role: bool = True
+        self,
+        client: GitLabClient,
+        *,
+        lanes: int,
+        wants_maintainer: bool,
+        ranges: list[IdRange],
+        filters_by_role: bool = True,
     ) -> None:
         self._client = client
         self._lanes = lanes
         levels = (REPORTER, MAINTAINER) if wants_maintainer else (REPORTER,)
         self._levels = levels if filters_by_role else ()
-        self._pool = RangePool(IdRange(0, highest_id, is_open=True))
+        self._pool = RangePool(*ranges)
         self._pages: queue.Queue[CataloguePage | None] = queue.Queue(maxsize=QUEUE_PAGES)
         self._failures: list[Exception] = []
         self._ended = threading.Event()
@@ -89,19 +99,21 @@ class CatalogueReader:
 
     def _run_lane(self) -> None:
         try:
-            for page in self._walk(self._pool):
+            for page, covered in self._walk(self._pool):
                 if page.contradicts_itself:
                     self.is_contradicted = True
-                if page.ids or page.defects:
-                    self._put(CataloguePage(page, self._roles(page.items)))
+                if page.ids or page.defects or covered:
+                    self._put(CataloguePage(page, self._roles(page.items), covered))
         except Exception as error:
             self._failures.append(error)
             self._pool.stop()
         finally:
             self._put(None)
 
-    def _walk(self, pool: RangePool, *, min_access_level: int | None = None) -> Iterator[Page[Project]]:
-        """Yield the pages of every range that the pool gives this lane."""
+    def _walk(
+        self, pool: RangePool, *, min_access_level: int | None = None
+    ) -> Iterator[tuple[Page[Project], tuple[int, int] | None]]:
+        """Yield the pages of every range that the pool gives this lane, and which ids each of them covers."""
         while (taken := pool.take()) is not None:
             size = PER_PAGE
             while not (now := pool.now(taken)).is_read and not self._ended.is_set():
@@ -120,12 +132,14 @@ class CatalogueReader:
                     continue
                 if page.ids and (min(page.ids) <= now.cursor or (before and max(page.ids) >= before)):
                     raise _BoundsIgnored
-                yield page
                 if page.is_last or not page.ids:
+                    yield page, (now.cursor, OPEN_END if now.is_open else now.last)
                     break
                 if page.is_short and not page.is_ascending:
+                    yield page, None
                     size = page.count  # What is missing may be among what came: a full page of that size is complete.
                 else:
+                    yield page, (now.cursor, max(page.ids))
                     pool.advance(taken, max(page.ids))
             pool.finish(taken)
 
@@ -151,7 +165,7 @@ class CatalogueReader:
 
     def _read_around(
         self, after: int, last: int, min_access_level: int | None, error: GitLabUnavailable
-    ) -> Iterator[Page[Project]]:
+    ) -> Iterator[tuple[Page[Project], tuple[int, int]]]:
         """Yield the pages of a range that GitLab cannot return as a whole, and a defect for each id that makes it fail.
 
         Raises:
@@ -173,9 +187,11 @@ class CatalogueReader:
                 page = Page(
                     items=[], ids=[last], defects=[Defect(ShortText(str(last)), FAILS, is_left_out=True)], total=1
                 )
+            end = last
             if not page.is_last and page.ids and max(page.ids) < last:
-                parts.append((max(page.ids), last))
-            yield page
+                end = max(page.ids)
+                parts.append((end, last))
+            yield page, (after, end)
 
     def _roles(self, projects: list[Project]) -> dict[int, int | None]:
         told = {project.id: project.access_level for project in projects}
@@ -183,7 +199,7 @@ class CatalogueReader:
         for level in self._levels:
             if any((held or 0) < level for held in told.values()):
                 pool = RangePool(IdRange(min(told) - 1, max(told)))
-                for page in self._walk(pool, min_access_level=level):
+                for page, _ in self._walk(pool, min_access_level=level):
                     is_sure = is_sure and not page.contradicts_itself
                     told.update({number: max(told[number] or 0, level) for number in page.ids if number in told})
         return {number: known_role(held, is_sure=is_sure) for number, held in told.items()}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import and_, case, delete, func, or_
@@ -45,6 +46,10 @@ from portal.runtime import Runtime
 
 READ_CATALOGUE = "repositories.read_catalogue"
 READ_UPDATES = "repositories.read_updates"
+# What a killed process has read since is read again.
+KEPT_EVERY_SECONDS = 2.0
+# What has been read before that may be out of date.
+RESUMED_WITHIN = timedelta(hours=1)
 # GitLab stores the time of an update before others can see it.
 OVERLAP = timedelta(minutes=2)
 Progress = Callable[[int, int | None, str], None]
@@ -86,6 +91,8 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
 
     `progress` is called with (repositories read, total or None if GitLab does not say, what happens now).
 
+    If a process was killed in the middle of a run within the last hour, that run is continued.
+
     Returns:
         The run as it ended. If it is not complete, nothing was marked as missing.
 
@@ -94,12 +101,14 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
     """
     with runtime.database.reading() as session:
         connection = session.get_one(Connection, connection_id)
-    run_id = _begin(runtime, connection_id, job_public_id, RunKind.COMPLETE)
-    found, updated_until = ReadFindings(), None
+    run_id, found, updated_until = _resume(runtime, connection) or (0, ReadFindings(), None)
+    is_new = not run_id
+    if is_new:
+        run_id = _begin(runtime, connection_id, job_public_id, RunKind.COMPLETE)
     with open_host_session(runtime, connection, is_background=True) as http:
         client = GitLabClient(http, AccessSource(runtime, connection_id, "catalogue read"))
         version = _read_version(runtime, connection, client)
-        if version is not None and version >= FILTERS_BY_UPDATE:
+        if is_new and version is not None and version >= FILTERS_BY_UPDATE:
             # Before anything else: what is updated while this run reads is for the next one.
             try:
                 updated_until = client.latest_update()
@@ -114,7 +123,8 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
         except (GitLabError, OutboundError) as error:
             # Groups are only names in a tree: repositories are read without them, if GitLab returns those.
             found.note_failure("groups", error.code)
-        _read_repositories(runtime, connection, client, version, found, progress)
+        keep = _Keeper(runtime, run_id, connection.row_version, updated_until)
+        _read_repositories(runtime, connection, client, version, found, progress, keep)
     is_indexed = complete_index(runtime.database)
     percent = runtime.settings.catalogue_loss_percent
     compared = compare(
@@ -134,7 +144,7 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
             # What was decided about the same repositories stays decided.
             run.doubt = Doubt.ASKED if compared.is_asked or before is None else before.doubt
         run.defects = list(found.defects.values())
-        run.search_indexed, run.updated_until = is_indexed, updated_until
+        run.search_indexed, run.updated_until, run.checkpoint = is_indexed, updated_until, None
         if found.are_groups_whole:
             # Without its group a grant shows a team lead nothing, so an incomplete list removes no group.
             gone = (GitLabGroup.connection_id == connection_id, col(GitLabGroup.seen_in_run_id) != run_id)
@@ -245,6 +255,38 @@ def _begin(runtime: Runtime, connection_id: int, job_public_id: str, kind: RunKi
         return run.id
 
 
+def _resume(runtime: Runtime, connection: Connection) -> tuple[int, ReadFindings, datetime | None] | None:
+    """Return the run that a process did not end, with what it had read; None if there is none, or it is too old."""
+    with runtime.database.reading() as session:
+        newest = select(CatalogueRun).where(
+            CatalogueRun.connection_id == connection.id, col(CatalogueRun.kind) == RunKind.COMPLETE
+        )
+        run = session.exec(newest.order_by(col(CatalogueRun.id).desc()).limit(1)).first()
+    if run is None or run.finished_at or not run.checkpoint or run.started_at < utc_now() - RESUMED_WITHIN:
+        return None
+    assert run.id is not None
+    found = ReadFindings.from_bytes(run.checkpoint, connection.row_version)
+    return (run.id, found, run.updated_until) if found else None
+
+
+class _Keeper:
+    """Keeps what a run has read every few seconds, so that another process can continue it."""
+
+    def __init__(self, runtime: Runtime, run_id: int, row_version: int, updated_until: datetime | None) -> None:
+        self._runtime, self._run_id, self._row_version = runtime, run_id, row_version
+        self._updated_until = updated_until
+        self._kept_at = time.monotonic()
+
+    def keep(self, found: ReadFindings) -> None:
+        """Store it if the last time is long ago."""
+        if time.monotonic() - self._kept_at < KEPT_EVERY_SECONDS:
+            return
+        with self._runtime.database.transaction() as session:
+            run = session.get_one(CatalogueRun, self._run_id)
+            run.checkpoint, run.updated_until = found.to_bytes(self._row_version), self._updated_until
+        self._kept_at = time.monotonic()
+
+
 def _read_version(runtime: Runtime, connection: Connection, client: GitLabClient) -> Version | None:
     assert connection.id is not None
     try:
@@ -278,6 +320,7 @@ def _read_repositories(
     version: Version | None,
     found: ReadFindings,
     progress: Progress,
+    keep: _Keeper,
 ) -> None:
     try:
         highest, found.counted = client.newest_project()
@@ -289,14 +332,18 @@ def _read_repositories(
         client,
         lanes=runtime.settings.catalogue_lanes,
         wants_maintainer=connection.hooks_wanted,
-        highest_id=highest,
+        ranges=found.covered.left(highest),
         filters_by_role=version is None or version >= FILTERS_BY_ROLE,
     )
     assert connection.id is not None
     for read in reader:
         _write(runtime, connection.id, read, found)
+        found.is_contradicted = found.is_contradicted or reader.is_contradicted
+        if read.covered:
+            found.covered.add(*read.covered)
+            keep.keep(found)
         progress(len(found.seen), found.counted, "Reading repositories")
-    found.is_contradicted = reader.is_contradicted
+    found.is_contradicted = found.is_contradicted or reader.is_contradicted
     if found.counted is not None and len(found.seen) < found.counted:
         # Some may have been deleted by now.
         _, now = client.newest_project()
