@@ -148,6 +148,7 @@ COUNTS = {
     "credential.generation",
     "credential.refusals",
     "credential_event.generation",
+    "delivery.size",
     "executor.pid",
     "hand_over.tries",
     "hook.latency_ms",

@@ -57,6 +57,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "session_absolute_hours": (*BAD_NUMBERS, "0"),
     "access_log_days": (*BAD_NUMBERS, "0"),
     "catalogue_lanes": (*BAD_NUMBERS, "0"),
+    "delivery_days": (*BAD_NUMBERS, "0"),
     "hook_compare_minutes": (*BAD_NUMBERS, "4"),
     "catalogue_complete_hours": (*BAD_NUMBERS, "0"),
     "catalogue_updates_minutes": (*BAD_NUMBERS, "0"),

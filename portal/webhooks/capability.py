@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from portal.capability import Capability, JobDefinition, PeriodicJob
 from portal.db import delete_of_connection
+from portal.webhooks.deliveries import APPLY_SECONDS, apply_waiting, forget_old, has_old, has_waiting
 from portal.webhooks.jobs import LOOK_SECONDS, RECONCILE, compare_due, due_connections, run_reconcile
 from portal.webhooks.leaving import leave_gitlab
-from portal.webhooks.models import Hook, HookPlan
+from portal.webhooks.models import Delivery, Hook, HookPlan
 from portal.webhooks.status import hooks_panels
 
 CAPABILITY = Capability(
@@ -14,7 +15,7 @@ CAPABILITY = Capability(
     views="portal.webhooks.views",
     stylesheets=("webhooks",),
     connection_panels={17: hooks_panels},
-    tables=(Hook, HookPlan),
+    tables=(Delivery, Hook, HookPlan),
     jobs=(
         JobDefinition(RECONCILE, run_reconcile),
         PeriodicJob(
@@ -24,8 +25,10 @@ CAPABILITY = Capability(
             LOOK_SECONDS,
             lambda runtime: bool(due_connections(runtime)),
         ),
+        PeriodicJob("webhooks.apply", apply_waiting, "Apply what webhooks delivered", APPLY_SECONDS, has_waiting),
+        PeriodicJob("webhooks.forget", forget_old, "Delete old deliveries of webhooks", 86_400, has_old),
     ),
-    erases_in_batches=(Hook,),
+    erases_in_batches=(Delivery, Hook),
     on_leaving=leave_gitlab,
     erases=delete_of_connection(HookPlan),
     actions={

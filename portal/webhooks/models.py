@@ -1,4 +1,4 @@
-"""Tables of webhooks: each one that the portal wants at GitLab, and how those of a connection are made."""
+"""Tables of webhooks: those that the portal wants at GitLab, how they are made, and what they deliver."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Column, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from portal.db import BigId, UTCDateTime, utc_now
 from portal.gitlab.hooks import Level, Owner
 from portal.vault import sealed_field
+
+WAITING = "verdict = 'waiting'"
 
 
 class HookStatus(StrEnum):
@@ -99,6 +101,49 @@ class Hook(SQLModel, table=True):
     def owner(self) -> Owner:
         """Whose hook it is at GitLab."""
         return Owner(Level(self.level), self.subject_id or None)
+
+
+class Verdict(StrEnum):
+    """What became clear about a delivery after it was stored."""
+
+    WAITING = "waiting"
+    APPLIED = "applied"
+    # Valid, and about something that the portal does not use.
+    IGNORED = "ignored"
+    # Valid, but not what its hook may say, or no JSON: kept for people, used for nothing.
+    POISON = "poison"
+
+
+class Delivery(SQLModel, table=True):
+    """One valid delivery: stored before GitLab is answered, applied afterwards, each exactly once."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (
+        UniqueConstraint("hook_id", "key"),
+        Index("ix_delivery_connection", "connection_id", "id"),
+        Index("ix_delivery_waiting", "id", sqlite_where=text(WAITING), postgresql_where=text(WAITING)),
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", ondelete="CASCADE", sa_type=BigId)
+    # Null once the hook is gone.
+    hook_id: int | None = Field(default=None, foreign_key="hook.id", ondelete="SET NULL", sa_type=BigId)
+    # GitLab's `Idempotency-Key` (17.4); before, a digest of event and body.
+    key: str = Field(max_length=100)
+    # As in `X-Gitlab-Event`.
+    event: str = Field(default="", max_length=100)
+    received_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+    # `signature` or `token`.
+    verified_by: str = Field(max_length=10)
+    # Compressed, until it is applied: it holds names and addresses of people.
+    body: bytes | None = None
+    size: int = 0
+    gitlab_version: str = Field(default="", max_length=20)
+    gitlab_project_id: int | None = Field(default=None, sa_column=Column(BigInteger))
+    verdict: str = Field(default=Verdict.WAITING, max_length=10)
+    # What it changed: a code of `deliveries.EFFECTS`.
+    effect: str = Field(default="", max_length=40)
+    applied_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
 
 
 class HookPlan(SQLModel, table=True):

@@ -2,27 +2,55 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask, Response, flash, request, url_for
+from flask import Blueprint, Flask, Response, flash, jsonify, request, url_for
 
 from portal.actor import Right
 from portal.connections.store import get_connection
 from portal.connections.walkthrough import save_services
 from portal.db import read_id
-from portal.errors import NotFound
+from portal.errors import NotFound, SignInRequired
 from portal.runtime import Runtime
-from portal.web.access import requires
+from portal.web.access import public, requires
 from portal.web.current import current_principal, current_runtime
 from portal.web.forms import refuse_unknown_fields
 from portal.web.htmx import leave_to, render
+from portal.web.machine import Body, machine
 from portal.webhooks import changes
+from portal.webhooks.deliveries import load_deliveries
+from portal.webhooks.intake import Taken, take_delivery
 from portal.webhooks.status import load_hook, load_hooks_page
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/connections/<slug>/webhooks")
+# GitLab sends at most 20 commits of a push (docs.gitlab.com, Webhook events), which stay far below this.
+MAX_BODY_BYTES = 1024 * 1024
+# One GitLab is one network: this is what keeps a broken sender from occupying a process.
+DELIVERIES_PER_MINUTE = 60_000
+
+
+class NotVerified(SignInRequired):
+    """A delivery without the secrets of its hook."""
+
+    sentence = "The secret token or the signature is not the one of this webhook."
 
 
 def register(app: Flask, runtime: Runtime) -> None:
     """Add the routes."""
     app.register_blueprint(blueprint)
+    # Outside the prefix: GitLab does not know the connection's name.
+    app.add_url_rule("/webhooks/gitlab/<public_id>", "webhooks.receive", receive, methods=["POST"])
+
+
+@public  # The secrets of the hook prove it.
+@machine(Body.JSON, max_bytes=MAX_BODY_BYTES, per_minute=DELIVERIES_PER_MINUTE)
+def receive(public_id: str) -> Response:
+    """Take a delivery: 2xx means that it is stored, whatever it says."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    taken = take_delivery(current_runtime(), public_id, headers, request.get_data())
+    if taken == Taken.NO_HOOK:
+        raise NotFound
+    if taken == Taken.REFUSED:
+        raise NotVerified
+    return jsonify(result=taken)
 
 
 @blueprint.get("")
@@ -35,6 +63,18 @@ def index(slug: str) -> Response:
     page = read_id(asked.get("page", "")) or 1
     found = load_hooks_page(runtime, principal, connection, asked.get("q", ""), asked.get("state", ""), page)
     return render("webhooks/index.html", connection=connection, hooks=found)
+
+
+@blueprint.get("/deliveries")
+@requires(Right.SEE_CONNECTIONS)
+def deliveries(slug: str) -> Response:
+    """Show what came, of one hook if the address names it."""
+    runtime, principal = current_runtime(), current_principal()
+    connection = get_connection(runtime, principal, slug)
+    hook_id = _id(request.args["hook"]) if request.args.get("hook") else None
+    before = read_id(request.args.get("before", ""))
+    found = load_deliveries(runtime, principal, connection, hook_id, before)
+    return render("webhooks/deliveries.html", connection=connection, found=found)
 
 
 @blueprint.get("/<hook_id>")

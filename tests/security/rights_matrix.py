@@ -225,6 +225,8 @@ ROWS = (
     Row("POST", HEALTH + "/checks", "health.check_again", MANAGE, 303),
     Row("POST", HEALTH + "/support-bundle", "health.bundle", MANAGE, 200),
     Row("GET", HOOKS, "webhooks.index", SEE, 200),
+    Row("GET", HOOKS + "/deliveries", "webhooks.deliveries", SEE, 200),
+    Row("POST", "/webhooks/gitlab/0", "webhooks.receive", PUBLIC, 415, is_machine=True),
     Row("GET", HOOKS + "/{hook}", "webhooks.show", SEE, 200, only=EVERYONE_BUT_LEADS),
     Row("POST", HOOKS + "/compare", "webhooks.compare", MANAGE, 303),
     Row("POST", HOOKS + "/settings", "webhooks.settings", MANAGE, 303, {"level": "project"}),

@@ -1,0 +1,210 @@
+"""What deliveries change, in batches; and what people see of them.
+
+A delivery is a hint that something happened, never the new state: GitLab may send it late, twice or in another order.
+So it moves a time forward, or has GitLab read again, which gives the same result whatever the order.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from portal.actor import Principal
+from portal.connections.models import Connection, ConnectionState
+from portal.db import MAX_ID, utc_now
+from portal.gitlab.hooks import Level
+from portal.jobs import JobContext
+from portal.net.json_reader import JSONRefused, read_json
+from portal.repositories.catalogue.run import enqueue_catalogue_read
+from portal.repositories.models import Repository, visible_to
+from portal.runtime import Runtime
+from portal.webhooks.changes import find_hook
+from portal.webhooks.models import Delivery, Hook, Verdict
+
+BATCH = 500
+# Of one hook in a batch: a flood from one project does not keep the others waiting.
+PER_HOOK = 50
+PER_PAGE = 50
+APPLY_SECONDS = 1
+# By `object_kind`: something happened in a project.
+ACTIVITY = frozenset({"push", "tag_push", "merge_request", "issue", "work_item", "note"})
+# By `event_name`: the list of repositories, a path or someone's role is different now.
+STRUCTURE = ("project_", "group_", "subgroup_", "user_add_to_", "user_remove_from_", "user_update_for_", "user_rename")
+EFFECTS = {
+    "": "Nothing yet",
+    "activity": "The repository's last activity is up to date",
+    "read": "The list of repositories is read again",
+    "known": "Nothing: it is older than what is known",
+    "not_enabled": "Nothing: the repository is not known here",
+    "unused": "Nothing: Gatehouse does not use this event",
+    "no_json": "Nothing: it is not valid JSON",
+    "other_project": "Nothing: it is about another project than its webhook",
+}
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What one delivery says."""
+
+    project_id: int | None
+    kind: str
+    verdict: Verdict = Verdict.APPLIED
+    effect: str = ""
+
+
+def has_waiting(runtime: Runtime) -> bool:
+    """Return whether a delivery waits to be applied."""
+    with runtime.database.reading() as session:
+        waiting = select(Delivery.id).where(col(Delivery.verdict) == Verdict.WAITING)
+        return session.exec(waiting.limit(1)).first() is not None
+
+
+def apply_waiting(context: JobContext) -> None:
+    """Apply everything that waits."""
+    done = 0
+    while count := apply_batch(context.runtime):
+        done += count
+        context.progress(done)
+        context.raise_if_stopped()
+
+
+def apply_batch(runtime: Runtime) -> int:
+    """Apply some deliveries in one transaction, each exactly once; return how many."""
+    number = func.row_number().over(partition_by=col(Delivery.hook_id), order_by=col(Delivery.id)).label("number")
+    ranked = select(Delivery.id, number).where(col(Delivery.verdict) == Verdict.WAITING).subquery()
+    fair = select(ranked.c.id).where(ranked.c.number <= PER_HOOK).order_by(ranked.c.id).limit(BATCH)
+    with runtime.database.reading() as session:
+        ids = list(session.exec(fair))
+    if not ids:
+        return 0
+    with runtime.database.transaction() as session:
+        # Another worker may have taken some of them since.
+        mine = select(Delivery).where(col(Delivery.id).in_(ids), col(Delivery.verdict) == Verdict.WAITING)
+        rows = session.exec(mine.order_by(col(Delivery.id)).with_for_update()).all()
+        named = select(Hook).where(col(Hook.id).in_({row.hook_id for row in rows}))
+        hooks = {hook.id: hook for hook in session.exec(named)}
+        by_connection: defaultdict[int, list[tuple[Delivery, _Read]]] = defaultdict(list)
+        for row in rows:
+            by_connection[row.connection_id].append((row, _read(row, hooks.get(row.hook_id))))
+        for connection_id, found in by_connection.items():
+            _apply(session, connection_id, found)
+    return len(ids)
+
+
+def _read(row: Delivery, hook: Hook | None) -> _Read:
+    try:
+        body = read_json(zlib.decompress(row.body or b""), "application/json", dict[str, Any])
+    except (JSONRefused, zlib.error):
+        return _Read(None, "", Verdict.POISON, "no_json")
+    about = [body, body.get("project"), body.get("object_attributes")]
+    named = [item.get(name) for item in about if isinstance(item, dict) for name in ("project_id", "target_project_id")]
+    project = body.get("project")
+    named += [project.get("id")] if isinstance(project, dict) else []
+    ids = [one for one in named if one is not None]
+    number = next((one for one in ids if type(one) is int and 0 < one <= MAX_ID), None)
+    if hook is not None and hook.level == Level.PROJECT and ids and hook.subject_id not in ids:
+        return _Read(number, "", Verdict.POISON, "other_project")
+    kind = str(body.get("object_kind") or body.get("event_name") or "")
+    if kind in ACTIVITY or kind == "repository_update":
+        return _Read(number, "activity")
+    if kind.startswith(STRUCTURE):
+        return _Read(number, "structure")
+    return _Read(number, "", Verdict.IGNORED, "unused")
+
+
+def _apply(session: Session, connection_id: int, found: list[tuple[Delivery, _Read]]) -> None:
+    connection = session.get_one(Connection, connection_id)
+    active = {read.project_id for _, read in found if read.kind == "activity" and read.project_id}
+    mine = (col(Repository.connection_id) == connection_id, col(Repository.gitlab_project_id).in_(active))
+    known = {row.gitlab_project_id: row for row in session.exec(select(Repository).where(*mine))}
+    is_read = False
+    for delivery, read in found:
+        effect, verdict = read.effect, read.verdict
+        repository = known.get(read.project_id or 0)
+        if read.kind == "structure" or (repository is not None and repository.is_empty and read.kind == "activity"):
+            effect, is_read = "read", True
+        elif read.kind == "activity" and repository is None:
+            effect, verdict = "not_enabled", Verdict.IGNORED
+        elif read.kind == "activity" and repository is not None:
+            is_newer = repository.last_activity_at is None or repository.last_activity_at < delivery.received_at
+            effect = "activity" if is_newer else "known"
+            if is_newer:
+                repository.last_activity_at = delivery.received_at
+        delivery.verdict, delivery.effect, delivery.applied_at = verdict, effect, utc_now()
+        delivery.gitlab_project_id, delivery.body = read.project_id, None
+    if is_read and connection.state in {ConnectionState.CONNECTED, ConnectionState.NEEDS_ATTENTION}:
+        enqueue_catalogue_read(session, connection)
+
+
+# What people see.
+
+
+@dataclass(frozen=True)
+class DeliveryRow:
+    """One line of the list."""
+
+    delivery: Delivery
+    path: str
+
+    @property
+    def effect(self) -> str:
+        """What it changed."""
+        return EFFECTS.get(self.delivery.effect, "")
+
+
+@dataclass(frozen=True)
+class DeliveriesPage:
+    """Deliveries of a connection or of one hook, the newest first; `before` begins the next page."""
+
+    rows: list[DeliveryRow]
+    hook: Hook | None
+    before: int | None
+
+
+def load_deliveries(
+    runtime: Runtime, principal: Principal, connection: Connection, hook_id: int | None, before: int | None
+) -> DeliveriesPage:
+    """Return one page as this person may see it.
+
+    Raises:
+        NotFound: there is no such hook that they may see.
+    """
+    statement = (
+        select(Delivery, func.coalesce(col(Repository.path_with_namespace), ""))
+        .join(Connection, col(Connection.id) == col(Delivery.connection_id))
+        .outerjoin(Hook, col(Hook.id) == col(Delivery.hook_id))
+        .outerjoin(Repository, col(Repository.id) == col(Hook.repository_id))
+        .where(col(Delivery.connection_id) == connection.id, visible_to(principal))
+    )
+    with runtime.database.reading() as session:
+        hook = find_hook(session, principal, connection, hook_id) if hook_id is not None else None
+        if hook is not None:
+            statement = statement.where(col(Delivery.hook_id) == hook.id)
+        if before is not None:
+            statement = statement.where(col(Delivery.id) < before)
+        found = session.exec(statement.order_by(col(Delivery.id).desc()).limit(PER_PAGE + 1)).all()
+    rows = [DeliveryRow(delivery, path or connection.display_name) for delivery, path in found[:PER_PAGE]]
+    return DeliveriesPage(rows, hook, rows[-1].delivery.id if len(found) > PER_PAGE else None)
+
+
+def has_old(runtime: Runtime) -> bool:
+    """Return whether there is a delivery to forget."""
+    with runtime.database.reading() as session:
+        old = select(Delivery.id).where(col(Delivery.received_at) < _oldest(runtime))
+        return session.exec(old.limit(1)).first() is not None
+
+
+def forget_old(context: JobContext) -> None:
+    """Delete what is older than the setting says."""
+    old = select(Delivery.id).where(col(Delivery.received_at) < _oldest(context.runtime))
+    context.progress(context.runtime.database.delete_in_batches(Delivery, old, context.raise_if_stopped))
+
+
+def _oldest(runtime: Runtime) -> datetime:
+    return utc_now() - timedelta(days=runtime.settings.delivery_days)

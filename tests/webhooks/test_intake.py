@@ -1,0 +1,306 @@
+"""Deliveries: who may send them, that each counts once, and what they change."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import itertools
+import json
+import zlib
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlmodel import col, delete, select
+from werkzeug.test import TestResponse
+
+from portal.db import utc_now
+from portal.jobs.models import Job
+from portal.repositories.models import Repository
+from portal.runtime import Runtime
+from portal.sandbox.testing import RunningSandbox
+from portal.webhooks.deliveries import apply_batch, has_waiting
+from portal.webhooks.keys import make_keys, open_key
+from portal.webhooks.models import Delivery, Hook, HookStatus, Mode, Verdict
+from tests.conftest import BASE_URL
+from tests.support.people import Cast
+from tests.support.visitor import Visitor
+from tests.webhooks.hooked import Hooked, hooked
+
+PUSH = {"object_kind": "push", "before": "0" * 40, "after": "a" * 40, "ref": "refs/heads/main"}
+
+
+@pytest.fixture
+def found(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> Hooked:
+    """Two hooks that are signed from now on."""
+    found = hooked(runtime, sandbox, cast, 2)
+    found.run()
+    found.change(Repository, last_activity_at=utc_now() - timedelta(days=1), is_empty=False)
+    return found
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """GitLab."""
+    return app.test_client()
+
+
+def key_of(found: Hooked, row: Hook, column: str) -> str:
+    key = open_key(found.runtime, row, column)
+    return key.reveal() if key else ""
+
+
+def send(
+    client: FlaskClient,
+    row: Hook,
+    body: bytes,
+    event: str = "Push Hook",
+    kind: str = "application/json",
+    **headers: str,
+) -> TestResponse:
+    """Deliver, with only these secrets."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    sent = {"X-Gitlab-Event": event, "User-Agent": "GitLab/19.0.0", **named}
+    path = f"/webhooks/gitlab/{row.public_id}"
+    return client.post(path, data=body, content_type=kind, headers=sent, base_url=BASE_URL)
+
+
+def signed(found: Hooked, row: Hook, body: bytes, message_id: str = "m1", seconds: float = 0.0) -> dict[str, str]:
+    """Return the headers that GitLab adds to a delivery."""
+    secret = base64.b64decode(key_of(found, row, "signing_token_sealed").removeprefix("whsec_"))
+    timestamp = str(int(utc_now().timestamp() + seconds))
+    digest = hmac.digest(secret, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256)
+    return {
+        "webhook_id": message_id,
+        "webhook_timestamp": timestamp,
+        "webhook_signature": "v1," + base64.b64encode(digest).decode(),
+        "Idempotency_Key": message_id,
+    }
+
+
+def body_of(row: Hook, **members: Any) -> bytes:
+    return json.dumps({**PUSH, "project_id": row.subject_id, **members}).encode()
+
+
+def deliveries(found: Hooked) -> list[Delivery]:
+    with found.runtime.database.reading() as session:
+        return list(session.exec(select(Delivery).order_by(col(Delivery.id))))
+
+
+def test_signed_delivery_is_stored_once_and_applied_once(found: Hooked, client: FlaskClient) -> None:
+    row, _ = found.rows()
+    body = body_of(row)
+
+    answers = [send(client, row, body, **signed(found, row, body)) for _ in range(3)]
+    (stored,) = deliveries(found)
+    waiting = has_waiting(found.runtime)
+    counts = [apply_batch(found.runtime), apply_batch(found.runtime)]
+    (applied,) = deliveries(found)
+    after = next(item for item in found.rows() if item.id == row.id)
+    with found.runtime.database.reading() as session:
+        active = session.get_one(Repository, row.repository_id).last_activity_at
+
+    assert [(answer.status_code, answer.json) for answer in answers] == [
+        (200, {"result": "stored"}),
+        *[(200, {"result": "known"})] * 2,
+    ]
+    assert (stored.verdict, stored.verified_by, stored.gitlab_version) == (Verdict.WAITING, "signature", "19.0.0")
+    assert stored.body
+    assert (waiting, counts) == (True, [1, 0])
+    assert (applied.verdict, applied.effect, applied.body) == (Verdict.APPLIED, "activity", None)
+    assert active == stored.received_at
+    assert (after.status, after.events_seen, after.proved_at) == (HookStatus.ACTIVE, ["Push Hook"], stored.received_at)
+
+
+def test_wrong_secrets_are_refused_and_a_valid_delivery_forgives_them(found: Hooked, client: FlaskClient) -> None:
+    row, other = found.rows()
+    body = body_of(row)
+    good = signed(found, row, body)
+    token = key_of(found, row, "token_sealed")
+    wrong: list[dict[str, str]] = [
+        {},
+        {"X_Gitlab_Token": "é"},
+        {"X_Gitlab_Token": token},  # The hook signs: its token alone is not enough.
+        {"X_Gitlab_Token": token, **{name: good[name] for name in ("webhook_id", "webhook_timestamp")}},
+        {**good, "webhook_id": "m2"},
+        {**good, "webhook_timestamp": str(int(good["webhook_timestamp"]) + 1)},
+        {**good, "webhook_signature": good["webhook_signature"][:-2] + "A="},
+        {**good, "webhook_timestamp": "soon"},
+        signed(found, other, body),
+        signed(found, row, body, seconds=-301),
+        signed(found, row, body, seconds=302),
+    ]
+
+    refused = [send(client, row, body, **headers).status_code for headers in wrong]
+    changed = send(client, row, body + b" ", **good).status_code
+    is_noted = [item.refused_at is not None for item in found.rows()]
+    several = {**good, "webhook_signature": f"v1,AAAA v2,BBBB {good['webhook_signature']}"}
+    accepted = send(client, row, body, **several).status_code
+
+    assert (refused, changed) == ([401] * len(wrong), 401)
+    assert is_noted == [True, False]
+    assert accepted == 200
+    assert [item.refused_at for item in found.rows()] == [None, None]
+    assert len(deliveries(found)) == 1
+
+
+def test_what_is_no_delivery_is_refused_before_anything_is_stored(found: Hooked, client: FlaskClient) -> None:
+    row, _ = found.rows()
+    body = body_of(row)
+    good = signed(found, row, body)
+
+    unknown = client.post("/webhooks/gitlab/unknown", data=b"{}", content_type="application/json", base_url=BASE_URL)
+    kind = send(client, row, body, kind="text/plain", **good)
+    large = send(client, row, b"[" + b" " * (1024 * 1024) + b"]", **good)
+    read = client.get(f"/webhooks/gitlab/{row.public_id}", base_url=BASE_URL)
+
+    assert [answer.status_code for answer in (unknown, kind, large, read)] == [404, 415, 413, 405]
+    assert unknown.content_type == "application/problem+json"
+    assert deliveries(found) == []
+
+
+def test_token_and_signature_both_count_while_a_hook_changes_its_secrets(found: Hooked, client: FlaskClient) -> None:
+    row, _ = found.rows()
+    body = body_of(row)
+    old = signed(found, row, body, "old")
+    with found.runtime.database.transaction() as session:
+        changing = session.get_one(Hook, row.id)
+        make_keys(found.runtime, changing, changing.origin, with_signature=True)
+    (row, _) = found.rows()
+
+    before = [send(client, row, body, **headers).status_code for headers in (old, signed(found, row, body, "new"))]
+    found.change(previous_until=utc_now() - timedelta(seconds=1))
+    after = [
+        send(client, row, body, **headers).status_code
+        for headers in ({**old, "Idempotency_Key": "o"}, signed(found, row, body, "n"))
+    ]
+
+    assert (before, after) == ([200, 200], [401, 200])
+
+
+def test_hook_that_moves_to_signatures_loses_nothing(found: Hooked, client: FlaskClient) -> None:
+    row, _ = found.rows()
+    body, token = body_of(row), key_of(found, row, "token_sealed")
+    found.change(signed_from=utc_now() + timedelta(minutes=10))
+
+    both = [
+        send(client, row, body, X_Gitlab_Token=token, Idempotency_Key="t").status_code,
+        send(client, row, body, **signed(found, row, body, "s")).status_code,
+    ]
+    found.change(signed_from=utc_now())
+    late = send(client, row, body, X_Gitlab_Token=token, Idempotency_Key="u").status_code
+
+    assert (both, late) == ([200, 200], 401)
+    assert [item.verified_by for item in deliveries(found)] == ["token", "signature"]
+
+
+def test_old_versions_without_keys_are_told_apart_by_their_contents(found: Hooked, client: FlaskClient) -> None:
+    row, _ = found.rows()
+    found.change(uses_signature=False)
+    token = key_of(found, row, "token_sealed")
+    bodies = [body_of(row), body_of(row, after="b" * 40), body_of(row)]
+
+    answers = [send(client, row, body, X_Gitlab_Token=token).json for body in bodies]
+
+    assert answers == [{"result": "stored"}, {"result": "stored"}, {"result": "known"}]
+
+
+def test_first_delivery_verifies_a_hook_that_a_person_made(found: Hooked, client: FlaskClient) -> None:
+    row, _ = found.rows()
+    found.change(mode=Mode.BY_HAND, status=HookStatus.UNPROVED, gitlab_hook_id=None, uses_signature=False)
+    body = body_of(row)
+
+    send(client, row, body, X_Gitlab_Token=key_of(found, row, "token_sealed"))
+    by_token = found.rows()[0]
+    send(client, row, body, **signed(found, row, body))
+    by_signature = found.rows()[0]
+
+    assert (by_token.status, by_token.verified_by, by_token.uses_signature) == (HookStatus.ACTIVE, "token", False)
+    assert (by_signature.verified_by, by_signature.uses_signature) == ("signature", True)
+
+
+@pytest.mark.parametrize(
+    ("body", "verdict", "effect"),
+    [
+        (b"{", "poison", "no_json"),
+        (b"[]", "poison", "no_json"),
+        (b'{"object_kind": "push", "project_id": 999999}', "poison", "other_project"),
+        (b'{"object_kind": "push", "project_id": "1"}', "poison", "other_project"),
+        (b'{"object_kind": "push", "project_id": [1]}', "poison", "other_project"),
+        (b'{"object_kind": "pipeline"}', "ignored", "unused"),
+        (b'{"event_name": "project_rename"}', "applied", "read"),
+        (b'{"object_kind": "push"}', "ignored", "not_enabled"),
+    ],
+)
+def test_whatever_is_signed_is_answered_with_success_and_judged_later(
+    found: Hooked, client: FlaskClient, body: bytes, verdict: str, effect: str
+) -> None:
+    row, _ = found.rows()
+
+    answer = send(client, row, body, event="Odd Hook", **signed(found, row, body))
+    apply_batch(found.runtime)
+    (stored,) = deliveries(found)
+    with found.runtime.database.reading() as session:
+        reads = [job for job in session.exec(select(Job)) if job.name == "repositories.read_catalogue"]
+
+    assert (answer.status_code, stored.verdict, stored.effect) == (200, verdict, effect)
+    assert len(reads) == (effect == "read")
+
+
+def test_five_related_events_have_the_same_result_in_every_order(found: Hooked) -> None:
+    row, _ = found.rows()
+    now = utc_now()
+    moments = [now + timedelta(seconds=number) for number in range(5)]
+    results = set()
+    for order in itertools.permutations(moments):
+        with found.runtime.database.transaction() as session:
+            session.exec(delete(Delivery))
+            session.get_one(Repository, row.repository_id).last_activity_at = now - timedelta(days=1)
+            for at in order:
+                values = {"connection_id": row.connection_id, "hook_id": row.id, "verified_by": "token"}
+                session.add(Delivery(key=str(at), received_at=at, body=_packed(body_of(row)), **values))
+        while apply_batch(found.runtime):
+            pass
+        with found.runtime.database.reading() as session:
+            results.add(session.get_one(Repository, row.repository_id).last_activity_at)
+
+    assert results == {moments[-1]}
+
+
+def _packed(body: bytes) -> bytes:
+    return zlib.compress(body)
+
+
+def test_flood_on_one_hook_does_not_keep_another_waiting(found: Hooked) -> None:
+    first, second = found.rows()
+    with found.runtime.database.transaction() as session:
+        for number in range(600):
+            hook = second if number == 599 else first
+            values = {"connection_id": hook.connection_id, "hook_id": hook.id, "verified_by": "token"}
+            session.add(Delivery(key=str(number), body=_packed(body_of(hook)), **values))
+
+    apply_batch(found.runtime)
+
+    assert deliveries(found)[-1].verdict == Verdict.APPLIED
+
+
+def test_page_lists_what_came_and_what_it_changed(
+    found: Hooked, client: FlaskClient, owner: Visitor, lead: Visitor
+) -> None:
+    row, other = found.rows()
+    body = body_of(row)
+    send(client, row, body, **signed(found, row, body))
+    apply_batch(found.runtime)
+
+    page = "/connections/gitlab/webhooks/deliveries"
+    shown = owner.get(page).text
+
+    assert "Push Hook" in shown
+    assert "The repository&#39;s last activity is up to date; signature valid" in shown
+    assert "Push Hook" in owner.get(f"{page}?hook={row.id}").text
+    assert "Nothing was delivered yet" in owner.get(f"{page}?hook={other.id}").text
+    assert "Push Hook" not in lead.get(page).text
+    assert lead.get(f"{page}?hook={row.id}").status_code == 404
