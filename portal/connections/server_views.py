@@ -8,6 +8,7 @@ from portal.actor import Right
 from portal.connections import servers
 from portal.connections.forms import GatewayForm
 from portal.connections.servers import EnteredGateway
+from portal.db import MAX_ID
 from portal.net import parse_certificates
 from portal.web.access import requires
 from portal.web.current import current_principal, current_runtime
@@ -27,7 +28,7 @@ def index() -> Response:
     return render("connections/servers.html", servers=found)
 
 
-@blueprint.route("/<int:server_id>", methods=["GET", "POST"])
+@blueprint.route(f"/<int(max={MAX_ID}):server_id>", methods=["GET", "POST"])
 @requires(Right.MANAGE_CONNECTIONS)
 def show(server_id: int) -> Response:
     """Show how one GitLab is reached, and change what a gateway in front of it is shown."""

@@ -1,6 +1,6 @@
 """Step-up: sensitive changes require the password again if it was given more than five minutes ago (S5).
 
-    @blueprint.post("/members/<int:membership_id>/role")
+    @blueprint.post(f"/members/<int(max={MAX_ID}):membership_id>/role")
     @requires(Right.MANAGE_MEMBERS)
     def change_role(membership_id: int) -> Response:
         form = RoleForm()  # First, so that bad fields are a 400.

@@ -5,9 +5,11 @@ import re
 import pytest
 from flask import Flask
 from sqlmodel import select
+from werkzeug.routing import NumberConverter
 
 from portal.accounts.models import Membership
 from portal.actor import ROLE_RIGHTS, Right, Role
+from portal.db import MAX_ID
 from portal.repositories.models import Enablement
 from portal.runtime import Runtime
 from portal.web.access import declared_right
@@ -162,3 +164,15 @@ def test_page_of_a_refused_address_says_nothing_of_what_is_there(world: World) -
 
 def test_signed_in_is_a_declaration_of_its_own() -> None:
     assert {row.right for row in ROWS} == {PUBLIC, SIGNED_IN, *Right}
+
+
+def test_numbers_in_addresses_are_those_that_a_database_can_hold(app: Flask) -> None:
+    numbers = {
+        f"{rule.endpoint} {name}": converter.max
+        for rule in app.url_map.iter_rules()
+        for name, converter in rule._converters.items()
+        if isinstance(converter, NumberConverter)
+    }
+
+    assert len(numbers) > 3
+    assert {name: most for name, most in numbers.items() if most is None or most > MAX_ID} == {}
