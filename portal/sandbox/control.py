@@ -18,7 +18,7 @@ from portal.sandbox.world import World
 
 
 def register(app: Flask, world: World, faults: Faults, requests: RequestLog) -> None:
-    """Mount `/-/sandbox/faults`, `/-/sandbox/requests`, `/-/sandbox/settings` and `/-/sandbox/tokens`."""
+    """Mount `/-/sandbox/faults`, `requests`, `settings`, `tokens`, and `events`, which make hooks fire."""
     blueprint = Blueprint("control", __name__, url_prefix=f"{world.options.relative_root}/-/sandbox")
     _add_faults(blueprint, faults)
     _add_requests(blueprint, requests)
@@ -39,6 +39,29 @@ def register(app: Flask, world: World, faults: Faults, requests: RequestLog) -> 
             return jsonify({"token": _issue(world, str(details.pop("kind", "personal")), details)}), 201
         except (LookupError, TypeError, ValueError) as error:
             abort(422, str(error))
+
+    @blueprint.post("/events")
+    def make_event() -> ResponseReturnValue:
+        """Let something happen in a project: `kind` is a method of `Activity`, the rest are its arguments."""
+        details = _json_object()
+        happenings = {"push", "issue", "merge_request", "comment"}
+        try:
+            kind = str(details.pop("kind", "push"))
+            if kind not in happenings:
+                raise LookupError(f"no event {kind}")
+            project = world.project(details.pop("project"))
+            getattr(world.activity, kind)(project.id, *details.pop("branches", ()), **details)
+        except (LookupError, TypeError) as error:
+            abort(422, str(error))
+        return "", 204
+
+    @blueprint.post("/hooks/release")
+    def release_hooks() -> ResponseReturnValue:
+        """Send the deliveries that `hold_hooks` keeps, in the order they came or `reversed`."""
+        order = _json_object().get("order", "sent")
+        if order not in ("sent", "reversed"):
+            abort(422, "the order is sent or reversed")
+        return jsonify({"released": world.deliveries.release(order)})
 
     app.register_blueprint(blueprint)
 

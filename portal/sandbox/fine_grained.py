@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Boundary = Literal["project", "group", "user", "instance"]
 
+HOOK_OWNERS: tuple[Boundary, ...] = ("project", "group")
+
 # The address below `/api/v4`, without its parameters' names -> method -> (permission, boundary).
 NEEDED: dict[str, dict[str, tuple[str, Boundary]]] = {
     "/version": {"GET": ("read_metadata", "instance")},
@@ -65,11 +67,23 @@ NEEDED: dict[str, dict[str, tuple[str, Boundary]]] = {
     "/projects/*/repository/branches/*": {"GET": ("read_branch", "project")},
     "/projects/*/merge_requests": {"GET": ("read_merge_request", "project")},
     "/projects/*/issues": {"GET": ("read_work_item", "project")},
-    "/projects/*/hooks": {"GET": ("read_webhook", "project"), "POST": ("create_webhook", "project")},
-    "/projects/*/hooks/*": {
-        "GET": ("read_webhook", "project"),
-        "PUT": ("update_webhook", "project"),
-        "DELETE": ("delete_webhook", "project"),
+    **{
+        f"/{kind}s/*/hooks{rest}": {method: (f"{verb}_webhook{what}", kind) for method, verb in verbs.items()}
+        for kind in HOOK_OWNERS
+        for rest, what, verbs in (
+            ("", "", {"GET": "read", "POST": "create"}),
+            ("/*", "", {"GET": "read", "PUT": "update", "DELETE": "delete"}),
+            ("/*/test/*", "", {"POST": "test"}),
+            ("/*/events", "_event", {"GET": "read"}),
+            ("/*/events/*/resend", "_event", {"POST": "resend"}),
+        )
+    },
+    "/hooks": {"GET": ("read_webhook", "instance"), "POST": ("create_webhook", "instance")},
+    "/hooks/*": {
+        "GET": ("read_webhook", "instance"),
+        "POST": ("test_webhook", "instance"),
+        "PUT": ("update_webhook", "instance"),
+        "DELETE": ("delete_webhook", "instance"),
     },
     "/groups": {"GET": ("read_group", "user")},
     "/groups/*": {"GET": ("read_group", "group")},

@@ -87,6 +87,7 @@ class SandboxServer:
             listener.close_connections()
         for thread in self._threads:
             thread.join(JOIN_SECONDS)
+        self.world.deliveries.stop()
         self._listeners, self._threads = self._listeners[:1], []
 
 

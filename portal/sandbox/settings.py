@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 from portal.sandbox.options import Edition, SandboxOptions
@@ -47,8 +47,25 @@ class SandboxSettings:
             version: Doorkeeper has done so since 5.8.1.
         coop_same_origin: pages send `Cross-Origin-Opener-Policy: same-origin`.
         allow_local_hooks: hooks may go to loopback and private addresses.
+        allow_local_system_hooks: system hooks may.
+        outbound_allowlist: names, addresses and ranges that hooks may go to in any case.
+        block_other_outbound: hooks may go nowhere else (15.10).
         max_project_hooks: hooks one project may have.
+        group_hooks: the licence includes hooks of groups (Premium).
         unresolvable_hosts: names this GitLab's resolver does not know, besides `*.invalid`.
+        resolver: the address that this GitLab's resolver gives for a name.
+        silent_mode: GitLab sends nothing to anyone.
+        auto_disable_hooks: hooks that keep failing are switched off; None follows the version: self-managed GitLab has
+            not done so since 15.10, unless the flag `auto_disabling_web_hooks` is on.
+        push_hooks_limit: a push that changes more branches or tags than this fires no hook.
+        hook_workers_cut_off: background workers, which send deliveries, reach no receiver; web servers, which test and
+            resend, do.
+        hook_tests_cut_off: the other way round.
+        hook_timeout_seconds: how long a receiver may take.
+        hook_delay_seconds: how long deliveries wait in the queue.
+        hook_copies: how often each delivery is sent, as after a crash of a worker.
+        lose_hooks: this many deliveries vanish from the queue.
+        hold_hooks: deliveries stay in the queue until `Deliveries.release`.
         proxy_decodes_slashes: a reverse proxy turns `%2F` into `/`, so encoded paths are not found.
         proxy_drops_authorization: a reverse proxy removes the header `Authorization`.
         rate_limit_per_minute: requests one user may make; None switches throttling and its headers off.
@@ -92,8 +109,23 @@ class SandboxSettings:
     revokes_expired: bool | None = None
     coop_same_origin: bool = False
     allow_local_hooks: bool = False
+    allow_local_system_hooks: bool = True
+    outbound_allowlist: frozenset[str] = frozenset()
+    block_other_outbound: bool = False
     max_project_hooks: int = 100
+    group_hooks: bool = True
     unresolvable_hosts: frozenset[str] = frozenset()
+    resolver: dict[str, str] = field(default_factory=dict)
+    silent_mode: bool = False
+    auto_disable_hooks: bool | None = None
+    push_hooks_limit: int = 3
+    hook_workers_cut_off: bool = False
+    hook_tests_cut_off: bool = False
+    hook_timeout_seconds: float = 10.0
+    hook_delay_seconds: float = 0.0
+    hook_copies: int = 1
+    lose_hooks: int = 0
+    hold_hooks: bool = False
     proxy_decodes_slashes: bool = False
     proxy_drops_authorization: bool = False
     rate_limit_per_minute: int | None = None

@@ -12,6 +12,8 @@ from datetime import UTC, date, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from portal.sandbox.activity import Activity
+from portal.sandbox.deliveries import Deliveries
 from portal.sandbox.foundation import Foundation
 from portal.sandbox.groups import GUEST, MAINTAINER, OWNER, Group, initial_groups
 from portal.sandbox.hooks import Hooks
@@ -56,6 +58,8 @@ class World(Foundation):
         self.members = Members(self.groups, self._revision)
         self.selections = Selections(self)
         self.hooks = Hooks()
+        self.deliveries = Deliveries(self)
+        self.activity = Activity(self)
         # Application id and user id of consents to fine-grained permissions that were taken back.
         self.withdrawn_consents: set[tuple[int, int]] = set()
         # Account id to what owns it: None is the instance.
@@ -114,7 +118,8 @@ class World(Foundation):
             for full_path, level in (roles or {}).items():
                 self.members.put_on_group(self.group(full_path).id, user.id, level)
             self._changed()
-            return user
+        self.activity.user_created(user)
+        return user
 
     # Groups and roles
 
@@ -137,25 +142,33 @@ class World(Foundation):
         """Create a group; its parent must exist."""
         group = self.groups.add(full_path, name or full_path.rpartition("/")[2], visibility)
         self._changed()
+        self.activity.group_created(group)
         return group
 
     def rename_group(self, group_id: int, path: str, name: str | None = None) -> Group:
         """Give a group another path; old addresses of projects below it redirect from now on."""
-        before = self.projects.remember_paths_below(group_id)
+        before, was = self.projects.remember_paths_below(group_id), self.groups.by_id(group_id)
         group = self.groups.rename(group_id, path, name)
         self.projects.note_moves(before)
         self._changed()
+        self.activity.group_renamed(was or group, group)
         return group
 
     def add_group_member(self, group_id: int, user_id: int, access_level: int) -> None:
         """Give a role on a group and everything below it; level 0 removes it."""
+        before, group = self.members.direct_on_group(group_id, user_id), self.groups.by_id(group_id)
         self.members.put_on_group(group_id, user_id, access_level)
         self._changed()
+        if group is not None:
+            self.activity.member_changed(user_id, group, before, access_level)
 
     def add_project_member(self, project_id: int, user_id: int, access_level: int) -> None:
         """Give a role on one project; level 0 removes it."""
+        before, project = self.members.direct_on_project(project_id, user_id), self.projects.by_id(project_id)
         self.members.put_on_project(project_id, user_id, access_level)
         self._changed()
+        if project is not None:
+            self.activity.member_changed(user_id, project, before, access_level)
 
     def add_member(self, user: User, place: Group | Project, access_level: int) -> None:
         """Give a role on a group (inherited by everything below) or a project; level 0 removes it."""
@@ -211,17 +224,24 @@ class World(Foundation):
             )
             self.projects.put(project)
             self._changed()
+        self.activity.project_created(project)
         return project
 
     def change_project(self, project_id: int, **changes: Any) -> Project:
         """Change attributes (of `Project`) and stamp `updated` unless given; an old address redirects from now on."""
         now = int(self.now().timestamp())
+        before = self.projects.by_id(project_id)
+        old_path = self.projects.full_path(before) if before else ""
         project = self.projects.change(project_id, **({"updated": now} | changes))
         self._changed()
+        self.activity.project_changed(before or project, old_path, project)
         return project
 
     def delete_project(self, project_id: int) -> None:
         """Delete permanently, with its hooks and roles."""
+        project = self.projects.by_id(project_id)
+        if project is not None:
+            self.activity.project_removed(project)
         self.projects.remove(project_id)
         self.members.forget_project(project_id)
         self.hooks.forget_project(project_id)

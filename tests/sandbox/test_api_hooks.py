@@ -179,7 +179,7 @@ def test_members_this_version_does_not_know_are_dropped_in_silence(version: str,
             client,
             hooks_of(sandbox),
             name="Portal",
-            signing_token="whsec_x",
+            signing_token="whsec_" + "A" * 43 + "=",
             custom_headers=[{"key": "X-Portal", "value": "hidden"}],
         )
 

@@ -17,7 +17,7 @@ from portal.webhooks.models import HookStatus, Mode
 from tests.support.paired import pair
 from tests.support.people import Cast
 from tests.support.walkthrough import principal_of
-from tests.webhooks.hooked import Hooked, hooked
+from tests.webhooks.hooked import Hooked, hooked, without_tests
 
 
 @pytest.fixture
@@ -25,6 +25,7 @@ def found(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> Hooked:
     """A connection with a token pair and three hooks."""
     paired = pair(runtime, sandbox, cast.owner.organization_id, scopes=("api", "read_user"))
     found = hooked(runtime, sandbox, cast, 3, connection_id=paired.connection_id)
+    without_tests(sandbox)
     found.run()
     return found
 

@@ -19,7 +19,7 @@ from portal.webhooks.models import HookPlan, HookStatus, Mode
 from portal.webhooks.status import hooks_check
 from tests.support.people import Cast
 from tests.support.visitor import Visitor
-from tests.webhooks.hooked import hooked, proved
+from tests.webhooks.hooked import hooked, proved, without_tests
 
 PAGE = "/connections/gitlab/webhooks"
 
@@ -189,6 +189,7 @@ def test_team_lead_sees_no_hook_of_other_groups(
 
 def test_direction_from_gitlab_is_a_health_check(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> None:
     found = hooked(runtime, sandbox, cast, 1)
+    without_tests(sandbox)
     found.change(Repository, last_activity_at=utc_now() - timedelta(days=2))
 
     def check() -> tuple[CheckState, str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -15,6 +14,7 @@ from portal.sandbox.api.places import find_project, level_of, may_read_code
 from portal.sandbox.api.timestamps import stamp_of
 from portal.sandbox.bearer import optional_caller
 from portal.sandbox.groups import DEVELOPER
+from portal.sandbox.payloads import commit_id
 from portal.sandbox.projects import Project
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
         if project.empty or params.text("ref") not in ("", "HEAD", project.default_branch):
             raise not_found("Tree")
         entries = [
-            {"id": _object_id(project, name), "name": name, "type": kind, "path": name, "mode": mode}
+            {"id": commit_id(project, name), "name": name, "type": kind, "path": name, "mode": mode}
             for name, kind, mode in FILES
         ]
         rows, headers = offset_page(world, entries)
@@ -61,21 +61,16 @@ def _readable(world: World, project_id: str) -> tuple[Project, bool]:
     return project, level_of(world, who, project) >= DEVELOPER
 
 
-def _object_id(project: Project, name: str) -> str:
-    """Return a made-up object id, 40 or 64 characters long, depending on the project's format."""
-    digest = hashlib.sha256(f"{project.id}/{name}".encode()).hexdigest()
-    return digest if project.object_format == "sha256" else digest[:40]
-
-
 def _branch(world: World, project: Project, *, may_push: bool) -> dict[str, Any]:
-    name, commit_id = project.default_branch, _object_id(project, "commit")
+    name = project.default_branch
+    head = world.activity.head(project, f"refs/heads/{name}")
     url = f"{world.settings.external_url}/{world.projects.full_path(project)}"
     committed = stamp_of(project.last_activity)
     return {
         "name": name,
         "commit": {
-            "id": commit_id,
-            "short_id": commit_id[:8],
+            "id": head,
+            "short_id": head[:8],
             "created_at": committed,
             "parent_ids": [],
             "title": "Initial commit",
@@ -87,7 +82,7 @@ def _branch(world: World, project: Project, *, may_push: bool) -> dict[str, Any]
             "committer_email": "amara.okafor@example.com",
             "committed_date": committed,
             "trailers": {},
-            "web_url": f"{url}/-/commit/{commit_id}",
+            "web_url": f"{url}/-/commit/{head}",
         },
         "merged": False,
         "protected": True,
