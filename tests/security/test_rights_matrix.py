@@ -5,7 +5,7 @@ import re
 import pytest
 from flask import Flask
 from sqlmodel import select
-from werkzeug.routing import NumberConverter
+from werkzeug.routing import IntegerConverter
 
 from portal.accounts.models import Membership
 from portal.actor import ROLE_RIGHTS, Right, Role
@@ -171,7 +171,7 @@ def test_numbers_in_addresses_are_those_that_a_database_can_hold(app: Flask) -> 
         f"{rule.endpoint} {name}": converter.max
         for rule in app.url_map.iter_rules()
         for name, converter in rule._converters.items()
-        if isinstance(converter, NumberConverter)
+        if isinstance(converter, IntegerConverter)
     }
 
     assert len(numbers) > 3
