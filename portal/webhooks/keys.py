@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from portal.db import utc_now
 from portal.runtime import Runtime
@@ -50,14 +50,17 @@ def add_signing_token(runtime: Runtime, hook: Hook) -> None:
     _seal(runtime, hook, "signing_token_sealed", _signing_token())
 
 
-def confirm_keys(hook: Hook, *, is_signed: bool, now: datetime | None = None) -> None:
-    """Note that GitLab has a hook's newest secrets; what is under way may still carry the previous ones."""
-    now = now or utc_now()
+def confirm_keys(hook: Hook, *, is_signed: bool, is_new: bool) -> None:
+    """Note that GitLab has a hook's newest secrets; what is under way may still carry the previous ones.
+
+    Nothing is under way from a hook that was made just now.
+    """
+    now = utc_now()
     if hook.previous_until is None and (hook.previous_token_sealed or hook.previous_signing_token_sealed):
         hook.previous_until = now + GRACE
     if is_signed and not hook.uses_signature:
         hook.uses_signature = True
-        hook.signed_from = now + GRACE if hook.last_delivery_at else now
+        hook.signed_from = now if is_new else now + GRACE
     if not is_signed:
         hook.uses_signature, hook.signed_from, hook.signing_token_sealed = False, None, None
 

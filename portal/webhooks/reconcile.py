@@ -374,7 +374,8 @@ class Reconciler:
             found.gitlab_hook_id, found.checked_at, found.card = made.id, utc_now(), None
             found.intent, found.intent_at = "", None
             if judged.kept is None or SENT_AGAIN & set(judged.differences):
-                confirm_keys(found, is_signed=bool(made.signing_token_present and found.signing_token_sealed))
+                is_signed = bool(made.signing_token_present and found.signing_token_sealed)
+                confirm_keys(found, is_signed=is_signed, is_new=judged.kept is None)
                 found.refused_at = None
             if found.status != HookStatus.RETIRING:
                 found.status = HookStatus.ACTIVE if found.proved_at or self._is_proved(session) else HookStatus.UNPROVED

@@ -8,12 +8,13 @@ import hmac
 import itertools
 import json
 import zlib
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import event
 from sqlmodel import col, delete, select
 from werkzeug.test import TestResponse
 
@@ -22,13 +23,20 @@ from portal.jobs.models import Job
 from portal.repositories.models import Repository
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
+from portal.vault import Place, Secret
 from portal.webhooks.deliveries import apply_batch, has_waiting
 from portal.webhooks.keys import make_keys, open_key
 from portal.webhooks.models import Delivery, Hook, HookStatus, Mode, Verdict
+from portal.webhooks.verify import verify_delivery
 from tests.conftest import BASE_URL
 from tests.support.people import Cast
 from tests.support.visitor import Visitor
 from tests.webhooks.hooked import Hooked, hooked
+
+
+class Dies(Exception):
+    """The process ends here."""
+
 
 PUSH = {"object_kind": "push", "before": "0" * 40, "after": "a" * 40, "ref": "refs/heads/main"}
 
@@ -57,13 +65,13 @@ def send(
     client: FlaskClient,
     row: Hook,
     body: bytes,
-    event: str = "Push Hook",
+    name: str = "Push Hook",
     kind: str = "application/json",
     **headers: str,
 ) -> TestResponse:
     """Deliver, with only these secrets."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    sent = {"X-Gitlab-Event": event, "User-Agent": "GitLab/19.0.0", **named}
+    named = {header.replace("_", "-"): value for header, value in headers.items()}
+    sent = {"X-Gitlab-Event": name, "User-Agent": "GitLab/19.0.0", **named}
     path = f"/webhooks/gitlab/{row.public_id}"
     return client.post(path, data=body, content_type=kind, headers=sent, base_url=BASE_URL)
 
@@ -113,6 +121,52 @@ def test_signed_delivery_is_stored_once_and_applied_once(found: Hooked, client: 
     assert (applied.verdict, applied.effect, applied.body) == (Verdict.APPLIED, "activity", None)
     assert active == stored.received_at
     assert (after.status, after.events_seen, after.proved_at) == (HookStatus.ACTIVE, ["Push Hook"], stored.received_at)
+
+
+def test_signature_is_the_one_of_the_standard(found: Hooked) -> None:
+    # From the examples of the specification (https://www.standardwebhooks.com).
+    row, _ = found.rows()
+    key = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    row.signing_token_sealed = found.runtime.vault.seal(
+        key, Place("hook", row.id or 0, "signing_token_sealed"), row.origin
+    )
+    headers = {
+        "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        "webhook-timestamp": "1614265330",
+        "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+    }
+    body, now = b'{"test": 2432232314}', datetime.fromtimestamp(1614265330, UTC)
+
+    assert verify_delivery(found.runtime, row, headers, body, now) == "signature"
+    assert verify_delivery(found.runtime, row, headers, json.dumps(json.loads(body), indent=1).encode(), now) is None
+    assert verify_delivery(found.runtime, row, headers, body, now + timedelta(seconds=301)) is None
+
+
+def test_worker_that_dies_at_any_statement_leaves_a_delivery_waiting(found: Hooked, client: FlaskClient) -> None:
+    row, _ = found.rows()
+    body = body_of(row)
+    send(client, row, body, **signed(found, row, body))
+    left = 0
+
+    def die(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        nonlocal left
+        if statement.startswith(("INSERT", "UPDATE")):
+            left -= 1
+            if left == 0:
+                raise Dies
+
+    event.listen(found.runtime.database.engine, "after_cursor_execute", die)
+    try:
+        for number in (1, 2):
+            left = number
+            with pytest.raises(Dies):
+                apply_batch(found.runtime)
+            assert [item.verdict for item in deliveries(found)] == [Verdict.WAITING]
+    finally:
+        event.remove(found.runtime.database.engine, "after_cursor_execute", die)
+
+    assert apply_batch(found.runtime) == 1
+    assert [item.effect for item in deliveries(found)] == ["activity"]
 
 
 def test_wrong_secrets_are_refused_and_a_valid_delivery_forgives_them(found: Hooked, client: FlaskClient) -> None:
@@ -240,7 +294,7 @@ def test_whatever_is_signed_is_answered_with_success_and_judged_later(
 ) -> None:
     row, _ = found.rows()
 
-    answer = send(client, row, body, event="Odd Hook", **signed(found, row, body))
+    answer = send(client, row, body, name="Odd Hook", **signed(found, row, body))
     apply_batch(found.runtime)
     (stored,) = deliveries(found)
     with found.runtime.database.reading() as session:
