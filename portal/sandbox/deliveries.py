@@ -94,7 +94,7 @@ class Deliveries:
                 with self._changed:
                     self._held.append(delivery)
             else:
-                self._hand_over([delivery] * world.settings.hook_copies)
+                self._hand_over([delivery])
 
     def release(self, order: Order = "sent") -> int:
         """Send what was held back, in this order and no longer hold anything; return how many there were."""
@@ -123,6 +123,7 @@ class Deliveries:
             thread.join(self._world.settings.hook_timeout_seconds)
 
     def _hand_over(self, deliveries: list[Delivery]) -> None:
+        deliveries = deliveries * self._world.settings.hook_copies
         with self._changed:
             self._pending += len(deliveries)
             while deliveries and len(self._threads) < WORKERS and not self._stopping.is_set():

@@ -84,6 +84,33 @@ def test_local_addresses_are_allowed_once_the_administrator_says_so(sandbox: Run
         assert create(client, hooks_of(sandbox), url="http://127.0.0.1:8000/x")["id"]
 
 
+@pytest.mark.parametrize(
+    ("url", "entries", "is_allowed"),
+    [
+        ("http://127.0.0.1:8000/x", {"127.0.0.1:8000"}, True),
+        ("http://127.0.0.1:8001/x", {"127.0.0.1:8000"}, False),
+        ("http://10.1.2.3/x", {"10.0.0.0/8"}, True),
+        ("https://portal.example.com/x", {"other.example.com"}, False),
+        ("https://portal.example.com/x", {"portal.example.com"}, True),
+        ("https://nowhere.invalid/x", {"nowhere.invalid"}, True),
+    ],
+)
+def test_allowlist_covers_names_ports_and_ranges(
+    sandbox: RunningSandbox, url: str, entries: set[str], is_allowed: bool
+) -> None:
+    sandbox.world.change_settings(outbound_allowlist=frozenset(entries), block_other_outbound=True)
+    with api(sandbox) as client:
+        answer = client.post(hooks_of(sandbox), json={"url": url})
+
+    assert answer.status_code == (201 if is_allowed else 422)
+
+
+def test_name_that_leads_to_a_local_address_is_refused_once_it_does(sandbox: RunningSandbox) -> None:
+    sandbox.world.settings.resolver["portal.example.com"] = "10.1.2.3"
+    with api(sandbox) as client:
+        assert client.post(hooks_of(sandbox), json={"url": URL}).status_code == 422
+
+
 def test_names_the_resolver_does_not_know_can_be_chosen(sandbox: RunningSandbox) -> None:
     sandbox.world.settings.unresolvable_hosts = frozenset({"portal.example.com"})
     with api(sandbox) as client:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
-from portal.sandbox.web import applications, authorized, personal_tokens, sign_in, users
+from portal.sandbox.web import applications, authorized, personal_tokens, sign_in, users, webhooks
 from portal.sandbox.web.gate import guard
 from portal.sandbox.web.places import settings_area
 from portal.sandbox.web.session import configure_cookie, csrf_token, current_user, impersonator
@@ -43,7 +43,7 @@ def register(app: Flask, world: World) -> None:
         static_url_path="/assets",
     )
     guard(blueprint, world, root)
-    for pages in (sign_in, users, applications, authorized, personal_tokens):
+    for pages in (sign_in, users, applications, authorized, personal_tokens, webhooks):
         pages.add_routes(blueprint, world)
     _add_network_settings(blueprint, world)
     blueprint.register_error_handler(HTTPException, _error_page)
@@ -88,10 +88,14 @@ def _error_page(error: HTTPException) -> ResponseReturnValue:
 def _add_network_settings(blueprint: Blueprint, world: World) -> None:
     @blueprint.get("/admin/application_settings/network")
     def network() -> ResponseReturnValue:
-        return render_template("sandbox/admin/network.html", allow_local=world.settings.allow_local_hooks)
+        return render_template("sandbox/admin/network.html", settings=world.settings)
 
     @blueprint.post("/admin/application_settings/network")
     def save_network() -> ResponseReturnValue:
-        world.change_settings(allow_local_hooks="allow_local_requests" in request.form)
+        world.change_settings(
+            allow_local_hooks="allow_local_requests" in request.form,
+            block_other_outbound="deny_all_requests_except_allowed" in request.form,
+            outbound_allowlist=frozenset(request.form.get("outbound_local_requests_allowlist", "").split()),
+        )
         flash("Application settings saved successfully")
         return redirect(url_for("web.network"))
