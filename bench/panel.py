@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from flask import Flask, render_template_string
 from rich.table import Table
@@ -27,12 +28,17 @@ from bench.figures import console
 from bench.pages import signed_in_client
 from bench.portal_setup import authorized_connection, fresh_runtime
 from portal import build_runtime
+from portal.accounts.models import Membership
+from portal.accounts.principal import load_principal
 from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.jobs.models import JobState
+from portal.jobs.service import request_stop
+from portal.repositories import bulk
 from portal.repositories.catalogue.run import enqueue_catalogue_read
 from portal.repositories.models import CatalogueRun, Enablement, GitLabGroup, Repository, recount
 from portal.repositories.search import complete_index
+from portal.repositories.selection import Filters, VisibilityFilter
 from portal.runtime import Runtime
 from portal.settings import Settings
 from tests.support.postgresql import running_cluster
@@ -49,6 +55,8 @@ WORDS = (
 )
 # fmt: on
 BATCH = 5_000
+# In the middle of the times that repositories were last active.
+LONG_AGO = quote((utc_now() - timedelta(hours=10_000)).isoformat())
 PAGES = {
     "page": "/repositories/?connection=bench",
     "page of all connections": "/repositories/",
@@ -63,10 +71,19 @@ PAGES = {
     "word in a group": "/repositories/?connection=bench&group=area-49&q=ledger",
     "group chosen": "/repositories/?connection=bench&group=area-20/team-3",
     "page far down": "/repositories/?connection=bench&after=1:area-40",
+    "sort by activity": "/repositories/?connection=bench&sort=-activity",
+    "sort by activity, far down": f"/repositories/?connection=bench&sort=-activity&after=1:{LONG_AGO}",
+    "sort by role": "/repositories/?connection=bench&sort=-role",
+    "sort by enabling": "/repositories/?connection=bench&sort=-enabled",
+    "sort by enabling, not enabled first": "/repositories/?connection=bench&sort=enabled",
+    "filter role": "/repositories/?connection=bench&role=maintainer",
+    "filter role, sort by activity": "/repositories/?connection=bench&role=maintainer&sort=-activity",
+    "keystroke, sort by activity": "/repositories/?connection=bench&q=service&sort=-activity",
+    "group sorted by activity": "/repositories/?connection=bench&group=area-20&sort=-activity",
     "group opened": "/repositories/groups?connection=bench&parent=area-20",
     "details": "/connections/bench",
 }
-FRAGMENTS = ("keystroke", "filter", "word", "group", "poll")
+FRAGMENTS = ("keystroke", "filter", "word", "group", "poll", "sort")
 
 
 def run(repositories: int, runs: int) -> None:
@@ -119,6 +136,7 @@ def fill(runtime: Runtime, repositories: int) -> None:
             "namespace_path": namespace,
             "visibility": made.choice(("private", "private", "internal", "public")),
             "access_level": made.choice((20, 30, 40)),
+            "role_source": made.choice(("direct", "inherited", "inherited")),
             "unavailable_reason": "archived" if number % 10 == 0 else "",
             "last_activity_at": now - timedelta(hours=made.randrange(20_000)),
             "search_text": f"{namespace}/{name} {name}",
@@ -166,6 +184,11 @@ def serve(database_url: str, data_dir: str, runs: int) -> None:
     for name, path in {**PAGES, "poll that changes nothing": poll, "poll": poll.partition("?")[0]}.items():
         headers = {"HX-Request": "true"} if name.startswith(FRAGMENTS) else {}
         pages[name] = _measure(lambda path=path, headers=headers: client(path, headers), runs)
+    pages["preview of all that match"] = _measure(
+        lambda: client("/repositories/change?do=enable&q=service&visibility=private"), runs
+    )
+    name, figures = _start_all(runtime, min(runs, 10))
+    pages[name] = figures
     runtime.database.close()
     lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
     memory = next(int(line[1]) / 1024 for line in lines if line[0] == "VmRSS:")
@@ -184,6 +207,26 @@ def _measure(call: Callable[[], bytes], runs: int) -> list[Any]:
         used.append(time.thread_time() - began)
         seconds.append(time.perf_counter() - started)
     return [seconds, statistics.median(used), len(body)]
+
+
+def _start_all(runtime: Runtime, runs: int) -> tuple[str, list[Any]]:
+    """Start to enable more than 10,000 repositories several times, each time ending the job before it begins."""
+    filters = Filters(connection="bench", query="service", visibility=VisibilityFilter.PRIVATE)
+    with runtime.database.reading() as session:
+        member = session.execute(select(Membership)).scalars().first()
+        principal = load_principal(session, member.user_id, member.organization_id) if member else None
+    assert principal is not None
+    found = bulk.preview(runtime, principal, filters, enabled=True)
+    numbers = {"matching": found.matching, "changing": found.changing, "confirmation": str(found.changing)}
+    seconds, used = [], []
+    for _ in range(runs):
+        started, began = time.perf_counter(), time.thread_time()
+        job, _ = bulk.start(runtime, principal, filters, enabled=True, **numbers)
+        used.append(time.thread_time() - began)
+        seconds.append(time.perf_counter() - started)
+        with runtime.database.transaction() as session:
+            request_stop(session, job.public_id)
+    return f"start of all {found.matching:,} that match", [seconds, statistics.median(used), 0]
 
 
 def _bare(size: int) -> float:

@@ -390,10 +390,9 @@ class SelectionPanel(PanelView):
         return ("asc" if self.filters.sort.is_up else "desc") if self.filters.sort.by == by else ""
 
     @property
-    def role_classes(self) -> str:
-        """Where the column of roles gives way to the paths: sooner if no one asks for roles."""
-        wants_roles = self.filters.role or self.filters.sort.by == "role"
-        return "gh-hide-small gh-hide-mid" + ("" if wants_roles else " gh-hide-wide")
+    def wants_roles(self) -> bool:
+        """Whether someone asks for roles, so that their column stays where it would otherwise give way to the paths."""
+        return bool(self.filters.role) or self.filters.sort.by == "role"
 
     @property
     def next_url(self) -> str | None:
@@ -495,6 +494,7 @@ class Matching:
         count: how many the state filter alone leaves, and so never fewer than match.
         path: the column, so written that it is searched in the way that finds the few.
         few_first: whether the conditions leave so few that they come before any order.
+        follows_index: whether the repositories of one connection are found by an index of their table.
     """
 
     connections: list[int]
@@ -502,12 +502,13 @@ class Matching:
     count: int
     path: Any
     few_first: bool
+    follows_index: bool = True
 
     def of_connections(self, connection_ids: list[int]) -> ColumnElement[bool]:
         """Return the condition for repositories of some connections."""
         own: Any = col(Repository.connection_id)
         # SQLite knows nothing about the values, so it is left no choice: what is an expression has no index.
-        if self.few_first or len(connection_ids) > 1:
+        if not self.follows_index or len(connection_ids) > 1:
             own = own + 0
         condition: ColumnElement[bool] = (
             own.in_(connection_ids) if len(connection_ids) > 1 else own == connection_ids[0]
@@ -535,7 +536,8 @@ def match(
     few_first = few is not None or (not principal.sees_all_groups and counts[StateFilter.ALL] <= MAX_SORTED)
     if few_first:
         path = path + ""
-    found = Matching(list(connections), [], counts[filters.state], path, few_first)
+    follows_index = not few_first and filters.sort.by != "enabled"
+    found = Matching(list(connections), [], counts[filters.state], path, few_first, follows_index)
     conditions = found.conditions
     conditions += [
         found.of_connections(found.connections),
@@ -595,38 +597,38 @@ def _page_in_order(session: Session, found: Matching, filters: Filters) -> list[
         "role": col(Repository.access_level),
         "enabled": col(Enablement.enabled_at),
     }
-    value = columns[sort.by]
+    value, by_enablement = columns[sort.by], sort.by == "enabled"
+    # The column of the same table and index as the value.
+    ranked: tuple[Any, ...] = (value, col(Enablement.repository_id) if by_enablement else number)
+    parts: list[tuple[tuple[Any, ...], Any]]
     if sort.by == "path":
-        parts = [(value, is_beyond(tuple_(value, number), tuple_(*key)) if key else None)]
+        parts = [(ranked, is_beyond(tuple_(*ranked), tuple_(*key)) if key else None)]
         connections = [found.connections]
     else:
         # Those without the value are lowest on both databases, and a part by themselves: each is a range of an index.
         connections = [[connection_id] for connection_id in found.connections]
-        known, unknown = (value, value.is_not(None)), (None, value.is_(None))
-        parts = [unknown, known] if is_up else [known, unknown]
+        lacks = ~exists().where(col(Enablement.repository_id) == number) if by_enablement else value.is_(None)
+        parts = [((number,), lacks), (ranked, value.is_not(None))]
         if key and key[0] is None:
-            parts = [(None, and_(value.is_(None), is_beyond(number, key[1]))), *parts[1:]]
+            parts[0] = ((number,), and_(lacks, is_beyond(number, key[1])))
             parts = parts if is_up else parts[:1]
         elif key:
-            parts = [(value, is_beyond(tuple_(value, number), tuple_(*key))), *([] if is_up else [unknown])]
+            parts[1] = (ranked, is_beyond(tuple_(*ranked), tuple_(*key)))
+            parts = parts[1:] if is_up else parts
+        parts = parts if is_up else parts[::-1]
     keys: list[tuple[Any, int]] = []
     for some in connections:
         wanted = PAGE_SIZE + 1
-        for ordered_by, condition in parts:
-            ordering = [number] if ordered_by is None else [ordered_by, number]
-            statement = select(value if sort.by != "path" else number, number).where(
-                found.of_connections(some), *found.conditions
-            )
-            if sort.by == "enabled":
+        for ordering, condition in parts:
+            statement = select(*ordering).where(found.of_connections(some), *found.conditions)
+            if by_enablement and ordering is ranked:
                 own = col(Enablement.repository_id) == number
-                statement = (
-                    statement.outerjoin(Enablement, own) if ordered_by is None else statement.join(Enablement, own)
-                )
+                statement = statement.join(Repository, own).where(col(Enablement.connection_id) == some[0])
             if condition is not None:
                 statement = statement.where(condition)
             statement = statement.order_by(*(item if is_up else item.desc() for item in ordering)).limit(wanted)
             rows = session.execute(statement).all()
-            keys += [(row[0], row[1]) for row in rows]
+            keys += [(row[0] if len(row) > 1 else None, row[-1]) for row in rows]
             wanted -= len(rows)
             if not wanted:
                 break
