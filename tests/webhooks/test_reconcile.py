@@ -78,7 +78,7 @@ def spoil_url(found: Hooked, hook: AtGitLab) -> None:
 
 
 def spoil_address(found: Hooked, hook: AtGitLab) -> None:
-    hook.url = hook.url.replace("http://127.0.0.1:8000", "https://old.example.com")
+    hook.url = hook.url.replace(found.runtime.settings.base_url, "https://old.example.com")
 
 
 def spoil_secret(found: Hooked, hook: AtGitLab) -> None:
