@@ -57,6 +57,13 @@ class Hooked:
                 for name, value in values.items():
                     setattr(row, name, value)
 
+    def change_one(self, hook: AtGitLab, **values: Any) -> None:
+        """Change columns of the row of one project's hook."""
+        with self.runtime.database.transaction() as session:
+            row = session.exec(select(Hook).where(Hook.subject_id == hook.project_id)).one()
+            for name, value in values.items():
+                setattr(row, name, value)
+
     def deliver(self, row: Hook) -> None:
         """Store that a valid delivery came, as the intake does."""
         with self.runtime.database.transaction() as session:

@@ -276,32 +276,31 @@ def test_first_delivery_verifies_a_hook_that_a_person_made(found: Hooked, client
     assert (by_signature.verified_by, by_signature.uses_signature) == ("signature", True)
 
 
-@pytest.mark.parametrize(
-    ("body", "verdict", "effect"),
-    [
-        (b"{", "poison", "no_json"),
-        (b"[]", "poison", "no_json"),
-        (b'{"object_kind": "push", "project_id": 999999}', "poison", "other_project"),
-        (b'{"object_kind": "push", "project_id": "1"}', "poison", "other_project"),
-        (b'{"object_kind": "push", "project_id": [1]}', "poison", "other_project"),
-        (b'{"object_kind": "pipeline"}', "ignored", "unused"),
-        (b'{"event_name": "project_rename"}', "applied", "read"),
-        (b'{"object_kind": "push"}', "ignored", "not_enabled"),
-    ],
-)
-def test_whatever_is_signed_is_answered_with_success_and_judged_later(
-    found: Hooked, client: FlaskClient, body: bytes, verdict: str, effect: str
-) -> None:
+ODD = [
+    (b"{", "poison", "no_json"),
+    (b"[]", "poison", "no_json"),
+    (b'{"object_kind": "push", "project_id": 999999}', "poison", "other_project"),
+    (b'{"object_kind": "push", "project_id": "1"}', "poison", "other_project"),
+    (b'{"object_kind": "push", "project_id": [1]}', "poison", "other_project"),
+    (b'{"object_kind": "pipeline"}', "ignored", "unused"),
+    (b'{"object_kind": "push"}', "ignored", "not_enabled"),
+    (b'{"event_name": "project_rename"}', "applied", "read"),
+]
+
+
+def test_whatever_is_signed_is_answered_with_success_and_judged_later(found: Hooked, client: FlaskClient) -> None:
     row, _ = found.rows()
+    reads = []
 
-    answer = send(client, row, body, name="Odd Hook", **signed(found, row, body))
-    apply_batch(found.runtime)
-    (stored,) = deliveries(found)
-    with found.runtime.database.reading() as session:
-        reads = [job for job in session.exec(select(Job)) if job.name == "repositories.read_catalogue"]
+    for number, (body, verdict, effect) in enumerate(ODD):
+        answer = send(client, row, body, name="Odd Hook", **signed(found, row, body, f"m{number}"))
+        apply_batch(found.runtime)
+        stored = deliveries(found)[-1]
+        with found.runtime.database.reading() as session:
+            reads.append(len(session.exec(select(Job).where(Job.name == "repositories.read_catalogue")).all()))
+        assert (answer.status_code, stored.verdict, stored.effect) == (200, verdict, effect)
 
-    assert (answer.status_code, stored.verdict, stored.effect) == (200, verdict, effect)
-    assert len(reads) == (effect == "read")
+    assert reads == [0] * (len(ODD) - 1) + [1]
 
 
 def test_five_related_events_have_the_same_result_in_every_order(found: Hooked) -> None:

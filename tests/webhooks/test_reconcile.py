@@ -83,7 +83,7 @@ def spoil_address(found: Hooked, hook: AtGitLab) -> None:
 
 def spoil_secret(found: Hooked, hook: AtGitLab) -> None:
     hook.token = "somebody-elses"
-    found.change(refused_at=utc_now())
+    found.change_one(hook, refused_at=utc_now())
 
 
 def spoil_token(found: Hooked, hook: AtGitLab) -> None:
@@ -122,52 +122,50 @@ def leave_orphan(found: Hooked, hook: AtGitLab) -> None:
 def replace_with_orphan(found: Hooked, hook: AtGitLab) -> None:
     leave_orphan(found, hook)
     delete(found, hook)
-    found.change(gitlab_hook_id=None)
+    found.change_one(hook, gitlab_hook_id=None)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "difference"),
-    [
-        (spoil_url, Difference.URL),
-        (spoil_address, Difference.URL),
-        (spoil_secret, Difference.SECRET),
-        (spoil_token, Difference.SECRET),
-        (spoil_signature, Difference.SIGNATURE),
-        (spoil_events, Difference.EVENTS),
-        (spoil_tls, Difference.TLS),
-        (spoil_filter, Difference.FILTER),
-        (double, Difference.DUPLICATE),
-        (delete, Difference.MISSING),
-        (leave_orphan, Difference.ORPHAN),
-        (replace_with_orphan, Difference.ORPHAN),
-    ],
-)
-def test_what_drifted_is_repaired_in_place(
-    runtime: Runtime,
-    sandbox: RunningSandbox,
-    cast: Cast,
-    spoil: Callable[[Hooked, AtGitLab], None],
-    difference: Difference,
-) -> None:
-    found = proved(runtime, sandbox, cast, 1)
-    (made,) = found.at_gitlab()
-    spoil(found, made)
+SPOILED: list[tuple[Callable[[Hooked, AtGitLab], None], Difference]] = [
+    (spoil_url, Difference.URL),
+    (spoil_address, Difference.URL),
+    (spoil_secret, Difference.SECRET),
+    (spoil_token, Difference.SECRET),
+    (spoil_signature, Difference.SIGNATURE),
+    (spoil_events, Difference.EVENTS),
+    (spoil_tls, Difference.TLS),
+    (spoil_filter, Difference.FILTER),
+    (double, Difference.DUPLICATE),
+    (delete, Difference.MISSING),
+    (leave_orphan, Difference.ORPHAN),
+    (replace_with_orphan, Difference.ORPHAN),
+]
+
+
+def test_what_drifted_is_repaired_in_place(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> None:
+    found = proved(runtime, sandbox, cast, len(SPOILED) + 1)
+    *before, untouched = found.rows()
+    made = [found.of(row)[0] for row in before]
+    for (spoil, _), hook in zip(SPOILED, made, strict=True):
+        spoil(found, hook)
 
     found.run()
-    (row,), (hook,) = found.rows(), found.at_gitlab()
+    *rows, same = found.rows()
     asked = len(found.changes_asked())
     found.run()
 
-    assert difference in row.repairs
-    assert (row.status, row.card, row.refused_at, row.gitlab_hook_id) == (HookStatus.ACTIVE, None, None, hook.id)
-    assert (hook.token, hook.signing_token) == keys_of(runtime, row)
-    assert (hook.url, hook.enable_ssl_verification) == (row.url, True)
-    assert not hook.details.get("push_events_branch_filter")
-    assert {name for name, is_on in hook.flags.items() if is_on} == set(row.events)
-    assert hook.id == made.id or difference in {Difference.MISSING, Difference.ORPHAN}
+    for (_, difference), row, old in zip(SPOILED, rows, made, strict=True):
+        (hook,) = found.of(row)
+        assert difference in row.repairs
+        assert (row.status, row.card, row.refused_at) == (HookStatus.ACTIVE, None, None)
+        assert (hook.id, hook.token, hook.signing_token) == (row.gitlab_hook_id, *keys_of(runtime, row))
+        assert (hook.url, hook.enable_ssl_verification) == (row.url, True)
+        assert not hook.details.get("push_events_branch_filter")
+        assert {name for name, is_on in hook.flags.items() if is_on} == set(row.events)
+        assert hook.id == old.id or difference in {Difference.MISSING, Difference.ORPHAN}
+    assert (same.repaired_at, same.gitlab_hook_id) == (None, untouched.gitlab_hook_id)
+    assert found.actions().count("hook.repaired") == len(SPOILED)
     # The second run found nothing.
     assert (len(found.changes_asked()), asked > 0) == (asked, True)
-    assert "hook.repaired" in found.actions()
 
 
 def test_other_peoples_hooks_and_those_of_another_connection_are_left_alone(
