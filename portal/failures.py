@@ -1720,7 +1720,8 @@ _HOOKS: dict[str, Failure] = {
     ),
     "hook_role_too_low": Failure(
         Layer.ROLE,
-        "The service user may not make webhooks here: that needs the role Maintainer, or Owner for a group.",
+        "The service user may not make webhooks here: that needs the role Maintainer, for a group the role Owner, and "
+        "for the whole instance an administrator.",
         "Give the service user that role in GitLab, or set the webhook up by hand. {again}",
         Responsible.GITLAB_ADMIN,
         _HOOK_PAGES,
