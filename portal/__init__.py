@@ -30,6 +30,7 @@ NAMES = (
     "accounts",
     "audit_log",
     "connections",
+    "budgets",
     "provisioning",
     "credentials",
     "access_tokens",

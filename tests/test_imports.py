@@ -22,6 +22,7 @@ FLOORS = (
     ("accounts",),
     ("audit_log",),
     ("connections",),
+    ("budgets",),
     ("provisioning",),
     ("credentials",),
     ("access_tokens",),

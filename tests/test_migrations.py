@@ -164,9 +164,21 @@ COUNTS = {
     "namespace.enabled",
     "namespace.enabled_blocked",
     "namespace.total",
+    "rate_limit.per_minute",
+    "rate_limit.remaining",
+    "request_agreement.at_once",
+    "request_agreement.per_second",
+    "request_agreement.quiet_from",
+    "request_agreement.quiet_per_second",
+    "request_agreement.quiet_until",
+    "request_agreement.row_version",
+    "request_count.refused",
+    "request_count.requests",
+    "request_count.waited_ms",
+    "request_slowdown.requests",
+    "retired_token.tries",
     "selection_rule.active_months",
     "selection_rule.position",
-    "retired_token.tries",
 }
 
 

@@ -30,6 +30,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
         "incident.",
         "support_bundle.",
         "gitlab_server.",
+        "request_budget.",
         "provisioning.",
     ),
     "credentials": ("credential.", "token.", "access_token.", "key."),

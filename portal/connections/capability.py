@@ -11,7 +11,6 @@ from portal.capability import Capability, NavigationEntry
 from portal.connections.models import Application, Connection, GitLabServer, OutboundTry
 from portal.connections.store import application_of
 from portal.db import delete_of_connection, values_of
-from portal.net.budget import RequestBudget
 
 BUNDLED = (
     *("slug", "display_name", "method", "state", "attention", "external_url", "api_url", "service_username"),
@@ -41,7 +40,7 @@ CAPABILITY = Capability(
     name="connections",
     views="portal.connections.views",
     navigation={10: NavigationEntry("connections.index", "Connections", "plug-connected", Right.SEE_CONNECTIONS)},
-    tables=(Application, Connection, GitLabServer, OutboundTry, RequestBudget),
+    tables=(Application, Connection, GitLabServer, OutboundTry),
     erases=delete_of_connection(Application),
     bundle=bundle,
     actions={

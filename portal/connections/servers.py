@@ -20,6 +20,7 @@ from portal.net import (
     CertificateRefused,
     Gateway,
     HostSession,
+    Purpose,
     origin_of,
     parse_address,
     parse_certificates,
@@ -126,6 +127,7 @@ def open_way(
     *,
     recall: Callable[[], None] | None = None,
     is_background: bool = False,
+    purpose: Purpose | None = None,
 ) -> HostSession:
     """Return a session with the API of a `way_of`, and with what its server row adds as long as that is about it."""
     address = parse_address(way["api_url"], allow_http=True)
@@ -140,6 +142,7 @@ def open_way(
         gateway=gateway_of(runtime, server) if server else None,
         recall=recall,
         is_background=is_background,
+        purpose=purpose,
     )
 
 

@@ -36,7 +36,7 @@ from portal.errors import Card, Conflict, InvalidInput, NotFound, PortalError
 from portal.gitlab.answers import Metadata
 from portal.gitlab.identification import Service, edition_of
 from portal.gitlab.oauth import ClientCredentials
-from portal.net import HostSession, origin_of
+from portal.net import HostSession, Purpose, origin_of
 from portal.runtime import Runtime
 from portal.vault import Place, SecretUnreadable
 from portal.vault.columns import recalling
@@ -91,7 +91,9 @@ def get_connection_for_admin(
     return connection
 
 
-def open_host_session(runtime: Runtime, connection: Connection, *, is_background: bool = False) -> HostSession:
+def open_host_session(
+    runtime: Runtime, connection: Connection, *, is_background: bool = False, purpose: Purpose | None = None
+) -> HostSession:
     """Return a session with a connection's API side, the way its GitLab server is reached."""
     return open_way(
         runtime,
@@ -99,6 +101,7 @@ def open_host_session(runtime: Runtime, connection: Connection, *, is_background
         connection.server_id,
         recall=recalling(runtime.database, runtime.vault, connection.id),
         is_background=is_background,
+        purpose=purpose,
     )
 
 

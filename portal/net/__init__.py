@@ -20,6 +20,7 @@ from portal.net.examination import Examination
 from portal.net.policy import NetworkPolicy
 from portal.net.proxy import ProxyExceptions, parse_proxy
 from portal.net.tls import CertificateInfo, CertificateRefused, Gateway, parse_certificates
+from portal.net.usage import Purpose
 
 __all__ = [
     "Address",
@@ -42,6 +43,7 @@ __all__ = [
     "OutboundError",
     "ProxyExceptions",
     "ProxyFailed",
+    "Purpose",
     "RedirectRefused",
     "RequestBudgets",
     "TLSFailed",

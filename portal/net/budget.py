@@ -1,7 +1,9 @@
 """One request budget for each GitLab, shared by all processes.
 
-A GitLab (scheme, host and port) gets `PER_SECOND` requests a second and `AT_ONCE` at the same time, and no request
-after a 429 until its `Retry-After` has passed.
+A GitLab (scheme, host and port) gets as many requests a second and at the same time as were agreed with its
+administrator (`portal.net.agreement`), otherwise `PER_SECOND` and `AT_ONCE`, and no request after a 429 until its
+`Retry-After` has passed. In quiet hours background work gets fewer requests, or none. Each lease reads the agreement,
+so a change reaches every process with its next lease.
 
 Every request gets a moment; there are `PER_SECOND` of them per second (the virtual scheduling algorithm of ITU-T
 I.371). In one short transaction a process leases the next few moments, and uses them by its own monotonic clock. A
@@ -23,6 +25,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import structlog
 from sqlalchemy import JSON, Column, delete
@@ -30,13 +33,12 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from portal.db import Database
+from portal.net.agreement import PER_SECOND, allowance_of
+from portal.net.usage import Purpose, Reason, Usage
 
-PER_SECOND = 100.0
-# How many moments that no one leased may be used later. GitLab counts by the minute, so a short burst does no harm.
-BURST = 100.0
-AT_ONCE = 24
-# This many of those are reserved for people.
-KEPT_FOR_PEOPLE = 8
+# The moments of how many seconds may be used later, if no one leased them. GitLab counts by the minute, so a short
+# burst does no harm.
+BURST_SECONDS = 1.0
 LATE_SECONDS = 0.25
 LARGEST_LEASE = int(PER_SECOND * LATE_SECONDS)
 SMALLEST_LEASE = 2
@@ -51,6 +53,8 @@ SHORT_SECONDS = 2.0
 # While every place is taken: how often to ask again, and how long a waiting process is remembered.
 PAUSE_SECONDS = 0.05
 WAITING_SECONDS = 2.0
+# A wait for the budget that people are told about.
+LONG_WAIT_SECONDS = 1.0
 # On SQLite, for another writer: the budget is not worth a longer wait.
 DATABASE_PATIENCE = 2.0
 FORGOTTEN_AFTER_SECONDS = 86_400.0
@@ -68,6 +72,8 @@ class RequestBudget(SQLModel, table=True):
     origin: str = Field(primary_key=True, max_length=300)
     # The first free moment.
     next_at: float = 0.0
+    # The first one for background work in quiet hours.
+    quiet_next_at: float = 0.0
     # Until when GitLab asked for no requests.
     cooled_until: float = 0.0
     # How many running requests each process may have, and until when: its name to [number, time].
@@ -84,6 +90,8 @@ class _Lease:
     at_once: int = 0
     pause: float = 0.0
     cooled_for: float = 0.0
+    per_second: float = PER_SECOND
+    is_quiet: bool = False
 
 
 class RequestBudgets:
@@ -105,25 +113,31 @@ class Share:
 
     def __init__(self, database: Database, origin: str) -> None:
         self._database, self._origin = database, origin
+        self.usage = Usage(database, origin)
         self._name = secrets.token_hex(8)
         self._changed = threading.Condition()
-        self._moments: deque[float] = deque()
+        # Of people, and of background work: quiet hours are for the latter only.
+        self._moments: tuple[deque[float], deque[float]] = (deque(), deque())
         self._size = SMALLEST_LEASE
+        self._per_second = PER_SECOND
         self._at_once = self._under_way = self._waiting = self._people_waiting = self._uncounted = 0
         self._is_asking = False
         self._cooled_until = 0.0
 
-    def take(self, seconds: float, *, is_background: bool) -> float | None:
+    def take(self, seconds: float, *, is_background: bool, purpose: str = Purpose.PEOPLE) -> float | None:
         """Wait until one request may be sent; `give_back` follows it.
 
         Args:
             seconds: how long the request may take.
             is_background: let people go first.
+            purpose: what to count it for.
 
         Returns:
             None if it may be sent now, otherwise the seconds after which to try again.
         """
-        end = time.monotonic() + (PATIENCE_OF_BACKGROUND if is_background else PATIENCE_OF_PEOPLE)
+        begin = time.monotonic()
+        end = begin + (PATIENCE_OF_BACKGROUND if is_background else PATIENCE_OF_PEOPLE)
+        moments = self._moments[is_background]
         with self._changed:
             self._waiting += 1
             self._people_waiting += not is_background
@@ -132,23 +146,30 @@ class Share:
                     now = time.monotonic()
                     if (rest := self._cooled_until - now) > SHORT_SECONDS:
                         return rest
-                    while self._moments and self._moments[0] + LATE_SECONDS < now:
-                        self._moments.popleft()
+                    while moments and moments[0] + LATE_SECONDS < now:
+                        moments.popleft()
                         self._size = max(self._size // 2, SMALLEST_LEASE)
-                    pause = PAUSE_SECONDS
+                    pause, is_quiet = PAUSE_SECONDS, False
                     if rest > 0:
                         pause = rest
                     elif is_background and self._people_waiting:
                         pass
-                    elif self._moments and self._under_way < self._at_once:
-                        pause = self._moments[0] - now
+                    elif moments and self._under_way < self._at_once:
+                        pause = moments[0] - now
                         if pause <= 0:
-                            self._moments.popleft()
+                            moments.popleft()
                             self._under_way += 1
+                            self.usage.count(purpose, waited=now - begin)
+                            if now - begin > LONG_WAIT_SECONDS and self._cooled_until < begin:
+                                self.usage.record_slowdown(Reason.BUDGET, waited=now - begin)
                             return None
                     elif not self._is_asking:
-                        pause = self._ask(seconds, is_background=is_background)
+                        pause, is_quiet = self._ask(seconds, is_background=is_background)
                     if time.monotonic() + pause > end:
+                        if is_quiet:
+                            self.usage.record_slowdown(Reason.QUIET)
+                        else:
+                            self.usage.record_slowdown(Reason.BUDGET, waited=time.monotonic() - begin)
                         return max(pause, COOL_DOWN_SECONDS)
                     if pause > 0:
                         self._changed.wait(pause)
@@ -165,6 +186,7 @@ class Share:
 
     def count(self) -> None:
         """Count a request that is not held back; the next lease pays for it."""
+        self.usage.count(Purpose.TOKENS)
         with self._changed:
             self._uncounted += 1
 
@@ -175,8 +197,10 @@ class Share:
             if until - self._cooled_until < COOL_DOWN_SECONDS / 2:
                 return  # Another thread got the same answer.
             self._cooled_until = until
-            self._moments.clear()
+            for moments in self._moments:
+                moments.clear()
             self._changed.notify_all()
+        self.usage.record_slowdown(Reason.ASKED, until=until - time.monotonic())
         try:
             with self._database.transaction(DATABASE_PATIENCE) as session:
                 row, now = self._locked(session)
@@ -186,10 +210,11 @@ class Share:
             log.warning("budget_not_kept", origin=self._origin, error=type(error).__name__)
 
     def is_held(self) -> bool:
-        """Return whether GitLab has asked for a wait, in this process or another."""
+        """Return whether background work has to wait: GitLab has asked for it, or it was agreed."""
         with self._database.reading() as session:
-            row = session.get(RequestBudget, self._origin)
-            return row is not None and row.cooled_until > self._database.clock(session).timestamp()
+            row, now = session.get(RequestBudget, self._origin), self._database.clock(session)
+            is_cooling = row is not None and row.cooled_until > now.timestamp()
+            return is_cooling or allowance_of(session, self._origin, now).is_closed_to_background
 
     def release(self) -> None:
         """Give unused places back; a single one lapses soon enough by itself."""
@@ -197,7 +222,8 @@ class Share:
             if self._at_once < 2 or self._under_way or self._waiting:
                 return
             self._at_once = 0
-            self._moments.clear()
+            for moments in self._moments:
+                moments.clear()
         with suppress(SQLAlchemyError), self._database.transaction(DATABASE_PATIENCE) as session:
             row, now = self._locked(session)
             row.holders = {name: held for name, held in row.holders.items() if name != self._holder}
@@ -207,25 +233,30 @@ class Share:
     def _holder(self) -> str:
         return f"{self._name}-{os.getpid()}"  # A web server forks after this object was created.
 
-    def _ask(self, seconds: float, *, is_background: bool) -> float:
-        """Lease more while the other threads wait; return the seconds after which to check again."""
+    def _ask(self, seconds: float, *, is_background: bool) -> tuple[float, bool]:
+        """Lease more while the other threads wait; return the seconds after which to check again, and whether quiet
+        hours are the reason.
+        """
+        moments = self._moments[is_background]
         under_way, uncounted = self._under_way, self._uncounted
         # Whoever is at it keeps its places: between two requests of a lane fewer are under way for a moment.
         wanted = max(under_way + self._waiting, self._at_once if under_way else 0)
         size = 0
-        if not self._moments:  # Otherwise only a place is missing.
+        if not moments:  # Otherwise only a place is missing.
             size = self._size = min(self._size * 2, LARGEST_LEASE)
         self._is_asking = True
         self._changed.release()
         try:
             lease = self._lease(size, wanted, under_way, uncounted, seconds, is_background=is_background)
         except IntegrityError:
-            lease = _Lease()  # Another process created the row at the same moment: try again.
+            # Another process created the row at the same moment: try again.
+            lease = _Lease(per_second=self._per_second)
         except SQLAlchemyError as error:
             # GitLab can be asked without the database; this process keeps to the rate on its own.
             log.warning("budget_not_kept", origin=self._origin, error=type(error).__name__)
             now = time.monotonic()
-            lease = _Lease(tuple(now + number / PER_SECOND for number in range(size)), wanted)
+            spread = tuple(now + number / self._per_second for number in range(size))
+            lease = _Lease(spread, wanted, per_second=self._per_second)
         finally:
             self._changed.acquire()
             self._is_asking = False
@@ -234,23 +265,33 @@ class Share:
             self._cooled_until = time.monotonic() + lease.cooled_for
         if lease.moments is not None:
             self._uncounted -= uncounted
-            self._moments.extend(lease.moments)
+            moments.extend(lease.moments)
         self._at_once = lease.at_once or self._at_once
-        return lease.pause
+        self._per_second = lease.per_second
+        return lease.pause, lease.is_quiet
 
     def _lease(
         self, size: int, wanted: int, under_way: int, uncounted: int, seconds: float, *, is_background: bool
     ) -> _Lease:
         with self._database.transaction(DATABASE_PATIENCE) as session:
             row, now = self._locked(session)
+            allowed = allowance_of(session, self._origin, datetime.fromtimestamp(now, UTC))
+            rate = own_rate = allowed.per_second
             if row.cooled_until > now:
-                return _Lease(cooled_for=row.cooled_until - now)
-            start = max(row.next_at, now - BURST / PER_SECOND) + uncounted / PER_SECOND
+                return _Lease(cooled_for=row.cooled_until - now, per_second=rate)
+            next_at = start = max(row.next_at, now - BURST_SECONDS) + uncounted / rate
+            is_quiet = is_background and allowed.quiet_seconds > 0
+            if is_quiet:
+                if not allowed.quiet_per_second:
+                    return _Lease(pause=allowed.quiet_seconds, per_second=rate, is_quiet=True)
+                own_rate = min(allowed.quiet_per_second, rate)
+                start = max(start, row.quiet_next_at)
             too_early = start - now - (0.0 if is_background else AHEAD_SECONDS)
             if too_early > 0:
-                return _Lease(pause=too_early)
+                return _Lease(pause=too_early, per_second=rate, is_quiet=is_quiet)
+            size = min(size, max(int(own_rate * LATE_SECONDS), 1))
             others = {name: held for name, held in row.holders.items() if name != self._holder and held[1] > now}
-            limit = AT_ONCE - (KEPT_FOR_PEOPLE if is_background else 0)
+            limit = allowed.at_once_in_background if is_background else allowed.at_once
             fair = max(limit // (len(others) + 1), 1)
             at_once = min(wanted, fair if others else limit, limit - sum(int(held[0]) for held in others.values()))
             mine = row.holders.get(self._holder, [0, 0.0])
@@ -259,13 +300,16 @@ class Share:
                     # A process that holds more than its share gives some up once it sees that there is another one.
                     until = max(mine[1] if under_way else 0.0, now + WAITING_SECONDS)
                     row.holders, row.written_at = {**others, self._holder: [under_way, until]}, now
-                return _Lease(at_once=min(self._at_once, under_way), pause=PAUSE_SECONDS)
+                return _Lease(at_once=min(self._at_once, under_way), pause=PAUSE_SECONDS, per_second=rate)
             until = max(mine[1], now + AHEAD_SECONDS + 2 * LATE_SECONDS + seconds)
             row.holders = {**others, self._holder: [at_once, until]}
-            row.next_at, row.written_at = start + size / PER_SECOND, now
+            row.next_at, row.written_at = next_at + size / rate, now
+            if is_quiet:
+                row.quiet_next_at = start + size / own_rate
             begin = time.monotonic() + start - now
         earliest = time.monotonic()
-        return _Lease(tuple(max(begin + number / PER_SECOND, earliest) for number in range(size)), at_once)
+        moments = tuple(max(begin + number / own_rate, earliest) for number in range(size))
+        return _Lease(moments, at_once, per_second=rate)
 
     def _locked(self, session: Session) -> tuple[RequestBudget, float]:
         """Return the row, locked, and the time; if the clock was set back, everything in the row moves along."""
@@ -279,6 +323,7 @@ class Share:
             session.flush()
         if (back := row.written_at - now) > 0:
             row.next_at, row.cooled_until = row.next_at - back, row.cooled_until - back
+            row.quiet_next_at -= back
             row.holders = {name: [held[0], held[1] - back] for name, held in row.holders.items()}
             row.written_at = now
         return row, now

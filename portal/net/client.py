@@ -25,6 +25,7 @@ from portal.net.resolver import Resolve, system_resolve
 from portal.net.retry import read_retry_after
 from portal.net.tls import Gateway, make_context, make_trustless_context
 from portal.net.transport import GuardedTransport
+from portal.net.usage import FLUSH_SECONDS, Purpose
 from portal.redaction import register
 
 DEFAULT_SECONDS = 10.0
@@ -54,6 +55,7 @@ class OutboundClient:
         gateway: Gateway | None = None,
         recall: Callable[[], None] | None = None,
         is_background: bool = False,
+        purpose: Purpose | None = None,
     ) -> HostSession:
         """Return a session with one address; use it as a context manager.
 
@@ -64,6 +66,7 @@ class OutboundClient:
             proxy_exceptions: hosts and networks that are reached without it.
             gateway: what a gateway in front of the address wants to see; sent to this address only.
             is_background: let people's requests go first.
+            purpose: what its requests are counted for; by default for checks in the background, otherwise for people.
             recall: called once, before the peer's answer is read: it registers the secrets that the answer may repeat.
 
         Raises:
@@ -80,6 +83,7 @@ class OutboundClient:
             recall=recall,
             share=self._budgets.share_of(address.origin) if self._budgets else None,
             is_background=is_background,
+            purpose=purpose,
         )
 
     def is_held(self, url: str) -> bool:
@@ -103,10 +107,13 @@ class HostSession:
         recall: Callable[[], None] | None = None,
         share: Share | None = None,
         is_background: bool = False,
+        purpose: Purpose | None = None,
     ) -> None:
         self.address = address
         self._share = share
         self._is_background = is_background
+        self._purpose = purpose or (Purpose.CHECKS if is_background else Purpose.PEOPLE)
+        self._has_asked_for_tokens = False
         self._recall = recall
         exceptions = ProxyExceptions.parse(proxy_exceptions)
         self._backend = GuardedBackend(policy, address, resolve, parse_proxy(proxy) if proxy else None, exceptions)
@@ -133,6 +140,8 @@ class HostSession:
         self.transport.close()
         if self._share:
             self._share.release()
+            if not self._has_asked_for_tokens:  # Whoever holds new tokens must not wait for the database here.
+                self._share.usage.flush()
 
     @contextmanager
     def deadline(self, seconds: float, max_bytes: int = DEFAULT_MAX_BYTES) -> Iterator[Exchange]:
@@ -198,9 +207,10 @@ class HostSession:
         )
         url = self.address.url + path.partition("?")[0]
         if self._share and is_held:
-            rest = self._share.take(deadline_seconds, is_background=self._is_background)
+            rest = self._share.take(deadline_seconds, is_background=self._is_background, purpose=self._purpose)
             if rest is not None:
                 return Answer(429, Headers({"retry-after": str(math.ceil(rest))}), b"", 0.0, url)
+        self._has_asked_for_tokens |= not is_held
         started = time.monotonic()
         try:
             with exchange(deadline_seconds, max_bytes) as limits:
@@ -210,8 +220,14 @@ class HostSession:
         finally:
             if self._share:
                 (self._share.give_back if is_held else self._share.count)()
-        if self._share and is_held and answer.status_code == 429:
-            self._share.cool_down(read_retry_after(answer.headers.get("retry-after")))
+        if self._share and is_held:
+            limit, remaining = (answer.headers.get(name) for name in ("ratelimit-limit", "ratelimit-remaining"))
+            self._share.usage.note_limit(limit, remaining)
+            if answer.status_code == 429:
+                self._share.usage.count_refusal(self._purpose)
+                self._share.cool_down(read_retry_after(answer.headers.get("retry-after")))
+            if not self._has_asked_for_tokens:
+                self._share.usage.flush(if_older_than=FLUSH_SECONDS)
         # An accepted form brings tokens and no words, so no one needs to wait for the database.
         if answer.status_code >= 400:
             self._recall_once()

@@ -37,7 +37,7 @@ from portal.gitlab.answers import (
 from portal.gitlab.hooks import SIGNATURES, TESTS, HookClient, HookRefused, Level, Refusal, TestFailed, Wanted
 from portal.gitlab.hooks import Hook as Listed
 from portal.gitlab.identification import parse_version
-from portal.net import origin_of
+from portal.net import Purpose, origin_of
 from portal.repositories.catalogue.reader import MAINTAINER
 from portal.repositories.models import GitLabGroup, Repository
 from portal.runtime import Runtime
@@ -504,7 +504,7 @@ def reconcile_hooks(
     with runtime.database.reading() as session:
         connection = session.get_one(Connection, connection_id)
         fingerprint = fingerprint_of(runtime, session, connection)
-    with open_host_session(runtime, connection, is_background=hook_id is None) as http:
+    with open_host_session(runtime, connection, is_background=hook_id is None, purpose=Purpose.WEBHOOKS) as http:
         client = HookClient(http, AccessSource(runtime, connection_id, "webhooks"), tries=2)
         found = Reconciler(runtime, connection, client, for_each, proof_seconds)
         if hook_id is None:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -17,10 +17,14 @@ from sqlmodel import Session, select
 
 from portal.db import Database, utc_now
 from portal.net import HostSession, NetworkPolicy, OutboundClient, RequestBudgets, budget, parse_address
-from portal.net.budget import AT_ONCE, BURST, KEPT_FOR_PEOPLE, LARGEST_LEASE, PER_SECOND, RequestBudget
+from portal.net.agreement import AT_ONCE, PER_SECOND, Allowance, RequestAgreement, allowance_of
+from portal.net.budget import BURST_SECONDS, LARGEST_LEASE, RequestBudget
+from portal.net.usage import RateLimit, RequestCount, RequestSlowdown, Usage
 from tests.net import spend
 
 COOL_DOWN = 2
+BURST = BURST_SECONDS * PER_SECOND
+KEPT_FOR_PEOPLE = AT_ONCE - Allowance().at_once_in_background
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
@@ -60,11 +64,14 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Counting
 
+    def do_POST(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         with self.server.changed:
             self.server.arrived.append(time.monotonic())
             self.server.paths.append(self.path)
-            status, headers = 200, {"Content-Length": "2"}
+            status, headers = 200, {"Content-Length": "2", "RateLimit-Limit": "2000", "RateLimit-Remaining": "1990"}
             if self.server.limits and self.server.limits[0][1] == 0:
                 status = 429
                 headers["Retry-After"] = self.server.limits[0][0]
@@ -250,3 +257,129 @@ def test_origin_that_is_no_longer_asked_is_forgotten(moved: Moved, gitlab: Count
 
     with moved.reading() as stored:
         assert list(stored.exec(select(RequestBudget.origin))) == [gitlab.url]
+
+
+def agree(database: Database, origin: str, per_second: int, at_once: int = 4, **more: int) -> None:
+    with database.transaction() as stored:
+        for row in stored.exec(select(RequestAgreement)):
+            stored.delete(row)
+        stored.flush()
+        values = {"per_second": per_second, "at_once": at_once, **more}
+        stored.add(RequestAgreement(organization_id=1, origin=origin, **values))
+
+
+def test_agreement_holds_for_processes_that_run_already(
+    database: Database, gitlab: Counting, children: list[subprocess.Popen[bytes]]
+) -> None:
+    for _ in range(2):
+        command = [sys.executable, "-m", "tests.net.spend", database.url, gitlab.url]
+        children.append(subprocess.Popen(command, stdin=subprocess.PIPE))
+    gitlab.await_arrivals(150)
+    agree(database, gitlab.url, 20)
+    with gitlab.lock:
+        changed_at = time.monotonic()
+    for _ in range(2 * LARGEST_LEASE // 10 + 6):
+        gitlab.await_arrivals(10)
+
+    # Two leases at the old rate may be in use; after that no second sees more than was agreed, a second's rest of it,
+    # and what was under way.
+    after = [moment for moment in gitlab.arrived if moment > changed_at][2 * LARGEST_LEASE :]
+    for first, begin in enumerate(after):
+        for number, moment in enumerate(after[first:], 1):
+            assert number <= (moment - begin) * 20 + 20 * BURST_SECONDS + 5 + len(children) * spend.LANES
+
+
+def test_quiet_hours_hold_back_background_work_only_and_are_recorded(
+    database: Database, gitlab: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = utc_now()
+    minute = now.hour * 60 + now.minute
+    hours = {"quiet_from": (minute - 1) % 1440, "quiet_until": (minute + 120) % 1440}
+    agree(database, gitlab.url, 50, **hours)
+    with session(database, gitlab.url) as person, session(database, gitlab.url, is_background=True) as work:
+        held, sent = work.fetch("GET", "/work"), person.fetch("GET", "/person")
+    client = OutboundClient(NetworkPolicy(), budgets=RequestBudgets(database))
+    is_closed = client.is_held(gitlab.url)
+    agree(database, gitlab.url, 50, **hours, quiet_per_second=1)
+    monkeypatch.setattr(budget, "PATIENCE_OF_BACKGROUND", 0.5)
+    with session(database, gitlab.url, is_background=True) as work:
+        first, *others = (work.fetch("GET", "/slowly").status for _ in range(3))
+
+    assert (held.status, sent.status, gitlab.paths[0]) == (429, 200, "/person")
+    assert 7000 < int(held.headers["retry-after"]) <= 7200
+    assert is_closed
+    assert not client.is_held(gitlab.url)
+    assert (first, others[-1]) == (200, 429)
+    with database.reading() as stored:
+        assert {row.reason for row in stored.exec(select(RequestSlowdown))} == {"quiet"}
+
+
+def test_requests_are_counted_in_few_rows_by_purpose_with_what_gitlab_refused(
+    database: Database, gitlab: Counting
+) -> None:
+    with session(database, gitlab.url) as http, writes_of(database) as writes:
+        for _ in range(30):
+            http.fetch("GET", "/page")
+        http.fetch("POST", "/oauth/token", form={}, is_held=False)
+        gitlab.limits.append(("30", 0.0))
+        with session(database, gitlab.url, is_background=True) as checks:
+            checks.fetch("GET", "/page")
+    with session(database, gitlab.url) as http:
+        http.fetch("GET", "/page")
+
+    with database.reading() as stored:
+        rows = stored.exec(select(RequestCount)).all()
+        slowdown = stored.exec(select(RequestSlowdown)).one()
+        limit = stored.get_one(RateLimit, gitlab.url)
+    assert sum(row.requests for row in rows if row.purpose == "checks") == 1
+    assert sum(row.refused for row in rows) == 1
+    assert len([text for text in writes if "request_count" in text]) <= 8
+    assert slowdown.reason == "asked"
+    assert 25 < (slowdown.ended_at - slowdown.began_at).total_seconds() < 35
+    assert (limit.per_minute, limit.remaining) == (2000, 1990)
+
+
+def test_counts_wait_in_memory_until_the_database_takes_them(database: Database) -> None:
+    usage = Usage(database, "https://gitlab.example.com")
+    usage.count("people")
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE request_count RENAME TO away")
+    usage.flush()
+    usage.count("people")
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE away RENAME TO request_count")
+    usage.flush()
+
+    with database.reading() as stored:
+        assert sum(stored.exec(select(RequestCount.requests))) == 2
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "zone", "hour", "minutes"),
+    [
+        (120, 240, "UTC", 3, 60),
+        (120, 240, "UTC", 4, 0),
+        (1320, 360, "UTC", 23, 7 * 60),  # Past midnight.
+        (1320, 360, "UTC", 5, 60),
+        (120, 240, "Europe/Copenhagen", 2, 60),  # 03:00 there, in winter.
+        (120, 120, "UTC", 2, 0),
+    ],
+)
+def test_quiet_hours_are_of_the_clock_where_gitlab_is(begin: int, end: int, zone: str, hour: int, minutes: int) -> None:
+    row = RequestAgreement(
+        organization_id=1, origin="", per_second=1, at_once=1, quiet_from=begin, quiet_until=end, time_zone=zone
+    )
+
+    assert row.quiet_seconds(datetime(2026, 1, 15, hour, tzinfo=UTC)) == minutes * 60
+
+
+def test_strictest_agreement_counts(database: Database) -> None:
+    with database.transaction() as stored:
+        for organization, per_second, at_once in ((1, 50, 2), (2, 5, 8)):
+            row = RequestAgreement(
+                organization_id=organization, origin="https://a.example", per_second=per_second, at_once=at_once
+            )
+            stored.add(row)
+    with database.reading() as stored:
+        assert allowance_of(stored, "https://a.example", utc_now()) == Allowance(5.0, 2)
+        assert allowance_of(stored, "https://b.example", utc_now()) == Allowance()

@@ -29,7 +29,7 @@ from portal.gitlab.answers import (
 from portal.gitlab.client import GitLabClient
 from portal.gitlab.identification import FILTERS_BY_ROLE, FILTERS_BY_UPDATE, Version, VersionTooOld, parse_version
 from portal.jobs import Job, enqueue
-from portal.net import OutboundError
+from portal.net import OutboundError, Purpose
 from portal.repositories.availability import REPORTER
 from portal.repositories.catalogue.findings import ReadFindings, card_of, is_asked_about
 from portal.repositories.catalogue.reader import MAINTAINER, CataloguePage, CatalogueReader, known_role
@@ -105,7 +105,7 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
     is_new = not run_id
     if is_new:
         run_id = _begin(runtime, connection_id, job_public_id, RunKind.COMPLETE)
-    with open_host_session(runtime, connection, is_background=True) as http:
+    with open_host_session(runtime, connection, is_background=True, purpose=Purpose.CATALOGUE) as http:
         client = GitLabClient(http, AccessSource(runtime, connection_id, "catalogue read"))
         version = _read_version(runtime, connection, client)
         if is_new and version is not None and version >= FILTERS_BY_UPDATE:
@@ -176,7 +176,7 @@ def read_updates(runtime: Runtime, connection_id: int, job_public_id: str, progr
     since = before.updated_until
     run_id = _begin(runtime, connection_id, job_public_id, RunKind.UPDATES)
     found, changed, until = ReadFindings(), 0, since
-    with open_host_session(runtime, connection, is_background=True) as http:
+    with open_host_session(runtime, connection, is_background=True, purpose=Purpose.CATALOGUE) as http:
         client = GitLabClient(http, AccessSource(runtime, connection_id, "catalogue read"))
         version = _read_version(runtime, connection, client)
         if version is None or version < FILTERS_BY_UPDATE:
