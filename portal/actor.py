@@ -107,7 +107,7 @@ class Principal:
     Attributes:
         session_id: the row of `session`; None in a job, which acts for a person without their browser.
         proved_at: when they last gave their password in this session; None in a job.
-        acted_by: who acts with these rights instead of the person themselves, through a hand-over link.
+        acted_by: who acts with these rights instead of the person themselves: by a hand-over link, or the command line.
     """
 
     user_id: int

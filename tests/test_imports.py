@@ -29,7 +29,7 @@ FLOORS = (
     ("authorization",),
     ("repositories",),
     ("webhooks",),
-    ("handover", "disconnection", "health", "copies"),
+    ("handover", "disconnection", "health", "copies", "configuration"),
     ("__init__",),
     ("operation",),
     ("__main__",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy.orm import Session as DatabaseSession
@@ -69,4 +70,5 @@ def require_right_now(database: DatabaseSession, principal: Principal, right: Ri
     )
     if now is None or not now.may(right):
         raise RightLost(right)
-    return now
+    # Whoever acts with these rights still does.
+    return replace(now, acted_by=principal.acted_by)

@@ -191,11 +191,14 @@ def create_draft(
     services: Collection[str] = tuple(Service),
     *,
     hooks_wanted: bool = False,
+    slug: str = "",
 ) -> Connection:
     """Create a draft; from then on people can leave the walkthrough and resume it at its address.
 
+    Its slug is made from the name, unless there is one to use.
+
     Raises:
-        InvalidInput: the name is empty, too long or taken, or no service is chosen.
+        InvalidInput: the name is empty, too long or taken, no service is chosen, or the slug is taken.
         NotInPlan: the organization's plan does not include it.
     """
     require_plan(principal)
@@ -205,8 +208,11 @@ def create_draft(
         name = check_name(session, principal, display_name)
         ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
         base = re.sub(r"[^a-z0-9]+", "-", ascii_name).strip("-")[:MAX_SLUG].strip("-") or "gitlab"
-        slug = base if base not in {"new"} else f"{base}-1"
+        is_given = bool(slug)
+        slug = slug or (base if base not in {"new"} else f"{base}-1")
         while session.exec(select(Connection.id).where(Connection.slug == slug)).first() is not None:
+            if is_given:
+                raise InvalidInput(f"The slug {slug} is taken. Choose another one.")
             # Random, not counted: the slug is in addresses, and must not reveal how many others there are.
             slug = f"{base}-{secrets.token_hex(3)}"
         connection = Connection(

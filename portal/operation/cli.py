@@ -13,6 +13,7 @@ from rich.console import Console
 
 from portal.operation.audit_commands import app as audit
 from portal.operation.backup.commands import register as add_backup_commands
+from portal.operation.configuration_commands import register as add_configuration_commands
 from portal.operation.keys.commands import app as keys
 from portal.settings import EXIT_CONFIG, Settings
 
@@ -32,6 +33,7 @@ users = typer.Typer(no_args_is_help=True, help="People of this portal.")
 app.add_typer(users, name="user")
 app.add_typer(keys, name="keys")
 add_backup_commands(app)
+add_configuration_commands(app)
 app.add_typer(audit, name="audit")
 console = Console()
 
