@@ -148,7 +148,8 @@ def start(
         bulk = BulkChange(
             job_id=job.id or 0,
             organization_id=principal.organization_id,
-            connection_id=known.connections[0] if filters.connection else None,
+            # Erased with it: the filters may name its groups.
+            connection_id=known.connections[0] if len(known.connections) == 1 else None,
             user_id=principal.user_id,
             enabled=enabled,
             filters=filters.parameters(),

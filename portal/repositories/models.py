@@ -210,7 +210,7 @@ class BulkChange(SQLModel, table=True):
     """All repositories that matched a view, to be enabled or disabled by a job; or such a change undone.
 
     Attributes:
-        connection_id: of the view's connection; null if it was a view of all.
+        connection_id: of the view's connection; null if it was a view of several.
         enabled: what is wanted; of an undo, what the undone change wanted.
         filters: the view, as its address has it.
         undo_of_id: the change that this one undoes.

@@ -18,7 +18,7 @@ from portal.jobs.testing import run_pending
 from portal.repositories import bulk
 from portal.repositories.bulk import load_page, preview, start, start_undo
 from portal.repositories.enablement import set_enabled
-from portal.repositories.models import Enablement, HeldBack, ItemResult, Namespace, Repository, recount
+from portal.repositories.models import BulkChange, Enablement, HeldBack, ItemResult, Namespace, Repository, recount
 from portal.repositories.selection import Filters, StateFilter
 from portal.runtime import Runtime
 from tests.accounts.at_once import crowd
@@ -200,9 +200,11 @@ def test_undoing_a_disabling_brings_back_who_enabled_it_and_when(runtime: Runtim
 
 
 def test_stopped_job_leaves_the_rest_as_it_is(runtime: Runtime, owner: Principal) -> None:
-    public_id = begin(runtime, owner)
+    public_id = begin(runtime, owner, Filters())
     with runtime.database.transaction() as session:
         request_stop(session, public_id)
+        # Also without a filter it is about the only connection there is, and is erased with that.
+        assert session.exec(select(BulkChange.connection_id)).one() == session.exec(select(Connection.id)).one()
     run_pending(runtime)
 
     assert results(runtime, owner, public_id) == {ItemResult.WAITING: COUNT}
