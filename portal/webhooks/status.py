@@ -19,6 +19,7 @@ from portal.db import utc_now
 from portal.errors import Card
 from portal.gitlab import links
 from portal.gitlab.hooks import Level
+from portal.gitlab.identification import FILTERS_BY_UPDATE, parse_version
 from portal.jobs.models import Job, find_unfinished
 from portal.repositories.models import GitLabGroup, Repository, visible_to
 from portal.runtime import Runtime
@@ -123,6 +124,7 @@ class HooksPage:
     host: str
     expected: Card | None
     may_manage: bool
+    interval: str
 
     @property
     def is_on(self) -> bool:
@@ -195,6 +197,7 @@ def load_hooks_page(
         host=host_of(runtime.settings.base_url),
         expected=None if is_made or plan.card or not may_manage else expected_refusal(runtime.settings.base_url),
         may_manage=may_manage,
+        interval=read_interval(runtime, connection),
     )
 
 
@@ -206,6 +209,7 @@ class HookDetails:
     connection: Connection
     gitlab_url: str
     may_manage: bool
+    interval: str
 
     @property
     def triggers(self) -> str:
@@ -233,7 +237,8 @@ def load_hook(runtime: Runtime, principal: Principal, connection: Connection, ho
         Level.SYSTEM: links.system_hooks(base),
     }[Level(hook.level)]
     row = HookRow(hook, path or connection.display_name, utc_now())
-    return HookDetails(row, connection, url, principal.may(Right.MANAGE_CONNECTIONS))
+    may_manage = principal.may(Right.MANAGE_CONNECTIONS)
+    return HookDetails(row, connection, url, may_manage, read_interval(runtime, connection))
 
 
 def hooks_of_repositories(session: Session, repository_ids: Sequence[int]) -> dict[int, HookRow]:
@@ -250,7 +255,8 @@ def hooks_panels(runtime: Runtime, principal: Principal, connection: Connection)
     needs, card = count_needs(runtime, connection)
     if not needs and card is None:
         return []
-    return [Panel(Place.NEEDS, "webhooks/_needs.html", {"needs": needs, "card": card})]
+    about = {"needs": needs, "card": card, "interval": read_interval(runtime, connection)}
+    return [Panel(Place.NEEDS, "webhooks/_needs.html", about)]
 
 
 def count_needs(runtime: Runtime, connection: Connection) -> tuple[int, Card | None]:
@@ -287,6 +293,14 @@ def hooks_check(runtime: Runtime, connection: Connection) -> Check:
         card = Card("hooks_silent")
         return warned("hooks", "failure", card, why=card.to_json())
     return passed("hooks", "hooks_deliver", at=newest.isoformat()) if newest else passed("hooks", "hooks_made")
+
+
+def read_interval(runtime: Runtime, connection: Connection) -> str:
+    """Return how often the list of repositories is read, which is how late a change without a webhook is noticed."""
+    version = parse_version(connection.version_seen)
+    if version is not None and version >= FILTERS_BY_UPDATE:
+        return f"every {runtime.settings.catalogue_updates_minutes} minutes"
+    return f"every {runtime.settings.catalogue_complete_hours} hours"
 
 
 def _needs() -> ColumnElement[bool]:

@@ -168,6 +168,7 @@ def test_webhooks_are_switched_on_compared_and_made_in_another_way(
         jobs = [job.name for job in session.exec(select(Job))]
 
     assert "Webhooks are off" in off
+    assert "Gatehouse reads GitLab every 15 minutes" in off
     assert "No repository is enabled yet" in on
     assert connection.hooks_wanted
     assert wrong.status_code == 422
