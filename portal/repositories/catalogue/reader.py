@@ -32,6 +32,8 @@ MAX_PAGES = 50_000
 MAX_FAILING = 20
 # Usually no project has a higher id.
 OPEN_END = 2**31
+# How far beyond a page GitLab is asked to count, in widths of the page: everything first, then less.
+REACHES = (OPEN_END, 50, 5)
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,17 @@ class CatalogueReader:
     ) -> None:
         self._client = client
         self._lanes = lanes
-        levels = (REPORTER, MAINTAINER) if wants_maintainer else (REPORTER,)
+        levels = (MAINTAINER, REPORTER) if wants_maintainer else (REPORTER,)
         self._levels = levels if filters_by_role else ()
         self._pool = RangePool(*ranges)
         self._pages: queue.Queue[CataloguePage | None] = queue.Queue(maxsize=QUEUE_PAGES)
         self._failures: list[Exception] = []
         self._ended = threading.Event()
         self._asked = self._failing = 0
+        self._highest = highest_id
+        self._counting = threading.Lock()
+        self._reaches = {level: list(REACHES) for level in self._levels}
+        self._held_by_all: dict[int, list[tuple[int, int]]] = {level: [] for level in self._levels}
         self.is_contradicted = False
 
     def __iter__(self) -> Iterator[CataloguePage]:
@@ -197,12 +203,39 @@ class CatalogueReader:
         told = {project.id: project.access_level for project in projects}
         is_sure = bool(self._levels)
         for level in self._levels:
-            if any((held or 0) < level for held in told.values()):
+            if all((held or 0) >= level for held in told.values()):
+                continue
+            if self._is_held_by_all(level, min(told), max(told)):
+                told = {number: max(held or 0, level) for number, held in told.items()}
+            else:
                 pool = RangePool(IdRange(min(told) - 1, max(told)))
                 for page, _ in self._walk(pool, min_access_level=level):
                     is_sure = is_sure and not page.contradicts_itself
                     told.update({number: max(told[number] or 0, level) for number in page.ids if number in told})
         return {number: known_role(held, is_sure=is_sure) for number, held in told.items()}
+
+    def _is_held_by_all(self, level: int, first: int, last: int) -> bool:
+        """Return whether GitLab counts as many projects with this role as without a filter, as far as it counts.
+
+        One answer is for many pages: on most GitLabs the service user has one role in all its groups. Where that is not
+        so, a few questions show it, and then the ids are listed.
+        """
+        with self._counting:
+            reaches = self._reaches[level]
+            if any(above < first and last <= up_to for above, up_to in self._held_by_all[level]):
+                return True
+            end = min(self._highest, last + (last - first) * reaches[0]) if reaches else last
+            if end <= last:
+                return False
+            try:
+                counts = [self._ask(first - 1, end + 1, 1, wanted, tries=1).total for wanted in (level, None)]
+            except GitLabUnavailable:
+                counts = [None]
+            if counts[0] is None or counts[0] != counts[1]:
+                reaches.pop(0)
+                return False
+            self._held_by_all[level].append((first - 1, end))
+            return True
 
     def _by_offset(self) -> Iterator[CataloguePage]:
         """Read everything page by page; those with a role first, because ids cannot express that."""
