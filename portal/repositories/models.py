@@ -98,6 +98,7 @@ class GitLabGroup(SQLModel, table=True):
     full_path: str = Field(sa_column=Column(PATH, nullable=False))
     # `group` or `user`, GitLab's namespace kind.
     kind: str = Field(default="group", max_length=10)
+    # The run that wrote it last.
     seen_in_run_id: int | None = Field(default=None, sa_type=BigId)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from portal.errors import Card, Surface
 from portal.foreign import ShortText
-from portal.gitlab.answers import Defect
+from portal.gitlab.answers import Defect, Page, Project
 from portal.repositories.catalogue.ranges import Covered
 from portal.repositories.models import CatalogueRun, Doubt
 
@@ -30,12 +30,12 @@ LEAST_ASKED = 10
 
 @dataclass
 class ReadFindings:
-    """What is collected during a run.
+    """What is collected during a run about a list: of its projects, or of its groups.
 
     Attributes:
-        seen: ids of projects, also of those whose row could not be used.
-        unnamed: rows of projects without an id that can be read.
-        counted: how many projects GitLab says there are; None if it does not say.
+        seen: ids, also of those whose row could not be used.
+        unnamed: rows without an id that can be read.
+        counted: how many there are, as GitLab says; None if it does not say.
         are_groups_whole: whether the list of groups came in full.
         defects: by list and field; stored on the run.
         covered: ids of which everything is stored.
@@ -46,7 +46,6 @@ class ReadFindings:
     counted: int | None = None
     is_contradicted: bool = False
     are_groups_whole: bool = False
-    groups: int = 0
     defects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     _noted: set[tuple[str, Defect]] = field(default_factory=set)
 
@@ -86,6 +85,12 @@ class ReadFindings:
         if self.unnamed or self.is_contradicted:
             return False
         return bool(self.seen) if self.counted is None else len(self.seen) >= self.counted
+
+    def note_page(self, page: Page[Project]) -> None:
+        """Record a page of projects that is stored."""
+        self.note_defects("projects", page.defects)
+        self.seen.update(page.ids)
+        self.unnamed += page.unnamed
 
     def note_defects(self, endpoint: str, found: Iterable[Defect]) -> None:
         """Record what is wrong with rows of a list; of many with the same fault, a few are named."""

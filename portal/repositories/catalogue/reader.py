@@ -14,6 +14,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from portal.foreign import ShortText
@@ -25,6 +26,7 @@ from portal.repositories.catalogue.ranges import IdRange, RangePool
 
 PER_PAGE = 100
 QUEUE_PAGES = 16
+PAGES_AT_ONCE = 10
 MAINTAINER = 40
 # For one read: an endless list must not be read forever.
 MAX_PAGES = 50_000
@@ -53,7 +55,7 @@ class _BoundsIgnored(Exception):
 
 
 class CatalogueReader:
-    """One complete read; iterate it once. A failure of any page ends it with that page's error.
+    """One complete read; iterate it once, over the pages that have come. A failure of any page ends it with that page's error.
 
     Attributes:
         is_contradicted: whether GitLab counted rows that did not arrive, or sent rows that cannot be read at all.
@@ -77,29 +79,32 @@ class CatalogueReader:
         self._failures: list[Exception] = []
         self._ended = threading.Event()
         self._asked = self._failing = 0
-        self._highest = highest_id
+        self._highest = max(one.last for one in ranges)
         self._counting = threading.Lock()
         self._reaches = {level: list(REACHES) for level in self._levels}
         self._held_by_all: dict[int, list[tuple[int, int]]] = {level: [] for level in self._levels}
         self.is_contradicted = False
 
-    def __iter__(self) -> Iterator[CataloguePage]:
+    def __iter__(self) -> Iterator[list[CataloguePage]]:
         threads = [threading.Thread(target=self._run_lane, daemon=True) for _ in range(self._lanes)]
         for thread in threads:
             thread.start()
         try:
             left = len(threads)
             while left:
-                page = self._pages.get()
-                if page is None:
-                    left -= 1
-                elif not self._failures:
-                    yield page
+                found = [self._pages.get()]
+                # What has come since is written with it: a transaction for each page would take longer than the page.
+                with suppress(queue.Empty):
+                    while len(found) < PAGES_AT_ONCE:
+                        found.append(self._pages.get_nowait())
+                left -= found.count(None)
+                if (pages := [page for page in found if page is not None]) and not self._failures:
+                    yield pages
         finally:
             self._ended.set()
             self._pool.stop()
         if any(isinstance(error, _BoundsIgnored) for error in self._failures):
-            yield from self._by_offset()
+            yield from ([page] for page in self._by_offset())
         elif self._failures:
             raise self._failures[0]
 

@@ -138,12 +138,26 @@ def write_repositories(database: Database, rows: list[RowValues]) -> int:
 
 
 def write_groups(database: Database, rows: list[RowValues]) -> None:
-    """Insert or update groups by (connection, GitLab id)."""
-    if rows:
+    """Insert or update groups by (connection, GitLab id); what has not changed is not written."""
+    if not rows:
+        return
+    connection_id = rows[0].values["connection_id"]
+    own = (
+        col(GitLabGroup.connection_id) == connection_id,
+        col(GitLabGroup.gitlab_group_id).in_([row.values["gitlab_group_id"] for row in rows]),
+    )
+    with database.reading() as session:
+        stored = {group.gitlab_group_id: group for group in session.execute(select(GitLabGroup).where(*own)).scalars()}
+    changed = []
+    for row in rows:
+        group = stored.get(row.values["gitlab_group_id"])
+        told = row.values.keys() - row.kept - {"seen_in_run_id"}
+        if group is None or any(getattr(group, name) != row.values[name] for name in told):
+            changed.append(row)
+    if changed:
         with database.transaction() as session:
-            _upsert(session, GitLabGroup, ("connection_id", "gitlab_group_id"), rows)
-            paths = [row.values["full_path"] for row in rows]
-            add_namespaces(session, rows[0].values["connection_id"], paths)
+            _upsert(session, GitLabGroup, ("connection_id", "gitlab_group_id"), changed)
+            add_namespaces(session, connection_id, [row.values["full_path"] for row in changed])
 
 
 @dataclass(frozen=True)

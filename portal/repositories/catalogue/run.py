@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -115,16 +117,23 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
             except GitLabUnavailable as error:
                 if error.status != 500:  # Otherwise one certain project may make GitLab fail.
                     raise
-        progress(0, None, "Reading groups")
+        progress(0, None, "Reading groups and repositories")
+        groups, is_over = ReadFindings(), threading.Event()
+        with ThreadPoolExecutor(1) as beside:
+            reading = beside.submit(_read_groups, runtime, connection_id, client, run_id, groups, is_over)
+            try:
+                keep = _Keeper(runtime, run_id, connection.row_version, updated_until)
+                _read_repositories(runtime, connection, client, version, found, progress, keep)
+            except BaseException:
+                is_over.set()
+                raise
         try:
-            _read_groups(runtime, connection_id, client, run_id, found)
+            reading.result()
         except GitLabRateLimited:
             raise
         except (GitLabError, OutboundError) as error:
             # Groups are only names in a tree: repositories are read without them, if GitLab returns those.
-            found.note_failure("groups", error.code)
-        keep = _Keeper(runtime, run_id, connection.row_version, updated_until)
-        _read_repositories(runtime, connection, client, version, found, progress, keep)
+            groups.note_failure("groups", error.code)
     is_indexed = complete_index(runtime.database)
     percent = runtime.settings.catalogue_loss_percent
     compared = compare(
@@ -138,18 +147,18 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
         before = latest_run(session, connection_id)
         run = session.get_one(CatalogueRun, run_id)
         run.complete, run.finished_at = found.is_complete, utc_now()
-        run.projects_seen, run.groups_seen, run.projects_counted = len(found.seen), found.groups, found.counted
+        run.projects_seen, run.groups_seen, run.projects_counted = len(found.seen), len(groups.seen), found.counted
         run.projects_lost, run.projects_known, run.projects_unseen = compared.lost, compared.known, compared.unseen
         if compared.unseen:
             # What was decided about the same repositories stays decided.
             run.doubt = Doubt.ASKED if compared.is_asked or before is None else before.doubt
-        run.defects = list(found.defects.values())
+        run.defects = [*groups.defects.values(), *found.defects.values()]
         run.search_indexed, run.updated_until, run.checkpoint = is_indexed, updated_until, None
-        if found.are_groups_whole:
+        if groups.are_groups_whole:
             # Without its group a grant shows a team lead nothing, so an incomplete list removes no group.
-            gone = (GitLabGroup.connection_id == connection_id, col(GitLabGroup.seen_in_run_id) != run_id)
-            for group in session.exec(select(GitLabGroup).where(*gone)):
-                session.delete(group)
+            for group in session.exec(select(GitLabGroup).where(GitLabGroup.connection_id == connection_id)):
+                if group.gitlab_group_id not in groups.seen:
+                    session.delete(group)
         session.flush()
         recount(session, connection_id)
         if run.complete:
@@ -194,7 +203,8 @@ def read_updates(runtime: Runtime, connection_id: int, job_public_id: str, progr
         for page in client.updated_pages(since - OVERLAP):
             roles = {item.id: max(item.access_level or 0, held.get(item.id, 0)) or None for item in page.items}
             levels = {number: known_role(role, is_sure=is_sure) for number, role in roles.items()}
-            changed += _write(runtime, connection_id, CataloguePage(page, levels), found)
+            changed += _write(runtime, connection_id, [CataloguePage(page, levels)])
+            found.note_page(page)
             until = max([until, *(item.updated_at for item in page.items if item.updated_at)])
             progress(len(found.seen), page.total, "Reading updates")
     is_indexed = complete_index(runtime.database)
@@ -300,17 +310,23 @@ def _read_version(runtime: Runtime, connection: Connection, client: GitLabClient
     return version
 
 
-def _read_groups(runtime: Runtime, connection_id: int, client: GitLabClient, run_id: int, found: ReadFindings) -> None:
-    ids: set[int] = set()
-    unnamed, counted = 0, None
+def _read_groups(
+    runtime: Runtime,
+    connection_id: int,
+    client: GitLabClient,
+    run_id: int,
+    found: ReadFindings,
+    is_over: threading.Event,
+) -> None:
     for page in client.group_pages():
+        if is_over.is_set():
+            return
         write_groups(runtime.database, [group_row(connection_id, group, run_id) for group in page.items])
         found.note_defects("groups", page.defects)
-        ids.update(page.ids)
-        unnamed, counted = unnamed + page.unnamed, page.total
-        found.groups = len(ids)
+        found.seen.update(page.ids)
+        found.unnamed, found.counted = found.unnamed + page.unnamed, page.total
     left_out = any(item["left_out"] for item in found.defects.values())
-    found.are_groups_whole = not unnamed and not left_out and (bool(ids) if counted is None else len(ids) >= counted)
+    found.are_groups_whole = found.is_complete and not left_out
 
 
 def _read_repositories(
@@ -336,13 +352,15 @@ def _read_repositories(
         filters_by_role=version is None or version >= FILTERS_BY_ROLE,
     )
     assert connection.id is not None
-    for read in reader:
-        _write(runtime, connection.id, read, found)
+    for pages in reader:
+        _write(runtime, connection.id, pages)
         found.is_contradicted = found.is_contradicted or reader.is_contradicted
-        if read.covered:
-            found.covered.add(*read.covered)
-            keep.keep(found)
-        progress(len(found.seen), found.counted, "Reading repositories")
+        for read in pages:
+            found.note_page(read.page)
+            if read.covered:
+                found.covered.add(*read.covered)
+                keep.keep(found)
+            progress(len(found.seen), found.counted, "Reading repositories")
     found.is_contradicted = found.is_contradicted or reader.is_contradicted
     if found.counted is not None and len(found.seen) < found.counted:
         # Some may have been deleted by now.
@@ -350,16 +368,15 @@ def _read_repositories(
         found.counted = found.counted if now is None else min(found.counted, now)
 
 
-def _write(runtime: Runtime, connection_id: int, read: CataloguePage, found: ReadFindings) -> int:
-    """Store a page and what is wrong with it; return how many rows changed."""
-    wrong: dict[str, set[str]] = {}
-    for defect in read.page.defects:
-        wrong.setdefault(defect.row, set()).add(defect.field.partition(".")[0])
-    rows = [
-        repository_row(connection_id, project, read.access_levels[project.id], wrong.get(str(project.id), set()))
-        for project in read.page.items
-    ]
-    found.note_defects("projects", read.page.defects)
-    found.seen.update(read.page.ids)
-    found.unnamed += read.page.unnamed
+def _write(runtime: Runtime, connection_id: int, pages: list[CataloguePage]) -> int:
+    """Store what some pages say; return how many rows changed."""
+    rows = []
+    for read in pages:
+        wrong: dict[str, set[str]] = {}
+        for defect in read.page.defects:
+            wrong.setdefault(defect.row, set()).add(defect.field.partition(".")[0])
+        rows += [
+            repository_row(connection_id, project, read.access_levels[project.id], wrong.get(str(project.id), set()))
+            for project in read.page.items
+        ]
     return write_repositories(runtime.database, rows)
