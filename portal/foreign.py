@@ -39,7 +39,7 @@ def clean(value: str, limit: int = 500, *, is_sentence: bool = False) -> str:
     # Secrets first: cutting, composing and writing out may leave parts of one that no one recognises.
     text = redact_foreign(value[: limit * 2 + SPARE])
     text = unicodedata.normalize("NFC", redact_random(text) if is_sentence else text)
-    if not text.isprintable() or _EMPTY.search(text):
+    if not text.isprintable() or (not text.isascii() and _EMPTY.search(text)):
         kept = {at for flag in _FLAG.finditer(text) for at in range(*flag.span())}
         shown = (it if at in kept or _joins(text, at) else _visible(it) for at, it in enumerate(text))
         text = "".join(shown)

@@ -55,7 +55,9 @@ class _BoundsIgnored(Exception):
 
 
 class CatalogueReader:
-    """One complete read; iterate it once, over the pages that have come. A failure of any page ends it with that page's error.
+    """One complete read; iterate it once, over the pages that have come.
+
+    A failure of any page ends it with that page's error.
 
     Attributes:
         is_contradicted: whether GitLab counted rows that did not arrive, or sent rows that cannot be read at all.
