@@ -211,6 +211,9 @@ class _Comparison:
         entered = entered_of(self.runtime, self.stored) if self.stored else Entered("")
         fields = dict(zip(ADDRESS, ("domain", *ADDRESS[1:]), strict=True))
         wanted = replace(entered, **{fields[key]: value for key, value in given.items()})
+        if wanted == entered:
+            # What is stored stays, even if the operator's settings would no longer accept it.
+            return
         try:
             understood = understand(self.runtime, wanted)
             if self.stored and self.stored.server_id and not would_change(self.runtime, self.stored, wanted):

@@ -147,21 +147,21 @@ def _opened(email: str) -> Iterator[tuple[Runtime, Principal]]:
     from portal.actor import COMMAND_LINE, Right, Role
 
     with opened_runtime() as runtime:
-        with runtime.database.reading() as session:
-            organization = people.only_organization(session)
-            statement = (
-                select(User)
-                .join(Membership, col(Membership.user_id) == col(User.id))
-                .where(Membership.organization_id == organization.id, col(User.is_disabled).is_(False))
-                .where(User.email == email.strip().lower() if email else Membership.role == Role.OWNER)
-                .order_by(col(User.id))
-            )
-            user = session.exec(statement).first()
-            assert organization.id is not None
-            found = load_principal(session, user.id, organization.id) if user and user.id else None
-        if found is None or not found.may(Right.MANAGE_CONNECTIONS):
-            _refuse(f"{email or 'No owner'} may not manage connections here.")
         try:
+            with runtime.database.reading() as session:
+                organization = people.only_organization(session)
+                statement = (
+                    select(User)
+                    .join(Membership, col(Membership.user_id) == col(User.id))
+                    .where(Membership.organization_id == organization.id, col(User.is_disabled).is_(False))
+                    .where(User.email == email.strip().lower() if email else Membership.role == Role.OWNER)
+                    .order_by(col(User.id))
+                )
+                user = session.exec(statement).first()
+                assert organization.id is not None
+                found = load_principal(session, user.id, organization.id) if user and user.id else None
+            if found is None or not found.may(Right.MANAGE_CONNECTIONS):
+                _refuse(f"{email or 'No owner'} may not manage connections here.")
             yield runtime, replace(found, acted_by=COMMAND_LINE)
         except PortalError as error:
             _refuse(error.sentence)

@@ -290,3 +290,29 @@ def test_portal_built_from_an_export_waits_only_for_what_cannot_travel(
         assert session.execute(select(HeldBack)).first() is None
         assert len(session.execute(select(GitLabServer)).all()) == 1
     second.database.close()
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_connections_that_share_a_gitlab_follow_together_only_if_the_file_says_so(
+    runtime: Runtime, console: Principal, cast: Cast, *, both: bool
+) -> None:
+    add_groups(runtime, cast.owner.organization_id, "second", "data")
+    save_instance(runtime, console, "second", Entered("https://gitlab.example.com"))
+    old = export(runtime, console)
+    text = old.replace("gitlab.example.com", "git.example.com", -1 if both else 1)
+
+    assert len(list(make_plan(runtime, console, text).apply())) == (2 if both else 1)
+
+    assert make_plan(runtime, console, text).steps == []
+    assert export(runtime, console) == text
+    with runtime.database.reading() as session:
+        assert len(session.execute(select(GitLabServer)).all()) == (1 if both else 2)
+
+
+def test_commands_need_someone_who_may_manage_connections(runtime: Runtime, run: Run) -> None:
+    assert run("export").stderr == "The portal is not set up yet: open the setup link first.\n"
+
+    make_cast(runtime)
+
+    assert run("export", "--as", "lea@example.com").stderr == "lea@example.com may not manage connections here.\n"
+    assert run("export", "--as", "Ada@example.com").exit_code == 0
