@@ -26,8 +26,10 @@ from portal.repositories.models import (
     HeldBack,
     Namespace,
     Repository,
+    RepositoryRequest,
     SelectionRule,
 )
+from portal.repositories.requests import disable_ended, ended_enablements
 from portal.repositories.rules import APPLY_RULES
 from portal.repositories.search import forget_erased
 
@@ -44,6 +46,7 @@ CAPABILITY = Capability(
         HeldBack,
         Namespace,
         Repository,
+        RepositoryRequest,
         SelectionRule,
     ),
     jobs=(
@@ -57,6 +60,13 @@ CAPABILITY = Capability(
             "Read repositories again",
             60,
             lambda runtime: any(connections_to_read(runtime).values()),
+        ),
+        PeriodicJob(
+            "repositories.disable_ended",
+            disable_ended,
+            "Disable repositories whose time is over",
+            300,
+            lambda runtime: bool(ended_enablements(runtime)),
         ),
         PeriodicJob(
             "repositories.take_up_reads",
@@ -73,6 +83,7 @@ CAPABILITY = Capability(
         BulkChange,
         Enablement,
         HeldBack,
+        RepositoryRequest,
         Repository,
         Namespace,
         GitLabGroup,
@@ -82,6 +93,11 @@ CAPABILITY = Capability(
     erases=forget_erased,
     on_connected=enqueue_catalogue_read,
     actions={
+        "repository.requested": "asked for {object}",
+        "repository.request_approved": "approved a request for {object}",
+        "repository.request_declined": "declined a request for {object}",
+        "repository.request_withdrawn": "withdrew a request for {object}",
+        "repository.time_over": "disabled {object}, because its time was over",
         "catalogue.unseen_gone": "said that {count} repositories of {object} are gone",
         "catalogue.unseen_kept": "kept {count} repositories of {object} that a read no longer saw",
         "catalogue.read_requested": "had the repositories of {object} read again",

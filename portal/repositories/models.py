@@ -194,6 +194,51 @@ class Enablement(SQLModel, table=True):
     # The rule that enabled it; null if a person did, whose choice no rule undoes. No foreign key: what a removed rule
     # enabled must still be known as its work.
     rule_id: int | None = Field(default=None, sa_type=BigId)
+    # When it is disabled again, because someone asked for it until then.
+    ends_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+class RequestState(StrEnum):
+    """The state of a request; stored in `repository_request.state`."""
+
+    OPEN = "open"
+    APPROVED = "approved"
+    DECLINED = "declined"
+    WITHDRAWN = "withdrawn"
+
+
+class RepositoryRequest(SQLModel, table=True):
+    """Someone who may not enable a repository asks for it; whoever may enable it answers.
+
+    Attributes:
+        reason: why it is wanted, as written by whoever asks.
+        answer: what whoever decided wrote; may be empty.
+        ends_at: until when it is enabled; null for no end.
+    """
+
+    __tablename__ = "repository_request"
+    __table_args__ = (
+        # One open request for a repository, whoever asks at the same moment.
+        Index(
+            "ix_repository_request_open",
+            "repository_id",
+            unique=True,
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    repository_id: int = Field(foreign_key="repository.id", index=True, ondelete="CASCADE", sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE", sa_type=BigId)
+    user_id: int = Field(foreign_key="user.id", index=True, sa_type=BigId)
+    reason: str = Field(max_length=1000)
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+    state: str = Field(default=RequestState.OPEN, max_length=10)
+    decided_by_user_id: int | None = Field(default=None, foreign_key="user.id", sa_type=BigId)
+    decided_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    answer: str = Field(default="", max_length=1000)
+    ends_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
 
 
 class HeldBack(SQLModel, table=True):

@@ -15,7 +15,7 @@ from portal.connections.store import get_connection, get_connection_for_admin, m
 from portal.db import read_id
 from portal.errors import BadRequest, Conflict, InvalidInput
 from portal.foreign import Path
-from portal.repositories import bulk_views, details, grant_views, missing_views, rule_views, unseen_views
+from portal.repositories import bulk_views, details, grant_views, missing_views, request_views, rule_views, unseen_views
 from portal.repositories.availability import explain, role_name
 from portal.repositories.catalogue.run import enqueue_catalogue_read
 from portal.repositories.enablement import MAX_AT_ONCE, set_enabled
@@ -49,6 +49,7 @@ def register(app: Flask, runtime: Runtime) -> None:
     grant_views.register(app)
     missing_views.register(app)
     rule_views.register(app)
+    request_views.register(app)
     unseen_views.register(app)
 
 

@@ -37,6 +37,7 @@ VIEWS = {
     "provisioning": ("provisioning.show", "/connections/gitlab/setup/create"),
     "servers": ("servers.index", "/servers/"),
     "rules": ("rules.show", "/connections/gitlab/rules"),
+    "requests": ("requests.index", "/repositories/requests"),
     "unseen": ("unseen.show", "/connections/gitlab/unseen"),
     "missing": ("missing.index", "/repositories/missing"),
     "webhooks": ("webhooks.index", "/connections/gitlab/webhooks"),
