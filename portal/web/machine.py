@@ -158,7 +158,9 @@ def check_machine(accepts: Machine, rate: Rate) -> None:
     is_there = bool(request.content_length) or "Transfer-Encoding" in request.headers
     if is_there and request.method in SAFE_METHODS:
         raise BadRequest(f"A {request.method} request has no body.")
-    if accepts.body == Body.JSON and request.method not in SAFE_METHODS and not request.is_json:
+    # Where the method or the address is wrong, that is what the caller is told.
+    is_found = request.endpoint is not None
+    if is_found and accepts.body == Body.JSON and request.method not in SAFE_METHODS and not request.is_json:
         raise UnsupportedMediaType
 
 
