@@ -53,7 +53,7 @@ def run(projects: int) -> None:
                     capture_output=True,
                     text=True,
                 )
-                found = json.loads(told.stdout)
+                found = json.loads(told.stdout.splitlines()[-1])  # Warnings come before.
                 table.add_row(
                     *(name, str(lanes), f"{bare:.2f}", f"{found['first']:.2f}", f"{found['first'] / bare:.2f}"),
                     *(f"{iterated / found['first']:.1f}", f"{found['seen']:.2f}", f"{found['again']:.2f}"),

@@ -26,7 +26,8 @@ from portal.repositories.catalogue.ranges import IdRange, RangePool
 
 PER_PAGE = 100
 QUEUE_PAGES = 16
-PAGES_AT_ONCE = 10
+# On SQLite, requests wait for the transaction that writes them: each asks the budget.
+PAGES_AT_ONCE = 5
 MAINTAINER = 40
 # For one read: an endless list must not be read forever.
 MAX_PAGES = 50_000
