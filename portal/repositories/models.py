@@ -208,7 +208,7 @@ class RequestState(StrEnum):
 
 
 class RepositoryRequest(SQLModel, table=True):
-    """Someone who may not enable a repository asks for it; whoever may enable it answers.
+    """Someone who may not enable a repository asks for it; those who may enable it answer.
 
     Attributes:
         reason: why it is wanted, as written by whoever asks.

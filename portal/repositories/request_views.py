@@ -50,7 +50,7 @@ def ask(repository_id: int) -> Response:
         except InvalidInput as error:
             errors = error.field_errors
         else:
-            flash(f"You asked for {row.repository.path_with_namespace}. Whoever may enable it sees that.", "success")
+            flash(f"You asked for {row.repository.path_with_namespace}. People who may enable it see that.", "success")
             return leave_to(url_for(".index"))
     status = InvalidInput.status if errors else 200
     return render(

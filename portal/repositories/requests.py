@@ -1,4 +1,4 @@
-"""Ask for a repository: whoever may see but not enable it asks, and whoever may enable it answers."""
+"""Ask for a repository: people who see but may not enable it ask, and those who may enable it answer."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def ask(runtime: Runtime, principal: Principal, repository_id: int, reason: str)
 
     Raises:
         NotFound: the person may not see it, or need not ask.
-        InvalidInput: there is no reason, or it is too long.
+        InvalidInput: the reason is missing, or it is too long.
         Conflict: it is enabled, cannot be, or has been asked for.
     """
     reason = _checked(reason, "reason")
@@ -124,7 +124,7 @@ def list_requests(runtime: Runtime, principal: Principal) -> tuple[list[Asked], 
 
 
 def count_waiting(runtime: Runtime, principal: Principal) -> int:
-    """Return how many requests wait for this person's answer, or for somebody else's if they asked."""
+    """Return how many requests wait for this person's answer, or for someone else's if they asked."""
     with runtime.database.reading() as session:
         return len(_load(session, principal, col(RepositoryRequest.state) == RequestState.OPEN))
 
@@ -176,7 +176,7 @@ def decide(
 
 
 def withdraw(runtime: Runtime, principal: Principal, request_id: int) -> None:
-    """Take back one's own request.
+    """Take back a request that you made.
 
     Raises:
         NotFound: it is not theirs.
