@@ -39,12 +39,12 @@ def index() -> Response:
 @requires(Right.SEE_REPOSITORIES)
 def ask(repository_id: int) -> Response:
     """Ask for one repository."""
+    refuse_unknown_fields("reason")
     runtime, principal = current_runtime(), current_principal()
     row = requests.row_to_ask_for(runtime, principal, repository_id)
     errors: dict[str, str] = {}
     reason = request.form.get("reason", "")
     if request.method == "POST":
-        refuse_unknown_fields("reason")
         try:
             requests.ask(runtime, principal, repository_id, reason)
         except InvalidInput as error:

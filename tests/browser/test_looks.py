@@ -136,6 +136,33 @@ def test_a_missing_repository(site: Site, page: Page) -> None:
     assert look.problems == []
 
 
+def test_what_a_person_has_to_decide(site: Site, page: Page) -> None:
+    look = Looker()
+    prepared = walk.authorized_connection(site)
+    site.await_jobs()
+    auditor = site.sign_in(site.open_context(), site.cast.auditor).new_page()
+    auditor.goto(f"{site.url}/repositories/?connection={prepared.slug}&q=data-contracts")
+    auditor.get_by_role("link", name="Ask for data/data-contracts").click()
+    walk.heading(auditor, "Ask for data/data-contracts")
+    look(auditor, "ask")
+    auditor.get_by_label("What is it needed for?").fill("The search team indexes it.")
+    auditor.get_by_role("button", name="Ask", exact=True).click()
+    expect(auditor.get_by_role("button", name="Withdraw data/data-contracts")).to_be_visible()
+    page.goto(f"{site.url}/repositories/requests")
+    expect(page.get_by_role("button", name="Enable it: data/data-contracts")).to_be_visible()
+    look(page, "requests")
+    world = site.sandbox.world
+    user = world.user_by_username("gatehouse")
+    for group, _ in world.memberships_of(user)[:4]:
+        world.add_group_member(group.id, user.id, 0)
+    page.goto(f"{site.url}/repositories/?connection={prepared.slug}")
+    page.get_by_role("button", name="Read again").first.click()
+    page.get_by_role("link", name="Decide").click()
+    expect(page.get_by_role("heading", name=re.compile("The last read no longer saw"))).to_be_visible()
+    look(page, "unseen")
+    assert look.problems == []
+
+
 def test_rules(site: Site, page: Page) -> None:
     look = Looker()
     prepared = walk.authorized_connection(site)
@@ -170,7 +197,7 @@ def test_repositories_and_jobs(site: Site, page: Page) -> None:
     site.await_jobs()
     page.goto(f"{site.url}/connections/{prepared.slug}/setup/repositories")
     look(page, "step-6")
-    page.get_by_role("button", name="Enable data/data-contracts").click()
+    page.get_by_role("button", name="Enable it: data/data-contracts").click()
     expect(page.locator(".gh-toast")).to_be_visible()
     page.locator("[data-select-row]").nth(1).check()
     page.locator("[data-select-row]").nth(2).check()
