@@ -108,12 +108,16 @@ def _read(row: Delivery, hook: Hook | None) -> _Read:
     named += [project.get("id")] if isinstance(project, dict) else []
     ids = [one for one in named if one is not None]
     number = next((one for one in ids if type(one) is int and 0 < one <= MAX_ID), None)
-    if hook is not None and hook.level == Level.PROJECT and ids and hook.subject_id not in ids:
-        return _Read(number, "", Verdict.POISON, "other_project")
+    is_of_project = hook is not None and hook.level == Level.PROJECT
+    if hook is not None and is_of_project and ids:
+        if hook.subject_id not in ids:
+            return _Read(number, "", Verdict.POISON, "other_project")
+        # It may name others too, such as where a merge request comes from: this one is all that its secret vouches for.
+        number = hook.subject_id
     kind = str(body.get("object_kind") or body.get("event_name") or "")
     if kind in ACTIVITY or kind == "repository_update":
         return _Read(number, "activity")
-    if kind.startswith(STRUCTURE):
+    if kind.startswith(STRUCTURE) and not is_of_project:  # GitLab sends none of these to the hook of a project.
         return _Read(number, "structure")
     return _Read(number, "", Verdict.IGNORED, "unused")
 

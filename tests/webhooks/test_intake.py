@@ -19,6 +19,7 @@ from sqlmodel import col, delete, select
 from werkzeug.test import TestResponse
 
 from portal.db import utc_now
+from portal.gitlab.hooks import Level
 from portal.jobs.models import Job
 from portal.repositories.models import Repository
 from portal.runtime import Runtime
@@ -284,7 +285,8 @@ ODD = [
     (b'{"object_kind": "push", "project_id": [1]}', "poison", "other_project"),
     (b'{"object_kind": "pipeline"}', "ignored", "unused"),
     (b'{"object_kind": "push"}', "ignored", "not_enabled"),
-    (b'{"event_name": "project_rename"}', "applied", "read"),
+    (b'{"event_name": "project_rename"}', "ignored", "unused"),
+    (b'{"event_name": "project_destroy", "project_id": 999999}', "poison", "other_project"),
 ]
 
 
@@ -300,27 +302,54 @@ def test_whatever_is_signed_is_answered_with_success_and_judged_later(found: Hoo
             reads.append(len(session.exec(select(Job).where(Job.name == "repositories.read_catalogue")).all()))
         assert (answer.status_code, stored.verdict, stored.effect) == (200, verdict, effect)
 
-    assert reads == [0] * (len(ODD) - 1) + [1]
+    assert reads == [0] * len(ODD)
+
+
+def test_hook_of_a_project_moves_no_other_project(found: Hooked, client: FlaskClient) -> None:
+    row, other = found.rows()
+    body = json.dumps({**PUSH, "project_id": other.subject_id, "project": {"id": row.subject_id}}).encode()
+
+    send(client, row, body, **signed(found, row, body))
+    apply_batch(found.runtime)
+
+    with found.runtime.database.reading() as session:
+        mine, others = (session.get_one(Repository, one.repository_id).last_activity_at for one in (row, other))
+    assert deliveries(found)[-1].gitlab_project_id == row.subject_id
+    assert mine is not None
+    assert others is not None
+    assert mine > others
 
 
 def test_five_related_events_have_the_same_result_in_every_order(found: Hooked) -> None:
     row, _ = found.rows()
+    found.change(Hook, level=Level.GROUP)
     now = utc_now()
-    moments = [now + timedelta(seconds=number) for number in range(5)]
+    about = {"project_id": row.subject_id}
+    events = (
+        {**PUSH, **about},
+        {"object_kind": "tag_push", **about},
+        {"event_name": "project_rename", **about},
+        {"event_name": "user_remove_from_team", **about},
+        {"event_name": "project_destroy", **about},
+    )
+    sent = [(json.dumps(event).encode(), now + timedelta(seconds=number)) for number, event in enumerate(events)]
     results = set()
-    for order in itertools.permutations(moments):
+    for order in itertools.permutations(sent):
         with found.runtime.database.transaction() as session:
             session.exec(delete(Delivery))
+            session.exec(delete(Job))
             session.get_one(Repository, row.repository_id).last_activity_at = now - timedelta(days=1)
-            for at in order:
+            for body, at in order:
                 values = {"connection_id": row.connection_id, "hook_id": row.id, "verified_by": "token"}
-                session.add(Delivery(key=str(at), received_at=at, body=_packed(body_of(row)), **values))
+                session.add(Delivery(key=str(at), received_at=at, body=_packed(body), **values))
         while apply_batch(found.runtime):
             pass
         with found.runtime.database.reading() as session:
-            results.add(session.get_one(Repository, row.repository_id).last_activity_at)
+            reads = session.exec(select(Job).where(Job.name == "repositories.read_catalogue")).all()
+            repository = session.get_one(Repository, row.repository_id)
+            results.add((repository.last_activity_at, repository.missing_since, len(reads)))
 
-    assert results == {moments[-1]}
+    assert results == {(sent[1][1], None, 1)}
 
 
 def _packed(body: bytes) -> bytes:
