@@ -105,6 +105,7 @@ CAPABILITY = Capability(
         "repository.disabled": "disabled {object}",
         "repository.list_exported": "exported the list of repositories",
         "repository.enabled": "enabled {object}",
+        "repository.services_changed": "changed the services of {object}: {services}",
         "rules.applied": "applied the rules of {object}: {enabled} enabled, {disabled} disabled",
         "rules.saved": "changed the rules of {object}",
     },

@@ -196,6 +196,8 @@ class Enablement(SQLModel, table=True):
     rule_id: int | None = Field(default=None, sa_type=BigId)
     # When it is disabled again, because someone asked for it until then.
     ends_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    # The services that are on here; null if they are the connection's, whatever those become.
+    services: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
 
 
 class RequestState(StrEnum):

@@ -15,7 +15,16 @@ from portal.connections.store import get_connection, get_connection_for_admin, m
 from portal.db import read_id
 from portal.errors import BadRequest, Conflict, InvalidInput
 from portal.foreign import Path
-from portal.repositories import bulk_views, details, grant_views, missing_views, request_views, rule_views, unseen_views
+from portal.repositories import (
+    bulk_views,
+    details,
+    grant_views,
+    missing_views,
+    request_views,
+    rule_views,
+    service_views,
+    unseen_views,
+)
 from portal.repositories.availability import explain, role_name
 from portal.repositories.catalogue.run import enqueue_catalogue_read
 from portal.repositories.enablement import MAX_AT_ONCE, set_enabled
@@ -50,6 +59,7 @@ def register(app: Flask, runtime: Runtime) -> None:
     missing_views.register(app)
     rule_views.register(app)
     request_views.register(app)
+    service_views.register(app)
     unseen_views.register(app)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, null, select
 from sqlmodel import Session, col
 
 from portal.connections.models import Connection, ConnectionState
@@ -17,6 +17,7 @@ from portal.credentials.store import get_credential
 from portal.db import insert_into
 from portal.gitlab.hooks import GROUP_EVENTS, Level
 from portal.repositories.models import Enablement, GitLabGroup, Repository
+from portal.repositories.services import services_of
 from portal.runtime import Runtime
 from portal.webhooks.differences import PATH
 from portal.webhooks.models import Hook, HookPlan, HookStatus, Mode
@@ -73,6 +74,9 @@ def fingerprint_of(runtime: Runtime, session: Session, connection: Connection) -
     credential = get_credential(session, connection.id or 0)
     mine = col(Enablement.connection_id) == connection.id
     enabled = session.execute(select(func.count(), func.max(col(Enablement.id))).where(mine)).one()
+    chosen = select(col(Enablement.repository_id), col(Enablement.services)).where(
+        mine, col(Enablement.services).is_not(null())
+    )
     off = select(func.count()).where(col(Hook.connection_id) == connection.id, col(Hook.mode) != Mode.AUTOMATIC)
     about: list[Any] = [
         runtime.settings.base_url,
@@ -83,6 +87,7 @@ def fingerprint_of(runtime: Runtime, session: Session, connection: Connection) -
         connection.version_seen,
         credential.gitlab_user_id if credential else None,
         list(enabled),
+        sorted((number, services) for number, services in session.execute(chosen)),
         session.execute(off).scalar_one(),
     ]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()
@@ -155,27 +160,37 @@ def _desired(session: Session, connection: Connection) -> dict[Key, DesiredHook]
     else:
         wide = {}
     statement = (
-        select(col(Repository.id), col(Repository.gitlab_project_id), col(Repository.namespace_path))
+        select(
+            col(Repository.id),
+            col(Repository.gitlab_project_id),
+            col(Repository.namespace_path),
+            col(Enablement.services),
+        )
         .join(Enablement, col(Enablement.repository_id) == col(Repository.id))
         .where(col(Enablement.connection_id) == connection.id, col(Repository.missing_since).is_(None))
     )
     enabled = session.execute(statement).all()
     covered: set[str] = set()
     if level == Level.GROUP:
-        counts = Counter(path.partition("/")[0] for _, _, path in enabled)
+        counts = Counter(path.partition("/")[0] for _, _, path, _ in enabled)
         several = [path for path, count in counts.items() if count > 1]
+        # A group's hook reports what any of its repositories needs.
+        needed: dict[str, set[str]] = {}
+        for _, _, path, services in enabled:
+            needed.setdefault(path.partition("/")[0], set()).update(services_of(connection, services))
         top = select(col(GitLabGroup.full_path), col(GitLabGroup.gitlab_group_id)).where(
             col(GitLabGroup.connection_id) == connection.id,
             col(GitLabGroup.full_path).in_(several),
             col(GitLabGroup.kind) == "group",
         )
         for path, group_id in session.execute(top):
-            wide[Level.GROUP, group_id] = DesiredHook(None, events_of(Level.GROUP, connection.services))
+            wide[Level.GROUP, group_id] = DesiredHook(None, events_of(Level.GROUP, needed[path]))
             if group_id in working:
                 covered.add(path)
-    events = events_of(Level.PROJECT, connection.services)
     return wide | {
-        (Level.PROJECT, project_id): DesiredHook(repository_id, events)
-        for repository_id, project_id, path in enabled
+        (Level.PROJECT, project_id): DesiredHook(
+            repository_id, events_of(Level.PROJECT, services_of(connection, services))
+        )
+        for repository_id, project_id, path, services in enabled
         if path.partition("/")[0] not in covered
     }

@@ -39,6 +39,7 @@ VIEWS = {
     "rules": ("rules.show", "/connections/gitlab/rules"),
     "requests": ("requests.index", "/repositories/requests"),
     "unseen": ("unseen.show", "/connections/gitlab/unseen"),
+    "services": ("services.show", "/repositories/1"),
     "missing": ("missing.index", "/repositories/missing"),
     "webhooks": ("webhooks.index", "/connections/gitlab/webhooks"),
     "handover": ("handover.sealed", "/hand-over/0123456789abcdef"),

@@ -11,7 +11,7 @@ from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.errors import Card
 from portal.gitlab.answers import GitLabUnavailable
-from portal.repositories.models import Repository
+from portal.repositories.models import Enablement, Repository
 from portal.runtime import Runtime
 from portal.sandbox.hooks import Hook as AtGitLab
 from portal.sandbox.testing import RunningSandbox
@@ -277,6 +277,22 @@ def test_comparison_is_due_when_something_changed_and_after_an_hour(
 
     assert (rested, again) == ([], [])
     assert [len(changed), len(due_connections(runtime))] == [1, 1]
+    assert {name for name, is_on in hook.flags.items() if is_on} == {"push_events", "tag_push_events"}
+
+
+def test_repository_chooses_fewer_events_than_its_connection(
+    runtime: Runtime, sandbox: RunningSandbox, cast: Cast
+) -> None:
+    found = proved(runtime, sandbox, cast, 1)
+    found.change(Connection, services=["repositories", "issues"])
+    found.run()
+    found.change(Enablement, services=["repositories", "merge_requests"])
+    changed = due_connections(runtime)
+    found.run()
+    (hook,) = found.at_gitlab()
+
+    assert len(changed) == 1
+    assert due_connections(runtime) == []
     assert {name for name, is_on in hook.flags.items() if is_on} == {"push_events", "tag_push_events"}
 
 
