@@ -197,7 +197,7 @@ def test_repositories_and_jobs(site: Site, page: Page) -> None:
     site.await_jobs()
     page.goto(f"{site.url}/connections/{prepared.slug}/setup/repositories")
     look(page, "step-6")
-    page.get_by_role("button", name="Enable it: data/data-contracts").click()
+    page.get_by_role("button", name="Enable data/data-contracts").click()
     expect(page.locator(".gh-toast")).to_be_visible()
     page.locator("[data-select-row]").nth(1).check()
     page.locator("[data-select-row]").nth(2).check()
