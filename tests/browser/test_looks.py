@@ -191,7 +191,7 @@ def test_rules(site: Site, page: Page) -> None:
     assert look.problems == []
 
 
-def test_repositories_and_jobs(site: Site, page: Page) -> None:
+def test_repositories(site: Site, page: Page) -> None:
     look = Looker()
     prepared = walk.authorized_connection(site)
     site.await_jobs()
@@ -212,6 +212,15 @@ def test_repositories_and_jobs(site: Site, page: Page) -> None:
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     look(page, "repositories-keys")
+    page.goto(f"{site.url}/repositories/?q=nothing-like-this")
+    look(page, "repositories-nothing")
+    assert look.problems == []
+
+
+def test_changes_of_repositories_and_their_jobs(site: Site, page: Page) -> None:
+    look = Looker()
+    walk.authorized_connection(site)
+    site.await_jobs()
     page.goto(f"{site.url}/repositories/change?do=enable")
     look(page, "repositories-change")
     page.get_by_role("button", name=re.compile("Enable [0-9]+ repositories")).click()
@@ -221,8 +230,6 @@ def test_repositories_and_jobs(site: Site, page: Page) -> None:
     page.locator("#listing a.gh-path").first.click()
     expect(page.get_by_role("heading", name="Services")).to_be_visible()
     look(page, "repository")
-    page.goto(f"{site.url}/repositories/?q=nothing-like-this")
-    look(page, "repositories-nothing")
     page.goto(f"{site.url}/jobs")
     look(page, "jobs")
     page.locator("main a[href^='/jobs/']").first.click()
