@@ -69,6 +69,8 @@ def save_agreement(
             raise Conflict("This connection has no address yet.")
         origin = origin_of(connection.api_url)
         row = agreement_of(session, connection.organization_id, origin)
+        if row and all(getattr(row, name) == value for name, value in values.items()):
+            return  # Sent twice.
         if row_version != (row.row_version if row else 0):
             raise BudgetChanged
         row = row or RequestAgreement(

@@ -7,8 +7,11 @@ from typing import Any
 
 from sqlmodel import SQLModel, col, select
 
+from portal.actor import Principal
 from portal.budgets.agreements import erase
 from portal.capability import Capability, PeriodicJob
+from portal.connections.models import Connection
+from portal.connections.panels import Panel, Place
 from portal.db import utc_now
 from portal.jobs import JobContext
 from portal.net.agreement import RequestAgreement
@@ -17,6 +20,11 @@ from portal.net.usage import KEPT_DAYS, RateLimit, RequestCount, RequestSlowdown
 from portal.runtime import Runtime
 
 DAY = 86_400
+
+
+def budget_panels(_runtime: Runtime, _principal: Principal, _connection: Connection) -> list[Panel]:
+    """Return the way to the page, for the connection's settings."""
+    return [Panel(Place.SETTING, "budgets/_setting.html", {})]
 
 
 def has_old(runtime: Runtime) -> bool:
@@ -42,6 +50,8 @@ def _old() -> list[tuple[type[SQLModel], Any]]:
 
 CAPABILITY = Capability(
     name="budgets",
+    views="portal.budgets.views",
+    connection_panels={18: budget_panels},
     tables=(RateLimit, RequestAgreement, RequestBudget, RequestCount, RequestSlowdown),
     jobs=(PeriodicJob("budgets.delete_old", delete_old, "Delete old counts of requests", DAY, has_old),),
     erases=erase,

@@ -65,6 +65,7 @@ SEE, MANAGE = Right.SEE_CONNECTIONS, Right.MANAGE_CONNECTIONS
 SETUP = "/connections/{slug}/setup"
 AUTHORIZATION = "/connections/{slug}/authorization"
 HEALTH = "/connections/{slug}/health"
+BUDGET = "/connections/{slug}/budget"
 HOOKS = "/connections/{slug}/webhooks"
 
 ROWS = (
@@ -224,6 +225,9 @@ ROWS = (
     Row("GET", HEALTH + "/progress", "health.progress", SEE, 303),
     Row("POST", HEALTH + "/checks", "health.check_again", MANAGE, 303),
     Row("POST", HEALTH + "/support-bundle", "health.bundle", MANAGE, 200),
+    Row("GET", BUDGET, "budgets.show", SEE, 200),
+    Row("POST", BUDGET, "budgets.save", MANAGE, 303, {"per_second": "10", "at_once": "4", "row_version": "0"}),
+    Row("POST", BUDGET + "/usual", "budgets.drop", MANAGE, 303),
     Row("GET", HOOKS, "webhooks.index", SEE, 200),
     Row("GET", HOOKS + "/deliveries", "webhooks.deliveries", SEE, 200),
     Row("POST", "/webhooks/gitlab/0", "webhooks.receive", PUBLIC, 415, is_machine=True),

@@ -41,6 +41,7 @@ VIEWS = {
     "unseen": ("unseen.show", "/connections/gitlab/unseen"),
     "services": ("services.show", "/repositories/1"),
     "missing": ("missing.index", "/repositories/missing"),
+    "budgets": ("budgets.show", "/connections/gitlab/budget"),
     "webhooks": ("webhooks.index", "/connections/gitlab/webhooks"),
     "handover": ("handover.sealed", "/hand-over/0123456789abcdef"),
 }
