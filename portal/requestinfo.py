@@ -30,7 +30,7 @@ class RequestInfo:
 
 
 # Addresses whose next part is as good as a password, or belongs to one person's browser.
-_SECRET_PART = re.compile(r"(/(?:setup|invitations|authorization|hand-over(?:/+step)?)/+)[^/]{16,}")
+_SECRET_PART = re.compile(r"(/(?:setup|invitations|authorization|hand-over(?:/+step)?|webhooks/+gitlab)/+)[^/]{16,}")
 _MAX_PATH = 500
 _current: ContextVar[RequestInfo | None] = ContextVar("request_info", default=None)
 
@@ -43,7 +43,8 @@ def new_request_id() -> str:
 def loggable_path(path: str) -> str:
     """Return the path of a request for logs: encoded, so that it is one word, and without secrets.
 
-    One-time links and invitations carry their token in the path, an authorization the id of its attempt.
+    One-time links and invitations carry their token in the path, an authorization the id of its attempt, and a
+    webhook's address the id that only its GitLab knows.
     """
     encoded = quote(path.encode("utf-8", "surrogateescape"), safe="/%:@!$&()*+,;=~")
     return redact(_SECRET_PART.sub(rf"\1{MASK}", encoded))[:_MAX_PATH]

@@ -71,7 +71,8 @@ def crowded(runtime: Runtime) -> Runtime:
         for name in LARGE:
             columns = SQLModel.metadata.tables[name].columns
             values = ", ".join(VALUES.get(column.name) or VALUES[type_of(column)] for column in columns)
-            session.execute(text(f'INSERT INTO "{name}" SELECT {values} FROM generate_series(1, 3000) AS g'))
+            names = ", ".join(f'"{column.name}"' for column in columns)
+            session.execute(text(f'INSERT INTO "{name}" ({names}) SELECT {values} FROM generate_series(1, 3000) AS g'))
         session.execute(text("ANALYZE"))
     return runtime
 

@@ -7,7 +7,7 @@ from flask import Blueprint, Flask, Response, flash, jsonify, request, url_for
 from portal.actor import Right
 from portal.connections.store import get_connection
 from portal.connections.walkthrough import save_services
-from portal.db import read_id
+from portal.db import MAX_ID, read_id
 from portal.errors import NotFound, SignInRequired
 from portal.runtime import Runtime
 from portal.web.access import public, requires
@@ -77,15 +77,13 @@ def deliveries(slug: str) -> Response:
     return render("webhooks/deliveries.html", connection=connection, found=found)
 
 
-@blueprint.get("/<hook_id>")
+@blueprint.get(f"/<int(max={MAX_ID}):hook_id>")
 @requires(Right.SEE_CONNECTIONS)
-def show(slug: str, hook_id: str) -> Response:
+def show(slug: str, hook_id: int) -> Response:
     """Show one hook."""
     runtime, principal = current_runtime(), current_principal()
     connection = get_connection(runtime, principal, slug)
-    return render(
-        "webhooks/show.html", connection=connection, found=load_hook(runtime, principal, connection, _id(hook_id))
-    )
+    return render("webhooks/show.html", connection=connection, found=load_hook(runtime, principal, connection, hook_id))
 
 
 @blueprint.post("/compare")
@@ -122,44 +120,44 @@ def rotate_all(slug: str) -> Response:
     return leave_to(url_for(".index", slug=slug))
 
 
-@blueprint.post("/<hook_id>/repair")
+@blueprint.post(f"/<int(max={MAX_ID}):hook_id>/repair")
 @requires(Right.MANAGE_CONNECTIONS)
-def repair(slug: str, hook_id: str) -> Response:
+def repair(slug: str, hook_id: int) -> Response:
     """Compare one hook now, and repair it."""
     refuse_unknown_fields()
-    changes.request_repair(current_runtime(), current_principal(), slug, _id(hook_id))
+    changes.request_repair(current_runtime(), current_principal(), slug, hook_id)
     flash("Gatehouse is comparing this webhook with GitLab. Reload the page to see the result.", "success")
     return leave_to(url_for(".show", slug=slug, hook_id=hook_id))
 
 
-@blueprint.post("/<hook_id>/rotate")
+@blueprint.post(f"/<int(max={MAX_ID}):hook_id>/rotate")
 @requires(Right.MANAGE_CONNECTIONS)
-def rotate(slug: str, hook_id: str) -> Response:
+def rotate(slug: str, hook_id: int) -> Response:
     """Give one hook new secrets."""
     refuse_unknown_fields()
-    changes.request_rotation(current_runtime(), current_principal(), slug, _id(hook_id))
+    changes.request_rotation(current_runtime(), current_principal(), slug, hook_id)
     flash("It gets new secrets. The previous ones work until GitLab has the new ones.", "success")
     return leave_to(url_for(".show", slug=slug, hook_id=hook_id))
 
 
-@blueprint.post("/<hook_id>/mode")
+@blueprint.post(f"/<int(max={MAX_ID}):hook_id>/mode")
 @requires(Right.MANAGE_CONNECTIONS)
-def mode(slug: str, hook_id: str) -> Response:
+def mode(slug: str, hook_id: int) -> Response:
     """Switch the hook of one repository off, or on again."""
     refuse_unknown_fields("mode")
-    changes.choose_mode(current_runtime(), current_principal(), slug, _id(hook_id), request.form.get("mode", ""))
+    changes.choose_mode(current_runtime(), current_principal(), slug, hook_id, request.form.get("mode", ""))
     return leave_to(url_for(".show", slug=slug, hook_id=hook_id))
 
 
-@blueprint.post("/<hook_id>/by-hand")
+@blueprint.post(f"/<int(max={MAX_ID}):hook_id>/by-hand")
 @requires(Right.MANAGE_CONNECTIONS)
-def by_hand(slug: str, hook_id: str) -> Response:
+def by_hand(slug: str, hook_id: int) -> Response:
     """Show URL and secrets, this once, to someone who makes the hook in GitLab."""
     refuse_unknown_fields()
     runtime, principal = current_runtime(), current_principal()
-    values = changes.set_up_by_hand(runtime, principal, slug, _id(hook_id))
+    values = changes.set_up_by_hand(runtime, principal, slug, hook_id)
     connection = get_connection(runtime, principal, slug)
-    found = load_hook(runtime, principal, connection, _id(hook_id))
+    found = load_hook(runtime, principal, connection, hook_id)
     return render("webhooks/by_hand.html", connection=connection, found=found, values=values)
 
 

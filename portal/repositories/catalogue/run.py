@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, case, delete, func, or_
+from sqlalchemy import and_, delete, func, or_
 from sqlmodel import Session, col, select
 
 from portal.actor import SYSTEM, Actor
@@ -227,19 +227,19 @@ def connections_to_read(runtime: Runtime) -> dict[RunKind, list[Connection]]:
     The first read is begun by whoever connects it.
     """
     now, settings = utc_now(), runtime.settings
-    begun = case((col(CatalogueRun.kind) == RunKind.COMPLETE, col(CatalogueRun.started_at)))
-    times = (func.max(CatalogueRun.started_at), func.max(begun), func.max(CatalogueRun.updated_until))
-    runs = select(col(CatalogueRun.connection_id), *times).group_by(col(CatalogueRun.connection_id)).subquery()
-    last, last_complete, updated_until = list(runs.c)[1:]
+    # One connection after the other, by the index: most portals have few connections and many runs.
+    of_connection = col(CatalogueRun.connection_id) == col(Connection.id)
+    is_of_all = col(CatalogueRun.kind) == RunKind.COMPLETE
+    last = select(func.max(CatalogueRun.started_at)).where(of_connection).scalar_subquery()
+    last_complete = select(func.max(CatalogueRun.started_at)).where(of_connection, is_of_all).scalar_subquery()
+    updated_until = select(func.max(CatalogueRun.updated_until)).where(of_connection).scalar_subquery()
     states = col(Connection.state).in_((ConnectionState.CONNECTED, ConnectionState.NEEDS_ATTENTION))
-    of_connection = runs.c.connection_id == col(Connection.id)
-    is_complete = or_(
-        last_complete.is_(None), last_complete <= now - timedelta(hours=settings.catalogue_complete_hours)
-    )
+    # Neither is true of a connection without a run.
+    is_complete = last_complete <= now - timedelta(hours=settings.catalogue_complete_hours)
     is_old = and_(last <= now - timedelta(minutes=settings.catalogue_updates_minutes), updated_until.is_not(None))
     due: dict[RunKind, list[Connection]] = {kind: [] for kind in RunKind}
     with runtime.database.reading() as session:
-        found = select(Connection, is_complete).join(runs, of_connection).where(states)
+        found = select(Connection, is_complete).where(states)
         for connection, wants_all in session.exec(found.where(or_(is_complete, is_old))):
             if not is_failing(connection):
                 due[RunKind.COMPLETE if wants_all else RunKind.UPDATES].append(connection)
