@@ -12,7 +12,7 @@ from portal.gitlab.answers import GitLabUnavailable
 AT = "2026-11-27T12:38:00+00:00"
 WHY = GitLabUnavailable(status=502).card().to_json()
 EVERYTHING = {
-    **dict.fromkeys(("until", "since", "by"), AT),
+    **dict.fromkeys(("until", "since", "by", "at"), AT),
     **dict.fromkeys(("told", "entered", "api_url", "address", "base"), "https://gitlab.example.com"),
     **dict.fromkeys(("username", "before", "scopes", "edition"), "x"),
     "version": "12.9.0",
