@@ -19,6 +19,7 @@ from bench import (
     pages,
     panel,
     refresh,
+    rights,
     rotation,
     sign_in_timing,
     slow_clients,
@@ -47,6 +48,7 @@ MEASUREMENTS = {
     "catalogue": lambda: catalogue.run(projects=2_000, runs=3),
     "hooks": lambda: hooks.run(hooks=10_000),
     "odd-lists": lambda: odd_lists.run(projects=257),
+    "rights": lambda: rights.run(requests=5_000),
     "audit": lambda: audit.run(changes=4_000, events=100_000, runs=3),
     "rotation": lambda: rotation.run(secrets=10_000, threads=4),
     "sign-in": lambda: sign_in_timing.run(tries=200),
@@ -62,6 +64,8 @@ def main() -> None:
         # In its own process, without the portal: its children import one with a fault.
         os.execv(sys.executable, [sys.executable, "-m", "bench.mutation", *sys.argv[2:]])
     logging.disable(logging.WARNING)  # Only figures are printed.
+    if unknown := [name for name in sys.argv[1:] if name not in MEASUREMENTS]:
+        sys.exit(f"There is no bench {unknown[0]}. There are: {', '.join(MEASUREMENTS)}, mutation.")
     for name in sys.argv[1:] or MEASUREMENTS:
         MEASUREMENTS[name]()
 

@@ -527,7 +527,8 @@ def match(
     if not connections or not counts[filters.state]:
         return Matching(list(connections), [], 0, path, few_first=False)
     number = col(Repository.id)
-    is_enabled = exists().where(col(Enablement.repository_id) == number)
+    # An order by enablement joins the same table.
+    is_enabled = exists().where(col(Enablement.repository_id) == number).correlate(Repository)
     few = find_few(session, connections, words, COUNTED)
     wants_enabled = filters.state in {StateFilter.ENABLED, StateFilter.NEEDS_ATTENTION}
     if few is None and wants_enabled and counts[StateFilter.ENABLED] <= COUNTED < counts[StateFilter.ALL]:
@@ -607,7 +608,11 @@ def _page_in_order(session: Session, found: Matching, filters: Filters) -> list[
     else:
         # Those without the value are lowest on both databases, and a part by themselves: each is a range of an index.
         connections = [[connection_id] for connection_id in found.connections]
-        lacks = ~exists().where(col(Enablement.repository_id) == number) if by_enablement else value.is_(None)
+        lacks = (
+            ~exists().where(col(Enablement.repository_id) == number).correlate(Repository)
+            if by_enablement
+            else value.is_(None)
+        )
         parts = [((number,), lacks), (ranked, value.is_not(None))]
         if key and key[0] is None:
             parts[0] = ((number,), and_(lacks, is_beyond(number, key[1])))
