@@ -112,7 +112,7 @@ def _read(row: Delivery, hook: Hook | None) -> _Read:
     if hook is not None and is_of_project and ids:
         if hook.subject_id not in ids:
             return _Read(number, "", Verdict.POISON, "other_project")
-        # It may name others too, such as where a merge request comes from: this one is all that its secret vouches for.
+        # It may name others too, such as where a merge request comes from. Its secret is for this project only.
         number = hook.subject_id
     kind = str(body.get("object_kind") or body.get("event_name") or "")
     if kind in ACTIVITY or kind == "repository_update":

@@ -102,7 +102,7 @@ class ForeignRequests:
         return found
 
     def changed(self) -> dict[str, set[str]]:
-        """Return the paths whose enablement each of these people has changed, or that a job of theirs may change."""
+        """Return the paths whose enablement each of these people has changed, and the paths that jobs may change."""
         changed: dict[str, set[str]] = {}
         names = {number: path for path, number in self._ids.items()}
         by_user = {actor.user_id: actor.email for _, actor, _ in self._people}
