@@ -168,6 +168,7 @@ def _desired(session: Session, connection: Connection) -> dict[Key, DesiredHook]
         )
         .join(Enablement, col(Enablement.repository_id) == col(Repository.id))
         .where(col(Enablement.connection_id) == connection.id, col(Repository.missing_since).is_(None))
+        .order_by(col(Repository.id))
     )
     enabled = session.execute(statement).all()
     covered: set[str] = set()
