@@ -185,7 +185,7 @@ def test_the_state_filter_shows_only_that_state_and_what_is_unavailable_says_why
 @pytest.mark.parametrize("sandbox_options", [PAGED])
 def test_pages_follow_each_other_without_loss(panel: Page) -> None:
     seen: list[str] = []
-    following = panel.get_by_role("link", name="Next")
+    following = panel.get_by_role("link", name="Next", exact=True)
     while True:
         page_of_names = names(panel)
         seen += page_of_names
@@ -197,7 +197,7 @@ def test_pages_follow_each_other_without_loss(panel: Page) -> None:
     total = int(panel.locator(".gh-tree-all .gh-tree-count").inner_text().split("/")[1])
     assert len(seen) == len(set(seen)) == total
     last = names(panel)
-    panel.get_by_role("link", name="Previous").click()
+    panel.get_by_role("link", name="Previous", exact=True).click()
     expect(rows(panel)).to_have_count(50)
     panel.go_back()
     expect(rows(panel)).to_have_count(len(last))
