@@ -38,7 +38,9 @@ def test_bytes_from_hell_are_answered(fuzz_world: FuzzWorld, fuzz_server: Served
     found = run_raw_block(fuzz_server, fuzz_world.app, fuzz_world.names, email, SEED, 0, RAW)
 
     assert found.failures == []
-    assert {200, 400} <= set(found.statuses)
+    # Some are good enough for an answer: which pages they ask for is chance.
+    assert 400 in found.statuses
+    assert {200, 303} & set(found.statuses)
 
 
 def test_request_is_known_by_its_seed(fuzz_world: FuzzWorld) -> None:
