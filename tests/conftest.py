@@ -13,6 +13,8 @@ import httpx2
 import pytest
 from argon2 import PasswordHasher
 from flask import Flask
+from hypothesis import HealthCheck
+from hypothesis import settings as generated
 from playwright.sync_api import Browser, sync_playwright
 from werkzeug.routing import Rule
 
@@ -35,7 +37,9 @@ from tests.support.visitor import Visitor
 BASE_URL = "http://127.0.0.1:8000"
 # Files whose tests start real processes.
 LONG = {"test_engine.py", "test_start.py"}
-
+# That this machine stood still for a moment says nothing about what is tested.
+generated.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+generated.load_profile("any machine")
 
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 2 * 1024**3

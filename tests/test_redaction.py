@@ -176,7 +176,7 @@ def test_register_is_bounded_and_what_is_shown_to_somebody_counts_as_new() -> No
 WORDS = st.text("abcd", min_size=8, max_size=24)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(values=st.lists(WORDS, max_size=4), pieces=st.lists(st.one_of(WORDS, st.text("abcde ", max_size=6)), max_size=6))
 def test_no_secret_and_no_long_part_of_one_is_left_and_nothing_else_is_taken(
     values: list[str], pieces: list[str]
