@@ -15,7 +15,7 @@ from portal.sandbox.testing import RunningSandbox
 from portal.vault import Secret
 
 TOKEN, SIGNING = Secret("a-token-of-a-hook-0123456789"), Secret("whsec_" + "A" * 43 + "=")
-URL = "https://gatehouse.example.com/webhooks/gitlab/0123456789abcdef"
+URL = "https://gatehouse.example.com/webhooks/gitlab/aHookOfTheseTestsOnly"
 
 
 @pytest.fixture(scope="module")
