@@ -43,6 +43,7 @@ _COLUMNS = {
     "marked_for_deletion_at": {"marked_for_deletion", "unavailable_reason"},
     "last_activity_at": {"last_activity_at"},
     "namespace": {"gitlab_namespace_id"},
+    "permissions": {"role_source"},
 }
 # Null means "none" in these; in the others it says nothing.
 _MAY_BE_NULL = {"description", "default_branch", "marked_for_deletion_on", "marked_for_deletion_at"}
