@@ -34,7 +34,7 @@ TESTS = Version(16, 11)
 LOG = Version(17, 3)
 RESEND = Version(17, 4)
 SIGNATURES = Version(19, 0)
-# GitLab accepts no more rows of a log on one page: 21 are a 400.
+# GitLab answers 400 if more rows of a log are requested at once.
 LOG_PER_PAGE = 20
 # More pages than any project's limit of hooks.
 MAX_PAGES = 50

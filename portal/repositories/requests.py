@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func
 from sqlalchemy.exc import IntegrityError
@@ -35,7 +36,10 @@ MAX_TEXT = 1000
 MAX_OPEN = 100
 # How long what was decided stays on the page, and how many of those.
 SHOWN_DAYS, SHOWN = 30, 50
+# The oldest come first; no one answers more on one page.
+MAX_WAITING = 500
 LONGEST_DAYS = 3 * 365
+IS_OPEN = col(RepositoryRequest.state) == RequestState.OPEN
 ENDED = "Someone has answered this request in the meantime."
 
 
@@ -110,23 +114,28 @@ def ask(runtime: Runtime, principal: Principal, repository_id: int, reason: str)
                 session.flush()
         except IntegrityError:
             raise Conflict("Someone has asked for this repository already.") from None
-        _record(session, principal, principal.actor, row.repository, "repository.requested")
+        _record(session, principal.organization_id, principal.actor, row.repository, "repository.requested")
 
 
 def list_requests(runtime: Runtime, principal: Principal) -> tuple[list[Asked], list[Asked]]:
     """Return the open requests, oldest first, and those that ended lately, as far as a person may see them."""
     with runtime.database.reading() as session:
         lately = col(RepositoryRequest.decided_at) > utc_now() - timedelta(days=SHOWN_DAYS)
-        waiting = _load(session, principal, col(RepositoryRequest.state) == RequestState.OPEN)
-        ended = _load(session, principal, (col(RepositoryRequest.state) != RequestState.OPEN) & lately)
-    ended.sort(key=lambda item: item.request.decided_at or item.request.created_at, reverse=True)
-    return waiting, ended[:SHOWN]
+        waiting = _load(session, principal, IS_OPEN, col(RepositoryRequest.created_at), MAX_WAITING)
+        ended = _load(session, principal, ~IS_OPEN & lately, col(RepositoryRequest.decided_at).desc(), SHOWN)
+    return waiting, ended
 
 
 def count_waiting(runtime: Runtime, principal: Principal) -> int:
     """Return how many requests wait for this person's answer, or for someone else's if they asked."""
+    counted = (
+        select(func.count(col(RepositoryRequest.id)))
+        .join(Repository, col(Repository.id) == col(RepositoryRequest.repository_id))
+        .join(Connection, col(Connection.id) == col(Repository.connection_id))
+        .where(*_seen_by(principal), IS_OPEN)
+    )
     with runtime.database.reading() as session:
-        return len(_load(session, principal, col(RepositoryRequest.state) == RequestState.OPEN))
+        return session.exec(counted).one()
 
 
 def decide(
@@ -171,7 +180,7 @@ def decide(
                 of_it = select(Enablement).where(Enablement.repository_id == request.repository_id)
                 session.exec(of_it).one().ends_at = request.ends_at
         action = "repository.request_approved" if is_approved else "repository.request_declined"
-        _record(session, principal, principal.actor, row.repository, action)
+        _record(session, principal.organization_id, principal.actor, row.repository, action)
         return row.repository.path_with_namespace
 
 
@@ -188,7 +197,7 @@ def withdraw(runtime: Runtime, principal: Principal, request_id: int) -> None:
             raise NotFound
         request.state, request.decided_at = RequestState.WITHDRAWN, utc_now()
         repository = session.get_one(Repository, request.repository_id)
-        _record(session, principal, principal.actor, repository, "repository.request_withdrawn")
+        _record(session, principal.organization_id, principal.actor, repository, "repository.request_withdrawn")
 
 
 def ended_enablements(runtime: Runtime) -> list[int]:
@@ -207,9 +216,7 @@ def disable_ended(context: JobContext) -> None:
             if session.connection().execute(delete(Enablement).where(*over)).rowcount:
                 repository = session.get_one(Repository, repository_id)
                 connection = session.get_one(Connection, repository.connection_id)
-                path = audit.Foreign(repository.path_with_namespace)
-                target = audit.Target(connection.organization_id, "repository", repository.id, path)
-                audit.record(session, SYSTEM, "repository.time_over", target, path=path)
+                _record(session, connection.organization_id, SYSTEM, repository, "repository.time_over")
                 done += 1
     context.progress(done, done, f"{done:,} disabled")
 
@@ -232,17 +239,21 @@ def _locked(session: Session, principal: Principal, request_id: int) -> Reposito
     return request
 
 
-def _load(session: Session, principal: Principal, which: ColumnElement[bool]) -> list[Asked]:
-    conditions = [visible_to(principal), which]
-    if not principal.may(Right.ENABLE_REPOSITORIES):
-        conditions.append(col(RepositoryRequest.user_id) == principal.user_id)
+def _seen_by(principal: Principal) -> list[ColumnElement[bool]]:
+    """Return the conditions for what a person sees: those who may not answer see what they asked for."""
+    if principal.may(Right.ENABLE_REPOSITORIES):
+        return [visible_to(principal)]
+    return [visible_to(principal), col(RepositoryRequest.user_id) == principal.user_id]
+
+
+def _load(session: Session, principal: Principal, which: ColumnElement[bool], order: Any, limit: int) -> list[Asked]:
     found = session.exec(
         select(RepositoryRequest, Repository, Connection)
         .join(Repository, col(Repository.id) == col(RepositoryRequest.repository_id))
         .join(Connection, col(Connection.id) == col(Repository.connection_id))
-        .where(*conditions)
-        .order_by(col(RepositoryRequest.created_at))
-        .limit(500)
+        .where(*_seen_by(principal), which)
+        .order_by(order)
+        .limit(limit)
     ).all()
     ids = {one.user_id for one, _, _ in found} | {one.decided_by_user_id for one, _, _ in found}
     names = {user.id: user.name for user in session.exec(select(User).where(col(User.id).in_(ids - {None})))}
@@ -259,7 +270,7 @@ def _load(session: Session, principal: Principal, which: ColumnElement[bool]) ->
     ]
 
 
-def _record(session: Session, principal: Principal, actor: Actor, repository: Repository, action: str) -> None:
+def _record(session: Session, organization_id: int, actor: Actor, repository: Repository, action: str) -> None:
     path = audit.Foreign(repository.path_with_namespace)
-    target = audit.Target(principal.organization_id, "repository", repository.id, path)
+    target = audit.Target(organization_id, "repository", repository.id, path)
     audit.record(session, actor, action, target, path=path)

@@ -110,6 +110,9 @@ def test_an_authorized_connection(site: Site, page: Page) -> None:
     page.goto(f"{site.url}/connections/{prepared.slug}/health/upgrade")
     open_folds(page)
     look(page, "upgrade")
+    page.goto(f"{site.url}/connections/{prepared.slug}/budget")
+    expect(page.get_by_role("heading", name="What they were used for")).to_be_visible()
+    look(page, "budget")
     page.goto(f"{site.url}/connections/")
     look(page, "connections")
     # The portal does not know that this GitLab is its sandbox, so it is one over plain HTTP.

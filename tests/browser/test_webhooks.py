@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
+from sqlmodel import select
 
 from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.errors import Card
 from portal.repositories.models import Repository
 from portal.webhooks.desired import fingerprint_of
-from portal.webhooks.models import Hook, HookPlan, HookStatus
+from portal.webhooks.models import Delivery, Hook, HookPlan, HookStatus
 from tests.browser.checks import Looker
 from tests.browser.site import Site
 from tests.support.connected import connect
@@ -52,6 +53,18 @@ def store_hooks(site: Site) -> None:
         session.add(HookPlan(connection_id=connection_id, fingerprint=fingerprint, compared_at=now))
 
 
+def store_deliveries(site: Site) -> None:
+    """Store one delivery of each verdict that stays."""
+    effects = {"applied": "activity", "ignored": "unused", "poison": "other_project"}
+    with site.runtime.database.transaction() as session:
+        hook = session.exec(select(Hook)).first()
+        assert hook is not None
+        for verdict, effect in effects.items():
+            about = {"connection_id": hook.connection_id, "hook_id": hook.id, "verified_by": "signature"}
+            at = {"received_at": utc_now() - timedelta(minutes=4)}
+            session.add(Delivery(key=verdict, event="Push Hook", verdict=verdict, effect=effect, **about, **at))
+
+
 def test_pages_about_webhooks_read_well_at_every_width_in_every_look(site: Site, page: Page) -> None:
     store_hooks(site)
     look = Looker()
@@ -64,5 +77,9 @@ def test_pages_about_webhooks_read_well_at_every_width_in_every_look(site: Site,
     page.get_by_role("button", name="Set it up by hand").click()
     expect(page.get_by_text("The secrets are shown only now")).to_be_visible()
     look(page, "by-hand")
+    store_deliveries(site)
+    page.goto(f"{site.url}{PAGE}/deliveries")
+    expect(page.get_by_text("Push Hook").first).to_be_visible()
+    look(page, "deliveries")
 
     assert look.problems == []
