@@ -122,6 +122,7 @@ class Delivery(SQLModel, table=True):
         UniqueConstraint("hook_id", "key"),
         Index("ix_delivery_connection", "connection_id", "id"),
         Index("ix_delivery_waiting", "id", sqlite_where=text(WAITING), postgresql_where=text(WAITING)),
+        Index("ix_delivery_turn", "hook_id", "id", sqlite_where=text(WAITING), postgresql_where=text(WAITING)),
     )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)

@@ -356,19 +356,6 @@ def _packed(body: bytes) -> bytes:
     return zlib.compress(body)
 
 
-def test_flood_on_one_hook_does_not_keep_another_waiting(found: Hooked) -> None:
-    first, second = found.rows()
-    with found.runtime.database.transaction() as session:
-        for number in range(600):
-            hook = second if number == 599 else first
-            values = {"connection_id": hook.connection_id, "hook_id": hook.id, "verified_by": "token"}
-            session.add(Delivery(key=str(number), body=_packed(body_of(hook)), **values))
-
-    apply_batch(found.runtime)
-
-    assert deliveries(found)[-1].verdict == Verdict.APPLIED
-
-
 def test_page_lists_what_came_and_what_it_changed(
     found: Hooked, client: FlaskClient, owner: Visitor, lead: Visitor
 ) -> None:

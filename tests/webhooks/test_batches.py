@@ -1,0 +1,119 @@
+"""How deliveries are chosen and applied, on both databases, without a GitLab."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection as DatabaseConnection
+from sqlalchemy import text
+from sqlmodel import insert
+
+from bench.portal_setup import authorized_connection
+from portal.db import utc_now
+from portal.runtime import Runtime
+from portal.webhooks.deliveries import BATCH, choose_batch
+from portal.webhooks.models import Delivery, Hook
+from tests.test_polling import listening
+
+HOOKS = (1, 2, 3)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def connection_id(runtime: Runtime) -> int:
+    """A connection with three hooks, for the projects 11, 12 and 13."""
+    connection_id = authorized_connection(runtime, "http://127.0.0.1:1", "a-token-of-this-test")
+    with runtime.database.transaction() as session:
+        for number in HOOKS:
+            session.add(Hook(id=number, connection_id=connection_id, subject_id=10 + number))
+    return connection_id
+
+
+def wait(runtime: Runtime, connection_id: int, hooks: Iterable[int | None], **members: Any) -> None:
+    """Store deliveries of these hooks, in this order."""
+    body = {"object_kind": "push", **members}
+    with runtime.database.transaction() as session:
+        first = session.execute(text("SELECT coalesce(max(id), 0) FROM delivery")).scalar_one()
+        rows = [
+            {
+                "connection_id": connection_id,
+                "hook_id": hook_id,
+                "key": str(number),
+                "verified_by": "token",
+                "event": "Push Hook",
+                "received_at": utc_now(),
+                "body": zlib.compress(json.dumps({"project_id": 10 + (hook_id or 0), **body}).encode()),
+            }
+            for number, hook_id in enumerate(hooks, first)
+        ]
+        session.execute(insert(Delivery), rows)
+
+
+def chosen(runtime: Runtime) -> list[int]:
+    with runtime.database.reading() as session:
+        return choose_batch(session)
+
+
+def test_hooks_take_turns_and_the_oldest_delivery_is_never_left_out(runtime: Runtime, connection_id: int) -> None:
+    wait(runtime, connection_id, [2] * (2 * BATCH) + [3, 1, 3, None])
+    with runtime.database.reading() as session:
+        rows = session.execute(text("SELECT id, hook_id FROM delivery ORDER BY id")).all()
+    hook_of: dict[int, int | None] = dict(rows)
+    first = rows[0][0]
+
+    ids = chosen(runtime)
+
+    counts = Counter(hook_of[number] for number in ids)
+    assert counts == {2: BATCH - 3, 3: 2, 1: 1, None: 1}
+    assert [hook_of[number] for number in ids[:5]] == [2, 3, 1, 2, 3]
+    assert [number for number in ids if hook_of[number] == 2] == list(range(first, first + BATCH - 3))
+
+
+def test_choosing_a_batch_reads_no_more_if_more_is_waiting(runtime: Runtime, connection_id: int) -> None:
+    costs = []
+    for _ in range(2):
+        wait(runtime, connection_id, [1] * 1500 + [2] * 1500)
+        with listening(runtime.database) as asked:
+            assert len(chosen(runtime)) == BATCH
+        cost = _steps_on_sqlite if runtime.database.is_sqlite else _rows_on_postgresql
+        with runtime.database.engine.connect() as connection:
+            if not runtime.database.is_sqlite:
+                connection.exec_driver_sql("ANALYZE delivery")
+            costs.append(sum(cost(connection, statement, values) for statement, values in asked))
+
+    few, many = costs
+    assert 0 < many < few * 1.1
+
+
+def _steps_on_sqlite(connection: DatabaseConnection, statement: str, values: Any) -> int:
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    driver: Any = connection.connection.driver_connection
+    driver.set_progress_handler(count, 10)
+    driver.execute(statement, values).fetchall()
+    driver.set_progress_handler(None, 0)
+    return steps
+
+
+def _rows_on_postgresql(connection: DatabaseConnection, statement: str, values: Any) -> int:
+    plan = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", values).scalar_one()
+
+    def read(node: dict[str, Any]) -> int:
+        own = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        return int(own if "Relation Name" in node else 0) + sum(read(child) for child in node.get("Plans", ()))
+
+    return read(plan[0]["Plan"])
