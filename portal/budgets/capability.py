@@ -51,6 +51,7 @@ def _old() -> list[tuple[type[SQLModel], Any]]:
 CAPABILITY = Capability(
     name="budgets",
     views="portal.budgets.views",
+    stylesheets=("charts",),
     connection_panels={18: budget_panels},
     tables=(RateLimit, RequestAgreement, RequestBudget, RequestCount, RequestSlowdown),
     jobs=(PeriodicJob("budgets.delete_old", delete_old, "Delete old counts of requests", DAY, has_old),),

@@ -6,12 +6,13 @@ from flask import Blueprint, Flask, Response, flash, request, url_for
 
 from portal.actor import Right
 from portal.budgets.agreements import EnteredBudget, clock_of, drop_agreement, quiet_hours_of, save_agreement
-from portal.budgets.consumption import load_consumption
+from portal.budgets.consumption import SERIES, load_consumption
 from portal.connections.store import get_connection
 from portal.db import read_id
 from portal.errors import InvalidInput
 from portal.runtime import Runtime
 from portal.web.access import requires
+from portal.web.charts import draw_bars
 from portal.web.current import current_principal, current_runtime
 from portal.web.forms import refuse_unknown_fields
 from portal.web.htmx import leave_to, render
@@ -77,12 +78,17 @@ def _page(slug: str, entered: EnteredBudget | None, errors: dict[str, str]) -> R
             f"{row.agreed_at:%Y-%m-%d}" if row.agreed_at else "",
             row.note,
         )
+    per_second = found.allowed.per_second
     return render(
         "budgets/show.html",
         connection=connection,
         found=found,
+        series=tuple(SERIES),
+        wide=draw_bars(found.columns, width=1040, limit=per_second) if found.highest else None,
+        narrow=draw_bars(found.columns, width=390, limit=per_second, every=2) if found.highest else None,
         entered=entered or EnteredBudget(),
         errors=errors,
         quiet_hours=quiet_hours_of(row) if row else "",
+        is_changing="change" in request.args or bool(errors),
         may_manage=principal.may(Right.MANAGE_CONNECTIONS) and bool(found.origin),
     )

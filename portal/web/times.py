@@ -16,11 +16,12 @@ _DAYS_IN_WORDS = 7
 
 
 def register(app: Flask) -> None:
-    """Give templates `when()`, `when_within()` and the filters `moment`, `day` and `day_heading`."""
+    """Give templates `when()`, `when_within()` and the filters `moment`, `day`, `day_heading` and `span`."""
     app.add_template_global(when, "when")
     app.add_template_filter(moment)
     app.add_template_filter(day)
     app.add_template_filter(day_heading)
+    app.add_template_filter(span)
     app.add_template_global(when_within, "when_within")
 
 
@@ -34,6 +35,13 @@ def day(at: datetime) -> str:
     """Return the date, in UTC: `27 Nov 2026`."""
     at = at.astimezone(UTC)
     return f"{at.day} {at:%b %Y}"
+
+
+def span(length: timedelta) -> str:
+    """Return how long something took, in one unit: `40 seconds`, `1 minute`, `3 hours`."""
+    seconds = max(int(length.total_seconds()), 1)
+    size, unit = next((size, unit) for size, unit in reversed(((1, "second"), *_STEPS)) if seconds >= size)
+    return f"{seconds // size} {unit}{'' if seconds // size == 1 else 's'}"
 
 
 def when(at: datetime, now: datetime | None = None) -> Markup:

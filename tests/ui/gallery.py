@@ -15,6 +15,7 @@ from jinja2 import FileSystemLoader, StrictUndefined
 from portal import CAPABILITIES, errors
 from portal.accounts.views import initials
 from portal.web import assets
+from portal.web.charts import Column, draw_bars
 
 HERE = Path(__file__).parent
 PAGES = ("walkthrough", "form", "selection", "details", "sign_in", "empty", "popup", "behaviours")
@@ -167,6 +168,9 @@ def page_context() -> dict[str, object]:
         "card": CARD,
         "tree": Level(TREE),
         "rows": ROWS,
+        "chart": draw_bars(
+            [Column("00:00", (1, 4), has_tick=True), Column("01:00", (2, 1), is_gap=True)], width=390, limit=5
+        ),
         "url": lambda group: f"/selection?group={group}",
         "errors": {},
         "v": "",
