@@ -75,6 +75,11 @@ def test_rows_appear_while_gitlab_is_still_being_read(page: Page, site: Site) ->
     expect(progress).to_be_visible()
     first = rows(page).first
     first.get_by_role("checkbox").check()
+    reason = rows(page).locator("details").first
+    reason.locator("summary").click()
+    with page.expect_response("**/catalogue?**"):
+        pass
+    expect(reason).to_have_attribute("open", "")
     site.sandbox.faults.release()
     await_read(page)
     expect(first.get_by_role("checkbox")).to_be_checked()
