@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask, Response, flash, jsonify, request, url_for
+from flask import Blueprint, Flask, Response, current_app, flash, jsonify, request, url_for
 
 from portal.actor import Right
 from portal.connections.store import get_connection
@@ -17,7 +17,7 @@ from portal.web.htmx import leave_to, render
 from portal.web.machine import Body, machine
 from portal.webhooks import changes
 from portal.webhooks.deliveries import load_deliveries
-from portal.webhooks.intake import Taken, take_delivery
+from portal.webhooks.intake import Intake, Taken
 from portal.webhooks.status import load_hook, load_hooks_page
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/connections/<slug>/webhooks")
@@ -25,6 +25,7 @@ blueprint = Blueprint("webhooks", __name__, url_prefix="/connections/<slug>/webh
 MAX_BODY_BYTES = 1024 * 1024
 # One GitLab is one network: this is what keeps a broken sender from occupying a process.
 DELIVERIES_PER_MINUTE = 60_000
+INTAKE = "gatehouse_intake"
 
 
 class NotVerified(SignInRequired):
@@ -36,6 +37,7 @@ class NotVerified(SignInRequired):
 def register(app: Flask, runtime: Runtime) -> None:
     """Add the routes."""
     app.register_blueprint(blueprint)
+    app.extensions[INTAKE] = Intake(runtime)
     # Outside the prefix: GitLab does not know the connection's name.
     app.add_url_rule("/webhooks/gitlab/<public_id>", "webhooks.receive", receive, methods=["POST"])
 
@@ -45,7 +47,7 @@ def register(app: Flask, runtime: Runtime) -> None:
 def receive(public_id: str) -> Response:
     """Take a delivery: 2xx means that it is stored, whatever it says."""
     headers = {name.lower(): value for name, value in request.headers.items()}
-    taken = take_delivery(current_runtime(), public_id, headers, request.get_data())
+    taken: Taken = current_app.extensions[INTAKE].take(public_id, headers, request.get_data())
     if taken == Taken.NO_HOOK:
         raise NotFound
     if taken == Taken.REFUSED:

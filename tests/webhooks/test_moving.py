@@ -13,7 +13,7 @@ from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
-from portal.webhooks.intake import Taken, take_delivery
+from portal.webhooks.intake import Intake, Taken
 from tests.support.people import Cast
 from tests.webhooks.hooked import Hooked, hooked
 
@@ -26,7 +26,7 @@ class Gitlab(threading.Thread):
     def __init__(self, found: Hooked) -> None:
         super().__init__()
         self.found, self.results, self.is_over = found, Counter[str](), threading.Event()
-        self.rows, self.rounds = found.rows(), 0
+        self.rows, self.rounds, self.intake = found.rows(), 0, Intake(found.runtime)
 
     def run(self) -> None:
         while not self.is_over.is_set():
@@ -49,7 +49,7 @@ class Gitlab(threading.Thread):
             signed = f"{number}.{headers['webhook-timestamp']}.".encode() + body
             digest = hmac.digest(base64.b64decode(signing.removeprefix("whsec_")), signed, hashlib.sha256)
             headers["webhook-signature"] = "v1," + base64.b64encode(digest).decode()
-        self.results[take_delivery(self.found.runtime, public_id, headers, body)] += 1
+        self.results[self.intake.take(public_id, headers, body)] += 1
 
 
 def test_no_delivery_is_lost_while_hooks_move_to_signatures_and_to_new_secrets(
