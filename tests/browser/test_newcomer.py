@@ -15,6 +15,10 @@ from tests.browser.site import Site
 pytestmark = pytest.mark.browser
 MOST_CLICKS = 25
 MOST_WORDS = 700
+# With an access token: read at 250 words a minute, this leaves 36 seconds of two minutes for clicks and for GitLab.
+MOST_TOKEN_WORDS = 350
+MOST_TOKEN_CLICKS = 12
+MOST_TOKEN_FIELDS = 3
 COUNT_CLICKS = """document.addEventListener("click", (event) => {
   // What the mouse did: keys and labels cause their own clicks, without a position.
   if (event.isTrusted && event.detail > 0) countClick(location.origin);
@@ -121,3 +125,39 @@ def test_newcomer_gets_through_with_few_clicks_and_few_words(
     print(f"clicks {len(newcomer.clicks)}, in the portal {newcomer.clicks.count(site.url)}; words {newcomer.words}")
     assert len(newcomer.clicks) <= MOST_CLICKS
     assert sum(newcomer.words.values()) <= MOST_WORDS
+
+
+@pytest.mark.parametrize("sandbox_options", [{"with_service_user": True}])
+def test_newcomer_links_a_token_with_few_words_and_two_fields(site: Site) -> None:
+    context = site.sign_in(site.open_context(viewport={"width": 1366, "height": 860}))
+    newcomer, fields = Newcomer(context), 0
+    page = context.new_page()
+    page.goto(site.url)
+    page.get_by_role("link", name="Connect a GitLab").first.click()
+    page.get_by_label("Access token").check()
+    newcomer.read(page, "purpose")
+    walk.press_continue(page)
+    walk.heading(page, "Where is your GitLab?")
+    newcomer.read(page, "instance")
+    walk.field(page, "Domain").fill(site.sandbox.url)
+    fields += 1
+    walk.press_continue(page)
+    expect(page.get_by_role("heading", name="Everything is in place")).to_be_visible()
+    walk.press_continue(page)
+    walk.heading(page, "Link with an access token")
+    newcomer.read(page, "token")
+    # Before there is a token, no GitLab says its version: what this one has not is said below its link.
+    page.locator("summary", has_text="Legacy token").click()
+    gitlab = opens(page, page.get_by_role("link", name="Open the filled-in form in GitLab").click)
+    gitlab.get_by_role("button", name="Sign in as gatehouse", exact=True).click()
+    gitlab.get_by_role("button", name="Create token").click()
+    token = gitlab.locator("#created_token").input_value()
+    walk.field(page, "Personal access token").fill(token)
+    fields += 1
+    page.get_by_role("button", name="Link account").click()
+    walk.heading(page, "Choose repositories")
+
+    print(f"clicks {len(newcomer.clicks)}, fields {fields}; words {newcomer.words}")
+    assert fields <= MOST_TOKEN_FIELDS
+    assert len(newcomer.clicks) <= MOST_TOKEN_CLICKS
+    assert sum(newcomer.words.values()) <= MOST_TOKEN_WORDS
