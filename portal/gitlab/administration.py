@@ -43,12 +43,13 @@ OWN_APPLICATIONS = "/user/applications"
 
 @dataclass(frozen=True)
 class Call:
-    """One request, as people read it; the status is 0 if no answer came."""
+    """One request, as people read it; the status is 0 if no answer came, or if `verdict` says what the answer meant."""
 
     method: str
     path: str
     status: int
     seconds: float
+    verdict: str = ""
 
 
 def may_have_acted(error: GitLabError | OutboundError) -> bool:

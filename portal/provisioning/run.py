@@ -39,7 +39,7 @@ from portal.connections.store import (
 from portal.db import utc_now
 from portal.errors import Card, Conflict, PortalError
 from portal.gitlab import administration, answers, oauth
-from portal.gitlab.administration import OneTimeClient, may_have_acted
+from portal.gitlab.administration import Call, OneTimeClient, may_have_acted
 from portal.gitlab.answers import GitLabError
 from portal.gitlab.identification import identify, missing_scopes
 from portal.net import OutboundError
@@ -287,7 +287,10 @@ class _Steps:
             if is_last:
                 run.state, run.finished_at = RunState.FAILED if result.card else RunState.DONE, utc_now()
             session.add(run)
-            calls = [f"{call['method']} {call['path']} {call['status'] or '(no answer)'}" for call in result.calls]
+            calls = [
+                f"{call['method']} {call['path']} {call['status'] or call['verdict'] or '(no answer)'}"
+                for call in result.calls
+            ]
             audit.record(
                 session,
                 self.principal.actor,
@@ -416,9 +419,12 @@ class _Steps:
             "has_redirect_uri": redirect_uri_of(self.runtime, self.connection) in found.callback_url.split(),
             "is_confidential": found.confidential is not False,
         }
+        started = time.monotonic()
         _, card = applications.save_credentials(
             self.runtime, self.principal, self.connection.slug, found.application_id, ""
         )
+        refused = card is not None and card.code == "oauth_invalid_client"
+        self._note_check(started, "accepted" if card is None else "refused" if refused else "")
         if card:
             raise Stopped(card)
         is_right = self.facts["has_redirect_uri"] and self.facts["is_confidential"] and not self.facts["missing_scopes"]
@@ -492,14 +498,23 @@ class _Steps:
             raise Stopped(Card("provisioning_unknown", because=card_of(error))) from None
 
     def _is_secret_still_good(self) -> bool:
+        started, verdict = time.monotonic(), ""
         try:
             credentials = open_client_credentials(self.runtime, self.connection)
-            uri = redirect_uri_of(self.runtime, self.connection)
-            return oauth.check_client(self.client.http, credentials, uri) == oauth.ClientVerdict.ACCEPTED
         except PortalError:
             return False  # None is stored, so none can be lost.
+        try:
+            uri = redirect_uri_of(self.runtime, self.connection)
+            verdict = oauth.check_client(self.client.http, credentials, uri).value
         except (GitLabError, OutboundError) as error:
             raise Stopped(Card("provisioning_unknown", because=card_of(error))) from None
+        finally:
+            self._note_check(started, verdict)
+        return verdict == oauth.ClientVerdict.ACCEPTED
+
+    def _note_check(self, started: float, verdict: str) -> None:
+        """List the request that has GitLab check ID and Secret among the calls; it is made without the token."""
+        self.client.calls.append(Call("POST", oauth.TOKEN_PATH, 0, time.monotonic() - started, verdict))
 
     def _look(self, error: GitLabError | OutboundError, find: Callable[[], T | None]) -> T:
         """Return what a change made whose answer was lost.

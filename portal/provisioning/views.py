@@ -270,7 +270,8 @@ def _lines_of(run: ProvisioningRun | None) -> dict[str, Any]:
             name = f"{call['method']} {call['path']}"
             line = calls.setdefault(name, {"name": name, "count": 0, "seconds": 0.0})
             line["count"], line["seconds"] = line["count"] + 1, line["seconds"] + call["seconds"]
-            line["answer"] = f"{line['count']} calls" if line["count"] > 1 else call["status"] or "no answer"
+            told = call["status"] or call.get("verdict") or "no answer"
+            line["answer"] = f"{line['count']} calls" if line["count"] > 1 else told
         card = Card.from_json(result["card"]) if result["card"] else None
         lines.append({**result, "calls": list(calls.values()), "card": card})
     if is_silent(run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -55,6 +56,10 @@ def test_everything_is_created_and_the_token_is_revoked_where_gitlab_can(draft: 
     assert connection.state == ConnectionState.AWAITING_AUTHORIZATION
     assert (world.personal_access_tokens.find(token).is_revoked) == (last == "done")
     page = draft.page()
+    # What is planned is listed with its result, the request without the token too.
+    made_calls = {(call["method"], call["path"]): call for result in draft.run().results for call in result["calls"]}
+    assert made_calls["POST", "/oauth/token"]["verdict"] == "accepted"
+    assert re.search(r"POST /oauth/token</code><span [^>]*>accepted · [0-9.]+ s", page)
     assert f'href="{SETUP}/authorize"' in page
     assert f"{draft.sandbox.url}/admin/applications/{made.id}" in page
     assert ("Revoke the token in GitLab" in page) == (last == "by_hand")
@@ -322,5 +327,7 @@ def test_the_audit_log_has_every_call_and_never_the_token(draft: Draft) -> None:
     assert [event.details["step"] for event in events] == [step for step, _ in DONE]
     assert "POST /applications 201" in calls
     assert "DELETE /personal_access_tokens/self 204" in calls
-    assert len(calls) == draft.sandbox.requests.count("/api/v4/*") - IDENTIFIES
+    assert "POST /oauth/token accepted" in calls
+    requests = draft.sandbox.requests
+    assert len(calls) == requests.count("/api/v4/*") - IDENTIFIES + requests.count("/oauth/token")
     assert token not in repr([event.model_dump() for event in draft.events()])
