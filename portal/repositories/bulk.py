@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import case, exists, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, case, exists, func, insert, literal, or_, select, update
 from sqlmodel import Session, col
 
 from portal import audit
@@ -96,11 +96,12 @@ class Preview:
 def preview(runtime: Runtime, principal: Principal, filters: Filters, *, enabled: bool) -> Preview:
     """Say what would change, with the first rows of the list."""
     with runtime.database.reading() as session:
-        found = _judge(session, principal, filters, enabled=enabled)
+        known = match(session, principal, filters.unpaged)
+        found = _judge(session, filters, known.conditions, enabled=enabled) if known.count else Preview(enabled)
         if found.matching:
             path, number = col(Repository.path_with_namespace), col(Repository.id)
-            conditions = match(session, principal, filters.unpaged).conditions
-            first = select(number).where(*conditions, _changes(enabled=enabled)).order_by(path, number).limit(SHOWN)
+            first = select(number).where(*known.conditions, _changes(enabled=enabled))
+            first = first.order_by(path, number).limit(SHOWN)
             found.rows = get_rows(session, principal, list(session.execute(first).scalars()))
     return found
 
@@ -131,14 +132,7 @@ def start(
         key = _key(principal, filters, enabled=enabled)
         if running := find_unfinished(session, key):
             return running, False
-        found = _judge(session, principal, filters, enabled=enabled)
-        if (found.matching, found.changing) != (matching, changing):
-            raise Conflict("The list has changed since you looked. Check the numbers again.")
-        if not changing:
-            raise InvalidInput("Nothing would change.")
-        if found.needs_number and "".join(filter(str.isdigit, confirmation)) != str(changing):
-            raise InvalidInput(field_errors={"confirmation": f"Type {changing} to confirm."})
-        verb = found.verb
+        found, verb = Preview(enabled), "Enable" if enabled else "Disable"
         job = _enqueue(
             session, principal, key, f"{verb} {changing:,} {'repository' if changing == 1 else 'repositories'}"
         )
@@ -154,9 +148,19 @@ def start(
             enabled=enabled,
             filters=filters.parameters(),
         )
-        chosen = select(col(Repository.id)).where(*known.conditions)
-        if _add_items(session, bulk, chosen.order_by(col(Repository.path_with_namespace))) != matching:
+        if known.count:
+            chosen = select(col(Repository.id)).where(*known.conditions)
+            _add_items(session, bulk, chosen.order_by(col(Repository.path_with_namespace)))
+            # Of the list that is stored now: the search is not repeated.
+            listed = select(col(BulkItem.repository_id)).where(col(BulkItem.bulk_id) == bulk.id)
+            found = _judge(session, filters, [col(Repository.id).in_(listed)], enabled=enabled)
+        # Each of these takes back the job and the list.
+        if (found.matching, found.changing) != (matching, changing):
             raise Conflict("The list has changed since you looked. Check the numbers again.")
+        if not changing:
+            raise InvalidInput("Nothing would change.")
+        if found.needs_number and "".join(filter(str.isdigit, confirmation)) != str(changing):
+            raise InvalidInput(field_errors={"confirmation": f"Type {changing} to confirm."})
         audit.record(
             session,
             principal.actor,
@@ -198,7 +202,8 @@ def start_undo(runtime: Runtime, principal: Principal, public_id: str) -> Job:
         changed = select(col(BulkItem.repository_id)).where(
             col(BulkItem.bulk_id) == bulk.id, col(BulkItem.result) == ItemResult.CHANGED
         )
-        if not _add_items(session, undo, changed.order_by(col(BulkItem.id))):
+        _add_items(session, undo, changed.order_by(col(BulkItem.id)))
+        if not count_results(session, undo):
             raise Conflict("Nothing was changed, so there is nothing to undo.")
         audit.record(session, principal.actor, "repository.bulk_started", job.target)
         return job
@@ -447,11 +452,9 @@ def _items(principal: Principal, bulk: BulkChange) -> Any:
     )
 
 
-def _judge(session: Session, principal: Principal, filters: Filters, *, enabled: bool) -> Preview:
-    """Count what matches by group, and by what would happen to it."""
-    found, result = match(session, principal, filters.unpaged), Preview(enabled)
-    if not found.count:
-        return result
+def _judge(session: Session, filters: Filters, which: list[ColumnElement[bool]], *, enabled: bool) -> Preview:
+    """Count repositories by group, and by what would happen to them."""
+    result = Preview(enabled)
     reason = case(
         (col(Connection.state) == ConnectionState.DISCONNECTED, literal(Reason.DISCONNECTED.value)),
         (col(Repository.missing_since).is_not(None), literal(Reason.MISSING.value)),
@@ -461,7 +464,7 @@ def _judge(session: Session, principal: Principal, filters: Filters, *, enabled:
     counted = (
         select(col(Repository.namespace_path), reason, is_enabled, func.count())
         .join(Connection, col(Connection.id) == col(Repository.connection_id))
-        .where(*found.conditions)
+        .where(*which)
         .group_by(col(Repository.namespace_path), reason, is_enabled)
     )
     groups: dict[str, int] = {}
@@ -502,13 +505,10 @@ def _enqueue(session: Session, principal: Principal, key: str, title: str) -> Jo
     )
 
 
-def _add_items(session: Session, bulk: BulkChange, chosen: Any) -> int:
-    """Store a change with its list of repositories; return how many there are."""
+def _add_items(session: Session, bulk: BulkChange, chosen: Any) -> None:
+    """Store a change with its list of repositories."""
     session.add(bulk)
     session.flush()
     found = chosen.subquery()
     values = select(literal(bulk.id), *found.c, literal(ItemResult.WAITING.value))
-    items = insert(BulkItem).from_select(["bulk_id", "repository_id", "result"], values)
-    session.execute(items)
-    # Counted, because SQLite's driver does not say how many rows a statement that begins with WITH has added.
-    return sum(count_results(session, bulk).values())
+    session.execute(insert(BulkItem).from_select(["bulk_id", "repository_id", "result"], values))

@@ -131,7 +131,7 @@ def count_waiting(runtime: Runtime, principal: Principal) -> int:
     counted = (
         select(func.count(col(RepositoryRequest.id)))
         .join(Repository, col(Repository.id) == col(RepositoryRequest.repository_id))
-        .join(Connection, col(Connection.id) == col(Repository.connection_id))
+        .join(Connection, col(Connection.id) == col(RepositoryRequest.connection_id))
         .where(*_seen_by(principal), IS_OPEN)
     )
     with runtime.database.reading() as session:
@@ -250,7 +250,7 @@ def _load(session: Session, principal: Principal, which: ColumnElement[bool], or
     found = session.exec(
         select(RepositoryRequest, Repository, Connection)
         .join(Repository, col(Repository.id) == col(RepositoryRequest.repository_id))
-        .join(Connection, col(Connection.id) == col(Repository.connection_id))
+        .join(Connection, col(Connection.id) == col(RepositoryRequest.connection_id))
         .where(*_seen_by(principal), which)
         .order_by(order)
         .limit(limit)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
@@ -221,14 +222,14 @@ class Row:
         said, told = (_LETTERS.sub("", text.casefold()) for text in (self.repository.name, last))
         return self.repository.name if said != told else ""
 
-    @property
+    @cached_property
     def state(self) -> RepositoryState:
         """The state people read: what is wanted takes precedence, then what is possible."""
         if self.enablement:
             return RepositoryState.NEEDS_ATTENTION if self.reason else RepositoryState(self.enablement.state)
         return RepositoryState.UNAVAILABLE if self.reason else RepositoryState.AVAILABLE
 
-    @property
+    @cached_property
     def reason(self) -> str:
         """The code of what prevents enabling it; empty if nothing does."""
         if self.connection.state == ConnectionState.DISCONNECTED:
@@ -308,7 +309,8 @@ class PanelView:
 
     def level_url(self, parent: str, after: str = "") -> str:
         """Return the address of a level of the tree, whose links keep the other filters."""
-        chosen = {**self.filters.parameters(), "on": self.page, "parent": parent, "from": after}
+        page = {"on": self.page} if self.fixed else {}
+        chosen = {**self.filters.parameters(), **page, "parent": parent, "from": after}
         return f"/repositories/groups?{urlencode({name: value for name, value in chosen.items() if value})}"
 
     @property
@@ -756,7 +758,9 @@ def load_level(
     nodes = [TreeNode(f"{prefix}{row[0]}", row[0], row[1], row[2], row[3] != f"{prefix}{row[0]}") for row in rows]
     last = nodes[-1].path if more else ""
     if keep and more and keep > last:
-        own = session.execute(statement.where(found.c.name == keep.removeprefix(prefix))).all()
+        # A group's own path, and those below it, are among those from its path to the one with the next character.
+        near = (found.c.path >= keep, found.c.path < f"{keep}0", found.c.name == keep.removeprefix(prefix))
+        own = session.execute(statement.where(*near)).all()
         nodes += [TreeNode(keep, row[0], row[1], row[2], row[3] != keep) for row in own]
     if principal.sees_all_groups:
         named = select(col(GitLabGroup.full_path), col(GitLabGroup.name)).where(
@@ -799,10 +803,14 @@ def _connections(session: Session, principal: Principal, slug: str) -> dict[int,
 
 def _load_rows(session: Session, which: ColumnElement[bool]) -> list[Row]:
     statement = (
-        select(Repository, Connection, Enablement)
+        select(Repository, Enablement)
         .join(Connection, col(Connection.id) == col(Repository.connection_id))
         .outerjoin(Enablement, col(Enablement.repository_id) == col(Repository.id))
         .where(which)
         .order_by(col(Repository.path_with_namespace), col(Repository.id))
     )
-    return [Row(*row) for row in session.execute(statement).all()]
+    found = session.execute(statement).all()
+    # Not with each row: a connection has many columns, and a page usually one connection.
+    ids = {repository.connection_id for repository, _ in found}
+    connections = {number: session.get_one(Connection, number) for number in ids}
+    return [Row(repository, connections[repository.connection_id], enablement) for repository, enablement in found]

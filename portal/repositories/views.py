@@ -144,7 +144,11 @@ def groups() -> Response:
         return leave_to(view.url())
     parent, after = (Path(request.args.get(name, "")) for name in ("parent", "from"))
     level = open_group(current_runtime(), current_principal(), view.filters.connection, parent, after)
-    return make_response(render_template("repositories/groups.hx.html", panel=view, level=level))
+    response = make_response(
+        render_template("repositories/groups.hx.html", panel=view, level=level, is_rest=bool(after))
+    )
+    response.headers["HX-Push-Url"] = "false"  # Otherwise the address bar would show a piece of the page.
+    return response
 
 
 @blueprint.post("/connections/<slug>/catalogue")

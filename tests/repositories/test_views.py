@@ -171,13 +171,18 @@ def test_index_finds_what_the_rows_say_also_when_they_change(
 
 
 def test_level_of_the_tree_is_what_is_directly_below(runtime: Runtime, owner: Visitor, connection_id: int) -> None:
-    answer = owner.get("/repositories/groups?connection=gitlab&parent=web&q=pay", htmx=True).text
+    response = owner.get("/repositories/groups?connection=gitlab&parent=web&q=pay", htmx=True)
+    answer = response.text
 
     with runtime.database.reading() as session:
         paths = session.exec(select(Namespace.path).where(col(Namespace.path).startswith("web/"))).all()
     children = {"/".join(path.split("/")[:2]) for path in paths}
     assert re.findall(r'title="([^"]*)"', answer) == sorted(children)
     assert "q=pay&amp;group=web%2Fshop" in answer
+    # It replaces the empty list of the group, and leaves the address of the page as it is.
+    assert (answer.strip()[:4], response.headers["HX-Push-Url"]) == ("<ul ", "false")
+    rest = owner.get("/repositories/groups?connection=gitlab&parent=web&from=web/aaa", htmx=True)
+    assert rest.text.strip().startswith("<li ")
     assert owner.get("/repositories/groups?connection=other&parent=web", htmx=True).status_code == 404
 
 
