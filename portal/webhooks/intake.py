@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import bindparam, update
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import load_only
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from portal.db import insert_into, utc_now
 from portal.foreign import ShortText
@@ -56,6 +56,9 @@ class _Arrival:
     at: datetime
     taken: Taken | None = None
     error: Exception | None = None
+
+
+_Proved = tuple[_Arrival, Hook, dict[str, Any]]
 
 
 class Intake:
@@ -107,42 +110,74 @@ class Intake:
 
     def _take(self, arrivals: list[_Arrival]) -> None:
         database = self._runtime.database
+        if database.is_sqlite:
+            # The secrets are compared before the transaction that keeps other writers waiting.
+            with database.reading() as session:
+                proved, refused = self._verify(session, arrivals)
+            if proved or refused:
+                with database.transaction() as session:
+                    new = self._store(session, proved, refused)
+        else:
+            with database.transaction() as session:
+                proved, refused = self._verify(session, arrivals)
+                new = self._store(session, proved, refused)
+        for arrival, hook, values in proved:
+            place = (hook.id, values["key"])
+            arrival.taken = Taken.STORED if place in new else Taken.KNOWN
+            new.discard(place)
+
+    def _verify(self, session: Session, arrivals: list[_Arrival]) -> tuple[list[_Proved], dict[int | None, datetime]]:
+        """Return what is to be stored, and the hooks of which a refused delivery is to be noted."""
         ids = list({arrival.public_id for arrival in arrivals})
-        with database.reading() as session:
-            hooks = {hook.public_id: hook for hook in session.execute(self._find, {"ids": ids}).scalars()}
-        valid: list[tuple[_Arrival, Hook, dict[str, Any]]] = []
+        hooks = {hook.public_id: hook for hook in session.execute(self._find, {"ids": ids}).scalars()}
+        proved: list[_Proved] = []
+        refused: dict[int | None, datetime] = {}
         for arrival in arrivals:
             hook = hooks.get(arrival.public_id)
             if hook is None:
                 arrival.taken = Taken.NO_HOOK
             elif by := verify_delivery(self._runtime, hook, arrival.headers, arrival.body, arrival.at):
-                valid.append((arrival, hook, _values(arrival, hook, by)))
+                proved.append((arrival, hook, _values(arrival, hook, by)))
             else:
                 arrival.taken = Taken.REFUSED
                 # One valid delivery clears it; the next comparison sends the secrets again.
                 if hook.refused_at is None or hook.refused_at < arrival.at - timedelta(minutes=1):
-                    with database.transaction() as session:
-                        session.execute(update(Hook).where(col(Hook.id) == hook.id).values(refused_at=arrival.at))
-                    hook.refused_at = arrival.at
-        if not valid:
-            return
+                    refused[hook.id] = arrival.at
+        return proved, refused
+
+    def _store(
+        self, session: Session, proved: list[_Proved], refused: dict[int | None, datetime]
+    ) -> set[tuple[int | None, str]]:
+        """Store deliveries, and return which are new: hook and key of each."""
+        # Not the session's own way, which takes three times as long.
+        connection = session.connection()
+        for hook_id, at in refused.items():
+            connection.execute(update(Hook).where(col(Hook.id) == hook_id).values(refused_at=at))
+        if not proved:
+            return set()
+        unsure: dict[int | None, list[dict[str, Any]]] = {}
         quiet: dict[int | None, datetime] = {}
-        with database.transaction() as session:
-            # Not the session's own way, which takes three times as long.
-            new = {tuple(row) for row in session.connection().execute(self._insert, [values for *_, values in valid])}
-            for arrival, hook, values in valid:
-                is_sure = hook.proved_at and hook.status not in UNSURE and not hook.refused_at
-                if not is_sure or hook.verified_by != values["verified_by"] or values["event"] not in hook.events_seen:
-                    _note(session.get(Hook, hook.id, with_for_update=True), values)
-                elif hook.last_delivery_at is None or hook.last_delivery_at <= arrival.at - NOTED_EVERY:
-                    quiet[hook.id] = arrival.at
-            if quiet:
-                seen = update(Hook).where(col(Hook.id).in_(quiet)).values(last_delivery_at=max(quiet.values()))
-                session.connection().execute(seen)
-        for arrival, hook, values in valid:
-            is_new = (hook.id, values["key"]) in new
-            arrival.taken = Taken.STORED if is_new else Taken.KNOWN
-            new.discard((hook.id, values["key"]))
+        for arrival, hook, values in proved:
+            is_sure = hook.proved_at and hook.status not in UNSURE and not hook.refused_at and hook.id not in refused
+            if not is_sure or hook.verified_by != values["verified_by"] or values["event"] not in hook.events_seen:
+                unsure.setdefault(hook.id, []).append(values)
+            elif hook.last_delivery_at is None or hook.last_delivery_at <= arrival.at - NOTED_EVERY:
+                quiet[hook.id] = arrival.at
+        if unsure:
+            # In the order of ids, and before the rows that refer to them: two processes must not wait for each other.
+            named = select(Hook).where(col(Hook.id).in_(unsure)).order_by(col(Hook.id))
+            again = named.with_for_update(key_share=True).execution_options(populate_existing=True)
+            for found in session.exec(again):
+                for values in unsure[found.id]:
+                    _note(found, values)
+            session.flush()
+        new = {(row.hook_id, row.key) for row in connection.execute(self._insert, [values for *_, values in proved])}
+        if quiet:
+            # Whoever holds one of them notes a time as well.
+            free = select(Hook.id).where(col(Hook.id).in_(quiet)).with_for_update(key_share=True, skip_locked=True)
+            seen = update(Hook).where(col(Hook.id).in_(free)).values(last_delivery_at=max(quiet.values()))
+            connection.execute(seen)
+        return new
 
 
 def _values(arrival: _Arrival, hook: Hook, by: str) -> dict[str, Any]:
@@ -167,9 +202,7 @@ def _values(arrival: _Arrival, hook: Hook, by: str) -> dict[str, Any]:
     }
 
 
-def _note(hook: Hook | None, values: dict[str, Any]) -> None:
-    if hook is None:
-        return
+def _note(hook: Hook, values: dict[str, Any]) -> None:
     by, event, now = values["verified_by"], values["event"], values["received_at"]
     hook.last_delivery_at, hook.verified_by, hook.refused_at = now, by, None
     hook.proved_at = hook.proved_at or now
