@@ -127,7 +127,7 @@ class Intake:
             new.discard(place)
 
     def _verify(self, session: Session, arrivals: list[_Arrival]) -> tuple[list[_Proved], dict[int | None, datetime]]:
-        """Return what is to be stored, and the hooks of which a refused delivery is to be noted."""
+        """Return what must be stored, and the hooks that have refused a delivery, with its time."""
         ids = list({arrival.public_id for arrival in arrivals})
         hooks = {hook.public_id: hook for hook in session.execute(self._find, {"ids": ids}).scalars()}
         proved: list[_Proved] = []
