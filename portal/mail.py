@@ -86,7 +86,7 @@ def send(settings: Settings, message: Message) -> None:
     except smtplib.SMTPAuthenticationError:
         raise MailFailed("The mail server does not accept this portal's user name and password.") from None
     except smtplib.SMTPRecipientsRefused:
-        raise MailFailed("The mail server does not accept messages to one of the owners or administrators.") from None
+        raise MailFailed("The mail server does not accept messages to one of the recipients.") from None
     except (smtplib.SMTPException, OSError) as error:
         raise MailFailed(f"The mail server could not be used ({type(error).__name__}).") from None
 

@@ -177,6 +177,7 @@ COUNTS = {
     "request_count.waited_ms",
     "request_slowdown.requests",
     "retired_token.tries",
+    "review_schedule.every_months",
     "selection_rule.active_months",
     "selection_rule.position",
 }

@@ -27,8 +27,11 @@ from portal.repositories.models import (
     Namespace,
     Repository,
     RepositoryRequest,
+    RequestNews,
+    ReviewSchedule,
     SelectionRule,
 )
+from portal.repositories.news import has_news, mail_news
 from portal.repositories.requests import disable_ended, ended_enablements
 from portal.repositories.rules import APPLY_RULES
 from portal.repositories.search import forget_erased
@@ -47,6 +50,8 @@ CAPABILITY = Capability(
         Namespace,
         Repository,
         RepositoryRequest,
+        RequestNews,
+        ReviewSchedule,
         SelectionRule,
     ),
     jobs=(
@@ -68,6 +73,7 @@ CAPABILITY = Capability(
             300,
             lambda runtime: bool(ended_enablements(runtime)),
         ),
+        PeriodicJob("repositories.mail_news", mail_news, "Send e-mails about requests for repositories", 300, has_news),
         PeriodicJob(
             "repositories.take_up_reads",
             take_up_reads,
@@ -105,6 +111,8 @@ CAPABILITY = Capability(
         "repository.disabled": "disabled {object}",
         "repository.list_exported": "exported the list of repositories",
         "repository.enabled": "enabled {object}",
+        "repository.review_kept": "reviewed {object} and kept it enabled",
+        "repository.review_scheduled": "set how often enabled repositories are due for a review, in months: {months}",
         "repository.services_changed": "changed the services of {object}: {services}",
         "rules.applied": "applied the rules of {object}: {enabled} enabled, {disabled} disabled",
         "rules.saved": "changed the rules of {object}",

@@ -198,6 +198,9 @@ class Enablement(SQLModel, table=True):
     ends_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     # The services that are on here; null if they are the connection's, whatever those become.
     services: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    # When someone last said that it is still needed; null if no one has.
+    reviewed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    reviewed_by_user_id: int | None = Field(default=None, sa_type=BigId)
 
 
 class RequestState(StrEnum):
@@ -241,6 +244,30 @@ class RepositoryRequest(SQLModel, table=True):
     decided_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     answer: str = Field(default="", max_length=1000)
     ends_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+class RequestNews(SQLModel, table=True):
+    """Until when one person has been mailed what concerns them about requests.
+
+    Attributes:
+        told_until: everything that happened until then is in a mail, or did not concern them.
+        mailed_at: when the last mail left; null if none has.
+    """
+
+    __tablename__ = "request_news"
+
+    membership_id: int = Field(foreign_key="membership.id", primary_key=True, ondelete="CASCADE", sa_type=BigId)
+    told_until: datetime = Field(sa_type=UTCDateTime)
+    mailed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+class ReviewSchedule(SQLModel, table=True):
+    """How often an organization looks through what is enabled. No row means never."""
+
+    __tablename__ = "review_schedule"
+
+    organization_id: int = Field(foreign_key="organization.id", primary_key=True, ondelete="CASCADE", sa_type=BigId)
+    every_months: int
 
 
 class HeldBack(SQLModel, table=True):

@@ -21,6 +21,7 @@ from portal.repositories import (
     grant_views,
     missing_views,
     request_views,
+    review_views,
     rule_views,
     service_views,
     unseen_views,
@@ -59,6 +60,7 @@ def register(app: Flask, runtime: Runtime) -> None:
     missing_views.register(app)
     rule_views.register(app)
     request_views.register(app)
+    review_views.register(app)
     service_views.register(app)
     unseen_views.register(app)
 

@@ -38,6 +38,7 @@ VIEWS = {
     "servers": ("servers.index", "/servers/"),
     "rules": ("rules.show", "/connections/gitlab/rules"),
     "requests": ("requests.index", "/repositories/requests"),
+    "review": ("review.index", "/repositories/review"),
     "unseen": ("unseen.show", "/connections/gitlab/unseen"),
     "services": ("services.show", "/repositories/1"),
     "missing": ("missing.index", "/repositories/missing"),

@@ -129,11 +129,12 @@ class ForeignRequests:
             *("/connections/", "/connections/gitlab", "/connections/gitlab/activity", "/connections/gitlab/webhooks"),
             *("/connections/gitlab/webhooks/deliveries", f"/connections/gitlab/webhooks/{wrong}", "/jobs", "/members"),
             *("/connections/gitlab/catalogue", "/connections/gitlab/rules", "/connections/gitlab/unseen", "/audit"),
+            *("/repositories/review", "/repositories/review?all=1"),
             *("/repositories/requests", "/connections/gitlab/health", f"/repositories/{number}/request"),
             *(f"/repositories/{number}", f"/repositories/{wrong}", f"/repositories/change?do=enable&{address}"),
         )
         which = dice.choice([path, str(number), path.rpartition("/")[0], f"https://gitlab.example.com/{path}"])
-        kind = dice.randrange(12)
+        kind = dice.randrange(13)
         if kind < 4:
             return "GET", f"/repositories/?{address}", {}
         if kind == 4:
@@ -150,6 +151,10 @@ class ForeignRequests:
             return "POST", f"/repositories/requests/{dice.randrange(1, 60)}", answer
         if kind == 9:
             return "POST", f"/repositories/{number}", {"services": "repositories"}
+        if kind == 10:
+            if dice.random() < 0.5:
+                return "POST", f"/repositories/review/again/{number}", {"do": "enable"}
+            return "POST", "/repositories/review", dice.choice([{"keep": str(number)}, {"disable": str(number)}])
         return "GET", dice.choice(pages), {}
 
     def _view(self, dice: random.Random) -> dict[str, str]:
