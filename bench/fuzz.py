@@ -1,4 +1,5 @@
-"""`make fuzz`: requests from hell over all routes, in several processes, a share of them as bytes to a real server.
+"""`make fuzz`: requests from hell over all routes, in several processes, a share of them as bytes to a real server;
+then deliveries from hell to the intake of webhooks, on SQLite, and a share of them on PostgreSQL.
 
 A failure prints the seed that shows it again: `python -m bench.fuzz --seed 1 --block 17`.
 """
@@ -6,13 +7,14 @@ A failure prints the seed that shows it again: `python -m bench.fuzz --seed 1 --
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from multiprocessing import util
@@ -22,16 +24,22 @@ from argon2 import PasswordHasher
 from rich.table import Table
 
 from bench.figures import console
+from bench.portal_setup import authorized_connection, fresh_runtime
+from portal import create_app
 from portal.accounts import passwords
 from portal.db import Database
 from portal.operation.start import bring_up_to_date
 from portal.vault import KeyRing
+from tests.fuzz.deliveries import DeliveryWorld
 from tests.fuzz.raw import run_raw_block
 from tests.fuzz.world import ACTORS, BLOCK, Found, FuzzWorld
+from tests.support.postgresql import running_cluster
 from tests.web_server.served import Served, serving
 
 # One in this many blocks goes over a socket.
 RAW_EVERY = 50
+# One in this many blocks of deliveries is sent on PostgreSQL too.
+POSTGRESQL_EVERY = 10
 REPORT_EVERY = 100_000
 # Of work on one answer.
 MAX_SECONDS = 1.0
@@ -74,7 +82,7 @@ _process: Process
 def begin(folder: Path, seed: int) -> None:
     """Prepare this process for its blocks."""
     global _process
-    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+    _be_quiet()
     _process = Process(folder, seed)
     util.Finalize(None, _process.close, exitpriority=10)
 
@@ -116,12 +124,52 @@ def run(requests: int, seed: int, processes: int, block: int | None = None) -> i
             if done * BLOCK % REPORT_EVERY == 0:
                 seconds = time.monotonic() - started
                 print(f"{total.requests:,} in {seconds:.0f} s, {len(total.failures)} failures", flush=True)
-    _show(total, time.monotonic() - started)
+    _show(f"requests as {', '.join(ACTORS)}", total, time.monotonic() - started)
     return len(total.failures)
 
 
-def _show(total: Found, seconds: float) -> None:
-    table = Table(title=f"{total.requests:,} requests as {', '.join(ACTORS)}", title_justify="left")
+@contextmanager
+def _delivering(url: str = "") -> Iterator[DeliveryWorld]:
+    with fresh_runtime("", url) as runtime:
+        connection_id = authorized_connection(runtime, "http://127.0.0.1:1", "a-token-of-this-run")
+        yield DeliveryWorld(create_app(runtime=runtime), runtime, connection_id, MAX_SECONDS)
+
+
+def run_deliveries(given: tuple[int, int, int]) -> Found:
+    """Send the blocks of deliveries that one process is given: seed, first and last."""
+    seed, first, last = given
+    with _delivering() as world:
+        return sum_of(world.run_block(seed, number) for number in range(first, last))
+
+
+def sum_of(blocks: Iterable[Found]) -> Found:
+    """Return what several blocks have shown, and print their failures."""
+    total = Found()
+    for found in blocks:
+        total.add(found)
+        for failure in found.failures:
+            print(failure, flush=True)
+    return total
+
+
+def run_intake(deliveries: int, seed: int, processes: int) -> int:
+    """Send this many deliveries; print what was found and return the number of failures."""
+    started, blocks = time.monotonic(), -(-deliveries // BLOCK)
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_be_quiet) as pool:
+        edges = [blocks * part // processes for part in range(processes + 1)]
+        total = sum_of(pool.map(run_deliveries, [(seed, *pair) for pair in itertools.pairwise(edges)]))
+    with running_cluster() as cluster, _delivering(cluster.create_database()) as world:
+        total.add(sum_of(world.run_block(seed, number) for number in range(0, blocks, POSTGRESQL_EVERY)))
+    _show("deliveries", total, time.monotonic() - started)
+    return len(total.failures)
+
+
+def _be_quiet() -> None:
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+
+
+def _show(title: str, total: Found, seconds: float) -> None:
+    table = Table(title=f"{total.requests:,} {title}", title_justify="left")
     for heading in ("failures", "5xx", "longest answer, s", "longest work on one, s", "requests/s"):
         table.add_column(heading, justify="right")
     errors = sum(count for status, count in total.statuses.items() if status >= 500)
@@ -136,11 +184,15 @@ def main() -> None:
     """Read the command line; the exit code says whether there are failures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000)
+    parser.add_argument("--deliveries", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--block", type=int, help="ask this one block only")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
-    sys.exit(1 if run(given.requests, given.seed, given.processes, given.block) else 0)
+    failures = run(given.requests, given.seed, given.processes, given.block) if given.requests else 0
+    if given.block is None and given.deliveries:
+        failures += run_intake(given.deliveries, given.seed, given.processes)
+    sys.exit(1 if failures else 0)
 
 
 if __name__ == "__main__":

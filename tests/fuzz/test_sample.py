@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
 
+from bench.portal_setup import authorized_connection
+from portal import create_app
+from portal.runtime import Runtime
+from tests.fuzz.deliveries import DeliveryWorld
 from tests.fuzz.raw import run_raw_block
 from tests.fuzz.requests import make
 from tests.fuzz.world import ACTORS, BLOCK, Found, FuzzWorld
@@ -48,3 +53,13 @@ def test_request_is_known_by_its_seed(fuzz_world: FuzzWorld) -> None:
 
     assert len(made) == 100
     assert make(fuzz_world.app, "1:1:5", fuzz_world.names) in made
+
+
+@pytest.mark.timeout(600)
+def test_deliveries_from_hell_are_answered_and_none_stays_waiting(runtime: Runtime) -> None:
+    connection_id = authorized_connection(runtime, "http://127.0.0.1:1", "a-token-of-this-test")
+
+    found = DeliveryWorld(create_app(runtime=runtime), runtime, connection_id, math.inf).run_block(SEED, 0)
+
+    assert found.failures == []
+    assert set(found.statuses) == {200, 401, 404, 415}
