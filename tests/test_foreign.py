@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import base64
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.foreign import ELLIPSIS, Foreign, PersonName, Scopes, ShortText, Words, clean
+from portal.foreign import ELLIPSIS, Foreign, PersonName, Scopes, ShortText, Words, clean, hides_nothing
 from portal.redaction import MASK, register
 
 pytestmark = pytest.mark.usefixtures("no_known_secrets")
@@ -74,6 +75,40 @@ def test_secret_goes_before_the_text_is_cut_composed_or_written_out() -> None:
     assert clean("x" * 190 + "0123456789abcdef" * 4, 200) == "x" * 190 + MASK
     assert clean("e\u0301 " + "0123456789abcdef" * 4 + "\u202e") == f"é {MASK}⟨U+202E⟩"
     assert "0123456789abcdef" not in clean("y" * 5000 + "0123456789abcdef" * 4, 3000)
+
+
+SECRET = "0123456789abcdef" * 4
+HIDING = [
+    "e\u0301",
+    "a\u200bb",
+    "a\u3164b",
+    "two\nlines",
+    SECRET,
+    SECRET[8:30],
+    "glpat-1a2b3c4d5e6f7a8b9c0d",
+    SECRET.replace("f", "%66"),
+]
+HIDING.append(base64.b64encode(SECRET.encode()).decode())
+
+
+@given(
+    st.lists(
+        st.one_of(st.text(max_size=40), st.text("aZé09/+-_=%\\&.", max_size=40), st.sampled_from(HIDING)), max_size=5
+    )
+)
+def test_texts_that_hide_nothing_together_stay_as_they_are_one_by_one(texts: list[str]) -> None:
+    register(SECRET)
+
+    if hides_nothing(texts):
+        assert [clean(text) for text in texts] == texts
+
+
+def test_one_text_that_hides_something_is_found_among_others() -> None:
+    register(SECRET)
+
+    assert hides_nothing(["group/sub-group/Payment_Service", "Größe 日本語", "", "https://gitlab.example/a/b?c=d"])
+    for text in HIDING:
+        assert not hides_nothing(["group/project", text, "main"]), text
 
 
 def test_kinds_have_their_own_length_and_are_cleaned_once() -> None:

@@ -225,19 +225,14 @@ class OAuthRefused(GitLabError):
 
 
 Id = Annotated[int, msgspec.Meta(ge=1)]
+AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class FullPath(Path):
     """Where a group or a project is; never empty."""
 
     __slots__ = ()
-
-    def __new__(cls, value: str = "") -> Self:
-        """Clean it."""
-        found = super().__new__(cls, value)
-        if not found:
-            raise ValueError("an empty path")
-        return found
+    may_be_empty = False
 
 
 class Moment(datetime):
@@ -250,7 +245,7 @@ class Moment(datetime):
         if not isinstance(given[0], str):
             raise TypeError("not a text")
         try:
-            told = msgspec.convert(given[0], Annotated[datetime, msgspec.Meta(tz=True)]).astimezone(UTC)
+            told = msgspec.convert(given[0], AwareTime).astimezone(UTC)
         except OverflowError:
             raise ValueError("beyond all years") from None
         day, time = told.date(), told.time()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
@@ -513,6 +513,17 @@ def keep_counts(session: Session, *which: ColumnElement[bool]) -> Iterator[None]
             more = {name: new - old for name, old, new in zip(COUNTS, was, now, strict=True)}
             changes.append({"connection_id": key[0], "path": key[1], **more})
     _write(session, changes, is_difference=True)
+
+
+def count_new(session: Session, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add repositories that were not there before to the counts of their namespaces; no one wants them yet."""
+    counts = {(row["connection_id"], row["namespace_path"]): dict.fromkeys(COUNTS, 0) for row in rows}
+    for row in rows:
+        own = counts[row["connection_id"], row["namespace_path"]]
+        own["total"] += 1
+        own["blocked"] += bool(row["unavailable_reason"])
+    new = [{"connection_id": key[0], "path": key[1], **own} for key, own in sorted(counts.items())]
+    _write(session, new, is_difference=True)
 
 
 def recount(session: Session, connection_id: int) -> None:

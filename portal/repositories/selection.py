@@ -539,7 +539,9 @@ def match(
     few_first = few is not None or (not principal.sees_all_groups and counts[StateFilter.ALL] <= MAX_SORTED)
     if few_first:
         path = path + ""
-    follows_index = not few_first and filters.sort.by != "enabled"
+    # PostgreSQL decides by itself, and would take what is an expression for far fewer rows.
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    follows_index = not is_sqlite or (not few_first and filters.sort.by != "enabled")
     found = Matching(list(connections), [], counts[filters.state], path, few_first, follows_index)
     conditions = found.conditions
     conditions += [

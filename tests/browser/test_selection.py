@@ -199,6 +199,11 @@ def test_pages_follow_each_other_without_loss(panel: Page) -> None:
         following.click()
         expect(panel.locator("#listing tbody .gh-path").first).not_to_have_text(page_of_names[0])
 
+    address = panel.url
+    panel.locator(".gh-tree-node > details > summary").first.click()
+    expect(panel.locator(".gh-tree-node .gh-tree-list .gh-tree-link").first).to_be_visible()
+    assert panel.url == address
+
     total = int(panel.locator(".gh-tree-all .gh-tree-count").inner_text().split("/")[1])
     assert len(seen) == len(set(seen)) == total
     last = names(panel)

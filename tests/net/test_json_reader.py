@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portal.foreign import Title
 from portal.net.json_reader import JSONRefused, read_json
+from portal.redaction import MASK, register
 
 JSON = "application/json"
 
@@ -32,6 +34,17 @@ def test_struct_is_read_and_unknown_fields_are_ignored() -> None:
     project = read_json(b'{"id": 1, "name": "a", "x": [{"y": null}]}', "Application/JSON; charset=utf-8", Project)
 
     assert project == Project(1, "a")
+
+
+@pytest.mark.usefixtures("no_known_secrets")
+def test_one_secret_on_a_page_is_blanked_and_everything_else_stays() -> None:
+    register("0123456789abcdef" * 4)
+    names = ["Größe", "0123456789abcdef" * 4, "", "a\u202eb", "x" * 1000]
+
+    found = read_json(json.dumps(names).encode(), JSON, list[Title])
+
+    assert found == ["Größe", MASK, "", "a⟨U+202E⟩b", Title("x" * 1000)]
+    assert {type(name) for name in [*found, *read_json(b'["a", ""]', JSON, list[Title])]} == {Title}
 
 
 @pytest.mark.parametrize("kind", ["text/html", "", "text/plain", "application/octet-stream", "application/jsonp"])

@@ -72,6 +72,7 @@ class CatalogueReader:
         wants_maintainer: bool,
         ranges: list[IdRange],
         filters_by_role: bool = True,
+        counts_all: bool = True,
     ) -> None:
         self._client = client
         self._lanes = lanes
@@ -84,7 +85,7 @@ class CatalogueReader:
         self._asked = self._failing = 0
         self._highest = max(one.last for one in ranges)
         self._counting = threading.Lock()
-        self._reaches = {level: list(REACHES) for level in self._levels}
+        self._reaches = {level: list(REACHES if counts_all else REACHES[1:]) for level in self._levels}
         self._held_by_all: dict[int, list[tuple[int, int]]] = {level: [] for level in self._levels}
         self.is_contradicted = False
 
@@ -228,22 +229,25 @@ class CatalogueReader:
         One answer is for many pages: on most GitLabs the service user has one role in all its groups. Where that is not
         so, a few questions show it, and then the ids are listed.
         """
+        reaches = self._reaches[level]
         with self._counting:
-            reaches = self._reaches[level]
+            reach = reaches[0] if reaches else 0
             if any(above < first and last <= up_to for above, up_to in self._held_by_all[level]):
                 return True
-            end = min(self._highest, last + (last - first) * reaches[0]) if reaches else last
-            if end <= last:
-                return False
-            try:
-                counts = [self._ask(first - 1, end + 1, 1, wanted, tries=1).total for wanted in (level, None)]
-            except GitLabUnavailable:
-                counts = [None]
-            if counts[0] is None or counts[0] != counts[1]:
-                reaches.pop(0)
-                return False
-            self._held_by_all[level].append((first - 1, end))
-            return True
+        end = min(self._highest, last + (last - first) * reach)
+        if end <= last:
+            return False
+        try:
+            counts = [self._ask(first - 1, end + 1, 1, wanted, tries=1).total for wanted in (level, None)]
+        except GitLabUnavailable:
+            counts = [None]
+        with self._counting:
+            if counts[0] is not None and counts[0] == counts[1]:
+                self._held_by_all[level].append((first - 1, end))
+                return True
+            if reach in reaches:  # Another lane may have found out at the same moment.
+                reaches.remove(reach)
+            return False
 
     def _by_offset(self) -> Iterator[CataloguePage]:
         """Read everything page by page; those with a role first, because ids cannot express that."""

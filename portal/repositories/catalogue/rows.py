@@ -18,7 +18,7 @@ from sqlmodel import Session, SQLModel, col
 from portal.db import Database, insert_into, utc_now
 from portal.gitlab.answers import Group, Project
 from portal.repositories.availability import Facts, reason_against
-from portal.repositories.models import GitLabGroup, Repository, RoleSource, add_namespaces, keep_counts
+from portal.repositories.models import GitLabGroup, Repository, RoleSource, add_namespaces, count_new, keep_counts
 
 # SQLite allows 32,766 variables in a statement; a list of ids stays far below.
 IDS_PER_STATEMENT = 5000
@@ -124,17 +124,25 @@ def write_repositories(database: Database, rows: list[RowValues]) -> int:
     """Insert or update repositories by (connection, GitLab id) in one short transaction; return how many changed."""
     if not rows:
         return 0
-    own = (
-        col(Repository.connection_id) == rows[0].values["connection_id"],
-        col(Repository.gitlab_project_id).in_([row.values["gitlab_project_id"] for row in rows]),
-    )
+    number, key = col(Repository.gitlab_project_id), ("connection_id", "gitlab_project_id")
+    own = col(Repository.connection_id) == rows[0].values["connection_id"]
+    ids = [row.values["gitlab_project_id"] for row in rows]
     with database.reading() as session:
-        stored = session.execute(select(col(Repository.gitlab_project_id), col(Repository.digest)).where(*own)).all()
-    digests = dict(stored)
-    changed = [row for row in rows if digests.get(row.values["gitlab_project_id"]) != row.values["digest"]]
+        digests = dict(session.execute(select(number, col(Repository.digest)).where(own, number.in_(ids))).all())
+    # One row each: in pages that follow each other a project may be twice.
+    changed = {
+        project_id: row
+        for project_id, row in zip(ids, rows, strict=True)
+        if digests.get(project_id) != row.values["digest"]
+    }
     if changed:
-        with database.transaction() as session, keep_counts(session, *own):
-            _upsert(session, Repository, ("connection_id", "gitlab_project_id"), changed, guard="digest")
+        with database.transaction() as session:
+            if known := [row for project_id, row in changed.items() if project_id in digests]:
+                with keep_counts(session, own, number.in_(changed.keys() & digests.keys())):
+                    _upsert(session, Repository, key, known, guard="digest")
+            if new := [row for project_id, row in changed.items() if project_id not in digests]:
+                _upsert(session, Repository, key, new, guard="digest")
+                count_new(session, [row.values for row in new])
     return len(changed)
 
 

@@ -350,6 +350,7 @@ def _read_repositories(
         wants_maintainer=connection.hooks_wanted,
         ranges=found.covered.left(highest),
         filters_by_role=version is None or version >= FILTERS_BY_ROLE,
+        counts_all=found.counted is not None,
     )
     assert connection.id is not None
     for pages in reader:
