@@ -38,6 +38,7 @@ CAPABILITY = Capability(
         "hook.removed": "removed the webhook of {object}",
         "hook.repair_requested": "had the webhook of {object} compared with GitLab",
         "hook.repaired": "repaired the webhook of {object}",
+        "hook.resend_requested": "had GitLab send a delivery of the webhook of {object} again",
         "hook.secret_shown": "saw new secrets of the webhook of {object}, to set it up by hand",
         "hook.switched_off": "switched the webhook of {object} off",
         "hook.switched_on": "switched the webhook of {object} on",

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Table, bindparam, func, literal_column, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, func, literal_column, or_, update
 from sqlmodel import Session, col, select
 
 from portal.actor import Principal
@@ -24,6 +24,7 @@ from portal.jobs import JobContext
 from portal.net.json_reader import JSONRefused, read_json
 from portal.repositories.catalogue.run import enqueue_catalogue_read
 from portal.repositories.models import Repository, visible_to
+from portal.repositories.selection import LIKE_ESCAPE, escape_like
 from portal.runtime import Runtime
 from portal.webhooks.changes import find_hook
 from portal.webhooks.models import Delivery, Hook, Verdict
@@ -32,6 +33,7 @@ BATCH = 500
 # Not a bound parameter: with one, neither database could know that the index of waiting deliveries has the answer.
 IS_WAITING = col(Delivery.verdict) == literal_column(f"'{Verdict.WAITING}'")
 PER_PAGE = 50
+MAX_QUERY = 200
 APPLY_SECONDS = 1
 # By `object_kind`: something happened in a project.
 ACTIVITY = frozenset({"push", "tag_push", "merge_request", "issue", "work_item", "note"})
@@ -234,12 +236,29 @@ class DeliveriesPage:
     rows: list[DeliveryRow]
     hook: Hook | None
     before: int | None
+    query: str = ""
+    verdict: str = ""
 
 
 def load_deliveries(
-    runtime: Runtime, principal: Principal, connection: Connection, hook_id: int | None, before: int | None
+    runtime: Runtime,
+    principal: Principal,
+    connection: Connection,
+    hook_id: int | None,
+    before: int | None,
+    query: str = "",
+    verdict: str = "",
 ) -> DeliveriesPage:
     """Return one page as this person may see it.
+
+    Args:
+        runtime: of this process.
+        principal: who asks.
+        connection: whose deliveries.
+        hook_id: our id of the only hook; None for all.
+        before: our id of the last delivery of the page before; None for the first page.
+        query: part of a repository's path or of an event's name, or a delivery's key.
+        verdict: the only one; empty for all.
 
     Raises:
         NotFound: there is no such hook that they may see.
@@ -248,9 +267,15 @@ def load_deliveries(
         select(Delivery, func.coalesce(col(Repository.path_with_namespace), ""))
         .join(Connection, col(Connection.id) == col(Delivery.connection_id))
         .outerjoin(Hook, col(Hook.id) == col(Delivery.hook_id))
-        .outerjoin(Repository, col(Repository.id) == col(Hook.repository_id))
+        .outerjoin(Repository, _is_about())
         .where(col(Delivery.connection_id) == connection.id, visible_to(principal))
     )
+    if query := query.strip()[:MAX_QUERY]:
+        like = f"%{escape_like(query)}%"
+        named = (col(part).ilike(like, escape=LIKE_ESCAPE) for part in (Repository.path_with_namespace, Delivery.event))
+        statement = statement.where(or_(*named, col(Delivery.key) == query))
+    if verdict:
+        statement = statement.where(col(Delivery.verdict) == verdict)
     with runtime.database.reading() as session:
         hook = find_hook(session, principal, connection, hook_id) if hook_id is not None else None
         if hook is not None:
@@ -259,7 +284,15 @@ def load_deliveries(
             statement = statement.where(col(Delivery.id) < before)
         found = session.exec(statement.order_by(col(Delivery.id).desc()).limit(PER_PAGE + 1)).all()
     rows = [DeliveryRow(delivery, path or connection.display_name) for delivery, path in found[:PER_PAGE]]
-    return DeliveriesPage(rows, hook, rows[-1].delivery.id if len(found) > PER_PAGE else None)
+    return DeliveriesPage(rows, hook, rows[-1].delivery.id if len(found) > PER_PAGE else None, query, verdict)
+
+
+def _is_about() -> ColumnElement[bool]:
+    """Return the condition for the repository that a delivery names: of a hook that has only one, or by its id."""
+    same = (col(Repository.connection_id) == col(Delivery.connection_id)) & (
+        col(Repository.gitlab_project_id) == col(Delivery.gitlab_project_id)
+    )
+    return or_(col(Repository.id) == col(Hook.repository_id), and_(col(Hook.repository_id).is_(None), same))
 
 
 def has_old(runtime: Runtime) -> bool:

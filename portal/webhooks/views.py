@@ -15,9 +15,10 @@ from portal.web.current import current_principal, current_runtime
 from portal.web.forms import refuse_unknown_fields
 from portal.web.htmx import leave_to, render
 from portal.web.machine import Body, machine
-from portal.webhooks import changes
+from portal.webhooks import changes, log
 from portal.webhooks.deliveries import load_deliveries
 from portal.webhooks.intake import Intake, Taken
+from portal.webhooks.models import Verdict
 from portal.webhooks.status import load_hook, load_hooks_page
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/connections/<slug>/webhooks")
@@ -70,13 +71,16 @@ def index(slug: str) -> Response:
 @blueprint.get("/deliveries")
 @requires(Right.SEE_CONNECTIONS)
 def deliveries(slug: str) -> Response:
-    """Show what came, of one hook if the address names it."""
-    runtime, principal = current_runtime(), current_principal()
+    """Show what came, of one hook or repository if the address names it."""
+    runtime, principal, asked = current_runtime(), current_principal(), request.args
     connection = get_connection(runtime, principal, slug)
-    hook_id = _id(request.args["hook"]) if request.args.get("hook") else None
-    before = read_id(request.args.get("before", ""))
-    found = load_deliveries(runtime, principal, connection, hook_id, before)
-    return render("webhooks/deliveries.html", connection=connection, found=found)
+    hook_id = _id(asked["hook"]) if asked.get("hook") else None
+    before = read_id(asked.get("before", ""))
+    verdict = asked.get("verdict", "")
+    found = load_deliveries(
+        runtime, principal, connection, hook_id, before, asked.get("q", ""), verdict if verdict in set(Verdict) else ""
+    )
+    return render("webhooks/deliveries.html", connection=connection, found=found, verdicts=tuple(Verdict))
 
 
 @blueprint.get(f"/<int(max={MAX_ID}):hook_id>")
@@ -86,6 +90,30 @@ def show(slug: str, hook_id: int) -> Response:
     runtime, principal = current_runtime(), current_principal()
     connection = get_connection(runtime, principal, slug)
     return render("webhooks/show.html", connection=connection, found=load_hook(runtime, principal, connection, hook_id))
+
+
+@blueprint.get(f"/<int(max={MAX_ID}):hook_id>/log")
+@requires(Right.SEE_CONNECTIONS)
+def show_log(slug: str, hook_id: int) -> Response:
+    """Show GitLab's log of one hook beside what arrived here."""
+    runtime, principal = current_runtime(), current_principal()
+    connection = get_connection(runtime, principal, slug)
+    return render(
+        "webhooks/log.html",
+        "webhooks/_log.html",
+        connection=connection,
+        found=load_hook(runtime, principal, connection, hook_id),
+        log=log.read_log(runtime, principal, connection, hook_id),
+    )
+
+
+@blueprint.post(f"/<int(max={MAX_ID}):hook_id>/log/<int(max={MAX_ID}):event_id>")
+@requires(Right.MANAGE_CONNECTIONS)
+def resend(slug: str, hook_id: int, event_id: int) -> Response:
+    """Have GitLab send one delivery again."""
+    refuse_unknown_fields()
+    flash(log.resend(current_runtime(), current_principal(), slug, hook_id, event_id), "success")
+    return leave_to(url_for(".show_log", slug=slug, hook_id=hook_id))
 
 
 @blueprint.post("/compare")

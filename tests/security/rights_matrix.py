@@ -236,6 +236,8 @@ ROWS = (
     Row("POST", HOOKS + "/settings", "webhooks.settings", MANAGE, 303, {"level": "project"}),
     Row("POST", HOOKS + "/rotate", "webhooks.rotate_all", MANAGE, 303),
     Row("POST", HOOKS + "/{hook}/repair", "webhooks.repair", MANAGE, 303),
+    Row("GET", HOOKS + "/{hook}/log", "webhooks.show_log", Right.SEE_CONNECTIONS, 200, only=EVERYONE_BUT_LEADS),
+    Row("POST", HOOKS + "/{hook}/log/1", "webhooks.resend", MANAGE, 409),
     Row("POST", HOOKS + "/{hook}/rotate", "webhooks.rotate", MANAGE, 303),
     Row("POST", HOOKS + "/{hook}/mode", "webhooks.mode", MANAGE, 303, {"mode": "automatic"}),
     Row("POST", HOOKS + "/{hook}/by-hand", "webhooks.by_hand", MANAGE, 200),
