@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SANDBOX ?= 1
 SANDBOX_PORT ?= 8929
 DATA_DIR := $(or $(GATEHOUSE_DATA_DIR),var)
-WORKERS ?= 3
+WORKERS ?= 4
 
 .PHONY: run test lint bench fuzz lock pictures clean
 

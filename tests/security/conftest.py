@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,11 @@ class World:
         organization_id = actor.organization_id if owns else 3 - actor.organization_id
         other = self.cast.outsider if organization_id == 2 else self.cast.owner
         return make_objects(self.runtime, organization_id, actor.user_id if owns else other.user_id).names
+
+    @cached_property
+    def untouched(self) -> dict[str, str]:
+        """Placeholders for objects of the owner's organization, for requests that must change nothing."""
+        return self.names(self.cast.owner, "own")
 
     def ask(self, row: Row, visitor: Visitor, names: dict[str, str], **details: Any) -> TestResponse:
         """Send the request of a row."""

@@ -28,7 +28,7 @@ def send(visitor: Visitor, method: str, path: str, body: bytes, content_type: st
 @pytest.mark.parametrize("row", POSTS, ids=lambda row: row.endpoint)
 def test_body_that_no_page_sends_is_400_and_changes_nothing(world: World, row: Row) -> None:
     visitors = [world.signed_in(), *([Visitor(world.app)] if row.right == PUBLIC else [])]
-    path = row.path.format(**world.names(world.cast.owner, "own"))
+    path = row.path.format(**world.untouched)
     field = next(iter(set(row.form) - REPEATABLE), "name").encode()
 
     for visitor in visitors:

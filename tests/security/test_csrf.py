@@ -31,7 +31,7 @@ def send(world: World, row: Row, visitor: Visitor, names: dict[str, str], header
 @pytest.mark.parametrize("row", POSTS, ids=endpoint_of)
 def test_no_change_without_the_token_of_this_session_from_this_site(world: World, row: Row) -> None:
     owner, other = world.signed_in(), world.signed_in(world.cast.administrator)
-    names = world.names(world.cast.owner, "own")
+    names = world.untouched
     token, foreign_token = owner.csrf_token(), other.csrf_token()
     before = digests(world.runtime.database)
 
@@ -109,7 +109,7 @@ def test_refusal_is_a_fragment_for_htmx(world: World) -> None:
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE"])
 def test_no_other_method_changes_anything(world: World, method: str) -> None:
     owner = world.signed_in()
-    names = world.names(world.cast.owner, "own")
+    names = world.untouched
     before = digests(world.runtime.database)
 
     for path in {row.path.format(**names) for row in ROWS}:

@@ -34,7 +34,7 @@ def multipart(*values: bytes) -> bytes:
 @pytest.mark.parametrize("row", POSTS, ids=endpoint_of)
 def test_body_beyond_the_limit_is_413_on_every_form(world: World, row: Row) -> None:
     owner = world.signed_in()
-    path = row.path.format(**world.names(world.cast.owner, "own"))
+    path = row.path.format(**world.untouched)
     token, before = owner.csrf_token(), digests(world.runtime.database)
 
     form = owner.post(path, b"name=" + b"x" * LARGE, token=token, content_type=URLENCODED)
@@ -62,7 +62,7 @@ def test_query_beyond_the_limit_is_413(world: World, path: str) -> None:
 @pytest.mark.parametrize("row", [row for row in PAGES if row.method == "GET"], ids=endpoint_of)
 def test_query_that_nobody_expects_never_fails(world: World, row: Row) -> None:
     owner = world.signed_in()
-    path = row.path.format(**world.names(world.cast.owner, "own"))
+    path = row.path.format(**world.untouched)
 
     for query in (
         "before=abc&after=zzz&state=no&q=%00&page=-1&group=%ff",
@@ -79,7 +79,7 @@ def test_query_that_nobody_expects_never_fails(world: World, row: Row) -> None:
 
 @pytest.mark.parametrize("row", FORMS, ids=endpoint_of)
 def test_field_that_the_page_does_not_have_is_400_and_changes_nothing(world: World, row: Row) -> None:
-    owner, names = world.signed_in(), world.names(world.cast.owner, "own")
+    owner, names = world.signed_in(), world.untouched
     token, before = owner.csrf_token(), digests(world.runtime.database)
 
     found = {
@@ -94,7 +94,7 @@ def test_field_that_the_page_does_not_have_is_400_and_changes_nothing(world: Wor
 
 @pytest.mark.parametrize("row", [row for row in FORMS if set(row.form) - REPEATABLE], ids=endpoint_of)
 def test_field_that_comes_twice_is_400_and_changes_nothing(world: World, row: Row) -> None:
-    owner, names = world.signed_in(), world.names(world.cast.owner, "own")
+    owner, names = world.signed_in(), world.untouched
     token, before = owner.csrf_token(), digests(world.runtime.database)
 
     for field in set(row.form) - REPEATABLE:
@@ -127,7 +127,7 @@ def test_hostile_values_never_fail(world: World, row: Row) -> None:
 
 @pytest.mark.parametrize("row", [row for row in FORMS if row.form and row.right != PUBLIC], ids=endpoint_of)
 def test_json_is_no_form(world: World, row: Row) -> None:
-    owner, names = world.signed_in(), world.names(world.cast.owner, "own")
+    owner, names = world.signed_in(), world.untouched
     before = digests(world.runtime.database)
 
     for body in (b"[" * 200_000, b'{"role": "owner", "name": "x"}', b"\xff\xfe"):
