@@ -538,8 +538,9 @@ def read_page(answer: Answer, shape: type[T], *, per_page: int, always_told: Col
             ids[row_id] = None
             if item is not None:
                 items.setdefault(row_id, item)
-        name = ShortText(f"row {place}" if row_id is None else str(row_id))
-        defects += [Defect(name, ShortText(field), is_left_out=item is None) for field in wrong]
+        if wrong:
+            name = ShortText(f"row {place}" if row_id is None else str(row_id))
+            defects += [Defect(name, ShortText(field), is_left_out=item is None) for field in wrong]
     total = answer.headers.get("x-total", "")
     return Page(
         items=list(items.values()),

@@ -47,6 +47,8 @@ _COLUMNS = {
 }
 # Null means "none" in these; in the others it says nothing.
 _MAY_BE_NULL = {"description", "default_branch", "marked_for_deletion_on", "marked_for_deletion_at"}
+_COLUMNS_IF_TOLD = {field: columns for field, columns in _COLUMNS.items() if field not in _MAY_BE_NULL}
+_NONE_KEPT: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,9 @@ def repository_row(connection_id: int, project: Project, access_level: int | Non
     row["search_text"] = f"{path} {name}".lower()[:SEARCH_LENGTH]
     row["digest"] = hashlib.blake2b(msgspec.json.encode(row, enc_hook=str), digest_size=DIGEST_BYTES).digest()
     row["connection_id"] = connection_id
-    untold = {field for field in _COLUMNS if getattr(project, field) is None} - _MAY_BE_NULL
-    kept = (_COLUMNS[field] for field in untold.union(wrong) & _COLUMNS.keys())
-    return RowValues(row, frozenset().union(*kept))
+    kept = [columns for field, columns in _COLUMNS_IF_TOLD.items() if getattr(project, field) is None]
+    kept += [_COLUMNS[field] for field in wrong if field in _COLUMNS]
+    return RowValues(row, frozenset().union(*kept) if kept else _NONE_KEPT)
 
 
 def _role_source(project: Project, access_level: int | None) -> str:
