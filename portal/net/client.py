@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json as json_module
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -114,6 +115,7 @@ class HostSession:
         self._is_background = is_background
         self._purpose = purpose or (Purpose.CHECKS if is_background else Purpose.PEOPLE)
         self._has_asked_for_tokens = False
+        self._turns: AbstractContextManager[object] = nullcontext()
         self._recall = recall
         exceptions = ProxyExceptions.parse(proxy_exceptions)
         self._backend = GuardedBackend(policy, address, resolve, parse_proxy(proxy) if proxy else None, exceptions)
@@ -142,6 +144,10 @@ class HostSession:
             self._share.release()
             if not self._has_asked_for_tokens:  # Whoever holds new tokens must not wait for the database here.
                 self._share.usage.flush()
+
+    def limit(self, at_once: int) -> None:
+        """Have at most so many requests under way at a time, from however many threads."""
+        self._turns = threading.BoundedSemaphore(at_once)
 
     @contextmanager
     def deadline(self, seconds: float, max_bytes: int = DEFAULT_MAX_BYTES) -> Iterator[Exchange]:
@@ -206,20 +212,21 @@ class HostSession:
             data=dict(form) if form is not None else None,
         )
         url = self.address.url + path.partition("?")[0]
-        if self._share and is_held:
-            rest = self._share.take(deadline_seconds, is_background=self._is_background, purpose=self._purpose)
-            if rest is not None:
-                return Answer(429, Headers({"retry-after": str(math.ceil(rest))}), b"", 0.0, url)
-        self._has_asked_for_tokens |= not is_held
-        started = time.monotonic()
-        try:
-            with exchange(deadline_seconds, max_bytes) as limits:
-                limits.takes_any_encoding = takes_any_encoding
-                answer = self.transport.handle_request(request)
-                received = answer.read()
-        finally:
-            if self._share:
-                (self._share.give_back if is_held else self._share.count)()
+        with self._turns:
+            if self._share and is_held:
+                rest = self._share.take(deadline_seconds, is_background=self._is_background, purpose=self._purpose)
+                if rest is not None:
+                    return Answer(429, Headers({"retry-after": str(math.ceil(rest))}), b"", 0.0, url)
+            self._has_asked_for_tokens |= not is_held
+            started = time.monotonic()
+            try:
+                with exchange(deadline_seconds, max_bytes) as limits:
+                    limits.takes_any_encoding = takes_any_encoding
+                    answer = self.transport.handle_request(request)
+                    received = answer.read()
+            finally:
+                if self._share:
+                    (self._share.give_back if is_held else self._share.count)()
         if self._share and is_held:
             limit, remaining = (answer.headers.get(name) for name in ("ratelimit-limit", "ratelimit-remaining"))
             self._share.usage.note_limit(limit, remaining)

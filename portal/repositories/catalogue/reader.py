@@ -35,8 +35,9 @@ MAX_PAGES = 50_000
 MAX_FAILING = 20
 # Usually no project has a higher id.
 OPEN_END = 2**31
-# How far beyond a page GitLab is asked to count, in widths of the page: everything first, then less.
-REACHES = (OPEN_END, 50, 5)
+# How far beyond a page GitLab is asked to count, in widths of the page: everything first, then less after each answer
+# that does not help, and more again after one that does.
+REACHES = (OPEN_END, 50, 16, 5)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class CatalogueReader:
         self._asked = self._failing = 0
         self._highest = max(one.last for one in ranges)
         self._counting = threading.Lock()
-        self._reaches = {level: list(REACHES if counts_all else REACHES[1:]) for level in self._levels}
+        # Which of `REACHES` is next; beyond the last, GitLab is no longer asked to count.
+        self._reach = dict.fromkeys(self._levels, 0 if counts_all else 1)
         self._held_by_all: dict[int, list[tuple[int, int]]] = {level: [] for level in self._levels}
         self.is_contradicted = False
 
@@ -229,12 +231,11 @@ class CatalogueReader:
         One answer is for many pages: on most GitLabs the service user has one role in all its groups. Where that is not
         so, a few questions show it, and then the ids are listed.
         """
-        reaches = self._reaches[level]
         with self._counting:
-            reach = reaches[0] if reaches else 0
+            reach = self._reach[level]
             if any(above < first and last <= up_to for above, up_to in self._held_by_all[level]):
                 return True
-        end = min(self._highest, last + (last - first) * reach)
+        end = min(self._highest, last + (last - first) * REACHES[reach]) if reach < len(REACHES) else last
         if end <= last:
             return False
         try:
@@ -242,12 +243,12 @@ class CatalogueReader:
         except GitLabUnavailable:
             counts = [None]
         with self._counting:
-            if counts[0] is not None and counts[0] == counts[1]:
+            is_held = counts[0] is not None and counts[0] == counts[1]
+            if self._reach[level] == reach:  # Otherwise another lane has found out at the same moment.
+                self._reach[level] = max(reach - 1, 1) if is_held else reach + 1
+            if is_held:
                 self._held_by_all[level].append((first - 1, end))
-                return True
-            if reach in reaches:  # Another lane may have found out at the same moment.
-                reaches.remove(reach)
-            return False
+            return is_held
 
     def _by_offset(self) -> Iterator[CataloguePage]:
         """Read everything page by page; those with a role first, because ids cannot express that."""

@@ -50,6 +50,8 @@ READ_CATALOGUE = "repositories.read_catalogue"
 READ_UPDATES = "repositories.read_updates"
 # What a killed process has read since is read again.
 KEPT_EVERY_SECONDS = 2.0
+# While one takes its page apart, another asks for the next.
+THREADS_PER_REQUEST = 2
 # What has been read before that may be out of date.
 RESUMED_WITHIN = timedelta(hours=1)
 # GitLab stores the time of an update before others can see it.
@@ -108,6 +110,7 @@ def read_catalogue(runtime: Runtime, connection_id: int, job_public_id: str, pro
     if is_new:
         run_id = _begin(runtime, connection_id, job_public_id, RunKind.COMPLETE)
     with open_host_session(runtime, connection, is_background=True, purpose=Purpose.CATALOGUE) as http:
+        http.limit(runtime.settings.catalogue_lanes)
         client = GitLabClient(http, AccessSource(runtime, connection_id, "catalogue read"))
         version = _read_version(runtime, connection, client)
         if is_new and version is not None and version >= FILTERS_BY_UPDATE:
@@ -346,7 +349,7 @@ def _read_repositories(
         highest = 0  # It may be the newest project that makes GitLab fail; then the reader finds it.
     reader = CatalogueReader(
         client,
-        lanes=runtime.settings.catalogue_lanes,
+        lanes=runtime.settings.catalogue_lanes * THREADS_PER_REQUEST,
         wants_maintainer=connection.hooks_wanted,
         ranges=found.covered.left(highest),
         filters_by_role=version is None or version >= FILTERS_BY_ROLE,
