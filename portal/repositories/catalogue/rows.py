@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlmodel import Session, SQLModel, col
 
 from portal.db import Database, insert_into, utc_now
@@ -236,12 +236,11 @@ def _upsert(
 
 def mark_unseen_as_gone(session: Session, connection_id: int, when: datetime) -> None:
     """Mark what a read no longer saw, because someone said that it is gone."""
-    own = (col(Repository.connection_id) == connection_id, col(Repository.unseen_since).is_not(None))
-    ids = list(session.execute(select(col(Repository.id)).where(*own)).scalars())
-    for start in range(0, len(ids), IDS_PER_STATEMENT):
-        some = col(Repository.id).in_(ids[start : start + IDS_PER_STATEMENT])
-        with keep_counts(session, some):
-            session.execute(update(Repository).where(some).values(missing_since=when, unseen_since=None))
+    own, unseen = col(Repository.connection_id) == connection_id, col(Repository.unseen_since).is_not(None)
+    # The same rows before and after, without the thousands of ids.
+    with keep_counts(session, own, or_(unseen, col(Repository.missing_since) == when)):
+        gone = update(Repository).where(own, unseen).values(missing_since=when, unseen_since=None)
+        session.connection().execute(gone)
 
 
 def _set_since(database: Database, connection_id: int, project_ids: list[int], **values: datetime | None) -> None:
