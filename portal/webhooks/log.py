@@ -44,7 +44,11 @@ class LogRow:
     @property
     def event(self) -> str:
         """What happened, in GitLab's words."""
-        return self.arrived.event if self.arrived else self.sent.trigger.replace("_", " ").capitalize()
+        if self.arrived:
+            return self.arrived.event
+        # `push_hooks` here is `Push Hook` in the header of the delivery.
+        name = self.sent.trigger.removesuffix("_hooks").replace("_", " ").title()
+        return f"{name} Hook" if name else ""
 
     @property
     def gitlab_says(self) -> str:

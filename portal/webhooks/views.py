@@ -104,6 +104,7 @@ def show_log(slug: str, hook_id: int) -> Response:
         connection=connection,
         found=load_hook(runtime, principal, connection, hook_id),
         log=log.read_log(runtime, principal, connection, hook_id),
+        kept_days=runtime.settings.delivery_days,
     )
 
 

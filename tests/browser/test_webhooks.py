@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -65,6 +66,22 @@ def store_deliveries(site: Site) -> None:
             session.add(Delivery(key=verdict, event="Push Hook", verdict=verdict, effect=effect, **about, **at))
 
 
+def logged() -> Iterator[dict[str, Any]]:
+    """Yield rows of GitLab's log: arrived, arrived after GitLab gave up, refused, and answered by something else."""
+    rows = (("applied", "200"), ("ignored", "internal error"), ("unknown-1", "401"), ("unknown-2", "502"))
+    for number, (key, status) in enumerate(rows, start=1):
+        headers = {"X-Gitlab-Event": "Push Hook", "Idempotency-Key": key}
+        yield {
+            "id": number,
+            "url": "https://gatehouse.example.com/webhooks/gitlab/[REDACTED]",
+            "trigger": "push_hooks",
+            "request_headers": headers,
+            "response_body": "Bad Gateway" if status == "502" else "",
+            "execution_duration": 10.0 if status == "internal error" else 0.2,
+            "response_status": status,
+        }
+
+
 def test_pages_about_webhooks_read_well_at_every_width_in_every_look(site: Site, page: Page) -> None:
     store_hooks(site)
     look = Looker()
@@ -81,5 +98,13 @@ def test_pages_about_webhooks_read_well_at_every_width_in_every_look(site: Site,
     page.goto(f"{site.url}{PAGE}/deliveries")
     expect(page.get_by_text("Push Hook").first).to_be_visible()
     look(page, "deliveries")
+    site.sandbox.faults.add("/api/v4/projects/*/hooks/*/events", body=list(logged()))
+    with site.runtime.database.transaction() as session:
+        hook = session.exec(select(Hook)).first()
+        assert hook is not None
+        hook.gitlab_hook_id = 7
+    page.goto(f"{site.url}{PAGE}/{hook.id}")
+    expect(page.get_by_text("GitLab gave up waiting, but it arrived.")).to_be_visible()
+    look(page, "hook-log")
 
     assert look.problems == []

@@ -49,6 +49,7 @@ def test_both_ends_are_shown_for_what_arrived_what_did_not_and_what_was_held(
 
     shown = words_of(owner.get(page).text)
     assert "Received" in shown
+    assert "Gatehouse keeps its side for 30 days." in shown
     assert "Did not arrive" in shown
     assert "Its secret was not the one of this webhook." in shown
     assert lead.get(page).status_code == 404
