@@ -143,6 +143,14 @@ class Repository(SQLModel, table=True):
             sqlite_where=text(BLOCKED),
             postgresql_where=text(BLOCKED),
         ),
+        # What is gone: usually little among much that cannot be enabled.
+        Index(
+            "ix_repository_missing",
+            "connection_id",
+            "path_with_namespace",
+            sqlite_where=text("missing_since IS NOT NULL"),
+            postgresql_where=text("missing_since IS NOT NULL"),
+        ),
     )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, delete, func, literal_column, or_
+from sqlalchemy import ColumnElement, and_, delete, func, or_
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
@@ -36,6 +36,7 @@ from portal.runtime import Runtime
 
 PAGE = 100
 SHOWN_AGAIN = 50
+PATHS_AT_ONCE = 500
 EVERY_MONTHS = (0, 3, 6, 12)
 DAYS_OF_A_MONTH = 365 / 12
 # When someone last said that it is needed.
@@ -267,24 +268,30 @@ def _is_before(gone: type[Repository], new: type[Repository] | Repository) -> li
 
 def _created_again(session: Session, which: ColumnElement[bool]) -> list[CreatedAgain]:
     gone, old, own = aliased(Repository), aliased(Enablement), aliased(Enablement)
-    found = session.exec(
-        select(Repository, Connection, gone)
-        .select_from(gone)
-        .join(old, col(old.repository_id) == col(gone.id))
-        .join(Repository, col(Repository.path_with_namespace) == col(gone.path_with_namespace))
-        .join(Connection, col(Connection.id) == col(Repository.connection_id))
-        .outerjoin(own, col(own.repository_id) == col(Repository.id))
-        .where(
-            which,
-            *_is_before(gone, Repository),
-            # As in the index of the few that cannot be enabled.
-            or_(col(gone.unavailable_reason) != literal_column("''"), col(gone.missing_since).is_not(None)),
-            col(Repository.missing_since).is_(None),
-            col(own.id).is_(None),
+    # Few usually, and by their index. In one statement, SQLite would go through all repositories instead.
+    lost = select(col(Repository.path_with_namespace)).join(old, col(old.repository_id) == col(Repository.id))
+    paths = sorted(set(session.exec(lost.where(col(Repository.missing_since).is_not(None)))))
+    found: list[tuple[Repository, Connection, Repository]] = []
+    for start in range(0, len(paths), PATHS_AT_ONCE):
+        some = paths[start : start + PATHS_AT_ONCE]
+        statement = (
+            select(Repository, Connection, gone)
+            .join(Connection, col(Connection.id) == col(Repository.connection_id))
+            .join(gone, and_(*_is_before(gone, Repository)))
+            .join(old, col(old.repository_id) == col(gone.id))
+            .outerjoin(own, col(own.repository_id) == col(Repository.id))
+            .where(
+                which,
+                col(Repository.path_with_namespace).in_(some),
+                col(Repository.missing_since).is_(None),
+                col(own.id).is_(None),
+            )
+            .order_by(col(Repository.path_with_namespace), col(Repository.id))
+            .limit(SHOWN_AGAIN - len(found))
         )
-        .order_by(col(Repository.path_with_namespace), col(Repository.id))
-        .limit(SHOWN_AGAIN)
-    ).all()
+        found += session.exec(statement).all()
+        if len(found) == SHOWN_AGAIN:
+            break
     return [
         CreatedAgain(new, connection, before.missing_since)
         for new, connection, before in found
