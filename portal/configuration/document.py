@@ -43,12 +43,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class Named:
-    """A group or repository: GitLab's id says which, the path is for people, and stands in for an id left out."""
+    """A group or repository: GitLab's id says which, the path is for people, and stands in for an id left out.
+
+    `services` are those that are on for an enabled repository; None if the file doesn't say.
+    """
 
     id: int | None
     path: str
     key: tuple[Any, ...]
     lead: str = ""
+    services: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -160,6 +164,8 @@ class Document:
         expected: dict[str, type] = {"id": int, "path": str}
         if key[1] == "grants":
             expected["lead"] = str
+        if key[1] == "enabled":
+            expected["services"] = list
         values = self._typed(key, entry, expected)
         if not 0 < values.get("id", 1) <= MAX_ID:
             self.refuse((*key, "id"), "GitLab's ids are numbers from 1.")
@@ -168,7 +174,13 @@ class Document:
             self.refuse(key, "Write GitLab's id, its path, or both.")
         if "lead" in expected and "lead" not in entry:
             self.refuse((*key, "lead"), "Write the team lead's e-mail address.")
-        return Named(values.get("id"), values.get("path", "").strip("/"), key, values.get("lead", "").strip().lower())
+        services = values.get("services")
+        if services is not None and (not services or any(name not in tuple(Service) for name in services)):
+            self.refuse((*key, "services"), f"Write at least one of {', '.join(Service)}, or leave the key out.")
+            services = None
+        lead = values.get("lead", "").strip().lower()
+        chosen = None if services is None else tuple(services)
+        return Named(values.get("id"), values.get("path", "").strip("/"), key, lead, chosen)
 
     def _typed(self, key: tuple[Any, ...], table: dict[str, Any], expected: dict[str, type]) -> dict[str, Any]:
         found = {}

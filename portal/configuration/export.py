@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import null, select
 from sqlmodel import Session, col
 
 from portal.accounts.models import GroupGrant, Membership, User
@@ -17,6 +17,8 @@ from portal.connections.store import application_of, list_connections
 from portal.repositories.models import Enablement, GitLabGroup, HeldBack, Repository
 from portal.repositories.rules import list_rules
 from portal.runtime import Runtime
+
+Entry = str | int | list[str]
 
 HEAD = f"""\
 # The configuration of Gatehouse. `gatehouse plan FILE` says what a change to this file would do, and
@@ -81,12 +83,20 @@ def _connection(runtime: Runtime, connection: Connection) -> str:
             ("disabled", (HeldBack,), "Disabled by people: no rule enables these."),
         ):
             named = session.execute(
-                select(col(Repository.gitlab_project_id), col(Repository.path_with_namespace))
+                select(
+                    col(Repository.gitlab_project_id),
+                    col(Repository.path_with_namespace),
+                    col(Enablement.services) if table is Enablement else null(),
+                )
                 .join(table, col(table.repository_id) == col(Repository.id))
                 .where(col(Repository.connection_id) == connection.id, *which)
                 .order_by(col(Repository.gitlab_project_id))
             )
-            lines += _list(key, comment, [["id", number, "path", path] for number, path in named])
+            entries: list[list[Entry]] = [
+                ["id", number, "path", path, *(("services", chosen) if chosen is not None else ())]
+                for number, path, chosen in named
+            ]
+            lines += _list(key, comment, entries)
     return "\n".join(lines) + "\n"
 
 
@@ -101,15 +111,21 @@ def _hints(session: Session, connection: Connection) -> Iterable[str]:
         yield "# client certificate or header for a gateway, secret: kept in Gatehouse"
 
 
-def _list(name: str, comment: str, entries: list[list[str | int]]) -> list[str]:
+def _list(name: str, comment: str, entries: Sequence[Sequence[Entry]]) -> list[str]:
     if not entries:
         return []
     lines = []
     for entry in entries:
         pairs = zip(entry[::2], entry[1::2], strict=True)
-        words = (f"{key} = {_text(value) if isinstance(value, str) else value}" for key, value in pairs)
+        words = (f"{key} = {_value(value)}" for key, value in pairs)
         lines.append(f"  {{ {', '.join(words)} }},")
     return [f"# {comment}", f"{name} = [", *lines, "]"]
+
+
+def _value(value: Entry) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_text(part) for part in value)}]"
+    return _text(value) if isinstance(value, str) else str(value)
 
 
 def _text(value: str) -> str:

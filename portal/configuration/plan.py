@@ -22,6 +22,7 @@ from portal.connections.store import check_name, check_services, create_draft, l
 from portal.connections.walkthrough import choose_method, read_username, save_service_user, save_services
 from portal.errors import InvalidInput
 from portal.gitlab.identification import Service
+from portal.repositories import services
 from portal.repositories.availability import explain
 from portal.repositories.enablement import MAX_AT_ONCE, set_enabled
 from portal.repositories.grants import grant_group, revoke_group
@@ -355,6 +356,7 @@ class _Comparison:
                 col(Enablement.id),
                 col(Enablement.rule_id),
                 col(HeldBack.repository_id),
+                col(Enablement.services),
             )
             .outerjoin(Enablement, col(Enablement.repository_id) == col(Repository.id))
             .outerjoin(HeldBack, col(HeldBack.repository_id) == col(Repository.id))
@@ -368,6 +370,7 @@ class _Comparison:
         listed: set[int] = set()
         enable: list[tuple[int, Change]] = []
         disable: list[tuple[int, Change]] = []
+        narrow: list[Step] = []
         for key in ("enabled", "disabled"):
             for entry in self.desired.named(key):
                 row = by_id.get(entry.id) if entry.id else by_path.get(entry.path)
@@ -398,6 +401,8 @@ class _Comparison:
                     self.plan.waits.append(f"{self.slug}: enable {path}: {why}")
                 elif not state:
                     enable.append((row[0], Change(self.slug, "enabled repository", "create", path)))
+                if entry.services is not None and (state or not reason):
+                    narrow += self._compare_services(entry, row[0], path, row[8])
         if "enabled" in self.values.get("exclusive", []):
             disable += [
                 (row[0], Change(self.slug, "enabled repository", "remove", row.path_with_namespace))
@@ -410,6 +415,24 @@ class _Comparison:
                 ids = [repository_id for repository_id, _ in batch]
                 make = partial(set_enabled, self.runtime, self.principal, ids, enabled=is_enabled)
                 self.plan.steps.append(Step([change for _, change in batch], make))
+        self.plan.steps += narrow
+
+    def _compare_services(self, entry: Named, repository_id: int, path: str, stored: list[str] | None) -> list[Step]:
+        """Return the step that narrows the services of a repository, if the file says other ones than those stored."""
+        assert self.stored is not None
+        assert entry.services is not None
+        of_connection = self.values.get("services", self.stored.services)
+        if not set(entry.services) <= set(of_connection):
+            self.plan.document.refuse((*entry.key, "services"), "The connection is not used for all of these.")
+            return []
+        before, after = (
+            ", ".join(service for service in of_connection if chosen is None or service in chosen)
+            for chosen in (stored, entry.services)
+        )
+        if before == after:
+            return []
+        make = partial(services.save_services, self.runtime, self.principal, repository_id, entry.services)
+        return [Step([Change(self.slug, "services of", "change", path, before, after)], make)]
 
     def _unknown(self, entry: Named, task: str, what: str, same_path: Any) -> None:
         """Report what the catalogue does not have: until it has been read, the file may be right."""

@@ -117,6 +117,40 @@ def test_export_has_no_secret_and_is_a_plan_without_changes(
     assert connection["disabled"] == [{"id": 103, "path": "web/shop/repo"}]
 
 
+def test_services_of_a_repository_are_exported_planned_and_applied(
+    runtime: Runtime, console: Principal, run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "gatehouse.toml"
+    entry = '{ id = 100, path = "data/repo" }'
+    narrowed = '{ id = 100, path = "data/repo", services = ["repositories"] }'
+    text = export(runtime, console)
+    assert entry in text
+
+    file.write_text(text.replace(entry, narrowed))
+    planned, applied = run("plan", file), run("apply", file, typed="apply\n")
+    assert "~ gitlab: services of data/repo: " in planned.stdout
+    assert planned.stdout.splitlines()[0].endswith(" → repositories")
+    assert applied.exit_code == 0
+    assert narrowed in export(runtime, console)
+    assert run("plan", file).stdout == "No changes.\n"
+    # What the file does not say stays as it is.
+    file.write_text(text)
+    assert run("plan", file).stdout == "No changes.\n"
+    for wrong, sentence in (
+        ("[]", "Write at least one of"),
+        ('["nonsense"]', "Write at least one of"),
+        ('"x"', "must be a list"),
+    ):
+        file.write_text(text.replace(entry, narrowed.replace('["repositories"]', wrong)))
+        refused = run("plan", file)
+        assert refused.exit_code == 1
+        assert sentence in refused.output
+    file.write_text(
+        text.replace(entry, narrowed.replace("repositories", "issues")).replace(', "issues"]\nwebhooks', "]\nwebhooks")
+    )
+    assert "The connection is not used for all of these." in run("plan", file).output
+
+
 def test_plan_changes_nothing_and_apply_does_what_it_said_in_the_name_of_the_command_line(
     runtime: Runtime, console: Principal, run: Run, tmp_path: Path
 ) -> None:
