@@ -43,6 +43,19 @@ def test_page_says_what_is_wrong_who_can_fix_it_and_the_line_to_add(
     assert f"{PAGE}/compare" not in auditor.get(PAGE).text
 
 
+def test_page_of_a_repository_names_its_webhook(
+    runtime: Runtime, sandbox: RunningSandbox, cast: Cast, owner: Visitor, lead: Visitor
+) -> None:
+    found = proved(runtime, sandbox, cast, 1)
+    (row,) = found.rows()
+
+    shown = owner.get(f"/repositories/{row.repository_id}").text
+
+    assert f'href="{PAGE}/{row.id}">Fine</a>' in shown
+    assert "last delivery" in shown
+    assert lead.get(f"/repositories/{row.repository_id}").status_code == 404
+
+
 def test_repaired_hooks_come_first_and_say_what_was_found(
     runtime: Runtime, sandbox: RunningSandbox, cast: Cast, owner: Visitor
 ) -> None:
