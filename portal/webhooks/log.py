@@ -86,10 +86,10 @@ class LogRow:
         if status == NO_ANSWER:
             return "GitLab could not reach Gatehouse: check name, firewall and certificate from GitLab's server."
         if status in {"401", "403"}:
-            return "Its secret was not the one of this webhook. Repair gives GitLab the right one."
+            return "It did not carry this webhook's secret. Repair gives GitLab the right one."
         if status == "404":
-            return "Gatehouse, or a proxy before it, does not know the address. Repair gives GitLab the right one."
-        return f"Gatehouse, or a proxy before it, answered {status}. Send it again once that is over."
+            return "Gatehouse, or a proxy in front of it, does not know the address. Repair gives GitLab the right one."
+        return f"Gatehouse, or a proxy in front of it, answered {status}. Send it again once that is over."
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from html import unescape
 
 import pytest
 from sqlmodel import col, select
@@ -47,11 +48,11 @@ def test_both_ends_are_shown_for_what_arrived_what_did_not_and_what_was_held(
     assert world.deliveries.wait()
     at_gitlab.signing_token = right
 
-    shown = words_of(owner.get(page).text)
+    shown = unescape(words_of(owner.get(page).text))
     assert "Received" in shown
     assert "Gatehouse keeps its side for 30 days." in shown
     assert "Did not arrive" in shown
-    assert "Its secret was not the one of this webhook." in shown
+    assert "It did not carry this webhook's secret." in shown
     assert lead.get(page).status_code == 404
     assert "Send again" not in auditor.get(page).text
     assert owner.get(page, htmx=True).text.lstrip().startswith('<div id="gitlab-log"')
