@@ -1754,6 +1754,14 @@ _HOOKS: dict[str, Failure] = {
         Responsible.GITLAB_ADMIN,
         frozenset({Surface.HOOKS}),
     ),
+    "hook_left_hidden": Failure(
+        Layer.ROLE,
+        "It could not be removed: GitLab does not show its project or group to the service user. Either that is gone, "
+        "or the user's role in it has ended. What it delivers is ignored.",
+        "If it still exists, delete the webhook in its settings in GitLab, under Webhooks.",
+        Responsible.GITLAB_ADMIN,
+        frozenset({Surface.HOOKS}),
+    ),
     "hook_disabled": Failure(
         Layer.GITLAB,
         "GitLab has stopped sending to this webhook after failures, and a test failed again.",

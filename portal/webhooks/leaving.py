@@ -53,7 +53,8 @@ def leave_gitlab(
             if clock() > end:
                 return False
             last = hook.id or 0
-            if hook.status != HookStatus.RETIRING or hook.card is None:
+            # A project that was hidden may be shown again; what GitLab forbids stays forbidden.
+            if hook.status != HookStatus.RETIRING or hook.card is None or hook.card["code"] == "hook_left_hidden":
                 _remove(runtime, connection, client, hook)
 
 
@@ -64,15 +65,16 @@ def _remove(runtime: Runtime, connection: Connection, client: HookClient, hook: 
             card = Card("hook_left_over")
         elif hook.gitlab_hook_id is not None and not hook.intent:
             removed = client.delete_hook(hook.owner, hook.gitlab_hook_id)
-        elif hook.gitlab_hook_id is not None or hook.intent:
-            # The answer to a change was lost: there may be one that no row knows.
+        if not removed and card is None and (hook.gitlab_hook_id is not None or hook.intent):
+            # The answer to a change was lost, so there may be one that no row knows; or GitLab answered 404, which it
+            # also does for a project that it hides from the service user.
             for listed in client.hooks(hook.owner).found:
                 if listed.id == hook.gitlab_hook_id or public_id_in(listed.url) == hook.public_id:
                     removed = client.delete_hook(hook.owner, listed.id) or removed
     except (ForbiddenByRole, InsufficientScope):
         card = Card("hook_left_over")
     except GitLabNotFound:
-        pass  # Gone with its project.
+        card = Card("hook_left_hidden")
     with runtime.database.transaction() as session:
         found = session.get(Hook, hook.id, with_for_update=True)
         if found is None:

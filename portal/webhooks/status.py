@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, or_
+from sqlalchemy import ColumnElement, String, case, cast, func, or_
 from sqlmodel import Session, col, select
 
 from portal.actor import Principal, Right
@@ -265,22 +265,18 @@ def hooks_of_repositories(session: Session, repository_ids: Sequence[int]) -> di
 
 def hooks_panels(runtime: Runtime, principal: Principal, connection: Connection) -> list[Panel]:
     """Return what needs a person, for the connection's own page."""
-    if not principal.may(Right.MANAGE_CONNECTIONS) or not connection.hooks_wanted:
+    is_left = connection.state == ConnectionState.DISCONNECTED
+    if not principal.may(Right.MANAGE_CONNECTIONS) or not (connection.hooks_wanted or is_left):
         return []
-    needs, card = count_needs(runtime, connection)
-    if not needs and card is None:
-        return []
-    about = {"needs": needs, "card": card, "interval": read_interval(runtime, connection)}
-    return [Panel(Place.NEEDS, "webhooks/_needs.html", about)]
-
-
-def count_needs(runtime: Runtime, connection: Connection) -> tuple[int, Card | None]:
-    """Return how many hooks need a person, and why all of them do, if that is so."""
     with runtime.database.reading() as session:
         plan = session.get(HookPlan, connection.id)
-        mine = (col(Hook.connection_id) == connection.id, _needs())
+        mine = (col(Hook.connection_id) == connection.id, _is_left_over() if is_left else _needs())
         needs = session.exec(select(func.count()).select_from(Hook).where(*mine)).one()
-    return needs, Card.from_json(plan.card).at("hooks") if plan and plan.card else None
+    card = Card.from_json(plan.card).at("hooks") if plan and plan.card and not is_left else None
+    if not needs and card is None:
+        return []
+    about = {"needs": needs, "card": card, "is_left": is_left, "interval": read_interval(runtime, connection)}
+    return [Panel(Place.NEEDS, "webhooks/_needs.html", about)]
 
 
 def hooks_check(runtime: Runtime, connection: Connection) -> Check:
@@ -319,7 +315,12 @@ def read_interval(runtime: Runtime, connection: Connection) -> str:
 
 
 def _needs() -> ColumnElement[bool]:
-    return col(Hook.status) == HookStatus.REFUSED
+    return (col(Hook.status) == HookStatus.REFUSED) | _is_left_over()
+
+
+def _is_left_over() -> ColumnElement[bool]:
+    # No card is stored as JSON's null.
+    return (col(Hook.status) == HookStatus.RETIRING) & (cast(col(Hook.card), String) != "null")
 
 
 def _joined(*columns: Any) -> Any:

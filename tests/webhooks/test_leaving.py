@@ -16,6 +16,7 @@ from portal.sandbox.testing import RunningSandbox
 from portal.webhooks.models import HookStatus, Mode
 from tests.support.paired import pair
 from tests.support.people import Cast
+from tests.support.visitor import Visitor
 from tests.support.walkthrough import principal_of
 from tests.webhooks.hooked import Hooked, hooked, without_tests
 
@@ -90,4 +91,30 @@ def test_what_may_not_be_removed_is_kept_for_a_person_and_holds_nothing_up(found
         (second.id, HookStatus.RETIRING, "hook_left_over"),
     ]
     assert found.of(third) == []
+    assert retired(found).revoked_at
+
+
+def test_hook_of_a_hidden_project_is_kept_with_its_address_and_tried_again(found: Hooked, owner: Visitor) -> None:
+    first, second, third = found.rows()
+    gone = {"message": "404 Project Not Found"}
+    found.sandbox.faults.add(f"/api/v4/projects/{first.subject_id}/*", status=404, body=gone)
+    found.sandbox.faults.add(f"/api/v4/projects/{second.subject_id}/*", status=503)
+    found.sandbox.world.hooks.remove(third.subject_id, found.of(third)[0].id)
+    end(found)
+    revoke(found)
+    kept = found.rows()
+    revoked = retired(found).revoked_at
+    overview = owner.get("/connections/gitlab").text
+    page = owner.get(f"/connections/gitlab/webhooks/{first.id}").text
+    found.sandbox.faults.clear()
+    revoke(found)
+
+    assert (kept[0].status, (kept[0].card or {})["code"]) == (HookStatus.RETIRING, "hook_left_hidden")
+    assert revoked is None
+    assert "1 webhook is still in GitLab" in overview
+    assert "/-/hooks" in page
+    assert "Open its webhooks in GitLab" in page
+    assert "Try again" not in page
+    assert found.rows() == []
+    assert found.of(first) == []
     assert retired(found).revoked_at
