@@ -68,6 +68,8 @@ class Capability:
         stylesheets: names in `static/css`, loaded on every page after the portal's own.
         connection_panels: what it shows on a connection's pages, by place in the order: functions of runtime,
             principal and connection that return `connections.panels.Panel`s.
+        repository_panels: the same on a repository's page, as functions of runtime, principal and
+            `repositories.selection.Row`.
         member_notes: a function of runtime, principal and memberships that returns `accounts.notes.Notes`.
         group_choices: a function of runtime and principal: the groups that a team lead may be given.
         erases_in_batches: its tables that hold many rows of a connection (by `connection_id`), in the order in which
@@ -92,6 +94,7 @@ class Capability:
     navigation: Mapping[int, NavigationEntry] = field(default_factory=lambda: MappingProxyType({}))
     stylesheets: tuple[str, ...] = ()
     connection_panels: Mapping[int, Callable[..., list[Any]]] = field(default_factory=lambda: MappingProxyType({}))
+    repository_panels: tuple[Callable[..., list[Any]], ...] = ()
     member_notes: Callable[..., Any] | None = None
     group_choices: Callable[..., list[Any]] | None = None
     erases_in_batches: tuple[type[SQLModel], ...] = ()

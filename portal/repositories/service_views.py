@@ -43,5 +43,10 @@ def save(repository_id: int) -> Response:
 
 
 def _page(repository_id: int, problem: str = "", status: int = 200) -> Response:
-    row = load_repository(current_runtime(), current_principal(), repository_id)
-    return render("repositories/repository.html", status=status, row=row, needs=needs_of(row), problem=problem)
+    runtime, principal = current_runtime(), current_principal()
+    row = load_repository(runtime, principal, repository_id)
+    providers = [provider for capability in runtime.capabilities.all for provider in capability.repository_panels]
+    panels = [panel for provider in providers for panel in provider(runtime, principal, row)]
+    return render(
+        "repositories/repository.html", status=status, row=row, needs=needs_of(row), problem=problem, panels=panels
+    )

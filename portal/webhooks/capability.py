@@ -8,13 +8,14 @@ from portal.webhooks.deliveries import APPLY_SECONDS, apply_waiting, forget_old,
 from portal.webhooks.jobs import LOOK_SECONDS, RECONCILE, compare_due, due_connections, run_reconcile
 from portal.webhooks.leaving import leave_gitlab
 from portal.webhooks.models import Delivery, Hook, HookPlan
-from portal.webhooks.status import hooks_panels
+from portal.webhooks.status import hooks_panels, repository_panels
 
 CAPABILITY = Capability(
     name="webhooks",
     views="portal.webhooks.views",
     stylesheets=("webhooks",),
     connection_panels={17: hooks_panels},
+    repository_panels=(repository_panels,),
     tables=(Delivery, Hook, HookPlan),
     jobs=(
         JobDefinition(RECONCILE, run_reconcile),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -11,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, String, case, cast, func, or_
 from sqlmodel import Session, col, select
 
-from portal.actor import Principal, Right
+from portal.actor import Principal, Right, Role
 from portal.connections.checks import Check, passed, skipped, warned
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.panels import Panel, Place
@@ -22,6 +21,7 @@ from portal.gitlab.hooks import Level
 from portal.gitlab.identification import FILTERS_BY_UPDATE, parse_version
 from portal.jobs.models import Job, find_unfinished
 from portal.repositories.models import GitLabGroup, Repository, visible_to
+from portal.repositories.selection import Row
 from portal.runtime import Runtime
 from portal.webhooks.changes import find_hook
 from portal.webhooks.differences import SENTENCES
@@ -256,11 +256,30 @@ def load_hook(runtime: Runtime, principal: Principal, connection: Connection, ho
     return HookDetails(row, connection, url, may_manage, read_interval(runtime, connection))
 
 
-def hooks_of_repositories(session: Session, repository_ids: Sequence[int]) -> dict[int, HookRow]:
-    """Return the hooks of repositories that the caller may see, by our id of the repository."""
-    now = utc_now()
-    found = session.exec(select(Hook).where(col(Hook.repository_id).in_(repository_ids)))
-    return {hook.repository_id or 0: HookRow(hook, "", now) for hook in found}
+def repository_panels(runtime: Runtime, principal: Principal, row: Row) -> list[Panel]:
+    """Return the webhook that reports a repository, its own or a wider one, and its newest delivery."""
+    repository, connection = row.repository, row.connection
+    if row.enablement is None or not connection.hooks_wanted:
+        return []
+    top = select(GitLabGroup.gitlab_group_id).where(
+        GitLabGroup.connection_id == connection.id,
+        GitLabGroup.full_path == repository.path_with_namespace.partition("/")[0],
+    )
+    wider = (col(Hook.level) == Level.SYSTEM) | (
+        (col(Hook.level) == Level.GROUP) & col(Hook.subject_id).in_(top.scalar_subquery())
+    )
+    own = col(Hook.repository_id) == repository.id
+    found = select(Hook).where(Hook.connection_id == connection.id, own | (wider & (Hook.status == HookStatus.ACTIVE)))
+    with runtime.database.reading() as session:
+        hook = session.exec(found.order_by(case((own, 0), else_=1)).limit(1)).first()
+    # Team leads do not see what concerns several groups.
+    is_linked = hook is not None and (hook.repository_id is not None or principal.role != Role.TEAM_LEAD)
+    about = {
+        "row": HookRow(hook, repository.path_with_namespace, utc_now()) if hook else None,
+        "is_linked": is_linked,
+        "connection": connection,
+    }
+    return [Panel(Place.FACT, "webhooks/_of_repository.html", about)]
 
 
 def hooks_panels(runtime: Runtime, principal: Principal, connection: Connection) -> list[Panel]:

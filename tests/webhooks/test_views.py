@@ -11,7 +11,7 @@ from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.gitlab.hooks import Level
 from portal.jobs.models import Job
-from portal.repositories.models import Repository
+from portal.repositories.models import Enablement, GitLabGroup, Repository
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from portal.webhooks.keys import open_key
@@ -199,6 +199,37 @@ def test_team_lead_sees_no_hook_of_other_groups(
 
     assert "gh-hook-name" not in page
     assert lead.get(f"{PAGE}/{row.id}").status_code == 404
+
+
+def test_page_of_a_repository_says_how_its_webhook_is_and_leads_to_its_deliveries(
+    runtime: Runtime, sandbox: RunningSandbox, cast: Cast, owner: Visitor
+) -> None:
+    found = hooked(runtime, sandbox, cast, 1)
+    with runtime.database.reading() as session:
+        enabled = session.exec(select(Enablement.repository_id)).one()
+        path = session.get_one(Repository, enabled).path_with_namespace
+        group = select(GitLabGroup.gitlab_group_id).where(GitLabGroup.full_path == path.partition("/")[0])
+        group_id = session.exec(group).one()
+    address = f"/repositories/{enabled}"
+    before = owner.get(address).text
+    without_tests(sandbox)
+    found.run()
+    (row,) = found.rows()
+    found.deliver(row)
+    own = owner.get(address).text
+    deliveries = owner.get(f"{PAGE}/deliveries", query_string={"q": path})
+    found.change(level=Level.GROUP, subject_id=group_id, repository_id=None)
+    wider = owner.get(address).text
+    found.change(Connection, hooks_wanted=False)
+
+    assert "Not made yet" in before
+    assert f"{PAGE}/{row.id}" not in before
+    assert "last delivery" in own
+    assert f'href="{PAGE}/{row.id}"' in own
+    assert f'href="{PAGE}/deliveries?q={path}"' in own
+    assert deliveries.status_code == 200
+    assert "of the group, last delivery" in wider
+    assert "last delivery" not in owner.get(address).text
 
 
 def test_direction_from_gitlab_is_a_health_check(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> None:
