@@ -1,6 +1,7 @@
 """Deliveries while a random process is killed every second: each one answered with 2xx has exactly one effect.
 
-The real web server takes them in and a real worker applies them. A delivery whose connection breaks is sent again under
+The real web server takes them in, with the application loaded before it forks, because two cores could not start one
+process a second otherwise; a real worker applies them. A delivery whose connection breaks is sent again under
 the same key, as a person resends it in GitLab. The database itself counts effects: a trigger writes a row whenever a
 delivery stops waiting, in the transaction that applies it.
 """
@@ -75,7 +76,7 @@ def _measure(url: str, deliveries: int) -> list[str]:
     with fresh_runtime("", url) as runtime:
         senders = make_senders(runtime, HOOKS)
         _prepare(runtime)
-        with web_server(runtime, "portal:create_app()") as server, _Killer(runtime, server) as killer:
+        with web_server(runtime, "portal:create_app()", "", "--preload") as server, _Killer(runtime, server) as killer:
             client = _Client(server.port, runtime.settings.base_url.removeprefix("http://"), senders, deliveries)
             client.run()
             end = time.monotonic() + DRAIN_SECONDS

@@ -165,11 +165,12 @@ class Server:
 
 
 @contextmanager
-def web_server(runtime: Runtime, application: str, database_url: str = "") -> Iterator[Server]:
+def web_server(runtime: Runtime, application: str, database_url: str = "", *more: str) -> Iterator[Server]:
     """Run gunicorn as `gatehouse serve` does with the portal, or with a bare application."""
     port = free_port()
     arguments = web_arguments(runtime.settings, f"127.0.0.1:{port}", WORKERS)
     arguments[arguments.index("portal:create_app()")] = application
+    arguments += more
     environment = {**environment_of(runtime), "BARE_DATABASE_URL": database_url}
     log = runtime.settings.data_dir / "web.log"
     with log.open("a") as output:

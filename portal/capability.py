@@ -35,12 +35,15 @@ class PeriodicJob(JobDefinition):
     Attributes:
         seconds: between two runs.
         is_due: takes the runtime and returns whether there is anything to do. It is called every few seconds once the
-            time has come, until it returns true: a portal with nothing to do writes nothing.
+            time has come, until it returns true: a portal with nothing to do writes nothing. If `seconds` is 1, it is
+            called twice a second.
+        lane: jobs of one lane share a limit; empty for that of the portal's own work.
     """
 
     title: str
     seconds: float
     is_due: Callable[[Any], bool] = lambda runtime: True
+    lane: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,10 @@ class Capability:
         on_leaving: a function of runtime, connection id, session with GitLab and access token, called before the tokens
             of a disconnected connection are revoked: it removes what the connection has at GitLab, and returns whether
             nothing is left to do. It is called again until then, also after an error.
+        event_kinds: what it wants of what GitLab's webhooks deliver: names as in `object_kind` or `event_name`.
+        on_events: a function of session, connection id and a list of `webhooks.deliveries.Event`s of these kinds. They
+            come in any order and each once, in the transaction that records that they were used; it only writes rows
+            and enqueues jobs.
     """
 
     name: str
@@ -103,6 +110,8 @@ class Capability:
     granted_scopes: Callable[..., frozenset[str] | None] | None = None
     on_connected: Callable[..., object] | None = None
     on_leaving: Callable[..., bool] | None = None
+    event_kinds: frozenset[str] = frozenset()
+    on_events: Callable[..., object] | None = None
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,7 @@ _GIVEN_UP = {
     "disconnection.erase": Surface.JOB_ERASE,
     # Also started by the clock.
     "webhooks.reconcile": Surface.JOB_PERIODIC,
+    "webhooks.read_projects": Surface.JOB_PERIODIC,
     "repositories.change_all": Surface.JOB_CHANGE,
 }
 

@@ -46,6 +46,8 @@ from portal.runtime import Runtime
 EMBEDDED_ID = "embedded"
 LOCK_FILE = "worker.lock"
 TICK_SECONDS = 0.2
+# Someone waits for periodic work with this period, or a shorter one.
+PROMPT_SECONDS = 1.0
 EXIT_BROKEN = 1
 CHECK_SECONDS = 0.5
 RESTORED_SECONDS = 1.0
@@ -203,6 +205,7 @@ class Engine:
         duties: list[tuple[float, Callable[[], object]]] = [
             (TICK_SECONDS, self._beat_while_busy),
             (self.pace.schedule_seconds, lambda: enqueue_due(self.runtime)),
+            (self.pace.schedule_seconds / 10, lambda: enqueue_due(self.runtime, PROMPT_SECONDS)),
             (self.pace.sweep_seconds, self._sweeper.sweep),
             (self.pace.sweep_seconds, self._end_on_a_copy),
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Any
 
@@ -22,8 +23,12 @@ KEEP_OWN_HOURS = 24
 BATCH = 500
 
 
-def enqueue_due(runtime: Runtime) -> list[str]:
+def enqueue_due(runtime: Runtime, longest: float = math.inf) -> list[str]:
     """Enqueue each periodic job that is due (or never ran) and has something to do.
+
+    Args:
+        runtime: of this process.
+        longest: leave out jobs with a longer period, in seconds.
 
     Returns:
         Their names.
@@ -33,12 +38,14 @@ def enqueue_due(runtime: Runtime) -> list[str]:
     now = utc_now()
     names = []
     for job in runtime.capabilities.periodic_jobs:
+        if job.seconds > longest:
+            continue
         last = known.get(job.name)
         if (last is None or last <= now - timedelta(seconds=job.seconds)) and job.is_due(runtime):
             with runtime.database.transaction() as session:
                 if _is_ours(session, job):
                     key = f"every:{job.name}"
-                    enqueue(session, job.name, organization_id=None, title=job.title, key=key)
+                    enqueue(session, job.name, organization_id=None, title=job.title, key=key, lane=job.lane or None)
                     names.append(job.name)
     return names
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from portal.capability import Capability, JobDefinition, PeriodicJob
 from portal.db import delete_of_connection
-from portal.webhooks.deliveries import APPLY_SECONDS, apply_waiting, forget_old, has_old, has_waiting
+from portal.webhooks.deliveries import APPLY_SECONDS, apply_waiting, forget_old, has_old, has_work
 from portal.webhooks.jobs import LOOK_SECONDS, RECONCILE, compare_due, due_connections, run_reconcile
 from portal.webhooks.leaving import leave_gitlab
 from portal.webhooks.models import Delivery, Hook, HookPlan
+from portal.webhooks.projects import READ_PROJECTS, run_read_projects
 from portal.webhooks.status import hooks_panels, repository_panels
 
 CAPABILITY = Capability(
@@ -19,6 +20,7 @@ CAPABILITY = Capability(
     tables=(Delivery, Hook, HookPlan),
     jobs=(
         JobDefinition(RECONCILE, run_reconcile),
+        JobDefinition(READ_PROJECTS, run_read_projects),
         PeriodicJob(
             "webhooks.compare",
             compare_due,
@@ -26,7 +28,9 @@ CAPABILITY = Capability(
             LOOK_SECONDS,
             lambda runtime: bool(due_connections(runtime)),
         ),
-        PeriodicJob("webhooks.apply", apply_waiting, "Apply what webhooks delivered", APPLY_SECONDS, has_waiting),
+        PeriodicJob(
+            "webhooks.apply", apply_waiting, "Apply what webhooks delivered", APPLY_SECONDS, has_work, "webhooks"
+        ),
         PeriodicJob("webhooks.forget", forget_old, "Delete old deliveries of webhooks", 86_400, has_old),
     ),
     erases_in_batches=(Delivery, Hook),

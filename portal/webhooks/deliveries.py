@@ -1,15 +1,18 @@
 """What deliveries change, in batches; and what people see of them.
 
 A delivery is a hint that something happened, never the new state: GitLab may send it late, twice or in another order.
-So it moves a time forward, or has GitLab read again, which gives the same result whatever the order.
+So it moves a time forward, or has a project or the whole list read again, which gives the same result whatever the
+order. Capabilities that want events (`Capability.on_events`) get them in the same transaction.
 """
 
 from __future__ import annotations
 
+import itertools
+import time
 import zlib
 from collections import defaultdict
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy
@@ -21,6 +24,7 @@ from portal.connections.models import Connection, ConnectionState
 from portal.db import MAX_ID, utc_now
 from portal.gitlab.hooks import Level
 from portal.jobs import JobContext
+from portal.logs import get_logger
 from portal.net.json_reader import JSONRefused, read_json
 from portal.repositories.catalogue.run import enqueue_catalogue_read
 from portal.repositories.models import Repository, visible_to
@@ -28,41 +32,68 @@ from portal.repositories.selection import LIKE_ESCAPE, escape_like
 from portal.runtime import Runtime
 from portal.webhooks.changes import find_hook
 from portal.webhooks.models import Delivery, Hook, Verdict
+from portal.webhooks.projects import connections_to_ask, enqueue_projects_read
 
 BATCH = 500
 # Not a bound parameter: with one, neither database could know that the index of waiting deliveries has the answer.
 IS_WAITING = col(Delivery.verdict) == literal_column(f"'{Verdict.WAITING}'")
+# What the bodies of a batch may hold together.
+BATCH_BYTES = 16 * 1024 * 1024
 PER_PAGE = 50
 MAX_QUERY = 200
 APPLY_SECONDS = 1
+# After the last delivery, the job that applies them looks this often for others, for so long.
+LOOK_SECONDS = 0.1
+LINGER_SECONDS = 5.0
 # By `object_kind`: something happened in a project.
 ACTIVITY = frozenset({"push", "tag_push", "merge_request", "issue", "work_item", "note"})
 # By `event_name`: the list of repositories, a path or someone's role is different now.
 STRUCTURE = ("project_", "group_", "subgroup_", "user_add_to_", "user_remove_from_", "user_update_for_", "user_rename")
+# What the intake stores in place of deliveries beyond its limit.
+COALESCED = "coalesced"
+# GitLab moves a project's last activity at most once an hour (api/projects).
+ACTIVITY_EVERY = timedelta(hours=1)
+MAX_TIME = 40
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EFFECTS = {
     "": "Nothing yet",
     "activity": "The repository's last activity is up to date",
     "read": "The list of repositories is read again",
+    "project_read": "The repository was read again",
+    "project_gone": "The repository is no longer there: the list is read again",
+    "project_unread": "Nothing: GitLab did not answer, so the next read of the list finds it",
     "known": "Nothing: it is older than what is known",
+    "recent": "Nothing: the repository's last activity is less than an hour old",
+    "passed_on": "Passed on to the services that use this event",
+    "failed": "Nothing: Gatehouse failed to use it; the log says why",
     "not_enabled": "Nothing: the repository is not known here",
     "unused": "Nothing: Gatehouse does not use this event",
     "no_json": "Nothing: it is not valid JSON",
     "other_project": "Nothing: it is about another project than its webhook",
 }
+log = get_logger(__name__)
 _DELIVERIES: Table = Delivery.__table__  # type: ignore[attr-defined]
 _REPOSITORIES: Table = Repository.__table__  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
-class _Event:
-    """What one delivery says."""
+class Event:
+    """What one delivery says.
+
+    Attributes:
+        kind: GitLab's `object_kind` or `event_name`.
+        at: when it happened, if GitLab says so.
+        body: as GitLab sent it, without NUL and lone surrogates. Nothing in it has been checked.
+        about: `activity` or `structure`, if the list of repositories has to know.
+    """
 
     delivery_id: int
     connection_id: int
     received_at: datetime
     project_id: int | None = None
-    # GitLab's `object_kind` or `event_name`, and whether it is about activity or structure.
     kind: str = ""
+    at: datetime | None = None
+    body: dict[str, Any] = field(default_factory=dict)
     about: str = ""
     verdict: Verdict = Verdict.APPLIED
     effect: str = ""
@@ -74,12 +105,25 @@ def has_waiting(runtime: Runtime) -> bool:
         return session.exec(select(Delivery.id).where(IS_WAITING).limit(1)).first() is not None
 
 
+def has_work(runtime: Runtime) -> bool:
+    """Return whether a delivery waits, or a read of projects ended just before another became necessary."""
+    return has_waiting(runtime) or bool(connections_to_ask(runtime))
+
+
 def apply_waiting(context: JobContext) -> None:
-    """Apply everything that waits."""
-    done = 0
-    while count := apply_batch(context.runtime):
-        done += count
-        context.progress(done)
+    """Apply everything that waits, and what comes within the next seconds: a busy GitLab needs no job every second."""
+    for connection in connections_to_ask(context.runtime):
+        with context.transaction() as session:
+            enqueue_projects_read(session, connection)
+    done, end = 0, time.monotonic() + LINGER_SECONDS
+    while True:
+        if count := apply_batch(context.runtime):
+            done, end = done + count, time.monotonic() + LINGER_SECONDS
+            context.progress(done)
+        elif time.monotonic() > end:
+            return
+        else:
+            time.sleep(LOOK_SECONDS)
         context.raise_if_stopped()
 
 
@@ -98,7 +142,7 @@ def apply_batch(runtime: Runtime) -> int:
     )
     of_hook = col(Hook.id) == col(Delivery.hook_id)
     with runtime.database.reading() as session:
-        ids = choose_batch(session)
+        ids = _small_enough(session, choose_batch(session))
         chosen = sqlalchemy.select(*columns).outerjoin(Hook, of_hook).where(col(Delivery.id).in_(ids))
         found = session.execute(chosen.order_by(col(Delivery.id))).all() if ids else []
     events = [_read(*row) for row in found]
@@ -108,13 +152,21 @@ def apply_batch(runtime: Runtime) -> int:
         # Another worker may have taken some of them since.
         mine = select(Delivery.id).where(col(Delivery.id).in_(ids), IS_WAITING).order_by(col(Delivery.id))
         claimed = set(session.exec(mine.with_for_update()))
-        by_connection: defaultdict[int, list[_Event]] = defaultdict(list)
+        by_connection: defaultdict[int, list[Event]] = defaultdict(list)
         for event in events:
             if event.delivery_id in claimed:
                 by_connection[event.connection_id].append(event)
         for connection_id, some in by_connection.items():
-            _apply(session, connection_id, some)
+            _apply(runtime, session, connection_id, some)
     return len(ids)
+
+
+def _small_enough(session: Session, ids: list[int]) -> list[int]:
+    sizes = dict(
+        session.execute(sqlalchemy.select(_DELIVERIES.c.id, _DELIVERIES.c.size).where(_DELIVERIES.c.id.in_(ids))).all()
+    )
+    sums = itertools.accumulate(sizes.get(number, 0) for number in ids)
+    return [number for number, size in zip(ids, sums, strict=True) if size <= BATCH_BYTES]
 
 
 def choose_batch(session: Session) -> list[int]:
@@ -147,9 +199,9 @@ def _read(
     packed: bytes,
     level: str | None,
     subject_id: int | None,
-) -> _Event:
+) -> Event:
     """Return what one delivery says, as far as the hook that it came from may say it."""
-    event = _Event(delivery_id, connection_id, received_at)
+    event = Event(delivery_id, connection_id, received_at)
     try:
         body = read_json(zlib.decompress(packed or b""), "application/json", dict[str, Any])
     except (JSONRefused, zlib.error):
@@ -166,51 +218,102 @@ def _read(
         # It may name others too, such as where a merge request comes from. Its secret is for this project only.
         number = subject_id
     kind = str(body.get("object_kind") or body.get("event_name") or "")
-    event = replace(event, project_id=number, kind=kind)
+    event = replace(event, project_id=number, kind=kind, at=_time_of(body, received_at), body=body)
     if kind in ACTIVITY or kind == "repository_update":
         return replace(event, about="activity")
+    if kind == COALESCED:
+        return replace(event, project_id=subject_id if level == Level.PROJECT else None, about="structure")
     if kind.startswith(STRUCTURE) and level != Level.PROJECT:  # GitLab sends none of these to the hook of a project.
         return replace(event, about="structure")
     return replace(event, verdict=Verdict.IGNORED, effect="unused")
 
 
-def _apply(session: Session, connection_id: int, events: list[_Event]) -> None:
-    active = {event.project_id for event in events if event.about == "activity" and event.project_id}
-    mine = (col(Repository.connection_id) == connection_id, col(Repository.gitlab_project_id).in_(active))
+def _time_of(body: dict[str, Any], received_at: datetime) -> datetime | None:
+    """Return when it happened; None if GitLab does not say, as about a push, whose commits may be of any time."""
+    about = body.get("object_attributes")
+    said = about.get("updated_at") or about.get("created_at") if isinstance(about, dict) else None
+    if not isinstance(said, str) or len(said) > MAX_TIME:
+        return None
+    try:
+        # `2013-12-03T17:23:34Z` and `2017-09-15 16:50:55 UTC` (user/project/integrations/webhook_events).
+        at = datetime.fromisoformat(said.replace(" UTC", "Z"))
+    except ValueError:
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return min(at, received_at) if at > EPOCH else None
+
+
+def _apply(runtime: Runtime, session: Session, connection_id: int, events: list[Event]) -> None:
+    named = {event.project_id for event in events if event.about and event.project_id}
+    mine = (col(Repository.connection_id) == connection_id, col(Repository.gitlab_project_id).in_(named))
     columns: tuple[Any, ...] = (
-        Repository.gitlab_project_id,
-        Repository.id,
-        Repository.is_empty,
-        Repository.last_activity_at,
+        *(Repository.gitlab_project_id, Repository.id, Repository.is_empty, Repository.last_activity_at),
     )
     known = {row.gitlab_project_id: row for row in session.execute(sqlalchemy.select(*columns).where(*mine))}
-    is_read, now, applied = False, utc_now(), []
     newest: dict[int, datetime | None] = {row.id: row.last_activity_at for row in known.values()}
     moved: dict[int, datetime] = {}
+    outcomes: dict[int, tuple[Verdict, str]] = {}
     for event in events:
-        effect, verdict = event.effect, event.verdict
-        repository = known.get(event.project_id or 0)
-        if event.about == "structure" or (repository is not None and repository.is_empty and event.about == "activity"):
-            effect, is_read = "read", True
+        repository, outcome = known.get(event.project_id or 0), (event.verdict, event.effect)
+        if event.about == "structure":
+            is_gone = repository is None and event.kind == "project_destroy"
+            unknown = (Verdict.IGNORED, "not_enabled") if is_gone else (Verdict.APPLIED, "read")
+            outcome = (Verdict.READING, "") if repository is not None else unknown
         elif event.about == "activity" and repository is None:
-            effect, verdict = "not_enabled", Verdict.IGNORED
+            outcome = Verdict.IGNORED, "not_enabled"
         elif event.about == "activity" and repository is not None:
             before = newest[repository.id]
-            effect = "activity" if before is None or before < event.received_at else "known"
-            if effect == "activity":
-                newest[repository.id] = moved[repository.id] = event.received_at
-        values = {"verdict": verdict, "effect": effect, "gitlab_project_id": event.project_id}
-        applied.append({"of": event.delivery_id, **values})
-    connection = session.connection()
+            if event.at is not None and not repository.is_empty:
+                is_newer = before is None or before < event.at
+                outcome = Verdict.APPLIED, "activity" if is_newer else "known"
+                if is_newer:
+                    newest[repository.id] = moved[repository.id] = event.at
+            elif before is None or before < event.received_at - ACTIVITY_EVERY or repository.is_empty:
+                outcome = Verdict.READING, ""
+            else:
+                outcome = Verdict.APPLIED, "recent"
+        outcomes[event.delivery_id] = outcome
+    _pass_on(runtime, session, connection_id, events, outcomes)
+    connection, now = session.connection(), utc_now()
     if moved:
         rows = [{"of": number, "last_activity_at": at} for number, at in moved.items()]
         connection.execute(update(_REPOSITORIES).where(_REPOSITORIES.c.id == bindparam("of")), rows)
     # One statement for each is quick here, and the session's own way is not.
     done = update(_DELIVERIES).where(_DELIVERIES.c.id == bindparam("of")).values(applied_at=now, body=None)
+    applied = [
+        {"of": event.delivery_id, "gitlab_project_id": event.project_id, "verdict": verdict, "effect": effect}
+        for event, (verdict, effect) in zip(events, outcomes.values(), strict=True)
+    ]
     connection.execute(done, applied)
     owner = session.get_one(Connection, connection_id)
-    if is_read and owner.state in {ConnectionState.CONNECTED, ConnectionState.NEEDS_ATTENTION}:
-        enqueue_catalogue_read(session, owner)
+    if owner.state in {ConnectionState.CONNECTED, ConnectionState.NEEDS_ATTENTION}:
+        if (Verdict.APPLIED, "read") in outcomes.values():
+            enqueue_catalogue_read(session, owner)
+        if (Verdict.READING, "") in outcomes.values():
+            enqueue_projects_read(session, owner)
+
+
+def _pass_on(
+    runtime: Runtime,
+    session: Session,
+    connection_id: int,
+    events: list[Event],
+    outcomes: dict[int, tuple[Verdict, str]],
+) -> None:
+    """Give each capability the events that it wants; what one cannot use does not keep the others waiting."""
+    for capability in runtime.capabilities.all:
+        wanted = [event for event in events if event.kind in capability.event_kinds]
+        if not wanted or capability.on_events is None:
+            continue
+        try:
+            with session.begin_nested():
+                capability.on_events(session, connection_id, wanted)
+        except Exception:
+            log.exception("events_not_used", capability=capability.name, events=len(wanted))
+            outcomes |= {event.delivery_id: (Verdict.POISON, "failed") for event in wanted}
+        else:
+            unused = [event for event in wanted if outcomes[event.delivery_id][0] == Verdict.IGNORED]
+            outcomes |= {event.delivery_id: (Verdict.APPLIED, "passed_on") for event in unused}
 
 
 # What people see.

@@ -20,6 +20,7 @@ from sqlmodel import Session, col, select
 
 from portal.db import insert_into, utc_now
 from portal.foreign import ShortText
+from portal.gitlab.hooks import Level
 from portal.runtime import Runtime
 from portal.webhooks.keys import COLUMNS
 from portal.webhooks.models import Delivery, Hook, HookStatus, Mode, Verdict
@@ -28,10 +29,25 @@ from portal.webhooks.verify import verify_delivery
 MAX_KEY = 100
 # The row of a busy hook is not written with every delivery.
 NOTED_EVERY = timedelta(seconds=1)
+COALESCED_BODY = zlib.compress(b'{"event_name": "coalesced"}')
 LOOKED_AT = (
-    *("id", "connection_id", "public_id", "status", "origin", "previous_until", "uses_signature", "signed_from"),
+    *(
+        "id",
+        "connection_id",
+        "public_id",
+        "level",
+        "status",
+        "origin",
+        "previous_until",
+        "uses_signature",
+        "signed_from",
+    ),
     *("proved_at", "last_delivery_at", "verified_by", "events_seen", "refused_at", *COLUMNS),
 )
+# How many deliveries of one hook a process stores in a minute; after a quiet minute as many at once. GitLab counts an
+# answer like 429 as a failure of the hook, and may disable it (user/project/integrations/webhooks), so those beyond
+# the limit are answered with success too. They share one row, which has GitLab read instead.
+PER_MINUTE = {Level.PROJECT: 1_200, Level.GROUP: 12_000, Level.SYSTEM: 60_000}
 # What one valid delivery settles.
 UNSURE = frozenset({HookStatus.UNPROVED, HookStatus.REFUSED})
 _VERSION = re.compile(r"GitLab/(\d+\.\d+(?:\.\d+)?)")
@@ -42,6 +58,8 @@ class Taken(StrEnum):
 
     STORED = "stored"
     KNOWN = "known"
+    # There were too many: what they are about is read from GitLab instead.
+    COALESCED = "coalesced"
     REFUSED = "refused"
     NO_HOOK = "no_hook"
 
@@ -74,9 +92,16 @@ class Intake:
         looked_at = [getattr(Hook, name) for name in LOOKED_AT]
         wanted = col(Hook.public_id).in_(bindparam("ids", expanding=True))
         self._find = select(Hook).options(load_only(*looked_at)).where(wanted)
+        # Of each hook: how many more may be stored, and since when.
+        self._left: dict[int | None, tuple[float, datetime]] = {}
         columns = col(Delivery.hook_id), col(Delivery.key)
         with runtime.database.reading() as session:
-            self._insert = insert_into(session, Delivery).on_conflict_do_nothing().returning(*columns)
+            insert = insert_into(session, Delivery)
+        self._insert = insert.on_conflict_do_nothing().returning(*columns)
+        again = {name: insert.excluded[name] for name in ("verdict", "received_at", "body")}
+        self._insert_coalesced = insert.on_conflict_do_update(
+            index_elements=columns, set_=again, where=col(Delivery.verdict) != Verdict.WAITING
+        )
         self._waiting: deque[_Arrival] = deque()
         self._turn = threading.Lock()
 
@@ -123,8 +148,18 @@ class Intake:
                 new = self._store(session, proved, refused)
         for arrival, hook, values in proved:
             place = (hook.id, values["key"])
-            arrival.taken = Taken.STORED if place in new else Taken.KNOWN
+            if values["body"] == COALESCED_BODY:
+                arrival.taken = Taken.COALESCED
+            else:
+                arrival.taken = Taken.STORED if place in new else Taken.KNOWN
             new.discard(place)
+
+    def _is_too_many(self, hook: Hook, now: datetime) -> bool:
+        limit = PER_MINUTE[Level(hook.level)]
+        left, since = self._left.get(hook.id, (float(limit), now))
+        left = min(limit, left + max(0.0, (now - since).total_seconds()) * limit / 60)
+        self._left[hook.id] = (max(0.0, left - 1), now)
+        return left < 1
 
     def _verify(self, session: Session, arrivals: list[_Arrival]) -> tuple[list[_Proved], dict[int | None, datetime]]:
         """Return what must be stored, and the hooks that have refused a delivery, with its time."""
@@ -137,7 +172,11 @@ class Intake:
             if hook is None:
                 arrival.taken = Taken.NO_HOOK
             elif by := verify_delivery(self._runtime, hook, arrival.headers, arrival.body, arrival.at):
-                proved.append((arrival, hook, _values(arrival, hook, by)))
+                values = _values(arrival, hook, by)
+                if self._is_too_many(hook, arrival.at):
+                    # A row for each day, so that old ones can be forgotten.
+                    values |= {"key": f"coalesced:{arrival.at:%Y-%m-%d}", "size": 0, "body": COALESCED_BODY}
+                proved.append((arrival, hook, values))
             else:
                 arrival.taken = Taken.REFUSED
                 # One valid delivery clears it; the next comparison sends the secrets again.
@@ -171,7 +210,12 @@ class Intake:
                 for values in unsure[found.id]:
                     _note(found, values)
             session.flush()
-        new = {(row.hook_id, row.key) for row in connection.execute(self._insert, [values for *_, values in proved])}
+        # Two processes may have copies of the same deliveries: in one order, so that neither waits for the other.
+        rows = [values for *_, values in proved if values["body"] != COALESCED_BODY]
+        rows.sort(key=lambda values: (values["hook_id"], values["key"]))
+        new = {(row.hook_id, row.key) for row in connection.execute(self._insert, rows)} if rows else set()
+        if coalesced := {hook.id or 0: values for _, hook, values in proved if values["body"] == COALESCED_BODY}:
+            connection.execute(self._insert_coalesced, [coalesced[number] for number in sorted(coalesced)])
         if quiet:
             # Whoever holds one of them notes a time as well.
             free = select(Hook.id).where(col(Hook.id).in_(quiet)).with_for_update(key_share=True, skip_locked=True)

@@ -15,6 +15,7 @@ from portal.gitlab.hooks import Level, Owner
 from portal.vault import sealed_field
 
 WAITING = "verdict = 'waiting'"
+READING = "verdict = 'reading'"
 
 
 class HookStatus(StrEnum):
@@ -107,6 +108,8 @@ class Verdict(StrEnum):
     """What became clear about a delivery after it was stored."""
 
     WAITING = "waiting"
+    # What it is about is being read from GitLab.
+    READING = "reading"
     APPLIED = "applied"
     # Valid, and about something that the portal does not use.
     IGNORED = "ignored"
@@ -122,6 +125,7 @@ class Delivery(SQLModel, table=True):
         UniqueConstraint("hook_id", "key"),
         Index("ix_delivery_connection", "connection_id", "id"),
         Index("ix_delivery_waiting", "id", sqlite_where=text(WAITING), postgresql_where=text(WAITING)),
+        Index("ix_delivery_reading", "connection_id", "id", sqlite_where=text(READING), postgresql_where=text(READING)),
         Index("ix_delivery_turn", "hook_id", "id", sqlite_where=text(WAITING), postgresql_where=text(WAITING)),
     )
 

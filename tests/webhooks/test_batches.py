@@ -6,17 +6,20 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection as DatabaseConnection
 from sqlalchemy import text
-from sqlmodel import insert
+from sqlmodel import Session, col, insert, select
 
 from bench.portal_setup import authorized_connection
+from portal.capability import Capabilities, Capability
 from portal.db import utc_now
 from portal.runtime import Runtime
-from portal.webhooks.deliveries import BATCH, choose_batch
+from portal.webhooks.deliveries import BATCH, Event, apply_batch, choose_batch
 from portal.webhooks.models import Delivery, Hook
 from tests.test_polling import listening
 
@@ -117,3 +120,40 @@ def _rows_on_postgresql(connection: DatabaseConnection, statement: str, values: 
         return int(own if "Relation Name" in node else 0) + sum(read(child) for child in node.get("Plans", ()))
 
     return read(plan[0]["Plan"])
+
+
+def test_capabilities_get_the_events_that_they_want_each_once(runtime: Runtime, connection_id: int) -> None:
+    got: list[tuple[int, str, int | None, datetime | None]] = []
+
+    def keep(session: Session, owner: int, events: list[Event]) -> None:
+        session.get_one(Hook, 1).card = {"code": "kept"}
+        got.extend((owner, event.kind, event.project_id, event.at) for event in events)
+
+    def fail(session: Session, owner: int, events: list[Event]) -> None:
+        session.get_one(Hook, 2).card = {"code": "lost"}
+        session.flush()
+        raise ValueError
+
+    wants = (("ingestion", {"pipeline", "note"}, keep), ("sync", {"emoji"}, fail))
+    more = [Capability(name, event_kinds=frozenset(kinds), on_events=use) for name, kinds, use in wants]
+    wanting = replace(runtime, capabilities=Capabilities((*runtime.capabilities.all, *more)))
+    at = datetime(2026, 11, 1, 9, 30, tzinfo=UTC)
+    wait(
+        runtime, connection_id, [1], object_kind="pipeline", object_attributes={"created_at": "2026-11-01 09:30:00 UTC"}
+    )
+    wait(runtime, connection_id, [2], object_kind="note", object_attributes={"updated_at": "yesterday"})
+    wait(runtime, connection_id, [3], object_kind="emoji")
+    wait(runtime, connection_id, [3], object_kind="deployment")
+
+    assert [apply_batch(wanting), apply_batch(wanting)] == [4, 0]
+    assert sorted(got) == [(connection_id, "note", 12, None), (connection_id, "pipeline", 11, at)]
+    with runtime.database.reading() as session:
+        stored = session.execute(text("SELECT verdict, effect FROM delivery ORDER BY id")).all()
+        cards = session.exec(select(Hook.card).order_by(col(Hook.id))).all()
+    assert [tuple(row) for row in stored] == [
+        ("applied", "passed_on"),
+        ("applied", "passed_on"),
+        ("poison", "failed"),
+        ("ignored", "unused"),
+    ]
+    assert cards == [{"code": "kept"}, None, None]

@@ -21,13 +21,17 @@ from werkzeug.test import TestResponse
 from portal.db import utc_now
 from portal.gitlab.hooks import Level
 from portal.jobs.models import Job
+from portal.jobs.testing import run_pending
+from portal.repositories.catalogue.run import READ_CATALOGUE
 from portal.repositories.models import Repository
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from portal.vault import Place, Secret
-from portal.webhooks.deliveries import apply_batch, has_waiting
+from portal.webhooks.deliveries import apply_batch, has_waiting, has_work
+from portal.webhooks.intake import PER_MINUTE
 from portal.webhooks.keys import make_keys, open_key
 from portal.webhooks.models import Delivery, Hook, HookStatus, Mode, Verdict
+from portal.webhooks.projects import READ_PROJECTS
 from portal.webhooks.verify import verify_delivery
 from tests.conftest import BASE_URL
 from tests.support.people import Cast
@@ -39,6 +43,8 @@ class Dies(Exception):
     """The process ends here."""
 
 
+AT = utc_now().replace(microsecond=0)
+NOTE = {"object_kind": "note", "object_attributes": {"id": 1, "updated_at": AT.strftime("%Y-%m-%d %H:%M:%S UTC")}}
 PUSH = {"object_kind": "push", "before": "0" * 40, "after": "a" * 40, "ref": "refs/heads/main"}
 
 
@@ -66,7 +72,7 @@ def send(
     client: FlaskClient,
     row: Hook,
     body: bytes,
-    name: str = "Push Hook",
+    name: str = "Note Hook",
     kind: str = "application/json",
     **headers: str,
 ) -> TestResponse:
@@ -91,7 +97,7 @@ def signed(found: Hooked, row: Hook, body: bytes, message_id: str = "m1", second
 
 
 def body_of(row: Hook, **members: Any) -> bytes:
-    return json.dumps({**PUSH, "project_id": row.subject_id, **members}).encode()
+    return json.dumps({**NOTE, "project_id": row.subject_id, **members}).encode()
 
 
 def deliveries(found: Hooked) -> list[Delivery]:
@@ -120,8 +126,8 @@ def test_signed_delivery_is_stored_once_and_applied_once(found: Hooked, client: 
     assert stored.body
     assert (waiting, counts) == (True, [1, 0])
     assert (applied.verdict, applied.effect, applied.body) == (Verdict.APPLIED, "activity", None)
-    assert active == stored.received_at
-    assert (after.status, after.events_seen, after.proved_at) == (HookStatus.ACTIVE, ["Push Hook"], stored.received_at)
+    assert active == AT
+    assert (after.status, after.events_seen, after.proved_at) == (HookStatus.ACTIVE, ["Note Hook"], stored.received_at)
 
 
 def test_signature_is_the_one_of_the_standard(found: Hooked) -> None:
@@ -307,7 +313,7 @@ def test_whatever_is_signed_is_answered_with_success_and_judged_later(found: Hoo
 
 def test_hook_of_a_project_moves_no_other_project(found: Hooked, client: FlaskClient) -> None:
     row, other = found.rows()
-    body = json.dumps({**PUSH, "project_id": other.subject_id, "project": {"id": row.subject_id}}).encode()
+    body = json.dumps({**NOTE, "project_id": other.subject_id, "project": {"id": row.subject_id}}).encode()
 
     send(client, row, body, **signed(found, row, body))
     apply_batch(found.runtime)
@@ -325,9 +331,10 @@ def test_five_related_events_have_the_same_result_in_every_order(found: Hooked) 
     found.change(Hook, level=Level.GROUP)
     now = utc_now()
     about = {"project_id": row.subject_id}
+    later = {"object_attributes": {"created_at": "2099-01-01T00:00:00Z"}}
     events = (
-        {**PUSH, **about},
-        {"object_kind": "tag_push", **about},
+        {**NOTE, **about},
+        {"object_kind": "issue", **later, **about},
         {"event_name": "project_rename", **about},
         {"event_name": "user_remove_from_team", **about},
         {"event_name": "project_destroy", **about},
@@ -345,11 +352,99 @@ def test_five_related_events_have_the_same_result_in_every_order(found: Hooked) 
         while apply_batch(found.runtime):
             pass
         with found.runtime.database.reading() as session:
-            reads = session.exec(select(Job).where(Job.name == "repositories.read_catalogue")).all()
+            names = session.exec(select(Job.name)).all()
+            verdicts = session.exec(select(Delivery.verdict).order_by(col(Delivery.received_at))).all()
             repository = session.get_one(Repository, row.repository_id)
-            results.add((repository.last_activity_at, repository.missing_since, len(reads)))
+            results.add((repository.last_activity_at, repository.missing_since, *names, *verdicts))
 
-    assert results == {(sent[1][1], None, 1)}
+    # Nothing happened later than it was received.
+    read = (READ_PROJECTS, Verdict.APPLIED, Verdict.APPLIED, *[Verdict.READING] * 3)
+    assert results == {(sent[1][1], None, *read)}
+
+
+def test_repository_is_read_alone_however_much_happened_in_it(
+    found: Hooked, client: FlaskClient, sandbox: RunningSandbox
+) -> None:
+    row, _ = found.rows()
+    with found.runtime.database.reading() as session:
+        before = session.get_one(Repository, row.repository_id)
+    sandbox.world.projects.change(row.subject_id, last_activity=int(AT.timestamp()))
+    sandbox.requests.clear()
+
+    answers = [send(client, row, body, **signed(found, row, body, str(body))) for body in _pushes(row, 5)]
+    apply_batch(found.runtime)
+    waiting = [item.verdict for item in deliveries(found)]
+    run_pending(found.runtime)
+    with found.runtime.database.reading() as session:
+        after = session.get_one(Repository, row.repository_id)
+    more = [send(client, row, body, **signed(found, row, body, str(body))) for body in _pushes(row, 7)]
+    apply_batch(found.runtime)
+
+    assert [answer.status_code for answer in answers + more] == [200] * 12
+    assert waiting == [Verdict.READING] * 5
+    assert (after.last_activity_at, after.access_level) == (AT, before.access_level)
+    asked = [seen.path for seen in sandbox.requests.all("/api/v4/projects*")]
+    assert asked == [f"/api/v4/projects/{row.subject_id}"]
+    assert [item.effect for item in deliveries(found)] == ["project_read"] * 5 + ["recent"] * 2
+
+
+def test_repository_that_is_gone_has_the_list_read(found: Hooked, client: FlaskClient, sandbox: RunningSandbox) -> None:
+    row, _ = found.rows()
+    sandbox.faults.add(f"/api/v4/projects/{row.subject_id}", status=404, body={"message": "404 Project Not Found"})
+    (body,) = _pushes(row, 1)
+
+    send(client, row, body, **signed(found, row, body))
+    apply_batch(found.runtime)
+    ended = run_pending(found.runtime)
+
+    assert [item.effect for item in deliveries(found)] == ["project_gone"]
+    assert [job.name for job in ended] == [READ_PROJECTS, READ_CATALOGUE]
+
+
+def test_gitlab_that_does_not_answer_keeps_deliveries_until_the_last_attempt(
+    found: Hooked, client: FlaskClient, sandbox: RunningSandbox
+) -> None:
+    row, _ = found.rows()
+    sandbox.faults.add(f"/api/v4/projects/{row.subject_id}", status=502)
+    (body,) = _pushes(row, 1)
+    send(client, row, body, **signed(found, row, body))
+    apply_batch(found.runtime)
+    kept = has_work(found.runtime)
+    ended = run_pending(found.runtime)
+
+    assert {job.name for job in ended} == {READ_PROJECTS}
+    assert not kept
+    assert [item.effect for item in deliveries(found)] == ["project_unread"]
+    assert not has_work(found.runtime)
+
+
+def test_flood_of_one_hook_is_answered_with_success_and_read_from_gitlab(
+    found: Hooked, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PER_MINUTE, Level.PROJECT, 3)
+    with found.runtime.database.transaction() as session:
+        for hook in session.exec(select(Hook)):
+            make_keys(found.runtime, hook, found.rows()[0].origin, with_signature=True)
+    row, other = found.rows()
+    results = []
+    for _ in range(2):
+        for one, count in ((row, 6), (other, 1)):
+            for _ in range(count):
+                body = body_of(one)
+                answer = send(client, one, body, **signed(found, one, body, f"m{len(results)}"))
+                results.append((answer.status_code, (answer.json or {}).get("result")))
+        apply_batch(found.runtime)
+    rows = [item for item in deliveries(found) if item.key.startswith("coalesced:")]
+
+    words = [*["stored"] * 3, *["coalesced"] * 3, "stored", *["coalesced"] * 6, "stored"]
+    assert results == [(200, word) for word in words]
+    assert [(item.hook_id, item.verdict, item.gitlab_project_id) for item in rows] == [
+        (row.id, Verdict.READING, row.subject_id)
+    ]
+
+
+def _pushes(row: Hook, count: int) -> list[bytes]:
+    return [json.dumps({**PUSH, "project_id": row.subject_id, "after": f"{n:040}"}).encode() for n in range(count)]
 
 
 def _packed(body: bytes) -> bytes:
@@ -367,9 +462,9 @@ def test_page_lists_what_came_and_what_it_changed(
     page = "/connections/gitlab/webhooks/deliveries"
     shown = owner.get(page).text
 
-    assert "Push Hook" in shown
+    assert "Note Hook" in shown
     assert "The repository&#39;s last activity is up to date; signature valid" in shown
-    assert "Push Hook" in owner.get(f"{page}?hook={row.id}").text
+    assert "Note Hook" in owner.get(f"{page}?hook={row.id}").text
     assert "Nothing was delivered yet" in owner.get(f"{page}?hook={other.id}").text
-    assert "Push Hook" not in lead.get(page).text
+    assert "Note Hook" not in lead.get(page).text
     assert lead.get(f"{page}?hook={row.id}").status_code == 404
