@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -42,6 +43,8 @@ NAMES = (
     "health",
     "copies",
 )
+# Between two collections of Python's garbage collector.
+NEW_OBJECTS = 10_000
 CAPABILITIES = Capabilities(tuple(import_module(f"portal.{name}.capability").CAPABILITY for name in NAMES))
 
 
@@ -51,6 +54,9 @@ def build_runtime(settings: Settings) -> Runtime:
     Raises:
         KeyRingError: the key ring is missing, readable by others, or malformed.
     """
+    # A page makes thousands of objects that live until it is done. Looking for garbage after each 700 of them, as Python
+    # does, takes a fifth of the time of a read of GitLab, and an eighth of that of a page.
+    gc.set_threshold(NEW_OBJECTS)
     path = settings.resolved_key_file
     database = Database(settings.resolved_database_url)
     return Runtime(
