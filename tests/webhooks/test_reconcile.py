@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
 from portal.connections.models import Connection
+from portal.credentials.models import Credential
 from portal.db import utc_now
 from portal.errors import Card
 from portal.gitlab.answers import GitLabUnavailable
+from portal.gitlab.hooks import Level
+from portal.jobs.testing import run_pending
 from portal.repositories.models import Enablement, Repository
 from portal.runtime import Runtime
 from portal.sandbox.hooks import Hook as AtGitLab
 from portal.sandbox.testing import RunningSandbox
+from portal.webhooks.deliveries import apply_batch
 from portal.webhooks.differences import Difference
 from portal.webhooks.jobs import due_connections
 from portal.webhooks.keys import open_key
-from portal.webhooks.models import Hook, HookStatus
+from portal.webhooks.models import Delivery, Hook, HookStatus
+from portal.webhooks.projects import READ_PROJECTS
 from tests.support.people import Cast
 from tests.webhooks.hooked import Hooked, hooked, proved, without_tests
 
@@ -278,6 +285,47 @@ def test_comparison_is_due_when_something_changed_and_after_an_hour(
     assert (rested, again) == ([], [])
     assert [len(changed), len(due_connections(runtime))] == [1, 1]
     assert {name for name, is_on in hook.flags.items() if is_on} == {"push_events", "tag_push_events"}
+
+
+def test_renames_transfers_and_another_service_user_keep_the_hooks(
+    runtime: Runtime, sandbox: RunningSandbox, cast: Cast
+) -> None:
+    found = proved(runtime, sandbox, cast, 2)
+    renamed, moved = found.rows()
+    before = [(hook.id, hook.url, hook.token, hook.signing_token) for hook in found.at_gitlab()]
+    sandbox.world.change_project(renamed.subject_id, path="renamed-since")
+    target, user = sandbox.world.add_group("moved-here"), sandbox.world.user_by_username("gatehouse")
+    assert user
+    sandbox.world.add_member(user, target, 40)
+    sandbox.world.change_project(moved.subject_id, group_id=target.id)
+    # Only the hooks of groups and of the instance report them.
+    told = (("project_rename", renamed.subject_id), ("project_transfer", moved.subject_id))
+    with runtime.database.transaction() as session:
+        system = Hook(connection_id=found.connection_id, level=Level.SYSTEM, status=HookStatus.ACTIVE)
+        session.add(system)
+        session.flush()
+        about = {"connection_id": found.connection_id, "hook_id": system.id, "verified_by": "token"}
+        for event, project_id in told:
+            body = json.dumps({"event_name": event, "project_id": project_id}).encode()
+            session.add(Delivery(key=event, body=zlib.compress(body), **about))
+    applied = apply_batch(runtime)
+    ended = run_pending(runtime)
+    with runtime.database.transaction() as session:
+        session.delete(session.get_one(Hook, system.id))
+    found.run()
+    with runtime.database.reading() as session:
+        paths = [session.get_one(Repository, row.repository_id).path_with_namespace for row in (renamed, moved)]
+    found.change(Credential, gitlab_user_id=4711, gitlab_username="gatehouse-2")
+    due = due_connections(runtime)
+    found.run()
+
+    assert (applied, [job.name for job in ended], len(due)) == (2, [READ_PROJECTS], 1)
+    assert paths[0].endswith("/renamed-since")
+    assert paths[1].startswith("moved-here/")
+    assert [row.public_id for row in found.rows()] == [renamed.public_id, moved.public_id]
+    assert [(hook.id, hook.url, hook.token, hook.signing_token) for hook in found.at_gitlab()] == before
+    assert found.changes_asked() == []
+    assert due_connections(runtime) == []
 
 
 def test_repository_chooses_fewer_events_than_its_connection(
