@@ -1757,8 +1757,8 @@ _HOOKS: dict[str, Failure] = {
     ),
     "hook_left_hidden": Failure(
         Layer.ROLE,
-        "It could not be removed: GitLab does not show its project or group to the service user. Either that is gone, "
-        "or the user's role in it has ended. What it delivers is ignored.",
+        "GitLab does not show its project or group to the service user: either that is gone, or the user's role in it "
+        "has ended. What it delivers is ignored.",
         "If it still exists, delete the webhook in its settings in GitLab, under Webhooks.",
         Responsible.GITLAB_ADMIN,
         frozenset({Surface.HOOKS}),

@@ -15,7 +15,7 @@ from portal.connections.checks import Check, passed, skipped, warned
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.panels import Panel, Place
 from portal.db import utc_now
-from portal.errors import Card, NotFound
+from portal.errors import Card
 from portal.gitlab import links
 from portal.gitlab.hooks import Level
 from portal.gitlab.identification import FILTERS_BY_UPDATE, parse_version
@@ -215,21 +215,6 @@ class HookDetails:
     def triggers(self) -> str:
         """What GitLab reports, in the words of its form."""
         return ", ".join(label for name, label in TRIGGERS.items() if name in self.row.hook.events)
-
-
-def find_row_of_repository(
-    runtime: Runtime, principal: Principal, connection: Connection, repository_id: int
-) -> HookRow | None:
-    """Return the hook of one repository; None if it has none, or this person may not see it."""
-    with runtime.database.reading() as session:
-        hook = session.exec(select(Hook).where(Hook.repository_id == repository_id)).first()
-        if hook is None or hook.id is None:
-            return None
-        try:
-            hook = find_hook(session, principal, connection, hook.id)
-        except NotFound:
-            return None
-        return HookRow(hook, session.get_one(Repository, repository_id).path_with_namespace, utc_now())
 
 
 def load_hook(runtime: Runtime, principal: Principal, connection: Connection, hook_id: int) -> HookDetails:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from flask import Blueprint, Flask, Response, current_app, flash, jsonify, request, url_for
 
 from portal.actor import Right
-from portal.connections.models import Connection
 from portal.connections.store import get_connection
 from portal.connections.walkthrough import save_services
 from portal.db import MAX_ID, read_id
@@ -20,7 +19,7 @@ from portal.webhooks import changes, log
 from portal.webhooks.deliveries import load_deliveries
 from portal.webhooks.intake import Intake, Taken
 from portal.webhooks.models import Verdict
-from portal.webhooks.status import HookRow, find_row_of_repository, load_hook, load_hooks_page
+from portal.webhooks.status import load_hook, load_hooks_page
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/connections/<slug>/webhooks")
 # GitLab sends at most 20 commits of a push (docs.gitlab.com, Webhook events), which stay far below this.
@@ -40,14 +39,8 @@ def register(app: Flask, runtime: Runtime) -> None:
     """Add the routes."""
     app.register_blueprint(blueprint)
     app.extensions[INTAKE] = Intake(runtime)
-    app.add_template_global(_of_repository, "hook_of_repository")
     # Outside the prefix: GitLab does not know the connection's name.
     app.add_url_rule("/webhooks/gitlab/<public_id>", "webhooks.receive", receive, methods=["POST"])
-
-
-def _of_repository(connection: Connection, repository_id: int) -> HookRow | None:
-    """Return the webhook that a repository has for itself, as far as this person may see it."""
-    return find_row_of_repository(current_runtime(), current_principal(), connection, repository_id)
 
 
 @public  # The secrets of the hook prove it.

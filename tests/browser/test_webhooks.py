@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
-from sqlmodel import select
+from sqlmodel import col, select
 
 from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.errors import Card
-from portal.repositories.models import Repository
+from portal.repositories.models import Enablement, Repository
 from portal.webhooks.desired import fingerprint_of
 from portal.webhooks.models import Delivery, Hook, HookPlan, HookStatus
 from tests.browser.checks import Looker
@@ -46,6 +46,8 @@ def store_hooks(site: Site) -> None:
             repository = Repository(connection_id=connection_id, path_with_namespace=path, **about)
             session.add(repository)
             session.flush()
+            if "last_delivery_at" in values:
+                session.add(Enablement(repository_id=repository.id, connection_id=connection_id))
             details: dict[str, Any] = {"status": HookStatus.ACTIVE, "events": ["push_events", "note_events"]} | values
             session.add(Hook(connection_id=connection_id, subject_id=number, repository_id=repository.id, **details))
         connection.hooks_wanted = True
@@ -98,6 +100,17 @@ def test_pages_about_webhooks_read_well_at_every_width_in_every_look(site: Site,
     page.goto(f"{site.url}{PAGE}/deliveries")
     expect(page.get_by_text("Push Hook").first).to_be_visible()
     look(page, "deliveries")
+    with site.runtime.database.reading() as session:
+        left = session.exec(select(Hook).where(col(Hook.last_delivery_at).is_not(None))).one()
+    page.goto(f"{site.url}/repositories/{left.repository_id}")
+    expect(page.get_by_role("link", name="Deliveries")).to_be_visible()
+    look(page, "hook-of-repository")
+    with site.runtime.database.transaction() as session:
+        session.get_one(Hook, left.id).card = Card("hook_left_hidden").to_json()
+        session.get_one(Hook, left.id).status = HookStatus.RETIRING
+    page.goto(f"{site.url}{PAGE}/{left.id}")
+    expect(page.get_by_role("link", name="Open its webhooks in GitLab")).to_be_visible()
+    look(page, "hook-left")
     site.sandbox.faults.add("/api/v4/projects/*/hooks/*/events", body=list(logged()))
     with site.runtime.database.transaction() as session:
         hook = session.exec(select(Hook)).first()

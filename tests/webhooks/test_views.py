@@ -43,19 +43,6 @@ def test_page_says_what_is_wrong_who_can_fix_it_and_the_line_to_add(
     assert f"{PAGE}/compare" not in auditor.get(PAGE).text
 
 
-def test_page_of_a_repository_names_its_webhook(
-    runtime: Runtime, sandbox: RunningSandbox, cast: Cast, owner: Visitor, lead: Visitor
-) -> None:
-    found = proved(runtime, sandbox, cast, 1)
-    (row,) = found.rows()
-
-    shown = owner.get(f"/repositories/{row.repository_id}").text
-
-    assert f'href="{PAGE}/{row.id}">Fine</a>' in shown
-    assert "last delivery" in shown
-    assert lead.get(f"/repositories/{row.repository_id}").status_code == 404
-
-
 def test_repaired_hooks_come_first_and_say_what_was_found(
     runtime: Runtime, sandbox: RunningSandbox, cast: Cast, owner: Visitor
 ) -> None:
@@ -202,7 +189,7 @@ def test_team_lead_sees_no_hook_of_other_groups(
 
 
 def test_page_of_a_repository_says_how_its_webhook_is_and_leads_to_its_deliveries(
-    runtime: Runtime, sandbox: RunningSandbox, cast: Cast, owner: Visitor
+    runtime: Runtime, sandbox: RunningSandbox, cast: Cast, owner: Visitor, lead: Visitor
 ) -> None:
     found = hooked(runtime, sandbox, cast, 1)
     with runtime.database.reading() as session:
@@ -228,6 +215,7 @@ def test_page_of_a_repository_says_how_its_webhook_is_and_leads_to_its_deliverie
     assert f'href="{PAGE}/{row.id}"' in own
     assert f'href="{PAGE}/deliveries?q={path}"' in own
     assert deliveries.status_code == 200
+    assert lead.get(address).status_code == 404
     assert "of the group, last delivery" in wider
     assert "last delivery" not in owner.get(address).text
 
