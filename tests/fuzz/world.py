@@ -213,6 +213,8 @@ class FuzzWorld:
                         continue
                     if table.name == "user":
                         query = query.where(table.c.id != (own or 0))
+                    if table.name == "repository_request":  # Anyone who may not enable it asks for a repository.
+                        query = query.where(table.c.user_id != (own or 0))
                 elif table.name in BY_ANYONE:
                     continue
                 elif "organization_id" in table.c:
