@@ -8,6 +8,7 @@ delivery stops waiting, in the transaction that applies it.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -36,6 +37,8 @@ from portal.webhooks.models import Delivery
 HOOKS = 100
 AT_ONCE = 16
 EVERY_SECONDS = 1.0
+# What is left is applied undisturbed, because a busy machine starts a worker more slowly than this kills it.
+KILLS_AFTER_SECONDS = 30
 DRAIN_SECONDS = 600
 COUNT_ON_SQLITE = """
 CREATE TRIGGER bench_count AFTER UPDATE OF verdict ON delivery
@@ -79,6 +82,7 @@ def _measure(url: str, deliveries: int) -> list[str]:
         with web_server(runtime, "portal:create_app()", "", "--preload") as server, _Killer(runtime, server) as killer:
             client = _Client(server.port, runtime.settings.base_url.removeprefix("http://"), senders, deliveries)
             client.run()
+            killer.end_at = time.monotonic() + KILLS_AFTER_SECONDS
             end = time.monotonic() + DRAIN_SECONDS
             while has_waiting(runtime) and time.monotonic() < end:
                 time.sleep(0.2)
@@ -161,6 +165,7 @@ class _Killer(threading.Thread):
         self._log = runtime.settings.data_dir / "worker.log"
         self._is_over = threading.Event()
         self.kills = Counter[str]()
+        self.end_at = math.inf
 
     def __enter__(self) -> _Killer:
         self._begin()
@@ -180,7 +185,7 @@ class _Killer(threading.Thread):
 
     def run(self) -> None:
         """Kill until the end."""
-        while not self._is_over.wait(EVERY_SECONDS):
+        while not self._is_over.wait(EVERY_SECONDS) and time.monotonic() < self.end_at:
             children = Path(f"/proc/{self._server.pid}/task/{self._server.pid}/children").read_text().split()
             # One that is still being started holds nothing. It has its threads once it has answered something.
             ready = [("web", int(child)) for child in children if _threads_of(child) > 1]
