@@ -122,7 +122,10 @@ class Line:
             head, _, body = answer.partition(b"\r\n\r\n")
             length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
             while len(body) < length:
-                body += self._socket.recv(65536)
+                part = self._socket.recv(65536)
+                if not part:
+                    raise ConnectionError
+                body += part
             if b"connection: close" in head.lower():
                 self.close()
             return int(head[9:12])
