@@ -54,8 +54,8 @@ def build_runtime(settings: Settings) -> Runtime:
     Raises:
         KeyRingError: the key ring is missing, readable by others, or malformed.
     """
-    # A page makes thousands of objects that live until it is done. Looking for garbage after each 700 of them, as Python
-    # does, takes a fifth of the time of a read of GitLab, and an eighth of that of a page.
+    # A page makes thousands of objects that live until it is done. Looking for garbage after each 700 of them, as
+    # Python does, takes a fifth of the time of a read of GitLab, and an eighth of that of a page.
     gc.set_threshold(NEW_OBJECTS)
     path = settings.resolved_key_file
     database = Database(settings.resolved_database_url)
