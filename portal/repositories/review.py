@@ -209,6 +209,8 @@ def answer_created_again(runtime: Runtime, principal: Principal, repository_id: 
             .where(*_is_before(gone, row.repository))
             .with_for_update()
         ).all()
+        if not before:
+            raise NotFound  # Someone else has answered at the same moment.
         ids = [repository_id, *(old.id or 0 for _, old in before)]
         with keep_counts(session, col(Repository.id).in_(ids)):
             for enablement, old in before:
