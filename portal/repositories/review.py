@@ -107,7 +107,7 @@ def load_review(runtime: Runtime, principal: Principal, *, is_everything: bool =
     """
     with runtime.database.reading() as session:
         months = months_of(session, principal.organization_id)
-        is_due = _limit(months) >= last_said
+        is_due = last_said <= utc_now() - timedelta(days=months * DAYS_OF_A_MONTH)
         statement = (
             select(Enablement, Repository, Connection)
             .join(Repository, col(Repository.id) == col(Enablement.repository_id))
@@ -142,7 +142,7 @@ def iterate_review(runtime: Runtime, principal: Principal) -> Iterator[Entry]:
 
 
 def count_created_again(runtime: Runtime, principal: Principal) -> int:
-    """Return about how many repositories this person has to answer; see `answer_created_again`."""
+    """Return how many such questions wait for this person, at most `SHOWN_AGAIN`; see `answer_created_again`."""
     with runtime.database.reading() as session:
         return len(_created_again(session, visible_to(principal)))
 
@@ -225,10 +225,6 @@ def answer_created_again(runtime: Runtime, principal: Principal, repository_id: 
                 new = select(Enablement).where(Enablement.repository_id == repository_id)
                 session.exec(new).one().sqlmodel_update({"services": services, "ends_at": ends_at})
         return row.repository.path_with_namespace
-
-
-def _limit(months: int) -> datetime:
-    return utc_now() - timedelta(days=months * DAYS_OF_A_MONTH)
 
 
 def _after(key: str) -> list[ColumnElement[bool]]:

@@ -72,9 +72,7 @@ class LogRow:
         """One sentence that fits what both ends say."""
         status = self.sent.response_status
         if not self.sent.key:
-            return (
-                "" if self.is_sent else "GitLab does not say which delivery it was, so look at the list of deliveries."
-            )
+            return "" if self.is_sent else "GitLab doesn't say which delivery it was: look at the list of deliveries."
         if self.arrived:
             if self.is_sent:
                 return ""

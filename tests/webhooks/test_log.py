@@ -69,7 +69,7 @@ def test_both_ends_are_shown_for_what_arrived_what_did_not_and_what_was_held(
         events = session.exec(select(AuditEvent).where(col(AuditEvent.action) == "hook.resend_requested")).all()
     assert len(events) == 1
 
-    # GitLab gave up, though it arrived: what its log says is changed, because waiting ten seconds proves no more.
+    # As if GitLab had given up: the log is edited, because waiting for its ten seconds would prove no more.
     entries = [replace(entry, status="internal error") for entry in at_gitlab.log]
     at_gitlab.log.clear()
     at_gitlab.log.extend(entries)
