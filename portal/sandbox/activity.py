@@ -88,7 +88,7 @@ class Activity:
             known = [] if delete or is_tag else [f"Change {number + 1} of {ref[11:]}" for number in range(commits)]
             event = "tag_push" if is_tag else "push"
             body = payloads.push_body(world, project, user, ref, before, after, known, event=event)
-            self._fire(f"{event}_hooks", body, project, chain=chain, branch=ref.partition("/heads/")[2])
+            self.fire(f"{event}_hooks", body, project, chain=chain, branch=ref.partition("/heads/")[2])
         update = payloads.repository_update_body(world, project, user, changes)
         self._tell_instance(update, "repository_update_events", chain)
 
@@ -105,7 +105,7 @@ class Activity:
         issue = self._item(project, "issue", action, user, "Something to look into")
         issue.confidential = issue.confidential or confidential
         body = payloads.issue_body(self._world, project, user, issue, action)
-        self._fire("confidential_issue_hooks" if issue.confidential else "issue_hooks", body, project)
+        self.fire("confidential_issue_hooks" if issue.confidential else "issue_hooks", body, project)
         return issue
 
     def merge_request(self, project_id: int, action: str = "open", *, user: User | None = None) -> Item:
@@ -113,7 +113,7 @@ class Activity:
         project, user = self._world.project(project_id), self._actor(user)
         request = self._item(project, "merge_request", action, user, "A change to review")
         body = payloads.merge_request_body(self._world, project, user, request, action)
-        self._fire("merge_request_hooks", body, project)
+        self.fire("merge_request_hooks", body, project)
         return request
 
     def comment(self, project_id: int, kind: str = "issue", *, user: User | None = None) -> None:
@@ -125,7 +125,7 @@ class Activity:
             self._last_id += 1
             about.notes.append(self._last_id)
         body = payloads.note_body(self._world, project, user, about, kind, about.notes[-1])
-        self._fire("confidential_note_hooks" if about.confidential else "note_hooks", body, project)
+        self.fire("confidential_note_hooks" if about.confidential else "note_hooks", body, project)
 
     def sample(self, hook: Hook, trigger: str, user: User) -> tuple[str, dict[str, Any]]:
         """Return what a test of a hook sends: the kind of event and its body.
@@ -250,7 +250,7 @@ class Activity:
             if event in ("project_create", "project_destroy"):
                 self._fire_group("project_hooks", body, project.group_id)
 
-    def _fire(
+    def fire(
         self, trigger: str, body: dict[str, Any], project: Project, *, chain: str = "", branch: str | None = None
     ) -> None:
         """Send to the project's hooks, those of every group above it, and the instance's."""

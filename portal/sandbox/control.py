@@ -18,7 +18,7 @@ from portal.sandbox.world import World
 
 
 def register(app: Flask, world: World, faults: Faults, requests: RequestLog) -> None:
-    """Mount `/-/sandbox/faults`, `requests`, `settings`, `tokens`, and `events`, which make hooks fire."""
+    """Mount `/-/sandbox/faults`, `requests`, `settings`, `tokens`, `events` and `changes`: these two fire hooks."""
     blueprint = Blueprint("control", __name__, url_prefix=f"{world.options.relative_root}/-/sandbox")
     _add_faults(blueprint, faults)
     _add_requests(blueprint, requests)
@@ -54,6 +54,16 @@ def register(app: Flask, world: World, faults: Faults, requests: RequestLog) -> 
         except (LookupError, TypeError) as error:
             abort(422, str(error))
         return "", 204
+
+    @blueprint.post("/changes")
+    def make_changes() -> ResponseReturnValue:
+        """Let `count` things happen in the histories of some `projects`; return how many of each kind."""
+        details = _json_object()
+        try:
+            ids = [world.project(named).id for named in details["projects"]]
+            return jsonify(world.histories.change_many(int(details["count"]), ids))
+        except (LookupError, TypeError, ValueError) as error:
+            abort(422, str(error))
 
     @blueprint.post("/hooks/release")
     def release_hooks() -> ResponseReturnValue:

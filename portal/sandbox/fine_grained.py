@@ -66,7 +66,15 @@ NEEDED: dict[str, dict[str, tuple[str, Boundary]]] = {
     "/projects/*/repository/branches": {"GET": ("read_branch", "project")},
     "/projects/*/repository/branches/*": {"GET": ("read_branch", "project")},
     "/projects/*/merge_requests": {"GET": ("read_merge_request", "project")},
+    "/projects/*/merge_requests/*": {"GET": ("read_merge_request", "project")},
+    "/projects/*/merge_requests/*/approvals": {"GET": ("read_merge_request", "project")},
+    "/projects/*/merge_requests/*/commits": {"GET": ("read_merge_request", "project")},
+    "/projects/*/merge_requests/*/notes": {"GET": ("read_merge_request", "project")},
     "/projects/*/issues": {"GET": ("read_work_item", "project")},
+    "/projects/*/issues/*": {"GET": ("read_work_item", "project")},
+    "/projects/*/repository/commits": {"GET": ("read_commit", "project")},
+    "/projects/*/deployments": {"GET": ("read_deployment", "project")},
+    "/projects/*/events": {"GET": ("read_event", "project")},
     **{
         f"/{kind}s/*/hooks{rest}": {method: (f"{verb}_webhook{what}", kind) for method, verb in verbs.items()}
         for kind in HOOK_OWNERS
@@ -117,9 +125,7 @@ OTHERS: tuple[tuple[str, Boundary], ...] = (
     ("download_code", "project"),
     ("read_merge_request", "project"),
     ("read_work_item", "project"),
-    ("read_commit", "project"),
     ("read_job", "project"),
-    ("read_deployment", "project"),
 )
 # What a fine-grained token may read of public groups and projects without the permission.
 PUBLIC = frozenset(

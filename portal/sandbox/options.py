@@ -25,6 +25,7 @@ class SandboxOptions:
         version: `major.minor.patch`; decides which endpoints and fields exist.
         project_count: how many projects exist; the first 60 hold one of each special kind.
         seed: shifts the generated attributes of projects beyond the first 60.
+        history: how much happens in each project, compared with an ordinary one.
         with_service_user: also create `gatehouse` (password `sandbox-gatehouse`), Maintainer on most groups.
         iam: GitLab's IAM service answers for OAuth from the start; see `portal.sandbox.oauth.iam`.
         control: offer `/-/sandbox/…`, which sets faults and switches over HTTP.
@@ -38,6 +39,7 @@ class SandboxOptions:
     edition: Edition = "ee"
     project_count: int = DEFAULT_PROJECT_COUNT
     seed: int = 0
+    history: float = 1.0
     with_service_user: bool = False
     iam: bool = False
     control: bool = False

@@ -16,6 +16,7 @@ from portal.sandbox.activity import Activity
 from portal.sandbox.deliveries import Deliveries
 from portal.sandbox.foundation import Foundation
 from portal.sandbox.groups import GUEST, MAINTAINER, OWNER, Group, initial_groups
+from portal.sandbox.histories import Histories
 from portal.sandbox.hooks import Hooks
 from portal.sandbox.members import Members
 from portal.sandbox.options import SandboxOptions
@@ -60,6 +61,7 @@ class World(Foundation):
         self.hooks = Hooks()
         self.deliveries = Deliveries(self)
         self.activity = Activity(self)
+        self.histories = Histories(self)
         # Application id and user id of consents to fine-grained permissions that were taken back.
         self.withdrawn_consents: set[tuple[int, int]] = set()
         # Account id to what owns it: None is the instance.

@@ -38,6 +38,7 @@ def register(app: Flask, world: World) -> None:
     from portal.sandbox.api import (
         applications,
         groups,
+        histories,
         hooks,
         members,
         metadata,
@@ -51,7 +52,20 @@ def register(app: Flask, world: World) -> None:
 
     root = world.settings.relative_root
     blueprint = Blueprint("api", __name__, url_prefix=f"{root}/api/v4")
-    for part in (metadata, users, groups, projects, members, hooks, repositories, tokens, place_tokens, applications):
+    parts = (
+        metadata,
+        users,
+        groups,
+        projects,
+        members,
+        hooks,
+        repositories,
+        histories,
+        tokens,
+        place_tokens,
+        applications,
+    )
+    for part in parts:
         part.add_routes(blueprint, world)
     app.register_blueprint(blueprint)
     app.register_error_handler(ApiError, lambda error: answer(error.body, error.status, error.headers))

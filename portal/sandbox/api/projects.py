@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, Response
 
 from portal.sandbox.api import params
-from portal.sandbox.api.answers import answer, forbidden, no_route, raw_answer
-from portal.sandbox.api.paging import offset_page
-from portal.sandbox.api.places import find_group, find_project, may_read_code
+from portal.sandbox.api.answers import answer, no_route, raw_answer
+from portal.sandbox.api.places import find_group, find_project
 from portal.sandbox.api.project_entity import ProjectWriter
 from portal.sandbox.api.project_lists import answer_list, project_filter
-from portal.sandbox.bearer import optional_caller, unauthorized
+from portal.sandbox.bearer import optional_caller
 from portal.sandbox.profiles import has
 
 if TYPE_CHECKING:
@@ -45,20 +44,6 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
             raise no_route()
         project = find_project(world, optional_caller(world), project_id)
         return answer({} if project.empty or not project.topics else {project.topics[0].title(): 100.0})
-
-    def list_nothing(project_id: str) -> Response:
-        who = optional_caller(world)
-        if who is None:
-            raise unauthorized()
-        if not may_read_code(world, who, find_project(world, who, project_id)):
-            raise forbidden()
-        nothing: list[None] = []
-        rows, headers = offset_page(world, nothing)
-        return answer(rows, headers=headers)
-
-    # Nothing is in them; what counts is who may read them.
-    for name in ("merge_requests", "issues"):
-        blueprint.add_url_rule(f"/projects/<project_id>/{name}", f"list_{name}", list_nothing)
 
     @blueprint.get("/groups/<group_id>/projects")
     def list_group_projects(group_id: str) -> Response:
