@@ -38,6 +38,7 @@ NAMES = (
     "authorization",
     "repositories",
     "webhooks",
+    "ingestion",
     "handover",
     "disconnection",
     "health",

@@ -181,6 +181,7 @@ _GIVEN_UP = {
     "health.mail_alarm": Surface.JOB_MAIL,
     "disconnection.erase": Surface.JOB_ERASE,
     # Also started by the clock.
+    "ingestion.read": Surface.JOB_PERIODIC,
     "webhooks.reconcile": Surface.JOB_PERIODIC,
     "webhooks.read_projects": Surface.JOB_PERIODIC,
     "repositories.change_all": Surface.JOB_CHANGE,

@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     # How often everything is read again, and what GitLab has updated (15.10).
     catalogue_complete_hours: int = Field(default=24, ge=1, le=720)
     catalogue_updates_minutes: int = Field(default=15, ge=1, le=1440)
+    # How often commits, merge requests and issues are read again for reports.
+    activity_minutes: int = Field(default=10, ge=1, le=1440)
     # How long it is known what webhooks delivered.
     delivery_days: int = Field(default=30, ge=1, le=365)
     # If a read no longer sees so much of what was there, someone is asked before anything is marked as gone.

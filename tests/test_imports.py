@@ -29,6 +29,7 @@ FLOORS = (
     ("authorization",),
     ("repositories",),
     ("webhooks",),
+    ("ingestion",),
     ("handover", "disconnection", "health", "copies", "configuration"),
     ("__init__",),
     ("operation",),

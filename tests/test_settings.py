@@ -56,6 +56,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "session_idle_minutes": (*BAD_NUMBERS, "0"),
     "session_absolute_hours": (*BAD_NUMBERS, "0"),
     "access_log_days": (*BAD_NUMBERS, "0"),
+    "activity_minutes": (*BAD_NUMBERS, "0"),
     "catalogue_lanes": (*BAD_NUMBERS, "0"),
     "delivery_days": (*BAD_NUMBERS, "0"),
     "hook_compare_minutes": (*BAD_NUMBERS, "4"),

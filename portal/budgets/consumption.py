@@ -28,11 +28,12 @@ PURPOSES = {
     Purpose.CHECKS: ("Checks", "whether connections work"),
     Purpose.WEBHOOKS: ("Webhooks", "made, compared, repaired"),
     Purpose.CATALOGUE: ("Repositories", "the list of repositories"),
+    Purpose.REPORTS: ("Reports", "commits, merge requests, issues"),
 }
 # What the chart stacks, from the bottom up.
 SERIES = {
     "people and tokens": (Purpose.PEOPLE, Purpose.TOKENS),
-    "repositories": (Purpose.CATALOGUE,),
+    "repositories and reports": (Purpose.CATALOGUE, Purpose.REPORTS),
     "checks and webhooks": (Purpose.CHECKS, Purpose.WEBHOOKS),
 }
 REASONS = {

@@ -191,6 +191,18 @@ class GitLabClient:
             # GitLab has that order since about 11.0; before, it is not a valid value.
             yield from self._offset_pages("/groups", Group, query)
 
+    def page(self, path: str, shape: type[T], query: Query, per_page: int) -> Page[T]:
+        """Return one page of a list; `portal.gitlab.history` knows the lists."""
+        return self._list(path, shape, query, per_page)
+
+    def one(self, path: str, shape: type[T]) -> T:
+        """Return one object.
+
+        Raises:
+            GitLabNotFound: there is none, or it is hidden from the user.
+        """
+        return self._get(path, shape)
+
     def _offset_pages(self, path: str, shape: type[Row], query: Query) -> Iterator[Page[Row]]:
         """Yield a list up to an empty page or GitLab's own count, however few rows of each page arrive."""
         number, size = 1, PER_PAGE
@@ -213,10 +225,10 @@ class GitLabClient:
                 number += 1
         raise MalformedAnswer(status=200)  # Whatever page is requested, the same rows come.
 
-    def _list(self, path: str, shape: type[Row], query: Query, per_page: int, tries: int | None = None) -> Page[Row]:
-        def read() -> Page[Row]:
+    def _list(self, path: str, shape: type[T], query: Query, per_page: int, tries: int | None = None) -> Page[T]:
+        def read() -> Page[T]:
             answer = self._fetch(API + path, {**query, "per_page": per_page}, PAGE_SECONDS, tries)
-            always_told = () if "simple" in query else shape.always_told
+            always_told = () if "simple" in query else getattr(shape, "always_told", ())
             return read_page(answer, shape, per_page=per_page, always_told=always_told)
 
         def wait(error: Exception, attempt: int) -> float | None:

@@ -40,6 +40,7 @@ class Purpose(StrEnum):
     CHECKS = "checks"
     WEBHOOKS = "webhooks"
     CATALOGUE = "catalogue"
+    REPORTS = "reports"
 
 
 class Reason(StrEnum):

@@ -1,0 +1,1 @@
+"""What happened in enabled repositories, read from GitLab, kept fresh, and counted by week for reports."""
