@@ -88,7 +88,7 @@ class Capability:
             of a disconnected connection are revoked: it removes what the connection has at GitLab, and returns whether
             nothing is left to do. It is called again until then, also after an error.
         event_kinds: what it wants of what GitLab's webhooks deliver: names as in `object_kind` or `event_name`.
-        on_events: a function of session, connection id and a list of `webhooks.deliveries.Event`s of these kinds. They
+        on_events: a function of session, connection id and a list of `webhooks.happenings.Event`s of these kinds. They
             come in any order and each once, in the transaction that records that they were used; it only writes rows
             and enqueues jobs.
     """

@@ -7,7 +7,7 @@ from portal.db import delete_of_connection
 from portal.webhooks.deliveries import APPLY_SECONDS, apply_waiting, forget_old, has_old, has_work
 from portal.webhooks.jobs import LOOK_SECONDS, RECONCILE, compare_due, due_connections, run_reconcile
 from portal.webhooks.leaving import leave_gitlab
-from portal.webhooks.models import Delivery, Hook, HookPlan
+from portal.webhooks.models import Delivery, DeliveryCount, Hook, HookPlan
 from portal.webhooks.projects import READ_PROJECTS, run_read_projects
 from portal.webhooks.status import hooks_panels, repository_panels
 
@@ -17,7 +17,7 @@ CAPABILITY = Capability(
     stylesheets=("webhooks",),
     connection_panels={17: hooks_panels},
     repository_panels=(repository_panels,),
-    tables=(Delivery, Hook, HookPlan),
+    tables=(Delivery, DeliveryCount, Hook, HookPlan),
     jobs=(
         JobDefinition(RECONCILE, run_reconcile),
         JobDefinition(READ_PROJECTS, run_read_projects),
@@ -33,7 +33,7 @@ CAPABILITY = Capability(
         ),
         PeriodicJob("webhooks.forget", forget_old, "Delete old deliveries of webhooks", 86_400, has_old),
     ),
-    erases_in_batches=(Delivery, Hook),
+    erases_in_batches=(Delivery, DeliveryCount, Hook),
     on_leaving=leave_gitlab,
     erases=delete_of_connection(HookPlan),
     actions={

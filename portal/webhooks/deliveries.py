@@ -1,4 +1,4 @@
-"""What deliveries change, in batches; and what people see of them.
+"""What deliveries change, in batches.
 
 A delivery is a hint that something happened, never the new state: GitLab may send it late, twice or in another order.
 So it moves a time forward, or has a project or the whole list read again, which gives the same result whatever the
@@ -9,29 +9,26 @@ from __future__ import annotations
 
 import itertools
 import time
-import zlib
-from collections import defaultdict
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import ColumnElement, Table, and_, bindparam, func, literal_column, or_, update
+from sqlalchemy import Table, bindparam, func, literal_column, update
 from sqlmodel import Session, col, select
 
-from portal.actor import Principal
 from portal.connections.models import Connection, ConnectionState
-from portal.db import MAX_ID, utc_now
+from portal.db import utc_now
 from portal.gitlab.hooks import Level
 from portal.jobs import JobContext
 from portal.logs import get_logger
-from portal.net.json_reader import JSONRefused, read_json
 from portal.repositories.catalogue.run import enqueue_catalogue_read
-from portal.repositories.models import Repository, visible_to
-from portal.repositories.selection import LIKE_ESCAPE, escape_like
+from portal.repositories.models import GitLabGroup, Repository
 from portal.runtime import Runtime
-from portal.webhooks.changes import find_hook
-from portal.webhooks.models import Delivery, Hook, Verdict
+from portal.webhooks.counts import Counted, add_counts
+from portal.webhooks.happenings import Event, read_event
+from portal.webhooks.models import Delivery, DeliveryCount, Hook, HookPlan, Outcome, Verdict
 from portal.webhooks.projects import connections_to_ask, enqueue_projects_read
 
 BATCH = 500
@@ -39,22 +36,14 @@ BATCH = 500
 IS_WAITING = col(Delivery.verdict) == literal_column(f"'{Verdict.WAITING}'")
 # What the bodies of a batch may hold together.
 BATCH_BYTES = 16 * 1024 * 1024
-PER_PAGE = 50
-MAX_QUERY = 200
 APPLY_SECONDS = 1
 # After the last delivery, the job that applies them looks this often for others, for so long.
 LOOK_SECONDS = 0.1
 LINGER_SECONDS = 5.0
-# By `object_kind`: something happened in a project.
-ACTIVITY = frozenset({"push", "tag_push", "merge_request", "issue", "work_item", "note"})
-# By `event_name`: the list of repositories, a path or someone's role is different now.
-STRUCTURE = ("project_", "group_", "subgroup_", "user_add_to_", "user_remove_from_", "user_update_for_", "user_rename")
-# What the intake stores in place of deliveries beyond its limit.
-COALESCED = "coalesced"
 # GitLab moves a project's last activity at most once an hour (api/projects).
 ACTIVITY_EVERY = timedelta(hours=1)
-MAX_TIME = 40
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Within this time, what several hooks report about one thing has arrived: GitLab's queue may be long.
+OVERLAP = timedelta(minutes=10)
 EFFECTS = {
     "": "Nothing yet",
     "activity": "The repository's last activity is up to date",
@@ -70,33 +59,13 @@ EFFECTS = {
     "unused": "Nothing: Gatehouse does not use this event",
     "no_json": "Nothing: it is not valid JSON",
     "other_project": "Nothing: it is about another project than its webhook",
+    "other_group": "Nothing: its project is not in the group of its webhook",
+    "hook_gone": "Nothing: its webhook was gone, so no one knows what it may report",
+    "twice": "Nothing: another webhook had reported the same",
 }
 log = get_logger(__name__)
 _DELIVERIES: Table = Delivery.__table__  # type: ignore[attr-defined]
 _REPOSITORIES: Table = Repository.__table__  # type: ignore[attr-defined]
-
-
-@dataclass(frozen=True)
-class Event:
-    """What one delivery says.
-
-    Attributes:
-        kind: GitLab's `object_kind` or `event_name`.
-        at: when it happened, if GitLab says so.
-        body: as GitLab sent it, without NUL and lone surrogates. Nothing in it has been checked.
-        about: `activity` or `structure`, if the list of repositories has to know.
-    """
-
-    delivery_id: int
-    connection_id: int
-    received_at: datetime
-    project_id: int | None = None
-    kind: str = ""
-    at: datetime | None = None
-    body: dict[str, Any] = field(default_factory=dict)
-    about: str = ""
-    verdict: Verdict = Verdict.APPLIED
-    effect: str = ""
 
 
 def has_waiting(runtime: Runtime) -> bool:
@@ -133,31 +102,37 @@ def apply_batch(runtime: Runtime) -> int:
     They are read before it begins: on SQLite, deliveries that arrive wait until it ends.
     """
     columns: tuple[Any, ...] = (
-        Delivery.id,
-        Delivery.connection_id,
-        Delivery.received_at,
-        Delivery.body,
-        Hook.level,
-        Hook.subject_id,
+        *(Delivery.id, Delivery.connection_id, Delivery.received_at, Delivery.level, Delivery.subject_id),
+        *(Delivery.hook_id, Delivery.body),
     )
-    of_hook = col(Hook.id) == col(Delivery.hook_id)
     with runtime.database.reading() as session:
         ids = _small_enough(session, choose_batch(session))
-        chosen = sqlalchemy.select(*columns).outerjoin(Hook, of_hook).where(col(Delivery.id).in_(ids))
-        found = session.execute(chosen.order_by(col(Delivery.id))).all() if ids else []
-    events = [_read(*row) for row in found]
+        chosen = sqlalchemy.select(*columns).where(col(Delivery.id).in_(ids)).order_by(col(Delivery.id))
+        found = session.execute(chosen).all() if ids else []
+    events = [
+        read_event(Event(number, connection_id, at, source=(level, subject_id), hook_id=hook_id), packed)
+        for number, connection_id, at, level, subject_id, hook_id, packed in found
+    ]
     if not events:
         return 0
     with runtime.database.transaction() as session:
+        # First, and in order: whoever removes a hook changes its deliveries after it.
+        hooks = select(Hook.id).where(col(Hook.id).in_({event.hook_id for event in events})).order_by(col(Hook.id))
+        there = set(session.exec(hooks.with_for_update(read=True, key_share=True)))
         # Another worker may have taken some of them since.
         mine = select(Delivery.id).where(col(Delivery.id).in_(ids), IS_WAITING).order_by(col(Delivery.id))
         claimed = set(session.exec(mine.with_for_update()))
-        by_connection: defaultdict[int, list[Event]] = defaultdict(list)
-        for event in events:
-            if event.delivery_id in claimed:
-                by_connection[event.connection_id].append(event)
-        for connection_id, some in by_connection.items():
-            _apply(runtime, session, connection_id, some)
+        events = [event for event in events if event.delivery_id in claimed]
+        for connection_id in sorted({event.connection_id for event in events}):
+            _apply(runtime, session, connection_id, [one for one in events if one.connection_id == connection_id])
+        add_counts(
+            session,
+            (
+                Counted(one.connection_id, one.hook_id, Outcome.RECEIVED, one.received_at, one.received_at)
+                for one in events
+                if one.hook_id is not None and one.hook_id in there
+            ),
+        )
     return len(ids)
 
 
@@ -192,58 +167,9 @@ def choose_batch(session: Session) -> list[int]:
     return [*ids, *(number for number in session.exec(orphans) if number)]
 
 
-def _read(
-    delivery_id: int,
-    connection_id: int,
-    received_at: datetime,
-    packed: bytes,
-    level: str | None,
-    subject_id: int | None,
-) -> Event:
-    """Return what one delivery says, as far as the hook that it came from may say it."""
-    event = Event(delivery_id, connection_id, received_at)
-    try:
-        body = read_json(zlib.decompress(packed or b""), "application/json", dict[str, Any])
-    except (JSONRefused, zlib.error):
-        return replace(event, verdict=Verdict.POISON, effect="no_json")
-    about = [body, body.get("project"), body.get("object_attributes")]
-    named = [item.get(name) for item in about if isinstance(item, dict) for name in ("project_id", "target_project_id")]
-    project = body.get("project")
-    named += [project.get("id")] if isinstance(project, dict) else []
-    ids = [one for one in named if one is not None]
-    number = next((one for one in ids if type(one) is int and 0 < one <= MAX_ID), None)
-    if level == Level.PROJECT and ids:
-        if subject_id not in ids:
-            return replace(event, project_id=number, verdict=Verdict.POISON, effect="other_project")
-        # It may name others too, such as where a merge request comes from. Its secret is for this project only.
-        number = subject_id
-    kind = str(body.get("object_kind") or body.get("event_name") or "")
-    event = replace(event, project_id=number, kind=kind, at=_time_of(body, received_at), body=body)
-    if kind in ACTIVITY or kind == "repository_update":
-        return replace(event, about="activity")
-    if kind == COALESCED:
-        return replace(event, project_id=subject_id if level == Level.PROJECT else None, about="structure")
-    if kind.startswith(STRUCTURE) and level != Level.PROJECT:  # GitLab sends none of these to the hook of a project.
-        return replace(event, about="structure")
-    return replace(event, verdict=Verdict.IGNORED, effect="unused")
-
-
-def _time_of(body: dict[str, Any], received_at: datetime) -> datetime | None:
-    """Return when it happened; None if GitLab does not say, as about a push, whose commits may be of any time."""
-    about = body.get("object_attributes")
-    said = about.get("updated_at") or about.get("created_at") if isinstance(about, dict) else None
-    if not isinstance(said, str) or len(said) > MAX_TIME:
-        return None
-    try:
-        # `2013-12-03T17:23:34Z` and `2017-09-15 16:50:55 UTC` (user/project/integrations/webhook_events).
-        at = datetime.fromisoformat(said.replace(" UTC", "Z"))
-    except ValueError:
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return min(at, received_at) if at > EPOCH else None
-
-
 def _apply(runtime: Runtime, session: Session, connection_id: int, events: list[Event]) -> None:
+    events = _of_own_groups(session, connection_id, events)
+    copies = _reported_before(session, connection_id, events)
     named = {event.project_id for event in events if event.about and event.project_id}
     mine = (col(Repository.connection_id) == connection_id, col(Repository.gitlab_project_id).in_(named))
     columns: tuple[Any, ...] = (
@@ -255,7 +181,9 @@ def _apply(runtime: Runtime, session: Session, connection_id: int, events: list[
     outcomes: dict[int, tuple[Verdict, str]] = {}
     for event in events:
         repository, outcome = known.get(event.project_id or 0), (event.verdict, event.effect)
-        if event.about == "structure":
+        if event.delivery_id in copies:
+            outcome = Verdict.IGNORED, "twice"
+        elif event.about == "structure":
             is_gone = repository is None and event.kind == "project_destroy"
             unknown = (Verdict.IGNORED, "not_enabled") if is_gone else (Verdict.APPLIED, "read")
             outcome = (Verdict.READING, "") if repository is not None else unknown
@@ -273,7 +201,8 @@ def _apply(runtime: Runtime, session: Session, connection_id: int, events: list[
             else:
                 outcome = Verdict.APPLIED, "recent"
         outcomes[event.delivery_id] = outcome
-    _pass_on(runtime, session, connection_id, events, outcomes)
+    first = [event for event in events if event.delivery_id not in copies]
+    _pass_on(runtime, session, connection_id, first, outcomes)
     connection, now = session.connection(), utc_now()
     if moved:
         rows = [{"of": number, "last_activity_at": at} for number, at in moved.items()]
@@ -281,7 +210,14 @@ def _apply(runtime: Runtime, session: Session, connection_id: int, events: list[
     # One statement for each is quick here, and the session's own way is not.
     done = update(_DELIVERIES).where(_DELIVERIES.c.id == bindparam("of")).values(applied_at=now, body=None)
     applied = [
-        {"of": event.delivery_id, "gitlab_project_id": event.project_id, "verdict": verdict, "effect": effect}
+        {
+            "of": event.delivery_id,
+            "gitlab_project_id": event.project_id,
+            "happening": event.happening,
+            "occurrence": event.occurrence,
+            "verdict": verdict,
+            "effect": effect,
+        }
         for event, (verdict, effect) in zip(events, outcomes.values(), strict=True)
     ]
     connection.execute(done, applied)
@@ -291,6 +227,58 @@ def _apply(runtime: Runtime, session: Session, connection_id: int, events: list[
             enqueue_catalogue_read(session, owner)
         if (Verdict.READING, "") in outcomes.values():
             enqueue_projects_read(session, owner)
+
+
+def _of_own_groups(session: Session, connection_id: int, events: list[Event]) -> list[Event]:
+    """Refuse what the hook of a group says about projects outside of it: its secret is for the group only."""
+    named = {event.project_id for event in events if event.source[0] == Level.GROUP and event.project_id}
+    if not named:
+        return events
+    project_id, parent_id = col(Repository.gitlab_project_id), col(GitLabGroup.parent_gitlab_group_id)
+    mine = (col(Repository.connection_id) == connection_id, project_id.in_(named))
+    own: Any = sqlalchemy.select(project_id.label("project_id"), col(Repository.gitlab_namespace_id).label("group_id"))
+    above = own.where(*mine).cte("above", recursive=True)
+    of_parent = (col(GitLabGroup.connection_id) == connection_id, col(GitLabGroup.gitlab_group_id) == above.c.group_id)
+    parents = sqlalchemy.select(above.c.project_id, parent_id).where(*of_parent, parent_id.is_not(None))
+    inside = {tuple(row) for row in session.execute(sqlalchemy.select(above.union(parents)))}
+    known = {number for number, _ in inside}
+
+    def is_outside(event: Event) -> bool:
+        level, group_id = event.source
+        return level == Level.GROUP and event.project_id in known and (event.project_id, group_id) not in inside
+
+    return [event.refused("other_group") if is_outside(event) else event for event in events]
+
+
+def _reported_before(session: Session, connection_id: int, events: Iterable[Event]) -> set[int]:
+    """Return the deliveries that say what one of another hook has said: that of a group and of a project in it, say.
+
+    The same may happen twice within minutes, and each hook reports it twice then: the second delivery of one hook is
+    only a copy if another hook has had its second.
+    """
+    told = [event for event in events if event.occurrence is not None]
+    if not told:
+        return set()
+    # Two workers must not each take the other's for the first.
+    session.exec(select(HookPlan.level).where(HookPlan.connection_id == connection_id).with_for_update()).first()
+    since = min(event.received_at for event in told) - OVERLAP
+    which = (
+        col(Delivery.connection_id) == connection_id,
+        col(Delivery.occurrence).in_({event.occurrence for event in told}),
+        col(Delivery.received_at) > since,
+    )
+    columns: tuple[Any, ...] = (Delivery.occurrence, Delivery.level, Delivery.subject_id)
+    counted = sqlalchemy.select(*columns, func.count()).where(*which).group_by(*columns)
+    by_source: defaultdict[str, Counter[tuple[str, int]]] = defaultdict(Counter)
+    for occurrence, level, subject_id, count in session.execute(counted):
+        by_source[occurrence][level, subject_id] = count
+    copies: set[int] = set()
+    for event in told:
+        counts = by_source[event.occurrence or ""]
+        if counts[event.source] < max(counts.values(), default=0):
+            copies.add(event.delivery_id)
+        counts[event.source] += 1
+    return copies
 
 
 def _pass_on(
@@ -312,105 +300,29 @@ def _pass_on(
             log.exception("events_not_used", capability=capability.name, events=len(wanted))
             outcomes |= {event.delivery_id: (Verdict.POISON, "failed") for event in wanted}
         else:
-            unused = [event for event in wanted if outcomes[event.delivery_id][0] == Verdict.IGNORED]
+            unused = [event for event in wanted if outcomes[event.delivery_id][1] == "unused"]
             outcomes |= {event.delivery_id: (Verdict.APPLIED, "passed_on") for event in unused}
 
 
-# What people see.
-
-
-@dataclass(frozen=True)
-class DeliveryRow:
-    """One line of the list."""
-
-    delivery: Delivery
-    path: str
-
-    @property
-    def effect(self) -> str:
-        """What it changed."""
-        return EFFECTS.get(self.delivery.effect, "")
-
-
-@dataclass(frozen=True)
-class DeliveriesPage:
-    """Deliveries of a connection or of one hook, the newest first; `before` begins the next page."""
-
-    rows: list[DeliveryRow]
-    hook: Hook | None
-    before: int | None
-    query: str = ""
-    verdict: str = ""
-
-
-def load_deliveries(
-    runtime: Runtime,
-    principal: Principal,
-    connection: Connection,
-    hook_id: int | None,
-    before: int | None,
-    query: str = "",
-    verdict: str = "",
-) -> DeliveriesPage:
-    """Return one page as this person may see it.
-
-    Args:
-        runtime: of this process.
-        principal: who asks.
-        connection: whose deliveries.
-        hook_id: our id of the only hook; None for all.
-        before: our id of the last delivery of the page before; None for the first page.
-        query: part of a repository's path or of an event's name, or a delivery's key.
-        verdict: the only one; empty for all.
-
-    Raises:
-        NotFound: there is no such hook that they may see.
-    """
-    statement = (
-        select(Delivery, func.coalesce(col(Repository.path_with_namespace), ""))
-        .join(Connection, col(Connection.id) == col(Delivery.connection_id))
-        .outerjoin(Hook, col(Hook.id) == col(Delivery.hook_id))
-        .outerjoin(Repository, _is_about())
-        .where(col(Delivery.connection_id) == connection.id, visible_to(principal))
-    )
-    if query := query.strip()[:MAX_QUERY]:
-        like = f"%{escape_like(query)}%"
-        named = (col(part).ilike(like, escape=LIKE_ESCAPE) for part in (Repository.path_with_namespace, Delivery.event))
-        statement = statement.where(or_(*named, col(Delivery.key) == query))
-    if verdict:
-        statement = statement.where(col(Delivery.verdict) == verdict)
-    with runtime.database.reading() as session:
-        hook = find_hook(session, principal, connection, hook_id) if hook_id is not None else None
-        if hook is not None:
-            statement = statement.where(col(Delivery.hook_id) == hook.id)
-        if before is not None:
-            statement = statement.where(col(Delivery.id) < before)
-        found = session.exec(statement.order_by(col(Delivery.id).desc()).limit(PER_PAGE + 1)).all()
-    rows = [DeliveryRow(delivery, path or connection.display_name) for delivery, path in found[:PER_PAGE]]
-    return DeliveriesPage(rows, hook, rows[-1].delivery.id if len(found) > PER_PAGE else None, query, verdict)
-
-
-def _is_about() -> ColumnElement[bool]:
-    """Return the condition for the repository that a delivery names: of a hook that has only one, or by its id."""
-    same = (col(Repository.connection_id) == col(Delivery.connection_id)) & (
-        col(Repository.gitlab_project_id) == col(Delivery.gitlab_project_id)
-    )
-    return or_(col(Repository.id) == col(Hook.repository_id), and_(col(Hook.repository_id).is_(None), same))
-
-
 def has_old(runtime: Runtime) -> bool:
-    """Return whether there is a delivery to forget."""
-    # The one with the lowest id: there is no index of times, which every delivery would have to be written to.
-    first = select(func.min(col(Delivery.id))).scalar_subquery()
+    """Return whether there is a delivery or a count to forget."""
+    # The ones with the lowest ids: there is no index of times, which every delivery would have to be written to.
+    first, first_count = (select(func.min(col(table.id))).scalar_subquery() for table in (Delivery, DeliveryCount))
     with runtime.database.reading() as session:
         received_at = session.exec(select(Delivery.received_at).where(col(Delivery.id) == first)).first()
-    return received_at is not None and received_at < _oldest(runtime)
+        hour = session.exec(select(DeliveryCount.hour).where(col(DeliveryCount.id) == first_count)).first()
+    return any(at is not None and at < _oldest(runtime) for at in (received_at, hour))
 
 
 def forget_old(context: JobContext) -> None:
     """Delete what is older than the setting says."""
-    old = select(Delivery.id).where(col(Delivery.received_at) < _oldest(context.runtime))
-    context.progress(context.runtime.database.delete_in_batches(Delivery, old, context.raise_if_stopped))
+    database, oldest = context.runtime.database, _oldest(context.runtime)
+    old = select(Delivery.id).where(col(Delivery.received_at) < oldest)
+    count = database.delete_in_batches(Delivery, old, context.raise_if_stopped)
+    database.delete_in_batches(
+        DeliveryCount, select(DeliveryCount.id).where(col(DeliveryCount.hour) < oldest), context.raise_if_stopped
+    )
+    context.progress(count)
 
 
 def _oldest(runtime: Runtime) -> datetime:

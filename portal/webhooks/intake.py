@@ -6,9 +6,9 @@ import hashlib
 import re
 import threading
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -22,9 +22,10 @@ from portal.db import insert_into, utc_now
 from portal.foreign import ShortText
 from portal.gitlab.hooks import Level
 from portal.runtime import Runtime
+from portal.webhooks.counts import Counted, add_counts, hour_of
 from portal.webhooks.keys import COLUMNS
-from portal.webhooks.models import Delivery, Hook, HookStatus, Mode, Verdict
-from portal.webhooks.verify import verify_delivery
+from portal.webhooks.models import Delivery, Hook, HookStatus, Mode, Outcome, Verdict
+from portal.webhooks.verify import refusal_of, verify_delivery
 
 MAX_KEY = 100
 # The row of a busy hook is not written with every delivery.
@@ -36,6 +37,7 @@ LOOKED_AT = (
         "connection_id",
         "public_id",
         "level",
+        "subject_id",
         "status",
         "origin",
         "previous_until",
@@ -48,6 +50,9 @@ LOOKED_AT = (
 # answer like 429 as a failure of the hook, and may disable it (user/project/integrations/webhooks), so those beyond
 # the limit are answered with success too. They share one row, which has GitLab read instead.
 PER_MINUTE = {Level.PROJECT: 1_200, Level.GROUP: 12_000, Level.SYSTEM: 60_000}
+# So many refused deliveries of a hook within an hour are counted one by one, the others in steps of as many: they
+# are the only thing that someone without the secrets can have written here.
+COUNTED_ONE_BY_ONE = 100
 # What one valid delivery settles.
 UNSURE = frozenset({HookStatus.UNPROVED, HookStatus.REFUSED})
 _VERSION = re.compile(r"GitLab/(\d+\.\d+(?:\.\d+)?)")
@@ -79,6 +84,17 @@ class _Arrival:
 _Proved = tuple[_Arrival, Hook, dict[str, Any]]
 
 
+@dataclass
+class _Refused:
+    """What a batch refused: the hooks whose rows must say so, with the time; and what is counted."""
+
+    noted: dict[int | None, datetime] = field(default_factory=dict)
+    counted: list[Counted] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.noted or self.counted)
+
+
 class Intake:
     """Where the deliveries of this process come in.
 
@@ -94,6 +110,9 @@ class Intake:
         self._find = select(Hook).options(load_only(*looked_at)).where(wanted)
         # Of each hook: how many more may be stored, and since when.
         self._left: dict[int | None, tuple[float, datetime]] = {}
+        # Refused in this hour, by hook and reason.
+        self._refused: Counter[tuple[int, Outcome]] = Counter()
+        self._hour = hour_of(utc_now())
         columns = col(Delivery.hook_id), col(Delivery.key)
         with runtime.database.reading() as session:
             insert = insert_into(session, Delivery)
@@ -133,6 +152,29 @@ class Intake:
         assert arrival.taken is not None
         return arrival.taken
 
+    def refuse(self, public_id: str, outcome: Outcome, now: datetime | None = None) -> None:
+        """Count a delivery whose size or type was refused before anything was read of it."""
+        database = self._runtime.database
+        with database.reading() as session:
+            hook = session.execute(self._find, {"ids": [public_id]}).scalar_one_or_none()
+        with self._turn:
+            counted = self._count(hook, outcome, now or utc_now()) if hook else []
+        if counted:
+            with database.transaction() as session:
+                add_counts(session, counted)
+
+    def _count(self, hook: Hook, outcome: Outcome, at: datetime) -> list[Counted]:
+        if self._hour != hour_of(at):
+            self._hour = hour_of(at)
+            self._refused.clear()
+        hook_id = hook.id or 0
+        self._refused[hook_id, outcome] += 1
+        before = self._refused[hook_id, outcome]
+        if before <= COUNTED_ONE_BY_ONE:
+            return [Counted(hook.connection_id, hook_id, outcome, at, at)]
+        is_step = before % COUNTED_ONE_BY_ONE == 0
+        return [Counted(hook.connection_id, hook_id, outcome, at, at, COUNTED_ONE_BY_ONE)] if is_step else []
+
     def _take(self, arrivals: list[_Arrival]) -> None:
         database = self._runtime.database
         if database.is_sqlite:
@@ -161,12 +203,12 @@ class Intake:
         self._left[hook.id] = (max(0.0, left - 1), now)
         return left < 1
 
-    def _verify(self, session: Session, arrivals: list[_Arrival]) -> tuple[list[_Proved], dict[int | None, datetime]]:
-        """Return what must be stored, and the hooks that have refused a delivery, with its time."""
+    def _verify(self, session: Session, arrivals: list[_Arrival]) -> tuple[list[_Proved], _Refused]:
+        """Return what must be stored, and what must be said about those that were refused."""
         ids = list({arrival.public_id for arrival in arrivals})
         hooks = {hook.public_id: hook for hook in session.execute(self._find, {"ids": ids}).scalars()}
         proved: list[_Proved] = []
-        refused: dict[int | None, datetime] = {}
+        refused = _Refused()
         for arrival in arrivals:
             hook = hooks.get(arrival.public_id)
             if hook is None:
@@ -181,23 +223,25 @@ class Intake:
                 arrival.taken = Taken.REFUSED
                 # One valid delivery clears it; the next comparison sends the secrets again.
                 if hook.refused_at is None or hook.refused_at < arrival.at - timedelta(minutes=1):
-                    refused[hook.id] = arrival.at
+                    refused.noted[hook.id] = arrival.at
+                refused.counted += self._count(hook, refusal_of(hook, arrival.headers, arrival.at), arrival.at)
         return proved, refused
 
-    def _store(
-        self, session: Session, proved: list[_Proved], refused: dict[int | None, datetime]
-    ) -> set[tuple[int | None, str]]:
+    def _store(self, session: Session, proved: list[_Proved], refused: _Refused) -> set[tuple[int | None, str]]:
         """Store deliveries, and return which are new: hook and key of each."""
         # Not the session's own way, which takes three times as long.
         connection = session.connection()
-        for hook_id, at in refused.items():
+        for hook_id, at in sorted(refused.noted.items()):
             connection.execute(update(Hook).where(col(Hook.id) == hook_id).values(refused_at=at))
+        add_counts(session, refused.counted)
         if not proved:
             return set()
         unsure: dict[int | None, list[dict[str, Any]]] = {}
         quiet: dict[int | None, datetime] = {}
         for arrival, hook, values in proved:
-            is_sure = hook.proved_at and hook.status not in UNSURE and not hook.refused_at and hook.id not in refused
+            is_sure = (
+                hook.proved_at and hook.status not in UNSURE and not hook.refused_at and hook.id not in refused.noted
+            )
             if not is_sure or hook.verified_by != values["verified_by"] or values["event"] not in hook.events_seen:
                 unsure.setdefault(hook.id, []).append(values)
             elif hook.last_delivery_at is None or hook.last_delivery_at <= arrival.at - NOTED_EVERY:
@@ -214,6 +258,15 @@ class Intake:
         rows = [values for *_, values in proved if values["body"] != COALESCED_BODY]
         rows.sort(key=lambda values: (values["hook_id"], values["key"]))
         new = {(row.hook_id, row.key) for row in connection.execute(self._insert, rows)} if rows else set()
+        places = Counter((values["hook_id"], values["key"]) for values in rows)
+        places.subtract(new)
+        for place, copies in sorted(places.items()):
+            if copies:
+                # Whoever applies it at this moment must not have to wait, and neither must this.
+                same = select(Delivery.id).where(Delivery.hook_id == place[0], Delivery.key == place[1])
+                free_one = same.with_for_update(skip_locked=True).scalar_subquery()
+                values = {"copies": col(Delivery.copies) + copies, "copied_at": proved[-1][0].at}
+                connection.execute(update(Delivery).where(col(Delivery.id) == free_one).values(values))
         if coalesced := {hook.id or 0: values for _, hook, values in proved if values["body"] == COALESCED_BODY}:
             connection.execute(self._insert_coalesced, [coalesced[number] for number in sorted(coalesced)])
         if quiet:
@@ -234,6 +287,8 @@ def _values(arrival: _Arrival, hook: Hook, by: str) -> dict[str, Any]:
     return {
         "connection_id": hook.connection_id,
         "hook_id": hook.id,
+        "level": hook.level,
+        "subject_id": hook.subject_id,
         "key": key,
         "event": event,
         "received_at": arrival.at,

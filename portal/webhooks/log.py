@@ -7,6 +7,7 @@ https://docs.gitlab.com/api/project_webhooks/#list-all-events-for-a-project-webh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlmodel import col, select
 
@@ -15,18 +16,22 @@ from portal.actor import Principal
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.store import get_connection_for_admin, open_host_session
 from portal.credentials import AccessSource, AccessUnavailable
+from portal.db import utc_now
 from portal.errors import Card, Conflict
 from portal.gitlab.answers import GitLabError, GitLabNotFound
-from portal.gitlab.hooks import HookClient, LoggedDelivery
+from portal.gitlab.hooks import LOG_PER_PAGE, HookClient, LoggedDelivery
 from portal.net import HostSession, OutboundError
 from portal.net.usage import Purpose
 from portal.runtime import Runtime
 from portal.webhooks.changes import find_hook
-from portal.webhooks.models import Delivery
+from portal.webhooks.models import Delivery, Hook
 from portal.webhooks.reconcile import target_of
 
 # What GitLab writes if it got no answer.
 NO_ANSWER = "internal error"
+LOG_DAYS = timedelta(days=7)
+# So far back GitLab's log is read for one delivery.
+PAGES = 5
 
 
 @dataclass(frozen=True)
@@ -112,22 +117,48 @@ def read_log(runtime: Runtime, principal: Principal, connection: Connection, hoo
     """
     with runtime.database.reading() as session:
         hook = find_hook(session, principal, connection, hook_id)
+    found = _read(runtime, connection, hook)
+    if isinstance(found, HookLog):
+        return found
+    keys = [row.key for row in found if row.key]
+    with runtime.database.reading() as session:
+        ours = select(Delivery).where(Delivery.hook_id == hook.id, col(Delivery.key).in_(keys))
+        by_key = {delivery.key: delivery for delivery in session.exec(ours)}
+    return HookLog([LogRow(row, by_key.get(row.key)) for row in found])
+
+
+def find_sent(runtime: Runtime, connection: Connection, delivery: Delivery) -> HookLog:
+    """Return what GitLab logged of a delivery that arrived, the newest attempt first; no row if it can't be found."""
+    with runtime.database.reading() as session:
+        hook = session.get(Hook, delivery.hook_id) if delivery.hook_id else None
+    if hook is None or delivery.received_at < utc_now() - LOG_DAYS:
+        return HookLog([])
+    found = _read(runtime, connection, hook, delivery.key)
+    if isinstance(found, HookLog):
+        return found
+    return HookLog([LogRow(row, delivery) for row in found if row.key == delivery.key])
+
+
+def _read(runtime: Runtime, connection: Connection, hook: Hook, key: str = "") -> list[LoggedDelivery] | HookLog:
+    """Return the newest page of GitLab's log, or all up to the page with a key; why there is none otherwise."""
     if hook.gitlab_hook_id is None or connection.state == ConnectionState.DISCONNECTED:
         return HookLog([])
+    found: list[LoggedDelivery] = []
     try:
         with open_host_session(runtime, connection, purpose=Purpose.WEBHOOKS) as http:
-            sent = _client(runtime, connection, http).hook_log(hook.owner, hook.gitlab_hook_id)
+            client = _client(runtime, connection, http)
+            for page in range(1, (PAGES if key else 1) + 1):
+                rows = client.hook_log(hook.owner, hook.gitlab_hook_id, page=page)
+                found += rows
+                if len(rows) < LOG_PER_PAGE or any(row.key == key for row in rows):
+                    break
     except GitLabNotFound:
         return HookLog([], has_log=False)
     except (GitLabError, OutboundError) as error:
         return HookLog([], error.card().at("hooks"))
     except AccessUnavailable as error:
         return HookLog([], error.card.at("hooks"))
-    keys = [row.key for row in sent if row.key]
-    with runtime.database.reading() as session:
-        ours = select(Delivery).where(Delivery.hook_id == hook.id, col(Delivery.key).in_(keys))
-        by_key = {delivery.key: delivery for delivery in session.exec(ours)}
-    return HookLog([LogRow(row, by_key.get(row.key)) for row in sent])
+    return found
 
 
 def resend(runtime: Runtime, principal: Principal, slug: str, hook_id: int, event_id: int) -> str:

@@ -16,6 +16,7 @@ from portal.vault import sealed_field
 
 WAITING = "verdict = 'waiting'"
 READING = "verdict = 'reading'"
+OVERLAPS = "occurrence IS NOT NULL"
 
 
 class HookStatus(StrEnum):
@@ -118,7 +119,10 @@ class Verdict(StrEnum):
 
 
 class Delivery(SQLModel, table=True):
-    """One valid delivery: stored before GitLab is answered, applied afterwards, each exactly once."""
+    """One valid delivery: stored before GitLab is answered, applied afterwards, each exactly once.
+
+    `level` and `subject_id` are those of its hook, which may be gone when it is applied.
+    """
 
     __tablename__ = "delivery"
     __table_args__ = (
@@ -127,12 +131,21 @@ class Delivery(SQLModel, table=True):
         Index("ix_delivery_waiting", "id", sqlite_where=text(WAITING), postgresql_where=text(WAITING)),
         Index("ix_delivery_reading", "connection_id", "id", sqlite_where=text(READING), postgresql_where=text(READING)),
         Index("ix_delivery_turn", "hook_id", "id", sqlite_where=text(WAITING), postgresql_where=text(WAITING)),
+        Index(
+            "ix_delivery_occurrence",
+            "connection_id",
+            "occurrence",
+            sqlite_where=text(OVERLAPS),
+            postgresql_where=text(OVERLAPS),
+        ),
     )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
     connection_id: int = Field(foreign_key="connection.id", ondelete="CASCADE", sa_type=BigId)
     # Null once the hook is gone.
     hook_id: int | None = Field(default=None, foreign_key="hook.id", ondelete="SET NULL", sa_type=BigId)
+    level: str = Field(default="", max_length=10)
+    subject_id: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     # GitLab's `Idempotency-Key` (17.4); before, a digest of event and body.
     key: str = Field(max_length=100)
     # As in `X-Gitlab-Event`.
@@ -144,11 +157,54 @@ class Delivery(SQLModel, table=True):
     body: bytes | None = None
     size: int = 0
     gitlab_version: str = Field(default="", max_length=20)
+    # How often it came again, and when last; those copies changed nothing.
+    copies: int = 0
+    copied_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     gitlab_project_id: int | None = Field(default=None, sa_column=Column(BigInteger))
+    # What happened, without names of people: a `deliveries.Happening` as JSON.
+    happening: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    # A digest of what happened, where two hooks may report the same; their keys differ.
+    occurrence: str | None = Field(default=None, max_length=64)
     verdict: str = Field(default=Verdict.WAITING, max_length=10)
     # What it changed: a code of `deliveries.EFFECTS`.
     effect: str = Field(default="", max_length=40)
     applied_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+class Outcome(StrEnum):
+    """What `DeliveryCount` counts."""
+
+    # Valid, and applied since.
+    RECEIVED = "received"
+    WRONG_SIGNATURE = "wrong_signature"
+    WRONG_TOKEN = "wrong_token"
+    # GitLab has a signing token for this hook, and the delivery carries only the secret token.
+    NO_SIGNATURE = "no_signature"
+    NO_SECRET = "no_secret"
+    TOO_LARGE = "too_large"
+    NOT_JSON = "not_json"
+
+
+class DeliveryCount(SQLModel, table=True):
+    """How many deliveries of one hook had one outcome within an hour.
+
+    Of those that are refused there is nothing else: whoever sends them must not be able to fill the database.
+    """
+
+    __tablename__ = "delivery_count"
+    __table_args__ = (
+        UniqueConstraint("hook_id", "hour", "outcome"),
+        Index("ix_delivery_count_hour", "connection_id", "hour"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", ondelete="CASCADE", sa_type=BigId)
+    hook_id: int = Field(foreign_key="hook.id", ondelete="CASCADE", sa_type=BigId)
+    hour: datetime = Field(sa_type=UTCDateTime)
+    outcome: str = Field(max_length=20)
+    number: int = 0
+    first_at: datetime = Field(sa_type=UTCDateTime)
+    last_at: datetime = Field(sa_type=UTCDateTime)
 
 
 class HookPlan(SQLModel, table=True):

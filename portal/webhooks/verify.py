@@ -15,7 +15,7 @@ from datetime import datetime
 
 from portal.runtime import Runtime
 from portal.webhooks.keys import SIGNING_PREFIX, open_key
-from portal.webhooks.models import Hook
+from portal.webhooks.models import Hook, Outcome
 
 TOLERANCE_SECONDS = 300
 MAX_SIGNATURES = 10
@@ -41,6 +41,16 @@ def verify_delivery(runtime: Runtime, hook: Hook, headers: Mapping[str, str], bo
     # Each is compared, so that the time does not show which one matched.
     matches = [hmac.compare_digest(sent, token.reveal().encode()) for token in tokens if token]
     return "token" if sent and any(matches) else None
+
+
+def refusal_of(hook: Hook, headers: Mapping[str, str], now: datetime) -> Outcome:
+    """Return why a delivery was refused, from what it carried."""
+    if headers.get("webhook-signature"):
+        return Outcome.WRONG_SIGNATURE
+    if not headers.get("x-gitlab-token"):
+        return Outcome.NO_SECRET
+    is_required = hook.uses_signature and hook.signed_from is not None and now >= hook.signed_from
+    return Outcome.NO_SIGNATURE if is_required else Outcome.WRONG_TOKEN
 
 
 def _is_signed(key: str, signatures: str, headers: Mapping[str, str], body: bytes, now: datetime) -> bool:

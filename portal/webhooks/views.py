@@ -16,9 +16,9 @@ from portal.web.forms import refuse_unknown_fields
 from portal.web.htmx import leave_to, render
 from portal.web.machine import Body, machine
 from portal.webhooks import changes, log
-from portal.webhooks.deliveries import load_deliveries
 from portal.webhooks.intake import Intake, Taken
-from portal.webhooks.models import Verdict
+from portal.webhooks.listing import EVENTS, TIMES, Asked, Shown, load_deliveries, load_delivery
+from portal.webhooks.models import Outcome
 from portal.webhooks.status import load_hook, load_hooks_page
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/connections/<slug>/webhooks")
@@ -27,6 +27,8 @@ MAX_BODY_BYTES = 1024 * 1024
 # One GitLab is one network: this is what keeps a broken sender from occupying a process.
 DELIVERIES_PER_MINUTE = 60_000
 INTAKE = "gatehouse_intake"
+# What the checks of every program's request have refused before the intake saw it.
+REFUSED_BEFORE = {413: Outcome.TOO_LARGE, 415: Outcome.NOT_JSON}
 
 
 class NotVerified(SignInRequired):
@@ -41,6 +43,15 @@ def register(app: Flask, runtime: Runtime) -> None:
     app.extensions[INTAKE] = Intake(runtime)
     # Outside the prefix: GitLab does not know the connection's name.
     app.add_url_rule("/webhooks/gitlab/<public_id>", "webhooks.receive", receive, methods=["POST"])
+    app.after_request(_count_refused)
+
+
+def _count_refused(response: Response) -> Response:
+    outcome = REFUSED_BEFORE.get(response.status_code)
+    if outcome and request.endpoint == "webhooks.receive":
+        intake: Intake = current_app.extensions[INTAKE]
+        intake.refuse((request.view_args or {})["public_id"], outcome)
+    return response
 
 
 @public  # The secrets of the hook prove it.
@@ -74,13 +85,60 @@ def deliveries(slug: str) -> Response:
     """Show what came, of one hook or repository if the address names it."""
     runtime, principal, asked = current_runtime(), current_principal(), request.args
     connection = get_connection(runtime, principal, slug)
-    hook_id = _id(asked["hook"]) if asked.get("hook") else None
-    before = read_id(asked.get("before", ""))
-    verdict = asked.get("verdict", "")
+    shown, event, since = (asked.get(name, "") for name in ("verdict", "event", "since"))
     found = load_deliveries(
-        runtime, principal, connection, hook_id, before, asked.get("q", ""), verdict if verdict in set(Verdict) else ""
+        runtime,
+        principal,
+        connection,
+        Asked(
+            hook_id=_id(asked["hook"]) if asked.get("hook") else None,
+            before=read_id(asked.get("before", "")),
+            query=asked.get("q", ""),
+            shown=Shown(shown) if shown in set(Shown) else Shown.ALL,
+            event=event if event in EVENTS else "",
+            since=since if since in TIMES else "",
+        ),
     )
-    return render("webhooks/deliveries.html", connection=connection, found=found, verdicts=tuple(Verdict))
+    return render(
+        "webhooks/deliveries.html",
+        connection=connection,
+        found=found,
+        events=EVENTS,
+        kept_days=runtime.settings.delivery_days,
+    )
+
+
+@blueprint.get(f"/deliveries/<int(max={MAX_ID}):delivery_id>")
+@requires(Right.SEE_CONNECTIONS)
+def delivery(slug: str, delivery_id: int) -> Response:
+    """Show one delivery as it is known here."""
+    runtime, principal = current_runtime(), current_principal()
+    connection = get_connection(runtime, principal, slug)
+    row = load_delivery(runtime, principal, connection, delivery_id)
+    return render(
+        "webhooks/delivery.html",
+        connection=connection,
+        row=row,
+        kept_days=runtime.settings.delivery_days,
+    )
+
+
+@blueprint.get(f"/deliveries/<int(max={MAX_ID}):delivery_id>/both")
+@requires(Right.SEE_CONNECTIONS)
+def both_ends(slug: str, delivery_id: int) -> Response:
+    """Show one delivery as GitLab and Gatehouse know it."""
+    runtime, principal = current_runtime(), current_principal()
+    connection = get_connection(runtime, principal, slug)
+    row = load_delivery(runtime, principal, connection, delivery_id)
+    return render(
+        "webhooks/delivery.html",
+        "webhooks/_both.html",
+        connection=connection,
+        row=row,
+        log=log.find_sent(runtime, connection, row.delivery),
+        may_manage=principal.may(Right.MANAGE_CONNECTIONS),
+        kept_days=runtime.settings.delivery_days,
+    )
 
 
 @blueprint.get(f"/<int(max={MAX_ID}):hook_id>")
@@ -112,8 +170,10 @@ def show_log(slug: str, hook_id: int) -> Response:
 @requires(Right.MANAGE_CONNECTIONS)
 def resend(slug: str, hook_id: int, event_id: int) -> Response:
     """Have GitLab send one delivery again."""
-    refuse_unknown_fields()
+    refuse_unknown_fields("delivery")
     flash(log.resend(current_runtime(), current_principal(), slug, hook_id, event_id), "success")
+    if delivery_id := read_id(request.form.get("delivery", "")):
+        return leave_to(url_for(".delivery", slug=slug, delivery_id=delivery_id))
     return leave_to(url_for(".show_log", slug=slug, hook_id=hook_id))
 
 

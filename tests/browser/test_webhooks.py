@@ -14,8 +14,9 @@ from portal.connections.models import Connection
 from portal.db import utc_now
 from portal.errors import Card
 from portal.repositories.models import Enablement, Repository
+from portal.webhooks.counts import hour_of
 from portal.webhooks.desired import fingerprint_of
-from portal.webhooks.models import Delivery, Hook, HookPlan, HookStatus
+from portal.webhooks.models import Delivery, DeliveryCount, Hook, HookPlan, HookStatus, Outcome
 from tests.browser.checks import Looker
 from tests.browser.site import Site
 from tests.support.connected import connect
@@ -57,15 +58,24 @@ def store_hooks(site: Site) -> None:
 
 
 def store_deliveries(site: Site) -> None:
-    """Store one delivery of each verdict that stays."""
+    """Store one delivery of each verdict that stays, and an hour in which some were refused."""
     effects = {"applied": "activity", "ignored": "unused", "poison": "other_project"}
+    push = {"kind": "push", "ref": "main", "commits": 3}
     with site.runtime.database.transaction() as session:
         hook = session.exec(select(Hook)).first()
         assert hook is not None
         for verdict, effect in effects.items():
             about = {"connection_id": hook.connection_id, "hook_id": hook.id, "verified_by": "signature"}
             at = {"received_at": utc_now() - timedelta(minutes=4)}
-            session.add(Delivery(key=verdict, event="Push Hook", verdict=verdict, effect=effect, **about, **at))
+            at |= {"applied_at": at["received_at"] + timedelta(milliseconds=400)}
+            details = {"verdict": verdict, "effect": effect, "happening": push, "copies": int(verdict == "applied")}
+            session.add(Delivery(key=verdict, event="Push Hook", copied_at=utc_now(), **details, **about, **at))
+        for hours in range(24):
+            counted = {"connection_id": hook.connection_id, "hook_id": hook.id, "number": 3 + hours % 5}
+            hour = hour_of(utc_now()) - timedelta(hours=hours)
+            kinds = (Outcome.RECEIVED, Outcome.WRONG_TOKEN) if hours == 1 else (Outcome.RECEIVED,)
+            for outcome in kinds:
+                session.add(DeliveryCount(hour=hour, outcome=outcome, first_at=hour, last_at=hour, **counted))
 
 
 def logged() -> Iterator[dict[str, Any]]:
@@ -98,7 +108,7 @@ def test_pages_about_webhooks_read_well_at_every_width_in_every_look(site: Site,
     look(page, "by-hand")
     store_deliveries(site)
     page.goto(f"{site.url}{PAGE}/deliveries")
-    expect(page.get_by_text("Push Hook").first).to_be_visible()
+    expect(page.get_by_text("push to main, 3 commits").first).to_be_visible()
     look(page, "deliveries")
     with site.runtime.database.reading() as session:
         left = session.exec(select(Hook).where(col(Hook.last_delivery_at).is_not(None))).one()
@@ -119,5 +129,10 @@ def test_pages_about_webhooks_read_well_at_every_width_in_every_look(site: Site,
     page.goto(f"{site.url}{PAGE}/{hook.id}")
     expect(page.get_by_text("GitLab gave up waiting, but it arrived.")).to_be_visible()
     look(page, "hook-log")
+    page.goto(f"{site.url}{PAGE}/deliveries?verdict=ignored")
+    page.get_by_role("link", name="push to main").click()
+    expect(page.get_by_text("Both are right.")).to_be_visible()
+    page.get_by_text("Headers").click()
+    look(page, "delivery")
 
     assert look.problems == []

@@ -21,7 +21,7 @@ from portal.repositories.enablement import set_enabled
 from portal.repositories.models import Enablement, Repository
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
-from portal.webhooks.deliveries import Event
+from portal.webhooks.happenings import Event
 from tests.ingestion.ingested import PATHS, connect_and_enable, count_rows, expected, read, stored
 from tests.support.people import Cast
 from tests.support.walkthrough import principal_of

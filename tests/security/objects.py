@@ -20,7 +20,7 @@ from portal.db import utc_now
 from portal.jobs.models import Job
 from portal.repositories.models import BulkChange, BulkItem, GitLabGroup, ItemResult, Repository, recount
 from portal.runtime import Runtime
-from portal.webhooks.models import Hook
+from portal.webhooks.models import Delivery, Hook, Verdict
 
 # This address is refused at once, so that nothing waits for a network.
 UNREACHABLE = "https://127.0.0.1"
@@ -34,6 +34,7 @@ MISSING = {
     "invitation_id": "999999",
     "repository": "999999",
     "hook": "999999",
+    "delivery": "999999",
     "group": "999999",
     "audit_number": "999999",
     "server_id": "999999",
@@ -54,6 +55,7 @@ class Objects:
     repository: str
     group: str
     hook: str
+    delivery: str
     audit_number: str
     server_id: str
 
@@ -124,6 +126,10 @@ def make_objects(runtime: Runtime, organization_id: int, user_id: int) -> Object
         hook = Hook(connection_id=connection.id, subject_id=1, repository_id=repository.id)
         session.add(hook)
         session.flush()
+        about = {"connection_id": connection.id, "hook_id": hook.id, "verified_by": "token"}
+        delivery = Delivery(key=mark, verdict=Verdict.APPLIED, **about)
+        session.add(delivery)
+        session.flush()
         recount(session, connection.id)
         bulk = BulkChange(
             job_id=change.id,
@@ -136,7 +142,7 @@ def make_objects(runtime: Runtime, organization_id: int, user_id: int) -> Object
         session.flush()
         session.add(BulkItem(bulk_id=bulk.id, repository_id=repository.id, result=ItemResult.CHANGED))
         _record(session, organization_id, mark)
-    ids = (str(row.id) for row in (member, invitation, repository, group, hook))
+    ids = (str(row.id) for row in (member, invitation, repository, group, hook, delivery))
     last = (_number_of(runtime, mark), str(server.id))
     jobs = (job.public_id, change.public_id)
     return Objects(connection.slug, attempt.public_id, state_of(mark), *jobs, *ids, *last)  # type: ignore[call-arg]

@@ -230,6 +230,8 @@ ROWS = (
     Row("POST", BUDGET + "/usual", "budgets.drop", MANAGE, 303),
     Row("GET", HOOKS, "webhooks.index", SEE, 200),
     Row("GET", HOOKS + "/deliveries", "webhooks.deliveries", SEE, 200),
+    Row("GET", HOOKS + "/deliveries/{delivery}", "webhooks.delivery", SEE, 200, only=EVERYONE_BUT_LEADS),
+    Row("GET", HOOKS + "/deliveries/{delivery}/both", "webhooks.both_ends", SEE, 200, only=EVERYONE_BUT_LEADS),
     Row("POST", "/webhooks/gitlab/0", "webhooks.receive", PUBLIC, 415, is_machine=True),
     Row("GET", HOOKS + "/{hook}", "webhooks.show", SEE, 200, only=EVERYONE_BUT_LEADS),
     Row("POST", HOOKS + "/compare", "webhooks.compare", MANAGE, 303),

@@ -30,16 +30,17 @@ from portal.vault import Place, Secret
 from portal.webhooks.deliveries import apply_batch, has_waiting, has_work
 from portal.webhooks.intake import PER_MINUTE
 from portal.webhooks.keys import make_keys, open_key
-from portal.webhooks.models import Delivery, Hook, HookStatus, Mode, Verdict
+from portal.webhooks.models import Delivery, DeliveryCount, Hook, HookStatus, Mode, Outcome, Verdict
 from portal.webhooks.projects import READ_PROJECTS
 from portal.webhooks.verify import verify_delivery
+from portal.webhooks.views import MAX_BODY_BYTES
 from tests.conftest import BASE_URL
 from tests.support.people import Cast
 from tests.support.visitor import Visitor
 from tests.webhooks.hooked import Hooked, hooked
 
 
-class Dies(Exception):
+class Dies(BaseException):
     """The process ends here."""
 
 
@@ -328,7 +329,6 @@ def test_hook_of_a_project_moves_no_other_project(found: Hooked, client: FlaskCl
 
 def test_five_related_events_have_the_same_result_in_every_order(found: Hooked) -> None:
     row, _ = found.rows()
-    found.change(Hook, level=Level.GROUP)
     now = utc_now()
     about = {"project_id": row.subject_id}
     later = {"object_attributes": {"created_at": "2099-01-01T00:00:00Z"}}
@@ -348,6 +348,7 @@ def test_five_related_events_have_the_same_result_in_every_order(found: Hooked) 
             session.get_one(Repository, row.repository_id).last_activity_at = now - timedelta(days=1)
             for body, at in order:
                 values = {"connection_id": row.connection_id, "hook_id": row.id, "verified_by": "token"}
+                values |= {"level": Level.SYSTEM}
                 session.add(Delivery(key=str(at), received_at=at, body=_packed(body), **values))
         while apply_batch(found.runtime):
             pass
@@ -462,9 +463,49 @@ def test_page_lists_what_came_and_what_it_changed(
     page = "/connections/gitlab/webhooks/deliveries"
     shown = owner.get(page).text
 
-    assert "Note Hook" in shown
-    assert "The repository&#39;s last activity is up to date; signature valid" in shown
-    assert "Note Hook" in owner.get(f"{page}?hook={row.id}").text
+    assert "</strong> comment" in shown
+    assert "The repository&#39;s last activity is up to date" in shown
+    assert "Today · 1 received" in shown
+    assert "</strong> comment" in owner.get(f"{page}?hook={row.id}").text
     assert "Nothing was delivered yet" in owner.get(f"{page}?hook={other.id}").text
-    assert "Note Hook" not in lead.get(page).text
+    assert "</strong> comment" not in lead.get(page).text
     assert lead.get(f"{page}?hook={row.id}").status_code == 404
+    assert lead.get(f"{page}/{deliveries(found)[0].id}").status_code == 404
+
+
+def test_refused_deliveries_are_counted_by_hour_and_reason_and_their_contents_are_not_kept(
+    found: Hooked, client: FlaskClient, owner: Visitor, lead: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portal.webhooks.intake.COUNTED_ONE_BY_ONE", 2)
+    row, other = found.rows()
+    body = body_of(row)
+    wrong = {**signed(found, row, body), "webhook_signature": "v1,AAAA"}
+    for _ in range(5):
+        send(client, row, body, **wrong)
+    send(client, row, body, X_Gitlab_Token="not-it")
+    send(client, other, body)
+    send(client, other, b"a=1", kind="application/x-www-form-urlencoded")
+    send(client, other, b"x" * (MAX_BODY_BYTES + 1))
+    send(client, Hook(connection_id=0, public_id="A" * 32), b"x" * (MAX_BODY_BYTES + 1))
+    with found.runtime.database.reading() as session:
+        counted = session.exec(select(DeliveryCount).order_by(col(DeliveryCount.id))).all()
+
+    page = "/connections/gitlab/webhooks/deliveries"
+    shown = owner.get(page).text
+    assert [(item.hook_id, item.outcome, item.number) for item in counted] == [
+        # Beyond a limit they are counted in steps, so that a flood writes little: the fifth waits for the sixth.
+        (row.id, Outcome.WRONG_SIGNATURE, 4),
+        (row.id, Outcome.NO_SIGNATURE, 1),
+        (other.id, Outcome.NO_SECRET, 1),
+        (other.id, Outcome.NOT_JSON, 1),
+        (other.id, Outcome.TOO_LARGE, 1),
+    ]
+    assert counted[0].first_at < counted[0].last_at
+    assert deliveries(found) == []
+    assert "Today · 0 received, 8 refused" in shown
+    assert "4 unproved deliveries" in shown
+    assert "It carried neither a signature nor a secret token" in shown
+    assert owner.get(f"{page}?hook={row.id}").text.count("shield-x") == 2
+    assert owner.get(f"{page}?verdict=refused&since=day").text.count("shield-x") == 5
+    assert "Nothing matches" in owner.get(f"{page}?verdict=applied").text
+    assert "shield-x" not in lead.get(page).text

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from datetime import timedelta
 from html import unescape
 
 import pytest
 from sqlmodel import col, select
 
 from portal.audit.models import AuditEvent
+from portal.db import utc_now
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from portal.webhooks.models import Delivery
@@ -31,6 +33,11 @@ def words_of(page: str) -> str:
 def count(runtime: Runtime) -> int:
     with runtime.database.reading() as session:
         return len(session.exec(select(Delivery.id)).all())
+
+
+def newest(runtime: Runtime) -> int:
+    with runtime.database.reading() as session:
+        return max(filter(None, session.exec(select(Delivery.id))))
 
 
 def test_both_ends_are_shown_for_what_arrived_what_did_not_and_what_was_held(
@@ -57,6 +64,16 @@ def test_both_ends_are_shown_for_what_arrived_what_did_not_and_what_was_held(
     assert "Send again" not in auditor.get(page).text
     assert owner.get(page, htmx=True).text.lstrip().startswith('<div id="gitlab-log"')
 
+    one = f"{HOOKS}/deliveries/{newest(runtime)}"
+    alone, both = words_of(owner.get(one).text), words_of(owner.get(f"{one}/both").text)
+    assert "Asking GitLab for its log" in alone
+    assert "Received, checked, waiting" in alone
+    assert "Both ends agree. GitLab got its answer, and the delivery is here." in both
+    assert "Result 200" in both
+    assert "Send again anyway" in both
+    assert "Send again" not in auditor.get(f"{one}/both").text
+    assert lead.get(f"{one}/both").status_code == 404
+
     before = count(runtime)
     again = re.search(rf'action="({page}/\d+)"', owner.get(page).text)
     assert again is not None
@@ -65,15 +82,23 @@ def test_both_ends_are_shown_for_what_arrived_what_did_not_and_what_was_held(
     assert world.deliveries.wait()
     assert count(runtime) == before + 1
     assert "the answer was 200" in owner.get(HOOKS).text
+    sent_again = re.search(rf'action="({HOOKS}/{row.id}/log/\d+)"', owner.get(f"{one}/both").text)
+    assert sent_again is not None
+    answer = owner.post(sent_again.group(1), {"delivery": one.rpartition("/")[2]})
+    assert answer.headers["Location"].endswith(one)
+    assert world.deliveries.wait()
+    assert "It came 2 times and counted once" in words_of(owner.get(one).text)
+
     with runtime.database.reading() as session:
         events = session.exec(select(AuditEvent).where(col(AuditEvent.action) == "hook.resend_requested")).all()
-    assert len(events) == 1
+    assert len(events) == 2
 
     # As if GitLab had given up: the log is edited, because waiting for its ten seconds would prove no more.
     entries = [replace(entry, status="internal error") for entry in at_gitlab.log]
     at_gitlab.log.clear()
     at_gitlab.log.extend(entries)
     assert "GitLab gave up waiting, but it arrived." in words_of(owner.get(page).text)
+    assert "Both are right. GitLab gave up waiting, but it arrived." in words_of(owner.get(f"{one}/both").text)
 
 
 @pytest.mark.parametrize(
@@ -128,12 +153,14 @@ def test_deliveries_are_found_by_repository_event_key_and_verdict(
                     verified_by="token",
                     body=json.dumps({}).encode(),
                     verdict=("applied", "ignored")[number],
+                    copies=1 - number,
+                    received_at=utc_now() - timedelta(hours=2 * number),
                 )
             )
 
     def shown(**query: str) -> list[bool]:
         page = owner.get(f"{HOOKS}/deliveries", query_string=query).text
-        return [f"<strong>{event}</strong>" in page for event in ("Push Hook", "Note Hook")]
+        return [f"</strong> {event}</a>" in page for event in ("Push Hook", "Note Hook")]
 
     assert shown() == [True, True]
     assert shown(q="push") == [True, False]
@@ -141,4 +168,9 @@ def test_deliveries_are_found_by_repository_event_key_and_verdict(
     assert shown(verdict="ignored") == [False, True]
     assert shown(verdict="nonsense") == [True, True]
     assert shown(q="%") == [False, False]
+    assert shown(event="Note Hook") == [False, True]
+    assert shown(event="nonsense", since="nonsense") == [True, True]
+    assert shown(since="hour") == [True, False]
+    assert shown(verdict="known") == [True, False]
+    assert shown(verdict="waiting") == [False, False]
     assert shown(hook=str(second.id)) == [False, True]

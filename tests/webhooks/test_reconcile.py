@@ -304,7 +304,12 @@ def test_renames_transfers_and_another_service_user_keep_the_hooks(
         system = Hook(connection_id=found.connection_id, level=Level.SYSTEM, status=HookStatus.ACTIVE)
         session.add(system)
         session.flush()
-        about = {"connection_id": found.connection_id, "hook_id": system.id, "verified_by": "token"}
+        about = {
+            "connection_id": found.connection_id,
+            "hook_id": system.id,
+            "level": Level.SYSTEM,
+            "verified_by": "token",
+        }
         for event, project_id in told:
             body = json.dumps({"event_name": event, "project_id": project_id}).encode()
             session.add(Delivery(key=event, body=zlib.compress(body), **about))
