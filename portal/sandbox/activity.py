@@ -67,7 +67,7 @@ class Activity:
         GitLab sends nothing about branches, or about tags, if one push changes more than three of them.
         """
         world, user = self._world, self._actor(user)
-        project, chain = world.project(project_id), str(uuid.uuid4())
+        project = world.project(project_id)
         if not branches and not tags:
             branches = (project.default_branch,)
         refs = [f"refs/heads/{name}" for name in branches] + [f"refs/tags/{name}" for name in tags]
@@ -88,9 +88,9 @@ class Activity:
             known = [] if delete or is_tag else [f"Change {number + 1} of {ref[11:]}" for number in range(commits)]
             event = "tag_push" if is_tag else "push"
             body = payloads.push_body(world, project, user, ref, before, after, known, event=event)
-            self.fire(f"{event}_hooks", body, project, chain=chain, branch=ref.partition("/heads/")[2])
+            self.fire(f"{event}_hooks", body, project, branch=ref.partition("/heads/")[2])
         update = payloads.repository_update_body(world, project, user, changes)
-        self._tell_instance(update, "repository_update_events", chain)
+        self._tell_instance(update, "repository_update_events")
 
     def latest(self, project_id: int, kind: str) -> Item | None:
         """Return the newest `issue` or `merge_request` of a project."""
@@ -250,15 +250,13 @@ class Activity:
             if event in ("project_create", "project_destroy"):
                 self._fire_group("project_hooks", body, project.group_id)
 
-    def fire(
-        self, trigger: str, body: dict[str, Any], project: Project, *, chain: str = "", branch: str | None = None
-    ) -> None:
+    def fire(self, trigger: str, body: dict[str, Any], project: Project, *, branch: str | None = None) -> None:
         """Send to the project's hooks, those of every group above it, and the instance's."""
         hooks = [*self._world.hooks.of_project(project.id), *self._above(project.group_id)]
         wanted = [hook for hook in hooks if hook.flags.get(TRIGGERS[trigger]) and (not branch or _passes(hook, branch))]
-        self._world.deliveries.enqueue(wanted, trigger, body, chain)
+        self._world.deliveries.enqueue(wanted, trigger, body)
         if TRIGGERS[trigger] in ("push_events", "tag_push_events", "merge_requests_events"):
-            self._tell_instance(body | ({"commits": []} if "commits" in body else {}), TRIGGERS[trigger], chain)
+            self._tell_instance(body | ({"commits": []} if "commits" in body else {}), TRIGGERS[trigger])
 
     def _fire_group(self, trigger: str, body: dict[str, Any], group_id: int | None) -> None:
         wanted = [hook for hook in self._above(group_id) if hook.flags.get(TRIGGERS[trigger])]
@@ -270,11 +268,11 @@ class Activity:
         above = self._world.groups.ancestors(group_id)
         return [hook for group in above for hook in self._world.hooks.of(group.id, "group")]
 
-    def _tell_instance(self, body: dict[str, Any], flag: str = "", chain: str = "") -> None:
+    def _tell_instance(self, body: dict[str, Any], flag: str = "") -> None:
         """Send to the instance's hooks: to those with a flag, or to all, which hear of every place and account."""
         hooks = self._world.hooks.of(INSTANCE, "system")
         wanted = [hook for hook in hooks if not flag or hook.flags.get(flag)]
-        self._world.deliveries.enqueue(wanted, "system_hooks", body, chain)
+        self._world.deliveries.enqueue(wanted, "system_hooks", body)
 
 
 def _passes(hook: Hook, branch: str) -> bool:

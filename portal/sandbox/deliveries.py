@@ -52,14 +52,14 @@ Order = Literal["sent", "reversed"]
 class Delivery:
     """One delivery to one hook, waiting for a worker.
 
-    `key` stays the same when it is sent again; `chain` is shared by everything that one request set off.
+    `key` stays the same when it is sent again; `uuid` is of the event at this hook: another hook gets another one.
     """
 
     hook: Hook
     trigger: str
     body: dict[str, Any]
     key: str
-    chain: str
+    uuid: str
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,13 @@ class Deliveries:
         self._last_logged = 0
         self._stopping = threading.Event()
 
-    def enqueue(self, hooks: list[Hook], trigger: str, body: dict[str, Any], chain: str = "") -> None:
+    def enqueue(self, hooks: list[Hook], trigger: str, body: dict[str, Any]) -> None:
         """Leave one delivery for each hook to the workers; in Silent Mode, and for disabled hooks, there is none."""
-        world, chain = self._world, chain or str(uuid.uuid4())
+        world = self._world
         for hook in hooks:
             if world.settings.silent_mode or not self.is_executable(hook) or world.use_up("lose_hooks"):
                 continue
-            delivery = Delivery(hook, trigger, body, str(uuid.uuid4()), chain)
+            delivery = Delivery(hook, trigger, body, str(uuid.uuid4()), str(uuid.uuid4()))
             if world.settings.hold_hooks:
                 with self._changed:
                     self._held.append(delivery)
@@ -203,7 +203,7 @@ class Deliveries:
         if hook.token:
             headers["X-Gitlab-Token"] = hook.token.replace("\r", "").replace("\n", "")
         if has(world, "event_uuid"):
-            headers["X-Gitlab-Event-UUID"] = delivery.chain
+            headers["X-Gitlab-Event-UUID"] = delivery.uuid
         if has(world, "instance_header"):
             headers["X-Gitlab-Instance"] = world.settings.external_url
         if has(world, "webhook_uuid"):

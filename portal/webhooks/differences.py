@@ -35,7 +35,7 @@ SENTENCES: dict[str, str] = {
     Difference.MISSING: "It was no longer there",
     Difference.ORPHAN: "One from an earlier installation was taken over or removed",
     Difference.DUPLICATE: "There were several; one was kept",
-    Difference.INHERITED: "The hook of its group reports the same, so this one was removed",
+    Difference.INHERITED: "A webhook of its group reported the same; that one was removed",
     Difference.URL: "Its URL was not this portal's",
     Difference.SECRET: "Someone had changed its secret in GitLab",
     Difference.SIGNATURE: "Its deliveries are now signed",

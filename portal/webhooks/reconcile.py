@@ -34,7 +34,7 @@ from portal.gitlab.answers import (
     MalformedAnswer,
     NotGitLab,
 )
-from portal.gitlab.hooks import SIGNATURES, TESTS, HookClient, HookRefused, Level, Refusal, TestFailed, Wanted
+from portal.gitlab.hooks import SIGNATURES, TESTS, HookClient, HookRefused, Level, Owner, Refusal, TestFailed, Wanted
 from portal.gitlab.hooks import Hook as Listed
 from portal.gitlab.identification import parse_version
 from portal.net import Purpose, origin_of
@@ -117,10 +117,13 @@ class Reconciler:
         try:
             # Hooks of groups and of the instance first: those they replace go once they work.
             sync_rows(runtime, connection_id)
-            done = self._reconcile_all(set(), col(Hook.level) != Level.PROJECT)
+            groups = self._groups_to_ask()
+            done = self._reconcile_all(set(), col(Hook.level) != Level.PROJECT, col(Hook.status) != HookStatus.RETIRING)
             if done:
                 sync_rows(runtime, connection_id)
             self._reconcile_all(done)
+            for group_id in groups:
+                self._remove_inherited(group_id)
         except Stopped as error:
             self.card = error.card
         finally:
@@ -136,9 +139,12 @@ class Reconciler:
         first = [] if done and not which else self._first_to_make(*which)
         if first:
             self._prove_one_of(first)
-        rest = [hook_id for hook_id in self._ids(*which) if hook_id not in {*done, *first}]
-        self.for_each(rest, self.reconcile)
-        return {*first, *rest}
+        # Removals last, once what replaces those hooks is there.
+        for of_status in (col(Hook.status) != HookStatus.RETIRING, col(Hook.status) == HookStatus.RETIRING):
+            rest = [hook_id for hook_id in self._ids(*which, of_status) if hook_id not in {*done, *first}]
+            self.for_each(rest, self.reconcile)
+            first += rest
+        return set(first)
 
     def _ids(self, *which: Any) -> list[int]:
         own = select(Hook.id).where(
@@ -148,9 +154,9 @@ class Reconciler:
             (col(Hook.mode) != Mode.OFF) | (col(Hook.status) == HookStatus.RETIRING),
         )
         with self.runtime.database.reading() as session:
-            # Removals last: what replaces those hooks works by then.
-            found = session.exec(own.where(*which).order_by(col(Hook.status) == HookStatus.RETIRING, col(Hook.id)))
-            return [hook_id for hook_id in found if hook_id is not None]
+            return [
+                hook_id for hook_id in session.exec(own.where(*which).order_by(col(Hook.id))) if hook_id is not None
+            ]
 
     # The first hook proves the rest.
 
@@ -401,7 +407,9 @@ class Reconciler:
                 self._note_refusal(hook.id or 0, Card("hook_left_over"), HookStatus.RETIRING)
                 return
             except GitLabNotFound:
-                pass  # Gone with its project, or hidden: nothing can come from it that anyone wants.
+                # Gone with its project, or only hidden, and then it is still there.
+                self._note_refusal(hook.id or 0, Card("hook_left_hidden"), HookStatus.RETIRING)
+                return
         with self.runtime.database.transaction() as session:
             found = session.get(Hook, hook.id, with_for_update=True)
             if found is None or found.status != HookStatus.RETIRING:
@@ -412,6 +420,56 @@ class Reconciler:
                 found.gitlab_hook_id, found.intent, found.card, found.status = None, "", None, HookStatus.WANTED
             else:
                 session.delete(found)
+
+    # Hooks of groups that report what the hooks of projects do.
+
+    def _groups_to_ask(self) -> list[int]:
+        """Return the top-level groups of enabled repositories, and every group above one whose hook has refused
+        something: someone may have copied its URL to a hook of a group.
+        """
+        if self.connection.edition_seen == "CE":
+            return []
+        namespaces = select(Repository.namespace_path, Hook.refused_at).join(
+            Hook, col(Hook.repository_id) == col(Repository.id)
+        )
+        paths: set[str] = set()
+        with self.runtime.database.reading() as session:
+            for path, refused_at in session.exec(namespaces.where(Hook.connection_id == self.connection.id)):
+                parts = path.split("/")
+                paths |= {"/".join(parts[:count]) for count in range(1, len(parts) + 1 if refused_at else 2)}
+            groups = select(GitLabGroup.gitlab_group_id).where(
+                GitLabGroup.connection_id == self.connection.id,
+                GitLabGroup.kind == "group",
+                col(GitLabGroup.full_path).in_(paths),
+            )
+            return list(session.exec(groups.order_by(col(GitLabGroup.full_path))))
+
+    def _remove_inherited(self, group_id: int) -> None:
+        """Remove a group's hooks that lead to this portal and are not the one it wants there: what they report, the
+        hooks of projects report too.
+        """
+        owner, start = Owner(Level.GROUP, group_id), f"{self.runtime.settings.base_url}{PATH}"
+        try:
+            listed = self.client.hooks(owner).found
+        except (*OF_ONE, InsufficientScope):
+            return  # No group hooks here, or no right to see them.
+        named = {public_id_in(hook.url): hook for hook in listed if (hook.url or "").startswith(start)}
+        with self.runtime.database.reading() as session:
+            rows = session.exec(select(Hook).where(col(Hook.public_id).in_(named))).all()
+        known = {row.public_id: row for row in rows}
+        for public_id, hook in named.items():
+            row = known.get(public_id)
+            is_own = row is not None and (row.level, row.subject_id) == (Level.GROUP, group_id)
+            # What a person made, or another connection has, is theirs.
+            is_theirs = row is not None and (row.mode != Mode.AUTOMATIC or row.connection_id != self.connection.id)
+            if is_own or is_theirs or not self.client.delete_hook(owner, hook.id):
+                continue
+            with self.runtime.database.transaction() as session:
+                removed = Hook(connection_id=self.connection.id or 0, level=Level.GROUP, subject_id=group_id)
+                self._record(session, removed, "hook.removed", gitlab_hook_id=hook.id)
+                if row is not None and (found := session.get(Hook, row.id, with_for_update=True)):
+                    found.repaired_at, found.repairs = utc_now(), [str(Difference.INHERITED)]
+                    self._record(session, found, "hook.repaired", found=Difference.INHERITED)
 
     # What several of them share.
 

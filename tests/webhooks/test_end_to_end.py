@@ -13,15 +13,19 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from sqlmodel import col, select
+from sqlmodel import delete as delete_from
 
 from portal.connections.models import Connection
+from portal.gitlab.answers import GitLabUnavailable
 from portal.gitlab.hooks import Level
 from portal.repositories.catalogue.run import read_catalogue
+from portal.repositories.models import Repository
 from portal.runtime import Runtime
 from portal.sandbox.deliveries import LAST_FAILURE
 from portal.sandbox.hooks import Hook as AtGitLab
 from portal.sandbox.testing import RunningSandbox
 from portal.settings import Settings
+from portal.webhooks.deliveries import apply_batch
 from portal.webhooks.differences import Difference
 from portal.webhooks.models import Delivery, HookPlan, HookStatus
 from tests.browser.site import serving
@@ -166,6 +170,82 @@ def test_projects_are_told_once_while_their_groups_take_over(
 
     assert levels[Level.GROUP] >= 1
     assert told == {(subject, "signature"): 1 for subject in subjects}
+
+
+def effects(found: Hooked) -> Counter[tuple[int | None, str]]:
+    """Apply what waits; return how many deliveries of which project had an effect, and how many were known already."""
+    while apply_batch(found.runtime):
+        pass
+    with found.runtime.database.transaction() as session:
+        rows = session.exec(select(Delivery)).all()
+        counted = Counter((row.gitlab_project_id, "known" if row.effect == "twice" else "new") for row in rows)
+        session.exec(delete_from(Delivery))
+    return counted
+
+
+def test_hooks_of_a_group_and_of_its_projects_that_both_fire_have_one_effect_until_one_is_left(
+    runtime: Runtime, sandbox: RunningSandbox, cast: Cast, served: None
+) -> None:
+    found = connected(runtime, sandbox, cast)
+    world, user = sandbox.world, sandbox.world.user_by_username("gatehouse")
+    assert user is not None
+    for group in world.top_level_groups():
+        world.add_member(user, group, 50)
+    subjects = [row.subject_id for row in found.rows()]
+    once = {(subject, "new"): 1 for subject in subjects}
+    read_catalogue(runtime, found.connection_id, "job", lambda *_: None)
+    effects(found)
+
+    # GitLab does not let the hooks of projects go, so both fire.
+    sandbox.faults.add("/api/v4/projects/*/hooks/*", "DELETE", status=403, body={"message": "403 Forbidden"})
+    found.change(HookPlan, level=Level.GROUP)
+    for _ in range(2):
+        found.run()
+    pushing(found, subjects)()
+    assert world.deliveries.wait()
+    both = effects(found)
+    sandbox.faults.clear()
+    found.run()
+    pushing(found, subjects)()
+    assert world.deliveries.wait()
+    of_groups = effects(found)
+
+    # The other way round, GitLab has the hooks of projects before those of groups go.
+    found.change(HookPlan, level=Level.PROJECT)
+    sandbox.faults.add("/api/v4/projects/*/hooks", "POST", status=503, times=4)
+    with pytest.raises(GitLabUnavailable):
+        found.run()
+    pushing(found, subjects)()
+    assert world.deliveries.wait()
+    between = effects(found)
+    sandbox.faults.clear()
+    found.run()
+    pushing(found, subjects)()
+    assert world.deliveries.wait()
+    of_projects = effects(found)
+
+    # One that a person copied has no right secret; one of an earlier installation has an address that no row knows.
+    row = found.rows()[0]
+    with runtime.database.reading() as session:
+        path = session.get_one(Repository, row.repository_id).path_with_namespace
+    group = world.groups.by_path(path.partition("/")[0])
+    assert group is not None
+    for url in (row.url, row.url.replace(row.public_id, "x" * len(row.public_id))):
+        copied = world.hooks.add(group.id, url, world.now(), "group")
+        copied.flags["push_events"], copied.token = True, "somebody-elses"
+    pushing(found, [row.subject_id])()
+    assert world.deliveries.wait()
+    with_copies = effects(found)
+    found.run()
+    repairs = {item.id: item.repairs for item in found.rows()}
+
+    assert {place: count for place, count in both.items() if place[1] == "new"} == once
+    assert sum(both.values()) > len(subjects)
+    assert of_groups == between == of_projects == once
+    assert with_copies == {(row.subject_id, "new"): 1}
+    assert world.hooks.of(group.id, "group") == []
+    assert repairs[row.id] == ["inherited"]
+    assert [len(found.of(item)) for item in found.rows()] == [1] * HOOKS
 
 
 def test_no_delivery_is_lost_while_hooks_move_to_signatures(

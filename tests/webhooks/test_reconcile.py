@@ -232,7 +232,7 @@ def test_list_that_came_back_short_is_a_doubt_and_makes_nothing(
     assert found.changes_asked() == []
 
 
-def test_hook_goes_when_its_repository_is_disabled_also_if_gitlab_was_down_then(
+def test_hook_goes_when_its_repository_is_disabled_also_if_gitlab_was_down_or_hid_it_then(
     runtime: Runtime, sandbox: RunningSandbox, cast: Cast
 ) -> None:
     found = proved(runtime, sandbox, cast, 2)
@@ -244,8 +244,16 @@ def test_hook_goes_when_its_repository_is_disabled_also_if_gitlab_was_down_then(
         found.run()
     waiting = found.rows()
     sandbox.faults.clear()
+    left = next(row for row in waiting if row.status == HookStatus.RETIRING)
+    sandbox.faults.add(
+        f"/api/v4/projects/{left.subject_id}/hooks", status=404, body={"message": "404 Project Not Found"}
+    )
+    found.run()
+    hidden = {row.id: (row.card or {}).get("code") for row in found.rows()}
+    sandbox.faults.clear()
     found.run()
 
+    assert hidden[left.id] == "hook_left_hidden"
     assert [connection.id for connection in due] == [found.connection_id]
     assert {row.status for row in waiting} == {HookStatus.ACTIVE, HookStatus.RETIRING}
     for row in waiting:
