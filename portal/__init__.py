@@ -39,6 +39,7 @@ NAMES = (
     "repositories",
     "webhooks",
     "ingestion",
+    "reports",
     "handover",
     "disconnection",
     "health",

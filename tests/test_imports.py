@@ -30,6 +30,7 @@ FLOORS = (
     ("repositories",),
     ("webhooks",),
     ("ingestion",),
+    ("reports",),
     ("handover", "disconnection", "health", "copies", "configuration"),
     ("__init__",),
     ("operation",),

@@ -168,6 +168,8 @@ COUNTS = {
     "namespace.enabled",
     "namespace.enabled_blocked",
     "namespace.total",
+    "open_work.drafts",
+    "open_work.issues",
     "rate_limit.per_minute",
     "rate_limit.remaining",
     "reading.failures",

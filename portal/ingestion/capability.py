@@ -21,8 +21,10 @@ from portal.ingestion.models import (
     Issue,
     Kind,
     MergeRequest,
+    OpenWork,
     Reading,
     Review,
+    ReviewerBlock,
 )
 from portal.ingestion.run import READ, connections_due, enqueue_read, read_activity
 from portal.jobs import JobContext, RetryLater
@@ -82,7 +84,21 @@ def use_events(session: Session, connection_id: int, events: list[Any]) -> None:
 
 CAPABILITY = Capability(
     name="ingestion",
-    tables=(*(Ingestion, Reading, GitLabPerson, MergeRequest, Review, Issue, GitCommit, Deployment, FigureBlock),),
+    tables=(
+        *(
+            Ingestion,
+            Reading,
+            GitLabPerson,
+            MergeRequest,
+            Review,
+            Issue,
+            GitCommit,
+            Deployment,
+            FigureBlock,
+            ReviewerBlock,
+            OpenWork,
+        ),
+    ),
     jobs=(
         JobDefinition(READ, run_read),
         PeriodicJob(
@@ -93,8 +109,18 @@ CAPABILITY = Capability(
             lambda runtime: bool(connections_due(runtime)),
         ),
     ),
-    erases_in_batches=(FigureBlock, GitCommit, Review, MergeRequest, Issue, Deployment, Reading, GitLabPerson),
-    erases=delete_of_connection(Ingestion),
+    erases_in_batches=(
+        FigureBlock,
+        ReviewerBlock,
+        GitCommit,
+        Review,
+        MergeRequest,
+        Issue,
+        Deployment,
+        Reading,
+        GitLabPerson,
+    ),
+    erases=delete_of_connection(OpenWork, Ingestion),
     event_kinds=frozenset(KINDS),
     on_events=use_events,
 )

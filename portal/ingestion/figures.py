@@ -22,8 +22,10 @@ from portal.ingestion.models import (
     Issue,
     Kind,
     MergeRequest,
+    OpenWork,
     Reading,
     Review,
+    ReviewerBlock,
 )
 
 DAY = 86_400
@@ -109,19 +111,26 @@ def count_weeks(session: Session, repository_id: int) -> None:
     for at in production:
         weeks[week_of(at)]["deployments"] += 1
 
-    authors = select(col(Review.iid), func.min(col(Review.first))).join(
-        MergeRequest,
-        (col(MergeRequest.repository_id) == col(Review.repository_id)) & (col(MergeRequest.iid) == col(Review.iid)),
-    )
-    by_others = func.coalesce(col(MergeRequest.author_id), 0) != col(Review.gitlab_user_id)
-    reviewed: dict[int, int] = dict(
-        session.execute(authors.where(own[Review], by_others).group_by(col(Review.iid))).all()
-    )
     columns: tuple[Any, ...] = (
-        *(MergeRequest.iid, MergeRequest.created, MergeRequest.merged, MergeRequest.closed),
-        MergeRequest.first_commit,
+        *(MergeRequest.iid, MergeRequest.state, MergeRequest.created, MergeRequest.merged, MergeRequest.closed),
+        *(MergeRequest.first_commit, MergeRequest.author_id, MergeRequest.is_draft, MergeRequest.reviewer_ids),
     )
-    for iid, created, merged, closed, first_commit in session.execute(select(*columns).where(own[MergeRequest])).all():
+    requests = {row.iid: row for row in session.execute(select(*columns).where(own[MergeRequest])).all()}
+    reviewed: dict[int, int] = {}
+    answers: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+    answered: set[tuple[int, int]] = set()
+    said = select(col(Review.iid), col(Review.gitlab_user_id), col(Review.first)).where(own[Review])
+    for iid, person, at in session.execute(said).all():
+        request = requests.get(iid)
+        if request is None or request.author_id == person:
+            continue
+        answered.add((iid, person))
+        reviewed[iid] = min(reviewed.get(iid, at), at)
+        week = week_of(at)
+        answers[block_of(week), person].append(week << 32 | max(0, at - request.created))
+    drafts = open_issues = 0
+    opened, waiting, asked = array("Q"), array("Q"), array("Q")
+    for iid, state, created, merged, closed, first_commit, _, is_draft, reviewers in requests.values():
         weeks[week_of(created)]["opened"] += 1
         if merged is not None:
             week, cycle = week_of(merged), cycle_of(created, merged, first_commit, reviewed.get(iid))
@@ -132,9 +141,20 @@ def count_weeks(session: Session, repository_id: int) -> None:
                 deliveries[block_of(week)].append(week << 32 | production[place] - merged)
         elif closed is not None:
             weeks[week_of(closed)]["closed"] += 1
+        elif state == "opened" and is_draft:
+            drafts += 1
+        elif state == "opened":
+            opened.append(created)
+            if iid not in reviewed:
+                waiting.append(created)
+            for person in reviewers:
+                if (iid, person) not in answered:
+                    asked.extend((person, created))
     for created, closed in session.execute(select(col(Issue.created), col(Issue.closed)).where(own[Issue])).all():
         weeks[week_of(created)]["issues_opened"] += 1
-        if closed is not None:
+        if closed is None:
+            open_issues += 1
+        else:
             weeks[week_of(closed)]["issues_closed"] += 1
     day = (col(GitCommit.committed) // DAY).label("day")
     counted = select(day, func.count()).where(col(GitCommit.repository_id) == repository_id).group_by(day)
@@ -155,9 +175,20 @@ def count_weeks(session: Session, repository_id: int) -> None:
                 "deliveries": array("Q", sorted(one for one in deliveries[block] if one >> 32 >= first)).tobytes(),
             }
         )
-    session.execute(delete(FigureBlock).where(col(FigureBlock.repository_id) == repository_id))
+    for table in (FigureBlock, ReviewerBlock, OpenWork):
+        mine: Any = table.__table__.c.repository_id  # type: ignore[union-attr]
+        session.execute(delete(table).where(mine == repository_id))
     if rows:
         session.execute(insert(FigureBlock), rows)
+    ids = {"connection_id": readings[0].connection_id, "repository_id": repository_id}
+    said_by = [
+        {**ids, "block": block, "gitlab_user_id": person, "answers": array("Q", sorted(some)).tobytes()}
+        for (block, person), some in sorted(answers.items())
+    ]
+    if said_by:
+        session.execute(insert(ReviewerBlock), said_by)
+    packed = {"opened": opened.tobytes(), "waiting": waiting.tobytes(), "asked": asked.tobytes()}
+    session.execute(insert(OpenWork), [{**ids, **packed, "drafts": drafts, "issues": open_issues}])
     session.execute(update(Reading).where(col(Reading.repository_id) == repository_id).values(is_stale=False))
 
 

@@ -216,3 +216,42 @@ class FigureBlock(SQLModel, table=True):
     lanes: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     cycles: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     deliveries: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class ReviewerBlock(SQLModel, table=True):
+    """What one person reviewed in a repository in half a year.
+
+    Attributes:
+        answers: of each merge request of others that they first said something about: the number of the week, and the
+            seconds since it was opened.
+    """
+
+    __tablename__ = "reviewer_block"
+    __table_args__ = (UniqueConstraint("repository_id", "block", "gitlab_user_id"),)
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE", sa_type=BigId)
+    repository_id: int = Field(foreign_key="repository.id", ondelete="CASCADE", sa_type=BigId)
+    block: int = Field(sa_type=BigInteger)
+    gitlab_user_id: int = Field(sa_type=BigInteger)
+    answers: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class OpenWork(SQLModel, table=True):
+    """What is open in a repository now; times are packed, 64 bits each.
+
+    Attributes:
+        opened: when each open merge request was opened, drafts left out.
+        waiting: the same, of those that no one but the author has said anything about.
+        asked: reviewers who have not answered: GitLab's id of the person, and when the merge request was opened.
+    """
+
+    __tablename__ = "open_work"
+
+    repository_id: int = Field(foreign_key="repository.id", primary_key=True, ondelete="CASCADE", sa_type=BigId)
+    connection_id: int = Field(foreign_key="connection.id", index=True, ondelete="CASCADE", sa_type=BigId)
+    opened: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    waiting: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    asked: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    drafts: int = 0
+    issues: int = 0

@@ -43,6 +43,7 @@ from portal.ingestion.models import (
     MergeRequest,
     Reading,
     Review,
+    ReviewerBlock,
 )
 from portal.ingestion.reader import (
     MAX_PAGES,
@@ -190,8 +191,8 @@ def read_activity(
 
 
 def begin_of(months: int, now: datetime) -> int:
-    """Return since when a connection is read, in seconds: the beginning of a day."""
-    return int((now - timedelta(days=months * MONTH_DAYS)).timestamp()) // DAY * DAY
+    """Return since when a connection is read, in seconds: the beginning of a day, a week before the first whole one."""
+    return int((now - timedelta(days=months * MONTH_DAYS + 7)).timestamp()) // DAY * DAY
 
 
 def plan(session: Session, connection: Connection, now: datetime) -> None:
@@ -447,7 +448,8 @@ def forget_old(runtime: Runtime, connection_id: int, now: datetime, check: Calla
         (Deployment, "updated", begin),
         (FigureBlock, "block", block_of(week_of(begin)) + 1),
     )
-    for table, name, least in (*ages, *more):
+    blocks = ((ReviewerBlock, "block", block_of(week_of(begin)) + 1),)
+    for table, name, least in (*ages, *more, *blocks):
         own: Any = table.__table__.c  # type: ignore[union-attr]
         old = select(own.id).where(own.connection_id == connection_id, own[name] < least - 1)
         runtime.database.delete_in_batches(table, old, check)

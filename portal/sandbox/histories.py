@@ -435,8 +435,10 @@ def _made(world: World, project: Project) -> History:
             plan(last, "approve", request, draw.choice(request.reviewers or others))
         fate = draw.random()
         last += draw.lognormvariate(1.5, 1.2) * slow * HOUR
-        if not request.draft and fate < 0.95:
-            plan(last, "merge" if fate < 0.88 else "close", request, draw.choice(others))
+        if fate < 0.97:
+            # A draft is given up in the end.
+            what, wait = ("close", 30 * DAY) if request.draft or fate >= 0.9 else ("merge", 0)
+            plan(last + wait, what, request, draw.choice(others))
     for at in times(1.5 * busy):
         number = history.next_iid("issue")
         issue = Issue(history.next_id(), number, f"{draw.choice(SUBJECTS)} fails", draw.choice(team), at, at)

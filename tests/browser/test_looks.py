@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from portal.accounts.first_run import ensure_setup_link
 from portal.accounts.models import Organization
+from portal.ingestion.run import read_activity
 from tests.accounts.support import let_time_pass
 from tests.browser import walk
 from tests.browser.checks import Looker, open_folds
@@ -236,6 +237,11 @@ def test_repositories(site: Site, page: Page) -> None:
     look(page, "repositories-keys")
     page.goto(f"{site.url}/repositories/?q=nothing-like-this")
     look(page, "repositories-nothing")
+    read_activity(site.runtime, prepared.connection.id or 0, lambda *_: None)
+    page.goto(f"{site.url}/reports?weeks=26")
+    expect(page.get_by_text("1 of 1 complete")).to_be_visible()
+    page.locator(".gh-disclosure").evaluate_all("folds => folds.forEach((fold) => { fold.open = true; })")
+    look(page, "reports")
     assert look.problems == []
 
 

@@ -43,6 +43,7 @@ VIEWS = {
     "services": ("services.show", "/repositories/1"),
     "missing": ("missing.index", "/repositories/missing"),
     "budgets": ("budgets.show", "/connections/gitlab/budget"),
+    "reports": ("reports.index", "/reports"),
     "webhooks": ("webhooks.index", "/connections/gitlab/webhooks"),
     "handover": ("handover.sealed", "/hand-over/0123456789abcdef"),
 }
