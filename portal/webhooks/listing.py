@@ -18,6 +18,7 @@ from portal.errors import NotFound
 from portal.repositories.models import GitLabGroup, Repository, visible_to
 from portal.repositories.selection import LIKE_ESCAPE, escape_like
 from portal.runtime import Runtime
+from portal.web.charts import Column
 from portal.webhooks.changes import find_hook
 from portal.webhooks.counts import hour_of
 from portal.webhooks.deliveries import EFFECTS
@@ -43,6 +44,8 @@ REASONS = {
     Outcome.NOT_JSON: "It was not sent as JSON",
 }
 HOURS = 24
+# So many deliveries tell how long it takes to apply one.
+NEWEST = 200
 
 
 class Shown(StrEnum):
@@ -192,17 +195,69 @@ def load_delivery(runtime: Runtime, principal: Principal, connection: Connection
     return DeliveryRow(delivery, path or connection.display_name)
 
 
-def load_hours(
-    runtime: Runtime, principal: Principal, connection: Connection, now: datetime | None = None
-) -> list[Hour]:
-    """Return the last 24 hours, the oldest first; the last one isn't over."""
+@dataclass(frozen=True)
+class LastDay:
+    """What came in the last 24 hours.
+
+    Attributes:
+        hours: of the connection, the oldest first; the last one isn't over.
+        of_hook: the same for some hooks, by our id.
+        slowest_ms: within this time of their arrival, 95% of the newest deliveries were applied; None without any.
+    """
+
+    hours: list[Hour]
+    of_hook: dict[int, list[Hour]]
+    slowest_ms: int | None
+
+    @property
+    def received(self) -> int:
+        """How many valid deliveries came."""
+        return sum(hour.received for hour in self.hours)
+
+    @property
+    def refused(self) -> int:
+        """How many were refused."""
+        return sum(hour.refused for hour in self.hours)
+
+    def columns(self) -> list[Column]:
+        """Return them as a chart: received, and refused above."""
+        return [
+            Column(
+                f"{hour.begin:%H:%M}",
+                (hour.received, hour.refused),
+                has_tick=hour.begin.hour % 3 == 0,
+                is_open=hour is self.hours[-1],
+            )
+            for hour in self.hours
+        ]
+
+
+def load_last_day(
+    runtime: Runtime, principal: Principal, connection: Connection, hook_ids: list[int], now: datetime | None = None
+) -> LastDay:
+    """Return what came in the last 24 hours, of the connection and of some of its hooks."""
     last = hour_of(now or utc_now())
     begins = [last - timedelta(hours=HOURS - 1 - place) for place in range(HOURS)]
-    counts: Counter[tuple[datetime, bool]] = Counter()
+    counts: Counter[tuple[int | None, datetime, bool]] = Counter()
+    mine = (col(DeliveryCount.hook_id).in_(hook_ids), col(DeliveryCount.hour) >= begins[0])
+    newest = (
+        select(Delivery.received_at, Delivery.applied_at)
+        .where(Delivery.connection_id == connection.id, col(Delivery.applied_at).is_not(None))
+        .order_by(col(Delivery.id).desc())
+        .limit(NEWEST)
+    )
     with runtime.database.reading() as session:
         for hour, is_refused, number in _sums(session, principal, connection, None, begins[0]):
-            counts[hour, is_refused] += number
-    return [Hour(begin, counts[begin, False], counts[begin, True]) for begin in begins]
+            counts[None, hour, is_refused] += number
+        for row in session.exec(select(DeliveryCount).where(*mine)):
+            counts[row.hook_id, row.hour, row.outcome != Outcome.RECEIVED] += row.number
+        waited = sorted((applied - received).total_seconds() for received, applied in session.exec(newest) if applied)
+
+    def hours_of(hook_id: int | None) -> list[Hour]:
+        return [Hour(begin, counts[hook_id, begin, False], counts[hook_id, begin, True]) for begin in begins]
+
+    slowest = round(waited[int(len(waited) * 0.95)] * 1000) if waited else None
+    return LastDay(hours_of(None), {hook_id: hours_of(hook_id) for hook_id in hook_ids}, slowest)
 
 
 def _of(connection: Connection, hook: Hook | None) -> ColumnElement[bool]:

@@ -11,13 +11,14 @@ from portal.db import MAX_ID, read_id
 from portal.errors import NotFound, SignInRequired
 from portal.runtime import Runtime
 from portal.web.access import public, requires
+from portal.web.charts import draw_bars
 from portal.web.current import current_principal, current_runtime
 from portal.web.forms import refuse_unknown_fields
 from portal.web.htmx import leave_to, render
 from portal.web.machine import Body, machine
 from portal.webhooks import changes, log
 from portal.webhooks.intake import Intake, Taken
-from portal.webhooks.listing import EVENTS, TIMES, Asked, Shown, load_deliveries, load_delivery
+from portal.webhooks.listing import EVENTS, TIMES, Asked, Shown, load_deliveries, load_delivery, load_last_day
 from portal.webhooks.models import Outcome
 from portal.webhooks.status import load_hook, load_hooks_page
 
@@ -76,7 +77,17 @@ def index(slug: str) -> Response:
     asked = request.args
     page = read_id(asked.get("page", "")) or 1
     found = load_hooks_page(runtime, principal, connection, asked.get("q", ""), asked.get("state", ""), page)
-    return render("webhooks/index.html", connection=connection, hooks=found)
+    last_day = load_last_day(runtime, principal, connection, [row.hook.id for row in found.rows if row.hook.id])
+    columns = last_day.columns()
+    return render(
+        "webhooks/index.html",
+        connection=connection,
+        hooks=found,
+        last_day=last_day,
+        columns=columns,
+        wide=draw_bars(columns, width=1040),
+        narrow=draw_bars(columns, width=390, every=2),
+    )
 
 
 @blueprint.get("/deliveries")

@@ -96,6 +96,7 @@ def logged() -> Iterator[dict[str, Any]]:
 
 def test_pages_about_webhooks_read_well_at_every_width_in_every_look(site: Site, page: Page) -> None:
     store_hooks(site)
+    store_deliveries(site)
     look = Looker()
 
     page.goto(site.url + PAGE)
@@ -106,7 +107,6 @@ def test_pages_about_webhooks_read_well_at_every_width_in_every_look(site: Site,
     page.get_by_role("button", name="Set it up by hand").click()
     expect(page.get_by_text("The secrets are shown only now")).to_be_visible()
     look(page, "by-hand")
-    store_deliveries(site)
     page.goto(f"{site.url}{PAGE}/deliveries")
     expect(page.get_by_text("push to main, 3 commits").first).to_be_visible()
     look(page, "deliveries")

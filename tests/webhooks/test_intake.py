@@ -509,3 +509,10 @@ def test_refused_deliveries_are_counted_by_hour_and_reason_and_their_contents_ar
     assert owner.get(f"{page}?verdict=refused&since=day").text.count("shield-x") == 5
     assert "Nothing matches" in owner.get(f"{page}?verdict=applied").text
     assert "shield-x" not in lead.get(page).text
+    send(client, row, body, **signed(found, row, body))
+    apply_batch(found.runtime)
+    hooks = owner.get("/connections/gitlab/webhooks").text
+    assert 'aria-label="1 received, 5 refused in 24 hours"' in hooks
+    assert 'aria-label="0 received, 3 refused in 24 hours"' in hooks
+    assert "1 received,\n          8 refused." in hooks
+    assert "refused in 24 hours" not in lead.get("/connections/gitlab/webhooks").text
