@@ -40,6 +40,7 @@ NAMES = (
     "webhooks",
     "ingestion",
     "reports",
+    "sync",
     "handover",
     "disconnection",
     "health",

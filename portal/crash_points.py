@@ -38,6 +38,12 @@ POINTS = (
     "disconnect:batch_erased",
     "bulk:item_changed",
     "bulk:batch_stored",
+    "sync:before_fetch",
+    "sync:fetched",
+    "sync:conflict_noted",
+    "sync:merged",
+    "sync:pushed",
+    "sync:proposed",
 )
 _chosen, _, _count = os.environ.get(VARIABLE, "").rpartition(":")
 _passes = 0

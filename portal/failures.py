@@ -75,6 +75,7 @@ class Surface(StrEnum):
     CREDENTIAL = "credential"  # The page about the token pair.
     REPOSITORIES = "repositories"  # The list, when the newest read has given up.
     HOOKS = "hooks"  # The page about the webhooks of a connection.
+    SITE = "site"  # The page of a site.
     REVOCATION = "revocation"  # The panel about tokens that must end at GitLab.
     PAGE = "page"  # Any page that cannot be answered, or whose form cannot be kept.
     JOB_WAITING = "job_waiting"  # A job that is tried again.
@@ -84,6 +85,7 @@ class Surface(StrEnum):
     JOB_ERASE = "job_erase"
     JOB_CHANGE = "job_change"
     JOB_PERIODIC = "job_periodic"
+    JOB_PREVIEW = "job_preview"  # The comparison before a site is connected.
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ MEANS: dict[Surface, Means] = {
     Surface.HOOKS: Means(
         "Gatehouse tries again by itself whenever it compares; Compare now does so at once.", is_automatic=True
     ),
+    Surface.SITE: Means("Gatehouse tries again by itself; Sync now does so at once.", is_automatic=True),
     Surface.REVOCATION: Means(
         "Gatehouse tries again by itself, less and less often. Try again now asks GitLab at once.", is_automatic=True
     ),
@@ -159,6 +162,10 @@ MEANS: dict[Surface, Means] = {
     Surface.JOB_CHANGE: Means(
         "This job has failed; what it has done stays done. Start it again on the Repositories page {when}.",
         "Then start it again on the Repositories page.",
+    ),
+    Surface.JOB_PREVIEW: Means(
+        "This job has failed. Compare the files again on the Settings page of the site {when}.",
+        "Then compare the files again on the Settings page of the site.",
     ),
     Surface.JOB_PERIODIC: Means(
         "This job has failed. Gatehouse starts another by itself when it is next due.", is_automatic=True
@@ -185,6 +192,9 @@ _GIVEN_UP = {
     "webhooks.reconcile": Surface.JOB_PERIODIC,
     "webhooks.read_projects": Surface.JOB_PERIODIC,
     "repositories.change_all": Surface.JOB_CHANGE,
+    # Also started by the clock.
+    "sync.site": Surface.JOB_PERIODIC,
+    "sync.preview": Surface.JOB_PREVIEW,
 }
 
 
@@ -259,7 +269,7 @@ _SETUP = (
 _READS = (Surface.REPOSITORIES, Surface.JOB_READ)
 _HOOK_PAGES = _among(Surface.HOOKS, Surface.HEALTH)
 # Whoever demands a token hears what is stored of the credential.
-_TOKEN = _among(Surface.CREDENTIAL, Surface.HEALTH, Surface.HOOKS, Surface.JOB_WAITING, _READS)
+_TOKEN = _among(Surface.CREDENTIAL, Surface.HEALTH, Surface.HOOKS, Surface.SITE, Surface.JOB_WAITING, _READS)
 _IN_USE = _among(_TOKEN, Surface.OVERVIEW)
 _AS_USER = _among(Surface.AUTHORIZE, _IN_USE, Surface.REVOCATION)
 _ASKS = _among(_SETUP, _AS_USER)
@@ -272,6 +282,7 @@ _JOBS = _among(
     Surface.JOB_ERASE,
     Surface.JOB_CHANGE,
     Surface.JOB_PERIODIC,
+    Surface.JOB_PREVIEW,
 )
 _OAUTH = _among(
     *(Surface.APPLICATION, Surface.CREDENTIALS, Surface.PROVISIONING, Surface.AUTHORIZE, Surface.REVOCATION), _TOKEN
@@ -1642,6 +1653,138 @@ _WORK: dict[str, Failure] = {
     ),
 }
 
+_SITES = _among(Surface.SITE, Surface.JOB_PREVIEW)
+
+
+def _site(
+    sentence: str, remedy: str, who: Responsible = Responsible.YOU, layer: Layer = Layer.PORTAL, *ways: Way
+) -> Failure:
+    return Failure(layer, sentence, remedy, who, frozenset({Surface.SITE}), ways)
+
+
+_GIT: dict[str, Failure] = {
+    "git_missing": Failure(
+        Layer.PORTAL,
+        "Git is not installed where this portal runs, or is older than {oldest}.",
+        "Have the operator install git {oldest} or newer. {again}",
+        Responsible.OPERATOR,
+        _SITES,
+    ),
+    "git_slow": Failure(
+        Layer.GITLAB,
+        "Git did not finish in time.",
+        "{again} If it persists, the repository is too large for the connection to GitLab, or GitLab is overloaded.",
+        None,
+        _SITES,
+    ),
+    "git_failed": Failure(
+        Layer.GITLAB,
+        "Git could not exchange data with GitLab.",
+        "{again} If it persists, ask the operator of this portal for the reason in the log.",
+        None,
+        _SITES,
+    ),
+    "git_refused/credentials": Failure(
+        Layer.GITLAB,
+        "GitLab does not accept the connection's token for git.",
+        "The connection needs the scope api or write_repository, and GitLab must allow git over HTTPS. {again}",
+        Responsible.GITLAB_ADMIN,
+        _SITES,
+        (Way.AUTHORIZE,),
+    ),
+    "git_refused/role": Failure(
+        Layer.ROLE,
+        "The service user may not push to this repository.",
+        "Give the service user the role Developer or higher in the project. {again}",
+        Responsible.GITLAB_ADMIN,
+        _SITES,
+    ),
+    "git_refused/hidden": Failure(
+        Layer.ROLE,
+        "GitLab does not show this repository to the service user: it is gone, or the role was taken away.",
+        "If the repository is still there, give the service user the role Developer or higher in it. {again}",
+        Responsible.GITLAB_ADMIN,
+        _SITES,
+    ),
+    "git_sha256": Failure(
+        Layer.GITLAB,
+        "This repository uses SHA-256 ids, which a site cannot be synced with.",
+        "Choose another repository: GitLab creates them with SHA-1 ids by default. {again}",
+        Responsible.YOU,
+        _SITES,
+    ),
+    "git_unsafe": Failure(
+        Layer.GITLAB,
+        "This repository contains what git considers broken or dangerous, so Gatehouse does not read it.",
+        "Run git fsck in a clone to find it, and remove it from the history. {again}",
+        Responsible.GITLAB_ADMIN,
+        _SITES,
+    ),
+    "git_too_large": Failure(
+        Layer.GITLAB,
+        "This repository is larger than this portal accepts.",
+        "Keep large files in Git LFS, or choose another repository. {again}",
+        Responsible.YOU,
+        _SITES,
+    ),
+    "site_disconnected": _site(
+        "The connection to GitLab that this site uses is disconnected.",
+        "Connect it again on the Connections page. {again}",
+        Responsible.MANAGER,
+    ),
+    "site_repository_gone": _site(
+        "The repository is gone, or the service user can no longer see it. The files here are complete.",
+        "If it is still there, give the service user access again. Otherwise disconnect the site and connect it "
+        "to another repository. {again}",
+        Responsible.GITLAB_ADMIN,
+        Layer.ROLE,
+    ),
+    "site_not_enabled": _site(
+        "The repository is no longer enabled. The files here are complete.",
+        "Enable it on the Repositories page. {again}",
+        Responsible.YOU,
+        Layer.PORTAL,
+        Way.REPOSITORIES,
+    ),
+    "site_branch_gone": _site(
+        "The branch {name} was deleted in GitLab. The files here are complete.",
+        "Create the branch again in GitLab, or disconnect the site and connect it to another branch. {again}",
+        Responsible.YOU,
+        Layer.GITLAB,
+    ),
+    "site_branch_rewritten": _site(
+        "The history of the branch {name} was rewritten in GitLab (force push). Nothing has changed here.",
+        "Press Use GitLab's version; what is here is then kept on a branch. If the rewrite was a mistake, restore the "
+        "branch in GitLab. {again}",
+        Responsible.YOU,
+        Layer.GITLAB,
+    ),
+    "site_branch_busy": _site(
+        "Others push to the branch {name} faster than Gatehouse can merge.",
+        "{again}",
+        Responsible.NO_ONE,
+        Layer.GITLAB,
+    ),
+    "site_push_refused": _site(
+        "GitLab refuses changes of the branch {name}.",
+        "GitLab's own words say which rule is in the way. The changes stay here. {again}",
+        Responsible.GITLAB_ADMIN,
+        Layer.GITLAB,
+    ),
+    "site_proposal_closed": _site(
+        "The merge request {name} was closed without being merged. The changes stay here.",
+        "Reopen it in GitLab, or change the files here again to open another one. {again}",
+        Responsible.YOU,
+        Layer.GITLAB,
+    ),
+    "site_proposal_moved": _site(
+        "Someone else has pushed to the branch {name}, which belongs to this site.",
+        "Merge or delete that branch in GitLab. {again}",
+        Responsible.YOU,
+        Layer.GITLAB,
+    ),
+}
+
 _OUTBOUND_REQUESTS = "Admin area, Settings, Network, Outbound requests"
 _HOOKS: dict[str, Failure] = {
     "hook_refused": Failure(
@@ -1836,6 +1979,7 @@ FAILURES: dict[str, Failure] = {
     **_REVOCATION,
     **_PROVISIONING,
     **_HOOKS,
+    **_GIT,
     **_WORK,
 }
 # For what an older version stored and this one no longer knows.

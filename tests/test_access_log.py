@@ -88,9 +88,18 @@ def test_what_a_client_says_of_itself_is_escaped(tmp_path: Path) -> None:
 
 
 # Parts of addresses that say what is shown, and give no one access.
-PUBLIC_PARTS = {"slug", "filename", "step"}
+PUBLIC_PARTS = {"slug", "filename", "step", "connection_slug"}
 # A job's id is shown to everyone who may see the job, and its page asks for the right.
-PUBLIC_IDS = {"bulk.show", "bulk.undo", "bulk.export", "jobs.show", "jobs.details", "jobs.stop"}
+PUBLIC_IDS = {
+    "bulk.show",
+    "bulk.undo",
+    "bulk.export",
+    "jobs.show",
+    "jobs.details",
+    "jobs.stop",
+    "sites.preview",
+    "sites.connect",
+}
 
 
 def test_every_secret_part_of_an_address_is_left_out(app: Flask, tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ from portal.repositories.models import catalogue_key
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
 from portal.storage import Trouble
+from portal.sync.connecting import PREVIEW
+from portal.sync.models import Site, SiteState
 from portal.webhooks import reconcile
 from portal.webhooks.models import HookPlan
 from tests.support.connected import connect
@@ -87,12 +89,13 @@ PAGES = {
     Surface.CREDENTIAL: "/connections/gitlab/credential",
     Surface.REPOSITORIES: "/repositories/?connection=gitlab",
     Surface.HOOKS: "/connections/gitlab/webhooks",
+    Surface.SITE: "/sites/handbook",
     Surface.REVOCATION: "/connections/gitlab",
 }
 # The name by which a remedy refers to a button, and where it says the button is, if not on the page itself.
 BUTTON = re.compile(
     r"(?:[Pp]ress |(?<=\. )|; )"
-    r"(Check again|Continue|Save|Read again|Try again now|Authorize|Renew secret|Test connection)(?: again)?"
+    r"(Check again|Continue|Save|Read again|Sync now|Try again now|Authorize|Renew secret|Test connection)(?: again)?"
     r"(?P<where> (?:again )?(?:on the Repositories page|there|in the step Instance|on its Health page|on GitLab's page"
     r"|and paste))?"
 )
@@ -178,6 +181,13 @@ def put(session: Session, surface: Surface, connection_id: int, card: Card, cast
     elif surface == Surface.HOOKS:
         connection.hooks_wanted = True
         session.merge(HookPlan(connection_id=connection_id, card=told))
+    elif surface == Surface.SITE:
+        found = session.exec(select(Site).where(Site.slug == "handbook")).first()
+        site = found or Site(
+            organization_id=connection.organization_id, slug="handbook", name="Handbook", name_key="handbook"
+        )
+        site.connection_id, site.state, site.branch, site.card = connection_id, SiteState.RETRYING, "main", told
+        session.add(site)
     elif surface == Surface.REVOCATION:
         row = RetiredToken(
             organization_id=connection.organization_id,
@@ -205,6 +215,7 @@ def put_job(session: Session, surface: Surface, connection: Connection, told: di
         Surface.JOB_ERASE: "disconnection.erase",
         Surface.JOB_CHANGE: "repositories.change_all",
         Surface.JOB_PERIODIC: "audit.verify",
+        Surface.JOB_PREVIEW: PREVIEW,
     }
     key = catalogue_key(connection) if surface == Surface.REPOSITORIES else check_key(connection)
     job = Job(organization_id=connection.organization_id, name=names[surface], title="A job", key=key, lane="test")
@@ -265,7 +276,7 @@ def test_every_remedy_is_possible_in_every_place_where_its_failure_is_read(
     principal = principal_of(runtime, cast.owner)
     with runtime.database.transaction() as session:
         connection = session.get_one(Connection, connection_id)
-        for surface in (Surface.CHECKS, Surface.REVOCATION, Surface.HEALTH):
+        for surface in (Surface.CHECKS, Surface.REVOCATION, Surface.HEALTH, Surface.SITE):
             put(session, surface, connection_id, Card("gitlab_unavailable"), cast)
     texts = {path: owner.get(path).text for path in {*PAGES.values(), *ELSEWHERE.values()} if path}
     ways: dict[str, int] = {}

@@ -31,6 +31,7 @@ FLOORS = (
     ("webhooks",),
     ("ingestion",),
     ("reports",),
+    ("sync",),
     ("handover", "disconnection", "health", "copies", "configuration"),
     ("__init__",),
     ("operation",),

@@ -154,11 +154,11 @@ COUNTS = {
     "executor.pid",
     "hand_over.tries",
     "hook.latency_ms",
-    "ingestion.months",
-    "ingestion.row_version",
     "incident.count",
     "incident.row_count",
     "incident.warned_days",
+    "ingestion.months",
+    "ingestion.row_version",
     "job.attempts",
     "job.dispatch",
     "job.done",
@@ -188,6 +188,11 @@ COUNTS = {
     "review_schedule.every_months",
     "selection_rule.active_months",
     "selection_rule.position",
+    "site.demands",
+    "site.failures",
+    "site.files",
+    "site.latency_ms",
+    "site_conflict.number",
 }
 
 

@@ -27,13 +27,14 @@ PURPOSES = {
     Purpose.PEOPLE: ("A person waits", "pages, tests"),
     Purpose.CHECKS: ("Checks", "whether connections work"),
     Purpose.WEBHOOKS: ("Webhooks", "made, compared, repaired"),
+    Purpose.SYNC: ("Sites", "files, by git"),
     Purpose.CATALOGUE: ("Repositories", "the list of repositories"),
     Purpose.REPORTS: ("Reports", "commits, merge requests, issues"),
 }
 # What the chart stacks, from the bottom up.
 SERIES = {
     "people and tokens": (Purpose.PEOPLE, Purpose.TOKENS),
-    "repositories and reports": (Purpose.CATALOGUE, Purpose.REPORTS),
+    "repositories, sites and reports": (Purpose.CATALOGUE, Purpose.SYNC, Purpose.REPORTS),
     "checks and webhooks": (Purpose.CHECKS, Purpose.WEBHOOKS),
 }
 REASONS = {

@@ -2,7 +2,7 @@
 
 from portal.net.address import Address, AddressRefused, is_same_address, origin_of, parse_address
 from portal.net.budget import RequestBudgets
-from portal.net.client import Answer, HostSession, OutboundClient
+from portal.net.client import Answer, HostSession, OutboundClient, Route
 from portal.net.errors import (
     AddressForbidden,
     AnswerBroken,
@@ -46,6 +46,7 @@ __all__ = [
     "Purpose",
     "RedirectRefused",
     "RequestBudgets",
+    "Route",
     "TLSFailed",
     "is_same_address",
     "origin_of",

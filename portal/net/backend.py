@@ -15,7 +15,7 @@ from portal.errors import Layer
 from portal.net.address import Address
 from portal.net.deadline import current
 from portal.net.embedded import IPAddress
-from portal.net.errors import ConnectFailed, DeadlinePassed, NameNotResolved
+from portal.net.errors import ConnectFailed, DeadlinePassed, NameNotResolved, ProxyFailed
 from portal.net.policy import NetworkPolicy
 from portal.net.proxy import Proxy, ProxyExceptions
 from portal.net.resolver import Resolve, resolve_checked
@@ -137,8 +137,30 @@ class GuardedBackend(httpcore2.NetworkBackend):
                 raise
             return []
 
+    def route(self) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
+        """Return for a program that connects by itself: the address's IPs, the proxy's URL, and what to pin.
+
+        Raises:
+            ProxyFailed: there is a proxy, which would look up the name, and the policy does not leave names to it.
+        """
+        found = self.resolve()
+        host, port = self._address.host, self._address.port
+        if self._proxy is None or self._exceptions.has(host, found):
+            return tuple(map(str, found)), "", (_pin(host, port, found),)
+        if not self._policy.leaves_names_to_proxy:
+            raise ProxyFailed("name")
+        proxy = self._proxy.address
+        ips = resolve_checked(self._policy.for_proxy(proxy), proxy, self._resolve)
+        url = f"http://{f'[{proxy.host}]' if ':' in proxy.host else proxy.host}:{proxy.port}"
+        return tuple(map(str, found)), url, (_pin(proxy.host, proxy.port, ips),)
+
     def connect(self, found: list[IPAddress]) -> socket.socket:
         """Return a socket to one of the addresses that `resolve` returned."""
         if self._proxy is None or self._exceptions.has(self._address.host, found):
             return connect_first(found, self._address.port)
         return self._proxy.tunnel(found, self._address)
+
+
+def _pin(host: str, port: int, ips: list[IPAddress]) -> str:
+    """Return what tells curl the addresses of a name (curl, CURLOPT_RESOLVE)."""
+    return f"{host}:{port}:{','.join(f'[{ip}]' if ip.version == 6 else str(ip) for ip in ips)}"

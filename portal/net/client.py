@@ -245,11 +245,67 @@ class HostSession:
         if recall is not None:
             recall()
 
+    def route(self, deadline_seconds: float = DEFAULT_SECONDS) -> Route:
+        """Return how another program has to reach the address, resolved and checked as for our own requests (S94).
+
+        Raises:
+            OutboundError: the policy refuses it, or its name or that of its proxy cannot be resolved.
+        """
+        self._recall_once()
+        with exchange(deadline_seconds):
+            found, proxy, pinned = self._backend.route()
+        return Route(
+            self.address, found, proxy, pinned, self._ca_certificate or "", self._gateway, self.transport.extra_headers
+        )
+
+    @contextmanager
+    def turn(self, requests: int, seconds: float) -> Iterator[float | None]:
+        """Count requests that another program sends, within the budget of the GitLab.
+
+        Yields:
+            None if they may be sent now, otherwise the seconds after which to try again.
+        """
+        taken = 0
+        try:
+            rest = None
+            while self._share and taken < requests and rest is None:
+                rest = self._share.take(seconds, is_background=self._is_background, purpose=self._purpose)
+                taken += rest is None
+                # They come one after the other, so they hold one place.
+                if rest is None and taken > 1:
+                    self._share.give_back()
+            yield rest
+        finally:
+            if self._share and taken:
+                self._share.give_back()
+
     def examine(self, deadline_seconds: float = DEFAULT_SECONDS) -> Examination:
         """Examine the route to the address layer by layer, without any credential and without a request."""
         self._recall_once()
         with exchange(deadline_seconds):
             return examine(self._backend, self.address, self._ca_certificate, self._gateway)
+
+
+@dataclass(frozen=True)
+class Route:
+    """How another program reaches an address: it may connect to these addresses and no others.
+
+    Attributes:
+        ips: of the address; empty if only the proxy may know its name.
+        proxy: `http://host:port`, or empty.
+        pinned: `host:port:ip,ip` for every name that may be connected to.
+        ca_certificate: PEM; if it is not empty, nothing else is trusted.
+        gateway: what a gateway in front wants to see.
+        headers: to send to this address.
+    """
+
+    address: Address
+    ips: tuple[str, ...]
+    proxy: str
+    pinned: tuple[str, ...]
+    ca_certificate: str
+    gateway: Gateway | None
+    headers: Mapping[str, str]
 
 
 class Headers(Mapping[str, Foreign]):

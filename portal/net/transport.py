@@ -31,7 +31,7 @@ class GuardedTransport(httpx2.BaseTransport):
         self, backend: GuardedBackend, context: ssl.SSLContext, extra_headers: Mapping[str, str] | None = None
     ) -> None:
         # Added here, so that a request of another library has them, too; this transport connects to one address only.
-        self._extra_headers = extra_headers or {}
+        self.extra_headers = extra_headers or {}
         self._pool = httpcore2.ConnectionPool(
             ssl_context=context,
             network_backend=backend,
@@ -47,7 +47,7 @@ class GuardedTransport(httpx2.BaseTransport):
             OutboundError: no usable answer. A redirect counts as no answer.
         """
         request.headers["Accept-Encoding"] = "gzip"
-        request.headers.update(self._extra_headers)
+        request.headers.update(self.extra_headers)
         current().begin_request()
         with _translated():
             answer = self._pool.handle_request(

@@ -41,6 +41,7 @@ class Purpose(StrEnum):
     WEBHOOKS = "webhooks"
     CATALOGUE = "catalogue"
     REPORTS = "reports"
+    SYNC = "sync"
 
 
 class Reason(StrEnum):

@@ -26,12 +26,14 @@ def create_sandbox(
     The server implements faults and the request log; here they are only offered for remote control.
     """
     from portal.sandbox import api, control
+    from portal.sandbox.api import git_http
     from portal.sandbox.oauth import views as oauth
     from portal.sandbox.web import views as web
 
     world = world or World(options)
     app = Flask("portal.sandbox", static_folder=None, template_folder=None)
     app.secret_key = secrets.token_hex(32)
+    git_http.register(app, world)
     for part in (api, oauth, web):
         part.register(app, world)
     if world.options.control:

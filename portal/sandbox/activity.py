@@ -49,6 +49,8 @@ class Activity:
 
     def head(self, project: Project, ref: str) -> str:
         """Return the commit a branch or tag is at; zeros if there is none."""
+        if self._world.git.has(project.id):
+            return self._world.git.refs(project).get(ref, no_commit(project))
         first = "" if project.empty or ref != f"refs/heads/{project.default_branch}" else "commit"
         initial = payloads.commit_id(project, first) if first else no_commit(project)
         return self._heads.get((project.id, ref), initial)
@@ -78,18 +80,34 @@ class Activity:
                 after = no_commit(project) if delete else payloads.commit_id(project, f"{ref}{uuid.uuid4()}")
                 self._heads[project.id, ref] = after
                 changes.append((before, after, ref))
+        self.pushed(project, changes, user, commits=commits)
+
+    def pushed(
+        self,
+        project: Project,
+        changes: Sequence[tuple[str, str, str]],
+        user: User | None,
+        *,
+        commits: int = 1,
+    ) -> None:
+        """Report what one push changed: where each ref was, where it is, and its name."""
+        world, user = self._world, self._actor(user)
+        nothing = no_commit(project)
         now = int(world.now().timestamp())
-        project = world.projects.change(project.id, last_activity=now, empty=project.empty and delete)
+        is_left_empty = project.empty and all(after == nothing for _, after, _ in changes)
+        project = world.projects.change(project.id, last_activity=now, empty=is_left_empty)
         limit = world.settings.push_hooks_limit
+        number_of_tags = sum(ref.startswith("refs/tags/") for _, _, ref in changes)
         for before, after, ref in changes:
             is_tag = ref.startswith("refs/tags/")
-            if len(tags if is_tag else branches) > limit:
+            if (number_of_tags if is_tag else len(changes) - number_of_tags) > limit:
                 continue
-            known = [] if delete or is_tag else [f"Change {number + 1} of {ref[11:]}" for number in range(commits)]
+            is_gone = is_tag or after == nothing
+            known = [] if is_gone else [f"Change {number + 1} of {ref[11:]}" for number in range(commits)]
             event = "tag_push" if is_tag else "push"
             body = payloads.push_body(world, project, user, ref, before, after, known, event=event)
             self.fire(f"{event}_hooks", body, project, branch=ref.partition("/heads/")[2])
-        update = payloads.repository_update_body(world, project, user, changes)
+        update = payloads.repository_update_body(world, project, user, list(changes))
         self._tell_instance(update, "repository_update_events")
 
     def latest(self, project_id: int, kind: str) -> Item | None:

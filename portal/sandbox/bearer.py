@@ -117,8 +117,22 @@ def _found(world: World) -> Caller | None:
     scheme, _, text = request.headers.get("Authorization", "").partition(" ")
     text = text.strip() if scheme.lower() == "bearer" else ""
     text = text or request.args.get("access_token", "")
-    if not text:
-        return None
+    return _by_bearer(world, text) if text else None
+
+
+def caller_of_token(world: World, text: str) -> Caller:
+    """Return who a token of any kind belongs to, whatever its scopes; git sends it as a password.
+
+    Raises:
+        ApiError: it is not accepted.
+    """
+    known = world.personal_access_tokens.find(text)
+    found = _by_personal_token(world, text) if known else _by_bearer(world, text)
+    _check_account(world, found.user)
+    return found
+
+
+def _by_bearer(world: World, text: str) -> Caller:
     if is_access_token(world, text):
         return _by_iam_token(world, text)
     token = world.oauth.find_access_token(text)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 65.0
 HELD_POLL_SECONDS = 0.02
 MAX_BODY_BYTES = 10 * 1024 * 1024
+MAX_PACK_BYTES = 512 * 1024 * 1024
 BODILESS = frozenset({204, 304})
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -88,14 +89,27 @@ class Connection(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = serve
 
     def _read_body(self) -> bytes | None:
+        is_git = self.path.partition("?")[0].endswith(("/git-upload-pack", "/git-receive-pack"))
+        if is_git and "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+            return self._read_chunks()
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
             self._refuse(HTTPStatus.LENGTH_REQUIRED)
             return None
         length = self.headers.get("Content-Length", "0")
-        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+        if not length.isdecimal() or int(length) > (MAX_PACK_BYTES if is_git else MAX_BODY_BYTES):
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return None
         return self.rfile.read(int(length))
+
+    def _read_chunks(self) -> bytes:
+        """Read what git sends in chunks, which is what it does with everything above a megabyte."""
+        parts: list[bytes] = []
+        while size := int(self.rfile.readline(100).partition(b";")[0] or b"0", 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline(3)
+        while self.rfile.readline(1000).strip():
+            pass
+        return b"".join(parts)
 
     def _refuse(self, status: HTTPStatus) -> None:
         self.close_connection = True

@@ -88,6 +88,7 @@ class SandboxServer:
         for thread in self._threads:
             thread.join(JOIN_SECONDS)
         self.world.deliveries.stop()
+        self.world.git.close()
         self._listeners, self._threads = self._listeners[:1], []
 
 

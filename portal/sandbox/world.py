@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from portal.sandbox.activity import Activity
 from portal.sandbox.deliveries import Deliveries
 from portal.sandbox.foundation import Foundation
+from portal.sandbox.git import GitStore
 from portal.sandbox.groups import GUEST, MAINTAINER, OWNER, Group, initial_groups
 from portal.sandbox.histories import Histories
 from portal.sandbox.hooks import Hooks
@@ -62,6 +63,7 @@ class World(Foundation):
         self.deliveries = Deliveries(self)
         self.activity = Activity(self)
         self.histories = Histories(self)
+        self.git = GitStore(self)
         # Application id and user id of consents to fine-grained permissions that were taken back.
         self.withdrawn_consents: set[tuple[int, int]] = set()
         # Account id to what owns it: None is the instance.

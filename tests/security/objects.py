@@ -20,6 +20,7 @@ from portal.db import utc_now
 from portal.jobs.models import Job
 from portal.repositories.models import BulkChange, BulkItem, GitLabGroup, ItemResult, Repository, recount
 from portal.runtime import Runtime
+from portal.sync.models import Site
 from portal.webhooks.models import Delivery, Hook, Verdict
 
 # This address is refused at once, so that nothing waits for a network.
@@ -38,6 +39,7 @@ MISSING = {
     "group": "999999",
     "audit_number": "999999",
     "server_id": "999999",
+    "site": "no-such-site",
 }
 
 
@@ -58,6 +60,7 @@ class Objects:
     delivery: str
     audit_number: str
     server_id: str
+    site: str
 
     @property
     def names(self) -> dict[str, str]:
@@ -141,9 +144,11 @@ def make_objects(runtime: Runtime, organization_id: int, user_id: int) -> Object
         session.add(bulk)
         session.flush()
         session.add(BulkItem(bulk_id=bulk.id, repository_id=repository.id, result=ItemResult.CHANGED))
+        site = Site(organization_id=organization_id, slug=f"site-{mark}", name=mark, name_key=mark)
+        session.add(site)
         _record(session, organization_id, mark)
     ids = (str(row.id) for row in (member, invitation, repository, group, hook, delivery))
-    last = (_number_of(runtime, mark), str(server.id))
+    last = (_number_of(runtime, mark), str(server.id), site.slug)
     jobs = (job.public_id, change.public_id)
     return Objects(connection.slug, attempt.public_id, state_of(mark), *jobs, *ids, *last)  # type: ignore[call-arg]
 

@@ -67,6 +67,7 @@ AUTHORIZATION = "/connections/{slug}/authorization"
 HEALTH = "/connections/{slug}/health"
 BUDGET = "/connections/{slug}/budget"
 HOOKS = "/connections/{slug}/webhooks"
+SITE = "/sites/{site}"
 
 ROWS = (
     Row("GET", "/", "accounts.home", PUBLIC, 303),
@@ -246,6 +247,33 @@ ROWS = (
     Row("POST", HOOKS + "/{hook}/rotate", "webhooks.rotate", MANAGE, 303),
     Row("POST", HOOKS + "/{hook}/mode", "webhooks.mode", MANAGE, 303, {"mode": "automatic"}),
     Row("POST", HOOKS + "/{hook}/by-hand", "webhooks.by_hand", MANAGE, 200),
+    Row("GET", "/sites/", "sites.index", Right.SEE_REPOSITORIES, 200),
+    Row("GET", "/sites/new", "sites.new", Right.ENABLE_REPOSITORIES, 200),
+    Row("POST", "/sites/new", "sites.new", Right.ENABLE_REPOSITORIES, 422),
+    # The lead of this table has no group.
+    Row("GET", SITE, "sites.show", Right.SEE_REPOSITORIES, 200, only=EVERYONE_BUT_LEADS),
+    Row("GET", SITE + "/file", "sites.show_file", Right.SEE_REPOSITORIES, 404, only=EVERYONE_BUT_LEADS),
+    Row("GET", SITE + "/raw", "sites.raw", Right.SEE_REPOSITORIES, 404, only=EVERYONE_BUT_LEADS),
+    Row("GET", SITE + "/edit", "sites.edit", Right.ENABLE_REPOSITORIES, 200, only=MANAGERS),
+    Row("POST", SITE + "/edit", "sites.edit", Right.ENABLE_REPOSITORIES, 422, only=MANAGERS),
+    Row(
+        "POST", SITE + "/delete-file", "sites.delete_file", Right.ENABLE_REPOSITORIES, 409, {"path": "a"}, only=MANAGERS
+    ),
+    Row("GET", SITE + "/history", "sites.history", Right.SEE_REPOSITORIES, 200, only=EVERYONE_BUT_LEADS),
+    Row("GET", SITE + "/conflicts", "sites.list_conflicts", Right.SEE_REPOSITORIES, 200, only=EVERYONE_BUT_LEADS),
+    Row("GET", SITE + "/conflicts/999999", "sites.conflict", Right.SEE_REPOSITORIES, 404),
+    Row("POST", SITE + "/conflicts/999999/decide", "sites.decide", Right.ENABLE_REPOSITORIES, 404, {"all": "here"}),
+    Row("GET", SITE + "/settings", "sites.settings", Right.SEE_REPOSITORIES, 200, only=EVERYONE_BUT_LEADS),
+    Row("POST", SITE + "/settings/name", "sites.rename", Right.ENABLE_REPOSITORIES, 422, only=MANAGERS),
+    Row("POST", SITE + "/settings/delete", "sites.delete", Right.ENABLE_REPOSITORIES, 422, only=MANAGERS),
+    Row("GET", SITE + "/connect/gitlab", "sites.pick", Right.ENABLE_REPOSITORIES, 200, only=MANAGERS),
+    Row("GET", SITE + "/connect/repository/999999", "sites.target", Right.ENABLE_REPOSITORIES, 404),
+    Row("POST", SITE + "/connect/repository/999999", "sites.target", Right.ENABLE_REPOSITORIES, 404),
+    Row("GET", SITE + "/connect/preview/none", "sites.preview", Right.ENABLE_REPOSITORIES, 404),
+    Row("POST", SITE + "/connect/preview/none", "sites.connect", Right.ENABLE_REPOSITORIES, 404, {"digest": "0"}),
+    Row("POST", SITE + "/disconnect", "sites.disconnect", Right.ENABLE_REPOSITORIES, 303, only=MANAGERS),
+    Row("POST", SITE + "/sync", "sites.sync", Right.ENABLE_REPOSITORIES, 409, only=MANAGERS),
+    Row("POST", SITE + "/use-gitlab", "sites.use_gitlab", Right.ENABLE_REPOSITORIES, 409, only=MANAGERS),
     Row("GET", "/repositories/", "repositories.index", Right.SEE_REPOSITORIES, 200),
     Row("GET", "/connections/{slug}/rules", "rules.show", MANAGE, 200),
     Row("POST", "/connections/{slug}/rules", "rules.change", MANAGE, 200),

@@ -26,6 +26,7 @@ POLICY = (
 ENDPOINTS = (
     "connections.index",
     "repositories.index",
+    "sites.index",
     "jobs.index",
     "accounts.members",
     "accounts.profile",

@@ -14,6 +14,7 @@ from flask import Blueprint, Response
 
 from portal.sandbox.api import params
 from portal.sandbox.api.answers import answer, bad_request, forbidden, not_found
+from portal.sandbox.api.merge_requests import proposals
 from portal.sandbox.api.paging import offset_page
 from portal.sandbox.api.places import find_project, level_of, may_read_code
 from portal.sandbox.api.timestamps import stamp_of
@@ -128,6 +129,10 @@ def _add_lists(blueprint: Blueprint, world: World) -> None:
     @blueprint.get("/projects/<project_id>/merge_requests")
     def list_merge_requests(project_id: str) -> Response:
         project = _readable(world, project_id)
+        if source := params.text("source_branch"):
+            made = proposals(world, project, source, params.text("target_branch"), params.text("state"))
+            page, headers = offset_page(world, made)
+            return answer(page, headers=headers)
         rows = world.histories.of(project).merge_requests.values()
         return _list(world, [(project, row) for row in rows], _merge_request)
 
@@ -157,6 +162,8 @@ def _add_merge_requests(blueprint: Blueprint, world: World) -> None:
 
     @blueprint.get(address)
     def show_merge_request(project_id: str, iid: int) -> Response:
+        if made := [one for one in proposals(world, _readable(world, project_id)) if one["iid"] == iid]:
+            return answer(made[0])
         project, found = find(project_id, iid)
         return answer(_merge_request(world, project, found) | {"changes_count": str(len(found.commits))})
 

@@ -41,15 +41,17 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
     @blueprint.get("/projects/<project_id>/repository/branches")
     def branches(project_id: str) -> Response:
         project, may_push = _readable(world, project_id)
-        rows, headers = offset_page(world, [] if project.empty else [_branch(world, project, may_push=may_push)])
+        found = [_branch(world, project, name, may_push=may_push) for name in _names(world, project)]
+        rows, headers = offset_page(world, [one for one in found if params.text("search") in one["name"]])
         return answer(rows, headers=headers)
 
     @blueprint.get("/projects/<project_id>/repository/branches/<branch>")
     def branch(project_id: str, branch: str) -> Response:
         project, may_push = _readable(world, project_id)
-        if project.empty or unquote(branch) != project.default_branch:
+        name = unquote(branch)
+        if name not in _names(world, project):
             raise not_found("Branch")
-        return answer(_branch(world, project, may_push=may_push))
+        return answer(_branch(world, project, name, may_push=may_push))
 
 
 def _readable(world: World, project_id: str) -> tuple[Project, bool]:
@@ -61,8 +63,13 @@ def _readable(world: World, project_id: str) -> tuple[Project, bool]:
     return project, level_of(world, who, project) >= DEVELOPER
 
 
-def _branch(world: World, project: Project, *, may_push: bool) -> dict[str, Any]:
-    name = project.default_branch
+def _names(world: World, project: Project) -> list[str]:
+    if not world.git.has(project.id):
+        return [] if project.empty else [project.default_branch]
+    return [ref.removeprefix("refs/heads/") for ref in world.git.refs(project) if ref.startswith("refs/heads/")]
+
+
+def _branch(world: World, project: Project, name: str, *, may_push: bool) -> dict[str, Any]:
     head = world.activity.head(project, f"refs/heads/{name}")
     url = f"{world.settings.external_url}/{world.projects.full_path(project)}"
     committed = stamp_of(project.last_activity)
@@ -85,10 +92,10 @@ def _branch(world: World, project: Project, *, may_push: bool) -> dict[str, Any]
             "web_url": f"{url}/-/commit/{head}",
         },
         "merged": False,
-        "protected": True,
+        "protected": name in world.git.protected_of(project),
         "developers_can_push": False,
         "developers_can_merge": False,
         "can_push": may_push,
-        "default": True,
+        "default": name == project.default_branch,
         "web_url": f"{url}/-/tree/{name}",
     }

@@ -1,0 +1,1 @@
+"""Sites: files that the portal keeps, in step with a folder of a GitLab repository."""
