@@ -14,7 +14,7 @@ CAPABILITY = Capability(
     views="portal.sync.views",
     stylesheets=("sites",),
     tables=(Site, SiteConflict),
-    navigation={25: NavigationEntry("sites.index", "Sites", "world", Right.SEE_REPOSITORIES)},
+    navigation={27: NavigationEntry("sites.index", "Sites", "world", Right.SEE_REPOSITORIES)},
     jobs=(
         JobDefinition(SYNC, run_sync),
         JobDefinition(PREVIEW, run_preview),
