@@ -14,7 +14,7 @@ from portal.errors import Card
 from portal.jobs.testing import run_pending
 from portal.repositories.catalogue.run import read_catalogue
 from portal.repositories.enablement import set_enabled
-from portal.repositories.models import Repository
+from portal.repositories.models import Enablement, Repository
 from portal.runtime import Runtime
 from portal.sandbox.projects import Project
 from portal.sandbox.testing import RunningSandbox
@@ -113,6 +113,9 @@ def enabled_repository(
         found = session.exec(select(Repository).where(col(Repository.path_with_namespace) == path)).one()
     assert found.id is not None
     set_enabled(runtime, principal_of(runtime, cast.owner), [found.id], enabled=True)
+    if found.is_empty:  # It was enabled before everything in it was deleted.
+        with runtime.database.transaction() as session:
+            session.add(Enablement(repository_id=found.id, connection_id=connection_id))
     return found
 
 
