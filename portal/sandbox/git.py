@@ -7,6 +7,7 @@ for, with a few files, always the same.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 GIT = shutil.which("git") or "git"
 PROTECTED = "GitLab: You are not allowed to push code to protected branches on this project."
 FORCED = "GitLab: You are not allowed to force push code to a protected branch on this project."
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # A grey dot.
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a49444154789c63680000008200814d1752"
@@ -115,6 +117,12 @@ class GitStore:
 
     def run(self, project: Project, *arguments: str, input: bytes = b"", env: Mapping[str, str] | None = None) -> str:
         """Run git in a project's repository; raises CalledProcessError."""
+        return self.output(project, *arguments, input=input, env=env).decode(errors="replace").rstrip("\n")
+
+    def output(
+        self, project: Project, *arguments: str, input: bytes = b"", env: Mapping[str, str] | None = None
+    ) -> bytes:
+        """Run git in a project's repository, and return exactly what it writes; raises CalledProcessError."""
         done = subprocess.run(  # noqa: S603 - the sandbox's own arguments, for tests and newcomers
             [GIT, *arguments],
             cwd=self.path(project),
@@ -123,7 +131,7 @@ class GitStore:
             check=True,
             env={**ENVIRONMENT, **(env or {})},
         )
-        return done.stdout.decode(errors="replace").rstrip("\n")
+        return done.stdout
 
     def protected_of(self, project: Project) -> dict[str, int]:
         """Return the protected branches, each with the level that may push."""
@@ -136,6 +144,7 @@ class GitStore:
         message: str = "Change files",
         *,
         branch: str = "",
+        start: str = "",
         author: str = "Tom Okafor",
         user: User | None = None,
     ) -> str:
@@ -144,12 +153,69 @@ class GitStore:
         branch = branch or project.default_branch
         with self._lock:
             before = self.refs(project)
-            parent = before.get(f"refs/heads/{branch}") or before.get(f"refs/heads/{project.default_branch}")
+            begin = before.get(f"refs/heads/{start or project.default_branch}")
+            parent = before.get(f"refs/heads/{branch}") or begin
             stream = _stream(f"refs/heads/{branch}", files, message, author, int(self._world.now().timestamp()), parent)
             self.run(project, "fast-import", "--quiet", "--force", input=stream)
             after = self.refs(project)
         self.tell(project, before, after, user)
         return after[f"refs/heads/{branch}"]
+
+    def move_branch(self, project: Project, branch: str, commit: str | None) -> None:
+        """Create or move a branch, or delete it, and have the hooks hear of it."""
+        with self._lock:
+            before = self.refs(project)
+            ref = f"refs/heads/{branch}"
+            self.run(project, "update-ref", *(("-d", ref) if commit is None else (ref, commit)))
+            after = self.refs(project)
+        self.tell(project, before, after, None)
+
+    def is_branch_name(self, project: Project, name: str) -> bool:
+        """Return whether git accepts it as the name of a branch."""
+        try:
+            self.run(project, "check-ref-format", "--branch", name)
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
+    def has_commit(self, project: Project, name: str) -> bool:
+        """Return whether it is the id of a commit."""
+        if not _COMMIT.fullmatch(name):
+            return False
+        try:
+            return self.run(project, "cat-file", "-t", name) == "commit"
+        except subprocess.CalledProcessError:
+            return False
+
+    def file(self, project: Project, commit: str, path: str) -> tuple[str, str, bytes] | None:
+        """Return mode, id and content of a file; None if there is none of that path."""
+        if not path or not (told := self.run(project, "--literal-pathspecs", "ls-tree", "-z", commit, "--", path)):
+            return None
+        mode, kind, blob = told.partition("\t")[0].split()
+        return (mode, blob, self.output(project, "cat-file", "blob", blob)) if kind == "blob" else None
+
+    def entries(self, project: Project, commit: str, path: str = "", *, is_deep: bool = False) -> list[dict[str, str]]:
+        """Return what is in a folder as GitLab lists it."""
+        names = [f"{path.strip('/')}/"] if path.strip("/") else []
+        deep = ["-r", "-t"] if is_deep else []
+        told = self.run(project, "--literal-pathspecs", "ls-tree", "-z", *deep, commit, "--", *names)
+        found = []
+        for line in filter(None, told.split("\0")):
+            (mode, kind, number), name = line.partition("\t")[0].split(), line.partition("\t")[2]
+            if len(name) >= len("".join(names)):
+                found.append({"id": number, "name": name.rpartition("/")[2], "type": kind, "path": name, "mode": mode})
+        return sorted(found, key=lambda one: one["type"] != "tree")
+
+    def last_commit(self, project: Project, commit: str, path: str) -> str:
+        """Return the commit that changed a file last."""
+        return self.run(project, "--literal-pathspecs", "log", "-1", "--format=%H", commit, "--", path)
+
+    def describe(self, project: Project, commit: str) -> tuple[str, str, int, str, list[str]]:
+        """Return author, address, time, title and parents of a commit."""
+        parents, name, email, at, title = self.run(
+            project, "log", "-1", "--format=%P%n%an%n%ae%n%at%n%s", commit
+        ).split("\n")
+        return name, email, int(at), title, parents.split()
 
     def merge(self, project: Project, source: str, target: str, title: str, user: User, *, squash: bool) -> None:
         """Merge a branch into another one, as a merge commit or as one commit."""

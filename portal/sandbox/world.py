@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from portal.sandbox.activity import Activity
 from portal.sandbox.deliveries import Deliveries
+from portal.sandbox.environments import EnvironmentStore
 from portal.sandbox.foundation import Foundation
 from portal.sandbox.git import GitStore
 from portal.sandbox.groups import GUEST, MAINTAINER, OWNER, Group, initial_groups
@@ -64,6 +65,7 @@ class World(Foundation):
         self.activity = Activity(self)
         self.histories = Histories(self)
         self.git = GitStore(self)
+        self.environments = EnvironmentStore(self)
         # Application id and user id of consents to fine-grained permissions that were taken back.
         self.withdrawn_consents: set[tuple[int, int]] = set()
         # Account id to what owns it: None is the instance.

@@ -37,6 +37,8 @@ def register(app: Flask, world: World) -> None:
     """Mount the API and what applies to every response of the sandbox."""
     from portal.sandbox.api import (
         applications,
+        commits,
+        environments,
         groups,
         histories,
         hooks,
@@ -63,6 +65,8 @@ def register(app: Flask, world: World) -> None:
         repositories,
         histories,
         merge_requests,
+        commits,
+        environments,
         tokens,
         place_tokens,
         applications,

@@ -95,7 +95,7 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
             found = [one for one in found if one.at >= updated_after]
         is_down = params.choice("sort", frozenset({"asc", "desc"}), "asc") == "desc"
         rows, headers = offset_page(world, sorted(found, key=lambda one: (one.at, one.id), reverse=is_down))
-        return answer([_deployment(world, project, one) for one in rows], headers=headers)
+        return answer([describe_deployment(world, project, one) for one in rows], headers=headers)
 
 
 def _add_lists(blueprint: Blueprint, world: World) -> None:
@@ -370,7 +370,8 @@ def _event(world: World, project: Project, row: Event) -> dict[str, Any]:
     return shown
 
 
-def _deployment(world: World, project: Project, row: Deployment) -> dict[str, Any]:
+def describe_deployment(world: World, project: Project, row: Deployment) -> dict[str, Any]:
+    """Return a deployment as GitLab shows it."""
     return {
         "id": row.id,
         "iid": row.iid,

@@ -1,4 +1,4 @@
-"""The repository of a project, just enough for a client to see that it can read: tree and branches."""
+"""The repository of a project: tree and branches. Until something needs it, none is made for the tree's top."""
 
 from __future__ import annotations
 
@@ -29,6 +29,19 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
     @blueprint.get("/projects/<project_id>/repository/tree")
     def tree(project_id: str) -> Response:
         project, _ = _readable(world, project_id)
+        if world.git.has(project.id) or params.flag("recursive") or params.text("path"):
+            ref = params.text("ref")
+            name = project.default_branch if ref in ("", "HEAD") else ref
+            refs = world.git.refs(project)
+            commit = refs.get(f"refs/heads/{name}") or refs.get(f"refs/tags/{name}")
+            if commit is None and world.git.has_commit(project, name):
+                commit = name
+            path, is_deep = params.text("path"), bool(params.flag("recursive"))
+            listed = world.git.entries(project, commit, path, is_deep=is_deep) if commit else []
+            if not listed:
+                raise not_found("Tree")
+            page, headers = offset_page(world, listed)
+            return answer(page, headers=headers)
         if project.empty or params.text("ref") not in ("", "HEAD", project.default_branch):
             raise not_found("Tree")
         entries = [
@@ -41,17 +54,17 @@ def add_routes(blueprint: Blueprint, world: World) -> None:
     @blueprint.get("/projects/<project_id>/repository/branches")
     def branches(project_id: str) -> Response:
         project, may_push = _readable(world, project_id)
-        found = [_branch(world, project, name, may_push=may_push) for name in _names(world, project)]
+        found = [describe_branch(world, project, name, may_push=may_push) for name in _names(world, project)]
         rows, headers = offset_page(world, [one for one in found if params.text("search") in one["name"]])
         return answer(rows, headers=headers)
 
-    @blueprint.get("/projects/<project_id>/repository/branches/<branch>")
+    @blueprint.get("/projects/<project_id>/repository/branches/<path:branch>")
     def branch(project_id: str, branch: str) -> Response:
         project, may_push = _readable(world, project_id)
         name = unquote(branch)
         if name not in _names(world, project):
             raise not_found("Branch")
-        return answer(_branch(world, project, name, may_push=may_push))
+        return answer(describe_branch(world, project, name, may_push=may_push))
 
 
 def _readable(world: World, project_id: str) -> tuple[Project, bool]:
@@ -69,7 +82,8 @@ def _names(world: World, project: Project) -> list[str]:
     return [ref.removeprefix("refs/heads/") for ref in world.git.refs(project) if ref.startswith("refs/heads/")]
 
 
-def _branch(world: World, project: Project, name: str, *, may_push: bool) -> dict[str, Any]:
+def describe_branch(world: World, project: Project, name: str, *, may_push: bool) -> dict[str, Any]:
+    """Return a branch as GitLab shows it."""
     head = world.activity.head(project, f"refs/heads/{name}")
     url = f"{world.settings.external_url}/{world.projects.full_path(project)}"
     committed = stamp_of(project.last_activity)
