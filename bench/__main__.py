@@ -28,6 +28,7 @@ from bench import (
     start,
     stopping,
     structure,
+    sync_kills,
     token_rotation,
     week,
 )
@@ -50,6 +51,7 @@ MEASUREMENTS = {
     "catalogue": lambda: catalogue.run(projects=2_000, runs=3),
     "hooks": lambda: hooks.run(hooks=10_000),
     "intake": lambda: intake.run(deliveries=5_000),
+    "sync-kills": lambda: sync_kills.run(edits=2_000),
     "deliveries-kills": lambda: deliveries_kills.run(deliveries=100_000),
     "odd-lists": lambda: odd_lists.run(projects=257),
     "rights": lambda: rights.run(requests=5_000),

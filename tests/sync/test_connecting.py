@@ -68,11 +68,11 @@ def test_empty_repository_gets_the_files_from_here(runtime: Runtime, sandbox: Ru
     sandbox.world.add_project("platform/build/nothing-yet", empty=True)
     site = unconnected(runtime, sandbox, cast, path="platform/build/nothing-yet")
 
-    preview = connect_site(site, "main", "docs")
+    preview = connect_site(site, "main", "guide")
 
     assert (preview.is_new, preview.start, preview.loses_nothing) == (True, "", True)
-    assert site.there("docs/index.md") == "# Ours\n"
-    assert site.here("ours/only.md") == site.there("docs/ours/only.md") == "only here\n"
+    assert site.there("guide/index.md") == "# Ours\n"
+    assert site.here("ours/only.md") == site.there("guide/ours/only.md") == "only here\n"
     assert site.row.state == SiteState.IN_STEP
 
 

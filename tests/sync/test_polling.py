@@ -1,4 +1,4 @@
-"""What starts a sync: a change here, a push that a webhook tells of, and a look at GitLab."""
+"""What starts a sync: a change here, a push that a webhook reports, and a look at GitLab."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from portal.sync import polling
 from portal.sync.git import Person
 from portal.sync.models import Site, SiteState
 from portal.sync.store import HERE
-from portal.webhooks.deliveries import Event
+from portal.webhooks.happenings import Event
 from tests.sync.synced import Synced
 
 
