@@ -24,7 +24,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from sqlalchemy import func
-from sqlmodel import select
+from sqlmodel import col, select
 
 from bench.figures import console
 from bench.portal_setup import authorized_connection, fresh_runtime
@@ -78,9 +78,11 @@ class Sender:
         return head.encode() + body
 
 
-def make_senders(runtime: Runtime, count: int) -> list[Sender]:
+def make_senders(
+    runtime: Runtime, count: int, gitlab: str = GITLAB, token: str = "a-token-of-this-bench"
+) -> list[Sender]:
     """Store a connection with so many hooks that sign."""
-    connection_id = authorized_connection(runtime, GITLAB, "a-token-of-this-bench")
+    connection_id = authorized_connection(runtime, gitlab, token)
     with runtime.database.transaction() as session:
         # Otherwise the worker would remove the hooks, because no repository is enabled.
         session.get_one(Connection, connection_id).authorized_at = None
@@ -90,12 +92,12 @@ def make_senders(runtime: Runtime, count: int) -> list[Sender]:
             hook = Hook(connection_id=connection_id, subject_id=number)
             session.add(hook)
             session.flush()
-            make_keys(runtime, hook, origin_of(GITLAB), with_signature=True)
+            make_keys(runtime, hook, origin_of(gitlab), with_signature=True)
             hook.uses_signature, hook.signed_from = True, utc_now()
         key = open_key(runtime, hook, "signing_token_sealed")
         assert key is not None
-        token = base64.b64decode(key.reveal().removeprefix("whsec_"))
-        senders.append(Sender(hook.public_id, number, token))
+        signing_token = base64.b64decode(key.reveal().removeprefix("whsec_"))
+        senders.append(Sender(hook.public_id, number, signing_token))
     return senders
 
 
@@ -150,6 +152,7 @@ def environment_of(runtime: Runtime) -> dict[str, str]:
         "GATEHOUSE_DATABASE_URL": settings.database_url,
         "GATEHOUSE_KEY_FILE": str(settings.resolved_key_file),
         "GATEHOUSE_ALLOW_HTTP": "true",
+        **({"GATEHOUSE_SANDBOX_ORIGIN": settings.sandbox_origin} if settings.sandbox_origin else {}),
     }
 
 
@@ -193,7 +196,7 @@ def run(deliveries: int) -> None:
     """Measure on both databases and print."""
     table = make_table(
         f"{ROUNDS} x {deliveries:,} deliveries, {AT_ONCE} at once, {WORKERS} web processes; then {STEADY_RATE}/s",
-        ("portal/s", "bare/s", "ratio (rounds)", "CPU ms", "p50 ms", "p99 ms", "bare p99", "p99 behind"),
+        ("portal/s", "bare/s", "ratio (rounds)", "CPU ms", "p50 ms", "p99 ms", "bare p99", "p99 behind", "effect p95"),
     )
     on_both_databases(lambda name, url: table.add_row(name, *_measure(url, deliveries)))
     console.print(table)
@@ -210,18 +213,19 @@ def _measure(url: str, deliveries: int) -> list[str]:
         ):
             rates: dict[Server, list[float]] = {portal: [], bare: []}
             for server in rates:
-                _flood(server.port, _requests(senders, host, 500, f"warm-{server.port}"))
+                _flood(server.port, requests_of(senders, host, 500, f"warm-{server.port}"))
             used = {server: -server.cpu_seconds() for server in rates}
             for number in range(ROUNDS):
                 for server, found in rates.items():
-                    found.append(_flood(server.port, _requests(senders, host, deliveries, f"{number}-{server.port}")))
+                    found.append(_flood(server.port, requests_of(senders, host, deliveries, f"{number}-{server.port}")))
             used = {server: used[server] + server.cpu_seconds() for server in rates}
             with worker(runtime):
-                behind = _steadily(portal.port, senders, host, 5 * STEADY_RATE, "behind")
-                while has_waiting(runtime):
-                    time.sleep(0.1)
-                times = _steadily(portal.port, senders, host, 10 * STEADY_RATE, "steady")
-                peer = _steadily(bare.port, senders, host, 10 * STEADY_RATE, "bare")
+                behind = steadily(portal.port, requests_of(senders, host, 5 * STEADY_RATE, "behind"), STEADY_RATE)
+                await_effects(runtime)
+                times = steadily(portal.port, requests_of(senders, host, 10 * STEADY_RATE, "steady"), STEADY_RATE)
+                peer = steadily(bare.port, requests_of(senders, host, 10 * STEADY_RATE, "bare"), STEADY_RATE)
+                await_effects(runtime)
+                effects = seconds_to_effect(runtime, "steady-")
         with runtime.database.reading() as session:
             stored = session.exec(select(func.count()).select_from(Delivery)).one()
         assert stored == 500 + ROUNDS * deliveries + len(times) + len(behind), stored
@@ -233,7 +237,22 @@ def _measure(url: str, deliveries: int) -> list[str]:
         f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
         f"{cpu[0]:.2f} / {cpu[1]:.2f}",
         *(f"{value * 1000:.0f}" for value in (statistics.median(times), _p99(times), _p99(peer), _p99(behind))),
+        f"{effects[int(len(effects) * 0.95)] * 1000:.0f}",
     ]
+
+
+def await_effects(runtime: Runtime) -> None:
+    """Wait until a worker has applied everything."""
+    while has_waiting(runtime):
+        time.sleep(0.1)
+
+
+def seconds_to_effect(runtime: Runtime, prefix: str) -> list[float]:
+    """Return how long after they came deliveries were applied, in order; their keys begin with `prefix`."""
+    which = (col(Delivery.key).startswith(prefix), col(Delivery.applied_at).is_not(None))
+    with runtime.database.reading() as session:
+        found = session.exec(select(Delivery.received_at, Delivery.applied_at).where(*which)).all()
+    return sorted((applied - received).total_seconds() for received, applied in found if applied)
 
 
 def _p99(times: list[float]) -> float:
@@ -252,7 +271,8 @@ def worker(runtime: Runtime) -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
-def _requests(senders: list[Sender], host: str, count: int, prefix: str) -> list[bytes]:
+def requests_of(senders: list[Sender], host: str, count: int, prefix: str) -> list[bytes]:
+    """Return so many deliveries, of each sender in turn; their keys begin with `prefix`."""
     return [senders[number % len(senders)].request(f"{prefix}-{number}", host) for number in range(count)]
 
 
@@ -272,29 +292,29 @@ def _drain(line: Line, todo: SimpleQueue[bytes | None]) -> None:
         assert status == 200, status
 
 
-def _steadily(port: int, senders: list[Sender], host: str, count: int, prefix: str) -> list[float]:
+def steadily(port: int, requests: list[bytes], rate: float, lines: int = AT_ONCE) -> list[float]:
     """Send at a fixed rate, whatever the answers take; return the seconds of each, counted from when it was due."""
-    requests = iter(list(enumerate(_requests(senders, host, count, prefix))))
+    todo = iter(list(enumerate(requests)))
     lock, times = threading.Lock(), []
     started = time.perf_counter() + 0.5
 
     def send(line: Line) -> None:
         while True:
             with lock:
-                number, request = next(requests, (0, b""))
+                number, request = next(todo, (0, b""))
             if not request:
                 return
-            due = started + number / STEADY_RATE
+            due = started + number / rate
             time.sleep(max(0.0, due - time.perf_counter()))
             assert (status := line.ask(request)) == 200, status
             times.append(time.perf_counter() - due)
 
-    _with_lines(port, send)
-    assert len(times) == count
+    _with_lines(port, send, lines)
+    assert len(times) == len(requests)
     return sorted(times)
 
 
-def _with_lines(port: int, act: object) -> None:
+def _with_lines(port: int, act: object, lines: int = AT_ONCE) -> None:
     failures: list[BaseException] = []
 
     def run_one() -> None:
@@ -306,7 +326,7 @@ def _with_lines(port: int, act: object) -> None:
         finally:
             line.close()
 
-    threads = [threading.Thread(target=run_one) for _ in range(AT_ONCE)]
+    threads = [threading.Thread(target=run_one) for _ in range(lines)]
     for thread in threads:
         thread.start()
     for thread in threads:

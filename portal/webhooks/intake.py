@@ -225,7 +225,25 @@ class Intake:
                 if hook.refused_at is None or hook.refused_at < arrival.at - timedelta(minutes=1):
                     refused.noted[hook.id] = arrival.at
                 refused.counted += self._count(hook, refusal_of(hook, arrival.headers, arrival.at), arrival.at)
-        return proved, refused
+        return self._without_pending(session, proved), refused
+
+    def _without_pending(self, session: Session, proved: list[_Proved]) -> list[_Proved]:
+        """Leave out deliveries beyond the limit if the row they share waits: once applied, it has everything read."""
+        keys = {values["key"] for *_, values in proved if values["body"] == COALESCED_BODY}
+        if not keys:
+            return proved
+        ids = {hook.id for _, hook, _ in proved}
+        which = (col(Delivery.hook_id).in_(ids), col(Delivery.key).in_(keys), col(Delivery.verdict) == Verdict.WAITING)
+        waiting = {
+            (hook_id, key) for hook_id, key in session.execute(select(Delivery.hook_id, Delivery.key).where(*which))
+        }
+        left = []
+        for arrival, hook, values in proved:
+            if (hook.id, values["key"]) in waiting and values["body"] == COALESCED_BODY:
+                arrival.taken = Taken.COALESCED
+            else:
+                left.append((arrival, hook, values))
+        return left
 
     def _store(self, session: Session, proved: list[_Proved], refused: _Refused) -> set[tuple[int | None, str]]:
         """Store deliveries, and return which are new: hook and key of each."""
