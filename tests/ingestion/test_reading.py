@@ -27,6 +27,8 @@ from tests.support.people import Cast
 from tests.support.walkthrough import principal_of
 
 JSON = "application/json"
+# The two databases differ in what happens to a row that is stored twice.
+BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
 
 
 @pytest.fixture
@@ -40,6 +42,7 @@ def change(sandbox: RunningSandbox, number: int = 40) -> None:
     sandbox.world.histories.change_many(number, [sandbox.world.project(path).id for path in PATHS])
 
 
+@pytest.mark.parametrize("backend", BOTH)
 def test_everything_is_stored_once_and_changes_cost_few_requests(
     runtime: Runtime, sandbox: RunningSandbox, cast: Cast
 ) -> None:
