@@ -41,6 +41,10 @@ MAX_STEPS = 2_000
 COUNTED = ("commits", "opened", "merged", "closed", "issues_opened", "issues_closed", "deployments", "unknown")
 LANES = (*COUNTED, "writing", "waiting", "reviewing", "unreviewed")
 BLOCK_WEEKS = 26
+# How long something took, together with the week of its block: below 2**30, which Python sorts fastest. What took more
+# than a year and three weeks counts as that.
+LENGTH_BITS = 25
+LONGEST = (1 << LENGTH_BITS) - 1
 _BLOCK = struct.Struct(f"<{BLOCK_WEEKS * len(LANES)}Q")
 # GitLab's rule for the tier of an environment whose tier no one has set (ci/environments, "Deployment tier").
 _OTHER_TIERS = re.compile(
@@ -78,6 +82,11 @@ def week_of(at: int) -> int:
 def block_of(week: int) -> int:
     """Return the number of the half-year that a week is stored with."""
     return week // BLOCK_WEEKS
+
+
+def packed_length(week: int, seconds: int) -> int:
+    """Return a length of time as a block stores it: in the order of its weeks, then of the lengths."""
+    return week % BLOCK_WEEKS << LENGTH_BITS | min(max(0, seconds), LONGEST)
 
 
 def is_production(environment: str) -> bool:
@@ -127,7 +136,7 @@ def count_weeks(session: Session, repository_id: int) -> None:
         answered.add((iid, person))
         reviewed[iid] = min(reviewed.get(iid, at), at)
         week = week_of(at)
-        answers[block_of(week), person].append(week << 32 | max(0, at - request.created))
+        answers[block_of(week), person].append(packed_length(week, at - request.created))
     drafts = open_issues = 0
     opened, waiting, asked = array("Q"), array("Q"), array("Q")
     for iid, state, created, merged, closed, first_commit, _, is_draft, reviewers in requests.values():
@@ -135,10 +144,10 @@ def count_weeks(session: Session, repository_id: int) -> None:
         if merged is not None:
             week, cycle = week_of(merged), cycle_of(created, merged, first_commit, reviewed.get(iid))
             weeks[week].update(cycle._asdict() | {"merged": 1, "unknown": first_commit is None})
-            cycles[block_of(week)].append(week << 32 | cycle.total)
+            cycles[block_of(week)].append(packed_length(week, cycle.total))
             place = bisect_left(production, merged)
             if place < len(production):
-                deliveries[block_of(week)].append(week << 32 | production[place] - merged)
+                deliveries[block_of(week)].append(packed_length(week, production[place] - merged))
         elif closed is not None:
             weeks[week_of(closed)]["closed"] += 1
         elif state == "opened" and is_draft:
@@ -171,8 +180,8 @@ def count_weeks(session: Session, repository_id: int) -> None:
                 "repository_id": repository_id,
                 "block": block,
                 "lanes": _BLOCK.pack(*lanes),
-                "cycles": array("Q", sorted(one for one in cycles[block] if one >> 32 >= first)).tobytes(),
-                "deliveries": array("Q", sorted(one for one in deliveries[block] if one >> 32 >= first)).tobytes(),
+                "cycles": array("I", sorted(cycles[block])).tobytes(),
+                "deliveries": array("I", sorted(deliveries[block])).tobytes(),
             }
         )
     for table in (FigureBlock, ReviewerBlock, OpenWork):
@@ -182,7 +191,7 @@ def count_weeks(session: Session, repository_id: int) -> None:
         session.execute(insert(FigureBlock), rows)
     ids = {"connection_id": readings[0].connection_id, "repository_id": repository_id}
     said_by = [
-        {**ids, "block": block, "gitlab_user_id": person, "answers": array("Q", sorted(some)).tobytes()}
+        {**ids, "block": block, "gitlab_user_id": person, "answers": array("I", sorted(some)).tobytes()}
         for (block, person), some in sorted(answers.items())
     ]
     if said_by:

@@ -202,8 +202,9 @@ class FigureBlock(SQLModel, table=True):
     Attributes:
         block: which half-year: `portal.ingestion.figures.block_of`.
         lanes: for each of its weeks the numbers that `portal.ingestion.figures.LANES` names, 64 bits each.
-        cycles: of each merge request that was merged: the number of the week, and the seconds that it took.
-        deliveries: the same, with the seconds from its merge to the next deployment to production.
+        cycles: of each merge request that was merged: how long it took, as `portal.ingestion.figures.packed_length`
+            writes it, 32 bits each, in order.
+        deliveries: the same, of the time from its merge to the next deployment to production.
     """
 
     __tablename__ = "figure_block"
@@ -222,8 +223,8 @@ class ReviewerBlock(SQLModel, table=True):
     """What one person reviewed in a repository in half a year.
 
     Attributes:
-        answers: of each merge request of others that they first said something about: the number of the week, and the
-            seconds since it was opened.
+        answers: of each merge request of others that they first said something about: the time since it was opened,
+            as in `FigureBlock`.
     """
 
     __tablename__ = "reviewer_block"

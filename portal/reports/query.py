@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from array import array
-from bisect import bisect_left
-from collections import defaultdict
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import ColumnElement, case, func, select
 from sqlmodel import Session, col
 
 from portal.actor import Principal
 from portal.connections.models import Connection, ConnectionState
-from portal.db import MAX_ID, utc_now
+from portal.db import MAX_ID, Database, utc_now
 from portal.errors import Card
-from portal.ingestion.figures import BLOCK_WEEKS, DAY, LANES, block_of, week_of
+from portal.ingestion.figures import BLOCK_WEEKS, DAY, LANES, LENGTH_BITS, LONGEST, block_of, week_of
 from portal.ingestion.models import FigureBlock, GitLabPerson, Ingestion, OpenWork, Reading, ReviewerBlock
 from portal.ingestion.run import begin_of
 from portal.repositories.availability import explain
@@ -45,6 +47,8 @@ PROBLEMS_SHOWN = 20
 # How old an open merge request is, in days; the last one has no end.
 AGES = ((1, "less than a day"), (3, "1 to 3 days"), (7, "3 to 7 days"), (28, "1 to 4 weeks"), (0, "more than 4 weeks"))
 MEDIAN, SLOWEST = 0.5, 0.9
+# How many reports one process keeps as it has counted them (a megabyte each at most), and for how long.
+KEPT_REPORTS, KEPT_SECONDS = 32, 600
 _LANE_BITS = 64
 _LANE = {name: number for number, name in enumerate(LANES)}
 
@@ -66,12 +70,51 @@ class Scope:
 
 
 @dataclass(frozen=True)
+class Lengths:
+    """Lengths of time, in order, as pieces of longer lists; nothing is copied.
+
+    Attributes:
+        pieces: a list in order, what each of its values is too large by, and where the piece begins and ends.
+    """
+
+    pieces: list[tuple[Sequence[int], int, int, int]]
+
+    def __len__(self) -> int:
+        return sum(end - begin for _, _, begin, end in self.pieces)
+
+    def quantile(self, share: float) -> int | None:
+        """Return the smallest length that is at least as large as this share of all; None without any.
+
+        It is one of them (the nearest rank), so it can be checked by counting.
+        """
+        rank = -(-len(self) * round(share * 100) // 100)
+        if not rank:
+            return None
+        low, high = 0, LONGEST
+        while low < high:
+            middle = (low + high) // 2
+            below = sum(bisect_right(row, base + middle, begin, end) - begin for row, base, begin, end in self.pieces)
+            low, high = (low, middle) if below >= rank else (middle + 1, high)
+        return low
+
+    @cached_property
+    def median(self) -> int | None:
+        """Half of them are no longer."""
+        return self.quantile(MEDIAN)
+
+    @cached_property
+    def slowest(self) -> int | None:
+        """Nine of ten are no longer."""
+        return self.quantile(SLOWEST)
+
+
+@dataclass(frozen=True)
 class Week:
-    """One week: the counts of `LANES`, and the seconds that each merge request took which was merged in it."""
+    """One week: the counts of `LANES`, and how long each merge request took that was merged in it."""
 
     number: int
     counts: dict[str, int]
-    cycles: Sequence[int]
+    cycles: Lengths
     is_open: bool = False
 
     @property
@@ -79,23 +122,13 @@ class Week:
         """Its Monday."""
         return date.fromordinal(self.number * 7 + 1)
 
-    @property
-    def median(self) -> int | None:
-        """Of the cycle times."""
-        return quantile(self.cycles, MEDIAN)
-
-    @property
-    def slowest(self) -> int | None:
-        """What nine of ten are faster than."""
-        return quantile(self.cycles, SLOWEST)
-
 
 @dataclass(frozen=True)
 class Span:
     """Weeks in a row, added up. `is_known` is false if they were not read from their beginning."""
 
     weeks: list[Week]
-    deliveries: Sequence[int]
+    deliveries: Lengths
     is_known: bool = True
 
     def total(self, name: str) -> int:
@@ -103,22 +136,9 @@ class Span:
         return sum(week.counts[name] for week in self.weeks)
 
     @cached_property
-    def cycles(self) -> list[int]:
-        """All cycle times, in order."""
-        found: list[int] = []
-        for week in self.weeks:
-            found += week.cycles
-        return sorted(found)
-
-    @property
-    def median(self) -> int | None:
-        """Of all cycle times."""
-        return quantile(self.cycles, MEDIAN)
-
-    @property
-    def slowest(self) -> int | None:
-        """What nine of ten are faster than."""
-        return quantile(self.cycles, SLOWEST)
+    def cycles(self) -> Lengths:
+        """Of everything that was merged."""
+        return Lengths([piece for week in self.weeks for piece in week.cycles.pieces])
 
     @property
     def shares(self) -> dict[str, int]:
@@ -236,6 +256,41 @@ def quantile(ordered: Sequence[int], share: float) -> int | None:
     return ordered[max(0, -(-len(ordered) * round(share * 100) // 100) - 1)]
 
 
+@dataclass(frozen=True)
+class Counted:
+    """What a report says apart from how fresh it is."""
+
+    lanes: list[int]
+    cycles: dict[int, array[int]]
+    deliveries: dict[int, array[int]]
+    open: Open
+    reviewers: list[Reviewer]
+
+
+class _Kept:
+    """What this process has counted last, for each database. May be used from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: WeakKeyDictionary[Database, OrderedDict[Any, Counted]] = WeakKeyDictionary()
+
+    def get(self, database: Database, key: Any) -> Counted | None:
+        """Return what was kept."""
+        with self._lock:
+            return self._kept.get(database, OrderedDict()).get(key)
+
+    def put(self, database: Database, key: Any, counted: Counted) -> None:
+        """Keep it, and drop the oldest if there are many."""
+        with self._lock:
+            kept = self._kept.setdefault(database, OrderedDict())
+            kept[key] = counted
+            while len(kept) > KEPT_REPORTS:
+                kept.popitem(last=False)
+
+
+_COUNTED = _Kept()
+
+
 def load_report(runtime: Runtime, principal: Principal, scope: Scope, now: datetime | None = None) -> Report:
     """Return the report as this person may see it; of what they may not see, nothing is in it."""
     now = now or utc_now()
@@ -243,24 +298,34 @@ def load_report(runtime: Runtime, principal: Principal, scope: Scope, now: datet
     first, earlier = running - scope.weeks, running - 2 * scope.weeks
     inside = _inside(principal, scope)
     with runtime.database.reading() as session:
-        freshness, path = _freshness(session, inside, scope, now)
-        lanes, cycles, deliveries = _figures(session, inside, earlier, running)
-        work, asked = _open_work(session, inside, int(now.timestamp()))
-        answers = _answers(session, inside, running - min(scope.weeks, REVIEW_WEEKS), running)
-        reviewers = _reviewers(session, inside, work_asked=asked, answers=answers)
+        freshness, path, ids = _freshness(session, inside, scope, now)
         choices = _choices(session, principal, scope)
+        state = _state(session, ids)
+        # What is counted only changes with a read. The ids are of what this person may see at this moment.
+        key = (ids, state, scope.weeks, running, int(now.timestamp()) // KEPT_SECONDS)
+        counted = _COUNTED.get(runtime.database, key) if state else None
+        if counted is None:
+            work, asked = _open_work(session, inside, int(now.timestamp()))
+            answers = _answers(session, inside, running - min(scope.weeks, REVIEW_WEEKS), running)
+            reviewers = _reviewers(session, work_asked=asked, answers=answers)
+            counted = Counted(*_figures(session, inside, earlier, running), work, reviewers)
+            _COUNTED.put(runtime.database, key, counted)
+    lanes, cycles, deliveries = counted.lanes, counted.cycles, counted.deliveries
     known_since = week_of(freshness.begin) + 1
 
+    def lengths(of: dict[int, array[int]], number: int) -> Lengths:
+        row, base = of[block_of(number)], number % BLOCK_WEEKS << LENGTH_BITS
+        begin, end = bisect_left(row, base), bisect_right(row, base + LONGEST)
+        return Lengths([(row, base, begin, end)] if begin < end else [])
+
     def week(number: int) -> Week:
-        begin, end = (bisect_left(cycles, one << 32) for one in (number, number + 1))
         at = (number - block_of(earlier) * BLOCK_WEEKS) * len(LANES)
         counts = {name: lanes[at + lane] for name, lane in _LANE.items()}
-        return Week(number, counts, [one & 0xFFFFFFFF for one in cycles[begin:end]], is_open=number == running)
+        return Week(number, counts, lengths(cycles, number), is_open=number == running)
 
     def span(begin: int, end: int) -> Span:
-        low, high = (bisect_left(deliveries, one << 32) for one in (begin, end))
-        found = sorted(one & 0xFFFFFFFF for one in deliveries[low:high])
-        return Span([week(number) for number in range(begin, end)], found, is_known=begin >= known_since)
+        pieces = [piece for number in range(begin, end) for piece in lengths(deliveries, number).pieces]
+        return Span([week(number) for number in range(begin, end)], Lengths(pieces), is_known=begin >= known_since)
 
     return Report(
         scope=scope,
@@ -268,9 +333,9 @@ def load_report(runtime: Runtime, principal: Principal, scope: Scope, now: datet
         before=span(earlier, first),
         running=week(running),
         freshness=freshness,
-        open=work,
-        reviewers=reviewers[:REVIEWERS_SHOWN],
-        other_reviewers=_together(reviewers[REVIEWERS_SHOWN:], answers),
+        open=counted.open,
+        reviewers=counted.reviewers[:REVIEWERS_SHOWN],
+        other_reviewers=_together(counted.reviewers[REVIEWERS_SHOWN:]),
         choices=choices,
         path=path,
     )
@@ -297,8 +362,8 @@ def _inside(principal: Principal, scope: Scope) -> list[ColumnElement[bool]]:
 
 def _freshness(
     session: Session, inside: list[ColumnElement[bool]], scope: Scope, now: datetime
-) -> tuple[Freshness, str]:
-    """Return how much was read, and the path if it is about one repository."""
+) -> tuple[Freshness, str, tuple[int, ...]]:
+    """Return how much was read, the path if it is about one repository, and our ids of everything it is about."""
     own = col(Reading.repository_id) == col(Repository.id)
     is_whole = func.min(case((col(Reading.is_complete) & col(Reading.card).is_(None), 1), else_=0))
     # What a read last said about everything that could be read: the oldest of these is the truth about all.
@@ -333,13 +398,25 @@ def _freshness(
     # What is older than the connection keeps has been deleted.
     begin = max([begin, *(begin_of(row.months, now) for row in rows if row.months is not None)])
     path = rows[0].path_with_namespace if scope.repository_id is not None and rows else ""
-    return Freshness(min(times, default=None), begin, len(rows), len(whole), problems), path
+    ids = tuple(sorted(row.id for row in rows))
+    return Freshness(min(times, default=None), begin, len(rows), len(whole), problems), path, ids
+
+
+def _state(session: Session, ids: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return what changes with every read of what a report is about; empty if a first read has not ended yet."""
+    own = select(col(Repository.connection_id)).where(col(Repository.id).in_(ids[:1]))
+    if len(ids) > 1:
+        # Ids of several connections: few portals have many.
+        own = select(col(Ingestion.connection_id))
+    columns: tuple[Any, ...] = (Ingestion.connection_id, Ingestion.read_at, Ingestion.row_version)
+    found = session.execute(select(*columns).where(col(Ingestion.connection_id).in_(own)).order_by(columns[0])).all()
+    return tuple(map(tuple, found)) if all(row.read_at for row in found) else ()
 
 
 def _figures(
     session: Session, inside: list[ColumnElement[bool]], first: int, last: int
-) -> tuple[list[int], list[int], list[int]]:
-    """Return the lanes of every week from the first block on, and every cycle and delivery of these weeks, in order.
+) -> tuple[list[int], dict[int, array[int]], dict[int, array[int]]]:
+    """Return the lanes of every week from the first block on, and the cycles and deliveries of each block, in order.
 
     The lanes of a block are one large number, so that adding two of them adds every count: no lane ever overflows.
     """
@@ -354,25 +431,29 @@ def _figures(
         .where(*inside, col(FigureBlock.block).between(blocks[0], blocks[-1]))
     )
     sums = dict.fromkeys(blocks, 0)
-    cycles, deliveries = array("Q"), array("Q")
-    for block, lanes, own_cycles, own_deliveries in session.execute(statement):
+    cycles, deliveries = ({block: array("I") for block in blocks} for _ in range(2))
+    for block, lanes, own_cycles, own_deliveries in session.connection().execute(statement).all():
         sums[block] += int.from_bytes(lanes, "little")
-        cycles.frombytes(own_cycles)
-        deliveries.frombytes(own_deliveries)
+        cycles[block].frombytes(own_cycles)
+        deliveries[block].frombytes(own_deliveries)
     size = BLOCK_WEEKS * len(LANES)
     whole: list[int] = []
     for block in blocks:
         whole += array("Q", sums[block].to_bytes(size * _LANE_BITS // 8, "little"))
-    return whole, sorted(cycles), sorted(deliveries)
+    in_order = [{block: array("I", sorted(row)) for block, row in some.items()} for some in (cycles, deliveries)]
+    return whole, in_order[0], in_order[1]
 
 
 def _open_work(
     session: Session, inside: list[ColumnElement[bool]], now: int
 ) -> tuple[Open, dict[tuple[int, int], list[int]]]:
     """Return what is open, and how long each reviewer's unanswered merge requests have been."""
-    columns: tuple[Any, ...] = (OpenWork.connection_id, OpenWork.opened, OpenWork.waiting, OpenWork.asked)
+    columns: tuple[Any, ...] = (
+        *(OpenWork.connection_id, OpenWork.opened, OpenWork.waiting, OpenWork.asked),
+        *(OpenWork.drafts, OpenWork.issues),
+    )
     statement = (
-        select(*columns, col(OpenWork.drafts), col(OpenWork.issues))
+        select(*columns)
         .select_from(OpenWork)
         .join(Repository, col(Repository.id) == col(OpenWork.repository_id))
         .join(Connection, col(Connection.id) == col(Repository.connection_id))
@@ -382,7 +463,8 @@ def _open_work(
     opened, waiting = array("Q"), array("Q")
     asked: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     drafts = issues = 0
-    for connection_id, own_opened, own_waiting, own_asked, own_drafts, own_issues in session.execute(statement):
+    found = session.connection().execute(statement).all()
+    for connection_id, own_opened, own_waiting, own_asked, own_drafts, own_issues in found:
         opened.frombytes(own_opened)
         waiting.frombytes(own_waiting)
         pairs = array("Q", own_asked)
@@ -397,7 +479,9 @@ def _answers(
     session: Session, inside: list[ColumnElement[bool]], first: int, last: int
 ) -> dict[tuple[int, int], list[int]]:
     """Return the first answers of each person, in seconds since the merge request was opened."""
-    columns: tuple[Any, ...] = (ReviewerBlock.connection_id, ReviewerBlock.gitlab_user_id, ReviewerBlock.answers)
+    columns: tuple[Any, ...] = (
+        *(ReviewerBlock.connection_id, ReviewerBlock.gitlab_user_id, ReviewerBlock.block, ReviewerBlock.answers),
+    )
     statement = (
         select(*columns)
         .select_from(ReviewerBlock)
@@ -407,17 +491,17 @@ def _answers(
         .where(*inside, col(ReviewerBlock.block).between(block_of(first), block_of(last)))
     )
     found: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-    for connection_id, person, packed in session.execute(statement):
-        answers = array("Q", packed)
-        begin, end = bisect_left(answers, first << 32), bisect_left(answers, last << 32)
+    for connection_id, person, block, packed in session.connection().execute(statement).all():
+        answers = array("I", packed)
+        low, high = (min(max(0, week - block * BLOCK_WEEKS), BLOCK_WEEKS) for week in (first, last))
+        begin, end = (bisect_left(answers, week << LENGTH_BITS) for week in (low, high))
         if begin < end:
-            found[connection_id, person] += [one & 0xFFFFFFFF for one in answers[begin:end]]
+            found[connection_id, person] += [one & LONGEST for one in answers[begin:end]]
     return found
 
 
 def _reviewers(
     session: Session,
-    inside: list[ColumnElement[bool]],
     *,
     work_asked: dict[tuple[int, int], list[int]],
     answers: dict[tuple[int, int], list[int]],
@@ -465,7 +549,7 @@ def initials_of(name: str) -> str:
     return "".join(word[0] for word in (words[:1] + words[1:][-1:])).upper() or "?"
 
 
-def _together(rest: list[Reviewer], answers: dict[tuple[int, int], list[int]]) -> Reviewer | None:
+def _together(rest: list[Reviewer]) -> Reviewer | None:
     if not rest:
         return None
     return Reviewer(

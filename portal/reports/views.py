@@ -13,7 +13,7 @@ from portal.actor import Right
 from portal.db import read_id
 from portal.errors import NotFound
 from portal.foreign import Path
-from portal.reports.query import MEDIAN, PERIODS, USUAL_WEEKS, Report, Scope, Week, load_report, quantile
+from portal.reports.query import PERIODS, USUAL_WEEKS, Report, Scope, Week, load_report
 from portal.reports.settings import save_settings
 from portal.repositories.forms import as_file
 from portal.runtime import Runtime
@@ -42,7 +42,6 @@ def register(app: Flask, runtime: Runtime) -> None:
     """Add the routes, and the filters of the page."""
     app.register_blueprint(blueprint)
     app.add_template_filter(length_of, "lasting")
-    app.add_template_filter(lambda values: quantile(values, MEDIAN), "median")
     app.add_template_filter(lambda at: day(datetime.fromtimestamp(at, UTC)), "day_of")
     app.add_template_filter(lambda at: f"{at.day} {at:%b %Y}", "week_name")
 
@@ -111,8 +110,8 @@ def _rows(report: Report) -> Iterator[dict[str, object]]:
             "issues_opened": counts["issues_opened"],
             "issues_closed": counts["issues_closed"],
             "deployments": counts["deployments"],
-            "cycle_time_median_seconds": week.median,
-            "cycle_time_p90_seconds": week.slowest,
+            "cycle_time_median_seconds": week.cycles.median,
+            "cycle_time_p90_seconds": week.cycles.slowest,
         }
 
 
@@ -136,7 +135,7 @@ def _charts(report: Report) -> dict[str, tuple[Drawing, Drawing]]:
     before: list[Week | None] | None = [*report.before.weeks, None] if report.before.is_known else None
     # Days, as people read them.
     lines = [
-        [None if value is None else value / DAY for value in (getattr(week, name) for week in weeks)]
+        [None if value is None else value / DAY for value in (getattr(week.cycles, name) for week in weeks)]
         for name in ("median", "slowest")
     ]
     ends = [

@@ -68,6 +68,20 @@ class Drawing:
     marks: list[tuple[float, float, float]] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
 
+    @property
+    def bar_paths(self) -> list[tuple[int, bool, str]]:
+        """The bars of each series, those that are over and those that aren't: one shape instead of hundreds."""
+        found: dict[tuple[int, bool], list[str]] = {}
+        for bar in self.bars:
+            shape = f"M{bar.x} {bar.y}h{bar.width}v{bar.height}h-{bar.width}z"
+            found.setdefault((bar.series, bar.is_open), []).append(shape)
+        return [(*key, "".join(shapes)) for key, shapes in sorted(found.items())]
+
+    @property
+    def mark_path(self) -> str:
+        """All marks as one shape; empty without any."""
+        return "".join(f"M{begin} {y}H{end}" for begin, end, y in self.marks)
+
 
 @dataclass(frozen=True)
 class Line:

@@ -41,7 +41,7 @@ def test_administrator_sets_the_budget_and_others_see_it_with_what_was_used(
     assert (saved.status_code, twice.status_code, other.status_code) == (303, 303, 409)
     assert "02:00 to 04:00 Europe/Copenhagen" in shown
     assert [text for text in ("Mads Hansen", "12 Oct 2026", "1,234", "GitLab answered 429") if text not in shown] == []
-    assert re.search(r'<rect class="gh-series-3[^>]*>', shown)
+    assert re.search(r'<path class="gh-series-3[^>]*>', shown)
     assert "1,234</td>" in re.sub(r"\s+<", "<", shown)
     assert "Change the budget" in seen
     assert "Change the budget" not in shown

@@ -66,7 +66,7 @@ def test_every_figure_is_what_the_histories_say(
                 weeks,
                 name,
             )
-        assert (span.median, span.slowest) == (truth.median, truth.slowest)
+        assert (span.cycles.median, span.cycles.slowest) == (truth.median, truth.slowest)
         assert [span.total(name) for name in ("writing", "waiting", "reviewing", "unreviewed")] == truth.shares
         assert sum(span.shares.values()) in {0, 100}
         assert (len(report.open.ages), len(report.open.waiting)) == (truth.open, truth.waiting)
@@ -80,7 +80,7 @@ def test_every_figure_is_what_the_histories_say(
     whole = load_report(runtime, principal, Scope(group="platform"), now)
     for text in (
         f"{whole.span.total('merged'):,}",
-        length_of(whole.span.median),
+        length_of(whole.span.cycles.median),
         "3 of 3 complete",
         "<polyline",
         "Amara",

@@ -27,6 +27,7 @@ ENDPOINTS = (
     "connections.index",
     "repositories.index",
     "sites.index",
+    "reports.index",
     "jobs.index",
     "accounts.members",
     "accounts.profile",
