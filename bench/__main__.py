@@ -53,6 +53,7 @@ MEASUREMENTS = {
     "catalogue": lambda: catalogue.run(projects=2_000, runs=3),
     "hooks": lambda: hooks.run(hooks=10_000),
     "ingestion": lambda: ingestion.run(repositories=500),
+    "hooks-moving": lambda: hooks.run_moving(hooks=100),
     "intake": lambda: intake.run(deliveries=5_000),
     "sync-kills": lambda: sync_kills.run(edits=2_000),
     "flood": lambda: flood.run(seconds=20),

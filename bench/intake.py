@@ -171,9 +171,11 @@ class Server:
 
 
 @contextmanager
-def web_server(runtime: Runtime, application: str, database_url: str = "", *more: str) -> Iterator[Server]:
+def web_server(
+    runtime: Runtime, application: str, database_url: str = "", *more: str, port: int = 0
+) -> Iterator[Server]:
     """Run gunicorn as `gatehouse serve` does with the portal, or with a bare application."""
-    port = free_port()
+    port = port or free_port()
     arguments = web_arguments(runtime.settings, f"127.0.0.1:{port}", WORKERS)
     arguments[arguments.index("portal:create_app()")] = application
     arguments += more

@@ -21,12 +21,14 @@ from portal.vault import KeyRing, Place, Secret
 
 
 @contextmanager
-def fresh_runtime(sandbox_url: str = "", database_url: str = "") -> Iterator[Runtime]:
+def fresh_runtime(sandbox_url: str = "", database_url: str = "", base_url: str = "") -> Iterator[Runtime]:
     """A migrated runtime in a temporary folder, on SQLite by default; it may reach the sandbox."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
             data_dir=Path(folder), allow_http=True, sandbox_origin=sandbox_url or None, database_url=database_url
         )
+        if base_url:
+            settings = settings.model_copy(update={"base_url": base_url})
         KeyRing.create_file(settings.resolved_key_file)
         runtime = build_runtime(settings)
         bring_up_to_date(runtime.database)

@@ -38,6 +38,7 @@ CAPABILITY = Capability(
     erases=delete_of_connection(HookPlan),
     actions={
         "hook.created": "made the webhook of {object}",
+        "hook.forgotten": "took the webhook of {object}, which was left over, off the list",
         "hook.proved": "received the first delivery of the webhook of {object}",
         "hook.refused": "could not keep the webhook of {object}",
         "hook.removed": "removed the webhook of {object}",

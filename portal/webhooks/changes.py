@@ -20,7 +20,7 @@ from portal.webhooks.desired import plan_of, url_of
 from portal.webhooks.jobs import enqueue_reconciliation
 from portal.webhooks.keys import make_keys, open_key
 from portal.webhooks.models import Hook, HookStatus, Mode
-from portal.webhooks.reconcile import target_of
+from portal.webhooks.reconcile import drop_row, target_of
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,21 @@ def choose_mode(runtime: Runtime, principal: Principal, slug: str, hook_id: int,
             hook.mode, hook.card = mode, None
             action = "hook.switched_off" if mode == Mode.OFF else "hook.switched_on"
             audit.record(session, principal.actor, action, target_of(session, connection, hook))
+
+
+def forget_hook(runtime: Runtime, principal: Principal, slug: str, hook_id: int) -> None:
+    """Take a hook off the list that could not be removed, because a person has removed it or its project is gone.
+
+    Raises:
+        Conflict: it is still wanted, or about to be removed.
+    """
+    with runtime.database.transaction() as session:
+        connection = get_connection_for_admin(session, principal, slug)
+        hook = find_hook(session, principal, connection, hook_id)
+        if hook.status != HookStatus.RETIRING or hook.card is None:
+            raise Conflict("Only a webhook that is left over can be taken off the list.")
+        audit.record(session, principal.actor, "hook.forgotten", target_of(session, connection, hook))
+        drop_row(session, hook)
 
 
 def request_rotation(runtime: Runtime, principal: Principal, slug: str, hook_id: int | None = None) -> int:

@@ -416,10 +416,7 @@ class Reconciler:
                 return  # Wanted again.
             if removed:
                 self._record(session, found, "hook.removed", gitlab_hook_id=hook.gitlab_hook_id)
-            if found.mode == Mode.OFF:
-                found.gitlab_hook_id, found.intent, found.card, found.status = None, "", None, HookStatus.WANTED
-            else:
-                session.delete(found)
+            drop_row(session, found)
 
     # Hooks of groups that report what the hooks of projects do.
 
@@ -528,6 +525,14 @@ class Reconciler:
         audit.record(
             session, SYSTEM, action, target_of(session, self.connection, hook), result=result, level=hook.level, **about
         )
+
+
+def drop_row(session: Session, hook: Hook) -> None:
+    """Note that a hook is no longer at GitLab; that it is switched off must not get lost."""
+    if hook.mode == Mode.OFF:
+        hook.gitlab_hook_id, hook.intent, hook.card, hook.status = None, "", None, HookStatus.WANTED
+    else:
+        session.delete(hook)
 
 
 def target_of(session: Session, connection: Connection, hook: Hook) -> audit.Target:

@@ -251,6 +251,16 @@ def mode(slug: str, hook_id: int) -> Response:
     return leave_to(url_for(".show", slug=slug, hook_id=hook_id))
 
 
+@blueprint.post(f"/<int(max={MAX_ID}):hook_id>/forget")
+@requires(Right.MANAGE_CONNECTIONS)
+def forget(slug: str, hook_id: int) -> Response:
+    """Take a hook that is left over off the list."""
+    refuse_unknown_fields()
+    changes.forget_hook(current_runtime(), current_principal(), slug, hook_id)
+    flash("The webhook is off the list.", "success")
+    return leave_to(url_for(".index", slug=slug))
+
+
 @blueprint.post(f"/<int(max={MAX_ID}):hook_id>/by-hand")
 @requires(Right.MANAGE_CONNECTIONS)
 def by_hand(slug: str, hook_id: int) -> Response:

@@ -246,6 +246,7 @@ ROWS = (
     Row("POST", HOOKS + "/{hook}/log/1", "webhooks.resend", MANAGE, 409),
     Row("POST", HOOKS + "/{hook}/rotate", "webhooks.rotate", MANAGE, 303),
     Row("POST", HOOKS + "/{hook}/mode", "webhooks.mode", MANAGE, 303, {"mode": "automatic"}),
+    Row("POST", HOOKS + "/{hook}/forget", "webhooks.forget", MANAGE, 409),
     Row("POST", HOOKS + "/{hook}/by-hand", "webhooks.by_hand", MANAGE, 200),
     Row("GET", "/sites/", "sites.index", Right.SEE_REPOSITORIES, 200),
     Row("GET", "/sites/new", "sites.new", Right.ENABLE_REPOSITORIES, 200),

@@ -176,6 +176,25 @@ def test_webhooks_are_switched_on_compared_and_made_in_another_way(
     assert {"hooks.level_changed", "hooks.compare_requested"} <= set(found.actions())
 
 
+def test_hook_that_is_left_over_is_taken_off_the_list_by_whoever_knows_that_it_is_gone(
+    runtime: Runtime, sandbox: RunningSandbox, cast: Cast, owner: Visitor, auditor: Visitor
+) -> None:
+    found = proved(runtime, sandbox, cast, 2)
+    first, second = found.rows()
+    found.enable(1, enabled=False)
+    sandbox.faults.add("/api/v4/projects/*/hooks", status=404, body={"message": "404 Project Not Found"})
+    found.run()
+    left = next(row for row in found.rows() if row.status == HookStatus.RETIRING)
+    kept = second if left.id == first.id else first
+
+    assert "take it off the list" in owner.get(f"{PAGE}/{left.id}").text
+    assert "take it off the list" not in auditor.get(f"{PAGE}/{left.id}").text
+    assert owner.post(f"{PAGE}/{kept.id}/forget").status_code == 409
+    assert owner.post(f"{PAGE}/{left.id}/forget").status_code == 303
+    assert [row.id for row in found.rows()] == [kept.id]
+    assert "hook.forgotten" in found.actions()
+
+
 def test_team_lead_sees_no_hook_of_other_groups(
     runtime: Runtime, sandbox: RunningSandbox, cast: Cast, lead: Visitor
 ) -> None:
