@@ -41,6 +41,7 @@ NAMES = (
     "ingestion",
     "reports",
     "sync",
+    "gitops",
     "handover",
     "disconnection",
     "health",

@@ -32,6 +32,7 @@ FLOORS = (
     ("ingestion",),
     ("reports",),
     ("sync",),
+    ("gitops",),
     ("handover", "disconnection", "health", "copies", "configuration"),
     ("__init__",),
     ("operation",),

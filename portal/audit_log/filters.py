@@ -20,7 +20,7 @@ MAX_CLEANED = MAX_TEXT * 8
 
 # What the page offers, and how the names of the matching actions begin. Addresses may also name one action.
 KINDS: Mapping[str, tuple[str, ...]] = {
-    "repositories": ("repository.", "catalogue.", "rules.", "hook.", "hooks.", "report."),
+    "repositories": ("repository.", "catalogue.", "rules.", "hook.", "hooks.", "report.", "environment.", "site."),
     "connections": (
         "connection.",
         "application.",

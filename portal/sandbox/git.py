@@ -84,6 +84,8 @@ class GitStore:
         self._folder: Path | None = None
         # By project: branches whose rules differ, with the level that may push; the default branch needs a Maintainer.
         self.protected: dict[int, dict[str, int]] = {}
+        # Projects whose default branch no rule protects.
+        self.unprotected: set[int] = set()
         # Merge requests, by project.
         self.proposals: dict[int, list[Proposal]] = {}
         # What the next push is refused with, once, by project.
@@ -135,7 +137,8 @@ class GitStore:
 
     def protected_of(self, project: Project) -> dict[str, int]:
         """Return the protected branches, each with the level that may push."""
-        return {project.default_branch: MAINTAINER} | self.protected.get(project.id, {})
+        first = {} if project.id in self.unprotected else {project.default_branch: MAINTAINER}
+        return first | self.protected.get(project.id, {})
 
     def commit(
         self,

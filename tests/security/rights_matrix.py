@@ -68,6 +68,7 @@ HEALTH = "/connections/{slug}/health"
 BUDGET = "/connections/{slug}/budget"
 HOOKS = "/connections/{slug}/webhooks"
 SITE = "/sites/{site}"
+ENVIRONMENTS = "/repositories/{repository}/environments"
 
 ROWS = (
     Row("GET", "/", "accounts.home", PUBLIC, 303),
@@ -275,6 +276,13 @@ ROWS = (
     Row("POST", SITE + "/disconnect", "sites.disconnect", Right.ENABLE_REPOSITORIES, 303, only=MANAGERS),
     Row("POST", SITE + "/sync", "sites.sync", Right.ENABLE_REPOSITORIES, 409, only=MANAGERS),
     Row("POST", SITE + "/use-gitlab", "sites.use_gitlab", Right.ENABLE_REPOSITORIES, 409, only=MANAGERS),
+    # The repository of this table is not enabled: these pages have nothing to show, whoever asks.
+    Row("GET", ENVIRONMENTS, "environments.index", Right.SEE_REPOSITORIES, 404),
+    Row("GET", ENVIRONMENTS + "/new", "environments.new", Right.ENABLE_REPOSITORIES, 404),
+    Row("POST", ENVIRONMENTS + "/new", "environments.new", Right.ENABLE_REPOSITORIES, 404),
+    Row("POST", ENVIRONMENTS + "/promote", "environments.promote", Right.ENABLE_REPOSITORIES, 404),
+    Row("POST", ENVIRONMENTS + "/1/stop", "environments.stop", Right.ENABLE_REPOSITORIES, 404),
+    Row("POST", ENVIRONMENTS + "/1/delete", "environments.delete", Right.ENABLE_REPOSITORIES, 404),
     Row("GET", "/repositories/", "repositories.index", Right.SEE_REPOSITORIES, 200),
     Row("GET", "/connections/{slug}/rules", "rules.show", MANAGE, 200),
     Row("POST", "/connections/{slug}/rules", "rules.change", MANAGE, 200),

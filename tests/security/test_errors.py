@@ -44,6 +44,7 @@ VIEWS = {
     "missing": ("missing.index", "/repositories/missing"),
     "budgets": ("budgets.show", "/connections/gitlab/budget"),
     "reports": ("reports.index", "/reports"),
+    "environments": ("environments.index", "/repositories/1/environments"),
     "sites": ("sites.index", "/sites/"),
     "webhooks": ("webhooks.index", "/connections/gitlab/webhooks"),
     "handover": ("handover.sealed", "/hand-over/0123456789abcdef"),
