@@ -201,7 +201,9 @@ def _compare(own: git.Repository, site: Site, conflict: SiteConflict) -> Compari
     now = full_path(site, conflict.path)
     head = own.head(HERE) or conflict.gitlab
     here = _version(own, conflict.here, then)
-    gitlab = _version(own, head, now)
+    # As long as it is GitLab's version of then, whoever wrote it there is named, not whoever merged.
+    same = own.entry(head, now) == own.entry(conflict.gitlab, now)
+    gitlab = _version(own, conflict.gitlab if same else head, now)
     base = own.entry(conflict.base, then) if conflict.base else None
     hunks: tuple[Hunk, ...] = ()
     if here.text is not None and gitlab.text is not None:

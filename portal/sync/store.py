@@ -28,6 +28,7 @@ from portal.errors import InvalidInput, NotFound
 from portal.private import private_folder
 from portal.repositories.models import Repository, visible_to
 from portal.runtime import Runtime
+from portal.settings import Settings
 from portal.sync import git
 from portal.sync.git import Person
 from portal.sync.models import Resolution, Site, SiteConflict, SiteState
@@ -211,7 +212,12 @@ def _free_slug(session: Session, name: str) -> str:
 
 def path_of(runtime: Runtime, site: Site) -> Path:
     """Return where the site's repository is."""
-    return runtime.settings.data_dir.resolve() / "sites" / f"{site.folder_name}.git"
+    return folder_of_sites(runtime.settings) / f"{site.folder_name}.git"
+
+
+def folder_of_sites(settings: Settings) -> Path:
+    """Return where the repositories of all sites are."""
+    return settings.data_dir.resolve() / "sites"
 
 
 def repository_of(runtime: Runtime, site: Site, *locks: int) -> git.Repository:

@@ -20,10 +20,13 @@ from portal.operation.backup.restore import restore
 from portal.operation.start import prepare
 from portal.runtime import Runtime
 from portal.settings import Settings
+from portal.sync import files
+from portal.sync.store import create_site, get_site
 from tests.backup.conftest import runtime_of
 from tests.keys.conftest import add_secrets, open_all
 from tests.support.people import Cast
 from tests.support.visitor import Visitor
+from tests.support.walkthrough import principal_of
 
 ROUNDS = {"sqlite": 10, "postgresql": 2}
 
@@ -131,4 +134,27 @@ def test_head_file_is_set_aside_so_that_the_restored_log_is_whole(
     assert "900" in done.kept_head_file.read_text()
     database = Database(there.resolved_database_url)
     assert verify_chain(runtime_of(there, database)).fault is None
+    database.close()
+
+
+def test_files_of_sites_come_back_with_their_history(
+    runtime: Runtime, cast: Cast, elsewhere: Settings, tmp_path: Path
+) -> None:
+    owner = principal_of(runtime, cast.owner)
+    slug = create_site(runtime, owner, "Handbook").slug
+    create_site(runtime, owner, "Empty")
+    files.save_file(runtime, owner, slug, "index.md", "first\n", None)
+    before, _ = files.read_file(runtime, get_site(runtime, owner, slug).site, "index.md")
+    files.save_file(runtime, owner, slug, "index.md", "second\n", before.id)
+    make_backup(runtime, tmp_path / "backup")
+    files.save_file(runtime, owner, slug, "later.md", "after the backup\n", None)
+
+    restore(elsewhere, tmp_path / "backup")
+    database = Database(elsewhere.resolved_database_url)
+    there = runtime_of(elsewhere, database)
+
+    site = get_site(there, owner, slug).site
+    assert [item.name for item in files.list_folder(there, site)] == ["index.md"]
+    assert files.read_file(there, site, "index.md")[0].text == "second\n"
+    assert [change.title for change in files.history(there, site)[0]] == ["Change index.md", "Add index.md"]
     database.close()

@@ -11,10 +11,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from portal.db import utc_now
 from portal.durable import sync
-from portal.operation.backup import postgresql, sqlite
+from portal.operation.backup import postgresql, sites, sqlite
 from portal.operation.backup.manifest import BackupRefused, Manifest, hash_of, read_contents
 from portal.private import close_to_others, private_folder
 from portal.runtime import Runtime
+from portal.sync.git import GitFailed, GitMissing
 
 
 def make_backup(runtime: Runtime, folder: Path) -> Manifest:
@@ -43,6 +44,8 @@ def make_backup(runtime: Runtime, folder: Path) -> Manifest:
         raise BackupRefused(f"The database could not be copied: {reason.rstrip('.')[:300]}.") from None
     except OSError as error:
         raise BackupRefused(f"The backup could not be written: {error.strerror}.") from None
+    except (GitFailed, GitMissing) as error:
+        raise BackupRefused(f"The files of sites could not be copied: {error or 'git is missing'}.") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -64,7 +67,10 @@ def _write(runtime: Runtime, work: Path) -> Manifest:
             snapshot = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
             contents = read_contents(connection)
             postgresql.dump(runtime.database.engine.url, snapshot, work / name)
-    manifest = Manifest(made_at, runtime.database.engine.dialect.name, contents, {name: hash_of(work / name)})
+    # Later than the database: what is newer here than a site's row says is noticed when it is next checked.
+    names = [name, *sites.dump(runtime.settings, work)]
+    files = {name: hash_of(work / name) for name in names}
+    manifest = Manifest(made_at, runtime.database.engine.dialect.name, contents, files)
     manifest.write(work, runtime.vault)
     for path in work.iterdir():
         close_to_others(path)

@@ -19,7 +19,7 @@ from portal.db import Database, utc_now
 from portal.durable import sync
 from portal.installation import mark_restored
 from portal.net import NetworkPolicy, OutboundClient
-from portal.operation.backup import postgresql, sqlite
+from portal.operation.backup import postgresql, sites, sqlite
 from portal.operation.backup.manifest import BackupRefused, Contents, Manifest, read_contents
 from portal.operation.migrations.upgrade import is_known, upgrade
 from portal.private import private_file, private_folder
@@ -85,6 +85,7 @@ def restore(settings: Settings, folder: Path, *, replace: bool = False) -> Resto
     else:
         kept = None
         _restore_server(settings, folder, manifest)
+    sites.load(settings, folder, manifest.files)
     path, kept_head_file = settings.audit_head_file, None
     if path is not None and path.exists():
         # It records events that the restored log never had, or has in another form.
