@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -219,7 +218,7 @@ class Repository:
         }
         with tempfile.TemporaryFile() as errors:
             child = subprocess.Popen(  # noqa: S603 - an argument list; what is foreign comes after `--`
-                [program(), *arguments],
+                [*_limits(), program(), *arguments],
                 cwd=self.path,
                 env=variables,
                 stdin=subprocess.PIPE,
@@ -228,8 +227,6 @@ class Repository:
                 pass_fds=(*self.locks, *passed),
                 start_new_session=True,
             )
-            resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (MAX_FILE_BYTES, MAX_FILE_BYTES))
-            resource.prlimit(child.pid, resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
             is_late = threading.Event()
 
             def end() -> None:
@@ -386,6 +383,14 @@ class Repository:
             self.run("rm", "-r", "--cached", "--quiet", "--ignore-unmatch", "--", folder, env={**env, **_LITERAL})
             self.run("read-tree", "-i", f"--prefix={folder}/", tree, env=env)
             return self.run("write-tree", env=env).decode().strip()
+
+
+def _limits() -> list[str]:
+    """Return what sets the limits of a process and its children before it starts (util-linux, prlimit)."""
+    found = shutil.which("prlimit")
+    if found is None:
+        raise GitMissing
+    return [found, f"--fsize={MAX_FILE_BYTES}", f"--cpu={CPU_SECONDS}", "--"]
 
 
 _LITERAL = {"GIT_LITERAL_PATHSPECS": "1"}
