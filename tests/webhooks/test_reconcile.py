@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from sqlmodel import col, select
 
 from portal.connections.models import Connection
 from portal.credentials.models import Credential
@@ -61,6 +62,9 @@ def test_first_hooks_wait_for_a_delivery_before_the_rest_are_made(
         assert (hook.token, hook.signing_token) == keys_of(runtime, row)
         assert row.uses_signature
         assert hook.enable_ssl_verification
+        # For whoever finds it in GitLab.
+        assert hook.details["name"].startswith("Gatehouse: ")
+        assert runtime.settings.base_url in hook.details["description"]
         assert (
             {name for name, is_on in hook.flags.items() if is_on} == set(row.events) >= {"push_events", "note_events"}
         )
@@ -295,7 +299,7 @@ def test_comparison_is_due_when_something_changed_and_after_an_hour(
     assert {name for name, is_on in hook.flags.items() if is_on} == {"push_events", "tag_push_events"}
 
 
-def test_renames_transfers_and_another_service_user_keep_the_hooks(
+def test_renames_transfers_archives_and_memberships_arrive_and_another_service_user_keeps_the_hooks(
     runtime: Runtime, sandbox: RunningSandbox, cast: Cast
 ) -> None:
     found = proved(runtime, sandbox, cast, 2)
@@ -306,8 +310,19 @@ def test_renames_transfers_and_another_service_user_keep_the_hooks(
     assert user
     sandbox.world.add_member(user, target, 40)
     sandbox.world.change_project(moved.subject_id, group_id=target.id)
+    with runtime.database.reading() as session:
+        others = select(Repository).where(col(Repository.access_level) == 40, col(Repository.unavailable_reason) == "")
+        unused = others.where(col(Repository.gitlab_project_id).not_in((renamed.subject_id, moved.subject_id)))
+        archived, promoted = session.exec(unused.order_by(col(Repository.id)).limit(2)).all()
+    sandbox.world.change_project(archived.gitlab_project_id, archived=True)
+    sandbox.world.add_member(user, sandbox.world.project(promoted.gitlab_project_id), 50)
     # Only the hooks of groups and of the instance report them.
-    told = (("project_rename", renamed.subject_id), ("project_transfer", moved.subject_id))
+    told = (
+        ("project_rename", renamed.subject_id),
+        ("project_transfer", moved.subject_id),
+        ("project_update", archived.gitlab_project_id),
+        ("user_update_for_team", promoted.gitlab_project_id),
+    )
     with runtime.database.transaction() as session:
         system = Hook(connection_id=found.connection_id, level=Level.SYSTEM, status=HookStatus.ACTIVE)
         session.add(system)
@@ -328,11 +343,14 @@ def test_renames_transfers_and_another_service_user_keep_the_hooks(
     found.run()
     with runtime.database.reading() as session:
         paths = [session.get_one(Repository, row.repository_id).path_with_namespace for row in (renamed, moved)]
+        reason = session.get_one(Repository, archived.id).unavailable_reason
+        role = session.get_one(Repository, promoted.id).access_level
     found.change(Credential, gitlab_user_id=4711, gitlab_username="gatehouse-2")
     due = due_connections(runtime)
     found.run()
 
-    assert (applied, [job.name for job in ended], len(due)) == (2, [READ_PROJECTS], 1)
+    assert (applied, [job.name for job in ended], len(due)) == (4, [READ_PROJECTS], 1)
+    assert (reason, role) == ("archived", 50)
     assert paths[0].endswith("/renamed-since")
     assert paths[1].startswith("moved-here/")
     assert [row.public_id for row in found.rows()] == [renamed.public_id, moved.public_id]
