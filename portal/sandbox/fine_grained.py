@@ -72,6 +72,7 @@ NEEDED: dict[str, dict[str, tuple[str, Boundary]]] = {
         "DELETE": ("delete_environment", "project"),
     },
     "/projects/*/environments/*/stop": {"POST": ("stop_environment", "project")},
+    "/projects/*/repository/compare": {"GET": ("read_commit", "project")},
     "/projects/*/merge_requests": {"GET": ("read_merge_request", "project")},
     "/projects/*/merge_requests/*": {"GET": ("read_merge_request", "project")},
     "/projects/*/merge_requests/*/approvals": {"GET": ("read_merge_request", "project")},

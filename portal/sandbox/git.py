@@ -287,6 +287,12 @@ class GitStore:
             self.run(project, "config", name, value)
         if not project.empty:
             files = {name: body.replace(b"{name}", project.name.encode()) for name, body in FILES.items()}
+            for one in self._world.environments.of(project).values():
+                if one.tier in ("production", "staging"):
+                    image = (
+                        f"registry.example.com/{self._world.projects.full_path(project)}:{one.ref.removeprefix('v')}"
+                    )
+                    files[f"deploy/{one.name}.yaml"] = f"service: {project.path}\nimage: {image}\n".encode()
             ref = f"refs/heads/{project.default_branch}"
             self.run(
                 project,

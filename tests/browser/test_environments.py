@@ -43,7 +43,7 @@ def test_environments_and_a_promotion(site: Site, watch: Watch) -> None:
     page.get_by_label("Name").fill("review/metrics/")
     page.get_by_role("button", name="Create").click()
     expect(page.locator(".gh-summary")).to_be_visible()
-    look(page, "environment-new")
+    look(page, "environment-new", (1366,))
     page.get_by_label("Name").fill("testing")
     page.get_by_role("button", name="Create").click()
     row = page.get_by_role("row", name="testing")

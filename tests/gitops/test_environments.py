@@ -98,6 +98,15 @@ def test_environments_from_the_first_look_to_a_deleted_one(
         "environment.stop_requested",
         "environment.deletion_requested",
     ]
+    # What GitLab refuses, and a GitLab that does not answer, are told, and nothing is pretended.
+    sandbox.world.settings.maintenance = True
+    with pytest.raises(Conflict, match="It was not stopped"):
+        stop_environment(runtime, owner, number, lines[0].environment.id)
+    sandbox.world.settings.maintenance = False
+    sandbox.faults.add(f"/api/v4/projects/{repository.gitlab_project_id}/environments", status=502, body="", times=None)
+    unread = list_environments(runtime, find_enabled(runtime, owner, number))
+    assert unread.card is not None
+    assert (unread.card.code, unread.lines) == ("gitlab_unavailable", [])
     # A lead without this group, and an auditor, can't do any of it; nothing is sent to GitLab.
     count = sandbox.requests.count()
     for actor in (cast.lead, cast.auditor):

@@ -108,6 +108,16 @@ def test_a_commit_is_made_whole_or_not_at_all(gitlab: RunningSandbox, client: ht
     )
     outside = {**told, "actions": [{"action": "create", "file_path": "../x", "content": ""}]}
     assert refusal(client.post(commits, json=outside)) == (400, "file_path should be a valid file path")
+    compared = client.get(f"{PLAYBOOKS}/repository/compare", params={"from": "main", "to": "work"}).json()
+    assert [row["title"] for row in compared["commits"]] == ["Change three"]
+    changed = {row["new_path"]: (row["new_file"], row["deleted_file"]) for row in compared["diffs"]}
+    assert changed["b.md"] == (True, False)
+    assert changed["src/main.py"] == (False, True)
+    same = client.get(f"{PLAYBOOKS}/repository/compare", params={"from": "main", "to": "main"}).json()
+    assert (same["compare_same_ref"], same["commits"], same["diffs"]) == (True, [], [])
+    none = client.get(f"{PLAYBOOKS}/repository/compare", params={"from": "main", "to": "none"})
+    assert refusal(none) == (404, "404 Ref Not Found")
+    assert refusal(client.get(f"{PLAYBOOKS}/repository/compare")) == (400, "from is missing, to is missing")
     developer = gitlab.world.create_user(name="Dana", username="dana", roles={"platform": 30})
     with api(gitlab, developer.username) as dana:
         onto_main = {**told, "branch": "main", "actions": half[:1]}
@@ -165,6 +175,9 @@ def test_environments_are_listed_made_stopped_and_deleted(gitlab: RunningSandbox
     assert client.delete(address).status_code == 204
     assert refusal(client.get(address)) == (404, "404 Not found")
     assert client.get(f"{PLAYBOOKS}/environments").json() == []
+    deployed = client.get(f"{MODULES}/repository/files/deploy%2Fproduction.yaml", params={"ref": "main"}).json()
+    ref = one["last_deployment"]["ref"].removeprefix("v")
+    assert base64.b64decode(deployed["content"]).decode().endswith(f"terraform-modules:{ref}\n")
     guest = gitlab.world.create_user(name="Gus", username="gus", roles={"platform": 20})
     with api(gitlab, guest.username) as reporter:
         assert reporter.get(environments).status_code == 200

@@ -123,6 +123,16 @@ def _add_files(blueprint: Blueprint, world: World) -> None:
             }
         )
 
+    @blueprint.get("/projects/<project_id>/repository/compare")
+    def compare(project_id: str) -> Response:
+        _, project = _open(world, project_id, 0)
+        if missing := [name for name in ("from", "to") if not params.text(name)]:
+            raise ApiError(400, {"error": ", ".join(f"{name} is missing" for name in missing)})
+        start, end = (_resolve(world, project, params.text(name)) for name in ("from", "to"))
+        if start is None or end is None:
+            raise not_found("Ref")
+        return answer(_compare(world, project, start, end))
+
     def write_file(project_id: str, path: str, action: str) -> Response:
         who, project = _open(world, project_id, DEVELOPER)
         path = unquote(path)
@@ -177,6 +187,39 @@ def _add_files(blueprint: Blueprint, world: World) -> None:
             },
             201,
         )
+
+
+def _compare(world: World, project: Project, start: str, end: str) -> dict[str, Any]:
+    """Return what one commit has and the other has not, since both had the same."""
+    git = world.git
+    commits = []
+    for number in filter(None, git.run(project, "rev-list", "--reverse", f"{start}..{end}").split("\n")):
+        name, email, at, title, parents = git.describe(project, number)
+        told = {"id": number, "short_id": number[:8], "title": title, "message": title, "parent_ids": parents}
+        told |= {"author_name": name, "author_email": email, "created_at": stamp_of(at)}
+        commits.append(told)
+    base = git.run(project, "merge-base", start, end)
+    diffs = []
+    for line in filter(None, git.run(project, "diff", "--name-status", "--no-renames", base, end).split("\n")):
+        kind, _, path = line.partition("\t")
+        text = git.run(project, "diff", "--no-renames", "--unified=3", base, end, "--", path)
+        diffs.append(
+            {
+                "old_path": path,
+                "new_path": path,
+                "new_file": kind == "A",
+                "renamed_file": False,
+                "deleted_file": kind == "D",
+                "diff": "@@" + text.partition("\n@@")[2] + "\n" if "\n@@" in text else "",
+            }
+        )
+    return {
+        "commit": commits[-1] if commits else None,
+        "commits": commits,
+        "diffs": diffs,
+        "compare_timeout": False,
+        "compare_same_ref": start == end,
+    }
 
 
 def _commit(
