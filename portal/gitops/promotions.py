@@ -54,6 +54,8 @@ class Workflow:
     branch: str
     is_protected: bool
     stages: list[Stage]
+    # Of the open merge request that brings the earlier version to the last stage; empty if there is none.
+    proposed: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,12 @@ def load_workflow(runtime: Runtime, row: Row, lines: list[Line]) -> Workflow | N
                     stages.append(Stage(by_path[path], path, version, earlier))
             if not stages:
                 return None
-            return Workflow(branch, _is_protected(client, project_id, branch), stages)
+            last, is_protected = stages[-1], _is_protected(client, project_id, branch)
+            opened = None
+            if is_protected and last.earlier not in {"", last.version}:
+                opened = client.open_merge_request(project_id, _source(last.name, last.earlier), branch)
+            url = str(opened.web_url) if opened else ""
+            return Workflow(branch, is_protected, stages, url if url.startswith(("https://", "http://")) else "")
     except (GitLabError, OutboundError, AccessUnavailable):
         return None
 
@@ -152,7 +159,7 @@ def promote(
             if not shown.is_protected:
                 client.commit_file(project_id, {**body, "branch": shown.branch})
                 return ""
-            source = f"gatehouse/{name.replace('/', '-')}-{version}"
+            source = _source(name, version)
             if client.branch_head(project_id, source) is None:
                 client.commit_file(project_id, {**body, "branch": source, "start_branch": shown.branch})
             return str(client.create_merge_request(project_id, source, shown.branch, title).web_url)
@@ -179,6 +186,11 @@ def with_version(text: str, version: str) -> str:
             lines[number] = match["before"] + version + match["after"] + line[len(bare) :]
             break
     return "".join(lines)
+
+
+def _source(name: str, version: str) -> str:
+    """Return the branch of a promotion: the same one for the same change."""
+    return f"gatehouse/{name.replace('/', '-')}-{version}"
 
 
 def _match(line: str) -> re.Match[str] | None:

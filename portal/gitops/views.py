@@ -89,7 +89,7 @@ def promote(repository_id: int) -> Response:
     name, version, known = (request.form.get(field, "") for field in ("to", "version", "known"))
     url = promotions.promote(runtime, principal, repository_id, workflow, name, version, known)
     if url:
-        flash(f"The merge request for {version} is open. GitLab deploys after it is merged: {url}", "success")
+        flash(f"The merge request for {version} is open. GitLab deploys after it is merged.", "success")
     else:
         flash(f"{version} is committed to {workflow.branch}. GitLab deploys it.", "success")
     return leave_to(url_for(".index", repository_id=repository_id))

@@ -61,5 +61,6 @@ def test_environments_and_a_promotion(site: Site, watch: Watch) -> None:
     look(page, "environments")
     page.get_by_role("button", name="Open the merge request").click()
     expect(page.get_by_text("The merge request for 4.19.0 is open.")).to_be_visible()
+    expect(page.get_by_role("link", name="Merge request for 4.19.0")).to_be_visible()
     assert [one.title for one in world.git.proposals[project.id]] == ["Bring 4.19.0 to production"]
     assert look.problems == []

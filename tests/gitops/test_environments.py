@@ -150,6 +150,9 @@ def test_a_promotion_is_shown_and_then_a_merge_request(
     # Sent twice, or taken up after a kill: one branch, one merge request.
     assert promote(runtime, owner, number, workflow, "production", "4.19.0", shown.known) == url
     assert len(git.proposals[project.id]) == 1
+    again = load_workflow(runtime, row, lines_of(runtime, owner, repository))
+    assert again is not None
+    assert (workflow.proposed, again.proposed) == ("", url)
 
     git.commit(project.id, {"deploy/production.yaml": b"image: gateway:5.0.0\n"})
     with pytest.raises(Conflict, match="has changed since"):
