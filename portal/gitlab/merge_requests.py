@@ -1,4 +1,7 @@
-"""Branches and merge requests of a project (docs.gitlab.com/api/branches, /api/merge_requests)."""
+"""Branches and merge requests of a project, and new projects.
+
+docs.gitlab.com: api/branches, api/merge_requests, api/projects ("Create a project").
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from portal.foreign import ShortText, WebAddress
-from portal.gitlab.answers import API, GitLabNotFound, Id, failure_of, read_answer, read_page
+from portal.gitlab.answers import API, GitLabNotFound, Id, Project, failure_of, read_answer, read_page
 from portal.gitlab.client import PAGE_SECONDS, PER_PAGE, GitLabClient, Query
 
 # GitLab's own limit (api/merge_requests, "Create MR").
@@ -55,6 +58,17 @@ class BranchClient(GitLabClient):
         """Return the first hundred branches by name."""
         answer = self._fetch(f"{API}/projects/{project_id}/repository/branches", {"per_page": PER_PAGE}, PAGE_SECONDS)
         return read_answer(answer, list[Branch])
+
+    def create_project(self, namespace_id: int, name: str, path: str, visibility: str) -> Project:
+        """Create a project with a README, so that it has a branch.
+
+        Raises:
+            UnexpectedStatus: 400: the path is taken, or GitLab does not allow it.
+        """
+        body = {"namespace_id": namespace_id, "name": name, "path": path, "visibility": visibility}
+        body |= {"initialize_with_readme": True}
+        answer = self._fetch(f"{API}/projects", {}, PAGE_SECONDS, method="POST", json=body)
+        return read_answer(answer, Project, ok=(201,))
 
     def merge_request(self, project_id: int, iid: int) -> MergeRequest:
         """Return a merge request by its number in the project."""

@@ -40,6 +40,7 @@ CAPABILITY = Capability(
         "site.disconnected": "disconnected {object} from its repository",
         "site.files_changed": "changed files of {object}",
         "site.merge_request_opened": "opened a merge request for the changes of {object}",
+        "site.repository_requested": "had a repository created through {object}",
         "site.renamed": "renamed {object}",
         "site.sync_failed": "could not sync {object}",
         "site.sync_requested": "had {object} synced",

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import func
+from sqlalchemy import func, tuple_
 from sqlmodel import Session, col, select
 
 from portal import audit
-from portal.actor import Principal
+from portal.accounts.principal import require_right_now
+from portal.actor import Principal, Right
 from portal.connections.models import Connection, ConnectionState
 from portal.connections.store import open_host_session
 from portal.credentials import AccessSource, AccessUnavailable
 from portal.db import utc_now
 from portal.errors import Conflict, InvalidInput, NotFound, UpstreamFailed
-from portal.gitlab.answers import GitLabError
+from portal.gitlab.answers import GitLabError, UnexpectedStatus
 from portal.gitlab.merge_requests import BranchClient
 from portal.jobs import Job, JobContext, RetryLater, enqueue
 from portal.jobs.service import find_job
 from portal.logs import get_logger
 from portal.net import OutboundError, Purpose
-from portal.repositories.models import Enablement, Repository, visible_to
+from portal.repositories.catalogue.rows import repository_row, write_repositories
+from portal.repositories.enablement import set_enabled
+from portal.repositories.models import Enablement, GitLabGroup, Repository, granted_namespaces, visible_to
 from portal.runtime import Runtime
 from portal.sync import git
 from portal.sync.files import GITLAB, check_path
@@ -32,6 +36,7 @@ from portal.sync.models import Site, SiteState
 from portal.sync.remote import RemoteFailed, open_remote
 from portal.sync.store import (
     HERE,
+    MAX_NAME,
     SiteRow,
     committer_of,
     find_site,
@@ -48,6 +53,9 @@ log = get_logger(__name__)
 PREVIEW = "sync.preview"
 IN_USE = (ConnectionState.CONNECTED, ConnectionState.NEEDS_ATTENTION)
 PICKED = 50
+MAX_NAMESPACES = 500
+VISIBILITIES = ("private", "internal", "public")
+MAINTAINER = 40
 MAX_WORDS = 10
 NAMES_SHOWN = 200
 
@@ -161,6 +169,83 @@ def list_branches(runtime: Runtime, choice: Choice) -> list[str]:
         log.info("branches_not_listed", repository=repository.id)
     names = [name for name in names if git.is_branch_name(name)]
     return sorted(names, key=lambda name: (name != repository.default_branch, name))
+
+
+def list_namespaces(runtime: Runtime, principal: Principal, slug: str) -> list[GitLabGroup]:
+    """Return the groups of a connection in which this person may have a repository created, by path."""
+    statement = (
+        select(GitLabGroup)
+        .join(Connection, col(Connection.id) == col(GitLabGroup.connection_id))
+        .where(
+            col(Connection.organization_id) == principal.organization_id,
+            col(Connection.slug) == slug,
+            col(Connection.state).in_(IN_USE),
+            col(GitLabGroup.kind) == "group",
+        )
+        .order_by(col(GitLabGroup.full_path))
+    )
+    if not principal.sees_all_groups:
+        granted = granted_namespaces(principal)
+        key = tuple_(col(GitLabGroup.connection_id), col(GitLabGroup.full_path))
+        statement = statement.where(key.in_(select(granted.c.connection_id, granted.c.path)))
+    with runtime.database.reading() as session:
+        return list(session.exec(statement.limit(MAX_NAMESPACES)))
+
+
+def create_repository(
+    runtime: Runtime, principal: Principal, slug: str, group_id: int, name: str, visibility: str
+) -> int:
+    """Have GitLab create a repository with a README, enable it, and return our id of it.
+
+    Args:
+        runtime: of this process.
+        principal: who asks.
+        slug: of the connection.
+        group_id: ours, of the group that it is in.
+        name: what it is called; its path is made from it.
+        visibility: GitLab's word.
+
+    Raises:
+        NotFound: they may not have one created there.
+        InvalidInput: GitLab does not take the name.
+        UpstreamFailed: GitLab did not answer, or the service user may not create projects there.
+    """
+    group = next((one for one in list_namespaces(runtime, principal, slug) if one.id == group_id), None)
+    if group is None:
+        raise NotFound
+    name = " ".join(name.split())
+    path = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-.")
+    if not path or len(name) > MAX_NAME or visibility not in VISIBILITIES:
+        sentence = "Enter a name with at least one letter or digit."
+        raise InvalidInput(sentence, field_errors={"name": sentence})
+    with runtime.database.transaction() as session:
+        principal = require_right_now(session, principal, Right.ENABLE_REPOSITORIES)
+        connection = session.get_one(Connection, group.connection_id)
+        told = {"path": f"{group.full_path}/{path}", "visibility": visibility}
+        audit.record(session, principal.actor, "site.repository_requested", connection.target, **told)
+    try:
+        with open_host_session(runtime, connection, purpose=Purpose.PEOPLE) as http:
+            client = BranchClient(http, AccessSource(runtime, connection.id or 0, "create a repository"))
+            created = client.create_project(group.gitlab_group_id, name, path, visibility)
+            project = client.project(created.id)
+    except UnexpectedStatus as error:
+        if error.status not in {400, 409, 422}:
+            raise UpstreamFailed(error.card()) from error
+        sentence = f"GitLab does not take it: {group.full_path}/{path} is taken, or its name is not allowed."
+        raise InvalidInput(sentence, field_errors={"name": sentence}) from None
+    except (GitLabError, OutboundError) as error:
+        raise UpstreamFailed(error.card()) from error
+    except AccessUnavailable as error:
+        raise UpstreamFailed(error.card) from error
+    row = repository_row(connection.id or 0, project, project.access_level or MAINTAINER, frozenset())
+    write_repositories(runtime.database, [row])
+    with runtime.database.reading() as session:
+        statement = select(Repository.id).where(
+            Repository.connection_id == connection.id, Repository.gitlab_project_id == project.id
+        )
+        repository_id = session.exec(statement).one()
+    set_enabled(runtime, principal, [repository_id or 0], enabled=True)
+    return repository_id or 0
 
 
 def request_preview(

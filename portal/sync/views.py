@@ -10,7 +10,7 @@ from wtforms import StringField, TextAreaField
 from wtforms.validators import Length
 
 from portal.actor import Right
-from portal.db import MAX_ID
+from portal.db import MAX_ID, read_id
 from portal.errors import BadRequest, Card, Conflict, InvalidInput, NotFound, Surface
 from portal.jobs.models import JobState
 from portal.runtime import Runtime
@@ -56,6 +56,14 @@ class FileForm(StrictForm):
     )
     body = TextAreaField("Content", [Length(max=files.MAX_TEXT, message="Here a file has at most 700 kB.")])
     expected = StringField("Version", [Length(max=COMMIT_LENGTH)])
+
+
+class RepositoryForm(StrictForm):
+    """A repository that GitLab is asked to create."""
+
+    group = StringField("Group", [Length(max=20)])
+    name = StringField("Name", [Length(max=200, message="That is too long.")])
+    visibility = StringField("Visibility", [Length(max=10)])
 
 
 class TargetForm(StrictForm):
@@ -301,6 +309,29 @@ def pick(slug: str, connection_slug: str) -> Response:
     choices = connecting.list_choices(runtime, principal, connection_slug, query)
     shown = {**_shown(row), "choices": choices, "query": query, "connection_slug": connection_slug}
     return render("sites/pick.html", **shown)
+
+
+@blueprint.route("/<slug>/connect/<connection_slug>/new", methods=["GET", "POST"])
+@requires(Right.ENABLE_REPOSITORIES)
+def new_repository(slug: str, connection_slug: str) -> Response:
+    """Have GitLab create a repository for the site."""
+    runtime, principal, row = current_runtime(), current_principal(), _free(slug)
+    groups = connecting.list_namespaces(runtime, principal, connection_slug)
+    form = RepositoryForm(name=row.site.name, visibility="private")
+
+    def page() -> Response:
+        shown = {**_shown(row), "form": form, "groups": groups, "connection_slug": connection_slug}
+        return render("sites/new_repository.html", **shown, visibilities=connecting.VISIBILITIES)
+
+    def act() -> Response:
+        group, name, visibility = (form.text(field) for field in ("group", "name", "visibility"))
+        repository_id = connecting.create_repository(
+            runtime, principal, connection_slug, read_id(group) or 0, name, visibility
+        )
+        flash("The repository is created and enabled.", "success")
+        return leave_to(url_for(".target", slug=slug, repository_id=repository_id))
+
+    return answer_form(form, page, act)
 
 
 @blueprint.route(f"/<slug>/connect/repository/<int(max={MAX_ID}):repository_id>", methods=["GET", "POST"])

@@ -269,6 +269,8 @@ ROWS = (
     Row("POST", SITE + "/settings/name", "sites.rename", Right.ENABLE_REPOSITORIES, 422, only=MANAGERS),
     Row("POST", SITE + "/settings/delete", "sites.delete", Right.ENABLE_REPOSITORIES, 422, only=MANAGERS),
     Row("GET", SITE + "/connect/gitlab", "sites.pick", Right.ENABLE_REPOSITORIES, 200, only=MANAGERS),
+    Row("GET", SITE + "/connect/gitlab/new", "sites.new_repository", Right.ENABLE_REPOSITORIES, 200, only=MANAGERS),
+    Row("POST", SITE + "/connect/gitlab/new", "sites.new_repository", Right.ENABLE_REPOSITORIES, 404, only=MANAGERS),
     Row("GET", SITE + "/connect/repository/999999", "sites.target", Right.ENABLE_REPOSITORIES, 404),
     Row("POST", SITE + "/connect/repository/999999", "sites.target", Right.ENABLE_REPOSITORIES, 404),
     Row("GET", SITE + "/connect/preview/none", "sites.preview", Right.ENABLE_REPOSITORIES, 404),

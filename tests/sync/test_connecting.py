@@ -76,6 +76,32 @@ def test_empty_repository_gets_the_files_from_here(runtime: Runtime, sandbox: Ru
     assert site.row.state == SiteState.IN_STEP
 
 
+def test_repository_is_created_enabled_and_connected_from_here(
+    runtime: Runtime, sandbox: RunningSandbox, cast: Cast
+) -> None:
+    site = unconnected(runtime, sandbox, cast)
+    groups = connecting.list_namespaces(runtime, site.principal, "gitlab")
+    group_id = next(group.id or 0 for group in groups if group.full_path == "platform/build")
+    about = (runtime, site.principal, "gitlab", group_id)
+
+    repository_id = connecting.create_repository(*about, "Our Handbook!", "internal")
+    for name in ("Our Handbook!", "§"):
+        with pytest.raises(InvalidInput):
+            connecting.create_repository(*about, name, "internal")
+    with pytest.raises(NotFound):
+        connecting.create_repository(runtime, principal_of(runtime, cast.lead), "gitlab", group_id, "Theirs", "private")
+    with runtime.database.reading() as session:
+        choice = connecting.find_choice(session, site.principal, repository_id)
+    site.repository = choice.repository
+    connect_site(site, "main")
+
+    made = sandbox.world.project("platform/build/our-handbook")
+    assert (made.name, made.visibility, made.empty) == ("Our Handbook!", "internal", False)
+    assert site.row.state == SiteState.IN_STEP
+    assert site.here("README.md") == "# Our Handbook!\n"
+    assert site.there("ours/only.md", "refs/heads/gatehouse/handbook-before") == "only here\n"
+
+
 def test_what_changed_since_the_preview_is_not_replaced_unseen(
     runtime: Runtime, sandbox: RunningSandbox, cast: Cast
 ) -> None:
