@@ -245,7 +245,7 @@ def _first_commit(commits: dict[bytes, tuple[bytes, int, int]], merge_sha: bytes
             return first
         on_main, on_branch = commits.get(main), commits.get(branch)
         if on_branch is None:
-            return first  # It began before anything that is read.
+            return None  # It began before anything that is read, so there may be earlier ones.
         if on_main is not None and on_main[2] >= on_branch[2]:
             main = on_main[0][:size]
             on_main_side.add(main)

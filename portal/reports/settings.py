@@ -14,6 +14,7 @@ from portal.db import utc_now
 from portal.errors import Conflict, InvalidInput
 from portal.ingestion.models import MONTHS, Ingestion, Reading
 from portal.ingestion.run import begin_of
+from portal.repositories.selection import Row
 from portal.runtime import Runtime
 
 # How far back it may be read, in months.
@@ -32,6 +33,13 @@ def report_panels(runtime: Runtime, principal: Principal, connection: Connection
         "may_change": principal.may(Right.MANAGE_CONNECTIONS),
     }
     return [Panel(Place.SETTING, "reports/_setting.html", context)]
+
+
+def repository_panels(_runtime: Runtime, _principal: Principal, row: Row) -> list[Panel]:
+    """Return the way to the report of an enabled repository."""
+    if row.enablement is None:
+        return []
+    return [Panel(Place.FACT, "reports/_repository.html", {"repository_id": row.repository.id})]
 
 
 def save_settings(

@@ -78,9 +78,10 @@ def expected(sandbox: RunningSandbox, paths: tuple[str, ...] = PATHS) -> dict[st
         project = sandbox.world.project(path)
         history = sandbox.world.histories.of(project)
         requests = [row for row in history.merge_requests.values() if row.updated >= begin]
+        first_commits = known_first_commits(history, begin)
         told: dict[str, set[Any]] = {
             "merge_requests": {(row.iid, row.state, row.created, row.merged) for row in requests},
-            "first_commits": {(row.iid, row.first_commit if row.merged else None) for row in requests},
+            "first_commits": {(row.iid, first_commits.get(row.iid)) for row in requests},
             "reviews": reviews_of(history, begin),
             "issues": {
                 (row.iid, row.state, row.created, row.closed) for row in history.issues.values() if row.updated >= begin
@@ -97,6 +98,17 @@ def expected(sandbox: RunningSandbox, paths: tuple[str, ...] = PATHS) -> dict[st
         for name, rows in told.items():
             if rows:
                 found.setdefault(name, {})[project.id] = rows
+    return found
+
+
+def known_first_commits(history: History, begin: int) -> dict[int, int]:
+    """Return when the first commit of each merged branch was written, if what is read includes where it began."""
+    places = {one.id for one in history.mainline if one.committed >= begin}
+    found = {}
+    for row in history.merge_requests.values():
+        is_read = all(one.committed >= begin for one in row.commits) and bool(row.commits)
+        if row.merged and row.first_commit and is_read and places.intersection(row.commits[0].parents):
+            found[row.iid] = row.first_commit
     return found
 
 
