@@ -241,15 +241,15 @@ def _first_commit(commits: dict[bytes, tuple[bytes, int, int]], merge_sha: bytes
     main, branch, first = parents[:size], parents[size:], None
     on_main_side = {main}
     for _ in range(MAX_STEPS):
-        if branch in on_main_side:
+        if branch in on_main_side or not branch:
             return first
         on_main, on_branch = commits.get(main), commits.get(branch)
-        if on_branch is None:
-            return None  # It began before anything that is read, so there may be earlier ones.
-        if on_main is not None and on_main[2] >= on_branch[2]:
+        if on_main is not None and (on_branch is None or on_main[2] >= on_branch[2]):
             main = on_main[0][:size]
             on_main_side.add(main)
             continue
+        if on_branch is None:
+            return None  # It began before anything that is read, so there may be earlier ones.
         first = on_branch[1] if first is None else min(first, on_branch[1])
         branch = on_branch[0][:size]
     return None

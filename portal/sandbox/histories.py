@@ -451,6 +451,7 @@ def _made(world: World, project: Project) -> History:
     if draw.random() < 0.4:
         for at in times(1.2 * busy):
             plan(at, "deploy", None, draw.choice(team))
+    history.commit("Initial commit", begin, team[0])
     for at, _, what, row, who in sorted(steps, key=lambda step: step[:2]):
         _do(history, draw, at, what, row, who)
     history.ended = end

@@ -103,11 +103,15 @@ def expected(sandbox: RunningSandbox, paths: tuple[str, ...] = PATHS) -> dict[st
 
 def known_first_commits(history: History, begin: int) -> dict[int, int]:
     """Return when the first commit of each merged branch was written, if what is read includes where it began."""
-    places = {one.id for one in history.mainline if one.committed >= begin}
+    main = [one for one in history.mainline if one.committed >= begin]
+    # The oldest of them says what is before it.
+    places = {one.id for one in main} | set(main[0].parents[:1] if main else ())
     found = {}
     for row in history.merge_requests.values():
         is_read = all(one.committed >= begin for one in row.commits) and bool(row.commits)
-        if row.merged and row.first_commit and is_read and places.intersection(row.commits[0].parents):
+        # Without a parent it is the first there can be.
+        begins = is_read and (not row.commits[0].parents or places.intersection(row.commits[0].parents))
+        if row.merged and row.first_commit and begins:
             found[row.iid] = row.first_commit
     return found
 
