@@ -32,6 +32,7 @@ from bench import (
     stopping,
     structure,
     sync_kills,
+    sync_latency,
     token_rotation,
     week,
 )
@@ -56,6 +57,7 @@ MEASUREMENTS = {
     "ingestion": lambda: ingestion.run(repositories=500),
     "hooks-moving": lambda: hooks.run_moving(hooks=100),
     "intake": lambda: intake.run(deliveries=5_000),
+    "sync-latency": lambda: sync_latency.run(pushes=200),
     "sync-kills": lambda: sync_kills.run(edits=2_000),
     "flood": lambda: flood.run(seconds=20),
     "deliveries-kills": lambda: deliveries_kills.run(deliveries=100_000),

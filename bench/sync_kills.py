@@ -67,7 +67,7 @@ def _measure(url: str, edits: int) -> list[str]:
         RunningSandbox(with_service_user=True, project_count=40) as sandbox,
         fresh_runtime(sandbox.url, url) as runtime,
     ):
-        slug, project_id, membership = _prepare(runtime, sandbox)
+        slug, project_id, membership = prepare(runtime, sandbox)
         store = sandbox.world.git
         store.protected[project_id] = {"main": 30}
         environment = {**environment_of(runtime), "GATEHOUSE_SANDBOX_ORIGIN": sandbox.url}
@@ -97,7 +97,7 @@ def _measure(url: str, edits: int) -> list[str]:
     return [*(f"{number:,}" for number in figures), str(differ), str(len(locks)), f"{time.monotonic() - started:.0f}"]
 
 
-def _prepare(runtime: Runtime, sandbox: RunningSandbox) -> tuple[str, int, tuple[int, int]]:
+def prepare(runtime: Runtime, sandbox: RunningSandbox) -> tuple[str, int, tuple[int, int]]:
     """Connect a site, and return its slug, GitLab's id of the project, and who edits it."""
     connection_id = authorized_connection(runtime, sandbox.url, sandbox.access_token("gatehouse"))
     read_catalogue(runtime, connection_id, "job", lambda *_: None)
