@@ -191,7 +191,6 @@ COUNTS = {
     "site.demands",
     "site.failures",
     "site.files",
-    "site.latency_ms",
     "site_conflict.number",
 }
 

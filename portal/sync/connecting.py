@@ -411,7 +411,7 @@ def connect(runtime: Runtime, principal: Principal, slug: str, public_id: str, d
             site.gitlab_project_id = choice.repository.gitlab_project_id
             site.branch, site.folder = str(job.args["branch"]), folder
             site.state, site.card, site.connected_at = SiteState.CONNECTING, None, utc_now()
-            site.gitlab_head, site.synced_at, site.latency_ms, site.failures = "", None, None, 0
+            site.gitlab_head, site.synced_at, site.failures = "", None, 0
             note_head(session, own, site)
             mark_due(site)
             enqueue_sync(session, site, principal.actor)

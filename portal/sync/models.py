@@ -88,8 +88,6 @@ class Site(SQLModel, table=True):
     # When to ask GitLab next whether its branch has moved; null if it is kept here only.
     check_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     failures: int = 0
-    # How long the newest push to GitLab took to get here, in milliseconds from its webhook.
-    latency_ms: int | None = None
     # The merge request that waits, by its number and address at GitLab.
     merge_request_iid: int | None = Field(default=None, sa_column=Column(BigInteger))
     merge_request_url: str = Field(default="", max_length=1500)

@@ -1159,7 +1159,6 @@ CREATE TABLE public.site (
     demands integer NOT NULL,
     check_at timestamp with time zone,
     failures integer NOT NULL,
-    latency_ms integer,
     merge_request_iid bigint,
     merge_request_url character varying(1500) NOT NULL
 );
@@ -1330,7 +1329,7 @@ INSERT INTO public.selection_rule VALUES (1, 1, 1, 'x', 'x', 'x', 1, 'x');
 INSERT INTO public.session VALUES (1, 'x', 1, 1, '{}', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', 'x', 'x');
 INSERT INTO public.setup_token VALUES (1, 'x', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00');
 INSERT INTO public.sign_in_attempt VALUES (1, 'x', 'x', false, '2026-01-01 00:00:00+00');
-INSERT INTO public.site VALUES (1, 1, 'x', 'x', 'x', 'x', 1, '2026-01-01 00:00:00+00', 'x', '{}', 'x', '2026-01-01 00:00:00+00', 1, 1, 1, 1, 'x', 'x', '2026-01-01 00:00:00+00', 'x', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', 1, '2026-01-01 00:00:00+00', 1, 1, 1, 'x');
+INSERT INTO public.site VALUES (1, 1, 'x', 'x', 'x', 'x', 1, '2026-01-01 00:00:00+00', 'x', '{}', 'x', '2026-01-01 00:00:00+00', 1, 1, 1, 1, 'x', 'x', '2026-01-01 00:00:00+00', 'x', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', 1, '2026-01-01 00:00:00+00', 1, 1, 'x');
 INSERT INTO public.site_conflict VALUES (1, 1, 1, 'x', 'x', 'x', 'x', 'x', '2026-01-01 00:00:00+00', 'x', '2026-01-01 00:00:00+00', 1);
 INSERT INTO public."user" VALUES (1, 'x', 'x', 'x', false, '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00');
 INSERT INTO public.vault_key VALUES ('x', 'x', '2026-01-01 00:00:00+00');

@@ -1028,7 +1028,6 @@ CREATE TABLE site (
 	demands INTEGER NOT NULL,
 	check_at DATETIME,
 	failures INTEGER NOT NULL,
-	latency_ms INTEGER,
 	merge_request_iid BIGINT,
 	merge_request_url VARCHAR(1500) NOT NULL,
 	FOREIGN KEY(connection_id) REFERENCES connection (id) ON DELETE SET NULL,
@@ -1038,7 +1037,7 @@ CREATE TABLE site (
 	UNIQUE (organization_id, name_key),
 	UNIQUE (slug)
 );
-INSERT INTO "site" VALUES(1,1,'x','x','x','x',1,'2026-01-01 00:00:00.000000','x','{}','x','2026-01-01 00:00:00.000000',1,1,1,1,'x','x','2026-01-01 00:00:00.000000','x','2026-01-01 00:00:00.000000','2026-01-01 00:00:00.000000',1,'2026-01-01 00:00:00.000000',1,1,1,'x');
+INSERT INTO "site" VALUES(1,1,'x','x','x','x',1,'2026-01-01 00:00:00.000000','x','{}','x','2026-01-01 00:00:00.000000',1,1,1,1,'x','x','2026-01-01 00:00:00.000000','x','2026-01-01 00:00:00.000000','2026-01-01 00:00:00.000000',1,'2026-01-01 00:00:00.000000',1,1,'x');
 CREATE TABLE site_conflict (
 	id INTEGER NOT NULL,
 	site_id INTEGER NOT NULL,

@@ -9,9 +9,10 @@ from portal.jobs.testing import run_pending
 from portal.repositories.enablement import set_enabled
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
-from portal.sync import connecting
+from portal.sync import conflicts, connecting
+from portal.sync.capability import CAPABILITY
 from portal.sync.models import SiteState
-from portal.sync.store import HERE, create_site, delete_site, list_sites, path_of
+from portal.sync.store import HERE, create_site, delete_site, list_sites, path_of, rename_site
 from tests.support.people import Cast
 from tests.support.walkthrough import principal_of
 from tests.sync.synced import Synced, connect_site, enabled_repository, synced
@@ -188,3 +189,31 @@ def test_deleted_site_leaves_nothing_here_and_everything_at_gitlab(site: Synced)
 
     assert not folder.exists()
     assert site.sandbox.world.git.refs(site.project)[f"refs/heads/{row.branch}"] == row.head
+
+
+def test_every_step_of_a_site_is_in_the_audit_log(runtime: Runtime, sandbox: RunningSandbox, cast: Cast) -> None:
+    site = synced(runtime, sandbox, cast, first={"index.md": "# Ours\n"})
+    about = (runtime, site.principal, site.slug)
+    site.write("both.md", "here\n")
+    site.push({"both.md": "there\n"})
+    site.sync()
+    (row,) = site.conflicts()
+    found = conflicts.load_comparison(*about, row.id or 0)
+    conflicts.resolve(*about, row.id or 0, found.digest, {"all": "here"})
+    rename_site(*about, "Guide")
+    connecting.request_sync(*about)
+    sandbox.world.git.protected[site.project.id] = {"main": 50}
+    site.sync()
+    sandbox.world.git.run(site.project, "update-ref", "refs/heads/main", f"{site.heads()[1]}~1")
+    site.sync()
+    connecting.take_gitlab_version(*about)
+    connecting.disconnect_site(*about)
+    delete_site(*about, "Guide")
+
+    expected = {
+        *("site.created", "site.files_changed", "site.connected", "site.synced", "site.conflict_found"),
+        *("site.conflict_resolved", "site.renamed", "site.sync_requested", "site.merge_request_opened"),
+        *("site.sync_failed", "site.version_chosen", "site.disconnected", "site.deleted"),
+    }
+    assert set(site.actions()) == expected
+    assert CAPABILITY.actions.keys() - expected == {"site.repository_requested"}

@@ -37,7 +37,6 @@ def upgrade() -> None:
         sa.Column("demands", sa.Integer(), nullable=False),
         sa.Column("check_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("failures", sa.Integer(), nullable=False),
-        sa.Column("latency_ms", sa.Integer(), nullable=True),
         sa.Column("merge_request_iid", sa.BigInteger(), nullable=True),
         sa.Column("merge_request_url", sa.String(1500), nullable=False),
         sa.ForeignKeyConstraint(["connection_id"], ["connection.id"], ondelete="SET NULL"),
