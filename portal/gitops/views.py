@@ -99,8 +99,8 @@ def promote(repository_id: int) -> Response:
 @requires(Right.ENABLE_REPOSITORIES)
 def new(repository_id: int) -> Response:
     """Create an environment."""
-    runtime, principal = current_runtime(), current_principal()
-    row, form = find_enabled(runtime, principal, repository_id), EnvironmentForm()
+    runtime, principal, form = current_runtime(), current_principal(), EnvironmentForm()
+    row = find_enabled(runtime, principal, repository_id)
 
     def act() -> Response:
         name = form.text("name").strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 from flask import Blueprint, Flask, Response, flash, request, send_file, url_for
@@ -33,6 +34,8 @@ from portal.web.htmx import leave_to, render, wants_fragment
 blueprint = Blueprint("sites", __name__, url_prefix="/sites")
 COMMIT_LENGTH = 40
 RECENT = 5
+# A field about one passage of a conflict.
+_PASSAGE = re.compile(r"(?:hunk|text)-[1-9][0-9]{0,4}")
 
 
 def register(app: Flask, runtime: Runtime) -> None:
@@ -246,10 +249,9 @@ def conflict(slug: str, conflict_id: int) -> Response:
 @requires(Right.ENABLE_REPOSITORIES)
 def decide(slug: str, conflict_id: int) -> Response:
     """Commit what someone chose."""
+    refuse_unknown_fields("digest", "all", *(name for name in request.form if _PASSAGE.fullmatch(name)))
     runtime, principal = current_runtime(), current_principal()
     found = conflicts.load_comparison(runtime, principal, slug, conflict_id)
-    names = [f"{part}-{hunk.number}" for hunk in found.hunks if hunk.number for part in ("hunk", "text")]
-    refuse_unknown_fields("digest", "all", *names)
     try:
         conflicts.resolve(runtime, principal, slug, conflict_id, request.form.get("digest", ""), request.form)
     except InvalidInput as error:
@@ -338,11 +340,13 @@ def new_repository(slug: str, connection_slug: str) -> Response:
 @requires(Right.ENABLE_REPOSITORIES)
 def target(slug: str, repository_id: int) -> Response:
     """Choose the branch and the folder, and have the files compared."""
-    runtime, principal, row = current_runtime(), current_principal(), _free(slug)
+    runtime, principal, form = current_runtime(), current_principal(), TargetForm()
+    row = _free(slug)
     with runtime.database.reading() as session:
         choice = connecting.find_choice(session, principal, repository_id)
     default = choice.repository.default_branch
-    form = TargetForm(branch=default or "main", folder="")
+    if request.method == "GET":
+        form.branch.data = default or "main"
     created = f"creates it from {default}" if default else "creates it"
     form.branch.description = f"If there is no such branch, Gatehouse {created}."
 
