@@ -37,6 +37,7 @@ from portal.sync.remote import RemoteFailed, open_remote
 from portal.sync.store import (
     HERE,
     MAX_NAME,
+    PATIENCE_SECONDS,
     SiteRow,
     committer_of,
     find_site,
@@ -374,7 +375,10 @@ def connect(runtime: Runtime, principal: Principal, slug: str, public_id: str, d
     preview = compare(runtime, row.site, job)
     if not hmac.compare_digest(preview.digest, digest) or row.site.is_connected:
         raise Conflict("The files have changed since they were compared. Compare them again.")
-    with holding(runtime, row.site, "sync"), holding(runtime, row.site, "edit") as own:
+    with (
+        holding(runtime, row.site, "sync", patience=PATIENCE_SECONDS),
+        holding(runtime, row.site, "edit") as own,
+    ):
         own.create()
         with runtime.database.transaction() as session:
             site = find_site_to_change(session, principal, slug)
@@ -460,7 +464,7 @@ def take_gitlab_version(runtime: Runtime, principal: Principal, slug: str) -> No
     """Continue from GitLab's branch after it was rewritten; what was here is kept on a branch."""
     with runtime.database.reading() as session:
         site = find_site(session, principal, slug)
-    with holding(runtime, site, "sync"), holding(runtime, site, "edit") as own:
+    with holding(runtime, site, "sync", patience=PATIENCE_SECONDS), holding(runtime, site, "edit") as own:
         gitlab, known, here = own.head(FETCHED), own.head(GITLAB), own.head(HERE)
         with runtime.database.transaction() as session:
             site = find_site_to_change(session, principal, slug)

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from portal.actor import Principal, Right
 from portal.connections.models import Connection, name_key_of
 from portal.credentials.models import Credential
 from portal.db import utc_now
-from portal.errors import InvalidInput, NotFound
+from portal.errors import Conflict, InvalidInput, NotFound
 from portal.private import private_folder
 from portal.repositories.models import Repository, visible_to
 from portal.runtime import Runtime
@@ -37,6 +38,9 @@ HERE = "refs/heads/here"
 MAX_NAME = 100
 MAX_SLUG = 40
 SHOWN = 200
+# How long a page waits for a sync that is under way, and how often it looks.
+PATIENCE_SECONDS = 5.0
+LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -170,14 +174,16 @@ def delete_site(runtime: Runtime, principal: Principal, slug: str, confirmation:
 
     Raises:
         InvalidInput: its name was not typed.
+        SiteBusy: it is being synced.
     """
-    with runtime.database.transaction() as session:
-        site = find_site_to_change(session, principal, slug)
-        if confirmation.strip() != site.name:
-            raise InvalidInput("Type the name of the site to delete it.")
-        audit.record(session, principal.actor, "site.deleted", site.target)
-        session.delete(site)
-    with holding(runtime, site, "sync"), holding(runtime, site, "edit"):
+    site = get_site(runtime, principal, slug).site
+    with holding(runtime, site, "sync", patience=PATIENCE_SECONDS), holding(runtime, site, "edit"):
+        with runtime.database.transaction() as session:
+            site = find_site_to_change(session, principal, slug)
+            if confirmation.strip() != site.name:
+                raise InvalidInput("Type the name of the site to delete it.")
+            audit.record(session, principal.actor, "site.deleted", site.target)
+            session.delete(site)
         shutil.rmtree(path_of(runtime, site), ignore_errors=True)
 
 
@@ -225,19 +231,36 @@ def repository_of(runtime: Runtime, site: Site, *locks: int) -> git.Repository:
     return git.Repository(path_of(runtime, site), locks)
 
 
+class SiteBusy(Conflict):
+    """A sync of the site is under way, and a page does not wait for it."""
+
+    sentence = "The site is being synced right now. Try again in a few seconds."
+
+
 @contextmanager
-def holding(runtime: Runtime, site: Site, name: str) -> Iterator[git.Repository]:
+def holding(runtime: Runtime, site: Site, name: str, *, patience: float | None = None) -> Iterator[git.Repository]:
     """Yield the site's repository while no one else holds this lock, on all processes of this machine.
 
     `edit` is held while the branch `here` moves, for milliseconds; `sync` for a whole run, which talks to GitLab. Git's
     children inherit it: one that outlives a killed process keeps others out until it has ended. So the holder of the
     lock knows that the lock files of git that are left over belong to no one.
+
+    Raises:
+        SiteBusy: someone else still holds it after these seconds; None: wait as long as it takes.
     """
     path = path_of(runtime, site)
     private_folder(path.parent)
     file = os.open(path.with_suffix(f".{name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        end = None if patience is None else time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX if end is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if end is not None and time.monotonic() > end:
+                    raise SiteBusy from None
+                time.sleep(LOOK_SECONDS)
         stale = (
             [path / f"{HERE}.lock"]
             if name == "edit"

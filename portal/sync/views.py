@@ -107,8 +107,12 @@ def show(slug: str) -> Response:
     """Show a folder of a site."""
     runtime, row = current_runtime(), _row(slug)
     path = request.args.get("path", "")
-    shown = f"{row.site.state}-{row.conflicts}"
-    if wants_fragment() and request.args.get("shown") != shown:
+    above, below = f"{row.site.state}-{row.conflicts}", f"{row.site.head}-{row.site.gitlab_head}-{row.site.synced_at}"
+    shown = f"{above} {below}"
+    if wants_fragment() and request.args.get("shown") == shown:
+        # Nothing has changed, so git need not be asked every few seconds.
+        return Response(status=204)
+    if wants_fragment() and request.args.get("shown", "").partition(" ")[0] != above:
         # What is above the files says something else now.
         return leave_to(url_for(".show", slug=slug, path=path or None))
     items = files.list_folder(runtime, row.site, path)

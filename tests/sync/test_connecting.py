@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import unescape
+
 import pytest
 
 from portal.errors import Conflict, InvalidInput, NotFound, PortalError
@@ -9,11 +11,12 @@ from portal.jobs.testing import run_pending
 from portal.repositories.enablement import set_enabled
 from portal.runtime import Runtime
 from portal.sandbox.testing import RunningSandbox
-from portal.sync import conflicts, connecting
+from portal.sync import conflicts, connecting, store
 from portal.sync.capability import CAPABILITY
-from portal.sync.models import SiteState
-from portal.sync.store import HERE, create_site, delete_site, list_sites, path_of, rename_site
+from portal.sync.models import Site, SiteState
+from portal.sync.store import HERE, SiteBusy, create_site, delete_site, holding, list_sites, path_of, rename_site
 from tests.support.people import Cast
+from tests.support.visitor import Visitor
 from tests.support.walkthrough import principal_of
 from tests.sync.synced import Synced, connect_site, enabled_repository, synced
 
@@ -217,3 +220,33 @@ def test_every_step_of_a_site_is_in_the_audit_log(runtime: Runtime, sandbox: Run
     }
     assert set(site.actions()) == expected
     assert CAPABILITY.actions.keys() - expected == {"site.repository_requested"}
+
+
+def test_page_does_not_wait_for_a_sync_that_takes_long(site: Synced, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(connecting, "PATIENCE_SECONDS", 0.1)
+    with holding(site.runtime, site.row, "sync"):
+        with pytest.raises(SiteBusy):
+            delete_site(site.runtime, site.principal, site.slug, "Handbook")
+        site.write("meanwhile.md", "people go on\n")
+
+    assert site.row.is_connected
+    assert site.here("meanwhile.md") == "people go on\n"
+
+
+def test_poll_of_a_page_that_has_not_changed_asks_git_nothing(site: Synced, owner: Visitor) -> None:
+    address = f"/sites/{site.slug}"
+    fragment = {"HX-Request": "true"}
+    page = owner.get(address).text
+    poll = unescape(page.partition('hx-get="')[2].partition('"')[0])
+
+    unchanged = owner.get(poll, headers=fragment)
+    site.write("new.md", "new\n")
+    changed = owner.get(poll, headers=fragment)
+    with site.runtime.database.transaction() as session:
+        session.get_one(Site, site.row.id).state = SiteState.STOPPED
+    other = owner.get(poll, headers=fragment)
+
+    assert (unchanged.status_code, unchanged.text) == (204, "")
+    assert (changed.status_code, "new.md" in changed.text) == (200, True)
+    assert (other.status_code, other.headers["HX-Redirect"]) == (204, address)
