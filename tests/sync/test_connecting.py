@@ -89,7 +89,7 @@ def test_repository_is_created_enabled_and_connected_from_here(
     about = (runtime, site.principal, "gitlab", group_id)
 
     repository_id = connecting.create_repository(*about, "Our Handbook!", "internal")
-    for name in ("Our Handbook!", "§"):
+    for name in ("Our Handbook!", "!?"):
         with pytest.raises(InvalidInput):
             connecting.create_repository(*about, name, "internal")
     with pytest.raises(NotFound):
@@ -228,10 +228,10 @@ def test_page_does_not_wait_for_a_sync_that_takes_long(site: Synced, monkeypatch
     with holding(site.runtime, site.row, "sync"):
         with pytest.raises(SiteBusy):
             delete_site(site.runtime, site.principal, site.slug, "Handbook")
-        site.write("meanwhile.md", "people go on\n")
+        site.write("meanwhile.md", "people keep working\n")
 
     assert site.row.is_connected
-    assert site.here("meanwhile.md") == "people go on\n"
+    assert site.here("meanwhile.md") == "people keep working\n"
 
 
 def test_poll_of_a_page_that_has_not_changed_asks_git_nothing(site: Synced, owner: Visitor) -> None:
