@@ -324,6 +324,24 @@ def save_file(runtime: Runtime, principal: Principal, slug: str, path: str, text
     return change_files(runtime, principal, slug, {check_path(path): (body, expected)}, f"{word} {{name}}")
 
 
+def upload_file(runtime: Runtime, principal: Principal, slug: str, path: str, body: bytes, *, replaces: bool) -> Site:
+    """Store a file as it is.
+
+    Raises:
+        InvalidInput: the path cannot be used.
+        Conflict: there is one already, and it is not to be replaced.
+    """
+    path, known = check_path(path), None
+    if replaces:
+        with runtime.database.reading() as session:
+            site = find_site(session, principal, slug)
+        repository = repository_of(runtime, site)
+        head = repository.head(HERE)
+        entry = repository.entry(head, full_path(site, path)) if head else None
+        known = entry.id if entry else None
+    return change_files(runtime, principal, slug, {path: (body, known)}, "Upload {name}", is_text=False)
+
+
 def delete_file(runtime: Runtime, principal: Principal, slug: str, path: str, expected: str) -> Site:
     """Delete a file; its history stays.
 
@@ -339,6 +357,8 @@ def change_files(
     slug: str,
     changes: Mapping[str, tuple[bytes | None, str | None]],
     message: str,
+    *,
+    is_text: bool = True,
 ) -> Site:
     """Commit changes of files: for each path the new content (None: delete it) and the id that it replaces.
 
@@ -362,12 +382,7 @@ def change_files(
                     if expected
                     else f"There is already a file called {path}."
                 )
-            if (
-                body is not None
-                and entry is not None
-                and body != b""
-                and b"\r\n" in repository.blob(entry.id, MAX_IMAGE)
-            ):
+            if is_text and body and entry and b"\r\n" in repository.blob(entry.id, MAX_IMAGE):
                 body = body.replace(b"\n", b"\r\n")
             mode = entry.mode if entry and entry.mode in {FILE, EXECUTABLE} else FILE
             edits[where] = None if body is None else (mode, repository.store_blob(body))

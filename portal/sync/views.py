@@ -30,6 +30,7 @@ from portal.web.access import requires
 from portal.web.current import current_principal, current_runtime
 from portal.web.forms import StrictForm, answer_form, refuse_unknown_fields
 from portal.web.htmx import leave_to, render, wants_fragment
+from portal.web.request_checks import accepts_file
 
 blueprint = Blueprint("sites", __name__, url_prefix="/sites")
 COMMIT_LENGTH = 40
@@ -174,7 +175,8 @@ def edit(slug: str) -> Response:
     form = FileForm(path=path or _prefix(), body=stored[0], expected=stored[1])
 
     def page(theirs: str = "") -> Response:
-        return render("sites/edit.html", **_shown(row), form=form, content=content, theirs=theirs)
+        shown = {**_shown(row), "form": form, "content": content, "theirs": theirs, "folder": _prefix().strip("/")}
+        return render("sites/edit.html", **shown)
 
     def act() -> Response:
         try:
@@ -204,6 +206,26 @@ def _prefix() -> str:
 
 def _told(site: Site) -> str:
     return "Saved. It is sent to GitLab in a few seconds." if site.is_connected else "Saved."
+
+
+@blueprint.post("/<slug>/upload")
+@accepts_file("file")
+@requires(Right.ENABLE_REPOSITORIES)
+def upload(slug: str) -> Response:
+    """Add a file as it is, or replace the one of that name if that is wanted."""
+    refuse_unknown_fields("folder", "replace")
+    _row(slug)
+    sent = request.files.get("file")
+    name = re.split(r"[/\\]", sent.filename or "")[-1] if sent else ""
+    if sent is None or not name:
+        flash("Choose a file first.", "warning")
+        return leave_to(url_for(".edit", slug=slug, folder=request.form.get("folder") or None))
+    path = f"{request.form.get('folder', '').strip('/')}/{name}".strip("/")
+    site = files.upload_file(
+        current_runtime(), current_principal(), slug, path, sent.read(), replaces=request.form.get("replace") == "1"
+    )
+    flash(_told(site), "success")
+    return leave_to(url_for(".show_file", slug=slug, path=path))
 
 
 @blueprint.post("/<slug>/delete-file")

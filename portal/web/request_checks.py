@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
-from typing import IO, Any
+from collections.abc import Callable
+from typing import IO, Any, TypeVar
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from flask import request
+from flask import current_app, request
 from htmx_flask.requests import HtmxAwareRequest
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 from werkzeug.formparser import FormDataParser
@@ -25,6 +27,7 @@ BODY_PROBLEM = "gatehouse.body_problem"
 BODY_TOO_SLOW, BODY_BROKEN, BODY_TOO_LARGE = "slow", "broken", "large"
 # What Werkzeug could not decode becomes this.
 UNDECODED = "\ufffd"
+View = TypeVar("View", bound=Callable[..., Any])
 _LONE_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
@@ -42,7 +45,25 @@ class FormRequest(HtmxAwareRequest):  # type: ignore[misc,unused-ignore]
         return parser
 
     def _get_file_stream(self, *_args: Any, **_names: Any) -> IO[bytes]:
-        raise BadRequest("No page of this portal accepts a file. Send text fields only.")
+        if file_field_of(self.endpoint) is None:
+            raise BadRequest("This page does not accept a file. Send text fields only.")
+        return io.BytesIO()  # The body as a whole is limited.
+
+
+def accepts_file(field: str) -> Callable[[View], View]:
+    """Let a view accept one file, in this field, within the limit of every body."""
+
+    def declare(view: View) -> View:
+        view.file_field = field  # type: ignore[attr-defined]
+        return view
+
+    return declare
+
+
+def file_field_of(endpoint: str | None) -> str | None:
+    """Return the field in which the view of an endpoint accepts a file; None if it accepts none."""
+    found: str | None = getattr(current_app.view_functions.get(endpoint or ""), "file_field", None)
+    return found
 
 
 def check_target(settings: Settings) -> None:
@@ -104,6 +125,10 @@ def check_body() -> None:
         fields = list(request.form.items(multi=True))
     except ValueError:
         raise BadRequest("The form that was sent cannot be read.") from None
+    files = list(request.files.items(multi=True))
+    if len(files) > 1 or any(name != file_field_of(request.endpoint) for name, _ in files):
+        raise BadRequest("The request has a file that this page does not accept.")
+    fields += [(name, sent.filename or "") for name, sent in files]
     for name, value in fields:
         if name is None or not isinstance(value, str):
             raise BadRequest("A part of the form has no name.")

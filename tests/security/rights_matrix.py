@@ -261,6 +261,7 @@ ROWS = (
     Row(
         "POST", SITE + "/delete-file", "sites.delete_file", Right.ENABLE_REPOSITORIES, 409, {"path": "a"}, only=MANAGERS
     ),
+    Row("POST", SITE + "/upload", "sites.upload", Right.ENABLE_REPOSITORIES, 303, only=MANAGERS),
     Row("GET", SITE + "/history", "sites.history", Right.SEE_REPOSITORIES, 200, only=EVERYONE_BUT_LEADS),
     Row("GET", SITE + "/conflicts", "sites.list_conflicts", Right.SEE_REPOSITORIES, 200, only=EVERYONE_BUT_LEADS),
     Row("GET", SITE + "/conflicts/999999", "sites.conflict", Right.SEE_REPOSITORIES, 404),
