@@ -46,6 +46,7 @@ ALLOWED = {
     ("jobs/workers.py", "socket"): "the machine's name",
     ("operation/listening.py", "socket"): "where the portal itself listens",
     ("operation/serving.py", "subprocess"): "starts the portal's own processes",
+    ("sync/git.py", "subprocess"): "git, which connects only to addresses that the outbound client has checked (S94)",
     ("operation/start.py", "http.client"): "waits for the portal's own web server",
 }
 PACKAGES_THAT_CONNECT = {"net", "sandbox"}  # The outbound client; and the sandbox, which is a server.
