@@ -204,7 +204,7 @@ def count_weeks(session: Session, repository_id: int) -> None:
 def _trace_first_commits(session: Session, repository_id: int) -> None:
     """Find the first commit of each merge request that was merged with a merge commit, once its commits are there.
 
-    A squashed or rebased branch has left no commits of its own: its beginning stays unknown.
+    A squashed or rebased branch leaves no commits behind, so its beginning stays unknown.
     """
     mine = (col(MergeRequest.repository_id) == repository_id, col(MergeRequest.is_traced).is_(False))
     columns: tuple[Any, ...] = (MergeRequest.id, MergeRequest.merge_sha)

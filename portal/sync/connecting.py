@@ -305,7 +305,7 @@ def run_preview(context: JobContext, *, site_id: int, repository_id: int, branch
                 raise RetryLater(error.card, after_seconds=error.after_seconds) from error
             raise UpstreamFailed(error.card) from error
         except GitMissing as error:
-            raise UpstreamFailed(error.card()) from error
+            raise UpstreamFailed(error.failure()) from error
 
 
 def candidate_of(public_id: str) -> str:

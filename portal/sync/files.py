@@ -145,7 +145,13 @@ def check_path(text: str) -> str:
 
 
 def full_path(site: Site, path: str) -> str:
-    """Return a path of the site as the repository has it."""
+    """Return a path of the site as the repository has it.
+
+    Raises:
+        NotFound: git has no such path: it would lead out of the repository, or has an empty part.
+    """
+    if path and not {"", ".", ".."}.isdisjoint(path.split("/")):
+        raise NotFound
     return f"{site.folder}/{path}".strip("/")
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from portal.errors import Card
+from portal.errors import Card, Unavailable
 from portal.private import private_folder
 
 # `merge-tree --write-tree` (git-scm.com/docs/git-merge-tree).
@@ -82,10 +82,12 @@ class GitFailed(Exception):
         self.status, self.errors, self.output, self.is_late = status, errors, output, is_late
 
 
-class GitMissing(Exception):
+class GitMissing(Unavailable):
     """Git is not installed, or is too old."""
 
-    def card(self) -> Card:
+    sentence = f"Git is not installed where this portal runs, or is older than {'.'.join(map(str, OLDEST))}."
+
+    def failure(self) -> Card:
         """Return what people are told."""
         return Card("git_missing", {"oldest": ".".join(map(str, OLDEST))})
 
@@ -164,9 +166,15 @@ class Repository:
     locks: tuple[int, ...] = field(default=())
 
     def create(self) -> None:
-        """Make it, without anything in it, unless it is there."""
+        """Make it, without anything in it, unless it is there.
+
+        Raises:
+            GitFailed, GitMissing.
+        """
         if (self.path / "HEAD").exists():
             return
+        if version() < OLDEST:
+            raise GitMissing
         private_folder(self.path.parent)
         self.run("init", "--bare", "--quiet", "--object-format=sha1", "--template=", "--initial-branch=here", ".")
 

@@ -24,8 +24,6 @@ class SiteState(StrEnum):
     # Connected a moment ago: what GitLab has is being fetched.
     CONNECTING = "connecting"
     IN_STEP = "in_step"
-    # Changes wait to be sent.
-    SENDING = "sending"
     # The branch is protected: changes wait in a merge request.
     PROPOSED = "proposed"
     # It is tried again by itself; the card says why it failed.

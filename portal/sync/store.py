@@ -150,8 +150,9 @@ def create_site(runtime: Runtime, principal: Principal, name: str) -> Site:
         )
         session.add(site)
         session.flush()
+        # Before the row is stored: without git there is no site.
+        repository_of(runtime, site).create()
         audit.record(session, principal.actor, "site.created", site.target)
-    repository_of(runtime, site).create()
     return site
 
 

@@ -108,7 +108,7 @@ def run_sync(context: JobContext, *, site_id: int) -> None:
             except Stopped as error:
                 _note(context, repository, site_id, demands, SiteState.STOPPED, error.card, STOPPED)
             except GitMissing as error:
-                _note(context, repository, site_id, demands, SiteState.STOPPED, error.card(), STOPPED)
+                _note(context, repository, site_id, demands, SiteState.STOPPED, error.failure(), STOPPED)
             except GitFailed as error:
                 card = Card("git_slow" if error.is_late else "git_failed")
                 log.error("git_failed", status=error.status, said=clean(error.errors, is_sentence=True))

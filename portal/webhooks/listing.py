@@ -102,7 +102,7 @@ class DeliveryRow:
 
     @property
     def headline(self) -> str:
-        """What happened; GitLab's name of the event if no more is known."""
+        """What happened, or GitLab's name of the event if nothing else is known."""
         return headline(self.delivery.happening) or self.delivery.event or "unnamed event"
 
 

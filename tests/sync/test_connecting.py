@@ -228,10 +228,10 @@ def test_page_does_not_wait_for_a_sync_that_takes_long(site: Synced, monkeypatch
     with holding(site.runtime, site.row, "sync"):
         with pytest.raises(SiteBusy):
             delete_site(site.runtime, site.principal, site.slug, "Handbook")
-        site.write("meanwhile.md", "people keep working\n")
+        site.write("during.md", "people keep working\n")
 
     assert site.row.is_connected
-    assert site.here("meanwhile.md") == "people keep working\n"
+    assert site.here("during.md") == "people keep working\n"
 
 
 def test_poll_of_a_page_that_has_not_changed_asks_git_nothing(site: Synced, owner: Visitor) -> None:
